@@ -1,0 +1,305 @@
+//! Files of tensors, whatever their format.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::{
+    store::{
+        ApplyResult, BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter,
+        PytorchStore, SafetensorsStore, bridge, burn_pack,
+    },
+    tensor::{DType, Shape, TensorData},
+};
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::{Rule, WeightError};
+
+type Lazy = burn_pack::Tensor;
+
+/// The tensors of a checkpoint, read when asked for.
+pub struct WeightFile {
+    path: PathBuf,
+    tensors: BTreeMap<String, Lazy>,
+}
+
+/// Number format of a written checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightDtype {
+    /// 32 bits.
+    F32,
+    /// 16 bits, 5 of them exponent.
+    F16,
+    /// 16 bits, 8 of them exponent.
+    Bf16,
+}
+
+impl WeightFile {
+    /// Opens a `.safetensors` file, a PyTorch file (any other name), or a folder of either with all its shards.
+    ///
+    /// # Errors
+    /// If there is no such file, or it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, WeightError> {
+        let mut tensors = BTreeMap::new();
+        for shard in shards(path)? {
+            let fail = |reason: String| WeightError::Read {
+                path: shard.clone(),
+                reason,
+            };
+            if shard.extension().is_some_and(|e| e == "safetensors") {
+                let mut store = SafetensorsStore::from_file(&shard);
+                let all = store.get_all_tensors().map_err(|e| fail(e.to_string()))?;
+                tensors.extend(all.clone());
+            } else {
+                let mut store = PytorchStore::from_file(&shard).map_indices_contiguous(false);
+                let all = store.get_all_tensors().map_err(|e| fail(e.to_string()))?;
+                tensors.extend(all.clone());
+            }
+        }
+        let path = path.to_owned();
+        Ok(Self { path, tensors })
+    }
+
+    /// Reads the bytes of a `.safetensors` file.
+    ///
+    /// # Errors
+    /// If they are no such file.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, WeightError> {
+        let path = PathBuf::from("weights in memory");
+        let mut store = SafetensorsStore::from_bytes(Some(bytes));
+        let tensors = store.get_all_tensors().cloned();
+        let tensors = tensors.map_err(|e| WeightError::Read {
+            path: path.clone(),
+            reason: e.to_string(),
+        })?;
+        Ok(Self { path, tensors })
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, if there is one of that name.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.tensors.get(name).map(|t| t.shape.to_vec())
+    }
+
+    /// Reads a tensor.
+    ///
+    /// # Errors
+    /// If there is none of that name, or reading fails.
+    pub fn read(&self, name: &str) -> Result<TensorData, WeightError> {
+        let tensor = self.tensors.get(name).ok_or_else(|| WeightError::Keys {
+            path: self.path.clone(),
+            missing: vec![name.to_owned()],
+            unused: vec![],
+        })?;
+        bridge::to_data(tensor).map_err(|e| self.failed(format!("{name}: {e}")))
+    }
+
+    /// Drops tensors.
+    pub(crate) fn forget(&mut self, drop: impl Fn(&str) -> bool) {
+        self.tensors.retain(|name, _| !drop(name));
+    }
+
+    /// Puts a tensor in place of the one of that name.
+    pub(crate) fn replace(&mut self, name: &str, data: TensorData) {
+        let tensor = bridge::from_data(data, name.to_owned(), None);
+        self.tensors.insert(name.to_owned(), tensor);
+    }
+
+    /// Gives the tensors under `official` our names, under `ours`, and cuts stacked ones apart.
+    pub(crate) fn rename(&mut self, rules: &[Rule], official: &str, ours: &str) {
+        for rule in rules {
+            let Some(tensor) = self.tensors.remove(&format!("{official}{}", rule.official)) else {
+                continue;
+            };
+            for (i, name) in rule.ours.iter().enumerate() {
+                let part = part(&tensor, i, rule.ours.len(), format!("{ours}{name}"));
+                self.tensors.insert(part.name.clone(), part);
+            }
+        }
+    }
+
+    /// Fills `module` with the tensors, all of them and nothing else.
+    ///
+    /// # Errors
+    /// If one is missing, left over, or of another shape.
+    pub(crate) fn apply<M: ModuleSnapshot>(self, module: &mut M) -> Result<(), WeightError> {
+        let path = self.path;
+        let tensors = self.tensors.into_values().collect();
+        let adapter = Box::new(PyTorchToBurnAdapter);
+        let ApplyResult {
+            missing,
+            unused,
+            errors,
+            ..
+        } = module.apply(tensors, None, Some(adapter), true);
+        if !errors.is_empty() {
+            let reasons = errors.iter().map(ToString::to_string).collect();
+            return Err(WeightError::Mismatch { path, reasons });
+        }
+        if missing.is_empty() && unused.is_empty() {
+            return Ok(());
+        }
+        let missing = missing.into_iter().map(|(name, _)| name).collect();
+        Err(WeightError::Keys {
+            path,
+            missing,
+            unused,
+        })
+    }
+
+    fn failed(&self, reason: String) -> WeightError {
+        WeightError::Read {
+            path: self.path.clone(),
+            reason,
+        }
+    }
+}
+
+/// The files to read for `path`: itself, or the shards in it.
+fn shards(path: &Path) -> Result<Vec<PathBuf>, WeightError> {
+    let fail = |reason: String| WeightError::Read {
+        path: path.to_owned(),
+        reason,
+    };
+    let meta = fs::metadata(path).map_err(|e| fail(e.to_string()))?;
+    if !meta.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = fs::read_dir(path).map_err(|e| fail(e.to_string()))?;
+    let files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    for kinds in [&["safetensors"][..], &["bin", "pth", "pt"]] {
+        let of_kind = |p: &&PathBuf| {
+            let extension = p.extension().and_then(|e| e.to_str());
+            extension.is_some_and(|e| kinds.contains(&e))
+        };
+        let mut found: Vec<PathBuf> = files.iter().filter(of_kind).cloned().collect();
+        if !found.is_empty() {
+            found.sort();
+            return Ok(found);
+        }
+    }
+    Err(fail("a folder without weights".to_owned()))
+}
+
+/// The `i`-th of `n` equal runs of rows.
+fn part(tensor: &Lazy, i: usize, n: usize, name: String) -> Lazy {
+    let mut shape = tensor.shape.to_vec();
+    if n == 1 || shape.first().is_none_or(|rows| rows % n != 0) {
+        let mut whole = tensor.clone();
+        whole.name = name;
+        return whole;
+    }
+    shape[0] /= n;
+    let (dtype, shape) = (tensor.dtype, Shape::from(shape));
+    let out = shape.clone();
+    let cut = move |data: TensorData| {
+        let bytes = data.as_bytes();
+        let len = bytes.len() / n;
+        let rows = bytes[i * len..(i + 1) * len].to_vec();
+        TensorData::from_bytes_vec(rows, out.clone(), dtype)
+    };
+    bridge::map_data(tensor.clone(), name, dtype, shape, cut)
+}
+
+/// A tensor about to be written.
+struct Written {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// Parameters of a module by our names, on their way into a file with the names of a checkpoint.
+pub(crate) struct Export {
+    ours: HashMap<String, Lazy>,
+    out: BTreeMap<String, Written>,
+    dtype: WeightDtype,
+}
+
+impl Export {
+    pub(crate) fn new<M: ModuleSnapshot>(module: &M, dtype: WeightDtype) -> Self {
+        let all = module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+        let ours = all.into_iter().map(|t| (t.name.clone(), t)).collect();
+        Self {
+            ours,
+            out: BTreeMap::new(),
+            dtype,
+        }
+    }
+
+    /// Moves the parameters under `ours` to the names under `official`; buffers of zeros have `width` numbers.
+    pub(crate) fn add(
+        &mut self,
+        rules: &[Rule],
+        official: &str,
+        ours: &str,
+        width: usize,
+    ) -> Result<(), String> {
+        for rule in rules {
+            let mut stacked: Option<Written> = None;
+            for name in rule.ours {
+                let name = format!("{ours}{name}");
+                let tensor = self.ours.remove(&name).ok_or(format!("no {name}"))?;
+                let next = written(tensor, self.dtype)?;
+                stacked = Some(match stacked {
+                    Some(mut first) => {
+                        first.shape[0] += next.shape[0];
+                        first.bytes.extend(next.bytes);
+                        first
+                    }
+                    None => next,
+                });
+            }
+            let tensor = stacked.unwrap_or_else(|| zeros(width, self.dtype));
+            self.out
+                .insert(format!("{official}{}", rule.official), tensor);
+        }
+        Ok(())
+    }
+
+    /// Writes the file.
+    pub(crate) fn write(self, path: &Path) -> Result<(), String> {
+        if let Some(left) = self.ours.keys().next() {
+            return Err(format!("no rule for {left}"));
+        }
+        let mut views = Vec::new();
+        for (name, t) in &self.out {
+            let view = TensorView::new(t.dtype, t.shape.clone(), &t.bytes);
+            views.push((name.as_str(), view.map_err(|e| e.to_string())?));
+        }
+        safetensors::serialize_to_file(views, None, path).map_err(|e| e.to_string())
+    }
+}
+
+fn formats(dtype: WeightDtype) -> (Dtype, DType, usize) {
+    match dtype {
+        WeightDtype::F32 => (Dtype::F32, DType::F32, 4),
+        WeightDtype::F16 => (Dtype::F16, DType::F16, 2),
+        WeightDtype::Bf16 => (Dtype::BF16, DType::BF16, 2),
+    }
+}
+
+fn written(tensor: Lazy, dtype: WeightDtype) -> Result<Written, String> {
+    let (theirs, ours, _) = formats(dtype);
+    let data = bridge::into_data(tensor).map_err(|e| e.to_string())?;
+    let data = data.convert_dtype(ours);
+    Ok(Written {
+        dtype: theirs,
+        shape: data.shape().to_vec(),
+        bytes: data.as_bytes().to_vec(),
+    })
+}
+
+fn zeros(width: usize, dtype: WeightDtype) -> Written {
+    let (dtype, _, size) = formats(dtype);
+    Written {
+        dtype,
+        shape: vec![width],
+        bytes: vec![0; size * width],
+    }
+}

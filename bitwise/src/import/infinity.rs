@@ -1,0 +1,266 @@
+//! The transformer's checkpoints.
+
+use std::path::Path;
+
+use burn::tensor::{DType, Device, TensorData};
+
+use super::file::Export;
+use super::{Rule, WeightDtype, WeightError, WeightFile, rule};
+use crate::infinity::{Infinity, InfinityConfig, unconditional_values};
+
+/// Everything outside the blocks.
+const TOP: [Rule; 22] = [
+    rule("cfg_uncond", &["cfg_uncond"]),
+    rule("pos_start", &["pos_start"]),
+    rule("text_norm.weight", &["text_norm"]),
+    rule("text_proj_for_sos.ca.mat_q", &["text_pool.query"]),
+    rule("text_proj_for_sos.ca.v_bias", &["text_pool.v.bias"]),
+    rule("text_proj_for_sos.ca.zero_k_bias", &[]),
+    rule(
+        "text_proj_for_sos.ca.mat_kv.weight",
+        &["text_pool.k.weight", "text_pool.v.weight"],
+    ),
+    rule(
+        "text_proj_for_sos.ca.proj.weight",
+        &["text_pool.proj.weight"],
+    ),
+    rule("text_proj_for_sos.ca.proj.bias", &["text_pool.proj.bias"]),
+    rule("text_proj_for_ca.0.weight", &["text_proj.fc1.weight"]),
+    rule("text_proj_for_ca.0.bias", &["text_proj.fc1.bias"]),
+    rule("text_proj_for_ca.2.weight", &["text_proj.fc2.weight"]),
+    rule("text_proj_for_ca.2.bias", &["text_proj.fc2.bias"]),
+    rule("lvl_embed.weight", &["lvl_embed"]),
+    rule("word_embed.weight", &["word_embed.weight"]),
+    rule("word_embed.bias", &["word_embed.bias"]),
+    rule("shared_ada_lin.1.weight", &["shared_ada.weight"]),
+    rule("shared_ada_lin.1.bias", &["shared_ada.bias"]),
+    rule("head_nm.ada_lin.1.weight", &["head_ada.weight"]),
+    rule("head_nm.ada_lin.1.bias", &["head_ada.bias"]),
+    rule("head.weight", &["head.weight"]),
+    rule("head.bias", &["head.bias"]),
+];
+
+/// One block.
+const BLOCK: [Rule; 21] = [
+    rule("ada_gss", &["modulation"]),
+    rule("sa.scale_mul_1H11", &["sa.log_scale"]),
+    rule("sa.q_bias", &["sa.q.bias"]),
+    rule("sa.v_bias", &["sa.v.bias"]),
+    rule("sa.zero_k_bias", &[]),
+    rule(
+        "sa.mat_qkv.weight",
+        &["sa.q.weight", "sa.k.weight", "sa.v.weight"],
+    ),
+    rule("sa.proj.weight", &["sa.proj.weight"]),
+    rule("sa.proj.bias", &["sa.proj.bias"]),
+    rule("ca.mat_q.weight", &["ca.q.weight"]),
+    rule("ca.mat_q.bias", &["ca.q.bias"]),
+    rule("ca.mat_kv.weight", &["ca.k.weight", "ca.v.weight"]),
+    rule("ca.v_bias", &["ca.v.bias"]),
+    rule("ca.zero_k_bias", &[]),
+    rule("ca.proj.weight", &["ca.proj.weight"]),
+    rule("ca.proj.bias", &["ca.proj.bias"]),
+    rule("ca_norm.weight", &["ca_norm.weight"]),
+    rule("ca_norm.bias", &["ca_norm.bias"]),
+    rule("ffn.fc1.weight", &["ffn.fc1.weight"]),
+    rule("ffn.fc1.bias", &["ffn.fc1.bias"]),
+    rule("ffn.fc2.weight", &["ffn.fc2.weight"]),
+    rule("ffn.fc2.bias", &["ffn.fc2.bias"]),
+];
+
+/// Leftovers of older checkpoints, which hold nothing learned.
+const STALE: [&str; 4] = [
+    "lvl_1L",
+    "attn_bias_for_masking",
+    "Infinity_visible_kvlen",
+    "Infinity_invisible_qlen",
+];
+
+/// The name of block `i` in a checkpoint of `chunks` chunks, with the dot behind it.
+fn block_name(i: usize, depth: usize, chunks: usize) -> String {
+    if chunks == 1 {
+        return format!("blocks.{i}.");
+    }
+    let size = depth / chunks;
+    format!("block_chunks.{}.module.{}.", i / size, i % size)
+}
+
+/// How many chunks the names in a file speak of; 1 where they speak of none.
+fn chunks_of(file: &WeightFile) -> usize {
+    let indices = file.names().filter_map(|name| {
+        let rest = name.strip_prefix("block_chunks.")?;
+        rest.split('.').next()?.parse::<usize>().ok()
+    });
+    indices.max().map_or(1, |last| last + 1)
+}
+
+/// Reads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters
+/// keep the number format of the file.
+///
+/// The block names may be chunked in any way; an unconditional prompt of another length is cut, or completed
+/// with the values of a fresh model.
+///
+/// # Errors
+/// If the file cannot be read, or its tensors are not exactly those of `config`.
+///
+/// # Panics
+/// If `config` contradicts itself.
+pub fn load_infinity(
+    config: &InfinityConfig,
+    path: &Path,
+    device: &Device,
+) -> Result<Infinity, WeightError> {
+    build(config, WeightFile::open(path)?, path, device)
+}
+
+/// Reads a transformer from the bytes of a `.safetensors` file, as [`load_infinity`] does.
+///
+/// # Errors
+/// As [`load_infinity`].
+///
+/// # Panics
+/// As [`load_infinity`].
+pub fn load_infinity_bytes(
+    config: &InfinityConfig,
+    bytes: Vec<u8>,
+    device: &Device,
+) -> Result<Infinity, WeightError> {
+    let file = WeightFile::from_bytes(bytes)?;
+    build(config, file, Path::new("weights in memory"), device)
+}
+
+fn build(
+    config: &InfinityConfig,
+    mut file: WeightFile,
+    path: &Path,
+    device: &Device,
+) -> Result<Infinity, WeightError> {
+    file.forget(|name| STALE.contains(&name));
+    fit_unconditional(&mut file, config)?;
+    let chunks = chunks_of(&file);
+    if !config.depth.is_multiple_of(chunks) {
+        return Err(WeightError::Mismatch {
+            path: path.to_owned(),
+            reasons: vec![format!(
+                "{chunks} chunks of blocks for {} blocks",
+                config.depth
+            )],
+        });
+    }
+    file.rename(&TOP, "", "");
+    for i in 0..config.depth {
+        let name = block_name(i, config.depth, chunks);
+        file.rename(&BLOCK, &name, &format!("blocks.{i}."));
+    }
+    let mut model = config.init(device);
+    file.apply(&mut model)?;
+    Ok(model)
+}
+
+/// Brings the unconditional prompt to the model's number of rows.
+fn fit_unconditional(file: &mut WeightFile, config: &InfinityConfig) -> Result<(), WeightError> {
+    let (rows, channels) = (config.text_max_len, config.text_channels);
+    match file.shape("cfg_uncond").as_deref() {
+        Some(&[found, width]) if found != rows && width == channels => {
+            let data = file.read("cfg_uncond")?;
+            let dtype = data.dtype();
+            let mut values: Vec<f32> = data.convert_dtype(DType::F32).iter::<f32>().collect();
+            if found < rows {
+                let fresh = unconditional_values(rows, channels);
+                values.extend(&fresh[found * channels..]);
+            }
+            values.truncate(rows * channels);
+            let data = TensorData::new(values, [rows, channels]).convert_dtype(dtype);
+            file.replace("cfg_uncond", data);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Writes a transformer as one `.safetensors` file in the released layout.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save_infinity(
+    config: &InfinityConfig,
+    model: &Infinity,
+    path: &Path,
+    dtype: WeightDtype,
+) -> Result<(), WeightError> {
+    let mut export = Export::new(model, dtype);
+    let mut add_all = || -> Result<(), String> {
+        export.add(&TOP, "", "", config.width)?;
+        for i in 0..config.depth {
+            let name = block_name(i, config.depth, config.block_chunks);
+            export.add(&BLOCK, &name, &format!("blocks.{i}."), config.width)?;
+        }
+        Ok(())
+    };
+    let fail = |reason| WeightError::Write {
+        path: path.to_owned(),
+        reason,
+    };
+    add_all().map_err(fail)?;
+    export.write(path).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_named_by_chunk() {
+        assert_eq!(block_name(5, 8, 4), "block_chunks.2.module.1.");
+        assert_eq!(block_name(5, 8, 1), "blocks.5.");
+    }
+
+    fn tiny() -> InfinityConfig {
+        InfinityConfig {
+            width: 16,
+            depth: 2,
+            heads: 2,
+            code_dim: 4,
+            text_channels: 128,
+            text_max_len: 3,
+            mlp_ratio: 16.0,
+            block_chunks: 2,
+            levels: 4,
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let device = Device::flex();
+        let folder =
+            std::env::temp_dir().join(format!("nextscale-infinity-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("model.safetensors");
+        let config = tiny();
+        let model = config.init(&device);
+        save_infinity(&config, &model, &path, WeightDtype::F32).unwrap();
+
+        let read = load_infinity(&config, &path, &device).unwrap();
+        let ours = model.blocks[1].sa.k.weight.val().into_data();
+        ours.assert_eq(&read.blocks[1].sa.k.weight.val().into_data(), true);
+        let prompt = model.cfg_uncond.val().into_data();
+        prompt.assert_eq(&read.cfg_uncond.val().into_data(), true);
+
+        let longer = InfinityConfig {
+            text_max_len: 5,
+            ..tiny()
+        };
+        let read = load_infinity(&longer, &path, &device).unwrap();
+        assert_eq!(read.cfg_uncond.dims(), [5, 128]);
+        let wider = InfinityConfig { depth: 4, ..tiny() };
+        let error = load_infinity(&wider, &path, &device).unwrap_err();
+        assert!(matches!(error, WeightError::Keys { .. }), "{error}");
+        let other = InfinityConfig {
+            code_dim: 5,
+            ..tiny()
+        };
+        let error = load_infinity(&other, &path, &device).unwrap_err();
+        assert!(matches!(error, WeightError::Mismatch { .. }), "{error}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

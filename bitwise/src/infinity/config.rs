@@ -1,0 +1,142 @@
+use serde::{Deserialize, Serialize};
+
+/// The shapes of an [`Infinity`](super::Infinity) transformer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InfinityConfig {
+    /// Numbers a token, C.
+    pub width: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Attention heads; the head dimension is `width / heads` and must be a multiple of 4.
+    pub heads: usize,
+    /// Bits a token, D: the tokenizer's d, or 4 d with spatial patches.
+    pub code_dim: usize,
+    /// Numbers a text token, T.
+    pub text_channels: usize,
+    /// Most text tokens of a prompt: rows of the unconditional prompt.
+    pub text_max_len: usize,
+    /// Hidden size of the feed-forward layers over the width, before rounding to a multiple of 256.
+    #[serde(default = "default_mlp_ratio")]
+    pub mlp_ratio: f64,
+    /// Into how many chunks a checkpoint names its blocks; 1 means `blocks.J`.
+    #[serde(default = "default_chunks")]
+    pub block_chunks: usize,
+    /// Rows of the table of scale embeddings: the most scales a schedule may have.
+    #[serde(default = "default_levels")]
+    pub levels: usize,
+}
+
+fn default_mlp_ratio() -> f64 {
+    4.0
+}
+
+fn default_chunks() -> usize {
+    1
+}
+
+fn default_levels() -> usize {
+    15
+}
+
+impl InfinityConfig {
+    /// The released 2B model with its 32-bit tokenizer (`infinity_2b`, 1024 x 1024 pixels).
+    pub fn infinity_2b() -> Self {
+        Self {
+            width: 2048,
+            depth: 32,
+            heads: 16,
+            code_dim: 32,
+            text_channels: 2048,
+            text_max_len: 512,
+            mlp_ratio: 4.0,
+            block_chunks: 8,
+            levels: 15,
+        }
+    }
+
+    /// The released 8B model with its patchified 14-bit tokenizer (`infinity_8b`).
+    pub fn infinity_8b() -> Self {
+        Self {
+            width: 3584,
+            depth: 40,
+            heads: 28,
+            code_dim: 56,
+            ..Self::infinity_2b()
+        }
+    }
+
+    /// The 125M model of the reference's training code (`infinity_layer12`); no checkpoint was released.
+    pub fn infinity_125m() -> Self {
+        Self {
+            width: 768,
+            depth: 12,
+            heads: 8,
+            block_chunks: 4,
+            ..Self::infinity_2b()
+        }
+    }
+
+    /// Hidden size of the feed-forward layers: `mlp_ratio * width` in units of 256, halves to even.
+    pub fn ffn_hidden(&self) -> usize {
+        (self.width as f64 * self.mlp_ratio / 256.0).round_ties_even() as usize * 256
+    }
+
+    /// Heads of the text pool: one for each 128 text channels, or 64 where the width exceeds 4096.
+    pub fn pool_heads(&self) -> usize {
+        let channels = if self.width > 4096 { 64 } else { 128 };
+        self.text_channels / channels
+    }
+
+    /// Numbers an attention head.
+    pub fn head_dim(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// Blocks in a chunk of a checkpoint's key names.
+    pub fn blocks_a_chunk(&self) -> usize {
+        self.depth / self.block_chunks
+    }
+
+    /// Standard deviation of a fresh weight, `sqrt(1 / (3 C))`.
+    pub(crate) fn init_std(&self) -> f64 {
+        (1.0 / (3.0 * self.width as f64)).sqrt()
+    }
+
+    pub(crate) fn check(&self) {
+        let (width, heads) = (self.width, self.heads);
+        assert!(
+            heads > 0 && width.is_multiple_of(heads) && (width / heads).is_multiple_of(4),
+            "width {width} does not split into {heads} heads of a multiple of 4"
+        );
+        let (channels, pool) = (self.text_channels, self.pool_heads());
+        assert!(
+            pool > 0 && width.is_multiple_of(pool),
+            "width {width} does not split into the {pool} pool heads of {channels} text channels"
+        );
+        let (depth, chunks) = (self.depth, self.block_chunks);
+        assert!(
+            depth > 0 && chunks > 0 && depth.is_multiple_of(chunks),
+            "{depth} blocks do not split into {chunks} chunks"
+        );
+        assert!(self.ffn_hidden() > 0, "no feed-forward units at {width}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_sizes_round_to_even() {
+        let hidden = |width| {
+            InfinityConfig {
+                width,
+                ..InfinityConfig::infinity_2b()
+            }
+            .ffn_hidden()
+        };
+        let sizes = [2080, 3360, 96, 160, 2048].map(hidden);
+        assert_eq!(sizes, [8192, 13312, 512, 512, 8192]);
+    }
+}

@@ -1,0 +1,193 @@
+//! Small pieces that the blocks share: everything but matrix products runs in f32.
+
+use burn::{
+    module::Param,
+    nn::{Initializer, Linear, LinearConfig},
+    tensor::{DType, Device, Tensor, activation::sigmoid, module},
+};
+
+/// Epsilon of every norm of the model.
+pub(crate) const EPS: f64 = 1e-6;
+
+/// A linear layer with normal weights of deviation `std` and, if wanted, a bias of zeros.
+pub(crate) fn linear(input: usize, output: usize, bias: bool, std: f64, device: &Device) -> Linear {
+    let initializer = Initializer::Normal { mean: 0.0, std };
+    let mut layer = LinearConfig::new(input, output)
+        .with_bias(false)
+        .with_initializer(initializer)
+        .init(device);
+    if bias {
+        layer.bias = Some(Initializer::Zeros.init([output], device));
+    }
+    layer
+}
+
+/// Applies `layer` to `x`, `[.., input]` in f32, in the dtype of its weights; the result is f32 again.
+pub(crate) fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
+    let mut dims = x.dims();
+    let rows = dims[..D - 1].iter().product::<usize>();
+    let y = project_raw(x.reshape([rows, dims[D - 1]]), layer);
+    dims[D - 1] = y.dims()[1];
+    f32(y).reshape(dims)
+}
+
+/// As [`project`], but in f32 whatever the dtype of the weights: modulation and head.
+pub(crate) fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
+    let mut dims = x.dims();
+    let rows = dims[..D - 1].iter().product::<usize>();
+    let bias = layer.bias.as_ref().map(value);
+    let y = module::linear(x.reshape([rows, dims[D - 1]]), value(&layer.weight), bias);
+    dims[D - 1] = y.dims()[1];
+    y.reshape(dims)
+}
+
+/// As [`project`], but the result stays in the dtype of the weights.
+pub(crate) fn project_raw(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
+    layer.forward(cast(x, layer.weight.dtype()))
+}
+
+/// `x` in `dtype`, untouched if it is already.
+pub(crate) fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
+    if x.dtype() == dtype { x } else { x.cast(dtype) }
+}
+
+/// `x` in f32.
+pub(crate) fn f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    cast(x, DType::F32)
+}
+
+/// The value of a parameter in f32.
+pub(crate) fn value<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<D> {
+    f32(param.val())
+}
+
+/// Layer norm without weights, over the last axis of `[b, l, c]`.
+pub fn normalize(x: Tensor<3>) -> Tensor<3> {
+    let centred = x.clone() - x.mean_dim(2);
+    let variance = (centred.clone() * centred.clone()).mean_dim(2);
+    centred * (variance + EPS).sqrt().recip()
+}
+
+/// AdaLN: `normalize(x) * (1 + scale) + shift`, with scale and shift `[b, 1, c]`.
+pub(crate) fn modulate(x: Tensor<3>, scale: Tensor<3>, shift: Tensor<3>) -> Tensor<3> {
+    normalize(x) * (scale + 1.0) + shift
+}
+
+/// `sqrt(2 / pi)`, and the weight of the cube, in the tanh approximation of GELU.
+const GELU_SLOPE: f64 = 0.797_884_560_802_865_4;
+const GELU_CUBE: f64 = 0.044715;
+
+/// GELU with the tanh approximation, `x h` with `h = (1 + tanh z) / 2` and `z = sqrt(2/pi) (x + 0.044715 x^3)`.
+///
+/// The hidden units are the largest tensors of a step, and written out this costs 20 passes over them for the
+/// gradient alone. So on a tape the derivative `h + e` is computed along with the value, and the tape sees
+/// only `x (h + e) - x e`, whose second term is a constant: the value is `x h`, the gradient `h + e`.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if !x.is_autodiff() {
+        let z = gelu_argument(x.clone(), x.clone() * x.clone());
+        return x * sigmoid(z * 2.0);
+    }
+    let value = x.clone().inner();
+    let square = value.clone() * value.clone();
+    let t = tanh(gelu_argument(value.clone(), square.clone()));
+    let h = t.clone() * 0.5 + 0.5;
+    let slope = square * (1.5 * GELU_SLOPE * GELU_CUBE) + 0.5 * GELU_SLOPE;
+    let e = (t.clone() * t * -1.0 + 1.0) * slope * value.clone();
+    let constant = value * e.clone();
+    x * Tensor::from_inner(h + e) - Tensor::from_inner(constant)
+}
+
+/// `z` of [`gelu`].
+fn gelu_argument<const D: usize>(x: Tensor<D>, square: Tensor<D>) -> Tensor<D> {
+    (square * (GELU_SLOPE * GELU_CUBE) + GELU_SLOPE) * x
+}
+
+/// Hyperbolic tangent as a rational function, right to a few units in the last place of f32: sums and
+/// products run on vector units everywhere, which cannot be said of the exponential.
+///
+/// Coefficients: the rational approximation of degree 13 over 6 in Eigen's `generic_fast_tanh_float`.
+fn tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    const UP: [f64; 7] = [
+        -2.760_768_477_423_55e-16,
+        2.000_187_904_824_77e-13,
+        -8.604_671_522_137_35e-11,
+        5.122_297_090_371_14e-8,
+        1.485_722_357_178_79e-5,
+        6.372_619_288_754_36e-4,
+        4.893_524_558_917_86e-3,
+    ];
+    const DOWN: [f64; 4] = [
+        1.198_258_394_667_02e-6,
+        1.185_347_056_866_54e-4,
+        2.268_434_632_439e-3,
+        4.893_525_185_543_85e-3,
+    ];
+    let x = x.clamp(-7.9, 7.9);
+    let square = x.clone() * x.clone();
+    let horner = |coefficients: &[f64]| {
+        let first = square.clone() * coefficients[0] + coefficients[1];
+        let rest = coefficients[2..].iter();
+        rest.fold(first, |sum, &c| sum * square.clone() + c)
+    };
+    horner(&UP) * x / horner(&DOWN)
+}
+
+/// `x sigmoid(x)`.
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    x.clone() * sigmoid(x)
+}
+
+/// Heads first: `[b, l, h * d]` to `[b, h, l, d]`.
+pub(crate) fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [b, l, c] = x.dims();
+    x.reshape([b, l, heads, c / heads]).swap_dims(1, 2)
+}
+
+/// The way back: `[b, h, l, d]` to `[b, l, h * d]`.
+pub(crate) fn merge_heads(x: Tensor<4>) -> Tensor<3> {
+    let [b, h, l, d] = x.dims();
+    x.swap_dims(1, 2).reshape([b, l, h * d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// GELU and its derivative in f64.
+    fn exact(x: f64) -> (f64, f64) {
+        let z = GELU_SLOPE * (x + GELU_CUBE * x.powi(3));
+        let t = z.tanh();
+        let slope = GELU_SLOPE * (1.0 + 3.0 * GELU_CUBE * x * x);
+        let derivative = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope;
+        (0.5 * x * (1.0 + t), derivative)
+    }
+
+    #[test]
+    fn gelu_and_its_gradient() {
+        let device = Device::flex().autodiff();
+        let points: Vec<f32> = (-120..=120).map(|i| i as f32 * 0.1).collect();
+        let x = Tensor::<1>::from_floats(points.as_slice(), &device).require_grad();
+        let y = gelu(x.clone());
+        let gradient: Vec<f32> = x
+            .grad(&y.clone().sum().backward())
+            .unwrap()
+            .into_data()
+            .iter()
+            .collect();
+        let taped: Vec<f32> = y.into_data().iter().collect();
+        let plain: Vec<f32> = gelu(x.inner()).into_data().iter().collect();
+        for (i, &x) in points.iter().enumerate() {
+            let (value, derivative) = exact(f64::from(x));
+            let near = |ours: f32, exact: f64, most: f64| {
+                let far = (f64::from(ours) - exact).abs();
+                assert!(
+                    far < most * (1.0 + f64::from(x.abs())),
+                    "{x}: {ours} for {exact}"
+                );
+            };
+            near(taped[i], value, 1e-6);
+            near(plain[i], value, 1e-6);
+            near(gradient[i], derivative, 1e-5);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The Infinity transformer: text and earlier scales in, two logits a bit out.
+//!
+//! The first token is the pooled prompt; the tokens of scale `k > 1` are the running feature map, brought to
+//! that scale, one linear layer away from `C`. Every block attends to the picture so far (cosine attention
+//! with 2-D rotary positions), then to the text, and is modulated by the pooled prompt (Infinity, arXiv
+//! 2412.04431, section 3; `infinity/models/infinity.py` and `basic.py` of the reference).
+//!
+//! The residual stream, norms, positions, modulation and the head run in f32; matrix products run in the
+//! dtype in which the weights are stored.
+
+mod block;
+mod config;
+mod layers;
+mod plan;
+mod step;
+mod text;
+
+use burn::{
+    module::{Module, Param, ParamId},
+    nn::{Initializer, Linear},
+    tensor::{Device, Shape, Tensor, TensorData, module::linear as linear_op},
+};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+
+pub use block::{Block, CrossAttention, FeedForward, SelfAttention, inverse_norm};
+pub use config::InfinityConfig;
+pub use layers::{gelu, normalize, silu};
+pub use plan::Plan;
+pub use step::StepState;
+pub use text::{AttentivePool, TextCondition, TextProjection, TextState};
+
+use block::Scene;
+use layers::{f32, linear, modulate, project, project_f32, value};
+
+/// Deviation factor of a fresh head, and of its norm's modulation.
+const INIT_HEAD: f64 = 0.02;
+const INIT_HEAD_NORM: f64 = 1e-3;
+
+/// The text-conditioned bitwise transformer.
+#[derive(Module, Debug)]
+pub struct Infinity {
+    /// The prompt of an unconditional picture, `[text_max_len, T]`.
+    pub cfg_uncond: Param<Tensor<2>>,
+    /// Added to the first token, `[1, 1, C]`.
+    pub pos_start: Param<Tensor<3>>,
+    /// RMS norm of the text features, `[T]`.
+    pub text_norm: Param<Tensor<1>>,
+    /// Text to the first token.
+    pub text_pool: AttentivePool,
+    /// Text to keys and values of cross attention.
+    pub text_proj: TextProjection,
+    /// One embedding a scale, `[levels, C]`.
+    pub lvl_embed: Param<Tensor<2>>,
+    /// Codes to tokens.
+    pub word_embed: Linear,
+    /// Pooled prompt to the blocks' shared modulation, behind a SiLU.
+    pub shared_ada: Linear,
+    /// The blocks.
+    pub blocks: Vec<Block>,
+    /// Pooled prompt to the scale and shift of the last norm, behind a SiLU.
+    pub head_ada: Linear,
+    /// Tokens to two logits a bit.
+    pub head: Linear,
+}
+
+impl InfinityConfig {
+    /// A fresh model, initialised as the reference's training recipe does it. Weights are drawn when first
+    /// used, from the device's generator (`Device::seed`), so loading a checkpoint draws nothing.
+    ///
+    /// # Panics
+    /// If the sizes contradict each other.
+    pub fn init(&self, device: &Device) -> Infinity {
+        self.check();
+        let (c, t, std) = (self.width, self.text_channels, self.init_std());
+        let normal = Initializer::Normal { mean: 0.0, std };
+        Infinity {
+            cfg_uncond: unconditional_prompt(self, device),
+            pos_start: normal.init([1, 1, c], device),
+            text_norm: Initializer::Ones.init([t], device),
+            text_pool: AttentivePool::init(self, device),
+            text_proj: TextProjection::init(self, device),
+            lvl_embed: normal.init([self.levels, c], device),
+            word_embed: linear(self.code_dim, c, true, std, device),
+            shared_ada: linear(c, 6 * c, true, std, device),
+            blocks: (0..self.depth).map(|_| Block::init(self, device)).collect(),
+            head_ada: linear(c, 2 * c, true, std * INIT_HEAD_NORM, device),
+            head: linear(c, 2 * self.code_dim, true, std * INIT_HEAD, device),
+        }
+    }
+}
+
+/// A normal of deviation 1.2, cut at 2, over `sqrt(T)`; the same numbers in every fresh model.
+fn unconditional_prompt(config: &InfinityConfig, device: &Device) -> Param<Tensor<2>> {
+    let (rows, t) = (config.text_max_len, config.text_channels);
+    let fresh = move |device: &Device, require_grad: bool| {
+        let values = unconditional_values(rows, t);
+        let rows = Tensor::from_data(TensorData::new(values, [rows, t]), device);
+        rows.set_require_grad(require_grad)
+    };
+    let shape = Shape::new([rows, t]);
+    Param::uninitialized(ParamId::new(), fresh, device.clone(), true, shape)
+}
+
+/// The values of a fresh unconditional prompt, row by row: longer prompts begin with the shorter ones.
+pub(crate) fn unconditional_values(rows: usize, channels: usize) -> Vec<f32> {
+    let mut rng = ChaCha12Rng::seed_from_u64(0);
+    let scale = (channels as f64).sqrt();
+    let mut draw = || loop {
+        let (u, v): (f64, f64) = (rng.random(), rng.random());
+        let radius = (-2.0 * (1.0 - u).ln()).sqrt();
+        let x = 1.2 * radius * (std::f64::consts::TAU * v).cos();
+        if x.abs() <= 2.0 {
+            return (x / scale) as f32;
+        }
+    };
+    (0..rows * channels).map(|_| draw()).collect()
+}
+
+/// Second minus first along the last axis of two, `[n, d, 2]` to `[n, d, 1]`.
+fn difference(pairs: Tensor<3>) -> Tensor<3> {
+    pairs.clone().slice_dim(2, 1..2) - pairs.slice_dim(2, 0..1)
+}
+
+impl Infinity {
+    /// Logits of all scales at once, from the true earlier scales: `[b, l, 2 D]`, f32, where the two logits
+    /// of bit `i` are numbers `2i` (it is 0) and `2i + 1` (it is 1).
+    ///
+    /// `inputs` is `[b, l - 1, D]`: the running feature map brought to each scale but the first
+    /// (patchified if the tokenizer's schedule is the finer one). `plan` must be one for teacher forcing.
+    ///
+    /// # Panics
+    /// If the shapes do not fit the plan.
+    pub fn forward(&self, inputs: Tensor<3>, text: &TextCondition, plan: &Plan) -> Tensor<3> {
+        let text = self.encode_text(text);
+        let x = self.forward_hidden(inputs, &text, plan);
+        self.logits(x, text.cond)
+    }
+
+    /// As [`Infinity::forward`], up to the last block: `[b, l, C]`.
+    ///
+    /// # Panics
+    /// As [`Infinity::forward`].
+    pub fn forward_hidden(&self, inputs: Tensor<3>, text: &TextState, plan: &Plan) -> Tensor<3> {
+        let [b, rest, _] = inputs.dims();
+        let [l] = plan.levels.dims();
+        assert_eq!(
+            rest + 1,
+            l,
+            "inputs for {rest} tokens behind the first of {l}"
+        );
+        assert!(
+            l == 1 || plan.hidden.is_some(),
+            "a stepwise plan has no mask for teacher forcing"
+        );
+        let mut x = self.first_token(text); // [b, 1, c]
+        if rest > 0 {
+            x = Tensor::cat(vec![x, project(f32(inputs), &self.word_embed)], 1);
+        }
+        let levels = value(&self.lvl_embed).select(0, plan.levels.clone());
+        let mut x = x + levels.unsqueeze();
+        assert_eq!(x.dims()[0], b, "as many prompts as pictures");
+        let scene = Scene {
+            rope: &plan.rope,
+            hidden: plan.hidden.as_ref(),
+            text_hidden: text.hidden.as_ref(),
+        };
+        for block in &self.blocks {
+            let keys = block.text_keys(text.kv.clone());
+            x = block.forward(x, text.modulation.clone(), &keys, scene, |k, v| (k, v));
+        }
+        x
+    }
+
+    /// The first token: the pooled prompt and the start embedding, `[b, 1, C]`.
+    fn first_token(&self, text: &TextState) -> Tensor<3> {
+        text.cond.clone().unsqueeze_dim::<3>(1) + value(&self.pos_start)
+    }
+
+    /// Logits `[b, l, 2 D]` from the last block's output `[b, l, C]` and the pooled prompts `[b, C]`.
+    pub fn logits(&self, x: Tensor<3>, cond: Tensor<2>) -> Tensor<3> {
+        project_f32(self.last_norm(x, cond), &self.head)
+    }
+
+    /// For each bit the logit of a one minus the logit of a zero, `[b, l, D]`: all that the loss needs, for half
+    /// the work of [`Infinity::logits`].
+    pub fn margins(&self, x: Tensor<3>, cond: Tensor<2>) -> Tensor<3> {
+        let [b, l, c] = x.dims();
+        let pairs = value(&self.head.weight); // [c, 2 D]
+        let d = pairs.dims()[1] / 2;
+        let weight = difference(pairs.reshape([c, d, 2])).reshape([c, d]);
+        let x = self.last_norm(x, cond).reshape([b * l, c]);
+        let bias = self.head.bias.as_ref().map(|bias| {
+            let pairs = value(bias).reshape([1, d, 2]);
+            difference(pairs).reshape([d])
+        });
+        linear_op(x, weight, bias).reshape([b, l, d])
+    }
+
+    /// The modulated norm before the head, `[b, l, C]`.
+    pub(crate) fn last_norm(&self, x: Tensor<3>, cond: Tensor<2>) -> Tensor<3> {
+        let [b, _, c] = x.dims();
+        let ada = project_f32(silu(cond), &self.head_ada).reshape([b, 1, 2 * c]);
+        let scale = ada.clone().slice([0..b, 0..1, 0..c]);
+        let shift = ada.slice([0..b, 0..1, c..2 * c]);
+        modulate(x, scale, shift)
+    }
+
+    /// Brings prompts to the form that the blocks need; differentiable.
+    pub fn encode_text(&self, text: &TextCondition) -> TextState {
+        let normed = self.normed_text(text);
+        let hidden = text::hidden(text);
+        let cond = self.text_pool.forward(normed.clone(), hidden.as_ref());
+        let [b, c] = cond.dims();
+        let modulation = project_f32(silu(cond.clone()), &self.shared_ada).reshape([b, 1, 6, c]);
+        TextState {
+            cond,
+            kv: self.text_proj.forward(normed),
+            modulation,
+            hidden,
+        }
+    }
+
+    /// The text features behind their norm, `[b, l, T]`.
+    pub fn normed_text(&self, text: &TextCondition) -> Tensor<3> {
+        text::rms_norm(f32(text.features.clone()), &self.text_norm)
+    }
+
+    /// The unconditional prompts that stand in for prompts of `lens` tokens.
+    ///
+    /// # Panics
+    /// If a length is beyond the model's longest prompt.
+    pub fn unconditional(&self, lens: &[usize]) -> TextCondition {
+        let width = lens.iter().copied().max().unwrap_or(1);
+        let rows = self.unconditional_rows(width);
+        let [_, _, t] = rows.dims();
+        TextCondition::new(rows.expand([lens.len(), width, t]), lens.to_vec())
+    }
+
+    fn unconditional_rows(&self, width: usize) -> Tensor<3> {
+        let [rows, t] = self.cfg_uncond.dims();
+        assert!(
+            width <= rows,
+            "a prompt of {width} tokens; the model takes {rows}"
+        );
+        let prompt = value(&self.cfg_uncond).slice([0..width, 0..t]);
+        prompt.reshape([1, width, t])
+    }
+
+    /// Replaces the prompts marked in `drop` by unconditional ones of the same length: the condition
+    /// dropout of training (Infinity drops one prompt in ten), differentiable in `cfg_uncond`.
+    ///
+    /// # Panics
+    /// If there is not one mark a prompt, or a prompt is too long.
+    pub fn drop_condition(&self, text: &TextCondition, drop: &[bool]) -> TextCondition {
+        let [b, l, _] = text.features.dims();
+        assert_eq!(b, drop.len(), "{b} prompts and {} marks", drop.len());
+        let marks: Vec<f32> = drop.iter().map(|&d| f32::from(u8::from(d))).collect();
+        let device = text.features.device();
+        let marks = Tensor::<3>::from_data(TensorData::new(marks, [b, 1, 1]), &device);
+        let kept = f32(text.features.clone()) * (marks.clone() * -1.0 + 1.0);
+        let features = kept + self.unconditional_rows(l) * marks;
+        TextCondition::new(features, text.lens.clone())
+    }
+}

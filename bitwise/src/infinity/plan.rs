@@ -1,0 +1,84 @@
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use nextscale_tokenizer::{Scale, ScaleSchedule};
+use nextscale_var_core::{
+    mask,
+    rope::{RopeTable, THETA, grid_positions},
+};
+
+use super::InfinityConfig;
+
+/// A schedule made ready for a model on a device: positions, masks and scale indices, built once.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    schedule: ScaleSchedule,
+    offsets: Vec<usize>,
+    pub(crate) rope: RopeTable,
+    pub(crate) hidden: Option<Tensor<4, Bool>>,
+    pub(crate) levels: Tensor<1, Int>,
+}
+
+impl Plan {
+    /// A plan for generating scale by scale.
+    ///
+    /// `reference` is the grid on which positions are measured. The released models take the last grid of
+    /// their 1M schedule of the same aspect ratio, even for smaller pictures; a model with one schedule of
+    /// its own takes that schedule's last grid.
+    ///
+    /// # Panics
+    /// If the schedule has more scales than the model has scale embeddings.
+    pub fn stepwise(
+        config: &InfinityConfig,
+        schedule: &ScaleSchedule,
+        reference: Scale,
+        device: &Device,
+    ) -> Self {
+        let (scales, rows) = (schedule.len(), config.levels);
+        assert!(
+            scales <= rows,
+            "{scales} scales, but the model knows {rows}"
+        );
+        let positions = grid_positions(schedule, reference);
+        let levels: Vec<i32> = mask::levels(schedule).iter().map(|&k| k as i32).collect();
+        let l = levels.len();
+        Self {
+            schedule: schedule.clone(),
+            offsets: schedule.offsets(),
+            rope: RopeTable::new(&positions, config.head_dim(), THETA, device),
+            hidden: None,
+            levels: Tensor::from_data(TensorData::new(levels, [l]), device),
+        }
+    }
+
+    /// A plan for teacher forcing: as [`Plan::stepwise`], with the block-causal mask (`l^2` bytes).
+    ///
+    /// # Panics
+    /// As [`Plan::stepwise`].
+    pub fn teacher_forcing(
+        config: &InfinityConfig,
+        schedule: &ScaleSchedule,
+        reference: Scale,
+        device: &Device,
+    ) -> Self {
+        let plan = Self::stepwise(config, schedule, reference, device);
+        Self {
+            hidden: Some(mask::block_causal(schedule, device)),
+            ..plan
+        }
+    }
+
+    /// The schedule, in tokens of the transformer.
+    pub fn schedule(&self) -> &ScaleSchedule {
+        &self.schedule
+    }
+
+    /// Positions of the tokens of scale `k`.
+    pub(crate) fn rope_of(&self, k: usize) -> RopeTable {
+        let tokens = self.schedule.scales()[k].tokens();
+        self.rope.slice(self.offsets[k], tokens)
+    }
+
+    /// The position table: cosines and sines per pair, `[l, head_dim / 2]`.
+    pub fn rope(&self) -> &RopeTable {
+        &self.rope
+    }
+}

@@ -1,0 +1,129 @@
+//! The training loss: cross entropy of each bit.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_sigmoid};
+use nextscale_tokenizer::ScaleSchedule;
+use serde::{Deserialize, Serialize};
+
+use crate::infinity::{Infinity, Plan, TextCondition};
+use crate::tokens::TeacherForcing;
+
+/// How much the tokens of each scale count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScaleWeighting {
+    /// Every token the same, so that the last scale decides.
+    #[default]
+    Uniform,
+    /// A token counts `sqrt(area of the last scale / area of its own)` times a token of the last scale
+    /// (`reweight_loss_by_scale` of the reference).
+    Area,
+}
+
+impl ScaleWeighting {
+    /// The weight of every token, `[1, l]`; they sum to 1.
+    pub fn weights(self, schedule: &ScaleSchedule, device: &Device) -> Tensor<2> {
+        let last = schedule.last().tokens() as f64;
+        let tokens = schedule.scales().iter().flat_map(|scale| {
+            let weight = match self {
+                Self::Uniform => 1.0,
+                Self::Area => (last / scale.tokens() as f64).sqrt(),
+            };
+            std::iter::repeat_n(weight, scale.tokens())
+        });
+        let weights: Vec<f64> = tokens.collect();
+        let total: f64 = weights.iter().sum();
+        let weights: Vec<f32> = weights.iter().map(|w| (w / total) as f32).collect();
+        let l = weights.len();
+        Tensor::from_data(TensorData::new(weights, [1, l]), device)
+    }
+}
+
+/// Cross entropy of every token, the mean over its bits: `[b, l]`.
+///
+/// `margins`, `[b, l, D]`, are logits of a one minus logits of a zero; `bits` are what they should say. The
+/// cross entropy of two classes is `-log sigmoid(+-margin)`.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn loss_per_token(margins: Tensor<3>, bits: Tensor<3, Int>) -> Tensor<2> {
+    let [b, l, _] = margins.dims();
+    assert_eq!(margins.dims(), bits.dims(), "margins and bits");
+    let sign = bits.float() * 2.0 - 1.0;
+    -log_sigmoid(margins * sign).mean_dim(2).reshape([b, l])
+}
+
+/// The margins of logits `[b, l, 2 D]`: `[b, l, D]`.
+pub fn margins(logits: Tensor<3>) -> Tensor<3> {
+    let [b, l, width] = logits.dims();
+    let pairs = logits.reshape([b, l, width / 2, 2]);
+    let class = |i: usize| {
+        pairs
+            .clone()
+            .slice_dim(3, i..i + 1)
+            .reshape([b, l, width / 2])
+    };
+    class(1) - class(0)
+}
+
+/// Loss of a batch, and how well its bits were guessed.
+#[derive(Debug, Clone)]
+pub struct BitLoss {
+    /// The weighted mean of the cross entropy, `[1]`, on the tape.
+    pub loss: Tensor<1>,
+    /// Cross entropy of every token, `[b, l]`, off the tape.
+    pub per_token: Tensor<2>,
+    /// Share of right bits of every token, `[b, l]`, off the tape.
+    pub right: Tensor<2>,
+}
+
+/// The loss of a batch under teacher forcing.
+///
+/// `weights` comes from [`ScaleWeighting::weights`]. Prompts are dropped before, by
+/// [`Infinity::drop_condition`].
+///
+/// # Panics
+/// If the shapes do not fit the plan.
+pub fn loss(
+    model: &Infinity,
+    batch: &TeacherForcing,
+    text: &TextCondition,
+    plan: &Plan,
+    weights: &Tensor<2>,
+) -> BitLoss {
+    let [b, l, d] = batch.bits.dims();
+    let text = model.encode_text(text);
+    let x = model.forward_hidden(batch.inputs.clone(), &text, plan);
+    let margins = model.margins(x, text.cond);
+    let guessed = margins.clone().detach().greater_scalar(0.0).int();
+    let right = guessed.equal(batch.bits.clone()).float().sum_dim(2) / d as f64;
+    let per_token = loss_per_token(margins, batch.bits.clone());
+    BitLoss {
+        loss: (per_token.clone() * weights.clone()).sum() / b as f64,
+        per_token: per_token.detach(),
+        right: right.reshape([b, l]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_sum_to_one() {
+        let schedule = ScaleSchedule::square(&[1, 2, 4]).unwrap();
+        let weights = ScaleWeighting::Area.weights(&schedule, &Device::flex());
+        let w: Vec<f32> = weights.into_data().iter().collect();
+        assert!((w.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!((w[0] / w[20] - 4.0).abs() < 1e-5 && (w[1] / w[20] - 2.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn cross_entropy_of_known_logits() {
+        let device = Device::flex();
+        let logits = Tensor::<3>::from_floats([[[0.0, 2.0, 1.0, 1.0]]], &device);
+        let bits = Tensor::<3, Int>::from_ints([[[0, 1]]], &device);
+        let loss: f32 = loss_per_token(margins(logits), bits).into_scalar();
+        let first = (1.0 + 2f32.exp()).ln(); // -log(e^0 / (e^0 + e^2))
+        assert!((loss - (first + 2f32.ln()) / 2.0).abs() < 1e-6);
+    }
+}

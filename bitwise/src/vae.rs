@@ -1,0 +1,319 @@
+//! The convolutional auto-encoder whose latent is written as a pyramid of bits: Infinity's tokenizer.
+
+mod decoder;
+mod encoder;
+pub mod import;
+
+pub use decoder::Decoder;
+pub use encoder::Encoder;
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use nextscale_tokenizer::{Codes, Pyramid, ScaleSchedule, pyramid::Encoded};
+use serde::{Deserialize, Serialize};
+
+use crate::bsq::{Bsq, BsqLosses};
+
+/// What fixes the auto-encoder's shapes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BsqVaeConfig {
+    /// Bits of a cell, d.
+    pub bits: usize,
+    /// Channels of the finest level.
+    pub base_channels: usize,
+    /// Channels of each encoder level as multiples of `base_channels`, fine to coarse. Levels but the last halve the sides.
+    pub encoder_mult: Vec<usize>,
+    /// The same for the decoder.
+    pub decoder_mult: Vec<usize>,
+    /// Residual blocks of an encoder level.
+    pub encoder_blocks: usize,
+    /// Residual blocks of a decoder level.
+    pub decoder_blocks: usize,
+    /// Groups of every norm. None is the released rule: 32, or 24 for channels that 32 does not divide. A small model
+    /// should not have as many groups as channels, which would lose the mean of each channel.
+    #[serde(default)]
+    pub norm_groups: Option<usize>,
+    /// Pixels of a patch's side: the first convolution sees a patch's pixels as channels, and the last one writes
+    /// them so. 1, the released models, has a cell for every pixel; 2 or 4 saves most of the arithmetic.
+    #[serde(default = "one")]
+    pub pixel_patch: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl BsqVaeConfig {
+    /// The released stride-16 tokenizers `infinity_vae_d{16,24,32,64}` and `d32reg`.
+    pub fn stride_16(bits: usize) -> Self {
+        Self::released(bits, &[1, 2, 4, 4, 4])
+    }
+
+    /// The released stride-8 tokenizer `infinity_vae_d56_f8_14_patchify`, to be used with 2 x 2 patches of 14 bits.
+    pub fn stride_8_patchify() -> Self {
+        Self::released(14, &[1, 2, 4, 4])
+    }
+
+    fn released(bits: usize, mult: &[usize]) -> Self {
+        Self {
+            bits,
+            base_channels: 128,
+            encoder_mult: mult.to_vec(),
+            decoder_mult: mult.to_vec(),
+            encoder_blocks: 2,
+            decoder_blocks: 3,
+            norm_groups: None,
+            pixel_patch: 1,
+        }
+    }
+
+    /// A small one for 64-pixel icons: stride 8, 16 bits, 4 x 4 pixels a patch, 2.5 million parameters.
+    pub fn icons() -> Self {
+        Self {
+            bits: 16,
+            base_channels: 64,
+            encoder_mult: vec![1, 2],
+            decoder_mult: vec![1, 2],
+            encoder_blocks: 1,
+            decoder_blocks: 2,
+            norm_groups: Some(8),
+            pixel_patch: 4,
+        }
+    }
+
+    /// Pixels of a latent cell's side.
+    pub fn stride(&self) -> usize {
+        self.pixel_patch << (self.encoder_mult.len() - 1)
+    }
+
+    pub(crate) fn groups(&self, channels: usize) -> usize {
+        match self.norm_groups {
+            Some(groups) => groups,
+            None if channels % 32 == 0 => 32,
+            None => 24,
+        }
+    }
+
+    /// An auto-encoder with random weights.
+    ///
+    /// # Panics
+    /// If encoder and decoder differ in stride, or norm groups do not divide a level's channels.
+    pub fn init(&self, device: &Device) -> BsqVae {
+        assert!(
+            self.encoder_mult.len() == self.decoder_mult.len() && !self.encoder_mult.is_empty(),
+            "encoder levels {:?} against decoder levels {:?}",
+            self.encoder_mult,
+            self.decoder_mult
+        );
+        BsqVae {
+            encoder: Encoder::init(self, device),
+            decoder: Decoder::init(self, device),
+            bits: self.bits,
+            stride: self.stride(),
+            pixel_patch: self.pixel_patch,
+        }
+    }
+}
+
+/// The auto-encoder.
+#[derive(Module, Debug)]
+pub struct BsqVae {
+    /// Pixels to latent.
+    pub encoder: Encoder,
+    /// Latent to pixels.
+    pub decoder: Decoder,
+    /// Bits of a cell, d.
+    pub bits: usize,
+    /// Pixels of a cell's side, s.
+    pub stride: usize,
+    /// Pixels of a patch's side.
+    pub pixel_patch: usize,
+}
+
+/// What a training step needs.
+#[derive(Debug, Clone)]
+pub struct BsqVaeOutput {
+    /// The picture after the round trip, `[b, 3, h, w]`, not clamped.
+    pub recon: Tensor<4>,
+    /// The quantiser's losses, means over scales.
+    pub losses: BsqLosses,
+}
+
+impl BsqVae {
+    /// The quantiser.
+    pub fn quantizer(&self) -> Bsq {
+        Bsq::new(self.bits)
+    }
+
+    /// Pixels `[b, 3, h, w]` in [-1, 1] to the continuous latent `[b, d, 1, h/s, w/s]`.
+    ///
+    /// # Panics
+    /// If the sides are no multiples of the stride.
+    pub fn encode(&self, image: Tensor<4>) -> Tensor<5> {
+        let [_, _, h, w] = image.dims();
+        assert!(
+            h % self.stride == 0 && w % self.stride == 0,
+            "a picture of {h}x{w} against a stride of {}",
+            self.stride
+        );
+        let cells = pixels_to_channels(image, self.pixel_patch);
+        self.encoder.forward(cells).unsqueeze_dim(2)
+    }
+
+    /// Latent `[b, d, 1, h, w]` to pixels `[b, 3, h s, w s]`, clamped to [-1, 1].
+    pub fn decode(&self, latent: Tensor<5>) -> Tensor<4> {
+        self.reconstruct(latent).clamp(-1.0, 1.0)
+    }
+
+    /// As [`BsqVae::decode`], but not clamped: for training, where a clamp would stop the gradient.
+    pub fn reconstruct(&self, latent: Tensor<5>) -> Tensor<4> {
+        let cells = self.decoder.forward(latent.squeeze_dim(2));
+        channels_to_pixels(cells, self.pixel_patch)
+    }
+
+    /// Pixels to bits on every scale of the VAE's `schedule`, and their sum.
+    pub fn encode_bits(&self, image: Tensor<4>, schedule: &ScaleSchedule) -> Encoded {
+        Pyramid::plain(&self.quantizer()).encode(self.encode(image), schedule)
+    }
+
+    /// Bits of the first scales (all of them, or fewer for a preview) to pixels in [-1, 1].
+    pub fn decode_bits(&self, codes: &[Codes], schedule: &ScaleSchedule) -> Tensor<4> {
+        self.decode(Pyramid::plain(&self.quantizer()).decode(codes, schedule))
+    }
+
+    /// The round trip for training: pixels `[b, 3, h, w]` in [-1, 1] to latent, through all scales of bits with
+    /// straight-through gradients, and back to pixels.
+    pub fn forward_train(&self, image: Tensor<4>, schedule: &ScaleSchedule) -> BsqVaeOutput {
+        let bsq = self.quantizer();
+        let mut losses = Vec::new();
+        let sum = Pyramid::plain(&bsq).descend(self.encode(image), schedule, |_, cells| {
+            let (codes, loss) = bsq.train(cells);
+            losses.push(loss);
+            codes
+        });
+        BsqVaeOutput {
+            recon: self.reconstruct(sum),
+            losses: BsqLosses::mean(losses),
+        }
+    }
+}
+
+/// `[b, c, h, w]` to `[b, c p p, h/p, w/p]`, channel c p p + dy p + dx.
+fn pixels_to_channels(x: Tensor<4>, p: usize) -> Tensor<4> {
+    let [b, c, h, w] = x.dims();
+    if p == 1 {
+        return x;
+    }
+    x.reshape([b, c, h / p, p, w / p, p])
+        .permute([0, 1, 3, 5, 2, 4])
+        .reshape([b, c * p * p, h / p, w / p])
+}
+
+/// The inverse of [`pixels_to_channels`].
+fn channels_to_pixels(x: Tensor<4>, p: usize) -> Tensor<4> {
+    let [b, cpp, h, w] = x.dims();
+    if p == 1 {
+        return x;
+    }
+    x.reshape([b, cpp / (p * p), p, p, h, w])
+        .permute([0, 1, 4, 2, 5, 3])
+        .reshape([b, cpp / (p * p), h * p, w * p])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+
+    fn tiny() -> BsqVaeConfig {
+        BsqVaeConfig {
+            bits: 4,
+            base_channels: 8,
+            encoder_mult: vec![1, 2],
+            decoder_mult: vec![1, 2],
+            encoder_blocks: 1,
+            decoder_blocks: 2,
+            norm_groups: Some(4),
+            pixel_patch: 1,
+        }
+    }
+
+    #[test]
+    fn shapes_and_range() {
+        let device = Device::flex();
+        let vae = tiny().init(&device);
+        let image = Tensor::random([2, 3, 12, 8], Distribution::Uniform(-1.0, 1.0), &device);
+        let z = vae.encode(image);
+        assert_eq!(z.dims(), [2, 4, 1, 6, 4]);
+        let y = vae.decode(z * 100.0);
+        assert_eq!(y.dims(), [2, 3, 12, 8]);
+        assert!(y.abs().max().into_scalar::<f32>() <= 1.0);
+    }
+
+    #[test]
+    fn patches_of_pixels_keep_their_place() {
+        let x = Tensor::<1, burn::tensor::Int>::arange(0..96, &Device::flex());
+        let x = x.float().reshape([1, 3, 4, 8]);
+        let cells = pixels_to_channels(x.clone(), 2);
+        assert_eq!(cells.dims(), [1, 12, 2, 4]);
+        let pixel: f32 = cells.clone().slice([0..1, 7..8, 1..2, 2..3]).into_scalar();
+        assert_eq!(pixel, 32.0 + 8.0 * 3.0 + 5.0);
+        assert_eq!(channels_to_pixels(cells, 2).into_data(), x.into_data());
+        let config = BsqVaeConfig {
+            pixel_patch: 2,
+            ..tiny()
+        };
+        let vae = config.init(&Device::flex());
+        let image = Tensor::zeros([1, 3, 16, 8], &Device::flex());
+        let z = vae.encode(image);
+        assert_eq!((config.stride(), z.dims()), (4, [1, 4, 1, 4, 2]));
+        assert_eq!(vae.decode(z).dims(), [1, 3, 16, 8]);
+    }
+
+    #[test]
+    fn training_reaches_every_parameter() {
+        let device = Device::flex().autodiff();
+        let vae = tiny().init(&device);
+        let schedule = ScaleSchedule::square(&[1, 2, 4]).unwrap();
+        let image = Tensor::random([2, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
+        let out = vae.forward_train(image.clone(), &schedule);
+        let loss = (out.recon - image).square().mean() + out.losses.total(0.25, 0.1);
+        let grads = loss.backward();
+        for conv in [
+            &vae.encoder.conv_in,
+            &vae.decoder.conv_in,
+            &vae.decoder.conv_out,
+        ] {
+            let grad = conv.weight.grad(&grads).expect("a gradient");
+            assert!(grad.abs().sum().into_scalar::<f32>() > 0.0);
+        }
+    }
+
+    #[test]
+    fn released_presets() {
+        let config = BsqVaeConfig::stride_16(32);
+        assert_eq!((config.stride(), config.groups(128)), (16, 32));
+        assert_eq!(BsqVaeConfig::stride_8_patchify().stride(), 8);
+        let device = Device::flex();
+        assert_eq!(tiny().init(&device).num_params(), count(&tiny()));
+    }
+
+    /// Counts parameters from the config alone.
+    fn count(c: &BsqVaeConfig) -> usize {
+        let conv = |a: usize, b: usize| a * b * 9 + b;
+        let block = |a: usize, b: usize| {
+            let shortcut = if a == b { 0 } else { a * b + b };
+            2 * a + conv(a, b) + 2 * b + conv(b, b) + shortcut
+        };
+        let (fine, coarse) = (c.base_channels, 2 * c.base_channels);
+        let encoder = conv(3, fine) + block(fine, fine) + conv(fine, fine) + block(fine, coarse);
+        let mid = 2 * block(coarse, coarse);
+        let encoder = encoder + mid + 2 * coarse + conv(coarse, c.bits);
+        let decoder = conv(c.bits, coarse) + mid + 2 * block(coarse, coarse);
+        let decoder = decoder + conv(coarse, coarse) + block(coarse, fine) + block(fine, fine);
+        encoder + decoder + 2 * fine + conv(fine, 3)
+    }
+}

@@ -1,0 +1,195 @@
+//! What must hold for any weights: a small random model, with patches and a picture that is not square.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use nextscale_bitwise::Bsq;
+use nextscale_bitwise::correction::SelfCorrection;
+use nextscale_bitwise::generate::{GenerateOptions, generate};
+use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
+use nextscale_bitwise::tokens::{Patching, TeacherForcing};
+use nextscale_bitwise::train::{ScaleWeighting, loss, margins};
+use nextscale_tokenizer::pyramid::Pyramid;
+use nextscale_tokenizer::{Scale, ScaleSchedule};
+use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use rand::SeedableRng;
+use rand_chacha::ChaCha12Rng;
+
+const D: usize = 3;
+
+fn config() -> InfinityConfig {
+    InfinityConfig {
+        width: 32,
+        depth: 3,
+        heads: 2,
+        code_dim: 4 * D,
+        text_channels: 128,
+        text_max_len: 9,
+        mlp_ratio: 8.0,
+        block_chunks: 1,
+        levels: 4,
+    }
+}
+
+/// Every parameter anew, so that no part of the model is idle.
+struct Stir;
+
+impl ModuleMapper for Stir {
+    fn map_float<const N: usize>(&mut self, param: Param<Tensor<N>>) -> Param<Tensor<N>> {
+        param.map(|x| {
+            let learns = x.is_require_grad();
+            x.random_like(Distribution::Normal(0.0, 0.3))
+                .set_require_grad(learns)
+        })
+    }
+}
+
+fn model(device: &Device) -> Infinity {
+    config().init(device).map(&mut Stir)
+}
+
+fn schedule() -> ScaleSchedule {
+    let sides = [(1, 1), (2, 1), (3, 2), (4, 3)];
+    ScaleSchedule::new(sides.map(|(h, w)| Scale::image(h, w)).to_vec()).unwrap()
+}
+
+fn text(device: &Device) -> TextCondition {
+    let normal = Distribution::Normal(0.0, 1.0);
+    TextCondition::new(Tensor::random([2, 7, 128], normal, device), vec![4, 7])
+}
+
+fn taught(device: &Device) -> TeacherForcing {
+    let cells = Patching::Double.cells(&schedule());
+    let normal = Distribution::Normal(0.0, 1.0);
+    let latent = Tensor::random([2, D, 1, 8, 6], normal, device);
+    let quantizer = Bsq::new(D);
+    let pyramid = Pyramid::plain(&quantizer);
+    let noise = SelfCorrection::default();
+    let mut rng = ChaCha12Rng::seed_from_u64(5);
+    let encoded = noise.encode(&pyramid, latent, &cells, &mut rng);
+    TeacherForcing::new(&pyramid, &encoded, &cells, Patching::Double)
+}
+
+fn far<const N: usize>(a: Tensor<N>, b: Tensor<N>) -> f32 {
+    (a - b).abs().max().into_scalar()
+}
+
+#[test]
+fn stepwise_is_teacher_forced() {
+    let device = Device::flex();
+    let (model, text, taught) = (model(&device), text(&device), taught(&device));
+    let (schedule, last) = (schedule(), schedule().last());
+    let plan = Plan::teacher_forcing(&config(), &schedule, last, &device);
+    let all = model.forward(taught.inputs.clone(), &text, &plan);
+    assert!(all.clone().abs().mean().into_scalar::<f32>() > 0.1);
+    let plan = Plan::stepwise(&config(), &schedule, last, &device);
+    let mut state = model.start(&text, &plan);
+    let offsets = schedule.offsets();
+    for k in 0..schedule.len() {
+        let rows = offsets[k].max(1) - 1..offsets[k + 1] - 1;
+        let input = (k > 0).then(|| taught.inputs.clone().slice_dim(1, rows));
+        let step = model.forward_scale(k, input, &mut state, &plan, None);
+        let same = all.clone().slice_dim(1, offsets[k]..offsets[k + 1]);
+        assert!(far(step, same) < 1e-4, "scale {k}");
+    }
+}
+
+#[test]
+fn later_scales_do_not_leak_into_earlier_ones() {
+    let device = Device::flex();
+    let (model, text, taught) = (model(&device), text(&device), taught(&device));
+    let plan = Plan::teacher_forcing(&config(), &schedule(), schedule().last(), &device);
+    let logits = model.forward(taught.inputs.clone(), &text, &plan);
+    let changed = taught.inputs.clone().slice_fill([0..2, 8..9], 1.0); // first token of the last scale
+    let other = model.forward(changed, &text, &plan);
+    let part = |x: &Tensor<3>, rows| x.clone().slice_dim(1, rows);
+    assert_eq!(far(part(&logits, 0..9), part(&other, 0..9)), 0.0);
+    assert!(far(part(&logits, 9..21), part(&other, 9..21)) > 1e-3);
+}
+
+#[test]
+fn text_behind_its_end_is_never_read() {
+    let device = Device::flex();
+    let (model, text) = (model(&device), text(&device));
+    let garbage = text.features.clone().slice_fill([0..1, 4..7], 9.0);
+    let other = model.encode_text(&TextCondition::new(garbage, text.lens.clone()));
+    let same = model.encode_text(&text);
+    assert!(far(same.cond, other.cond) < 1e-6);
+}
+
+#[test]
+fn a_picture_does_not_depend_on_its_batch() {
+    let device = Device::flex();
+    let (model, text, quantizer) = (model(&device), text(&device), Bsq::new(D));
+    let plan = Plan::stepwise(&config(), &schedule(), schedule().last(), &device);
+    let run = |text: &TextCondition, seeds: &[u64]| -> Vec<Tensor<3, Int>> {
+        let sampler = Sampler::new(SamplerConfig::default(), seeds);
+        let options = GenerateOptions::constant(2.0, 0.8, 4);
+        let patching = Patching::Double;
+        let steps = generate(
+            &model, &quantizer, &plan, patching, text, None, options, sampler,
+        );
+        steps.map(|step| step.bits).collect()
+    };
+    let alone = TextCondition::new(text.features.clone().slice([1..2]), vec![7]);
+    let (both, alone) = (run(&text, &[1, 2]), run(&alone, &[2]));
+    assert_eq!(both.len(), 4);
+    for (both, alone) in both.into_iter().zip(alone) {
+        let picture = both.slice([1..2]).into_data();
+        picture.assert_eq(&alone.into_data(), true);
+    }
+}
+
+#[test]
+fn every_parameter_learns() {
+    let device = Device::flex().autodiff();
+    let (model, taught) = (model(&device), taught(&device));
+    let plan = Plan::teacher_forcing(&config(), &schedule(), schedule().last(), &device);
+    let text = model.drop_condition(&text(&device), &[true, false]);
+    let weights = ScaleWeighting::Area.weights(&schedule(), &device);
+    let gradients = loss(&model, &taught, &text, &plan, &weights)
+        .loss
+        .backward();
+
+    struct Count<'a>(&'a burn::tensor::Gradients, usize);
+    impl burn::module::ModuleVisitor for Count<'_> {
+        fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<N>>) {
+            let gradient = param.grad(self.0).expect("a gradient for every parameter");
+            assert!(gradient.abs().max().into_scalar::<f32>() > 0.0);
+            self.1 += 1;
+        }
+    }
+    let mut count = Count(&gradients, 0);
+    model.visit(&mut count);
+    assert_eq!(count.1, 22 + 3 * 22);
+}
+
+#[test]
+fn margins_are_differences_of_logits() {
+    let device = Device::flex();
+    let (model, text, taught) = (model(&device), text(&device), taught(&device));
+    let plan = Plan::teacher_forcing(&config(), &schedule(), schedule().last(), &device);
+    let state = model.encode_text(&text);
+    let x = model.forward_hidden(taught.inputs, &state, &plan);
+    let ours = model.margins(x.clone(), state.cond.clone());
+    let theirs = margins(model.logits(x, state.cond));
+    assert!(far(ours, theirs) < 1e-4);
+}
+
+#[test]
+fn half_precision_weights_stay_close() {
+    struct Half;
+    impl ModuleMapper for Half {
+        fn map_float<const N: usize>(&mut self, param: Param<Tensor<N>>) -> Param<Tensor<N>> {
+            param.map(|x| x.cast(burn::tensor::DType::BF16))
+        }
+    }
+    let device = Device::flex();
+    let (model, text, taught) = (model(&device), text(&device), taught(&device));
+    let plan = Plan::teacher_forcing(&config(), &schedule(), schedule().last(), &device);
+    let full = model.forward(taught.inputs.clone(), &text, &plan);
+    let half = model.map(&mut Half).forward(taught.inputs, &text, &plan);
+    let size: f32 = full.clone().abs().mean().into_scalar();
+    assert_eq!(half.dtype(), burn::tensor::DType::F32);
+    let error: f32 = (full - half).abs().mean().into_scalar();
+    assert!(error < 0.1 * size, "{error} of {size}");
+}

@@ -1,0 +1,134 @@
+//! The bytes of a model's file, wherever they lie, and what can be said of them unread.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{FloatDType, Tensor};
+use safetensors::tensor::Metadata;
+use sha2::{Digest, Sha256};
+
+use crate::error::PipelineError;
+
+/// A file of a model.
+#[derive(Debug, Clone)]
+pub(super) enum Weights {
+    /// Inside the program.
+    Static(&'static [u8]),
+    /// On disk.
+    File(PathBuf),
+}
+
+impl Weights {
+    /// A file on disk; the error is the rest of a sentence about the model.
+    pub(super) fn open(path: PathBuf) -> Result<Self, String> {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        match path.is_file() {
+            true => Ok(Self::File(path)),
+            false => Err(format!("lacks the file {name}")),
+        }
+    }
+
+    /// All its bytes.
+    pub(super) fn bytes(&self) -> Result<Cow<'static, [u8]>, PipelineError> {
+        match self {
+            Self::Static(bytes) => Ok(Cow::Borrowed(bytes)),
+            Self::File(path) => {
+                let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+
+    /// Its size in bytes.
+    pub(super) fn len(&self) -> Result<u64, PipelineError> {
+        match self {
+            Self::Static(bytes) => Ok(bytes.len() as u64),
+            Self::File(path) => {
+                let meta = std::fs::metadata(path).map_err(PipelineError::io("read", path))?;
+                Ok(meta.len())
+            }
+        }
+    }
+
+    /// Its SHA-256, in hex.
+    pub(super) fn sha256(&self) -> Result<String, PipelineError> {
+        let mut hash = Sha256::new();
+        match self {
+            Self::Static(bytes) => hash.update(bytes),
+            Self::File(path) => {
+                let copied = File::open(path).and_then(|mut f| std::io::copy(&mut f, &mut hash));
+                copied.map_err(PipelineError::io("read", path))?;
+            }
+        }
+        Ok(hex(&hash.finalize()))
+    }
+
+    /// The shape of a tensor, from the header alone; a file that is shorter than its header says is
+    /// refused. The error is the rest of a sentence about the model.
+    pub(super) fn shape(&self, key: &str) -> Result<Vec<usize>, String> {
+        let (header, length, name) = self.header()?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|e| format!("has a damaged {name}: {e}"))?;
+        let wanted = (8 + header.len() + metadata.data_len()) as u64;
+        if length != wanted {
+            return Err(format!("has a cut-off {name}: {length} bytes of {wanted}"));
+        }
+        let info = metadata.info(key);
+        info.map(|i| i.shape.clone())
+            .ok_or_else(|| format!("has a {name} without `{key}`"))
+    }
+
+    /// The header without its size, the length of the whole file, and the file's name.
+    fn header(&self) -> Result<(Cow<'static, [u8]>, u64, String), String> {
+        let path = match self {
+            Self::Static(bytes) => {
+                let size = bytes
+                    .first_chunk()
+                    .map_or(0, |size| u64::from_le_bytes(*size));
+                let header = bytes.get(8..).and_then(|b| b.get(..size as usize));
+                let header = Cow::Borrowed(header.unwrap_or_default());
+                return Ok((header, bytes.len() as u64, "embedded file".into()));
+            }
+            Self::File(path) => path,
+        };
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let read = || -> std::io::Result<(Vec<u8>, u64)> {
+            let mut file = File::open(path)?;
+            let (mut size, length) = ([0; 8], file.metadata()?.len());
+            file.read_exact(&mut size)?;
+            // A damaged size must not become an allocation of that size.
+            let size = u64::from_le_bytes(size).min(length);
+            let mut header = vec![0; size as usize];
+            file.read_exact(&mut header)?;
+            Ok((header, length))
+        };
+        let (header, length) = read().map_err(|e| format!("has a cut-off {name}: {e}"))?;
+        Ok((Cow::Owned(header), length, name))
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// All parameters of a module in another number type.
+pub(super) fn cast<M: Module>(module: M, dtype: FloatDType) -> M {
+    struct Cast(FloatDType);
+    impl ModuleMapper for Cast {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|tensor| tensor.cast(self.0))
+        }
+    }
+    module.map(&mut Cast(dtype))
+}

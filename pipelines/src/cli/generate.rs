@@ -1,0 +1,208 @@
+//! `nextscale generate`: the built-in pipeline with the options of the command line put in.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::error::PipelineError;
+use crate::node::{Node, Value};
+use crate::spec::{DeviceChoice, Dtype, PipelineSpec};
+
+/// Arguments of `nextscale generate`.
+#[derive(Debug, Args)]
+pub(super) struct GenerateArgs {
+    /// What to paint; repeat it for several pictures. Standard input is read if there is none
+    #[arg(short, long, conflicts_with = "prompt_file")]
+    prompt: Vec<String>,
+    /// A file with one prompt a line
+    #[arg(long, value_name = "FILE")]
+    prompt_file: Option<PathBuf>,
+    /// What not to paint
+    #[arg(short, long, value_name = "TEXT")]
+    negative_prompt: Option<String>,
+    /// The model: `default` for the one inside this program, or a folder
+    #[arg(short, long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// Seed of the first picture, from 0 to 2^64-1; each further one adds 1. Random if absent
+    #[arg(short, long, value_parser = parse_seed, allow_hyphen_values = true)]
+    seed: Option<u64>,
+    /// Pictures of each prompt
+    #[arg(short, long, value_name = "N")]
+    batch_count: Option<u32>,
+    /// Width in pixels
+    #[arg(short = 'W', long)]
+    width: Option<usize>,
+    /// Height in pixels
+    #[arg(short = 'H', long)]
+    height: Option<usize>,
+    /// Width to height, for example 16:9; the nearest size that the model knows is taken
+    #[arg(long, value_name = "W:H", conflicts_with_all = ["width", "height"])]
+    aspect: Option<String>,
+    /// How strongly the prompt counts; 1 turns guidance off
+    #[arg(long)]
+    cfg_scale: Option<f64>,
+    /// Above 1 more varied, below 1 more likely; 0 always takes the likeliest
+    #[arg(long)]
+    temperature: Option<f64>,
+    /// Sample from so many of the likeliest values; 0 for all
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Sample from the likeliest values that make up this share; 1 for all
+    #[arg(long)]
+    top_p: Option<f64>,
+    /// Where to compute
+    #[arg(long, value_enum)]
+    device: Option<DeviceChoice>,
+    /// Number type of the weights
+    #[arg(long, value_enum)]
+    dtype: Option<Dtype>,
+    /// A folder for the picture as it is after each scale
+    #[arg(long, value_name = "DIR")]
+    preview: Option<PathBuf>,
+    /// A file, a name with {index}, {seed} or {prompt}, a folder, or - for standard output
+    #[arg(short, long)]
+    output: Option<String>,
+    /// Write no parameters into the pictures
+    #[arg(long)]
+    no_metadata: bool,
+    /// Show how long each part took
+    #[arg(long)]
+    timings: bool,
+    /// Print the pipeline instead of running it
+    #[arg(long)]
+    print_pipeline: bool,
+}
+
+fn parse_seed(text: &str) -> Result<u64, String> {
+    let range = "it should be a whole number from 0 to 18446744073709551615";
+    match text
+        .strip_prefix('-')
+        .map(|rest| rest.chars().all(|c| c.is_ascii_digit()))
+    {
+        Some(true) => Err(format!("a seed cannot be negative: {range}")),
+        _ => text.parse().map_err(|_| range.to_owned()),
+    }
+}
+
+pub(super) fn run(args: GenerateArgs) -> anyhow::Result<()> {
+    let root = build(&args)?;
+    if args.print_pipeline {
+        return super::small::print(root.to_yaml().trim_end());
+    }
+    super::run::execute(PipelineSpec::from_node(root)?, args.timings)
+}
+
+/// The preset with every given option at its place.
+fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
+    let preset = PipelineSpec::preset("default");
+    let mut root = preset.unwrap_or_else(|| Node::map("preset default"));
+    let from_stdin = args.prompt.is_empty() && args.prompt_file.is_none();
+    if from_stdin && std::io::stdin().is_terminal() {
+        let (message, hint) = (
+            "there is no prompt",
+            "say what to paint: --prompt \"a red apple\"",
+        );
+        return Err(PipelineError::refused_with(message, hint));
+    }
+    let pictures = args.prompt.len() * args.batch_count.unwrap_or(1) as usize;
+    if args.output.as_deref() == Some("-") && pictures > 1 {
+        let hint = "write more of them to files: --output NAME-{index}.png";
+        return Err(PipelineError::refused_with(
+            "only one picture can go to standard output",
+            hint,
+        ));
+    }
+    let mut set = Options(&mut root);
+    set.top("model", "--model", &args.model)?;
+    set.top("seed", "--seed", &args.seed)?;
+    set.top("device", "--device", &args.device)?;
+    set.top("dtype", "--dtype", &args.dtype)?;
+    set.top("preview", "--preview", &args.preview)?;
+    set.top("output", "--output", &args.output)?;
+    set.top(
+        "metadata",
+        "--no-metadata",
+        &args.no_metadata.then_some(false),
+    )?;
+    let prompts = (!args.prompt.is_empty()).then_some(&args.prompt);
+    set.stage("prompts", "prompts", "--prompt", &prompts)?;
+    set.stage("prompts", "file", "--prompt-file", &args.prompt_file)?;
+    set.stage(
+        "prompts",
+        "negative",
+        "--negative-prompt",
+        &args.negative_prompt,
+    )?;
+    set.stage("prompts", "count", "--batch-count", &args.batch_count)?;
+    set.stage("text-to-image", "width", "--width", &args.width)?;
+    set.stage("text-to-image", "height", "--height", &args.height)?;
+    set.stage("text-to-image", "aspect", "--aspect", &args.aspect)?;
+    set.stage("text-to-image", "cfg-scale", "--cfg-scale", &args.cfg_scale)?;
+    set.stage(
+        "text-to-image",
+        "temperature",
+        "--temperature",
+        &args.temperature,
+    )?;
+    set.stage("text-to-image", "top-k", "--top-k", &args.top_k)?;
+    set.stage("text-to-image", "top-p", "--top-p", &args.top_p)?;
+    Ok(root)
+}
+
+/// Puts options into a pipeline; each remembers the option as its place.
+struct Options<'a>(&'a mut Node);
+
+impl Options<'_> {
+    fn top(
+        &mut self,
+        key: &str,
+        option: &str,
+        value: &Option<impl Serialize>,
+    ) -> Result<(), PipelineError> {
+        let Some(value) = value else {
+            return Ok(());
+        };
+        Ok(self.0.set(&[key], Node::from_data(value, option)?)?)
+    }
+
+    /// Sets a parameter of every stage of a kind, whatever the stage is called.
+    fn stage(
+        &mut self,
+        kind: &str,
+        key: &str,
+        option: &str,
+        value: &Option<impl Serialize>,
+    ) -> Result<(), PipelineError> {
+        let Some(value) = value else {
+            return Ok(());
+        };
+        let stages = self.0.get("stages").map(Node::entries).unwrap_or_default();
+        let is_kind = |node: &Node| matches!(node.get("stage").map(|s| &s.value), Some(Value::Str(s)) if s == kind);
+        let names = stages.iter().filter(|e| is_kind(&e.node));
+        let names: Vec<String> = names.map(|e| e.key.clone()).collect();
+        for name in names {
+            self.0
+                .set(&["stages", &name, key], Node::from_data(value, option)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds() {
+        assert_eq!(parse_seed("18446744073709551615"), Ok(u64::MAX));
+        assert!(
+            parse_seed("-3")
+                .unwrap_err()
+                .starts_with("a seed cannot be negative")
+        );
+        assert!(parse_seed("x").is_err());
+        assert!(parse_seed("18446744073709551616").is_err());
+    }
+}

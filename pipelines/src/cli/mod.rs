@@ -1,0 +1,99 @@
+//! The command line: one file a subcommand.
+
+mod generate;
+mod metadata;
+mod progress;
+mod run;
+mod small;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::error::PipelineError;
+
+/// Generate images and video by next-scale prediction.
+#[derive(Debug, Parser)]
+#[command(name = "nextscale", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Paint pictures from prompts
+    Generate(Box<generate::GenerateArgs>),
+    /// Run a pipeline from a YAML file, or repaint a picture that carries one
+    Run(run::RunArgs),
+    /// Check a pipeline without loading any weight
+    Validate(run::ValidateArgs),
+    /// Print the JSON Schema of pipeline files
+    Schema,
+    /// Show what a picture was painted with
+    Metadata(metadata::MetadataArgs),
+    /// List the devices of this machine
+    Devices,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Build the data set that the embedded model is trained on
+    Data(crate::data::DataArgs),
+    /// Train a tokenizer or a transformer
+    Train(crate::train::TrainArgs),
+    /// Measure a model
+    Eval(crate::eval::EvalArgs),
+}
+
+/// Parses the command line, runs it and turns an error into one sentence and a non-zero exit:
+/// 1 for an error, 2 for a wrong command line, 130 for a run that Ctrl-C stopped.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Generate(args) => generate::run(*args),
+        Command::Run(args) => run::run(args),
+        Command::Validate(args) => run::validate(args),
+        Command::Schema => small::schema(),
+        Command::Metadata(args) => metadata::run(&args),
+        Command::Devices => small::devices(),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "nextscale",
+                &mut std::io::stdout(),
+            );
+            Ok(())
+        }
+        Command::Data(args) => crate::data::run(args),
+        Command::Train(args) => crate::train::run(args),
+        Command::Eval(args) => crate::eval::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+/// Tells the user what went wrong and what to do, in as few lines as that takes.
+fn report(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<PipelineError>() {
+        Some(PipelineError::Cancelled) => {
+            eprintln!("error: stopped; the finished pictures stay");
+            return ExitCode::from(130);
+        }
+        Some(PipelineError::Invalid(all)) => {
+            for one in all {
+                eprintln!("error: {one}");
+                one.hint.iter().for_each(|hint| eprintln!("  hint: {hint}"));
+            }
+        }
+        known => {
+            eprintln!("error: {error:#}");
+            let hint = known.and_then(PipelineError::hint);
+            hint.iter().for_each(|hint| eprintln!("  hint: {hint}"));
+        }
+    }
+    ExitCode::FAILURE
+}

@@ -1,0 +1,208 @@
+//! Small changes of a picture that keep its meaning: scale, shift, mirror. Plain Rust, no tensors.
+
+use rand::Rng;
+
+/// How much a picture may change.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Augment {
+    /// Smallest and largest scale about the centre.
+    pub scale: (f32, f32),
+    /// Largest shift along each axis, as a part of the side.
+    pub shift: f32,
+    /// Chance of mirroring a picture that may be mirrored, 0 to 1.
+    pub flip: f64,
+    /// Chance of leaving the picture as it is, 0 to 1.
+    pub keep: f64,
+}
+
+impl Default for Augment {
+    fn default() -> Self {
+        Augment {
+            scale: (0.85, 1.05),
+            shift: 0.05,
+            flip: 0.5,
+            keep: 0.25,
+        }
+    }
+}
+
+impl Augment {
+    /// No change at all.
+    pub fn none() -> Self {
+        Augment {
+            scale: (1.0, 1.0),
+            shift: 0.0,
+            flip: 0.0,
+            keep: 1.0,
+        }
+    }
+
+    /// Draws one change; `may_flip` is the entry's `flip`.
+    pub fn sample(&self, may_flip: bool, rng: &mut impl Rng) -> Change {
+        let mirror = rng.random_bool(self.flip) && may_flip;
+        if rng.random_bool(self.keep) {
+            return Change {
+                scale: 1.0,
+                dx: 0.0,
+                dy: 0.0,
+                mirror,
+            };
+        }
+        let scale = self.scale.0 + (self.scale.1 - self.scale.0) * rng.random::<f32>();
+        let dx = self.shift * (2.0 * rng.random::<f32>() - 1.0);
+        let dy = self.shift * (2.0 * rng.random::<f32>() - 1.0);
+        Change {
+            scale,
+            dx,
+            dy,
+            mirror,
+        }
+    }
+}
+
+/// One change of a picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Change {
+    /// Scale about the centre.
+    pub scale: f32,
+    /// Shift to the right, as a part of the side.
+    pub dx: f32,
+    /// Shift down, as a part of the side.
+    pub dy: f32,
+    /// Whether left and right are exchanged, before the shift.
+    pub mirror: bool,
+}
+
+impl Change {
+    /// Applies the change to premultiplied RGB and alpha of a `size` x `size` picture, bilinear;
+    /// outside the picture there is nothing (alpha 0).
+    pub fn apply(&self, rgb: &[u8], alpha: &[u8], size: usize) -> (Vec<u8>, Vec<u8>) {
+        let (mut out, mut out_alpha) = (vec![0; rgb.len()], vec![0; alpha.len()]);
+        let columns = taps(size, self.scale, self.dx, self.mirror);
+        let rows = taps(size, self.scale, self.dy, false);
+        for (y, row) in rows.iter().enumerate() {
+            for (x, column) in columns.iter().enumerate() {
+                let mut sum = [0.0f32; 4];
+                for (sy, wy) in row {
+                    for (sx, wx) in column {
+                        let (weight, at) = (wy * wx, sy * size + sx);
+                        if weight > 0.0 {
+                            for c in 0..3 {
+                                sum[c] += weight * f32::from(rgb[at * 3 + c]);
+                            }
+                            sum[3] += weight * f32::from(alpha[at]);
+                        }
+                    }
+                }
+                let at = y * size + x;
+                for c in 0..3 {
+                    out[at * 3 + c] = (sum[c] + 0.5) as u8;
+                }
+                out_alpha[at] = (sum[3] + 0.5) as u8;
+            }
+        }
+        (out, out_alpha)
+    }
+}
+
+/// For every output position the two source positions and their weights; weight 0 outside.
+fn taps(size: usize, scale: f32, shift: f32, mirror: bool) -> Vec<[(usize, f32); 2]> {
+    let side = size as f32;
+    let tap = |i: usize| {
+        let centred = (i as f32 + 0.5 - side / 2.0 - shift * side) / scale;
+        let at = side / 2.0 - 0.5 + if mirror { -centred } else { centred };
+        let (low, part) = (at.floor(), at - at.floor());
+        let inside = |p: f32, w: f32| {
+            if p >= 0.0 && p < side {
+                (p as usize, w)
+            } else {
+                (0, 0.0)
+            }
+        };
+        [inside(low, 1.0 - part), inside(low + 1.0, part)]
+    };
+    (0..size).map(tap).collect()
+}
+
+/// Premultiplied RGB over a background: `rgb + (255 - alpha) * background / 255`, rounded.
+pub fn composite(rgb: &[u8], alpha: &[u8], background: [u8; 3]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(rgb.len());
+    for (pixel, alpha) in rgb.chunks_exact(3).zip(alpha) {
+        let rest = 255 - u32::from(*alpha);
+        for (value, back) in pixel.iter().zip(background) {
+            let sum = u32::from(*value) + (rest * u32::from(back) + 127) / 255;
+            out.push(sum.min(255) as u8);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    fn gradient(size: usize) -> (Vec<u8>, Vec<u8>) {
+        let alpha: Vec<u8> = (0..size * size)
+            .map(|i| (i * 255 / (size * size)) as u8)
+            .collect();
+        (alpha.iter().flat_map(|a| [*a, a / 2, 0]).collect(), alpha)
+    }
+
+    #[test]
+    fn no_change_is_the_same_picture_and_two_mirrors_too() {
+        let (rgb, alpha) = gradient(8);
+        let same = Change {
+            scale: 1.0,
+            dx: 0.0,
+            dy: 0.0,
+            mirror: false,
+        };
+        assert_eq!(same.apply(&rgb, &alpha, 8), (rgb.clone(), alpha.clone()));
+        let mirror = Change {
+            mirror: true,
+            ..same
+        };
+        let (r, a) = mirror.apply(&rgb, &alpha, 8);
+        assert_ne!(a, alpha);
+        assert_eq!(a[0], alpha[7]);
+        assert_eq!(mirror.apply(&r, &a, 8), (rgb, alpha));
+    }
+
+    #[test]
+    fn a_shift_by_one_pixel_moves_by_one_pixel() {
+        let (rgb, alpha) = gradient(8);
+        let (_, a) = Change {
+            scale: 1.0,
+            dx: 0.125,
+            dy: 0.0,
+            mirror: false,
+        }
+        .apply(&rgb, &alpha, 8);
+        assert_eq!(a[0], 0);
+        assert_eq!(a[1..8], alpha[0..7]);
+    }
+
+    #[test]
+    fn colour_stays_below_alpha_and_the_same_seed_gives_the_same_change() {
+        let (rgb, alpha) = gradient(16);
+        let draw = |seed| Augment::default().sample(true, &mut ChaCha8Rng::seed_from_u64(seed));
+        assert_eq!(draw(3), draw(3));
+        for seed in 0..20 {
+            let change = draw(seed);
+            assert!((0.85..=1.05).contains(&change.scale));
+            let (r, a) = change.apply(&rgb, &alpha, 16);
+            assert!(
+                r.chunks_exact(3)
+                    .zip(&a)
+                    .all(|(p, a)| p.iter().all(|c| c <= a))
+            );
+            assert!(
+                !Augment::default()
+                    .sample(false, &mut ChaCha8Rng::seed_from_u64(seed))
+                    .mirror
+            );
+        }
+    }
+}

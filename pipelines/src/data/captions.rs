@@ -1,0 +1,153 @@
+//! Captions: what the model is told about a picture, and how a prompt is brought to the same form.
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+use super::set::Entry;
+
+/// The background when a caption names none.
+pub const WHITE: [u8; 3] = [255, 255, 255];
+
+/// Named backgrounds with their exact RGB.
+pub const COLOURS: [(&str, [u8; 3]); 13] = [
+    ("white", WHITE),
+    ("black", [0, 0, 0]),
+    ("gray", [128, 128, 128]),
+    ("red", [220, 40, 40]),
+    ("orange", [250, 140, 20]),
+    ("yellow", [255, 220, 50]),
+    ("green", [50, 160, 70]),
+    ("teal", [0, 150, 150]),
+    ("light blue", [150, 205, 245]),
+    ("blue", [40, 90, 220]),
+    ("purple", [130, 60, 180]),
+    ("pink", [250, 160, 195]),
+    ("brown", [130, 85, 45]),
+];
+
+/// Chance of a synonym instead of the name.
+const SYNONYM: f64 = 0.12;
+/// Chance of an article before the name.
+const ARTICLE: f64 = 0.1;
+/// Chance that the plain picture of a concept is called by its name alone.
+const PLAIN: f64 = 0.25;
+/// Chance of a named background.
+const COLOUR: f64 = 0.2;
+
+/// The default caption of a picture, on white: `red apple, flat style`.
+pub fn canonical(entry: &Entry) -> String {
+    format!("{}, {} style", entry.name, entry.style)
+}
+
+/// A random caption and its background.
+///
+/// Mostly `{name}, {style} style` on white; sometimes ` on a {colour} background` follows, the name has an
+/// article, or a synonym stands for it. The style is only left out for the one picture of a concept that
+/// answers its plain name. The same generator state gives the same caption.
+pub fn caption(entry: &Entry, rng: &mut impl Rng) -> (String, [u8; 3]) {
+    let synonym = rng.random_bool(SYNONYM);
+    let mut text = match entry.synonyms.choose(rng) {
+        Some(other) if synonym => other.clone(),
+        _ => entry.name.clone(),
+    };
+    if rng.random_bool(ARTICLE) {
+        text = format!("{} {text}", article(&text));
+    }
+    if !(rng.random_bool(PLAIN) && entry.plain) {
+        text = format!("{text}, {} style", entry.style);
+    }
+    let coloured = rng.random_bool(COLOUR);
+    match COLOURS.choose(rng) {
+        Some((colour, rgb)) if coloured => (
+            format!("{text} on {} {colour} background", article(colour)),
+            *rgb,
+        ),
+        _ => (text, WHITE),
+    }
+}
+
+fn article(word: &str) -> &'static str {
+    if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    }
+}
+
+/// Brings a prompt to the form of the captions: lower case, plain apostrophes, single spaces, no final stop.
+pub fn normalise(prompt: &str) -> String {
+    let lower = prompt.to_lowercase().replace(['’', '‘'], "'");
+    let words: Vec<&str> = lower.split_whitespace().collect();
+    words.join(" ").trim_end_matches(['.', '!', ',']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    fn apple(plain: bool) -> Entry {
+        Entry {
+            name: "red apple".into(),
+            style: "3d".into(),
+            synonyms: vec!["apple".into()],
+            plain,
+            ..Entry::default()
+        }
+    }
+
+    fn many(entry: &Entry) -> Vec<(String, [u8; 3])> {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        (0..2000).map(|_| caption(entry, &mut rng)).collect()
+    }
+
+    #[test]
+    fn the_default_caption_is_the_most_common_one() {
+        let all = many(&apple(true));
+        let usual = all
+            .iter()
+            .filter(|(c, b)| *c == canonical(&apple(true)) && *b == WHITE)
+            .count();
+        assert!(usual > 800, "{usual}");
+        assert_eq!(all, many(&apple(true)));
+        assert!(all.iter().any(|(c, _)| c == "red apple"));
+        assert!(all.iter().any(|(c, _)| c.starts_with("an apple")));
+        assert!(
+            all.iter()
+                .any(|(c, b)| c.ends_with("on an orange background") && *b == [250, 140, 20])
+        );
+    }
+
+    #[test]
+    fn only_the_plain_picture_goes_without_its_style() {
+        assert!(
+            many(&apple(false))
+                .iter()
+                .all(|(c, _)| c.contains(", 3d style"))
+        );
+    }
+
+    #[test]
+    fn every_colour_of_a_caption_is_the_background() {
+        for (text, background) in many(&apple(true)) {
+            let named = COLOURS
+                .iter()
+                .find(|(c, _)| text.ends_with(&format!(" {c} background")));
+            match named {
+                // "light blue" also ends in "blue": the phrase with its article decides.
+                Some(_) => assert!(COLOURS.iter().any(|(c, rgb)| {
+                    *rgb == background
+                        && text.ends_with(&format!("on {} {c} background", article(c)))
+                })),
+                None => assert_eq!(background, WHITE),
+            }
+        }
+    }
+
+    #[test]
+    fn prompts_are_brought_to_the_form_of_captions() {
+        assert_eq!(normalise("  Red  Apple, 3D style. "), "red apple, 3d style");
+        assert_eq!(normalise("Man’s shoe"), "man's shoe");
+    }
+}

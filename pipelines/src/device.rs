@@ -1,0 +1,139 @@
+//! Which device there is, asked before the tensor library touches it.
+
+use burn::tensor::{Device, FloatDType};
+
+use crate::error::PipelineError;
+use crate::spec::{DeviceChoice, Dtype};
+
+/// What was found when looking for CUDA cards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cuda {
+    /// This program was built without the `cuda` feature.
+    NotBuilt,
+    /// The driver library is not installed.
+    NoDriver,
+    /// The driver is there, but refuses or finds no card.
+    NoCard,
+    /// So many cards.
+    Cards(usize),
+}
+
+impl Cuda {
+    /// Why there is no card, as a sentence; `None` if there is one.
+    pub fn missing(&self) -> Option<&'static str> {
+        match self {
+            Self::NotBuilt => Some("this program was built without CUDA"),
+            Self::NoDriver => Some("there is no CUDA driver on this machine"),
+            Self::NoCard => Some("the CUDA driver finds no card on this machine"),
+            Self::Cards(_) => None,
+        }
+    }
+}
+
+/// Looks for the CUDA driver and counts the cards, without creating anything on them.
+pub fn cuda() -> Cuda {
+    if !cfg!(feature = "cuda") {
+        return Cuda::NotBuilt;
+    }
+    count_cards()
+}
+
+/// Asks the driver library itself; burn's device would panic in a thread of its own.
+fn count_cards() -> Cuda {
+    let names: &[&str] = match cfg!(windows) {
+        true => &["nvcuda.dll"],
+        false => &["libcuda.so.1", "libcuda.so"],
+    };
+    // SAFETY: the driver's library has no unsafe initialisers; the two functions have had these
+    // signatures since CUDA 2.0 (CUDA driver API, "Initialization" and "Device Management").
+    unsafe {
+        let library = names
+            .iter()
+            .find_map(|name| libloading::Library::new(*name).ok());
+        let Some(library) = library else {
+            return Cuda::NoDriver;
+        };
+        let init = library.get::<unsafe extern "C" fn(u32) -> i32>(b"cuInit\0");
+        let count = library.get::<unsafe extern "C" fn(*mut i32) -> i32>(b"cuDeviceGetCount\0");
+        let (Ok(init), Ok(count)) = (init, count) else {
+            return Cuda::NoDriver;
+        };
+        let mut cards = 0;
+        match init(0) == 0 && count(&mut cards) == 0 && cards > 0 {
+            true => Cuda::Cards(cards as usize),
+            false => Cuda::NoCard,
+        }
+    }
+}
+
+/// The device that a choice means here.
+///
+/// # Errors
+/// `cuda` without a card.
+pub fn open(choice: DeviceChoice) -> Result<Device, PipelineError> {
+    match choice {
+        DeviceChoice::Cpu => Ok(Device::flex()),
+        DeviceChoice::Auto => match cuda() {
+            Cuda::Cards(_) => Ok(first_card()),
+            _ => Ok(Device::flex()),
+        },
+        DeviceChoice::Cuda => match cuda().missing() {
+            None => Ok(first_card()),
+            Some(why) => Err(PipelineError::refused_with(
+                format!("--device cuda is not possible: {why}"),
+                "use `--device cpu`, or `auto` to take a card only where there is one",
+            )),
+        },
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn first_card() -> Device {
+    Device::cuda(burn::tensor::DeviceIndex::Default)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn first_card() -> Device {
+    Device::flex()
+}
+
+/// The number type that a choice means on a device.
+///
+/// # Errors
+/// 16 bits on the CPU, where they are slower and less exact.
+pub fn dtype(choice: Dtype, device: &Device) -> Result<FloatDType, PipelineError> {
+    let cpu = *device == Device::flex();
+    match choice {
+        Dtype::Auto if cpu => Ok(FloatDType::F32),
+        Dtype::Auto => Ok(FloatDType::BF16),
+        Dtype::F32 => Ok(FloatDType::F32),
+        Dtype::F16 | Dtype::Bf16 if cpu => Err(PipelineError::refused_with(
+            "16-bit numbers are not supported on the CPU",
+            "use `--dtype f32`, or `--device cuda`",
+        )),
+        Dtype::F16 => Ok(FloatDType::F16),
+        Dtype::Bf16 => Ok(FloatDType::BF16),
+    }
+}
+
+/// The CPU's vector units that matter for speed, in words.
+pub fn cpu_features() -> String {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let has512 = std::arch::is_x86_feature_detected!("avx512f");
+        let has2 = std::arch::is_x86_feature_detected!("avx2");
+        let bf16 = std::arch::is_x86_feature_detected!("avx512bf16");
+        let vector = match (has512, has2) {
+            (true, _) => "AVX-512",
+            (_, true) => "AVX2, no AVX-512",
+            _ => "SSE2 only: expect it to be slow",
+        };
+        return if bf16 {
+            format!("{vector} with BF16")
+        } else {
+            vector.to_owned()
+        };
+    }
+    #[allow(unreachable_code)]
+    std::env::consts::ARCH.to_owned()
+}

@@ -1,0 +1,217 @@
+//! What can go wrong, always with the place and, where one is known, a way out.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// Where a value was written: a file with line and column, or an option of the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// File name, or the option as the user typed it.
+    pub origin: Arc<str>,
+    /// Line, from 1; 0 if the origin has no lines.
+    pub line: u64,
+    /// Column in characters, from 1.
+    pub column: u64,
+}
+
+impl Mark {
+    /// A place that has no lines, such as an option of the command line.
+    pub fn origin(origin: &str) -> Self {
+        let origin = origin.into();
+        let (line, column) = (0, 0);
+        Self {
+            origin,
+            line,
+            column,
+        }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}", self.origin),
+            line => write!(f, "{}:{line}:{}", self.origin, self.column),
+        }
+    }
+}
+
+/// One mistake in a pipeline: where, what, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The place of the mistake.
+    pub mark: Mark,
+    /// One sentence.
+    pub message: String,
+    /// A way out, if one is known.
+    pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    /// A mistake at `mark`.
+    pub fn new(mark: &Mark, message: impl Into<String>) -> Self {
+        let (mark, message, hint) = (mark.clone(), message.into(), None);
+        Self {
+            mark,
+            message,
+            hint,
+        }
+    }
+
+    /// Adds the way out.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.mark, self.message)
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+/// Every way in which a pipeline fails.
+#[derive(Debug, Error)]
+pub enum PipelineError {
+    /// The pipeline as written is not valid. Nothing was loaded.
+    #[error("{}", list(.0))]
+    Invalid(Vec<Diagnostic>),
+    /// A file or folder could not be used.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried: `read`, `write`, ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file was read, but its content is not what it should be.
+    #[error("`{}` {message}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, as the rest of a sentence.
+        message: String,
+        /// A way out, if one is known.
+        hint: Option<String>,
+    },
+    /// A model folder does not fit together or is incomplete.
+    #[error("the model `{model}` {message}")]
+    Model {
+        /// Name or folder of the model.
+        model: String,
+        /// What is wrong with it, as the rest of a sentence.
+        message: String,
+        /// A way out, if one is known.
+        hint: Option<String>,
+    },
+    /// Something that was asked for is not possible here.
+    #[error("{message}")]
+    Refused {
+        /// One sentence.
+        message: String,
+        /// A way out, if one is known.
+        hint: Option<String>,
+    },
+    /// A stage failed while it ran.
+    #[error("the stage `{stage}` failed: {message}")]
+    Stage {
+        /// Name of the stage.
+        stage: String,
+        /// What it said.
+        message: String,
+    },
+    /// The run was stopped on request; what was finished stays.
+    #[error("stopped")]
+    Cancelled,
+}
+
+impl PipelineError {
+    /// A refusal without a way out.
+    pub fn refused(message: impl Into<String>) -> Self {
+        let (message, hint) = (message.into(), None);
+        Self::Refused { message, hint }
+    }
+
+    /// A refusal with a way out.
+    pub fn refused_with(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (message, hint) = (message.into(), Some(hint.into()));
+        Self::Refused { message, hint }
+    }
+
+    /// Wraps an I/O error with what was tried and where.
+    pub fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// The way out, if one is known.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Invalid(all) => all.iter().find_map(|d| d.hint.as_deref()),
+            Self::Content { hint, .. } | Self::Model { hint, .. } | Self::Refused { hint, .. } => {
+                hint.as_deref()
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<Diagnostic> for PipelineError {
+    fn from(one: Diagnostic) -> Self {
+        Self::Invalid(vec![one])
+    }
+}
+
+fn list(all: &[Diagnostic]) -> String {
+    let lines: Vec<String> = all.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// The known word nearest to `word`, if it is near enough to be a slip of the keyboard.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).max(1);
+    known
+        .into_iter()
+        .map(|k| (strsim::damerau_levenshtein(word, k), k))
+        .filter(|&(distance, k)| distance <= limit || k.replace('-', "_") == word.replace('-', "_"))
+        .min()
+        .map(|(_, k)| k)
+}
+
+/// "did you mean `x`?" or the list of what is known.
+pub(crate) fn did_you_mean(word: &str, known: &[&str], what: &str) -> String {
+    match nearest(word, known.iter().copied()) {
+        Some(k) => format!("did you mean `{k}`?"),
+        None if known.is_empty() => format!("there is no {what} here"),
+        None => format!("{what} here: {}", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_finds_slips_only() {
+        let known = ["prompts", "text-encoder", "save"];
+        assert_eq!(nearest("promtps", known), Some("prompts"));
+        assert_eq!(nearest("text_encoder", known), Some("text-encoder"));
+        assert_eq!(nearest("video", known), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! Pictures as bytes, as tensors and as short vectors, and how far they are from each other.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Square RGB pictures (`size` * `size` * 3 bytes each) as `[b, 3, size, size]` in [-1, 1].
+pub fn to_tensor(pictures: &[Vec<u8>], size: usize, device: &Device) -> Tensor<4> {
+    let mut values = Vec::with_capacity(pictures.len() * 3 * size * size);
+    for picture in pictures {
+        for channel in 0..3 {
+            let plane = picture.iter().skip(channel).step_by(3);
+            values.extend(plane.map(|v| f32::from(*v) / 127.5 - 1.0));
+        }
+    }
+    let shape = [pictures.len(), 3, size, size];
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// The inverse of [`to_tensor`], rounded.
+pub fn to_bytes(pictures: Tensor<4>) -> Vec<Vec<u8>> {
+    let [_, _, h, w] = pictures.dims();
+    let rows = pictures.permute([0, 2, 3, 1]).into_data().convert::<f32>(); // [b, h, w, 3]
+    let to_byte = |v: f32| ((v + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
+    let bytes: Vec<u8> = rows.iter::<f32>().map(to_byte).collect();
+    bytes.chunks_exact(h * w * 3).map(<[u8]>::to_vec).collect()
+}
+
+/// Mean squared difference of two pictures, for pixels in 0..=1.
+pub fn mse(a: &[u8], b: &[u8]) -> f64 {
+    let square = |(a, b): (&u8, &u8)| ((f64::from(*a) - f64::from(*b)) / 255.0).powi(2);
+    a.iter().zip(b).map(square).sum::<f64>() / a.len().max(1) as f64
+}
+
+/// Peak signal-to-noise ratio in dB, for pixels in 0..=1.
+pub fn psnr(mse: f64) -> f64 {
+    -10.0 * mse.max(1e-12).log10()
+}
+
+/// A picture as the mean colours of `side` x `side` squares, in 0..=255; `side` divides the picture's side.
+pub fn coarse(picture: &[u8], size: usize, side: usize) -> Vec<f32> {
+    let cell = size / side;
+    let mut sums = vec![0.0; side * side * 3];
+    for (p, pixel) in picture.chunks_exact(3).enumerate() {
+        let at = (p / size / cell * side + p % size / cell) * 3;
+        for (sum, value) in sums[at..at + 3].iter_mut().zip(pixel) {
+            *sum += f32::from(*value);
+        }
+    }
+    let area = (cell * cell) as f32;
+    sums.into_iter().map(|sum| sum / area).collect()
+}
+
+/// How many of the other candidates are at least as near to `query` as its reference: 0 is the best rank.
+pub fn rank(query: &[f32], candidates: &[Vec<f32>], reference: usize) -> usize {
+    let distance = |other: &[f32]| -> f64 {
+        let square = |(a, b): (&f32, &f32)| f64::from(a - b).powi(2);
+        query.iter().zip(other).map(square).sum()
+    };
+    let own = distance(&candidates[reference]);
+    let others = candidates
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| *i != reference);
+    others.filter(|(_, other)| distance(other) <= own).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_survive_the_tensor() {
+        let pictures = vec![(0..12).map(|v| v * 20).collect::<Vec<u8>>(), vec![255; 12]];
+        let tensor = to_tensor(&pictures, 2, &Device::flex());
+        assert_eq!(tensor.dims(), [2, 3, 2, 2]);
+        assert_eq!(to_bytes(tensor), pictures);
+    }
+
+    #[test]
+    fn ratios_of_known_errors() {
+        assert_eq!(mse(&[0; 6], &[255; 6]), 1.0);
+        assert_eq!(psnr(1.0), 0.0);
+        assert!((psnr(mse(&[100; 6], &[151; 6])) - 13.979).abs() < 1e-3); // a fifth of the range
+    }
+
+    #[test]
+    fn coarse_cells_are_means() {
+        let mut picture = vec![0u8; 4 * 4 * 3];
+        picture[0] = 40; // red of the first pixel
+        picture[(3 * 4 + 3) * 3 + 2] = 80; // blue of the last
+        let cells = coarse(&picture, 4, 2);
+        assert_eq!(cells.len(), 12);
+        assert_eq!((cells[0], cells[11]), (10.0, 20.0));
+        assert_eq!(cells.iter().sum::<f32>(), 30.0);
+    }
+
+    #[test]
+    fn ranks_count_nearer_and_equal_candidates() {
+        let candidates = vec![vec![0.0], vec![3.0], vec![1.0], vec![1.0]];
+        assert_eq!(rank(&[0.2], &candidates, 0), 0);
+        assert_eq!(rank(&[0.2], &candidates, 1), 3);
+        assert_eq!(rank(&[1.0], &candidates, 2), 1); // a twin of the reference does not help
+    }
+}

@@ -1,0 +1,178 @@
+//! PNG files that carry how they were painted.
+//!
+//! Two text chunks: `parameters`, in the layout that Stable Diffusion tools read and show, and
+//! `nextscale`, the pipeline that paints the same picture again.
+
+use std::io::{Cursor, Write};
+use std::path::Path;
+
+use image::RgbImage;
+
+use crate::artifact::Ticket;
+use crate::error::PipelineError;
+
+/// Key of the text chunk with the whole pipeline.
+pub const KEY: &str = "nextscale";
+
+/// The bytes of a PNG with text chunks.
+///
+/// # Errors
+/// None for a picture with pixels; the encoder's message otherwise.
+pub fn encode(image: &RgbImage, texts: &[(&str, String)]) -> Result<Vec<u8>, String> {
+    let mut bytes = vec![];
+    let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    for (key, text) in texts {
+        // tEXt is Latin-1; anything beyond it goes into iTXt, as PIL does it.
+        let latin = text.chars().all(|c| u32::from(c) < 256);
+        let added = match latin {
+            true => encoder.add_text_chunk((*key).to_owned(), text.clone()),
+            false => encoder.add_itxt_chunk((*key).to_owned(), text.clone()),
+        };
+        added.map_err(|e| e.to_string())?;
+    }
+    let mut writer = encoder.write_header().map_err(|e| e.to_string())?;
+    writer
+        .write_image_data(image.as_raw())
+        .map_err(|e| e.to_string())?;
+    writer.finish().map_err(|e| e.to_string())?;
+    Ok(bytes)
+}
+
+/// Writes a file whole or not at all: under another name first, then renamed.
+///
+/// # Errors
+/// A folder that does not exist or may not be written to.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), PipelineError> {
+    let folder = folder_of(path);
+    let write = || {
+        let builder = tempfile::Builder::new()
+            .prefix(".nextscale-")
+            .suffix(".part")
+            .to_owned();
+        let mut file = builder.tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // A temporary file is private; the finished one is like any other of the user's.
+            let mode = std::fs::Permissions::from_mode(0o644);
+            file.as_file().set_permissions(mode)?;
+        }
+        file.persist(path).map(drop).map_err(|e| e.error)
+    };
+    write().map_err(PipelineError::io("write", path))
+}
+
+/// The folder that a file is in; `.` for a bare name.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Whether bytes begin as a PNG does.
+pub fn is_png(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x89PNG\r\n\x1a\n")
+}
+
+/// All text chunks of a PNG, in their order.
+///
+/// # Errors
+/// A file that is no PNG or is cut off.
+pub fn texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, PipelineError> {
+    let bad = |message: String| {
+        let (path, hint) = (path.to_owned(), None);
+        PipelineError::Content {
+            path,
+            message,
+            hint,
+        }
+    };
+    let decoder = png::Decoder::new(Cursor::new(bytes));
+    let reader = decoder
+        .read_info()
+        .map_err(|e| bad(format!("is not a readable PNG: {e}")))?;
+    let info = reader.info();
+    let latin = info.uncompressed_latin1_text.iter();
+    let mut all: Vec<_> = latin.map(|c| (c.keyword.clone(), c.text.clone())).collect();
+    for chunk in &info.utf8_text {
+        let text = chunk
+            .get_text()
+            .map_err(|e| bad(format!("has a broken text chunk: {e}")))?;
+        all.push((chunk.keyword.clone(), text));
+    }
+    Ok(all)
+}
+
+/// The pipeline inside a picture.
+///
+/// # Errors
+/// A picture that carries none.
+pub fn read_text(path: &Path, bytes: &[u8]) -> Result<String, PipelineError> {
+    let found = texts(path, bytes)?.into_iter().find(|(key, _)| key == KEY);
+    found
+        .map(|(_, text)| text)
+        .ok_or_else(|| PipelineError::Content {
+            path: path.to_owned(),
+            message: "carries no pipeline".into(),
+            hint: Some("only pictures painted by nextscale without --no-metadata do".into()),
+        })
+}
+
+/// The `parameters` text: prompt, negative prompt, then one line of named values.
+pub fn parameters(ticket: &Ticket, image: &RgbImage, notes: &[(String, String)]) -> String {
+    let mut text = ticket.prompt.clone();
+    if !ticket.negative.is_empty() {
+        text += &format!("\nNegative prompt: {}", ticket.negative);
+    }
+    let seed = ("Seed".to_owned(), ticket.seed.to_string());
+    let size = (
+        "Size".to_owned(),
+        format!("{}x{}", image.width(), image.height()),
+    );
+    let version = (
+        "Version".to_owned(),
+        concat!("nextscale ", env!("CARGO_PKG_VERSION")).to_owned(),
+    );
+    let all = notes.iter().chain([&seed, &size, &version]);
+    let line: Vec<String> = all.map(|(k, v)| format!("{k}: {v}")).collect();
+    text + "\n" + &line.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_come_back() {
+        let image = RgbImage::new(2, 2);
+        let written = [
+            ("parameters", "caf\u{e9}".to_owned()),
+            (KEY, "a: \u{1f34e}\n".to_owned()),
+        ];
+        let bytes = encode(&image, &written).unwrap();
+        let read = texts(Path::new("x.png"), &bytes).unwrap();
+        for (key, text) in &written {
+            assert!(
+                read.contains(&((*key).to_owned(), text.clone())),
+                "{read:?}"
+            );
+        }
+        assert_eq!(
+            read_text(Path::new("x.png"), &bytes).unwrap(),
+            "a: \u{1f34e}\n"
+        );
+        let bare = encode(&image, &[]).unwrap();
+        let error = read_text(Path::new("x.png"), &bare).unwrap_err();
+        assert_eq!(error.to_string(), "`x.png` carries no pipeline");
+    }
+
+    #[test]
+    fn a_cut_picture_is_an_error() {
+        let bytes = encode(&RgbImage::new(2, 2), &[]).unwrap();
+        assert!(texts(Path::new("x.png"), &bytes[..20]).is_err());
+    }
+}

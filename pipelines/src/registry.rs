@@ -1,0 +1,139 @@
+//! Stage kinds by name: one door for the built-in stages and for everybody else's.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde::de::DeserializeOwned;
+
+use crate::bundle::Bundle;
+use crate::error::{Diagnostic, Mark, PipelineError, nearest};
+use crate::node::Node;
+use crate::spec::{Settings, StageSpec};
+use crate::stage::Stage;
+
+type Factory = Box<dyn Fn(&Setup) -> Result<Box<dyn Stage>, PipelineError> + Send + Sync>;
+
+struct StageKind {
+    factory: Factory,
+    schema: Schema,
+}
+
+/// The stage kinds that a pipeline may use.
+#[derive(Default)]
+pub struct Registry {
+    kinds: BTreeMap<String, StageKind>,
+}
+
+impl Registry {
+    /// A registry that knows no stage.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The built-in stages.
+    pub fn builtin() -> Self {
+        let mut registry = Self::empty();
+        crate::stages::register(&mut registry);
+        registry
+    }
+
+    /// Adds a stage kind: `name` is what `stage:` says in YAML, `P` are its parameters.
+    ///
+    /// The factory runs while a pipeline is checked; it must not load weights. What it refuses by
+    /// [`Setup::refuse`] is reported with the line and column of the parameter.
+    pub fn register<P, S, F>(&mut self, name: &str, factory: F)
+    where
+        P: DeserializeOwned + JsonSchema,
+        S: Stage + 'static,
+        F: Fn(P, &Setup) -> Result<S, PipelineError> + Send + Sync + 'static,
+    {
+        let generator = SchemaSettings::draft07().into_generator();
+        let schema = generator.into_root_schema_for::<P>();
+        let factory: Factory = Box::new(move |setup| {
+            let params: P = setup.stage.params.read()?;
+            Ok(Box::new(factory(params, setup)?))
+        });
+        self.kinds
+            .insert(name.to_owned(), StageKind { factory, schema });
+    }
+
+    /// The names of all kinds with the JSON Schema of their parameters.
+    pub fn schemas(&self) -> impl Iterator<Item = (&str, &Schema)> {
+        self.kinds
+            .iter()
+            .map(|(name, kind)| (name.as_str(), &kind.schema))
+    }
+
+    /// Makes the stage that a specification asks for.
+    pub(crate) fn make(&self, setup: &Setup) -> Result<Box<dyn Stage>, PipelineError> {
+        let StageSpec {
+            kind, kind_mark, ..
+        } = setup.stage;
+        let Some(found) = self.kinds.get(kind) else {
+            let names: Vec<&str> = self.kinds.keys().map(String::as_str).collect();
+            let hint = match nearest(kind, names.iter().copied()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("the stages here: {}", names.join(", ")),
+            };
+            let message = format!("there is no stage `{kind}`");
+            return Err(Diagnostic::new(kind_mark, message).hint(hint).into());
+        };
+        (found.factory)(setup)
+    }
+}
+
+/// Models that were opened while a pipeline is checked: each only once.
+#[derive(Default)]
+pub(crate) struct Bundles(RefCell<HashMap<String, Arc<Bundle>>>);
+
+/// What a factory may look at.
+pub struct Setup<'a> {
+    /// The stage as it was written.
+    pub stage: &'a StageSpec,
+    /// The settings of the pipeline.
+    pub settings: &'a Settings,
+    /// Where the settings were written.
+    pub(crate) root: &'a Node,
+    pub(crate) bundles: &'a Bundles,
+}
+
+impl Setup<'_> {
+    /// Where a parameter was written; the stage's name if it was not written at all.
+    pub fn mark(&self, key: &str) -> &Mark {
+        let own = self.stage.params.get(key).or_else(|| self.root.get(key));
+        own.map_or(&self.stage.mark, |node| &node.mark)
+    }
+
+    /// An error at a parameter.
+    pub fn refuse(&self, key: &str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(self.mark(key), message)
+    }
+
+    /// Opens a model: reads its description and the headers of its weights, not the weights.
+    ///
+    /// # Errors
+    /// No such model, or one whose parts do not fit, at the place of the key `model`.
+    pub fn bundle(&self, model: Option<&str>) -> Result<Arc<Bundle>, PipelineError> {
+        let name = model.unwrap_or(&self.settings.model);
+        if let Some(bundle) = self.bundles.0.borrow().get(name) {
+            return Ok(bundle.clone());
+        }
+        let bundle = Bundle::open(name).map_err(|error| match error {
+            PipelineError::Refused { .. } => error,
+            _ => {
+                let hint = error.hint().map(str::to_owned);
+                let mut diagnostic = self.refuse("model", error.to_string());
+                diagnostic.hint = hint;
+                diagnostic.into()
+            }
+        });
+        let bundle = Arc::new(bundle?);
+        self.bundles
+            .0
+            .borrow_mut()
+            .insert(name.to_owned(), bundle.clone());
+        Ok(bundle)
+    }
+}

@@ -1,0 +1,64 @@
+//! Contact sheets: many small pictures in one PNG, to look at.
+
+use std::path::Path;
+
+/// Space between the pictures in pixels.
+const GAP: usize = 4;
+
+/// Puts square RGB pictures (`size` * `size` * 3 bytes each) in rows of `columns` on a light gray page.
+///
+/// # Panics
+/// A picture has another length, or there are no columns.
+pub fn sheet(pictures: &[Vec<u8>], size: usize, columns: usize) -> image::RgbImage {
+    assert!(columns > 0, "a sheet needs at least one column");
+    let columns = columns.min(pictures.len().max(1));
+    let rows = pictures.len().div_ceil(columns).max(1);
+    let side = |n: usize| (n * (size + GAP) + GAP) as u32;
+    let mut page = image::RgbImage::from_pixel(side(columns), side(rows), image::Rgb([216; 3]));
+    for (i, picture) in pictures.iter().enumerate() {
+        assert_eq!(
+            picture.len(),
+            size * size * 3,
+            "picture {i} has {} bytes",
+            picture.len()
+        );
+        let (left, top) = (
+            GAP + i % columns * (size + GAP),
+            GAP + i / columns * (size + GAP),
+        );
+        for (p, pixel) in picture.chunks_exact(3).enumerate() {
+            let (x, y) = (left + p % size, top + p / size);
+            page.put_pixel(
+                x as u32,
+                y as u32,
+                image::Rgb([pixel[0], pixel[1], pixel[2]]),
+            );
+        }
+    }
+    page
+}
+
+/// Writes a contact sheet as PNG.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save(pictures: &[Vec<u8>], size: usize, columns: usize, path: &Path) -> anyhow::Result<()> {
+    let page = sheet(pictures, size, columns);
+    page.save_with_format(path, image::ImageFormat::Png)
+        .map_err(|e| anyhow::anyhow!("cannot write {}: {e}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_stand_in_rows() {
+        let page = sheet(&[vec![1; 12], vec![2; 12], vec![3; 12]], 2, 2);
+        assert_eq!(page.dimensions(), (16, 16));
+        assert_eq!(page.get_pixel(4, 4).0, [1; 3]);
+        assert_eq!(page.get_pixel(11, 5).0, [2; 3]);
+        assert_eq!(page.get_pixel(5, 11).0, [3; 3]);
+        assert_eq!(page.get_pixel(0, 0).0, [216; 3]);
+    }
+}

@@ -1,0 +1,228 @@
+//! The trait that every stage implements, built in or not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use burn::tensor::{Device, FloatDType};
+use tokio::sync::mpsc::Sender;
+
+use crate::artifact::{Artifact, ArtifactType, Item, Step, Ticket};
+use crate::error::PipelineError;
+use crate::node::Node;
+use crate::spec::Settings;
+
+/// The typed ends of a stage.
+#[derive(Debug, Clone, Default)]
+pub struct Ports {
+    /// Inputs by name, in the order in which `run` gets them. A stage without inputs is a source.
+    pub inputs: Vec<(&'static str, ArtifactType)>,
+    /// What comes out, if anything does.
+    pub output: Option<ArtifactType>,
+}
+
+/// One step of a pipeline.
+///
+/// A stage is made from its parameters while the pipeline is checked; it must not load weights
+/// before `load`, which runs when its first item is on the way, in a thread of its own. It is
+/// dropped, and its memory freed, as soon as its last item is done.
+pub trait Stage: Send {
+    /// What it takes and gives.
+    fn ports(&self) -> Ports;
+
+    /// Its parameters with every default filled in, for the record in the picture's metadata; the
+    /// parameters as they were written if null.
+    fn resolved(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Named values for the line of parameters in a PNG, such as `CFG scale`.
+    fn notes(&self) -> Vec<(String, String)> {
+        vec![]
+    }
+
+    /// Loads what it needs.
+    ///
+    /// # Errors
+    /// Whatever keeps it from running.
+    fn load(&mut self, _context: &Context) -> Result<(), PipelineError> {
+        Ok(())
+    }
+
+    /// Works on one item; a source is called once, without inputs, and emits all items.
+    ///
+    /// # Errors
+    /// Whatever keeps it from finishing; the pipeline then stops.
+    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError>;
+}
+
+/// Stops a run from outside.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks the run to stop after the scale that it works on.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was asked to.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Ends the caller with [`PipelineError::Cancelled`] if the run was asked to stop.
+    ///
+    /// # Errors
+    /// Only that one.
+    pub fn check(&self) -> Result<(), PipelineError> {
+        match self.is_cancelled() {
+            true => Err(PipelineError::Cancelled),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What happens in a run, for progress bars, timings and collecting results.
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // few a second
+pub enum Event {
+    /// A stage begins to load.
+    Loading {
+        /// Name of the stage.
+        stage: String,
+    },
+    /// A stage has loaded.
+    Loaded {
+        /// Name of the stage.
+        stage: String,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A scale of a picture is predicted.
+    Scale {
+        /// Name of the stage.
+        stage: String,
+        /// The picture.
+        ticket: Arc<Ticket>,
+        /// Which scale.
+        step: Step,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A stage is done with an item.
+    Done {
+        /// Name of the stage.
+        stage: String,
+        /// The picture.
+        ticket: Arc<Ticket>,
+        /// How long it worked.
+        took: Duration,
+    },
+    /// Something that the user should know, but that stops nothing.
+    Warning {
+        /// One sentence.
+        message: String,
+    },
+    /// An item came out of a stage that feeds no other.
+    Output {
+        /// Name of the stage.
+        stage: String,
+        /// What came out.
+        item: Item,
+    },
+}
+
+/// Receives the events of a run, from several threads.
+pub type Observer = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// What a stage may know about its run.
+#[derive(Clone)]
+pub struct Context {
+    /// Its name in the pipeline.
+    pub stage: String,
+    /// The settings of the pipeline.
+    pub settings: Arc<Settings>,
+    /// Where tensors live.
+    pub device: Device,
+    /// Number type of the weights.
+    pub dtype: FloatDType,
+    /// Asks to stop.
+    pub cancel: Cancel,
+    /// Receives events.
+    pub observer: Observer,
+    /// The pipeline with every default filled in.
+    pub resolved: Arc<Node>,
+    /// The notes of all stages.
+    pub notes: Arc<Vec<(String, String)>>,
+}
+
+impl Context {
+    /// An error of this stage.
+    pub fn failed(&self, message: impl ToString) -> PipelineError {
+        let (stage, message) = (self.stage.clone(), message.to_string());
+        PipelineError::Stage { stage, message }
+    }
+
+    /// The pipeline as it would have to be written to paint one picture of the run again.
+    pub fn record(&self, ticket: &Ticket) -> Node {
+        let mut record = (*self.resolved).clone();
+        for (path, value) in &ticket.pins {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            // A pin that does not fit is left out: the record is then less exact, never wrong.
+            let _ = record.set(&path, value.clone());
+        }
+        record
+    }
+}
+
+/// One call of a stage.
+pub struct Job {
+    /// The picture; an empty ticket for a source.
+    pub ticket: Arc<Ticket>,
+    /// Set if the inputs are a preview.
+    pub preview: Option<Step>,
+    /// One artifact for each input of the ports, in their order.
+    pub inputs: Vec<Artifact>,
+    /// The run.
+    pub context: Context,
+}
+
+/// Where a stage puts what it made. Sending waits while the next stage's queue is full.
+pub struct Emit {
+    pub(crate) senders: Vec<Sender<Item>>,
+    pub(crate) context: Context,
+}
+
+impl Emit {
+    /// Sends an artifact that belongs to the picture of the job.
+    ///
+    /// # Errors
+    /// [`PipelineError::Cancelled`] if the run stops.
+    pub fn send(&mut self, job: &Job, artifact: Artifact) -> Result<(), PipelineError> {
+        let (ticket, preview) = (job.ticket.clone(), job.preview);
+        self.item(Item {
+            ticket,
+            preview,
+            artifact,
+        })
+    }
+
+    /// Sends an item: for sources, which make tickets, and for previews.
+    ///
+    /// # Errors
+    /// [`PipelineError::Cancelled`] if the run stops.
+    pub fn item(&mut self, item: Item) -> Result<(), PipelineError> {
+        self.context.cancel.check()?;
+        if self.senders.is_empty() {
+            let stage = self.context.stage.clone();
+            (self.context.observer)(Event::Output { stage, item });
+            return Ok(());
+        }
+        for sender in &self.senders {
+            let sent = sender.blocking_send(item.clone());
+            sent.map_err(|_| PipelineError::Cancelled)?;
+        }
+        Ok(())
+    }
+}

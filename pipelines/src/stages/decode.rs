@@ -1,0 +1,100 @@
+//! `decode`: latents to pictures.
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use image::RgbImage;
+use nextscale_bitwise::vae::BsqVae;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::with_print;
+use crate::artifact::{Artifact, ArtifactType, Kind};
+use crate::bundle::{Bundle, VAE};
+use crate::error::PipelineError;
+use crate::registry::Setup;
+use crate::stage::{Context, Emit, Job, Ports, Stage};
+
+/// Turns latents into pictures.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecodeParams {
+    /// The model to take the auto-encoder of, instead of the pipeline's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+}
+
+/// The stage.
+pub(crate) struct Decode {
+    params: DecodeParams,
+    bundle: Arc<Bundle>,
+    vae: Option<BsqVae>,
+}
+
+impl Decode {
+    pub(crate) fn new(params: DecodeParams, setup: &Setup) -> Result<Self, PipelineError> {
+        let bundle = setup.bundle(params.model.as_deref())?;
+        let vae = None;
+        Ok(Self {
+            params,
+            bundle,
+            vae,
+        })
+    }
+}
+
+/// Pixels `[1, 3, h, w]` in [-1, 1] to 8 bits, cut off as the released models do it.
+fn to_image(pixels: Tensor<4>) -> Option<RgbImage> {
+    let [_, _, h, w] = pixels.dims();
+    let rows = pixels.permute([0, 2, 3, 1]); // [1, h, w, 3]
+    let values = rows.into_data().convert::<f32>();
+    let bytes = values
+        .iter::<f32>()
+        .map(|x| ((x + 1.0) / 2.0 * 255.0) as u8);
+    RgbImage::from_raw(w as u32, h as u32, bytes.collect())
+}
+
+impl Stage for Decode {
+    fn ports(&self) -> Ports {
+        let latent = ArtifactType::new(Kind::Latent).fact("bits", self.bundle.manifest().vae.bits);
+        let latent = with_print(latent, "the auto-encoder", &self.bundle, VAE);
+        let inputs = vec![("latent", latent)];
+        let output = Some(ArtifactType::new(Kind::Image));
+        Ports { inputs, output }
+    }
+
+    fn resolved(&self) -> serde_json::Value {
+        serde_json::to_value(&self.params).unwrap_or_default()
+    }
+
+    fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
+        self.vae = Some(self.bundle.vae(&context.device)?);
+        Ok(())
+    }
+
+    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
+        let (Some(Artifact::Latent(latent)), Some(vae)) = (job.inputs.first(), &self.vae) else {
+            return Err(job.context.failed("its input is no latent"));
+        };
+        let image = to_image(vae.decode(latent.clone()));
+        let image = image.ok_or_else(|| job.context.failed("the picture has a wrong size"))?;
+        out.send(job, Artifact::Image(Arc::new(image)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn pixels_are_cut_off_to_bytes() {
+        let pixels = Tensor::<4>::from_floats(
+            [[[[-1.0, 1.0]], [[0.0, 0.999]], [[-0.5, 0.5]]]],
+            &Device::flex(),
+        );
+        let image = to_image(pixels).unwrap();
+        assert_eq!(image.dimensions(), (2, 1));
+        assert_eq!(image.as_raw(), &[0, 127, 63, 255, 254, 191]);
+    }
+}

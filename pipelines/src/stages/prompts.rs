@@ -1,0 +1,207 @@
+//! `prompts`: the source of a text-to-image pipeline.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{Artifact, ArtifactType, Item, Kind, Ticket};
+use crate::error::{Diagnostic, Mark, PipelineError};
+use crate::node::Node;
+use crate::registry::Setup;
+use crate::stage::{Emit, Job, Ports, Stage};
+
+/// The prompts to paint: a list, a file with one prompt a line, or standard input.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromptsParams {
+    /// The prompts themselves.
+    #[serde(default)]
+    prompts: Vec<String>,
+    /// A file with one prompt a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    /// What not to paint.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    negative: String,
+    /// Pictures of each prompt.
+    #[serde(default = "one")]
+    count: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The source.
+pub(crate) struct Prompts {
+    name: String,
+    params: PromptsParams,
+    /// From the list or the file; none if standard input is to be read.
+    prompts: Option<Vec<String>>,
+}
+
+impl Prompts {
+    pub(crate) fn new(params: PromptsParams, setup: &Setup) -> Result<Self, PipelineError> {
+        let refuse = |key, message: &str| Err(setup.refuse(key, message).into());
+        if params.count == 0 {
+            return refuse("count", "`count` should be at least 1");
+        }
+        let prompts = match &params.file {
+            Some(_) if !params.prompts.is_empty() => {
+                return refuse(
+                    "file",
+                    "prompts come from `prompts` or from `file`, not from both",
+                );
+            }
+            Some(file) if file.as_os_str() == "-" => None,
+            Some(file) => Some(read_file(file, setup)?),
+            None if setup.stage.params.get("prompts").is_none() => None,
+            None => Some(params.prompts.clone()),
+        };
+        if params.file.is_none() {
+            let empty = params.prompts.iter().position(|p| p.trim().is_empty());
+            if let Some(index) = empty {
+                return refuse("prompts", &format!("prompt number {} is empty", index + 1));
+            }
+        }
+        if prompts.as_ref().is_some_and(Vec::is_empty) {
+            return refuse("prompts", "there is no prompt");
+        }
+        let name = setup.stage.name.clone();
+        Ok(Self {
+            name,
+            params,
+            prompts,
+        })
+    }
+
+    /// The stage as it has to be written to give this prompt alone.
+    fn pin(&self, prompt: &str) -> Result<Node, PipelineError> {
+        let negative = self.params.negative.clone();
+        let (prompts, file, count) = (vec![prompt.to_owned()], None, 1);
+        let params = PromptsParams {
+            prompts,
+            file,
+            negative,
+            count,
+        };
+        let mut node = Node::from_data(&params, "record")?;
+        node.set(&["stage"], Node::from_data(&"prompts", "record")?)?;
+        Ok(node)
+    }
+}
+
+fn read_file(file: &Path, setup: &Setup) -> Result<Vec<String>, PipelineError> {
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        let message = format!("cannot read the prompt file `{}`: {e}", file.display());
+        setup.refuse("file", message)
+    })?;
+    lines(&text, &file.display().to_string())
+}
+
+/// One prompt a line. Empty lines at the end are nothing; one in the middle would silently shift
+/// the numbers of all pictures after it, so it is refused.
+fn lines(text: &str, origin: &str) -> Result<Vec<String>, PipelineError> {
+    let prompts: Vec<String> = text
+        .trim_end()
+        .lines()
+        .map(|l| l.trim().to_owned())
+        .collect();
+    if let Some(index) = prompts.iter().position(String::is_empty) {
+        let (line, column) = (index as u64 + 1, 1);
+        let mark = Mark {
+            origin: origin.into(),
+            line,
+            column,
+        };
+        let all = prompts.len();
+        let message = format!("line {line} of {all} is empty, and each line should be a prompt");
+        return Err(Diagnostic::new(&mark, message)
+            .hint("delete the line")
+            .into());
+    }
+    match prompts.is_empty() {
+        true => Err(Diagnostic::new(&Mark::origin(origin), "there is no prompt").into()),
+        false => Ok(prompts),
+    }
+}
+
+impl Stage for Prompts {
+    fn ports(&self) -> Ports {
+        let (inputs, output) = (vec![], Some(ArtifactType::new(Kind::Prompt)));
+        Ports { inputs, output }
+    }
+
+    fn resolved(&self) -> serde_json::Value {
+        serde_json::to_value(&self.params).unwrap_or_default()
+    }
+
+    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
+        let prompts = match self.prompts.take() {
+            Some(prompts) => prompts,
+            None => {
+                let mut text = String::new();
+                let read = std::io::stdin().read_to_string(&mut text);
+                read.map_err(PipelineError::io("read", "standard input"))?;
+                lines(&text, "standard input")?
+            }
+        };
+        let first = job.context.settings.seed.unwrap_or_default();
+        let total = prompts.len() * self.params.count as usize;
+        let repeated = prompts
+            .iter()
+            .flat_map(|p| (0..self.params.count).map(move |_| p));
+        for (index, prompt) in repeated.enumerate() {
+            // Past the largest seed it goes on from 0, so that every number can be the first.
+            let seed = first.wrapping_add(index as u64);
+            let pins = vec![
+                (vec!["seed".to_owned()], Node::from_data(&seed, "record")?),
+                (
+                    vec!["stages".to_owned(), self.name.clone()],
+                    self.pin(prompt)?,
+                ),
+            ];
+            let (prompt, negative) = (prompt.clone(), self.params.negative.clone());
+            let ticket = Ticket {
+                index,
+                total,
+                prompt,
+                negative,
+                seed,
+                pins,
+            };
+            let (ticket, preview, artifact) = (Arc::new(ticket), None, Artifact::Prompt);
+            out.item(Item {
+                ticket,
+                preview,
+                artifact,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_empty_line_among_ten_thousand_is_named() {
+        let mut text: Vec<String> = (0..10_000).map(|i| format!("prompt {i}")).collect();
+        assert_eq!(lines(&text.join("\n"), "p.txt").unwrap().len(), 10_000);
+        assert_eq!(
+            lines(&(text.join("\n") + "\n\n"), "p.txt").unwrap().len(),
+            10_000
+        );
+        text[4321] = "  ".into();
+        let error = lines(&text.join("\n"), "p.txt").unwrap_err().to_string();
+        assert!(
+            error.starts_with("p.txt:4322:1: line 4322 of 10000 is empty"),
+            "{error}"
+        );
+        assert!(lines("\n\n", "p.txt").is_err());
+    }
+}

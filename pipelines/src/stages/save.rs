@@ -1,0 +1,208 @@
+//! `save`: pictures to PNG files or to standard output.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{Artifact, ArtifactType, Kind, Ticket};
+use crate::error::{Diagnostic, PipelineError};
+use crate::picture;
+use crate::registry::Setup;
+use crate::stage::{Emit, Job, Ports, Stage};
+
+/// Writes each picture to a PNG file.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SaveParams {
+    /// Where to, instead of the pipeline's `output`: a file, a name with `{index}`, `{seed}` or
+    /// `{prompt}`, a folder, or `-`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+}
+
+/// The stage.
+pub(crate) struct Save {
+    output: String,
+    preview: Option<PathBuf>,
+}
+
+const DEFAULT: &str = "nextscale-{seed}.png";
+
+impl Save {
+    pub(crate) fn new(params: SaveParams, setup: &Setup) -> Result<Self, PipelineError> {
+        let key = if params.path.is_some() {
+            "path"
+        } else {
+            "output"
+        };
+        let output = params.path.or_else(|| setup.settings.output.clone());
+        let output = output.unwrap_or_else(|| DEFAULT.to_owned());
+        if output != "-" {
+            let folder = match is_folder(&output) {
+                true => Path::new(&output),
+                false => picture::folder_of(Path::new(&output)),
+            };
+            check_folder(folder, key, setup)?;
+            let name = Path::new(&output).extension().and_then(|e| e.to_str());
+            if !is_folder(&output) && !name.is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+                let message = format!("`{output}` should end with .png: pictures are PNG files");
+                return Err(setup.refuse(key, message).into());
+            }
+        }
+        let preview = setup.settings.preview.as_ref().map(PathBuf::from);
+        if let Some(folder) = &preview {
+            check_folder(folder, "preview", setup)?;
+        }
+        Ok(Self { output, preview })
+    }
+
+    fn texts(&self, image: &RgbImage, job: &Job) -> Vec<(&'static str, String)> {
+        if !job.context.settings.metadata {
+            return vec![];
+        }
+        let parameters = picture::parameters(&job.ticket, image, &job.context.notes);
+        let record = job.context.record(&job.ticket).to_yaml();
+        vec![("parameters", parameters), (picture::KEY, record)]
+    }
+}
+
+fn is_folder(output: &str) -> bool {
+    output.ends_with(['/', std::path::MAIN_SEPARATOR]) || Path::new(output).is_dir()
+}
+
+/// Refuses a folder that does not exist or may not be written to, before any weight is loaded.
+fn check_folder(folder: &Path, key: &str, setup: &Setup) -> Result<(), Diagnostic> {
+    let shown = folder.display();
+    if !folder.exists() {
+        let message = format!("the folder `{shown}` does not exist");
+        return Err(setup
+            .refuse(key, message)
+            .hint(format!("create it: mkdir -p '{shown}'")));
+    }
+    if !folder.is_dir() {
+        return Err(setup.refuse(key, format!("`{shown}` is not a folder")));
+    }
+    let probe = tempfile::Builder::new()
+        .prefix(".nextscale-")
+        .tempfile_in(folder);
+    probe.map(drop).map_err(|e| {
+        setup.refuse(
+            key,
+            format!("the folder `{shown}` cannot be written to: {e}"),
+        )
+    })
+}
+
+/// The file of a picture: placeholders filled in; a number before the ending if there are more
+/// pictures than names.
+fn file_name(output: &str, ticket: &Ticket) -> PathBuf {
+    let index = format!("{:05}", ticket.index);
+    if is_folder(output) {
+        return Path::new(output).join(format!("{index}-{}.png", ticket.seed));
+    }
+    let unique = ["{index}", "{seed}"].iter().any(|p| output.contains(p));
+    let filled = output
+        .replace("{index}", &index)
+        .replace("{seed}", &ticket.seed.to_string())
+        .replace("{prompt}", &slug(&ticket.prompt));
+    let path = PathBuf::from(filled);
+    if unique || ticket.total < 2 {
+        return path;
+    }
+    let stem = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    path.with_file_name(format!("{stem}-{index}.png"))
+}
+
+/// A prompt as part of a file name: letters and digits, at most 60 of them.
+fn slug(prompt: &str) -> String {
+    let spaced = prompt
+        .chars()
+        .map(|c| if c.is_alphanumeric() { c } else { ' ' });
+    let words = spaced.collect::<String>();
+    let words: Vec<&str> = words.split_whitespace().collect();
+    words.join("-").chars().take(60).collect()
+}
+
+impl Stage for Save {
+    fn resolved(&self) -> serde_json::Value {
+        // Where a picture lies is no part of how it is painted.
+        serde_json::json!({})
+    }
+
+    fn ports(&self) -> Ports {
+        let inputs = vec![("image", ArtifactType::new(Kind::Image))];
+        let output = Some(ArtifactType::new(Kind::File));
+        Ports { inputs, output }
+    }
+
+    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
+        let Some(Artifact::Image(image)) = job.inputs.first() else {
+            return Err(job.context.failed("its input is no image"));
+        };
+        let path = match (&self.preview, job.preview) {
+            (_, None) => file_name(&self.output, &job.ticket),
+            (None, Some(_)) => return Ok(()),
+            (Some(folder), Some(step)) => folder.join(format!(
+                "{:05}-scale-{:02}.png",
+                job.ticket.index, step.scale
+            )),
+        };
+        let texts = self.texts(image, job);
+        let bytes = picture::encode(image, &texts).map_err(|e| job.context.failed(e))?;
+        if self.output == "-" && job.preview.is_none() {
+            if job.ticket.total > 1 {
+                let message = "only one picture can go to standard output";
+                let hint = "write more of them to files: --output NAME-{index}.png";
+                return Err(PipelineError::refused_with(message, hint));
+            }
+            let mut stdout = std::io::stdout().lock();
+            let written = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+            written.map_err(PipelineError::io("write", "standard output"))?;
+            return Ok(());
+        }
+        picture::write_whole(&path, &bytes)?;
+        match job.preview {
+            None => out.send(job, Artifact::File(path)),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files() {
+        let prompt = "A red apple, 3d style!".to_owned();
+        let mut ticket = Ticket {
+            index: 3,
+            total: 1,
+            seed: 42,
+            prompt,
+            ..Ticket::default()
+        };
+        let name = |output: &str, ticket: &Ticket| file_name(output, ticket).display().to_string();
+        assert_eq!(name("a.png", &ticket), "a.png");
+        ticket.total = 9;
+        assert_eq!(name("a.png", &ticket), "a-00003.png");
+        assert_eq!(name("x/{index}_{seed}.png", &ticket), "x/00003_42.png");
+        assert_eq!(
+            name("{prompt}-{seed}.png", &ticket),
+            "A-red-apple-3d-style-42.png"
+        );
+        assert_eq!(
+            name("{prompt}.png", &ticket),
+            "A-red-apple-3d-style-00003.png"
+        );
+        assert_eq!(name("./", &ticket), "./00003-42.png");
+        assert_eq!(slug("../../etc/passwd"), "etc-passwd");
+    }
+}

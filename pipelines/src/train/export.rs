@@ -1,0 +1,73 @@
+//! `nextscale train export`: the averaged weights of a run as a model folder.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use burn::tensor::Device;
+use nextscale_bitwise::import::{WeightDtype, save_infinity};
+use nextscale_bitwise::vae::import::FileDType;
+use nextscale_text::Vocab;
+use nextscale_text::import::Precision;
+use nextscale_var_core::train::latest;
+
+use super::transformer::{Painter, TransformerRun};
+use super::{CONFIG, config, tokenized};
+use crate::bundle::{Bundle, Manifest, ModelKind, PromptRules, Size};
+use crate::bundle::{TEXT, TRANSFORMER, VAE, VOCAB};
+
+/// Writes the last checkpoint of the transformer's run `from` as a model folder: weights in 16 bits
+/// under the official names, and the manifest that binds them.
+///
+/// # Errors
+/// When the run has no checkpoint, or the folder can't be written.
+pub fn export(from: &Path, out: &Path) -> anyhow::Result<()> {
+    let run: TransformerRun = config::read(&from.join(CONFIG))?;
+    let Some(checkpoint) = latest(from)? else {
+        bail!("there is no checkpoint in `{}`", from.display());
+    };
+    let device = Device::flex();
+    let (vae, cells, vae_config) = tokenized::adopt(from, &run.tokenizer, &device)?;
+    let vocab = Vocab::from_file(from.join(tokenized::VOCABULARY))?;
+    let (text, transformer) = (run.text_config(vocab.size()), run.model_config(vae.bits));
+    let painter = checkpoint.average(Painter {
+        text: text.init(&device),
+        transformer: transformer.init(&device),
+    })?;
+
+    fs::create_dir_all(out).with_context(|| format!("cannot make `{}`", out.display()))?;
+    vocab.save(out.join(VOCAB))?;
+    nextscale_text::import::save(&painter.text, out.join(TEXT), Precision::F16)?;
+    let file = out.join(TRANSFORMER);
+    save_infinity(&transformer, &painter.transformer, &file, WeightDtype::F16)?;
+    vae.save(out.join(VAE), FileDType::F16)?;
+    let size = Size {
+        width: cells.last().w * vae.stride,
+        height: cells.last().h * vae.stride,
+        scales: run.scales.iter().map(|&(h, w)| [h, w]).collect(),
+        reference: None,
+    };
+    let manifest = Manifest {
+        kind: ModelKind::Infinity,
+        name: run.name,
+        about: run.about,
+        text,
+        transformer,
+        vae: vae_config,
+        patching: run.patching,
+        sizes: vec![size],
+        sampling: run.sampling,
+        prompt: PromptRules {
+            lowercase: true,
+            ..PromptRules::default()
+        },
+        fingerprints: Default::default(),
+    };
+    Bundle::seal(out, manifest)?;
+    eprintln!(
+        "wrote the model of step {} to `{}`",
+        checkpoint.progress()?.step,
+        out.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! The `train` subcommand: a tokenizer, then a transformer on its codes, then a model bundle.
+//!
+//! A run is a folder: `config.yaml` as it was given, `log.jsonl`, and the last checkpoints. The same
+//! command on the same folder resumes. See [`nextscale_var_core::train`] for the engine.
+
+pub mod config;
+mod console;
+mod export;
+pub mod order;
+pub mod pictures;
+mod tokenized;
+pub mod tokenizer;
+pub mod transformer;
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args, Subcommand};
+use nextscale_var_core::train::{Batches, Budget, Outcome, Task, TrainOptions, Trainer};
+
+use crate::data::IconSet;
+use crate::device;
+use crate::spec::DeviceChoice;
+
+/// The configuration in the folder of a run.
+const CONFIG: &str = "config.yaml";
+
+/// Arguments of `nextscale train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Train an auto-encoder whose codes are bits
+    Tokenizer(RunArgs),
+    /// Train a transformer and its text encoder on the codes of a trained tokenizer
+    Transformer(RunArgs),
+    /// Write the averaged weights of a transformer's run as a model folder
+    Export(ExportArgs),
+}
+
+/// Arguments of a training run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Configuration (YAML)
+    config: PathBuf,
+    /// Folder of the run; a run that is already there is resumed
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Train this long instead of what the configuration says
+    #[arg(long, value_name = "MINUTES", conflicts_with = "max_steps")]
+    max_minutes: Option<f64>,
+    /// Train this many steps instead of what the configuration says
+    #[arg(long, value_name = "STEPS")]
+    max_steps: Option<u64>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+    /// Write a model folder when the run is finished (transformer only)
+    #[arg(long, value_name = "DIR")]
+    export: Option<PathBuf>,
+}
+
+/// Arguments of `nextscale train export`.
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// Folder of a transformer's run
+    run: PathBuf,
+    /// Folder of the model
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// Runs `nextscale train`.
+///
+/// # Errors
+/// When the configuration, the data or a checkpoint can't be used, or the loss is no longer a
+/// number.
+pub fn run(args: TrainArgs) -> anyhow::Result<()> {
+    match args.what {
+        What::Tokenizer(args) => train_tokenizer(&args),
+        What::Transformer(args) => train_transformer(&args),
+        What::Export(args) => export::export(&args.run, &args.out),
+    }
+}
+
+fn train_tokenizer(args: &RunArgs) -> anyhow::Result<()> {
+    ensure!(
+        args.export.is_none(),
+        "--export is for transformers: a tokenizer alone is no model"
+    );
+    let mut run: tokenizer::TokenizerRun = config::read(&args.config)?;
+    args.apply(&mut run.train);
+    let device = device::open(args.device)?.autodiff();
+    let set = load(&run.data)?;
+    run.check(&set)
+        .with_context(|| args.config.display().to_string())?;
+    let _lock = args.prepare()?;
+    device.seed(run.seed);
+    let model = run.model.init(&device);
+    let options = run.train;
+    let batches = tokenizer::PictureBatches::new(Arc::clone(&set), run.clone());
+    let task = tokenizer::TokenizerTask::new(run, &set, device)?;
+    drive(args, task, model, options, batches)
+}
+
+fn train_transformer(args: &RunArgs) -> anyhow::Result<()> {
+    let mut run: transformer::TransformerRun = config::read(&args.config)?;
+    args.apply(&mut run.train);
+    let device = device::open(args.device)?;
+    let set = load(&run.data)?;
+    let _lock = args.prepare()?;
+    let (vae, cells, _) = tokenized::adopt(&args.out, &run.tokenizer, &device)?;
+    run.check(&cells)
+        .with_context(|| args.config.display().to_string())?;
+    let vocab = tokenized::vocabulary(&args.out, &run, &set)?;
+    let task = transformer::TransformerTask::new(&run, vae.clone(), &vocab, &set, &device)?;
+    device.seed(run.seed);
+    let model = transformer::Painter {
+        text: run
+            .text_config(vocab.size())
+            .init(&device.clone().autodiff()),
+        transformer: run.model_config(vae.bits).init(&device.autodiff()),
+    };
+    let options = run.train;
+    let batches = transformer::CaptionedBatches::new(set, vocab, run);
+    drive(args, task, model, options, batches)
+}
+
+impl RunArgs {
+    /// Puts the options of the command line over those of the file.
+    fn apply(&self, options: &mut TrainOptions) {
+        if let Some(minutes) = self.max_minutes {
+            options.budget = Budget::Minutes(minutes);
+        }
+        if let Some(steps) = self.max_steps {
+            options.budget = Budget::Steps(steps);
+        }
+    }
+
+    /// Makes the folder of the run, copies the configuration into it, and keeps other programs away
+    /// from it for as long as the returned file is open.
+    fn prepare(&self) -> anyhow::Result<File> {
+        let out = &self.out;
+        fs::create_dir_all(out).with_context(|| format!("cannot make `{}`", out.display()))?;
+        let path = out.join("lock");
+        let lock =
+            File::create(&path).with_context(|| format!("cannot write `{}`", path.display()))?;
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            bail!("another program is training in `{}`", out.display());
+        }
+        let copy = out.join(CONFIG);
+        let text = fs::read(&self.config)
+            .with_context(|| format!("cannot read `{}`", self.config.display()))?;
+        fs::write(&copy, text).with_context(|| format!("cannot write `{}`", copy.display()))?;
+        Ok(lock)
+    }
+}
+
+/// Trains with a progress display until the budget is spent or a signal comes.
+fn drive<T: Task, S: Batches<Batch = T::Batch>>(
+    args: &RunArgs,
+    task: T,
+    model: T::Model,
+    options: TrainOptions,
+    batches: S,
+) -> anyhow::Result<()> {
+    use burn::module::Module as _;
+    eprintln!("{} parameters", model.num_params());
+    keep_memory();
+    let mut trainer = Trainer::resume_or_start(task, model, options, &args.out)?;
+    let stop = console::stop_on_signal()?;
+    if trainer.progress().step > 0 {
+        eprintln!("resuming at step {}", trainer.progress().step);
+    }
+    let mut console = console::Console::new();
+    let outcome = trainer.run(batches, &stop, &mut |line| console.show(line));
+    console.finish();
+    let step = trainer.progress().step;
+    match outcome? {
+        Outcome::Finished => {
+            eprintln!("finished at step {step}: `{}`", args.out.display());
+            if let Some(folder) = &args.export {
+                export::export(&args.out, folder)?;
+            }
+        }
+        Outcome::Stopped => eprintln!("stopped at step {step}; the same command resumes"),
+    }
+    Ok(())
+}
+
+fn load(folder: &Path) -> anyhow::Result<Arc<IconSet>> {
+    let set = IconSet::load(folder).with_context(|| {
+        format!(
+            "cannot read the pictures in `{}`; `nextscale data build` makes them",
+            folder.display()
+        )
+    })?;
+    if set.len() == 0 {
+        bail!("there are no pictures in `{}`", folder.display());
+    }
+    Ok(Arc::new(set))
+}
+
+/// Lets the allocator keep what is freed: every step takes the same large blocks again, and giving
+/// them back to the system in between costs a fifth of the time.
+fn keep_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt(3) sets numbers of the allocator and may be called at any time.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+    }
+}

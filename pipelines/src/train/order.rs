@@ -1,0 +1,68 @@
+//! Which picture a position of the run shows.
+
+use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
+use rand_chacha::ChaCha8Rng;
+
+/// An endless sequence of the given items, shuffled anew in every epoch. The item at a position
+/// depends on the seed and the position only.
+pub struct Order {
+    seed: u64,
+    items: Vec<usize>,
+    epoch: Option<u64>,
+    shuffled: Vec<usize>,
+}
+
+impl Order {
+    /// The sequence of `items`, of which there must be at least one.
+    pub fn new(seed: u64, items: Vec<usize>) -> Self {
+        assert!(!items.is_empty(), "an order needs at least one item");
+        Self {
+            seed,
+            shuffled: items.clone(),
+            items,
+            epoch: None,
+        }
+    }
+
+    /// The item at a position.
+    pub fn at(&mut self, position: u64) -> usize {
+        let n = self.items.len() as u64;
+        let epoch = position / n;
+        if self.epoch != Some(epoch) {
+            self.shuffled.copy_from_slice(&self.items);
+            self.shuffled.shuffle(&mut stream(self.seed, epoch));
+            self.epoch = Some(epoch);
+        }
+        self.shuffled[(position % n) as usize]
+    }
+}
+
+/// The random numbers that belong to one number of a sequence, such as a step.
+pub fn stream(seed: u64, number: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(number);
+    rng
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_shows_everything_once_in_a_new_order() {
+        let mut order = Order::new(3, (10..60).collect());
+        let mut epoch = |n: u64| {
+            (n * 50..n * 50 + 50)
+                .map(|p| order.at(p))
+                .collect::<Vec<_>>()
+        };
+        let (first, second, again) = (epoch(0), epoch(1), epoch(0));
+        assert_ne!(first, second);
+        assert_eq!(first, again);
+        for mut shown in [first, second] {
+            shown.sort_unstable();
+            assert_eq!(shown, (10..60).collect::<Vec<_>>());
+        }
+    }
+}

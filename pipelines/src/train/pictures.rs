@@ -1,0 +1,93 @@
+//! Pictures as the trainer sees them: on a background, moved, mirrored.
+
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::data::{self, IconSet};
+
+/// How a picture may be changed on its way into a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Augment {
+    /// Chance of any colour as the background instead of white. Only for the tokenizer: a
+    /// transformer's backgrounds come with the captions.
+    pub colour: f64,
+    /// Smallest and largest scale about the centre.
+    pub scale: (f32, f32),
+    /// Largest shift, as a part of the side.
+    pub shift: f32,
+    /// Chance of mirroring a picture that may be mirrored.
+    pub flip: f64,
+    /// Chance of leaving a picture as it is.
+    pub keep: f64,
+}
+
+impl Default for Augment {
+    fn default() -> Self {
+        let data::Augment {
+            scale,
+            shift,
+            flip,
+            keep,
+        } = data::Augment::default();
+        Self {
+            colour: 0.3,
+            scale,
+            shift,
+            flip,
+            keep,
+        }
+    }
+}
+
+impl Augment {
+    /// A random background: white, or any colour.
+    pub fn background(&self, rng: &mut impl Rng) -> [u8; 3] {
+        match rng.random_bool(self.colour) {
+            true => rng.random(),
+            false => [255; 3],
+        }
+    }
+
+    /// Appends picture `index` on `background`, changed at random, to `pixels`; see [`append`].
+    pub fn append(
+        &self,
+        set: &IconSet,
+        index: usize,
+        background: [u8; 3],
+        rng: &mut impl Rng,
+        pixels: &mut Vec<f32>,
+    ) {
+        let change = data::Augment {
+            scale: self.scale,
+            shift: self.shift,
+            flip: self.flip,
+            keep: self.keep,
+        };
+        append(&set.augmented(index, background, &change, rng), pixels);
+    }
+}
+
+/// Appends RGB bytes as red, green and blue planes in [-1, 1].
+pub fn append(rgb: &[u8], pixels: &mut Vec<f32>) {
+    for channel in 0..3 {
+        let plane = rgb.iter().skip(channel).step_by(3);
+        pixels.extend(plane.map(|&value| value as f32 / 127.5 - 1.0));
+    }
+}
+
+/// At most `count` held-out pictures on white, spread over the set: their numbers and their pixels.
+/// When nothing is held out, they are of the whole set.
+pub fn held_out_batch(set: &IconSet, count: usize) -> (Vec<usize>, Vec<f32>) {
+    let mut from = set.held_out_ids();
+    if from.is_empty() {
+        from = set.train_ids();
+    }
+    let step = from.len().div_ceil(count.max(1)).max(1);
+    let chosen: Vec<usize> = from.into_iter().step_by(step).collect();
+    let mut pixels = Vec::new();
+    for &index in &chosen {
+        append(&set.picture(index, [255; 3]), &mut pixels);
+    }
+    (chosen, pixels)
+}

@@ -1,0 +1,307 @@
+//! `nextscale train tokenizer`: a binary spherical auto-encoder on pictures.
+//!
+//! The loss is the reconstruction error, plus what keeps the latent near its codes (commitment) and
+//! every bit of every scale in use (entropy). Gradients pass the quantiser straight through.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use nextscale_bitwise::bsq::Bsq;
+use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
+use nextscale_tokenizer::{Pyramid, Quantizer as _, Scale, ScaleSchedule};
+use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
+use rand::Rng as _;
+use serde::{Deserialize, Serialize};
+
+use super::order::{Order, stream};
+use super::pictures::{Augment, held_out_batch};
+use crate::data::IconSet;
+
+/// What `nextscale train tokenizer` reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerRun {
+    /// Folder of the pictures, as `nextscale data build` made it.
+    pub data: PathBuf,
+    /// Seed of the initial weights and of everything random.
+    #[serde(default)]
+    pub seed: u64,
+    /// Pictures a step.
+    pub batch: usize,
+    /// How pictures are varied.
+    #[serde(default)]
+    pub augment: Augment,
+    /// Sizes of the auto-encoder.
+    pub model: BsqVaeConfig,
+    /// Height and width of every scale; the last one is the size of the latent.
+    pub scales: Vec<(usize, usize)>,
+    /// Weights of the parts of the loss.
+    #[serde(default)]
+    pub loss: TokenizerLoss,
+    /// Budget, learning rate and so on.
+    pub train: TrainOptions,
+}
+
+impl TokenizerRun {
+    /// The schedule that the quantiser follows.
+    ///
+    /// # Errors
+    /// When the scales are no schedule.
+    pub fn schedule(&self) -> anyhow::Result<ScaleSchedule> {
+        let scales = self.scales.iter().map(|&(h, w)| Scale::new(1, h, w));
+        ScaleSchedule::new(scales.collect()).context("scales")
+    }
+
+    /// Refuses sizes that don't fit together.
+    ///
+    /// # Errors
+    /// When the last scale is not the latent of a picture, or the batch is empty.
+    pub fn check(&self, set: &IconSet) -> anyhow::Result<()> {
+        let last = self.schedule()?.last();
+        ensure!(
+            !self.model.encoder_mult.is_empty() && self.model.pixel_patch > 0,
+            "model: encoder_mult and pixel_patch must not be empty or 0"
+        );
+        let side = set.size() / self.model.stride();
+        ensure!(
+            (last.h, last.w) == (side, side),
+            "the last scale is {}x{}, but a picture of {} pixels has a latent of {side}x{side}",
+            last.h,
+            last.w,
+            set.size()
+        );
+        ensure!(self.batch > 0, "batch must be at least 1");
+        let (encoder, decoder) = (&self.model.encoder_mult, &self.model.decoder_mult);
+        ensure!(
+            encoder.len() == decoder.len(),
+            "model: encoder_mult {encoder:?} and decoder_mult {decoder:?} differ in length"
+        );
+        let groups = self.model.norm_groups.unwrap_or(32);
+        for mult in encoder.iter().chain(decoder) {
+            let channels = mult * self.model.base_channels;
+            ensure!(
+                groups > 0 && channels > 0 && channels.is_multiple_of(groups),
+                "model: {groups} norm groups don't divide {channels} channels"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Weights of the parts of the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizerLoss {
+    /// Mean absolute error.
+    pub l1: f64,
+    /// Mean squared error.
+    pub l2: f64,
+    /// Mean absolute error of the differences between neighbours.
+    pub edge: f64,
+    /// Squared distance between the latent and its codes.
+    pub commitment: f64,
+    /// Shortfall of the entropy of the bits, in bits.
+    pub entropy: f64,
+    /// Chance that a step leaves out the finest scales, so that the coarse ones carry a picture.
+    pub drop_scales: f64,
+}
+
+impl Default for TokenizerLoss {
+    fn default() -> Self {
+        Self {
+            l1: 0.5,
+            l2: 5.0,
+            edge: 0.25,
+            commitment: 0.1,
+            entropy: 0.02,
+            drop_scales: 0.1,
+        }
+    }
+}
+
+/// Pictures and how many scales the step uses.
+pub struct PictureBatch {
+    pixels: Vec<f32>,
+    count: usize,
+    scales: usize,
+}
+
+/// Makes [`PictureBatch`]es.
+pub struct PictureBatches {
+    set: Arc<IconSet>,
+    order: Order,
+    run: TokenizerRun,
+}
+
+impl PictureBatches {
+    /// Batches of the pictures that are not held out.
+    pub fn new(set: Arc<IconSet>, run: TokenizerRun) -> Self {
+        let order = Order::new(run.seed, set.train_ids());
+        Self { set, order, run }
+    }
+}
+
+impl Batches for PictureBatches {
+    type Batch = PictureBatch;
+
+    fn batch(&mut self, step: u64) -> PictureBatch {
+        let mut rng = stream(self.run.seed ^ 0x70_69_78, step);
+        let count = self.run.batch;
+        let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
+        for slot in 0..count as u64 {
+            let index = self.order.at(step * count as u64 + slot);
+            let background = self.run.augment.background(&mut rng);
+            self.run
+                .augment
+                .append(&self.set, index, background, &mut rng, &mut pixels);
+        }
+        let all = self.run.scales.len();
+        let scales = match rng.random_bool(self.run.loss.drop_scales) {
+            true => rng.random_range(1..=all),
+            false => all,
+        };
+        PictureBatch {
+            pixels,
+            count,
+            scales,
+        }
+    }
+}
+
+/// The task.
+pub struct TokenizerTask {
+    run: TokenizerRun,
+    schedule: ScaleSchedule,
+    bsq: Bsq,
+    size: usize,
+    device: Device,
+    held_out: Vec<f32>,
+}
+
+/// A latent after the quantiser.
+struct Quantised {
+    /// What the decoder sees; its gradient goes to the encoder unchanged.
+    latent: Tensor<5>, // [b, d, 1, h, w]
+    commitment: Tensor<1>,
+    entropy: Tensor<1>,
+}
+
+impl TokenizerTask {
+    /// The task of a run on an autodiff device.
+    ///
+    /// # Errors
+    /// When the scales are no schedule.
+    pub fn new(run: TokenizerRun, set: &Arc<IconSet>, device: Device) -> anyhow::Result<Self> {
+        Ok(Self {
+            schedule: run.schedule()?,
+            bsq: Bsq::new(run.model.bits),
+            size: set.size(),
+            held_out: held_out_batch(set, 128).1,
+            run,
+            device,
+        })
+    }
+
+    fn tensor(&self, pixels: Vec<f32>, device: &Device) -> Tensor<4> {
+        let shape = [
+            pixels.len() / (3 * self.size * self.size),
+            3,
+            self.size,
+            self.size,
+        ];
+        Tensor::from_data(TensorData::new(pixels, shape), device)
+    }
+
+    /// Quantises `z` [b, d, 1, h, w] with the first `scales` scales.
+    fn quantise(&self, z: Tensor<5>, scales: usize) -> Quantised {
+        let unit = f64::from(self.bsq.scale());
+        let mut shortfall = Vec::new();
+        let sum = Pyramid::plain(&self.bsq).descend(z.clone(), &self.schedule, |k, cells| {
+            if k >= scales {
+                return cells.zeros_like();
+            }
+            shortfall.push(entropy_shortfall(cells.clone() / unit));
+            self.bsq.embed(&self.bsq.quantize(cells.detach()))
+        });
+        Quantised {
+            commitment: (z.clone() - sum.clone()).square().mean(),
+            latent: z.clone() + (sum - z).detach(),
+            entropy: Tensor::cat(shortfall, 0).mean(),
+        }
+    }
+}
+
+/// How far the bits of `x` [b, d, t, h, w] (in units of the code) are from being even coins, over
+/// the batch and all positions: 0 for an even coin, 1 bit for a constant.
+fn entropy_shortfall(x: Tensor<5>) -> Tensor<1> {
+    let [b, d, t, h, w] = x.dims();
+    let p = activation::sigmoid(x * 2.0)
+        .permute([1, 0, 2, 3, 4])
+        .reshape([d, b * t * h * w])
+        .mean_dim(1)
+        .clamp(1e-4, 1.0 - 1e-4);
+    let q = p.clone().neg() + 1.0;
+    let entropy = (p.clone() * p.log() + q.clone() * q.log()) * -std::f64::consts::LOG2_E;
+    (entropy.neg() + 1.0).mean()
+}
+
+/// Mean absolute error of horizontal and vertical differences.
+fn edge_error(error: Tensor<4>) -> Tensor<1> {
+    let [_, _, h, w] = error.dims();
+    let across = error.clone().narrow(3, 1, w - 1) - error.clone().narrow(3, 0, w - 1);
+    let down = error.clone().narrow(2, 1, h - 1) - error.narrow(2, 0, h - 1);
+    across.abs().mean() + down.abs().mean()
+}
+
+impl Task for TokenizerTask {
+    type Model = BsqVae;
+    type Batch = PictureBatch;
+
+    fn loss(&self, model: &BsqVae, batch: PictureBatch) -> Loss {
+        let pixels = self.tensor(batch.pixels, &self.device);
+        let quantised = self.quantise(model.encode(pixels.clone()), batch.scales);
+        let error = model.reconstruct(quantised.latent) - pixels;
+        let weights = &self.run.loss;
+        let l2 = error.clone().square().mean();
+        let mut total = error.clone().abs().mean() * weights.l1 + l2.clone() * weights.l2;
+        if weights.edge > 0.0 {
+            total = total + edge_error(error) * weights.edge;
+        }
+        total = total
+            + quantised.commitment.clone() * weights.commitment
+            + quantised.entropy.clone() * weights.entropy;
+        Loss {
+            total,
+            parts: vec![
+                ("mse", l2.detach()),
+                ("commitment", quantised.commitment.detach()),
+                ("entropy", quantised.entropy.detach()),
+            ],
+            examples: batch.count,
+        }
+    }
+
+    /// PSNR of the held-out pictures in dB, for pixels in 0..=1: of the mean squared error over all
+    /// of them, after all scales (`psnr`) and without the quantiser (`psnr_free`).
+    fn evaluate(&self, average: &BsqVae) -> Vec<(&'static str, f64)> {
+        let device = self.device.clone().inner();
+        let stride = 3 * self.size * self.size;
+        let (mut bits, mut free, mut count) = (0.0, 0.0, 0.0);
+        for chunk in self.held_out.chunks(32 * stride) {
+            let pixels = self.tensor(chunk.to_vec(), &device);
+            let z = average.encode(pixels.clone());
+            let n = chunk.len() as f64;
+            let mse = |latent: Tensor<5>| {
+                let error = average.decode(latent) - pixels.clone();
+                (error * 0.5).square().mean().into_scalar::<f32>() as f64
+            };
+            free += mse(z.clone()) * n;
+            bits += mse(self.quantise(z, self.schedule.len()).latent) * n;
+            count += n;
+        }
+        let psnr = |sum: f64| -10.0 * (sum / count).log10();
+        vec![("psnr", psnr(bits)), ("psnr_free", psnr(free))]
+    }
+}

@@ -1,0 +1,412 @@
+//! `nextscale train transformer`: an Infinity transformer and its text encoder, together, on the
+//! codes of a tokenizer that was trained before and stays as it is.
+//!
+//! Each picture gets a random caption, a random small change and, for bitwise self-correction,
+//! random mistakes in its codes; one prompt in ten is replaced by the unconditional one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use nextscale_bitwise::bsq::Bsq;
+use nextscale_bitwise::correction::SelfCorrection;
+use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
+use nextscale_bitwise::tokens::{Patching, TeacherForcing};
+use nextscale_bitwise::train::{BitLoss, ScaleWeighting, loss};
+use nextscale_bitwise::vae::BsqVae;
+use nextscale_text::encoder::encode_tokens;
+use nextscale_text::{T5Config, T5Encoder, TokenBatch, Vocab, train_unigram};
+use nextscale_tokenizer::{Pyramid, Scale, ScaleSchedule};
+use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
+use rand::Rng as _;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::order::{Order, stream};
+use super::pictures::{Augment, held_out_batch};
+use crate::bundle::Sampling;
+use crate::data::{IconSet, captions};
+
+/// What `nextscale train transformer` reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransformerRun {
+    /// Folder of the pictures, as `nextscale data build` made it.
+    pub data: PathBuf,
+    /// Folder of the tokenizer's run.
+    pub tokenizer: PathBuf,
+    /// Seed of the initial weights and of everything random.
+    #[serde(default)]
+    pub seed: u64,
+    /// Pictures a step.
+    pub batch: usize,
+    /// How pictures are varied.
+    #[serde(default)]
+    pub augment: Augment,
+    /// Height and width of every scale in tokens.
+    pub scales: Vec<(usize, usize)>,
+    /// Cells a token.
+    pub patching: Patching,
+    /// Sizes of the text encoder.
+    pub text: TextSizes,
+    /// Sizes of the transformer.
+    pub model: ModelSizes,
+    /// How much the tokens of each scale count.
+    #[serde(default)]
+    pub weighting: ScaleWeighting,
+    /// Mistakes that the transformer learns to repair.
+    #[serde(default)]
+    pub correction: SelfCorrection,
+    /// How the finished model samples unless told otherwise.
+    #[serde(default = "default_sampling")]
+    pub sampling: Sampling,
+    /// What the finished model is called.
+    #[serde(default)]
+    pub name: String,
+    /// What the finished model paints, what it was trained on, and its licence.
+    #[serde(default)]
+    pub about: String,
+    /// Share of prompts that are replaced by the unconditional one.
+    #[serde(default = "default_drop")]
+    pub condition_drop: f64,
+    /// Budget, learning rate and so on.
+    pub train: TrainOptions,
+}
+
+fn default_drop() -> f64 {
+    0.1
+}
+
+fn default_sampling() -> Sampling {
+    Sampling {
+        cfg: 3.0,
+        tau: 1.0,
+        top_k: 0,
+        top_p: 1.0,
+    }
+}
+
+/// Sizes of a text encoder that is trained from scratch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextSizes {
+    /// Most entries of the vocabulary, which is learned from the captions.
+    pub vocabulary: usize,
+    /// Most tokens of a prompt, the end mark included.
+    pub max_len: usize,
+    /// Feature width; a multiple of 128.
+    pub width: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Hidden units of the feed-forward.
+    pub hidden: usize,
+}
+
+/// Sizes of the transformer; the rest follows from the tokenizer and the text encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSizes {
+    /// Numbers a token.
+    pub width: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Hidden units of the feed-forward over the width.
+    #[serde(default = "default_ratio")]
+    pub mlp_ratio: f64,
+}
+
+fn default_ratio() -> f64 {
+    4.0
+}
+
+impl TransformerRun {
+    /// The schedule in tokens.
+    ///
+    /// # Errors
+    /// When the scales are no schedule.
+    pub fn schedule(&self) -> anyhow::Result<ScaleSchedule> {
+        let scales = self.scales.iter().map(|&(h, w)| Scale::new(1, h, w));
+        ScaleSchedule::new(scales.collect()).context("scales")
+    }
+
+    /// The transformer's shapes on a tokenizer of `bits` bits a cell.
+    pub fn model_config(&self, bits: usize) -> InfinityConfig {
+        InfinityConfig {
+            width: self.model.width,
+            depth: self.model.depth,
+            heads: self.model.heads,
+            code_dim: self.patching.code_dim(bits),
+            text_channels: self.text.width,
+            text_max_len: self.text.max_len,
+            mlp_ratio: self.model.mlp_ratio,
+            block_chunks: 1,
+            levels: 15,
+        }
+    }
+
+    /// The text encoder's shapes with a vocabulary of `size` entries.
+    pub fn text_config(&self, size: usize) -> T5Config {
+        let TextSizes {
+            width,
+            depth,
+            heads,
+            hidden,
+            ..
+        } = self.text;
+        T5Config::new(size, width, depth, heads, hidden)
+    }
+
+    /// Refuses sizes that don't fit together.
+    ///
+    /// # Errors
+    /// When the schedule is not that of the tokenizer, or a size contradicts another.
+    pub fn check(&self, cells: &ScaleSchedule) -> anyhow::Result<()> {
+        let schedule = self.schedule()?;
+        ensure!(
+            self.patching.cells(&schedule) == *cells,
+            "scales: {:?} with patching {:?} don't cover the tokenizer's scales {:?}",
+            self.scales,
+            self.patching,
+            cells.scales()
+        );
+        let (text, model) = (self.text, self.model);
+        ensure!(
+            text.width > 0 && text.width.is_multiple_of(128),
+            "text.width: {} is no multiple of 128",
+            text.width
+        );
+        ensure!(
+            text.heads > 0 && text.width.is_multiple_of(text.heads),
+            "text.heads: {} heads don't divide the width {}",
+            text.heads,
+            text.width
+        );
+        ensure!(
+            model.heads > 0 && model.width.is_multiple_of(4 * model.heads),
+            "model.heads: the width {} does not split into {} heads of a multiple of 4",
+            model.width,
+            model.heads
+        );
+        ensure!(
+            model.width.is_multiple_of(text.width / 128),
+            "model.width: {} does not split into the {} heads of the text pool (text.width / 128)",
+            model.width,
+            text.width / 128
+        );
+        ensure!(self.batch > 0, "batch must be at least 1");
+        Ok(())
+    }
+}
+
+/// Learns a vocabulary from the captions that training may see, four of each picture.
+///
+/// # Errors
+/// When `size` has no room for the letters.
+pub fn learn_vocabulary(set: &IconSet, seed: u64, size: usize) -> anyhow::Result<Vocab> {
+    let mut texts = Vec::new();
+    for index in set.train_ids() {
+        let mut rng = stream(seed ^ 0x77_6f_72_64, index as u64);
+        texts.push(captions::canonical(set.entry(index)));
+        texts.extend((0..3).map(|_| set.caption(index, &mut rng).0));
+    }
+    Ok(train_unigram(texts, size)?)
+}
+
+/// All that is trained.
+#[derive(Module, Debug)]
+pub struct Painter {
+    /// Prompt to features.
+    pub text: T5Encoder,
+    /// Features and earlier scales to bits.
+    pub transformer: Infinity,
+}
+
+/// Pictures, prompts and what chance decided about them.
+pub struct CaptionedBatch {
+    pixels: Vec<f32>,
+    prompts: TokenBatch,
+    drop: Vec<bool>,
+    rng: ChaCha8Rng,
+}
+
+/// Makes [`CaptionedBatch`]es.
+pub struct CaptionedBatches {
+    set: Arc<IconSet>,
+    vocab: Vocab,
+    order: Order,
+    run: TransformerRun,
+}
+
+impl CaptionedBatches {
+    /// Batches of the pictures that are not held out.
+    pub fn new(set: Arc<IconSet>, vocab: Vocab, run: TransformerRun) -> Self {
+        let order = Order::new(run.seed, set.train_ids());
+        Self {
+            set,
+            vocab,
+            order,
+            run,
+        }
+    }
+}
+
+impl Batches for CaptionedBatches {
+    type Batch = CaptionedBatch;
+
+    fn batch(&mut self, step: u64) -> CaptionedBatch {
+        let mut rng = stream(self.run.seed ^ 0x74_65_78_74, step);
+        let count = self.run.batch;
+        let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
+        let (mut texts, mut drop) = (Vec::new(), Vec::new());
+        for slot in 0..count as u64 {
+            let index = self.order.at(step * count as u64 + slot);
+            let (text, background) = self.set.caption(index, &mut rng);
+            self.run
+                .augment
+                .append(&self.set, index, background, &mut rng, &mut pixels);
+            texts.push(text);
+            drop.push(rng.random_bool(self.run.condition_drop));
+        }
+        CaptionedBatch {
+            pixels,
+            prompts: tokens(&self.vocab, &texts),
+            drop,
+            rng,
+        }
+    }
+}
+
+/// Every text has tokens: unknown letters become the unknown token.
+fn tokens(vocab: &Vocab, texts: &[String]) -> TokenBatch {
+    vocab
+        .batch(texts)
+        .expect("captions are plain text and never an empty list")
+}
+
+/// The task.
+pub struct TransformerTask {
+    correction: SelfCorrection,
+    patching: Patching,
+    cells: ScaleSchedule,
+    bsq: Bsq,
+    vae: BsqVae,
+    plan: Plan,
+    weights: Tensor<2>,
+    size: usize,
+    held_out: (Vec<f32>, TokenBatch),
+}
+
+impl TransformerTask {
+    /// The task of a run; `vae` and `device` are without autodiff.
+    ///
+    /// # Errors
+    /// When the scales are no schedule.
+    pub fn new(
+        run: &TransformerRun,
+        vae: BsqVae,
+        vocab: &Vocab,
+        set: &IconSet,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
+        let schedule = run.schedule()?;
+        let (ids, pixels) = held_out_batch(set, 64);
+        let texts: Vec<String> = ids
+            .iter()
+            .map(|&index| captions::canonical(set.entry(index)))
+            .collect();
+        let config = run.model_config(vae.bits);
+        Ok(Self {
+            correction: run.correction,
+            patching: run.patching,
+            cells: run.patching.cells(&schedule),
+            bsq: vae.quantizer(),
+            plan: Plan::teacher_forcing(&config, &schedule, schedule.last(), device),
+            weights: run.weighting.weights(&schedule, device),
+            size: set.size(),
+            held_out: (pixels, tokens(vocab, &texts)),
+            vae,
+        })
+    }
+
+    /// Pixels to teacher forcing, without autodiff; `rng` makes the mistakes to be repaired.
+    fn forcing(&self, pixels: Vec<f32>, rng: Option<&mut ChaCha8Rng>) -> TeacherForcing {
+        let side = self.size;
+        let shape = [pixels.len() / (3 * side * side), 3, side, side];
+        let device = self.weights.device();
+        let pixels = Tensor::from_data(TensorData::new(pixels, shape), &device);
+        let pyramid = Pyramid::plain(&self.bsq);
+        let latent = self.vae.encode(pixels);
+        let encoded = match rng {
+            Some(rng) => self.correction.encode(&pyramid, latent, &self.cells, rng),
+            None => pyramid.encode(latent, &self.cells),
+        };
+        TeacherForcing::new(&pyramid, &encoded, &self.cells, self.patching)
+    }
+
+    fn bits(
+        &self,
+        model: &Painter,
+        forcing: &TeacherForcing,
+        prompts: &TokenBatch,
+        drop: &[bool],
+    ) -> BitLoss {
+        let features = encode_tokens(&model.text, prompts);
+        let text = TextCondition::new(features.features, features.lens);
+        let text = model.transformer.drop_condition(&text, drop);
+        loss(
+            &model.transformer,
+            forcing,
+            &text,
+            &self.plan,
+            &self.weights,
+        )
+    }
+}
+
+impl Task for TransformerTask {
+    type Model = Painter;
+    type Batch = CaptionedBatch;
+
+    fn loss(&self, model: &Painter, mut batch: CaptionedBatch) -> Loss {
+        let examples = batch.drop.len();
+        let forcing = self.forcing(batch.pixels, Some(&mut batch.rng));
+        let bits = self.bits(model, &forcing, &batch.prompts, &batch.drop);
+        Loss {
+            total: bits.loss,
+            parts: vec![("right", bits.right.mean())],
+            examples,
+        }
+    }
+
+    /// Loss and share of right bits on held-out pictures with their usual captions and without
+    /// mistakes to repair.
+    fn evaluate(&self, average: &Painter) -> Vec<(&'static str, f64)> {
+        let (pixels, prompts) = &self.held_out;
+        let forcing = self.forcing(pixels.clone(), None);
+        let bits = self.bits(average, &forcing, prompts, &vec![false; prompts.rows]);
+        let number = |tensor: Tensor<1>| f64::from(tensor.into_scalar::<f32>());
+        vec![
+            ("held_out_loss", number(bits.loss)),
+            ("held_out_right", number(bits.right.mean())),
+        ]
+    }
+
+    fn no_decay(&self) -> &[&str] {
+        &[
+            "cfg_uncond",
+            "pos_start",
+            "lvl_embed",
+            "modulation",
+            "log_scale",
+            "text_pool.query",
+            "text.shared",
+            "relative_bias",
+        ]
+    }
+}

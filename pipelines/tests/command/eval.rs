@@ -1,0 +1,96 @@
+//! `nextscale eval` on the tiny model and a tiny data set.
+
+use crate::{Place, tiny};
+
+/// Writes a data set of 20 pictures of 16 pixels, half of them held out.
+fn data(place: &Place) {
+    let (size, count) = (16usize, 20usize);
+    std::fs::create_dir(place.path("icons")).unwrap();
+    let manifest = serde_json::json!({
+        "size": size, "count": count, "held_out": count / 2, "styles": {}, "recipe": "", "files": {}, "packages": [],
+    });
+    let mut index = String::new();
+    let (mut images, mut alpha) = (Vec::new(), Vec::new());
+    for id in 0..count {
+        let entry = serde_json::json!({
+            "id": id, "name": format!("house {id}"), "style": "3d", "synonyms": [], "category": "Objects",
+            "flip": true, "held_out": id % 2 == 0, "plain": id % 2 == 1,
+        });
+        index += &format!("{entry}\n");
+        images.extend((0..size * size * 3).map(|at| ((at * (id + 3)) % 251) as u8));
+        alpha.extend(vec![255u8; size * size]);
+    }
+    place.write("icons/manifest.json", &manifest.to_string());
+    place.write("icons/index.jsonl", &index);
+    std::fs::write(place.path("icons/images.bin"), images).unwrap();
+    std::fs::write(place.path("icons/alpha.bin"), alpha).unwrap();
+}
+
+fn json(place: &Place, name: &str) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(place.path(name)).unwrap()).unwrap()
+}
+
+#[test]
+fn recall_gives_a_table_a_sheet_and_the_same_result_again() {
+    let place = Place::new();
+    data(&place);
+    let model = tiny::model().to_str().unwrap();
+    let run = |json: &str, batch: &str| {
+        let args = [
+            "eval", "recall", "--model", model, "--data", "icons", "--device", "cpu", "--seen", "6",
+        ];
+        let more = [
+            "--held-out",
+            "4",
+            "--json",
+            json,
+            "--sheet",
+            "sheet.png",
+            "--batch",
+            batch,
+        ];
+        place.good(&[&args[..], &more[..]].concat())
+    };
+    let text = String::from_utf8(run("a.json", "4").stdout).unwrap();
+    assert!(
+        text.contains("held out") && text.contains("features"),
+        "{text}"
+    );
+    run("b.json", "16");
+    let (a, b) = (json(&place, "a.json"), json(&place, "b.json"));
+    assert_eq!(a, b, "the result depends on the size of a batch");
+    assert_eq!(a["lists"][0]["prompts"].as_array().unwrap().len(), 6);
+    assert_eq!(a["lists"][1]["candidates"], 10);
+    assert_eq!(a["lists"][1]["chance"], 0.5);
+    let sheet = image::open(place.path("sheet.png")).unwrap();
+    assert_eq!(sheet.width(), 16 * 20 + 4);
+}
+
+#[test]
+fn the_tokenizer_is_measured_and_missing_data_is_told() {
+    let place = Place::new();
+    let model = tiny::model().to_str().unwrap();
+    let args = [
+        "eval",
+        "tokenizer",
+        "--model",
+        model,
+        "--data",
+        "icons",
+        "--device",
+        "cpu",
+        "--json",
+        "t.json",
+    ];
+    let text = place.refused(&args);
+    assert!(text.contains("nextscale data build"), "{text}");
+    data(&place);
+    place.good(&args);
+    let report = json(&place, "t.json");
+    assert_eq!(
+        (report["pictures"].as_u64(), report["held_out"].as_bool()),
+        (Some(10), Some(true))
+    );
+    assert!(report["psnr"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["scales"].as_array().unwrap().len(), 3);
+}

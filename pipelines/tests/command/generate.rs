@@ -1,0 +1,312 @@
+//! What goes well.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::{Place, pipeline, stderr, tiny};
+
+fn model() -> &'static str {
+    tiny::model().to_str().unwrap()
+}
+
+#[test]
+fn one_seed_gives_the_same_bytes_again() {
+    let place = Place::new();
+    let paint = |seed: &str, out: &str| {
+        place.good(&[
+            "generate",
+            "-m",
+            model(),
+            "-p",
+            "a red house",
+            "--seed",
+            seed,
+            "-o",
+            out,
+        ]);
+        std::fs::read(place.path(out)).unwrap()
+    };
+    let (first, again, other) = (
+        paint("7", "a.png"),
+        paint("7", "b.png"),
+        paint("8", "c.png"),
+    );
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    let image = image::load_from_memory(&first).unwrap();
+    assert_eq!((image.width(), image.height()), (16, 16));
+}
+
+#[test]
+fn a_picture_repaints_itself() {
+    let place = Place::new();
+    let largest = u64::MAX.to_string();
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a blue tree",
+        "-p",
+        "caf\u{e9}: \u{1f34e} # 'x'",
+    ];
+    let more = [
+        "-n",
+        "a cat",
+        "-s",
+        &largest,
+        "-W",
+        "24",
+        "--temperature",
+        "0.7",
+        "-o",
+        "x.png",
+    ];
+    place.good(&[&args[..], &more[..]].concat());
+    for name in ["x-00000.png", "x-00001.png"] {
+        place.good(&["run", name, "--set", "output=again.png"]);
+        let (one, two) = (
+            std::fs::read(place.path(name)),
+            std::fs::read(place.path("again.png")),
+        );
+        assert_eq!(one.unwrap(), two.unwrap(), "{name}");
+    }
+    let shown = place.good(&["metadata", "x-00000.png"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for part in [
+        "a blue tree\nNegative prompt: a cat\nSteps: 3, Sampler: next-scale, CFG scale: 3,",
+        &format!("Seed: {largest}, Size: 24x16"),
+        "temperature: 0.7",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}
+
+#[test]
+fn a_picture_of_a_batch_is_the_picture_alone() {
+    let place = Place::new();
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a red house",
+        "-b",
+        "3",
+        "-s",
+        "5",
+    ];
+    place.good(&[&args[..], &["-o", "{seed}.png"]].concat());
+    assert_eq!(place.files("."), ["5.png", "6.png", "7.png"]);
+    place.good(&[
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a red house",
+        "-s",
+        "7",
+        "-o",
+        "alone.png",
+    ]);
+    let (one, two) = (
+        std::fs::read(place.path("7.png")),
+        std::fs::read(place.path("alone.png")),
+    );
+    assert_eq!(one.unwrap(), two.unwrap());
+}
+
+#[test]
+fn a_random_seed_is_printed() {
+    let place = Place::new();
+    let output = place.good(&["generate", "-m", model(), "-p", "a cat", "-o", "a.png"]);
+    let text = stderr(&output);
+    let seed = text.lines().find_map(|l| l.strip_prefix("seed: ")).unwrap();
+    place.good(&[
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a cat",
+        "-s",
+        seed,
+        "-o",
+        "b.png",
+    ]);
+    let (one, two) = (
+        std::fs::read(place.path("a.png")),
+        std::fs::read(place.path("b.png")),
+    );
+    assert_eq!(one.unwrap(), two.unwrap());
+}
+
+#[test]
+fn prompts_from_standard_input_and_a_picture_to_standard_output() {
+    let place = Place::new();
+    let mut command = place.command(&["generate", "-m", model(), "-s", "1", "-o", "-"]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"a red house\n")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(image::load_from_memory(&output.stdout).unwrap().width(), 16);
+    assert!(place.files(".").is_empty());
+}
+
+#[test]
+fn previews_timings_and_no_metadata() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("p")).unwrap();
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a cat",
+        "-s",
+        "1",
+        "-o",
+        "a.png",
+        "--preview",
+        "p",
+    ];
+    let output = place.good(&[&args[..], &["--timings", "--no-metadata"]].concat());
+    assert_eq!(
+        place.files("p"),
+        ["00000-scale-01.png", "00000-scale-02.png"]
+    );
+    let text = stderr(&output);
+    for row in ["load text", "latent scale 3", "image", "save", "wall"] {
+        assert!(text.lines().any(|l| l.starts_with(row)), "{row} in {text}");
+    }
+    assert!(
+        place
+            .refused(&["metadata", "a.png"])
+            .contains("carries no metadata")
+    );
+    assert!(
+        place
+            .refused(&["run", "a.png"])
+            .contains("carries no pipeline")
+    );
+    place.good(&[
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a cat",
+        "-s",
+        "1",
+        "-o",
+        "b.png",
+    ]);
+    let pixels = |name: &str| {
+        image::open(place.path(name))
+            .unwrap()
+            .into_rgb8()
+            .into_raw()
+    };
+    assert_eq!(pixels("a.png"), pixels("b.png"));
+}
+
+#[test]
+fn an_aspect_takes_the_nearest_size() {
+    let place = Place::new();
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a cat",
+        "-s",
+        "1",
+        "-o",
+        "a.png",
+    ];
+    place.good(&[&args[..], &["--aspect", "16:9"]].concat());
+    assert_eq!(image::open(place.path("a.png")).unwrap().width(), 24);
+}
+
+#[test]
+fn a_yaml_pipeline_runs_with_values_set() {
+    let place = Place::new();
+    place.write("p.yaml", &pipeline(tiny::model()));
+    place.good(&["validate", "p.yaml"]);
+    let set = [
+        "--set",
+        "seed=3",
+        "--set",
+        "output=y.png",
+        "--set",
+        "stages.latent.cfg-scale=1",
+    ];
+    place.good(&[&["run", "p.yaml"], &set[..]].concat());
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a red house",
+        "-s",
+        "3",
+        "--cfg-scale",
+        "1",
+    ];
+    place.good(&[&args[..], &["-o", "g.png"]].concat());
+    let (one, two) = (
+        std::fs::read(place.path("y.png")),
+        std::fs::read(place.path("g.png")),
+    );
+    assert_eq!(
+        one.unwrap(),
+        two.unwrap(),
+        "generate is the same path as run"
+    );
+}
+
+#[test]
+fn ten_thousand_prompts_are_read_before_anything_is_painted() {
+    let place = Place::new();
+    let mut lines: Vec<&str> = vec!["a cat"; 10_000];
+    lines[7_776] = "";
+    place.write("prompts.txt", &lines.join("\n"));
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "--prompt-file",
+        "prompts.txt",
+        "-o",
+        "{index}.png",
+    ];
+    let text = place.refused(&args);
+    assert!(
+        text.contains("prompts.txt:7777:1: line 7777 of 10000 is empty"),
+        "{text}"
+    );
+    assert_eq!(place.files("."), ["prompts.txt"]);
+}
+
+#[test]
+fn small_commands_answer() {
+    let place = Place::new();
+    let schema: serde_json::Value =
+        serde_json::from_slice(&place.good(&["schema"]).stdout).unwrap();
+    assert!(schema["definitions"]["stage-text-to-image"]["properties"]["cfg-scale"].is_object());
+    let devices = String::from_utf8(place.good(&["devices"]).stdout).unwrap();
+    assert!(
+        devices.starts_with("cpu ") && devices.contains("\ncuda "),
+        "{devices}"
+    );
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(!place.good(&["completions", shell]).stdout.is_empty());
+    }
+}

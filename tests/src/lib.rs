@@ -1,0 +1,10 @@
+//! Shared helpers of the parity and end-to-end tests.
+//!
+//! A fixture is a folder with `config.json`, official weights and the tensors that the official code made with
+//! them (`io.safetensors`). [`Fixture`] reads one, [`Report`] prints one line a comparison and counts.
+
+mod fixture;
+mod report;
+
+pub use fixture::{Fixture, Stored, fixtures_in};
+pub use report::{Agreement, Report};

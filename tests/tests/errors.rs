@@ -1,0 +1,195 @@
+//! What a user is told about files that are missing, damaged, or of another model.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use nextscale_bitwise::import::{WeightError, load_infinity};
+use nextscale_bitwise::infinity::InfinityConfig;
+use nextscale_bitwise::vae::BsqVaeConfig;
+use nextscale_bitwise::vae::import::WeightsError;
+use nextscale_text::{T5Config, TextEncoder, TextError, Vocab, import};
+
+fn golden(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("golden")
+        .join(file)
+}
+
+/// A copy of a file without its last `cut` bytes.
+fn truncated(file: &Path, dir: &Path, cut: usize) -> PathBuf {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes.truncate(bytes.len() - cut);
+    let path = dir.join(file.file_name().unwrap());
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn t5_config(num_layers: usize) -> T5Config {
+    let text = std::fs::read_to_string(golden("t5-dev/config.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let config = T5Config::from_hf_json(&json["hf_config"].to_string(), "config.json").unwrap();
+    T5Config {
+        num_layers,
+        ..config
+    }
+}
+
+fn load_t5(num_layers: usize, path: &Path) -> Result<(), TextError> {
+    import::load(&mut t5_config(num_layers).init(&Device::flex()), path)
+}
+
+#[test]
+fn t5_files() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["t5-dev/weights.pth", "t5-dev/weights.safetensors"] {
+        let file = golden(file);
+        load_t5(2, &file).unwrap();
+
+        let absent = file.with_file_name("absent").with_extension("pth");
+        let error = load_t5(2, &absent).unwrap_err();
+        assert!(matches!(error, TextError::Io { .. }), "{error}");
+        assert!(error.to_string().contains("absent.pth"), "{error}");
+
+        for cut in [100, 40_000] {
+            let error = load_t5(2, &truncated(&file, dir.path(), cut)).unwrap_err();
+            assert!(matches!(error, TextError::Weights { .. }), "{error}");
+            assert!(error.to_string().contains("weights."), "{error}");
+        }
+
+        let Err(TextError::Keys {
+            missing, unused, ..
+        }) = load_t5(1, &file)
+        else {
+            panic!("{file:?} has a block too many");
+        };
+        assert!(missing.is_empty() && unused.len() == 9, "{unused:?}");
+
+        let Err(TextError::Keys {
+            missing, unused, ..
+        }) = load_t5(3, &file)
+        else {
+            panic!("{file:?} lacks a block");
+        };
+        assert!(unused.is_empty() && missing.len() == 9, "{missing:?}");
+        assert!(
+            missing
+                .iter()
+                .all(|key| key.starts_with("encoder.block.2."))
+        );
+    }
+}
+
+#[test]
+fn text_encoder_folders() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = || TextEncoder::load(dir.path(), &Device::flex()).unwrap_err();
+    assert!(load().to_string().contains("config.json"));
+    std::fs::write(dir.path().join("config.json"), "{").unwrap();
+    assert!(matches!(load(), TextError::Config { .. }));
+    std::fs::write(dir.path().join("config.json"), t5_config(2).to_hf_json()).unwrap();
+    assert!(load().to_string().contains("tokenizer.json"));
+    std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
+    assert!(matches!(load(), TextError::Vocab { .. }));
+    let tokenizer = golden("tokenizer-dev/tokenizer.json");
+    std::fs::copy(tokenizer, dir.path().join("tokenizer.json")).unwrap();
+    assert!(load().to_string().contains("model.safetensors"));
+    let weights = golden("t5-dev/weights.safetensors");
+    std::fs::copy(weights, dir.path().join("model.safetensors")).unwrap();
+    let text = TextEncoder::load(dir.path(), &Device::flex()).unwrap();
+    let features = text.encode(&["a cat", ""]).unwrap();
+    assert_eq!(features.lens, [4, 1]);
+}
+
+#[test]
+fn tokenizer_files() {
+    let error = Vocab::from_file(golden("absent.json")).unwrap_err();
+    assert!(error.to_string().contains("absent.json"), "{error}");
+    let text = std::fs::read_to_string(golden("tokenizer-dev/tokenizer.json")).unwrap();
+    let other = text.replace("</s>", "[END]");
+    let error = Vocab::from_bytes(other.as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("</s>"), "{error}");
+}
+
+#[test]
+fn auto_encoder_files() {
+    let (dir, device) = (tempfile::tempdir().unwrap(), Device::flex());
+    let config = BsqVaeConfig {
+        bits: 16,
+        base_channels: 24,
+        encoder_mult: vec![1, 2, 1, 1, 1],
+        decoder_mult: vec![1, 2, 1, 1, 1],
+        encoder_blocks: 2,
+        decoder_blocks: 3,
+        norm_groups: None,
+    };
+    let load = |config: &BsqVaeConfig, path: &Path| config.init(&device).load(path).map(|_| ());
+    let file = golden("infinity-vae-dev/weights.safetensors");
+    load(&config, &file).unwrap();
+    for path in [
+        golden("absent.safetensors"),
+        golden("absent.pth"),
+        truncated(&file, dir.path(), 100),
+    ] {
+        let error = load(&config, &path).unwrap_err();
+        assert!(matches!(error, WeightsError::File { .. }), "{error}");
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(error.to_string().contains(&name), "{error}");
+    }
+    let fewer = BsqVaeConfig {
+        decoder_blocks: 2,
+        ..config.clone()
+    };
+    let error = load(&fewer, &file).unwrap_err();
+    assert!(
+        error.to_string().contains("decoder.up.0.block.2."),
+        "{error}"
+    );
+    let other = BsqVaeConfig { bits: 8, ..config };
+    assert!(matches!(
+        load(&other, &file),
+        Err(WeightsError::Mismatch { .. })
+    ));
+}
+
+#[test]
+fn transformer_files() {
+    let (dir, device) = (tempfile::tempdir().unwrap(), Device::flex());
+    let config = InfinityConfig {
+        width: 96,
+        depth: 2,
+        heads: 3,
+        code_dim: 16,
+        text_channels: 128,
+        text_max_len: 24,
+        mlp_ratio: 4.0,
+        block_chunks: 2,
+        levels: 15,
+    };
+    let load = |config: &InfinityConfig, path: &Path| load_infinity(config, path, &device);
+    let file = golden("infinity-dev-b/weights.safetensors");
+    load(&config, &file).unwrap();
+    for path in [
+        golden("absent.safetensors"),
+        golden("absent.pth"),
+        truncated(&file, dir.path(), 100),
+    ] {
+        let error = load(&config, &path).unwrap_err();
+        assert!(matches!(error, WeightError::Read { .. }), "{error}");
+    }
+    let deeper = InfinityConfig { depth: 4, ..config };
+    let error = load(&deeper, &file).unwrap_err();
+    assert!(matches!(error, WeightError::Keys { .. }), "{error}");
+    // A checkpoint of another model, in the other format.
+    let error = load(&deeper, &golden("t5-dev/weights.pth")).unwrap_err();
+    let WeightError::Keys {
+        missing, unused, ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert!(missing.iter().any(|key| key == "cfg_uncond"), "{missing:?}");
+    assert!(
+        unused.iter().any(|key| key == "shared.weight"),
+        "{unused:?}"
+    );
+}

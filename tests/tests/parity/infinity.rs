@@ -1,0 +1,259 @@
+//! The Infinity transformer: text, positions, teacher forcing, self-correction, greedy runs.
+
+use std::path::Path;
+
+use burn::tensor::{Int, Tensor};
+use nextscale_bitwise::bsq::Bsq;
+use nextscale_bitwise::correction::encode_given;
+use nextscale_bitwise::import::{WeightDtype, load_infinity, save_infinity};
+use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
+use nextscale_bitwise::tokens::{Patching, TeacherForcing};
+use nextscale_bitwise::train::{ScaleWeighting, loss};
+use nextscale_tests::{Fixture, Report};
+use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
+use nextscale_tokenizer::{Codes, Pyramid, Scale, ScaleSchedule};
+use nextscale_var_core::sampler::filter;
+use serde_json::Value;
+
+use crate::runs;
+
+/// Suggested limits of the fixtures' description.
+const FEATURES: f64 = 5e-5;
+const LOGITS: f64 = 1e-4;
+/// Sums of a dozen resized codes.
+const SUMS: f64 = 1e-5;
+
+/// A fixture with its model.
+pub struct Subject<'a> {
+    pub f: &'a Fixture,
+    pub model: Infinity,
+    pub config: InfinityConfig,
+    pub schedule: ScaleSchedule,
+    pub patching: Patching,
+    pub quantizer: Bsq,
+    reference: Scale,
+}
+
+pub fn check(f: &Fixture, report: &mut Report) {
+    let config = config(f);
+    let weights = f.dir.join("weights.safetensors");
+    let load = |path: &Path| load_infinity(&config, path, &f.device);
+    let subject = Subject {
+        f,
+        model: load(&weights).unwrap_or_else(|e| panic!("{e}")),
+        schedule: schedule(&f.config["scale_schedule"]),
+        patching: patching(f),
+        quantizer: Bsq::new(size_of(f, "raw_features", 1, "vae_codebook_dim")),
+        reference: reference(f),
+        config: config.clone(),
+    };
+    let cells = subject.patching.cells(&subject.schedule);
+    assert_eq!(cells, schedule(&f.config["vae_scale_schedule"]));
+    for name in [
+        "text_cu_seqlens",
+        "text_lens",
+        "neg_lens",
+        "neg_features",
+        "text_features",
+    ] {
+        f.is_input(name);
+    }
+    report.part("text", |report| text(&subject, report));
+    report.part("tf", |report| teacher_forcing(&subject, report));
+    report.part("bsc", |report| self_correction(&subject, report));
+    report.part("filter", |report| filtered(&subject, report));
+    runs::check(&subject, report);
+    if let Some(path) = f.pth() {
+        report.part("weights.pth", |report| {
+            let twin = load(&path).unwrap_or_else(|e| panic!("{e}"));
+            report.same_weights("weights.pth", &subject.model, &twin);
+        });
+    }
+    report.part("resaved", |report| {
+        let dir = tempfile::tempdir().expect("a folder for temporary files");
+        let path = dir.path().join("model.safetensors");
+        save_infinity(&config, &subject.model, &path, WeightDtype::F32)
+            .unwrap_or_else(|e| panic!("{e}"));
+        report.same_file("resaved", &path, &weights, |_| false);
+    });
+    let bf16 = "tf_logits_bf16_crossattn_scale0to3";
+    if f.has(bf16) {
+        f.is_input(bf16);
+        report.skip(
+            bf16,
+            "(shows what a rounding of the official code does; not copied)",
+        );
+    }
+}
+
+fn config(f: &Fixture) -> InfinityConfig {
+    let config = InfinityConfig {
+        width: f.number("embed_dim"),
+        depth: f.number("depth"),
+        heads: f.number("num_heads"),
+        code_dim: size_of(f, "tf_input", 2, "codebook_dim"),
+        text_channels: f.number("text_channels"),
+        text_max_len: f.number("text_maxlen"),
+        mlp_ratio: f.config["mlp_ratio"].as_f64().expect("an mlp ratio"),
+        block_chunks: f.number("block_chunks"),
+        levels: f.number("lvl_embed_rows"),
+    };
+    assert_eq!(config.ffn_hidden(), f.number("ffn_hidden"), "hidden units");
+    assert_eq!(
+        config.pool_heads(),
+        f.number("text_pool_heads"),
+        "pool heads"
+    );
+    config
+}
+
+/// The length of a stored tensor's axis, or, where it is not stored, a number of the configuration.
+pub fn size_of(f: &Fixture, tensor: &str, axis: usize, key: &str) -> usize {
+    match f.has(tensor) {
+        true => f.stored(tensor).dims[axis],
+        false => f.number(key),
+    }
+}
+
+pub fn patching(f: &Fixture) -> Patching {
+    let flag = &f.config["apply_spatial_patchify"];
+    match flag.as_bool().or(flag.as_u64().map(|n| n != 0)) {
+        Some(true) => Patching::Double,
+        _ => Patching::Single,
+    }
+}
+
+/// A list of `[t, h, w]`.
+pub fn schedule(json: &Value) -> ScaleSchedule {
+    let scales = json.as_array().expect("a schedule").iter().map(|scale| {
+        let side = |i: usize| scale[i].as_u64().expect("a side") as usize;
+        Scale::new(side(0), side(1), side(2))
+    });
+    ScaleSchedule::new(scales.collect()).expect("a schedule")
+}
+
+/// The grid on which the released code measures positions: the last one of the 1M schedule.
+fn reference(f: &Fixture) -> Scale {
+    let ratio = f.config["h_div_w_template"].as_f64().expect("a ratio");
+    let template = RatioTemplate::nearest(ratio);
+    template.schedule(PixelBudget::M1).last()
+}
+
+impl Subject<'_> {
+    pub fn text(&self, prefix: &str) -> TextCondition {
+        let lens = self.f.sizes(&format!("{prefix}_lens"));
+        TextCondition::from_compact(self.f.float(&format!("{prefix}_features")), &lens)
+    }
+
+    pub fn stepwise(&self) -> Plan {
+        Plan::stepwise(&self.config, &self.schedule, self.reference, &self.f.device)
+    }
+
+    fn teacher(&self) -> Plan {
+        Plan::teacher_forcing(&self.config, &self.schedule, self.reference, &self.f.device)
+    }
+
+    /// The names of a tensor at all scales at which it is stored.
+    pub fn at_scales(&self, prefix: &str) -> Vec<(usize, String)> {
+        let names = (0..self.schedule.len()).map(|k| (k, format!("{prefix}_{k}")));
+        names.filter(|(_, name)| self.f.has(name)).collect()
+    }
+
+    /// Teacher forcing of the stored latent, with the bits of the first scales given.
+    fn teach(&self, used: &[Codes]) -> TeacherForcing {
+        let latent = self.f.float::<4>("raw_features").unsqueeze_dim(2);
+        let pyramid = Pyramid::plain(&self.quantizer);
+        let schedule = self.patching.cells(&self.schedule);
+        let encoded = encode_given(&pyramid, latent, &schedule, used);
+        TeacherForcing::new(&pyramid, &encoded, &schedule, self.patching)
+    }
+
+    fn label_bits(&self, taught: &TeacherForcing, prefix: &str, report: &mut Report) {
+        let offsets = self.schedule.offsets();
+        for (k, name) in self.at_scales(prefix) {
+            let ours: Tensor<3, Int> = taught.bits.clone();
+            report.bits(
+                self.f,
+                &name,
+                ours.slice_dim(1, offsets[k]..offsets[k + 1]),
+                None,
+            );
+        }
+    }
+}
+
+/// The rows of a padded tensor that prompts fill, one behind the other.
+fn compact(padded: Tensor<3>, lens: &[usize]) -> Tensor<2> {
+    let [_, _, c] = padded.dims();
+    let rows = lens.iter().enumerate().map(|(i, &len)| {
+        let prompt = padded.clone().slice([i..i + 1, 0..len, 0..c]);
+        prompt.reshape([len, c])
+    });
+    Tensor::cat(rows.collect(), 0)
+}
+
+fn text(s: &Subject, report: &mut Report) {
+    let text = s.text("text");
+    let normed = compact(s.model.normed_text(&text), &text.lens);
+    report.close(s.f, "text_normed", normed, FEATURES);
+    let state = s.model.encode_text(&text);
+    report.close(s.f, "cond_BD", state.cond, FEATURES);
+    report.close(s.f, "ca_kv", compact(state.kv, &text.lens), FEATURES);
+    report.close(s.f, "gss", state.modulation, FEATURES);
+    let (cos, sin) = s.stepwise().rope().pairs();
+    let ours = Tensor::stack::<3>(vec![cos, sin], 0);
+    report.close(s.f, "rope_cos_sin", ours, SUMS);
+}
+
+fn teacher_forcing(s: &Subject, report: &mut Report) {
+    let taught = s.teach(&[]);
+    s.label_bits(&taught, "tf_gt_bits", report);
+    report.close(s.f, "tf_input", taught.inputs.clone(), SUMS);
+
+    let (text, plan, inputs) = (s.text("text"), s.teacher(), s.f.float::<3>("tf_input"));
+    let logits = s.model.forward(inputs.clone(), &text, &plan);
+    report.close(s.f, "tf_logits", logits, LOGITS);
+    let weights = ScaleWeighting::Uniform.weights(&s.schedule, &s.f.device);
+    let ours = loss(&s.model, &taught, &text, &plan, &weights);
+    report.close(s.f, "tf_loss_per_token", ours.per_token, LOGITS);
+    report.close(s.f, "tf_loss_mean", ours.loss, LOGITS);
+
+    let plan = s.stepwise();
+    let (mut state, offsets) = (s.model.start(&text, &plan), s.schedule.offsets());
+    let logits = (0..s.schedule.len()).map(|k| {
+        let rows = |_| {
+            inputs
+                .clone()
+                .slice_dim(1, offsets[k] - 1..offsets[k + 1] - 1)
+        };
+        let input = (k > 0).then_some(()).map(rows);
+        s.model.forward_scale(k, input, &mut state, &plan, None)
+    });
+    let logits = Tensor::cat(logits.collect(), 1);
+    report.close_as("tf_logits@cached", logits, s.f.stored("tf_logits"), LOGITS);
+}
+
+fn self_correction(s: &Subject, report: &mut Report) {
+    let given = s.at_scales("bsc_pred_bits");
+    let used = given.iter().map(|(_, name)| {
+        let bits = s.f.int::<5>(name);
+        Codes::Bits(bits.permute([0, 4, 1, 2, 3]))
+    });
+    let taught = s.teach(&used.collect::<Vec<_>>());
+    s.label_bits(&taught, "bsc_gt_bits", report);
+    let name = "bsc_input_scale1to4";
+    let rows = s.f.stored(name).dims[1];
+    report.close(s.f, name, taught.inputs.slice_dim(1, 0..rows), SUMS);
+}
+
+fn filtered(s: &Subject, report: &mut Report) {
+    let settings = &s.f.config["filter"];
+    let scale = settings["scale"].as_u64().expect("a scale");
+    let top_k = settings["top_k"].as_u64().expect("top_k") as usize;
+    let top_p = settings["top_p"].as_f64().expect("top_p");
+    let logits = s.f.float::<4>(&format!("ar_cfg_logits_{scale}"));
+    let [b, l, d, two] = logits.dims();
+    let kept = filter(logits.reshape([b, l * d, two]), top_k, top_p);
+    let name = format!("filter_logits_{scale}");
+    report.close(s.f, &name, kept.reshape([b, l, d, two]), 0.0);
+}

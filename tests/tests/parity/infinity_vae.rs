@@ -1,0 +1,152 @@
+//! Infinity's tokenizer: encoder, bits scale by scale, decoder.
+
+use std::path::Path;
+
+use burn::tensor::{Int, Tensor};
+use nextscale_bitwise::tokens::Patching;
+use nextscale_bitwise::vae::import::FileDType;
+use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
+use nextscale_tests::{Fixture, Report};
+use nextscale_tokenizer::{Codes, Pyramid, Quantizer, Resize, ScaleSchedule, patchify};
+
+use crate::infinity::{patching, schedule, size_of};
+
+const FEATURES: f64 = 5e-5;
+const CODES: f64 = 1e-6;
+const SUMS: f64 = 1e-5;
+const IMAGE: f64 = 3e-4;
+
+fn config(f: &Fixture) -> BsqVaeConfig {
+    let blocks = f.number("num_res_blocks");
+    BsqVaeConfig {
+        bits: size_of(f, "z", 1, "codebook_dim"),
+        base_channels: f.number("base_ch"),
+        encoder_mult: f.numbers("encoder_ch_mult"),
+        decoder_mult: f.numbers("decoder_ch_mult"),
+        encoder_blocks: blocks,
+        decoder_blocks: blocks + 1,
+        norm_groups: None,
+    }
+}
+
+fn load_from(f: &Fixture, path: &Path) -> BsqVae {
+    let vae = config(f).init(&f.device).load(path);
+    vae.unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The auto-encoder of a fixture.
+pub fn load(f: &Fixture) -> BsqVae {
+    load_from(f, &f.dir.join("weights.safetensors"))
+}
+
+pub fn check(f: &Fixture, report: &mut Report) {
+    let vae = load(f);
+    let schedule = schedule(&f.config["vae_scale_schedule"]);
+    report.part("z", |report| encoder(f, &vae, report));
+    report.part("bits", |report| quantizer(f, &vae, &schedule, report));
+    report.part("codes", |report| codes(f, &vae, &schedule, report));
+    report.part("recon", |report| decoder(f, &vae, &schedule, report));
+    if let Some(path) = f.pth() {
+        report.part("weights.pth", |report| {
+            report.same_weights("weights.pth", &vae, &load_from(f, &path));
+        });
+    }
+    report.part("resaved", |report| {
+        let dir = tempfile::tempdir().expect("a folder for temporary files");
+        let path = dir.path().join("vae.safetensors");
+        vae.save(&path, FileDType::F32)
+            .unwrap_or_else(|e| panic!("{e}"));
+        let official = f.dir.join("weights.safetensors");
+        let mask = |key: &str| key.ends_with("lfq.mask");
+        report.same_file("resaved", &path, &official, mask);
+    });
+    if f.has("lfq_mask") {
+        f.is_input("lfq_mask");
+        report.skip("lfq_mask", "(a constant of the file that bits do not need)");
+    }
+}
+
+fn encoder(f: &Fixture, vae: &BsqVae, report: &mut Report) {
+    let image = f.float::<4>("image_u8") / 127.5 - 1.0;
+    report.close(f, "z", vae.encode(image).squeeze_dim::<4>(2), FEATURES);
+}
+
+/// The stored bits of scale `k`, `[b, d, t, h, w]`.
+fn bits(f: &Fixture, k: usize) -> Tensor<5, Int> {
+    f.int::<5>(&format!("bits_{k}")).permute([0, 4, 1, 2, 3])
+}
+
+/// From the stored latent, scale by scale behind the stored bits, so that each scale is judged by itself.
+fn quantizer(f: &Fixture, vae: &BsqVae, schedule: &ScaleSchedule, report: &mut Report) {
+    let bsq = vae.quantizer();
+    let latent = f.float::<4>("z").unsqueeze_dim(2);
+    let sum = Pyramid::plain(&bsq).descend(latent, schedule, |k, cells| {
+        let Codes::Bits(ours) = bsq.quantize(cells.clone()) else {
+            panic!("not bits");
+        };
+        let distance = cells.clone().abs().permute([0, 2, 3, 4, 1]); // of each bit from turning over
+        let gaps: Vec<f64> = distance
+            .into_data()
+            .convert::<f32>()
+            .iter::<f64>()
+            .collect();
+        let name = format!("bits_{k}");
+        report.bits(f, &name, ours.clone().permute([0, 2, 3, 4, 1]), Some(&gaps));
+        let name = format!("lfq_in_{k}");
+        if f.has(&name) {
+            report.close(f, &name, cells, FEATURES);
+        }
+        let name = format!("lfq_out_{k}");
+        if f.has(&name) {
+            report.close(f, &name, bsq.embed(&Codes::Bits(ours)), CODES);
+        }
+        bsq.embed(&Codes::Bits(bits(f, k)))
+    });
+    report.close(f, "z_quant", sum.squeeze_dim::<4>(2), SUMS);
+}
+
+/// What follows from the stored bits.
+fn codes(f: &Fixture, vae: &BsqVae, schedule: &ScaleSchedule, report: &mut Report) {
+    let bsq = vae.quantizer();
+    let codes: Vec<Codes> = (0..schedule.len())
+        .map(|k| Codes::Bits(bits(f, k)))
+        .collect();
+    for (k, codes) in codes.iter().enumerate() {
+        let name = format!("codes_{k}");
+        if f.has(&name) {
+            report.close(f, &name, bsq.embed(codes), CODES);
+        }
+    }
+    let mut pyramid = Pyramid::plain(&bsq);
+    report.close(f, "summed_codes", pyramid.decode(&codes, schedule), SUMS);
+    let name = "summed_codes_without_last2";
+    if f.has(name) {
+        let first = &codes[..codes.len() - 2];
+        report.close(f, name, pyramid.decode(first, schedule), SUMS);
+    }
+    pyramid.input_down = Resize::Area;
+    for (k, input) in pyramid.inputs(&codes, schedule).into_iter().enumerate() {
+        let name = format!("area_next_input_{}", k + 1);
+        if f.has(&name) {
+            report.close(f, &name, input, SUMS);
+        }
+    }
+    let name = "bits_last_patchified";
+    if f.has(name) {
+        assert_eq!(patching(f), Patching::Double);
+        let coarse = patchify(bits(f, codes.len() - 1)).permute([0, 2, 3, 4, 1]);
+        report.equal(f, name, coarse.squeeze_dim::<4>(1));
+    }
+}
+
+fn decoder(f: &Fixture, vae: &BsqVae, schedule: &ScaleSchedule, report: &mut Report) {
+    let codes: Vec<Codes> = (0..schedule.len())
+        .map(|k| Codes::Bits(bits(f, k)))
+        .collect();
+    let image = vae.decode_bits(&codes, schedule);
+    for name in f.names("recon") {
+        let [_, _, h, w] = f.float::<4>(name).dims();
+        let corner = image.clone().slice_dim(2, 0..h).slice_dim(3, 0..w);
+        report.close(f, name, corner, IMAGE);
+    }
+}

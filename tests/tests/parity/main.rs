@@ -1,0 +1,135 @@
+//! Parity with the official code, from fixture folders.
+//!
+//! Each folder says by its name what it holds (the longest known prefix wins), and by its `config.json` everything
+//! else. The committed ones lie in `tests/golden`; `NEXTSCALE_GOLDEN` names a folder with more. One line a tensor:
+//!
+//! ```text
+//! PARITY <folder> <tensor> <largest error> <tolerance> ok|FAIL
+//! PARITY <folder> - - - skip        a kind that is not implemented; never counted as passed
+//! ```
+//!
+//! `NEXTSCALE_DEVICE=cuda` (with the feature of that name) runs on the first GPU, with tolerances ten times as wide.
+//! Arguments are parts of folder names: only folders with one of them run.
+
+mod infinity;
+mod infinity_vae;
+mod ops;
+mod runs;
+mod t5;
+mod tokenizer;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use burn::tensor::Device;
+use nextscale_tests::{Fixture, Report, fixtures_in};
+
+/// Compares one folder.
+type Check = fn(&Fixture, &mut Report);
+
+/// Known prefixes of folder names; none where a kind is not implemented yet.
+const KINDS: [(&str, Option<Check>); 10] = [
+    ("ops", Some(ops::check)),
+    ("t5", Some(t5::check)),
+    ("tokenizer", Some(tokenizer::check)),
+    ("var-vqvae", None),
+    ("var", None),
+    ("infinity-vae", Some(infinity_vae::check)),
+    ("infinity", Some(infinity::check)),
+    ("star-vae", None),
+    ("star-interact", None),
+    ("star", None),
+];
+
+fn kind(folder: &str) -> Option<Check> {
+    let matching = KINDS
+        .iter()
+        .filter(|(prefix, _)| folder.starts_with(prefix));
+    matching.max_by_key(|(prefix, _)| prefix.len())?.1
+}
+
+/// The device and the factor on tolerances.
+fn device() -> Result<(Device, f64), String> {
+    match std::env::var("NEXTSCALE_DEVICE").as_deref() {
+        Err(_) | Ok("" | "cpu") => Ok((Device::flex(), 1.0)),
+        #[cfg(feature = "cuda")]
+        Ok("cuda") => Ok((Device::cuda(0), 10.0)),
+        Ok(other) => Err(format!(
+            "NEXTSCALE_DEVICE={other}: not a device of this build"
+        )),
+    }
+}
+
+/// All folders: the committed ones, and those of `NEXTSCALE_GOLDEN`, which win where names are the same.
+fn folders() -> Result<BTreeMap<String, PathBuf>, String> {
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let list = |root: &Path| fixtures_in(root).map_err(|e| format!("{}: {e}", root.display()));
+    let mut all = match committed.is_dir() {
+        true => list(&committed)?,
+        false => BTreeMap::new(),
+    };
+    if let Some(root) = std::env::var_os("NEXTSCALE_GOLDEN").filter(|root| !root.is_empty()) {
+        let more = list(Path::new(&root))?;
+        if more.is_empty() {
+            return Err(format!("NEXTSCALE_GOLDEN={root:?} holds no fixture"));
+        }
+        all.extend(more);
+    }
+    Ok(all)
+}
+
+fn run(wanted: &[String]) -> Result<Report, String> {
+    let (device, factor) = device()?;
+    let folders = folders()?;
+    let mut report = Report::new(factor);
+    for (name, path) in &folders {
+        let twin = name.strip_suffix("-pth");
+        let is_twin = twin.is_some_and(|name| folders.contains_key(name));
+        let is_wanted = wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+        if is_twin || !is_wanted {
+            continue;
+        }
+        report.enter(name);
+        let Some(check) = kind(name) else {
+            report.skip("-", "");
+            continue;
+        };
+        match Fixture::open(path, &device) {
+            Err(why) => report.fail("-", &why),
+            Ok(fixture) => {
+                report.part("-", |report| check(&fixture, report));
+                for tensor in fixture.untouched() {
+                    report.skip(tensor, "(not compared)");
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
+    let report = match run(&wanted) {
+        Ok(report) => report,
+        Err(why) => {
+            eprintln!("parity: {why}");
+            return ExitCode::from(2);
+        }
+    };
+    let (passed, skipped, failed) = report.counts();
+    println!(
+        "parity: {passed} ok, {} FAIL, {skipped} skipped",
+        failed.len()
+    );
+    for name in failed {
+        println!("  FAIL {name}");
+    }
+    match (passed, failed.len()) {
+        (1.., 0) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}

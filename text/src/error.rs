@@ -1,0 +1,96 @@
+//! What can go wrong between a prompt and its features.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Errors of this crate.
+#[derive(Debug, Error)]
+pub enum TextError {
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A weight file is damaged, or of a kind that is not known.
+    #[error("{}: not readable as weights: {message}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        message: String,
+    },
+    /// A weight file lacks tensors of the model, or has some that the model does not know.
+    #[error(
+        "{}: the weights do not fit the model; missing: [{}]; unknown: [{}]",
+        path.display(),
+        missing.join(", "),
+        unused.join(", ")
+    )]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// Keys that the model needs and the file lacks.
+        missing: Vec<String>,
+        /// Keys that the file has and the model does not know.
+        unused: Vec<String>,
+    },
+    /// Tensors of the file have another shape or kind than the model's.
+    #[error("{}: tensors do not fit the model: {}", path.display(), problems.join("; "))]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// One line a tensor.
+        problems: Vec<String>,
+    },
+    /// A model configuration is damaged or names an architecture other than the supported one.
+    #[error("{}: {message}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A tokenizer file is damaged, or lacks what an encoder needs.
+    #[error("{}: {message}", path.display())]
+    Vocab {
+        /// The file, or a note where the tokenizer came from memory.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The tokenizer could not cut this prompt.
+    #[error("the prompt {prompt:?} could not be tokenized: {message}")]
+    Prompt {
+        /// The prompt.
+        prompt: String,
+        /// What the tokenizer said.
+        message: String,
+    },
+    /// A batch without any prompt. (An empty prompt is fine: it becomes `</s>` alone.)
+    #[error("no prompt was given")]
+    NoPrompt,
+    /// The tokenizer has ids beyond the encoder's embedding table.
+    #[error("the tokenizer has {vocab} ids, the encoder's embedding table {table} rows")]
+    VocabTooLarge {
+        /// Number of ids of the tokenizer.
+        vocab: usize,
+        /// Rows of the embedding table.
+        table: usize,
+    },
+    /// Training a tokenizer failed.
+    #[error("training the tokenizer: {0}")]
+    Training(String),
+}
+
+impl TextError {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! The encoder of T5 v1.1 and flan-T5.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::nn::{
+    Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, RmsNorm, RmsNormConfig,
+};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::TextError;
+
+/// Sizes of a T5 encoder, under the field names of Hugging Face's `config.json`.
+///
+/// Only the gated, tanh-GELU feed-forward of T5 v1.1 and flan-T5 is supported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct T5Config {
+    /// Rows of the embedding table.
+    pub vocab_size: usize,
+    /// Feature width, c.
+    pub d_model: usize,
+    /// Width of one head, d. Independent of `d_model / num_heads`.
+    pub d_kv: usize,
+    /// Hidden width of the feed-forward, f.
+    pub d_ff: usize,
+    /// Encoder blocks.
+    pub num_layers: usize,
+    /// Attention heads, n.
+    pub num_heads: usize,
+    /// Rows of the relative bias table, for both directions together.
+    #[serde(default = "default_buckets")]
+    pub relative_attention_num_buckets: usize,
+    /// Distance from which all tokens share the last bucket.
+    #[serde(default = "default_distance")]
+    pub relative_attention_max_distance: usize,
+    /// Epsilon of the RMS norms.
+    #[serde(default = "default_epsilon")]
+    pub layer_norm_epsilon: f64,
+}
+
+fn default_buckets() -> usize {
+    32
+}
+
+fn default_distance() -> usize {
+    128
+}
+
+fn default_epsilon() -> f64 {
+    1e-6
+}
+
+/// The one architecture that is supported, as `config.json` names it.
+const GATED_GELU: &str = "gated-gelu";
+
+impl T5Config {
+    /// An encoder with the usual buckets and epsilon, `d_kv = d_model / num_heads`.
+    ///
+    /// # Panics
+    /// Where `num_heads` does not divide `d_model`.
+    pub fn new(
+        vocab_size: usize,
+        d_model: usize,
+        num_layers: usize,
+        num_heads: usize,
+        d_ff: usize,
+    ) -> Self {
+        assert!(
+            num_heads > 0 && d_model.is_multiple_of(num_heads),
+            "d_model {d_model} is no multiple of num_heads {num_heads}"
+        );
+        Self {
+            vocab_size,
+            d_model,
+            d_kv: d_model / num_heads,
+            d_ff,
+            num_layers,
+            num_heads,
+            relative_attention_num_buckets: default_buckets(),
+            relative_attention_max_distance: default_distance(),
+            layer_norm_epsilon: default_epsilon(),
+        }
+    }
+
+    /// flan-T5 XL, the text encoder of the released Infinity models (`google/flan-t5-xl`, config.json).
+    pub fn flan_t5_xl() -> Self {
+        Self {
+            d_kv: 64,
+            ..Self::new(32128, 2048, 24, 32, 5120)
+        }
+    }
+
+    /// Reads the text of a Hugging Face `config.json`; unknown fields are ignored.
+    ///
+    /// # Errors
+    /// [`TextError::Config`] where the text is no such file or describes another feed-forward than
+    /// the gated GELU; `path` is only named in the error.
+    pub fn from_hf_json(text: &str, path: impl AsRef<Path>) -> Result<Self, TextError> {
+        #[derive(Deserialize)]
+        struct Architecture {
+            #[serde(default = "relu")]
+            feed_forward_proj: String,
+        }
+        fn relu() -> String {
+            "relu".into()
+        }
+        let error = |message: String| TextError::Config {
+            path: path.as_ref().to_owned(),
+            message,
+        };
+        let kind: Architecture = serde_json::from_str(text).map_err(|e| error(e.to_string()))?;
+        if kind.feed_forward_proj != GATED_GELU {
+            return Err(error(format!(
+                "feed_forward_proj is {:?}; only {GATED_GELU:?} (T5 v1.1, flan-T5) is supported",
+                kind.feed_forward_proj
+            )));
+        }
+        let config: Self = serde_json::from_str(text).map_err(|e| error(e.to_string()))?;
+        config.check().map_err(error)?;
+        Ok(config)
+    }
+
+    /// Reads a Hugging Face `config.json`.
+    ///
+    /// # Errors
+    /// [`TextError::Io`], or as for [`T5Config::from_hf_json`].
+    pub fn from_hf_file(path: impl AsRef<Path>) -> Result<Self, TextError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|e| TextError::io(path, e))?;
+        Self::from_hf_json(&text, path)
+    }
+
+    /// The text of a `config.json` that [`T5Config::from_hf_json`] and Hugging Face both read.
+    pub fn to_hf_json(&self) -> String {
+        let mut value = serde_json::json!(self);
+        let constants = serde_json::json!({
+            "architectures": ["T5EncoderModel"],
+            "model_type": "t5",
+            "feed_forward_proj": GATED_GELU,
+            "pad_token_id": 0,
+            "eos_token_id": 1,
+            "is_encoder_decoder": false,
+        });
+        if let (Some(to), Some(from)) = (value.as_object_mut(), constants.as_object()) {
+            to.extend(from.clone());
+        }
+        format!("{value:#}\n")
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("d_model", self.d_model),
+            ("d_kv", self.d_kv),
+            ("d_ff", self.d_ff),
+            ("num_layers", self.num_layers),
+            ("num_heads", self.num_heads),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(format!("{name} is zero"));
+        }
+        let (buckets, distance) = (
+            self.relative_attention_num_buckets,
+            self.relative_attention_max_distance,
+        );
+        if !buckets.is_multiple_of(4) || buckets == 0 || distance <= buckets / 4 {
+            return Err(format!(
+                "{buckets} buckets (a multiple of 4) do not go with max distance {distance}"
+            ));
+        }
+        if self.layer_norm_epsilon <= 0.0 {
+            return Err(format!(
+                "layer_norm_epsilon {} is not positive",
+                self.layer_norm_epsilon
+            ));
+        }
+        Ok(())
+    }
+
+    /// A new encoder with T5's initialisation: embeddings of unit variance, queries scaled down by
+    /// another 1/sqrt(d) in place of the missing one in the attention (`T5PreTrainedModel._init_weights`).
+    ///
+    /// # Panics
+    /// Where a size is zero or the buckets do not go with the distance.
+    pub fn init(&self, device: &Device) -> T5Encoder {
+        if let Err(message) = self.check() {
+            panic!("{message}");
+        }
+        let blocks = (0..self.num_layers).map(|_| T5Block::new(self, device));
+        T5Encoder {
+            shared: EmbeddingConfig::new(self.vocab_size, self.d_model)
+                .with_initializer(normal(1.0))
+                .init(device),
+            relative_bias: EmbeddingConfig::new(
+                self.relative_attention_num_buckets,
+                self.num_heads,
+            )
+            .with_initializer(normal((self.d_model as f64).powf(-0.5)))
+            .init(device),
+            blocks: blocks.collect(),
+            norm: self.norm(device),
+            max_distance: self.relative_attention_max_distance,
+        }
+    }
+
+    fn norm(&self, device: &Device) -> RmsNorm {
+        RmsNormConfig::new(self.d_model)
+            .with_epsilon(self.layer_norm_epsilon)
+            .init(device)
+    }
+}
+
+fn normal(std: f64) -> Initializer {
+    Initializer::Normal { mean: 0.0, std }
+}
+
+fn linear(from: usize, to: usize, std: f64, device: &Device) -> Linear {
+    LinearConfig::new(from, to)
+        .with_bias(false)
+        .with_initializer(normal(std))
+        .init(device)
+}
+
+/// A T5 encoder: ids to features.
+#[derive(Module, Debug)]
+pub struct T5Encoder {
+    shared: Embedding,
+    relative_bias: Embedding,
+    blocks: Vec<T5Block>,
+    norm: RmsNorm,
+    max_distance: usize,
+}
+
+impl T5Encoder {
+    /// Features of token ids.
+    ///
+    /// `ids` [b, l] and `valid` [b, l], true at the real tokens (`</s>` included) and false at the
+    /// padding; every row needs one valid token. Returns [b, l, c]. Rows at the padding hold numbers
+    /// without meaning; cut them with the lengths. Source: `T5Stack.forward` of transformers.
+    pub fn forward(&self, ids: Tensor<2, Int>, valid: Tensor<2, Bool>) -> Tensor<3> {
+        let [b, l] = ids.dims();
+        let bias = self.position_bias(l, &ids.device());
+        let hidden_keys = valid.bool_not().reshape([b, 1, 1, l]);
+        let mut x = self.embed(ids);
+        for block in &self.blocks {
+            x = block.forward(x, &bias, &hidden_keys);
+        }
+        self.norm.forward(x)
+    }
+
+    /// Every stage of [`T5Encoder::forward`]: the embedding, the output of each block, and last the
+    /// normed features; all [b, l, c].
+    pub fn stages(&self, ids: Tensor<2, Int>, valid: Tensor<2, Bool>) -> Vec<Tensor<3>> {
+        let [b, l] = ids.dims();
+        let bias = self.position_bias(l, &ids.device());
+        let hidden_keys = valid.bool_not().reshape([b, 1, 1, l]);
+        let mut stages = vec![self.embed(ids)];
+        for block in &self.blocks {
+            let x = stages[stages.len() - 1].clone();
+            stages.push(block.forward(x, &bias, &hidden_keys));
+        }
+        stages.push(self.norm.forward(stages[stages.len() - 1].clone()));
+        stages
+    }
+
+    /// Where the weights lie, and so where features are made.
+    pub fn weights_device(&self) -> Device {
+        self.shared.weight.device()
+    }
+
+    /// Feature width, c.
+    pub fn width(&self) -> usize {
+        self.shared.weight.dims()[1]
+    }
+
+    /// Rows of the embedding table.
+    pub fn vocab_size(&self) -> usize {
+        self.shared.weight.dims()[0]
+    }
+
+    /// The token embeddings alone, [b, l] to [b, l, c], unscaled.
+    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.shared.forward(ids)
+    }
+
+    /// The bias that all blocks add to their scores, [1, n, l, l].
+    fn position_bias(&self, l: usize, device: &Device) -> Tensor<4> {
+        let [buckets, n] = self.relative_bias.weight.dims();
+        let rows: Vec<i32> = (0..l * l)
+            .map(|at| {
+                let (query, key) = ((at / l) as i64, (at % l) as i64);
+                relative_bucket(key - query, buckets, self.max_distance) as i32
+            })
+            .collect();
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [l * l]), device);
+        let table = self.relative_bias.weight.val();
+        table
+            .select(0, rows)
+            .reshape([1, l, l, n])
+            .permute([0, 3, 1, 2]) // [1, n, l, l]
+    }
+}
+
+/// Bucket of the distance `key - query`: half of the buckets for keys to the right, and in each
+/// half the small distances one by one, the larger ones in logarithmic steps up to `max_distance`.
+/// Source: `T5Attention._relative_position_bucket` of transformers, in f32 as there.
+pub fn relative_bucket(distance: i64, buckets: usize, max_distance: usize) -> usize {
+    let half = buckets / 2;
+    let exact = half / 2;
+    let side = if distance > 0 { half } else { 0 };
+    let n = distance.unsigned_abs() as usize;
+    if n < exact {
+        return side + n;
+    }
+    let octaves = (max_distance as f64 / exact as f64).ln() as f32;
+    let steps = (n as f32 / exact as f32).ln() / octaves * (half - exact) as f32;
+    side + (exact + steps as usize).min(half - 1)
+}
+
+/// One block: self-attention, then the gated feed-forward, each behind an RMS norm and a residual.
+#[derive(Module, Debug)]
+struct T5Block {
+    attention_norm: RmsNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    ffn_norm: RmsNorm,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    heads: usize,
+}
+
+impl T5Block {
+    fn new(config: &T5Config, device: &Device) -> Self {
+        let (c, f) = (config.d_model, config.d_ff);
+        let inner = config.num_heads * config.d_kv;
+        let std = |fan: usize| (fan as f64).powf(-0.5);
+        Self {
+            attention_norm: config.norm(device),
+            query: linear(c, inner, std(c * config.d_kv), device),
+            key: linear(c, inner, std(c), device),
+            value: linear(c, inner, std(c), device),
+            output: linear(inner, c, std(inner), device),
+            ffn_norm: config.norm(device),
+            gate: linear(c, f, std(c), device),
+            up: linear(c, f, std(c), device),
+            down: linear(f, c, std(f), device),
+            heads: config.num_heads,
+        }
+    }
+
+    /// [b, l, c] to the same; `bias` [1, n, l, l]; `hidden_keys` [b, 1, 1, l], true at the padding.
+    fn forward(&self, x: Tensor<3>, bias: &Tensor<4>, hidden_keys: &Tensor<4, Bool>) -> Tensor<3> {
+        let [b, l, _] = x.dims();
+        let n = self.heads;
+        let h = self.attention_norm.forward(x.clone());
+        let heads = |linear: &Linear| {
+            let y = linear.forward(h.clone());
+            let inner = y.dims()[2];
+            y.reshape([b, l, n, inner / n]).swap_dims(1, 2) // [b, n, l, d]
+        };
+        let (q, k, v) = (heads(&self.query), heads(&self.key), heads(&self.value));
+        let scores = q.matmul(k.swap_dims(2, 3)) + bias.clone();
+        let hidden = hidden_keys.clone().expand([b, n, l, l]);
+        let weights = softmax(scores.mask_fill(hidden, MASKED), 3);
+        let mixed = weights.matmul(v).swap_dims(1, 2); // [b, l, n, d]
+        let x = x + self.output.forward(mixed.reshape([b as i32, l as i32, -1]));
+
+        let h = self.ffn_norm.forward(x.clone());
+        let gated = gelu_tanh(self.gate.forward(h.clone())) * self.up.forward(h);
+        x + self.down.forward(gated)
+    }
+}
+
+/// The score of a hidden key: its weight is exactly zero after the softmax, in half precision too.
+const MASKED: f32 = -60000.0;
+
+/// GELU in its tanh form, `gelu_new` of transformers. The cube is a product: a power of negative
+/// numbers is not safe on every device.
+fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
+    let cube = x.clone() * x.clone() * x.clone();
+    let inner = (x.clone() + cube * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();
+    x * (inner.tanh() + 1.0) * 0.5
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+
+    fn tiny() -> T5Config {
+        T5Config::new(20, 16, 2, 4, 24)
+    }
+
+    fn ids(rows: &[[i32; 4]], device: &Device) -> Tensor<2, Int> {
+        let flat: Vec<i32> = rows.iter().flatten().copied().collect();
+        Tensor::from_data(TensorData::new(flat, [rows.len(), 4]), device)
+    }
+
+    fn valid(rows: &[[bool; 4]], device: &Device) -> Tensor<2, Bool> {
+        let flat: Vec<bool> = rows.iter().flatten().copied().collect();
+        Tensor::from_data(TensorData::new(flat, [rows.len(), 4]), device)
+    }
+
+    #[test]
+    fn buckets_at_the_borders() {
+        let bucket = |d| relative_bucket(d, 32, 128);
+        assert_eq!(
+            [bucket(0), bucket(-7), bucket(-8), bucket(-16)],
+            [0, 7, 8, 10]
+        );
+        assert_eq!([bucket(1), bucket(7), bucket(8)], [17, 23, 24]);
+        assert_eq!([bucket(-128), bucket(-5000), bucket(5000)], [15, 15, 31]);
+    }
+
+    #[test]
+    fn padding_changes_no_feature() {
+        let device = Device::flex();
+        let t5 = tiny().init(&device);
+        let rows = valid(&[[true, true, true, false]], &device);
+        let a = t5.forward(ids(&[[5, 6, 1, 0]], &device), rows.clone());
+        let b = t5.forward(ids(&[[5, 6, 1, 9]], &device), rows);
+        let gap = (a - b).slice([0..1, 0..3, 0..16]).abs().max();
+        assert_eq!(gap.into_scalar::<f32>(), 0.0);
+    }
+
+    #[test]
+    fn every_parameter_gets_a_gradient() {
+        let device = Device::flex().autodiff();
+        let t5 = tiny().init(&device);
+        let all = valid(&[[true; 4]], &device);
+        let y = t5.forward(ids(&[[5, 6, 7, 1]], &device), all);
+        let target = Tensor::random(y.dims(), Distribution::Normal(0.0, 1.0), &device);
+        let grads = (y - target).square().mean().backward();
+        let size = |g: Option<Tensor<2>>| g.map(|g| g.abs().sum().into_scalar::<f32>());
+        let first = &t5.blocks[0];
+        for w in [
+            &first.query.weight,
+            &first.gate.weight,
+            &t5.relative_bias.weight,
+            &t5.shared.weight,
+        ] {
+            assert!(size(w.grad(&grads)).is_some_and(|s| s > 0.0));
+        }
+    }
+
+    #[test]
+    fn config_round_trips_and_refuses_relu() {
+        let config = T5Config::flan_t5_xl();
+        assert_eq!(
+            T5Config::from_hf_json(&config.to_hf_json(), "x").unwrap(),
+            config
+        );
+        let relu = config.to_hf_json().replace("gated-gelu", "relu");
+        let error = T5Config::from_hf_json(&relu, "some/config.json").unwrap_err();
+        assert!(error.to_string().contains("some/config.json"), "{error}");
+        let zero = config.to_hf_json().replace("5120", "0");
+        assert!(T5Config::from_hf_json(&zero, "x").is_err());
+    }
+}

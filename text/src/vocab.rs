@@ -1,0 +1,204 @@
+//! Prompts to token ids, from a `tokenizer.json`.
+
+use std::path::{Path, PathBuf};
+
+use tokenizers::Tokenizer;
+
+use crate::TextError;
+
+/// Id that fills short rows of a batch.
+pub const PAD: u32 = 0;
+
+/// Length limit of the released Infinity models, `</s>` included.
+pub const MAX_LEN: usize = 512;
+
+/// A tokenizer file with T5's conventions: `</s>` ends every prompt, id 0 pads, and a prompt that is
+/// too long loses its end but never its `</s>`.
+#[derive(Debug, Clone)]
+pub struct Vocab {
+    tokenizer: Tokenizer,
+    eos: u32,
+    appends_eos: bool,
+    max_len: usize,
+}
+
+/// The ids of one prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The ids; the last one is `</s>`.
+    pub ids: Vec<u32>,
+    /// How many ids the whole prompt has, `</s>` included.
+    pub untruncated: usize,
+}
+
+impl Encoded {
+    /// Whether the end of the prompt was cut off.
+    pub fn is_truncated(&self) -> bool {
+        self.ids.len() < self.untruncated
+    }
+}
+
+/// The ids of several prompts, padded on the right to the longest of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenBatch {
+    /// Row-major ids, `rows * width`.
+    pub ids: Vec<u32>,
+    /// Number of prompts, b.
+    pub rows: usize,
+    /// Length of a row, l.
+    pub width: usize,
+    /// Real length of each row, `</s>` included.
+    pub lens: Vec<usize>,
+    /// How many ids each whole prompt has; larger than `lens` where it was cut.
+    pub untruncated: Vec<usize>,
+}
+
+impl Vocab {
+    /// Reads a `tokenizer.json`. Truncation and padding settings in the file are ignored.
+    ///
+    /// # Errors
+    /// [`TextError::Io`], or [`TextError::Vocab`] where the file is damaged or lacks `</s>` or `<pad>`.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, TextError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|e| TextError::io(path, e))?;
+        Self::parse(&bytes, path)
+    }
+
+    /// Reads the bytes of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// As for [`Vocab::from_file`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, TextError> {
+        Self::parse(bytes, Path::new("tokenizer.json (in memory)"))
+    }
+
+    fn parse(bytes: &[u8], path: &Path) -> Result<Self, TextError> {
+        let error = |message: String| TextError::Vocab {
+            path: path.to_owned(),
+            message,
+        };
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| error(e.to_string()))?;
+        tokenizer
+            .with_truncation(None)
+            .map_err(|e| error(e.to_string()))?;
+        tokenizer.with_padding(None);
+        let eos = tokenizer
+            .token_to_id("</s>")
+            .ok_or_else(|| error("the tokenizer has no </s>".into()))?;
+        match tokenizer.token_to_id("<pad>") {
+            Some(PAD) => {}
+            other => return Err(error(format!("<pad> should be id {PAD}, it is {other:?}"))),
+        }
+        let empty = tokenizer
+            .encode("", true)
+            .map_err(|e| error(e.to_string()))?;
+        Ok(Self {
+            appends_eos: empty.get_ids().last() == Some(&eos),
+            tokenizer,
+            eos,
+            max_len: MAX_LEN,
+        })
+    }
+
+    /// Sets the longest row, `</s>` included; [`MAX_LEN`] unless told.
+    ///
+    /// # Panics
+    /// Where `max_len` is zero.
+    pub fn with_max_len(mut self, max_len: usize) -> Self {
+        assert!(max_len > 0, "a prompt needs room for </s>, max_len is 0");
+        self.max_len = max_len;
+        self
+    }
+
+    /// The longest row, `</s>` included.
+    pub fn max_len(&self) -> usize {
+        self.max_len
+    }
+
+    /// Id of `</s>`.
+    pub fn eos(&self) -> u32 {
+        self.eos
+    }
+
+    /// Number of ids, special ones included: one more than the largest id.
+    pub fn size(&self) -> usize {
+        let ids = self.tokenizer.get_vocab(true);
+        ids.values().max().map_or(0, |&id| id as usize + 1)
+    }
+
+    /// The ids of a prompt. An empty prompt is `</s>` alone; one that is too long is cut on the
+    /// right, and says so ([`Encoded::is_truncated`]).
+    ///
+    /// # Errors
+    /// [`TextError::Prompt`] where the tokenizer has no way to express the text.
+    pub fn encode(&self, prompt: &str) -> Result<Encoded, TextError> {
+        let encoding = self
+            .tokenizer
+            .encode(prompt, true)
+            .map_err(|e| TextError::Prompt {
+                prompt: prompt.to_owned(),
+                message: e.to_string(),
+            })?;
+        let mut ids = encoding.get_ids().to_vec();
+        if !self.appends_eos {
+            ids.push(self.eos);
+        }
+        let untruncated = ids.len();
+        if untruncated > self.max_len {
+            ids.truncate(self.max_len - 1);
+            ids.push(self.eos);
+        }
+        Ok(Encoded { ids, untruncated })
+    }
+
+    /// The ids of several prompts, padded with id 0.
+    ///
+    /// # Errors
+    /// [`TextError::NoPrompt`], or as for [`Vocab::encode`].
+    pub fn batch<S: AsRef<str>>(&self, prompts: &[S]) -> Result<TokenBatch, TextError> {
+        let rows: Vec<Encoded> = prompts
+            .iter()
+            .map(|prompt| self.encode(prompt.as_ref()))
+            .collect::<Result<_, _>>()?;
+        let lens: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
+        let width = lens.iter().copied().max().ok_or(TextError::NoPrompt)?;
+        let mut ids = vec![PAD; rows.len() * width];
+        for (to, row) in ids.chunks_exact_mut(width).zip(&rows) {
+            to[..row.ids.len()].copy_from_slice(&row.ids);
+        }
+        Ok(TokenBatch {
+            ids,
+            rows: rows.len(),
+            width,
+            lens,
+            untruncated: rows.iter().map(|row| row.untruncated).collect(),
+        })
+    }
+
+    /// The text of an id, as the tokenizer file spells it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
+
+    /// The file that [`Vocab::from_bytes`] reads back.
+    ///
+    /// # Errors
+    /// [`TextError::Vocab`] where the tokenizer cannot be written.
+    pub fn to_json(&self) -> Result<String, TextError> {
+        self.tokenizer
+            .to_string(false)
+            .map_err(|e| TextError::Vocab {
+                path: PathBuf::from("tokenizer.json"),
+                message: e.to_string(),
+            })
+    }
+
+    /// Writes `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`TextError::Io`], or as for [`Vocab::to_json`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TextError> {
+        let path = path.as_ref();
+        std::fs::write(path, self.to_json()?).map_err(|e| TextError::io(path, e))
+    }
+}

@@ -1,0 +1,365 @@
+//! The CPU's convolution as one differentiable operation; every other device takes the backend's.
+
+use burn::{
+    backend::{
+        Autodiff, Flex, TensorMetadata,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        flex::FlexTensor,
+        ops::ModuleOps,
+    },
+    tensor::{DType, Tensor, TensorData, module::conv2d, ops::ConvOptions},
+};
+
+use super::{
+    kernel::{self, Geometry},
+    norm::{Groups, Moments},
+};
+
+/// A 2-D convolution of `x`, `[b, c, h, w]`, with `weight`, `[c', c, k, k]`, and `bias`, `[c']`, on any device.
+///
+/// `padding` is rows above and below, columns left and right; above and left must be equal.
+pub(super) fn conv(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: [(usize, usize); 2],
+) -> Tensor<4> {
+    let geometry = geometry(x.dims(), weight.dims(), stride, padding);
+    let f32s = [x.dtype(), weight.dtype(), bias.dtype()] == [DType::F32; 3];
+    let [_, _, kernel, _] = weight.dims();
+    if f32s && kernel > 1 {
+        if let Some(y) = plain(&x, &weight, &bias, geometry) {
+            return y;
+        }
+        if let Some(y) = tracked(&x, &weight, &bias, geometry) {
+            return y;
+        }
+    }
+    let options = ConvOptions::new_with_padding([stride; 2], padding, [1; 2], 1);
+    conv2d(x, weight, Some(bias), options)
+}
+
+fn geometry(
+    [b, c, h, w]: [usize; 4],
+    [out, _, kernel, _]: [usize; 4],
+    stride: usize,
+    padding: [(usize, usize); 2],
+) -> Geometry {
+    let [(above, below), (left, right)] = padding;
+    assert_eq!(above, left, "padding above against padding on the left");
+    Geometry {
+        b,
+        input: [c, h, w],
+        output: [
+            out,
+            (h + above + below - kernel) / stride + 1,
+            (w + left + right - kernel) / stride + 1,
+        ],
+        kernel,
+        stride,
+        before: above,
+    }
+}
+
+fn plain(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> Option<Tensor<4>> {
+    let x = x.clone().try_into_primitive::<Flex>().ok()?;
+    let weight = weight.clone().try_into_primitive::<Flex>().ok()?;
+    let bias = bias.clone().try_into_primitive::<Flex>().ok()?;
+    Some(Tensor::from_primitive::<Flex>(run(&g, &x, &weight, &bias)))
+}
+
+fn tracked(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> Option<Tensor<4>> {
+    let x = x.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
+    let weight = weight.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
+    let bias = bias.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
+    let nodes = [x.node(), weight.node(), bias.node()];
+    let (x, weight) = (x.into_primitive(), weight.into_primitive());
+    let y = run(&g, &x, &weight, bias.primitive());
+    let prepared = Conv.prepare::<NoCheckpointing>(nodes).compute_bound();
+    let y = match prepared.stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(State { x, weight, g }, y),
+        OpsKind::UnTracked(prepared) => prepared.finish(y),
+    };
+    Some(Tensor::from_primitive::<Autodiff<Flex>>(y))
+}
+
+fn run(g: &Geometry, x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
+    let (x, weight, bias) = (
+        x.to_contiguous(),
+        weight.to_contiguous(),
+        bias.to_contiguous(),
+    );
+    let y = kernel::forward(g, numbers(&x), numbers(&weight), Some(numbers(&bias)));
+    let [c, h, w] = g.output;
+    tensor(y, [g.b, c, h, w])
+}
+
+/// The numbers of a contiguous tensor.
+fn numbers(x: &FlexTensor) -> &[f32] {
+    &x.storage::<f32>()[..x.shape().num_elements()]
+}
+
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+#[derive(Debug)]
+struct Conv;
+
+#[derive(Debug, Clone)]
+struct State {
+    x: FlexTensor,
+    weight: FlexTensor,
+    g: Geometry,
+}
+
+impl Backward<Flex, 3> for Conv {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [node_x, node_weight, node_bias] = ops.parents;
+        let State { x, weight, g } = ops.state;
+        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let [from, h, w] = g.input;
+        let to = g.output[0];
+        if let Some(node) = node_bias {
+            let gradient = kernel::bias_gradient(&g, numbers(&grad));
+            grads.register::<Flex>(node.id, tensor(gradient, [to]));
+        }
+        if let Some(node) = node_weight {
+            let x = x.to_contiguous();
+            let gradient = kernel::weight_gradient(&g, numbers(&x), numbers(&grad));
+            grads.register::<Flex>(node.id, tensor(gradient, [to, from, g.kernel, g.kernel]));
+        }
+        if let Some(node) = node_x {
+            let gradient = if g.stride == 1 {
+                let weight = weight.to_contiguous();
+                let gradient = kernel::input_gradient(&g, numbers(&weight), numbers(&grad));
+                tensor(gradient, [g.b, from, h, w])
+            } else {
+                Flex::conv2d_x_backward(x, weight, grad, g.options())
+            };
+            grads.register::<Flex>(node.id, gradient);
+        }
+    }
+}
+
+/// `silu(group_norm(x))` of `x`, `[b, c, h, w]`, in one operation on the CPU; none where the backend should do it.
+pub(super) fn norm_silu(
+    x: &Tensor<4>,
+    weight: &Tensor<1>,
+    bias: &Tensor<1>,
+    groups: usize,
+) -> Option<Tensor<4>> {
+    if [x.dtype(), weight.dtype(), bias.dtype()] != [DType::F32; 3] {
+        return None;
+    }
+    let [_, c, h, w] = x.dims();
+    let shape = Groups {
+        groups,
+        channels: c / groups,
+        cells: h * w,
+    };
+    let plain = || -> Option<Tensor<4>> {
+        let x = x.clone().try_into_primitive::<Flex>().ok()?;
+        let weight = weight.clone().try_into_primitive::<Flex>().ok()?;
+        let bias = bias.clone().try_into_primitive::<Flex>().ok()?;
+        let (y, _) = run_norm(&shape, &x, &weight, &bias);
+        Some(Tensor::from_primitive::<Flex>(y))
+    };
+    plain().or_else(|| tracked_norm(x, weight, bias, shape))
+}
+
+fn tracked_norm(
+    x: &Tensor<4>,
+    weight: &Tensor<1>,
+    bias: &Tensor<1>,
+    shape: Groups,
+) -> Option<Tensor<4>> {
+    let x = x.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
+    let weight = weight.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
+    let bias = bias.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
+    let nodes = [x.node(), weight.node(), bias.node()];
+    let x = x.into_primitive().to_contiguous();
+    let weight = weight.into_primitive().to_contiguous();
+    let bias = bias.into_primitive().to_contiguous();
+    let (y, moments) = run_norm(&shape, &x, &weight, &bias);
+    let prepared = NormSilu.prepare::<NoCheckpointing>(nodes).compute_bound();
+    let y = match prepared.stateful() {
+        OpsKind::Tracked(prepared) => {
+            let state = NormState {
+                x,
+                weight,
+                bias,
+                moments,
+                shape,
+            };
+            prepared.finish(state, y)
+        }
+        OpsKind::UnTracked(prepared) => prepared.finish(y),
+    };
+    Some(Tensor::from_primitive::<Autodiff<Flex>>(y))
+}
+
+fn run_norm(
+    shape: &Groups,
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    bias: &FlexTensor,
+) -> (FlexTensor, Vec<Moments>) {
+    let (x, weight, bias) = (
+        x.to_contiguous(),
+        weight.to_contiguous(),
+        bias.to_contiguous(),
+    );
+    let (y, moments) = shape.forward(numbers(&x), numbers(&weight), numbers(&bias));
+    (
+        FlexTensor::from_data(TensorData::new(y, x.shape())),
+        moments,
+    )
+}
+
+#[derive(Debug)]
+struct NormSilu;
+
+#[derive(Debug, Clone)]
+struct NormState {
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: FlexTensor,
+    moments: Vec<Moments>,
+    shape: Groups,
+}
+
+impl Backward<Flex, 3> for NormSilu {
+    type State = NormState;
+
+    fn backward(self, ops: Ops<NormState, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [node_x, node_weight, node_bias] = ops.parents;
+        let state = ops.state;
+        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let (x, weight) = (numbers(&state.x), numbers(&state.weight));
+        let all = state.shape.backward(
+            x,
+            weight,
+            numbers(&state.bias),
+            &state.moments,
+            numbers(&grad),
+        );
+        let channels = weight.len();
+        if let Some(node) = node_x {
+            let gradient = FlexTensor::from_data(TensorData::new(all.x, state.x.shape()));
+            grads.register::<Flex>(node.id, gradient);
+        }
+        if let Some(node) = node_weight {
+            grads.register::<Flex>(node.id, tensor(all.weight, [channels]));
+        }
+        if let Some(node) = node_bias {
+            grads.register::<Flex>(node.id, tensor(all.bias, [channels]));
+        }
+    }
+}
+
+impl Geometry {
+    /// The backend's words for the same convolution.
+    fn options(&self) -> ConvOptions<2> {
+        let after = |i: usize| {
+            let reach = (self.output[i] - 1) * self.stride + self.kernel;
+            reach.saturating_sub(self.input[i] + self.before)
+        };
+        let padding = [(self.before, after(1)), (self.before, after(2))];
+        ConvOptions::new_with_padding([self.stride; 2], padding, [1; 2], 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conv::GroupNorm;
+    use burn::{
+        module::Param,
+        tensor::{Device, Distribution, activation::silu},
+    };
+
+    fn far<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+        (a - b).abs().max().into_scalar()
+    }
+
+    /// Values and all three gradients against the backend's own convolution.
+    fn compare(b: usize, from: usize, to: usize, [h, w]: [usize; 2], stride: usize) {
+        let device = Device::flex().autodiff();
+        let random = |shape: [usize; 4]| {
+            Tensor::<4>::random(shape, Distribution::Uniform(-1.0, 1.0), &device).require_grad()
+        };
+        let (x, weight) = (random([b, from, h, w]), random([to, from, 3, 3]));
+        let bias = Tensor::<1>::random([to], Distribution::Default, &device).require_grad();
+        let side = if stride == 1 { (1, 1) } else { (0, 1) };
+        let padding = [side, side];
+        let ours = conv(x.clone(), weight.clone(), bias.clone(), stride, padding);
+        let options = ConvOptions::new_with_padding([stride; 2], padding, [1; 2], 1);
+        let theirs = conv2d(x.clone(), weight.clone(), Some(bias.clone()), options);
+        assert_eq!(ours.dims(), theirs.dims());
+        assert!(far(ours.clone(), theirs.clone()) < 1e-4);
+        let mark = random(ours.dims()).detach();
+        let ours = (ours * mark.clone()).sum().backward();
+        let theirs = (theirs * mark).sum().backward();
+        assert!(far(x.grad(&ours).unwrap(), x.grad(&theirs).unwrap()) < 1e-4);
+        assert!(far(weight.grad(&ours).unwrap(), weight.grad(&theirs).unwrap()) < 1e-3);
+        assert!(far(bias.grad(&ours).unwrap(), bias.grad(&theirs).unwrap()) < 1e-3);
+    }
+
+    #[test]
+    fn same_as_the_backends() {
+        compare(1, 3, 5, [7, 6], 1);
+        compare(5, 4, 8, [4, 4], 1);
+        compare(2, 16, 24, [33, 40], 1);
+        compare(3, 6, 4, [8, 10], 2);
+        compare(2, 3, 2, [1, 1], 1);
+    }
+
+    #[test]
+    fn norm_and_silu_are_the_backends() {
+        let device = Device::flex().autodiff();
+        let random = |shape: [usize; 4]| {
+            Tensor::<4>::random(shape, Distribution::Uniform(-2.0, 3.0), &device)
+        };
+        for (shape, groups) in [([3, 12, 5, 7], 4), ([1, 4, 40, 41], 2), ([2, 3, 1, 1], 1)] {
+            let mut norm = GroupNorm::init(shape[1], groups, &device);
+            let vector = |n: usize| random([1, 1, 1, n]).reshape([n]);
+            norm.weight = Param::from_tensor(vector(shape[1]));
+            norm.bias = Param::from_tensor(vector(shape[1]));
+            let x = random(shape).require_grad();
+            let theirs = silu(norm.forward(x.clone()));
+            let (weight, bias) = (norm.weight.val(), norm.bias.val());
+            let ours = norm_silu(&x, &weight, &bias, groups).expect("the CPU");
+            assert!(far(ours.clone(), theirs.clone()) < 2e-5);
+            let mark = random(shape);
+            let ours = (ours * mark.clone()).sum().backward();
+            let theirs = (theirs * mark).sum().backward();
+            assert!(far(x.grad(&ours).unwrap(), x.grad(&theirs).unwrap()) < 1e-4);
+            let pair = |p: &Param<Tensor<1>>| (p.grad(&ours).unwrap(), p.grad(&theirs).unwrap());
+            for parameter in [&norm.weight, &norm.bias] {
+                let (ours, theirs) = pair(parameter);
+                let most = 1e-5 * theirs.clone().abs().max().into_scalar::<f32>() + 1e-4;
+                assert!(far(ours, theirs) < most);
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_stop_at_constants() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<4>::ones([1, 2, 4, 4], &device);
+        let weight = Tensor::<4>::ones([2, 2, 3, 3], &device).require_grad();
+        let bias = Tensor::<1>::zeros([2], &device);
+        let y = conv(x.clone(), weight.clone(), bias, 1, [(1, 1), (1, 1)]);
+        let grads = y.sum().backward();
+        assert!(weight.grad(&grads).is_some());
+        assert!(x.grad(&grads).is_none());
+    }
+}

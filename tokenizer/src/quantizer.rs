@@ -1,0 +1,59 @@
+//! What every quantiser can do: latent cells to codes, and codes to the vectors they stand for.
+
+use burn::tensor::{Int, Tensor};
+
+use crate::Scale;
+
+/// The codes of one scale, for a batch.
+#[derive(Debug, Clone)]
+pub enum Codes {
+    /// Rows of a codebook, `[b, t, h, w]`.
+    Indices(Tensor<4, Int>),
+    /// Bits, 0 or 1, `[b, d, t, h, w]`.
+    Bits(Tensor<5, Int>),
+}
+
+impl Codes {
+    /// The grid the codes lie on.
+    pub fn scale(&self) -> Scale {
+        let [t, h, w] = match self {
+            Self::Indices(x) => {
+                let [_, t, h, w] = x.dims();
+                [t, h, w]
+            }
+            Self::Bits(x) => {
+                let [_, _, t, h, w] = x.dims();
+                [t, h, w]
+            }
+        };
+        Scale { t, h, w }
+    }
+
+    /// The bits, if these codes are bits.
+    pub fn bits(self) -> Option<Tensor<5, Int>> {
+        match self {
+            Self::Bits(bits) => Some(bits),
+            Self::Indices(_) => None,
+        }
+    }
+
+    /// The codebook rows, if these codes are rows.
+    pub fn indices(self) -> Option<Tensor<4, Int>> {
+        match self {
+            Self::Indices(indices) => Some(indices),
+            Self::Bits(_) => None,
+        }
+    }
+}
+
+/// Turns latent cells into codes and codes into vectors.
+pub trait Quantizer {
+    /// Channels of the latent this quantiser works on.
+    fn dim(&self) -> usize;
+
+    /// The code of each cell of `x`, `[b, c, t, h, w]`. Not differentiable.
+    fn quantize(&self, x: Tensor<5>) -> Codes;
+
+    /// The vectors that the codes stand for, `[b, c, t, h, w]`.
+    fn embed(&self, codes: &Codes) -> Tensor<5>;
+}

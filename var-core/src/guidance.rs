@@ -1,0 +1,112 @@
+//! Classifier-free guidance: how much, and where in the network.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// A place at which the conditional and the unconditional half of a batch are mixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuidancePoint {
+    /// The logits.
+    Logits,
+    /// The output of a block, counted from the end: 1 is the last block. Both halves go on with the mix.
+    FromEnd(usize),
+}
+
+/// Guidance weights of a run, one a scale, and where they act.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Guidance {
+    /// Weight of each scale; 1 means no guidance there. Its length is the number of scales.
+    pub weights: Vec<f64>,
+    /// Where to mix. Infinity's released settings use the logits only.
+    pub points: Vec<GuidancePoint>,
+}
+
+impl Guidance {
+    /// The same weight at each of `scales` scales, on the logits.
+    pub fn constant(weight: f64, scales: usize) -> Self {
+        Self {
+            weights: vec![weight; scales],
+            points: vec![GuidancePoint::Logits],
+        }
+    }
+
+    /// VAR's ramp on the logits: `(1 + t) cond - t uncond` with `t = cfg k / (K - 1)`, in the terms of
+    /// [`mix`]: the weight of scale `k` is `1 + t`.
+    pub fn ramp(cfg: f64, scales: usize) -> Self {
+        let last = scales.saturating_sub(1).max(1) as f64;
+        Self {
+            weights: (0..scales).map(|k| 1.0 + cfg * k as f64 / last).collect(),
+            points: vec![GuidancePoint::Logits],
+        }
+    }
+
+    /// Whether any scale needs the unconditional half of the batch.
+    pub fn is_active(&self) -> bool {
+        self.weights.iter().any(|&w| w != 1.0)
+    }
+
+    /// The weight of scale `k`.
+    ///
+    /// # Panics
+    /// If there is no such scale.
+    pub fn weight(&self, k: usize) -> f64 {
+        self.weights[k]
+    }
+
+    /// Whether scale `k` is mixed on the logits.
+    pub fn on_logits(&self, k: usize) -> bool {
+        self.weight(k) != 1.0 && self.points.contains(&GuidancePoint::Logits)
+    }
+
+    /// Whether scale `k` is mixed behind block `block` of `depth`.
+    pub fn behind_block(&self, k: usize, block: usize, depth: usize) -> bool {
+        let from_end = GuidancePoint::FromEnd(depth - block);
+        self.weight(k) != 1.0 && self.points.contains(&from_end)
+    }
+}
+
+/// `weight * cond + (1 - weight) * uncond` of a batch whose first half is conditional: `[2b, ..]` to `[b, ..]`.
+///
+/// # Panics
+/// If the batch is odd.
+pub fn mix<const D: usize>(x: Tensor<D>, weight: f64) -> Tensor<D> {
+    let doubled = x.dims()[0];
+    assert!(
+        doubled.is_multiple_of(2),
+        "a guided batch of {doubled} has no two halves"
+    );
+    let b = doubled / 2;
+    let cond = x.clone().slice_dim(0, 0..b);
+    let uncond = x.slice_dim(0, b..doubled);
+    cond * weight + uncond * (1.0 - weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn mixing_extrapolates() {
+        let x = Tensor::<2>::from_floats([[1.0, 2.0], [0.0, 4.0]], &Device::flex());
+        let y: Vec<f32> = mix(x, 3.0).into_data().try_to_vec().unwrap();
+        assert_eq!(y, [3.0, -2.0]);
+    }
+
+    #[test]
+    fn ramps_start_without_guidance() {
+        let ramp = Guidance::ramp(4.0, 3);
+        assert_eq!(ramp.weights, [1.0, 3.0, 5.0]);
+        assert!(!ramp.on_logits(0) && ramp.on_logits(1));
+        assert!(!Guidance::constant(1.0, 3).is_active());
+    }
+
+    #[test]
+    fn blocks_count_from_the_end() {
+        let mut guidance = Guidance::constant(2.0, 1);
+        guidance.points = vec![GuidancePoint::FromEnd(2)];
+        let hits: Vec<usize> = (0..4).filter(|&i| guidance.behind_block(0, i, 4)).collect();
+        assert_eq!(hits, [2]);
+    }
+}

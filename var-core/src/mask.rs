@@ -1,0 +1,69 @@
+//! Who may look at whom. In a mask, `true` means hidden.
+
+use burn::tensor::{Bool, Device, Tensor, TensorData};
+use nextscale_tokenizer::ScaleSchedule;
+
+/// The block-causal mask of teacher forcing, `[1, 1, l, l]`: a token sees its own scale and all earlier ones.
+pub fn block_causal(schedule: &ScaleSchedule, device: &Device) -> Tensor<4, Bool> {
+    let l = schedule.tokens();
+    let level: Vec<usize> = levels(schedule);
+    let hidden: Vec<bool> = level
+        .iter()
+        .flat_map(|query| level.iter().map(move |key| key > query))
+        .collect();
+    Tensor::from_data(TensorData::new(hidden, [1, 1, l, l]), device)
+}
+
+/// The scale index of every token of a schedule.
+pub fn levels(schedule: &ScaleSchedule) -> Vec<usize> {
+    let scales = schedule.scales().iter().enumerate();
+    scales
+        .flat_map(|(k, scale)| std::iter::repeat_n(k, scale.tokens()))
+        .collect()
+}
+
+/// Hides what lies behind the end of each of `b` rows, `[b, 1, 1, width]`; `None` if all rows are full.
+///
+/// # Panics
+/// If a row is longer than `width` or empty: an empty row leaves nothing to attend to.
+pub fn padding(lens: &[usize], width: usize, device: &Device) -> Option<Tensor<4, Bool>> {
+    for &len in lens {
+        assert!(
+            len > 0 && len <= width,
+            "a row of {len} in a batch of width {width}"
+        );
+    }
+    if lens.iter().all(|&len| len == width) {
+        return None;
+    }
+    let hidden: Vec<bool> = lens
+        .iter()
+        .flat_map(|&len| (0..width).map(move |i| i >= len))
+        .collect();
+    Some(Tensor::from_data(
+        TensorData::new(hidden, [lens.len(), 1, 1, width]),
+        device,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_see_themselves_and_the_past() {
+        let schedule = ScaleSchedule::square(&[1, 2]).unwrap();
+        let mask = block_causal(&schedule, &Device::flex());
+        let hidden: Vec<bool> = mask.into_data().iter::<bool>().collect();
+        assert_eq!(hidden[..5], [false, true, true, true, true]);
+        assert!(hidden[5..].iter().all(|h| !h));
+    }
+
+    #[test]
+    fn full_rows_need_no_mask() {
+        assert!(padding(&[3, 3], 3, &Device::flex()).is_none());
+        let mask = padding(&[1, 3], 3, &Device::flex()).unwrap();
+        let hidden: Vec<bool> = mask.into_data().iter::<bool>().collect();
+        assert_eq!(hidden, [false, true, true, false, false, false]);
+    }
+}

@@ -1,0 +1,168 @@
+//! Rotary positions along any number of axes.
+//!
+//! A head of `d` numbers is read as `d / 2` pairs `(2i, 2i + 1)`. The pairs are dealt out to the axes in
+//! equal runs (rows first, then columns, for images), and pair `j` of an axis is turned by
+//! `position * theta^(-2j / (d / axes))`. With one axis this is RoFormer's embedding (arXiv 2104.09864);
+//! with two it is what Infinity applies in every self-attention layer.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use nextscale_tokenizer::{Scale, ScaleSchedule};
+
+/// The usual base of the angles.
+pub const THETA: f64 = 10_000.0;
+
+/// Cosines and signed sines of every token of a schedule, ready to be multiplied with a head.
+#[derive(Debug, Clone)]
+pub struct RopeTable {
+    /// `[l, d]`: the cosine of a pair, written at both of its places.
+    cos: Tensor<2>,
+    /// `[l, d]`: the sine of a pair, negative at the even place and positive at the odd one.
+    sin: Tensor<2>,
+}
+
+impl RopeTable {
+    /// Builds the table of `positions` (one `[f32; A]` a token) for heads of `head_dim` numbers.
+    ///
+    /// Angles are formed in f32, as the released models form them.
+    ///
+    /// # Panics
+    /// If `head_dim` is not a multiple of `2 * A`.
+    pub fn new<const A: usize>(
+        positions: &[[f32; A]],
+        head_dim: usize,
+        theta: f64,
+        device: &Device,
+    ) -> Self {
+        assert!(
+            head_dim > 0 && head_dim.is_multiple_of(2 * A),
+            "a head of {head_dim} numbers cannot be split into pairs over {A} axes"
+        );
+        let along = head_dim / A; // numbers of a head that one axis turns
+        let rates: Vec<f32> = (0..along / 2)
+            .map(|j| 1.0 / (theta.powf(f64::from(2 * j as u32) / along as f64) as f32))
+            .collect();
+        let mut cos = Vec::with_capacity(positions.len() * head_dim);
+        let mut sin = Vec::with_capacity(positions.len() * head_dim);
+        for token in positions {
+            for &position in token {
+                for &rate in &rates {
+                    let (s, c) = f64::from(position * rate).sin_cos();
+                    cos.extend([c as f32, c as f32]);
+                    sin.extend([-s as f32, s as f32]);
+                }
+            }
+        }
+        let shape = [positions.len(), head_dim];
+        Self {
+            cos: Tensor::from_data(TensorData::new(cos, shape), device),
+            sin: Tensor::from_data(TensorData::new(sin, shape), device),
+        }
+    }
+
+    /// The rows of tokens `start .. start + len`.
+    pub fn slice(&self, start: usize, len: usize) -> Self {
+        Self {
+            cos: self.cos.clone().slice([start..start + len]),
+            sin: self.sin.clone().slice([start..start + len]),
+        }
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.cos.dims()[0]
+    }
+
+    /// Turns every head of `x`, `[b, l, h, d]` in f32, by the position of its token.
+    ///
+    /// # Panics
+    /// If `l` or `d` are not the table's.
+    pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+        let [b, l, h, d] = x.dims();
+        let [rows, width] = self.cos.dims();
+        assert_eq!(
+            [l, d],
+            [rows, width],
+            "rope table and heads disagree on [l, d]"
+        );
+        let swapped: Tensor<4> = x
+            .clone()
+            .reshape([b, l, h, d / 2, 2])
+            .flip([4])
+            .reshape([b, l, h, d]);
+        let cos = self.cos.clone().reshape([1, l, 1, d]);
+        let sin = self.sin.clone().reshape([1, l, 1, d]);
+        x * cos + swapped * sin
+    }
+
+    /// Cosines and sines per pair, `[l, d / 2]` each: what other programs keep as their cache.
+    pub fn pairs(&self) -> (Tensor<2>, Tensor<2>) {
+        let [l, d] = self.cos.dims();
+        let odd = |t: &Tensor<2>| {
+            t.clone()
+                .reshape([l, d / 2, 2])
+                .slice([0..l, 0..d / 2, 1..2])
+                .reshape([l, d / 2])
+        };
+        (odd(&self.cos), odd(&self.sin))
+    }
+}
+
+/// Row and column of every token of an image schedule, on the grid `reference`.
+///
+/// Row `i` of a scale with `h` rows sits at `round(i * (H / h))`, in f32 and halves to even, where `H` is
+/// the number of rows of `reference`: so a token keeps its place in the picture from scale to scale
+/// (`precompute_rope2d_freqs_grid` of Infinity, mode 2).
+pub fn grid_positions(schedule: &ScaleSchedule, reference: Scale) -> Vec<[f32; 2]> {
+    let place = |i: usize, full: usize, side: usize| {
+        (i as f32 * (full as f64 / side as f64) as f32).round_ties_even()
+    };
+    let mut positions = Vec::with_capacity(schedule.tokens());
+    for scale in schedule.scales() {
+        for _ in 0..scale.t {
+            for i in 0..scale.h {
+                for j in 0..scale.w {
+                    positions.push([
+                        place(i, reference.h, scale.h),
+                        place(j, reference.w, scale.w),
+                    ]);
+                }
+            }
+        }
+    }
+    positions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_go_to_even() {
+        let schedule = ScaleSchedule::square(&[1, 2, 4]).unwrap();
+        let rows: Vec<f32> = grid_positions(&schedule, Scale::image(5, 5))
+            .iter()
+            .skip(5)
+            .step_by(4)
+            .map(|p| p[0])
+            .collect();
+        assert_eq!(rows, [0.0, 1.0, 2.0, 4.0]); // 0, 1.25, 2.5, 3.75
+    }
+
+    #[test]
+    fn a_turn_keeps_length_and_relative_angle() {
+        let device = Device::flex();
+        let positions: Vec<[f32; 1]> = (0..6).map(|i| [i as f32]).collect();
+        let table = RopeTable::new(&positions, 4, THETA, &device);
+        let x = Tensor::<1>::from_floats([1.0, 2.0, -1.0, 0.5], &device)
+            .reshape([1, 1, 1, 4])
+            .repeat_dim(1, 6);
+        let y: Vec<f32> = table.apply(x).into_data().try_to_vec().unwrap();
+        let dot = |a: usize, b: usize| -> f32 { (0..4).map(|i| y[4 * a + i] * y[4 * b + i]).sum() };
+        assert!((dot(0, 0) - 6.25).abs() < 1e-5);
+        assert!((dot(0, 2) - dot(3, 5)).abs() < 1e-5);
+        assert!((dot(0, 2) - dot(0, 3)).abs() > 1e-2);
+        assert_eq!(&y[..4], [1.0, 2.0, -1.0, 0.5]);
+        let (c, s) = (1f32.cos(), 1f32.sin());
+        assert!((y[4] - (c - 2.0 * s)).abs() < 1e-6 && (y[5] - (s + 2.0 * c)).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,80 @@
+//! Exponential moving average of the weights.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+
+/// A second copy of a module, without autodiff, that follows the trained one:
+/// `average = decay * average + (1 - decay) * weights`.
+///
+/// The decay is eased in, `min(decay, (1 + n) / (10 + n))` after n updates, so that a short run does
+/// not remember its initial values.
+pub struct WeightAverage<M: Module> {
+    module: Option<M>,
+    decay: f64,
+}
+
+impl<M: Module> WeightAverage<M> {
+    /// Starts at the weights of `model`.
+    pub fn new(model: &M, decay: f64) -> Self {
+        Self {
+            module: Some(model.valid()),
+            decay,
+        }
+    }
+
+    /// Starts at a module read from a checkpoint.
+    pub fn from_module(module: M, decay: f64) -> Self {
+        Self {
+            module: Some(module),
+            decay,
+        }
+    }
+
+    /// The averaged module, for evaluation and export.
+    pub fn module(&self) -> &M {
+        self.module
+            .as_ref()
+            .expect("the average is always put back")
+    }
+
+    /// Takes one step towards `model`, whose parameters carry the same identities.
+    pub fn update(&mut self, model: &M, updates: u64) {
+        let n = updates as f64;
+        let decay = self.decay.min((1.0 + n) / (10.0 + n));
+        let mut weights = Collect(GradientsParams::new());
+        model.visit(&mut weights);
+        let module = self.module.take().expect("the average is always put back");
+        self.module = Some(module.map(&mut Blend {
+            weights: weights.0,
+            decay,
+        }));
+    }
+}
+
+/// Every weight without its autodiff, keyed by the parameter.
+struct Collect(GradientsParams);
+
+impl ModuleVisitor for Collect {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.register(param.id, param.val().inner());
+    }
+}
+
+struct Blend {
+    weights: GradientsParams,
+    decay: f64,
+}
+
+impl ModuleMapper for Blend {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let weight = self.weights.remove::<D>(param.id);
+        let decay = self.decay;
+        match weight {
+            Some(weight) => {
+                param.map(|average| average.mul_scalar(decay) + weight.mul_scalar(1.0 - decay))
+            }
+            None => param,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Checkpoints: a folder that is complete or absent.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::store::RecordError;
+use serde::{Deserialize, Serialize};
+
+use super::{AdamW, WeightAverage};
+
+/// Why training stopped or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A file or folder of the run can't be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A weight file of a checkpoint can't be read or written, or is not of this model.
+    #[error("{path}: {source}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What the store said.
+        source: RecordError,
+    },
+    /// The state file of a checkpoint is damaged.
+    #[error("{path}: {source}")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// The loss or the gradient is no longer a number.
+    #[error(
+        "the loss is not a number at step {step}; the last good checkpoint is {}. Lower the \
+         learning rate and resume",
+        checkpoint.as_ref().map_or("missing".to_string(), |path| path.display().to_string())
+    )]
+    NotANumber {
+        /// The step that failed.
+        step: u64,
+        /// What a resumed run would start from.
+        checkpoint: Option<PathBuf>,
+    },
+    /// The thread that makes batches is gone.
+    #[error("the thread that makes batches ended at step {step}; its message is above")]
+    NoBatch {
+        /// The step that waited for it.
+        step: u64,
+    },
+}
+
+impl TrainError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { path, source }
+    }
+
+    fn record(path: &Path) -> impl FnOnce(RecordError) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Record { path, source }
+    }
+}
+
+/// How far a run is. The position in the data is the step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Optimiser steps done; also the number of the next step.
+    pub step: u64,
+    /// Seconds of training, over all resumes.
+    pub seconds: f64,
+    /// Examples seen.
+    pub examples: u64,
+}
+
+/// A complete checkpoint on disk: `model.bpk`, `average.bpk`, `optimizer.bpk` and `progress.json`.
+pub struct Checkpoint {
+    /// Its folder, `step-NNNNNNNN`.
+    pub path: PathBuf,
+}
+
+impl Checkpoint {
+    /// Writes a checkpoint under `run`, first under a temporary name, and keeps the last `keep`.
+    ///
+    /// # Errors
+    /// When the disk refuses; older checkpoints are then untouched.
+    pub fn save<M: Module>(
+        run: &Path,
+        keep: usize,
+        progress: &Progress,
+        model: &M,
+        average: &WeightAverage<M>,
+        optimizer: &AdamW,
+    ) -> Result<Self, TrainError> {
+        let path = run.join(format!("step-{:08}", progress.step));
+        let part = run.join("checkpoint.part");
+        if part.exists() {
+            fs::remove_dir_all(&part).map_err(TrainError::io(&part))?;
+        }
+        fs::create_dir_all(&part).map_err(TrainError::io(&part))?;
+        let file = part.join("model.bpk");
+        model
+            .valid()
+            .save_file(&file)
+            .map_err(TrainError::record(&file))?;
+        let file = part.join("average.bpk");
+        let copy = average.module().clone();
+        copy.save_file(&file).map_err(TrainError::record(&file))?;
+        let file = part.join("optimizer.bpk");
+        optimizer.save(&file).map_err(TrainError::record(&file))?;
+        let file = part.join("progress.json");
+        let text = serde_json::to_string(progress).map_err(|source| TrainError::State {
+            path: file.clone(),
+            source,
+        })?;
+        fs::write(&file, text).map_err(TrainError::io(&file))?;
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(TrainError::io(&path))?;
+        }
+        fs::rename(&part, &path).map_err(TrainError::io(&path))?;
+        for old in all(run)?.iter().rev().skip(keep.max(1)) {
+            fs::remove_dir_all(old).map_err(TrainError::io(old))?;
+        }
+        Ok(Self { path })
+    }
+
+    /// The progress that the checkpoint was written at.
+    ///
+    /// # Errors
+    /// When `progress.json` can't be read.
+    pub fn progress(&self) -> Result<Progress, TrainError> {
+        let path = self.path.join("progress.json");
+        let text = fs::read_to_string(&path).map_err(TrainError::io(&path))?;
+        serde_json::from_str(&text).map_err(|source| TrainError::State { path, source })
+    }
+
+    /// Loads the trained weights into `model`, parameter identities included.
+    ///
+    /// # Errors
+    /// When the file can't be read or is not of this model.
+    pub fn model<M: Module>(&self, model: M) -> Result<M, TrainError> {
+        self.load("model.bpk", model)
+    }
+
+    /// Loads the averaged weights into `model`.
+    ///
+    /// # Errors
+    /// When the file can't be read or is not of this model.
+    pub fn average<M: Module>(&self, model: M) -> Result<M, TrainError> {
+        self.load("average.bpk", model)
+    }
+
+    /// Loads the moments into an optimiser made for the model that [`model`](Self::model) returned.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn optimizer(&self, optimizer: AdamW) -> Result<AdamW, TrainError> {
+        let path = self.path.join("optimizer.bpk");
+        optimizer.load(&path).map_err(TrainError::record(&path))
+    }
+
+    fn load<M: Module>(&self, name: &str, model: M) -> Result<M, TrainError> {
+        let path = self.path.join(name);
+        model
+            .try_load_file(&path)
+            .map_err(TrainError::record(&path))
+    }
+}
+
+/// The newest complete checkpoint of a run, if there is one.
+///
+/// # Errors
+/// When the run's folder can't be listed.
+pub fn latest(run: &Path) -> Result<Option<Checkpoint>, TrainError> {
+    if !run.is_dir() {
+        return Ok(None);
+    }
+    Ok(all(run)?.pop().map(|path| Checkpoint { path }))
+}
+
+/// All complete checkpoints, oldest first.
+fn all(run: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(run).map_err(TrainError::io(run))? {
+        let path = entry.map_err(TrainError::io(run))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let digits = name.and_then(|name| name.strip_prefix("step-"));
+        if digits.is_some_and(|digits| digits.parse::<u64>().is_ok()) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,177 @@
+//! AdamW with a decaying and a non-decaying group, and clipping by the global norm.
+
+use std::marker::PhantomData;
+use std::path::Path;
+
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::optim::{AdamWConfig as BurnAdamW, GradientsParams, ModuleOptimizer};
+use burn::store::RecordError;
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// Hyper-parameters of AdamW.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamWConfig {
+    /// Decay of the first moment.
+    pub beta_1: f32,
+    /// Decay of the second moment.
+    pub beta_2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Decoupled weight decay, times the learning rate.
+    pub weight_decay: f32,
+    /// The global gradient norm is cut to this; 0 leaves gradients alone.
+    pub clip_norm: f32,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        Self {
+            beta_1: 0.9,
+            beta_2: 0.97,
+            epsilon: 1e-8,
+            weight_decay: 0.005,
+            clip_norm: 5.0,
+        }
+    }
+}
+
+/// AdamW over a module. Biases, vectors (at most one dimension larger than 1) and the parameters
+/// that a task names (embeddings, learned queries) don't decay.
+pub struct AdamW {
+    inner: ModuleOptimizer,
+}
+
+impl AdamW {
+    /// An optimiser without state for `model`; parameters whose path contains one of `no_decay`
+    /// are left out of the weight decay.
+    pub fn new<M: Module>(config: &AdamWConfig, model: &M, no_decay: &[&str]) -> Self {
+        let burn = BurnAdamW::new()
+            .with_beta_1(config.beta_1)
+            .with_beta_2(config.beta_2)
+            .with_epsilon(config.epsilon);
+        let plain = burn.clone().with_weight_decay(0.0).build();
+        let decaying = burn.with_weight_decay(config.weight_decay).build();
+        let group = ParamGroup::from_ids(decaying_ids(model, no_decay));
+        Self {
+            inner: ModuleOptimizer::from(plain).with_group(group, decaying, None),
+        }
+    }
+
+    /// One update: moves the module in and out, so that no copy of the weights is kept.
+    pub fn step<M: Module>(&mut self, rate: f64, model: M, gradients: GradientsParams) -> M {
+        self.inner.step(rate, model, gradients)
+    }
+
+    /// Writes the moments of every parameter.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn save(&self, path: &Path) -> Result<(), RecordError> {
+        self.inner.save(path)
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn load(self, path: &Path) -> Result<Self, RecordError> {
+        Ok(Self {
+            inner: self.inner.load(path)?,
+        })
+    }
+}
+
+/// The parameters of `model` that weight decay applies to.
+fn decaying_ids<M: Module>(model: &M, no_decay: &[&str]) -> Vec<ParamId> {
+    struct Walk<'a> {
+        path: Vec<String>,
+        no_decay: &'a [&'a str],
+        ids: Vec<ParamId>,
+    }
+    impl ModuleVisitor for Walk<'_> {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let path = self.path.join(".");
+            let vector = param.lazy_shape().iter().filter(|&&n| n > 1).count() <= 1;
+            let bias = self.path.last().is_some_and(|name| name.ends_with("bias"));
+            let named = self.no_decay.iter().any(|name| path.contains(name));
+            if !(vector || bias || named) {
+                self.ids.push(param.id);
+            }
+        }
+    }
+    let mut walk = Walk {
+        path: Vec::new(),
+        no_decay,
+        ids: Vec::new(),
+    };
+    model.visit(&mut walk);
+    walk.ids
+}
+
+/// Scales all gradients so that their joint 2-norm is at most `max_norm`, and returns the norm
+/// before the cut. With `max_norm` 0 or a norm that is not finite nothing is scaled.
+pub fn clip_by_global_norm<M: Module>(
+    model: &M,
+    gradients: GradientsParams,
+    max_norm: f32,
+) -> (GradientsParams, f32) {
+    let mut squares = Squares {
+        gradients: &gradients,
+        sums: Vec::new(),
+    };
+    model.visit(&mut squares);
+    if squares.sums.is_empty() {
+        return (gradients, 0.0);
+    }
+    let norm = Tensor::cat(squares.sums, 0)
+        .sum()
+        .sqrt()
+        .into_scalar::<f32>();
+    if max_norm <= 0.0 || !norm.is_finite() || norm <= max_norm {
+        return (gradients, norm);
+    }
+    let mut scaled = Scale {
+        from: gradients,
+        to: GradientsParams::new(),
+        factor: max_norm / norm,
+        model: PhantomData::<M>,
+    };
+    model.visit(&mut scaled);
+    (scaled.to, norm)
+}
+
+struct Squares<'a> {
+    gradients: &'a GradientsParams,
+    sums: Vec<Tensor<1>>,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            self.sums.push(gradient.square().sum());
+        }
+    }
+}
+
+struct Scale<M> {
+    from: GradientsParams,
+    to: GradientsParams,
+    factor: f32,
+    model: PhantomData<M>,
+}
+
+impl<M> ModuleVisitor for Scale<M> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.from.remove::<D>(param.id) {
+            self.to.register(param.id, gradient.mul_scalar(self.factor));
+        }
+    }
+}

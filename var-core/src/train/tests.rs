@@ -1,0 +1,302 @@
+//! The engine on a toy problem: a small network learns a fixed linear map.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use burn::module::{Module, Param};
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use rand::Rng as _;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+#[derive(Module, Debug)]
+struct Toy {
+    first: Linear,
+    second: Linear,
+    embedding: Param<Tensor<2>>,
+}
+
+fn toy(device: &Device) -> Toy {
+    device.seed(7);
+    Toy {
+        first: LinearConfig::new(4, 16).init(device),
+        second: LinearConfig::new(16, 2).init(device),
+        embedding: Param::from_tensor(Tensor::ones([3, 2], device)),
+    }
+}
+
+struct Regression {
+    device: Device,
+}
+
+impl Task for Regression {
+    type Model = Toy;
+    type Batch = (Vec<f32>, Vec<f32>);
+
+    fn loss(&self, model: &Toy, (x, y): Self::Batch) -> Loss {
+        let n = x.len() / 4;
+        let x = Tensor::<2>::from_data(TensorData::new(x, [n, 4]), &self.device);
+        let y = Tensor::<2>::from_data(TensorData::new(y, [n, 2]), &self.device);
+        let hidden = activation::gelu(model.first.forward(x));
+        let shift = model.embedding.val().mean_dim(0) - 1.0;
+        let error = model.second.forward(hidden) + shift - y;
+        let total = error.clone().square().mean();
+        Loss {
+            parts: vec![("worst", error.abs().max())],
+            total,
+            examples: n,
+        }
+    }
+
+    fn evaluate(&self, average: &Toy) -> Vec<(&'static str, f64)> {
+        let weight = average.first.weight.val();
+        assert!(!weight.is_autodiff());
+        vec![("weight", weight.abs().mean().into_scalar::<f32>() as f64)]
+    }
+
+    fn no_decay(&self) -> &[&str] {
+        &["embedding"]
+    }
+}
+
+struct Points {
+    broken_at: u64,
+}
+
+impl Batches for Points {
+    type Batch = (Vec<f32>, Vec<f32>);
+
+    fn batch(&mut self, step: u64) -> Self::Batch {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        rng.set_stream(step);
+        let x: Vec<f32> = (0..32 * 4).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let mut y: Vec<f32> = x
+            .chunks(4)
+            .flat_map(|p| [p[0] - 2.0 * p[1], p[2] * 0.5 + p[3]])
+            .collect();
+        if step == self.broken_at {
+            y[0] = f32::NAN;
+        }
+        (x, y)
+    }
+}
+
+fn options(steps: u64) -> TrainOptions {
+    TrainOptions {
+        budget: Budget::Steps(steps),
+        learning_rate: LearningRate {
+            peak: 1e-2,
+            warmup_steps: 5,
+            decay: Decay::Cosine,
+            flat: 0.0,
+            end: 0.0,
+        },
+        adamw: AdamWConfig::default(),
+        average_decay: 0.9,
+        log_every: 1,
+        evaluate_every: 20,
+        checkpoint_minutes: 1e9,
+        keep: 2,
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("nextscale-train-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&path);
+    path
+}
+
+fn trainer(run: &Path, steps: u64) -> Trainer<Regression> {
+    let device = Device::flex().autodiff();
+    let task = Regression {
+        device: device.clone(),
+    };
+    Trainer::resume_or_start(task, toy(&device), options(steps), run).unwrap()
+}
+
+const SOUND: Points = Points {
+    broken_at: u64::MAX,
+};
+
+/// Trains until the budget ends or `stop_after` steps were seen, and returns the losses.
+fn train(run: &Path, steps: u64, stop_after: usize) -> (Vec<f64>, Outcome) {
+    let stop = AtomicBool::new(false);
+    let mut losses = Vec::new();
+    let outcome = trainer(run, steps)
+        .run(SOUND, &stop, &mut |line| {
+            losses.push(line.loss);
+            if losses.len() == stop_after {
+                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        })
+        .unwrap();
+    (losses, outcome)
+}
+
+#[test]
+fn the_loss_goes_down_and_every_step_is_logged() {
+    let run = folder("down");
+    let (losses, outcome) = train(&run, 80, usize::MAX);
+    assert_eq!(outcome, Outcome::Finished);
+    assert_eq!(losses.len(), 80);
+    assert!(
+        losses[79] < losses[0] * 0.1,
+        "{} then {}",
+        losses[0],
+        losses[79]
+    );
+    let log = fs::read_to_string(run.join("log.jsonl")).unwrap();
+    assert_eq!(log.lines().count(), 80);
+    let line: serde_json::Value = serde_json::from_str(log.lines().nth(19).unwrap()).unwrap();
+    for key in [
+        "step",
+        "loss",
+        "worst",
+        "weight",
+        "learning_rate",
+        "gradient_norm",
+        "seconds",
+    ] {
+        assert!(line[key].is_number(), "{key} is missing in {line}");
+    }
+    fs::remove_dir_all(run).unwrap();
+}
+
+#[test]
+fn a_resumed_run_repeats_the_one_that_was_not_stopped() {
+    let (whole, parts) = (folder("whole"), folder("parts"));
+    let (expected, _) = train(&whole, 40, usize::MAX);
+    let (mut losses, outcome) = train(&parts, 40, 17);
+    assert_eq!(outcome, Outcome::Stopped);
+    // Lines that a killed run wrote after its checkpoint are replaced, not doubled.
+    let log = parts.join("log.jsonl");
+    let text = fs::read_to_string(&log).unwrap() + "{\"step\":18,\"loss\":9}\n{\"st";
+    fs::write(&log, text).unwrap();
+    losses.extend(train(&parts, 40, usize::MAX).0);
+    assert_eq!(losses, expected);
+    let text = fs::read_to_string(&log).unwrap();
+    assert_eq!(text.lines().count(), 40);
+    let device = Device::flex();
+    let average = |run: &Path| {
+        let found = latest(run).unwrap().unwrap();
+        let average = found.average(toy(&device)).unwrap();
+        average.second.weight.val().into_data()
+    };
+    assert_eq!(average(&whole), average(&parts));
+    fs::remove_dir_all(whole).unwrap();
+    fs::remove_dir_all(parts).unwrap();
+}
+
+#[test]
+fn only_the_last_checkpoints_are_kept_and_half_written_ones_are_ignored() {
+    let run = folder("keep");
+    for steps in [2, 4, 6] {
+        train(&run, steps, usize::MAX);
+    }
+    fs::create_dir_all(run.join("checkpoint.part")).unwrap();
+    let mut names: Vec<_> = fs::read_dir(&run)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("step-"))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["step-00000004", "step-00000006"]);
+    assert_eq!(latest(&run).unwrap().unwrap().progress().unwrap().step, 6);
+    fs::remove_dir_all(run).unwrap();
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_stops_and_names_the_last_good_checkpoint() {
+    let run = folder("nan");
+    train(&run, 4, usize::MAX);
+    let error = trainer(&run, 10)
+        .run(
+            Points { broken_at: 6 },
+            &AtomicBool::new(false),
+            &mut |_| (),
+        )
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("step 6") && text.contains("step-00000004"),
+        "{text}"
+    );
+    fs::remove_dir_all(run).unwrap();
+}
+
+#[test]
+fn the_average_follows_the_weights() {
+    let device = Device::flex().autodiff();
+    let model = toy(&device);
+    let mut average = WeightAverage::new(&model, 0.5);
+    let mut moved = model.clone();
+    moved.embedding = moved
+        .embedding
+        .map(|value| (value * 3.0).detach().require_grad());
+    average.update(&moved, 1_000_000);
+    let value: Vec<f32> = average
+        .module()
+        .embedding
+        .val()
+        .into_data()
+        .try_to_vec::<f32>()
+        .unwrap();
+    assert_eq!(value, vec![2.0; 6]);
+    assert!(!average.module().embedding.val().is_autodiff());
+}
+
+/// One AdamW step with zero gradients moves a weight only by its decay.
+#[test]
+fn decay_leaves_biases_vectors_and_named_parameters_alone() {
+    let device = Device::flex().autodiff();
+    let model = toy(&device);
+    let before = model.valid();
+    let config = AdamWConfig {
+        weight_decay: 0.5,
+        ..AdamWConfig::default()
+    };
+    let mut optimizer = AdamW::new(&config, &model, &["embedding"]);
+    let x = Tensor::<2>::ones([1, 4], &device);
+    let output = model.second.forward(model.first.forward(x)) + model.embedding.val().mean_dim(0);
+    let gradients = (output * 0.0).sum().backward();
+    let gradients = GradientsParams::from_grads(gradients, &model);
+    assert_eq!(gradients.len(), 5);
+    let after = optimizer.step(0.1, model, gradients).valid();
+    let same = |a: Tensor<2>, b: Tensor<2>| (a - b).abs().max().into_scalar::<f32>() < 1e-7;
+    let bias = |layer: &Linear| layer.bias.as_ref().unwrap().val().unsqueeze::<2>();
+    assert!(same(
+        after.first.weight.val(),
+        before.first.weight.val() * 0.95
+    ));
+    assert!(same(
+        after.second.weight.val(),
+        before.second.weight.val() * 0.95
+    ));
+    assert!(same(bias(&after.first), bias(&before.first)));
+    assert!(same(after.embedding.val(), before.embedding.val()));
+}
+
+#[test]
+fn clipping_cuts_the_joint_norm_and_keeps_the_direction() {
+    let device = Device::flex().autodiff();
+    let model = toy(&device);
+    let gradients = || {
+        let x = Tensor::<2>::ones([1, 4], &device) * 10.0;
+        let total = model.second.forward(model.first.forward(x)).square().sum();
+        GradientsParams::from_grads(total.backward(), &model)
+    };
+    let (whole, norm) = clip_by_global_norm(&model, gradients(), 0.0);
+    assert!(norm > 1.0);
+    let (cut, before) = clip_by_global_norm(&model, gradients(), 1.0);
+    assert_eq!(before, norm);
+    let (cut, after) = clip_by_global_norm(&model, cut, 0.0);
+    assert!((after - 1.0).abs() < 1e-5, "{after}");
+    let id = model.first.weight.id;
+    let ratio = cut.get::<2>(id).unwrap() * norm - whole.get::<2>(id).unwrap();
+    assert!(ratio.abs().max().into_scalar::<f32>() < 1e-4 * norm);
+}

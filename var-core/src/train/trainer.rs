@@ -1,0 +1,289 @@
+//! The loop.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::log::Measurements;
+use super::{
+    AdamW, AdamWConfig, Batches, Budget, Checkpoint, Feed, LearningRate, LogLine, Progress,
+    TrainError, TrainLog, WeightAverage, clip_by_global_norm, latest,
+};
+
+/// A loss and what to write down about it.
+pub struct Loss {
+    /// What is minimised, one number.
+    pub total: Tensor<1>,
+    /// Parts and measurements to log, one number each. They are read only on the steps that are
+    /// logged.
+    pub parts: Vec<(&'static str, Tensor<1>)>,
+    /// Examples in the batch.
+    pub examples: usize,
+}
+
+/// What to train.
+pub trait Task {
+    /// Everything that is trained, as one module.
+    type Model: Module;
+    /// What the feed makes.
+    type Batch: Send + 'static;
+
+    /// The loss of a batch; `model` is on an autodiff device.
+    fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Loss;
+
+    /// Measurements on held-out data with the averaged weights, without autodiff.
+    fn evaluate(&self, _average: &Self::Model) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    /// Parts of parameter paths that weight decay leaves alone, beside biases and vectors.
+    fn no_decay(&self) -> &[&str] {
+        &[]
+    }
+}
+
+/// How to train.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainOptions {
+    /// When to stop.
+    pub budget: Budget,
+    /// Learning rate over the budget.
+    pub learning_rate: LearningRate,
+    /// The optimiser.
+    #[serde(default)]
+    pub adamw: AdamWConfig,
+    /// Decay of the weight average.
+    #[serde(default = "default_average")]
+    pub average_decay: f64,
+    /// Steps between two lines of the log.
+    #[serde(default = "default_log")]
+    pub log_every: u64,
+    /// Steps between two evaluations; 0 evaluates only at the end.
+    #[serde(default = "default_evaluate")]
+    pub evaluate_every: u64,
+    /// Minutes between two checkpoints.
+    #[serde(default = "default_checkpoint")]
+    pub checkpoint_minutes: f64,
+    /// Checkpoints to keep.
+    #[serde(default = "default_keep")]
+    pub keep: usize,
+}
+
+fn default_average() -> f64 {
+    0.999
+}
+fn default_log() -> u64 {
+    10
+}
+fn default_evaluate() -> u64 {
+    500
+}
+fn default_checkpoint() -> f64 {
+    5.0
+}
+fn default_keep() -> usize {
+    2
+}
+
+/// Why a run returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The budget is spent.
+    Finished,
+    /// It was asked to stop, and can be resumed.
+    Stopped,
+}
+
+/// A model in training. See the [module](super) for the order of a step.
+pub struct Trainer<T: Task> {
+    task: T,
+    options: TrainOptions,
+    run: PathBuf,
+    model: Option<T::Model>,
+    average: WeightAverage<T::Model>,
+    optimizer: AdamW,
+    progress: Progress,
+}
+
+impl<T: Task> Trainer<T> {
+    /// Resumes the run in folder `run` if it holds a checkpoint, else starts one from `model`
+    /// (on an autodiff device).
+    ///
+    /// # Errors
+    /// When a checkpoint is there but can't be read, or is of another model.
+    pub fn resume_or_start(
+        task: T,
+        model: T::Model,
+        options: TrainOptions,
+        run: &Path,
+    ) -> Result<Self, TrainError> {
+        std::fs::create_dir_all(run).map_err(TrainError::io(run))?;
+        let checkpoint = latest(run)?;
+        let (model, average, progress) = match &checkpoint {
+            Some(found) => {
+                let average = found.average(model.valid())?;
+                let model = found.model(model)?;
+                let average = WeightAverage::from_module(average, options.average_decay);
+                (model, average, found.progress()?)
+            }
+            None => {
+                let average = WeightAverage::new(&model, options.average_decay);
+                (model, average, Progress::default())
+            }
+        };
+        let mut optimizer = AdamW::new(&options.adamw, &model, task.no_decay());
+        if let Some(found) = &checkpoint {
+            optimizer = found.optimizer(optimizer)?;
+        }
+        Ok(Self {
+            task,
+            options,
+            run: run.to_path_buf(),
+            model: Some(model),
+            average,
+            optimizer,
+            progress,
+        })
+    }
+
+    /// How far the run is.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// The averaged weights.
+    pub fn average(&self) -> &T::Model {
+        self.average.module()
+    }
+
+    /// The task.
+    pub fn task(&self) -> &T {
+        &self.task
+    }
+
+    /// Trains until the budget is spent or `stop` is set, and leaves a checkpoint either way.
+    /// `observe` sees every line of the log.
+    ///
+    /// # Errors
+    /// When the loss is no longer a number, or the disk refuses.
+    pub fn run<S: Batches<Batch = T::Batch>>(
+        &mut self,
+        batches: S,
+        stop: &AtomicBool,
+        observe: &mut dyn FnMut(&LogLine),
+    ) -> Result<Outcome, TrainError> {
+        let feed = Feed::start(batches, self.progress.step, 3);
+        let mut log = TrainLog::open(&self.run, self.progress.step)?;
+        let mut saved = Instant::now();
+        let mut window = (self.progress.examples, self.progress.seconds);
+        loop {
+            let spent = self.spent();
+            let finished = spent >= 1.0;
+            if finished || stop.load(Ordering::Relaxed) {
+                self.save()?;
+                return Ok(if finished {
+                    Outcome::Finished
+                } else {
+                    Outcome::Stopped
+                });
+            }
+            let step = self.progress.step;
+            let batch = feed.next().ok_or(TrainError::NoBatch { step })?;
+            let mut line = self.step(batch, spent)?;
+            if let Some(line) = line.as_mut() {
+                let seconds = self.progress.seconds - window.1;
+                line.examples_per_second = (self.progress.examples - window.0) as f64 / seconds;
+                window = (self.progress.examples, self.progress.seconds);
+                log.write(line)?;
+                observe(line);
+            }
+            if saved.elapsed().as_secs_f64() > self.options.checkpoint_minutes * 60.0 {
+                self.save()?;
+                saved = Instant::now();
+            }
+        }
+    }
+
+    fn spent(&self) -> f64 {
+        self.options
+            .budget
+            .progress(self.progress.step, self.progress.seconds)
+    }
+
+    /// One optimiser step; a line for the log when one is due.
+    fn step(&mut self, batch: T::Batch, spent: f64) -> Result<Option<LogLine>, TrainError> {
+        let started = Instant::now();
+        let step = self.progress.step;
+        let model = self.model.take().expect("the model is always put back");
+        let loss = self.task.loss(&model, batch);
+        let gradients = GradientsParams::from_grads(loss.total.backward(), &model);
+        let (gradients, norm) =
+            clip_by_global_norm(&model, gradients, self.options.adamw.clip_norm);
+        if !norm.is_finite() {
+            self.model = Some(model);
+            let checkpoint = latest(&self.run)?.map(|found| found.path);
+            return Err(TrainError::NotANumber { step, checkpoint });
+        }
+        let rate = self.options.learning_rate.at(step, spent);
+        let model = self.optimizer.step(rate, model, gradients);
+        self.average.update(&model, step);
+        self.model = Some(model);
+        self.progress.step += 1;
+        self.progress.examples += loss.examples as u64;
+        self.progress.seconds += started.elapsed().as_secs_f64();
+        Ok(self.line(loss, rate, norm))
+    }
+
+    fn line(&mut self, loss: Loss, rate: f64, norm: f32) -> Option<LogLine> {
+        let Progress { step, seconds, .. } = self.progress;
+        let spent = self.spent();
+        let every = |n: u64| n > 0 && step.is_multiple_of(n);
+        let evaluate = every(self.options.evaluate_every) || spent >= 1.0;
+        if !(every(self.options.log_every.max(1)) || evaluate) {
+            return None;
+        }
+        let number = |tensor: Tensor<1>| tensor.into_scalar::<f32>() as f64;
+        let mut parts: Vec<(String, f64)> = loss
+            .parts
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), number(value)))
+            .collect();
+        if evaluate {
+            let measured = self.task.evaluate(self.average.module());
+            parts.extend(
+                measured
+                    .into_iter()
+                    .map(|(name, value)| (name.to_string(), value)),
+            );
+        }
+        Some(LogLine {
+            step,
+            progress: spent,
+            loss: number(loss.total),
+            parts: Measurements(parts),
+            learning_rate: rate,
+            gradient_norm: norm as f64,
+            examples_per_second: 0.0,
+            seconds,
+        })
+    }
+
+    fn save(&self) -> Result<(), TrainError> {
+        let model = self.model.as_ref().expect("the model is always put back");
+        Checkpoint::save(
+            &self.run,
+            self.options.keep,
+            &self.progress,
+            model,
+            &self.average,
+            &self.optimizer,
+        )?;
+        Ok(())
+    }
+}
