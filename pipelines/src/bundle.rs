@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 pub use manifest::{Grid, Manifest, ModelKind, PromptRules, Sampling, Size};
 
 use crate::error::PipelineError;
+pub(crate) use weights::cast;
 use weights::{Weights, hex};
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));

@@ -6,6 +6,7 @@
 //! one picture is decoded while the next is painted.
 
 pub mod artifact;
+pub mod bench;
 pub mod bundle;
 pub mod cli;
 pub mod data;

@@ -121,6 +121,7 @@ fn auto_encoder_files() {
         encoder_blocks: 2,
         decoder_blocks: 3,
         norm_groups: None,
+        pixel_patch: 1,
     };
     let load = |config: &BsqVaeConfig, path: &Path| config.init(&device).load(path).map(|_| ());
     let file = golden("infinity-vae-dev/weights.safetensors");

@@ -82,7 +82,7 @@ impl GroupNorm {
     /// If `groups` does not divide `channels`.
     pub fn init(channels: usize, groups: usize, device: &Device) -> Self {
         assert!(
-            groups > 0 && channels % groups == 0,
+            groups > 0 && channels.is_multiple_of(groups),
             "{groups} groups do not divide {channels} channels"
         );
         Self {

@@ -123,7 +123,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// All parameters of a module in another number type.
-pub(super) fn cast<M: Module>(module: M, dtype: FloatDType) -> M {
+pub(crate) fn cast<M: Module>(module: M, dtype: FloatDType) -> M {
     struct Cast(FloatDType);
     impl ModuleMapper for Cast {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {

@@ -6,6 +6,8 @@ mod progress;
 mod run;
 mod small;
 
+pub(crate) use small::print;
+
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -43,8 +45,10 @@ enum Command {
     Data(crate::data::DataArgs),
     /// Train a tokenizer or a transformer
     Train(crate::train::TrainArgs),
-    /// Measure a model
+    /// Measure how good a model is
     Eval(crate::eval::EvalArgs),
+    /// Measure how fast a model is
+    Bench(crate::bench::BenchArgs),
 }
 
 /// Parses the command line, runs it and turns an error into one sentence and a non-zero exit:
@@ -69,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Data(args) => crate::data::run(args),
         Command::Train(args) => crate::train::run(args),
         Command::Eval(args) => crate::eval::run(args),
+        Command::Bench(args) => crate::bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

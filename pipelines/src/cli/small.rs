@@ -28,7 +28,7 @@ pub(super) fn devices() -> anyhow::Result<()> {
 }
 
 /// To standard output; a reader that has gone, such as `head`, is no error.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
         _ => Ok(()),

@@ -26,6 +26,7 @@ fn config(f: &Fixture) -> BsqVaeConfig {
         encoder_blocks: blocks,
         decoder_blocks: blocks + 1,
         norm_groups: None,
+        pixel_patch: 1,
     }
 }
 

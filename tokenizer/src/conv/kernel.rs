@@ -191,11 +191,21 @@ impl Product {
     }
 }
 
-#[derive(Clone, Copy)]
 struct Shared(*mut f32);
 // Each task writes its own rows of the output planes.
 unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Copies `from` to the numbers from `at` on.
+    ///
+    /// # Safety
+    /// The place lies in the planes, and no other task touches it.
+    unsafe fn write(&self, at: usize, from: &[f32]) {
+        // SAFETY: as the caller promises.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.0.add(at), from.len()) }
+    }
+}
 
 /// `[b, c, h, w]` and weights `[c', c, k, k]` to `[b, c', h', w']`, plus `bias` `[c']` if there is one.
 pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
@@ -207,7 +217,6 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f3
     let mut out = vec![0.0; g.b * size];
     let shared = Shared(out.as_mut_ptr());
     let work = |(columns, result): &mut (Vec<f32>, Vec<f32>), block: &Vec<Piece>| {
-        let shared = shared;
         let width = g.width(block);
         g.columns(x, block, columns);
         result.clear();
@@ -235,10 +244,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f3
             for c in 0..channels {
                 let from = &result[c * width + at..][..len];
                 // Pieces do not overlap, and `first + c * plane + len` lies in this picture's plane.
-                unsafe {
-                    let to = shared.0.add(first + c * plane);
-                    std::ptr::copy_nonoverlapping(from.as_ptr(), to, len);
-                }
+                unsafe { shared.write(first + c * plane, from) };
             }
             at += len;
         }

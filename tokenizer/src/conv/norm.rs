@@ -139,6 +139,9 @@ fn finish_body(x: &[f32], dz: &mut [f32], a: f32, b: f32, c: f32) {
     }
 }
 
+/// A group's number, its values, the gradient of its output, and room for that of its values.
+type Indexed<'a> = (usize, ((&'a [f32], &'a [f32]), &'a mut [f32]));
+
 impl Groups {
     fn group(&self) -> usize {
         self.channels * self.cells
@@ -186,7 +189,7 @@ impl Groups {
             .par_chunks_exact(self.group())
             .zip(grad.par_chunks_exact(self.group()));
         let groups = inputs.zip(dx.par_chunks_exact_mut(self.group()));
-        let work = |(i, ((x, dy), dx)): (usize, ((&[f32], &[f32]), &mut [f32]))| {
+        let work = |(i, ((x, dy), dx)): Indexed<'_>| {
             let (mean, inv) = moments[i];
             let channels = |c: usize| c * self.cells..(c + 1) * self.cells;
             let weight_at = |c: usize| i % self.groups * self.channels + c;
