@@ -70,10 +70,10 @@ impl BsqVaeConfig {
         }
     }
 
-    /// A small one for 64-pixel icons: stride 8, 16 bits, 4 x 4 pixels a patch, 2.5 million parameters.
+    /// A small one for 64-pixel icons: stride 8, 32 bits, 4 x 4 pixels a patch, 2.5 million parameters.
     pub fn icons() -> Self {
         Self {
-            bits: 16,
+            bits: 32,
             base_channels: 64,
             encoder_mult: vec![1, 2],
             decoder_mult: vec![1, 2],
@@ -92,7 +92,7 @@ impl BsqVaeConfig {
     pub(crate) fn groups(&self, channels: usize) -> usize {
         match self.norm_groups {
             Some(groups) => groups,
-            None if channels % 32 == 0 => 32,
+            None if channels.is_multiple_of(32) => 32,
             None => 24,
         }
     }

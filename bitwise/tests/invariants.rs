@@ -130,11 +130,11 @@ fn a_picture_does_not_depend_on_its_batch() {
         );
         steps.map(|step| step.bits).collect()
     };
-    let alone = TextCondition::new(text.features.clone().slice([1..2]), vec![7]);
+    let alone = TextCondition::new(text.features.clone().slice_dim(0, 1..2), vec![7]);
     let (both, alone) = (run(&text, &[1, 2]), run(&alone, &[2]));
     assert_eq!(both.len(), 4);
     for (both, alone) in both.into_iter().zip(alone) {
-        let picture = both.slice([1..2]).into_data();
+        let picture = both.slice_dim(0, 1..2).into_data();
         picture.assert_eq(&alone.into_data(), true);
     }
 }

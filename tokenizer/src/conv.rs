@@ -1,8 +1,36 @@
 //! The convolutional parts that image tokenizers are made of: convolution, group norm, residual block, up, down.
 
+/// Runs a loop body compiled for the widest vectors that this processor has.
+macro_rules! widest {
+    ($name:ident, $body:ident, ($($arg:ident: $type:ty),*) $(-> $ret:ty)?) => {
+        fn $name($($arg: $type),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f")]
+                fn v4($($arg: $type),*) $(-> $ret)? {
+                    $body($($arg),*)
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn v3($($arg: $type),*) $(-> $ret)? {
+                    $body($($arg),*)
+                }
+                // Each is called only where the processor has the features it was compiled for.
+                if is_x86_feature_detected!("avx512f") {
+                    return unsafe { v4($($arg),*) };
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    return unsafe { v3($($arg),*) };
+                }
+            }
+            $body($($arg),*)
+        }
+    };
+}
+
 mod fast;
 mod kernel;
 mod norm;
+mod winograd;
 
 use burn::{
     module::{Module, Param},

@@ -62,8 +62,8 @@ impl RopeTable {
     /// The rows of tokens `start .. start + len`.
     pub fn slice(&self, start: usize, len: usize) -> Self {
         Self {
-            cos: self.cos.clone().slice([start..start + len]),
-            sin: self.sin.clone().slice([start..start + len]),
+            cos: self.cos.clone().slice_dim(0, start..start + len),
+            sin: self.sin.clone().slice_dim(0, start..start + len),
         }
     }
 

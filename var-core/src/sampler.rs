@@ -255,13 +255,16 @@ mod tests {
         let mut pair = Sampler::new(config, &[11, 12]);
         let mut alone = Sampler::new(config, &[12]);
         for _ in 0..2 {
-            let in_batch = ints(pair.sample_bits(both.clone()).slice([1..2]));
+            let in_batch = ints(pair.sample_bits(both.clone()).slice_dim(0, 1..2));
             assert_eq!(
                 in_batch,
-                ints(alone.sample_bits(both.clone().slice([1..2])))
+                ints(alone.sample_bits(both.clone().slice_dim(0, 1..2)))
             );
-            let in_batch = ints(pair.sample(both.clone()).slice([1..2]));
-            assert_eq!(in_batch, ints(alone.sample(both.clone().slice([1..2]))));
+            let in_batch = ints(pair.sample(both.clone()).slice_dim(0, 1..2));
+            assert_eq!(
+                in_batch,
+                ints(alone.sample(both.clone().slice_dim(0, 1..2)))
+            );
         }
         let again = ints(Sampler::new(config, &[11, 12]).sample_bits(both.clone()));
         assert_eq!(

@@ -25,7 +25,7 @@ fn text_and_positions() {
         let (cos, sin) = plan.rope().pairs();
         let theirs = f.float::<3>("rope_cos_sin");
         let [_, l, half] = theirs.dims();
-        let row = |i: usize| theirs.clone().slice([i..i + 1]).reshape([l, half]);
+        let row = |i: usize| theirs.clone().slice_dim(0, i..i + 1).reshape([l, half]);
         close("cos", cos, row(0), 1e-5);
         close("sin", sin, row(1), 1e-5);
     }

@@ -242,7 +242,7 @@ mod tests {
             ones: vec![vec![0.0; 2]],
             cells: vec![0.0],
         };
-        usage.add(&[codes.clone()]);
+        usage.add(std::slice::from_ref(&codes));
         usage.add(&[codes]);
         let report = usage.report(&schedule);
         assert_eq!((report[0].constant, report[0].bits), (1, 2));

@@ -7,10 +7,12 @@ use anyhow::{Context as _, bail};
 use burn::tensor::Device;
 use nextscale_bitwise::import::{WeightDtype, save_infinity};
 use nextscale_bitwise::vae::import::FileDType;
+use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig, Decoder};
 use nextscale_text::Vocab;
 use nextscale_text::import::Precision;
 use nextscale_var_core::train::latest;
 
+use super::tokenizer::TokenizerRun;
 use super::transformer::{Painter, TransformerRun};
 use super::{CONFIG, config, tokenized};
 use crate::bundle::{Bundle, Manifest, ModelKind, PromptRules, Size};
@@ -19,15 +21,20 @@ use crate::bundle::{TEXT, TRANSFORMER, VAE, VOCAB};
 /// Writes the last checkpoint of the transformer's run `from` as a model folder: weights in 16 bits
 /// under the official names, and the manifest that binds them.
 ///
+/// With `decoder_of`, the decoder comes from that run, which has trained it for the codes of the same encoder.
+///
 /// # Errors
-/// When the run has no checkpoint, or the folder can't be written.
-pub fn export(from: &Path, out: &Path) -> anyhow::Result<()> {
+/// When a run has no checkpoint, the decoder was trained for another encoder, or the folder can't be written.
+pub fn export(from: &Path, out: &Path, decoder_of: Option<&Path>) -> anyhow::Result<()> {
     let run: TransformerRun = config::read(&from.join(CONFIG))?;
     let Some(checkpoint) = latest(from)? else {
         bail!("there is no checkpoint in `{}`", from.display());
     };
     let device = Device::flex();
-    let (vae, cells, vae_config) = tokenized::adopt(from, &run.tokenizer, &device)?;
+    let (mut vae, cells, mut vae_config) = tokenized::adopt(from, &run.tokenizer, &device)?;
+    if let Some(folder) = decoder_of {
+        (vae.decoder, vae_config) = decoder(folder, &vae)?;
+    }
     let vocab = Vocab::from_file(from.join(tokenized::VOCABULARY))?;
     let (text, transformer) = (run.text_config(vocab.size()), run.model_config(vae.bits));
     let painter = checkpoint.average(Painter {
@@ -70,4 +77,27 @@ pub fn export(from: &Path, out: &Path) -> anyhow::Result<()> {
         out.display()
     );
     Ok(())
+}
+
+/// The decoder of a run that was trained for the codes of `vae`, and that run's sizes.
+fn decoder(folder: &Path, vae: &BsqVae) -> anyhow::Result<(Decoder, BsqVaeConfig)> {
+    let name = folder.display();
+    let run: TokenizerRun = config::read(&folder.join(CONFIG))?;
+    let Some(checkpoint) = latest(folder)? else {
+        bail!("there is no checkpoint in `{name}`");
+    };
+    let trained: BsqVae = checkpoint.average(run.model.init(&Device::flex()))?;
+    // The average of weights that do not change drifts by rounding, so equal means nearly equal.
+    let (ours, theirs) = (
+        vae.encoder.conv_out.weight.val(),
+        trained.encoder.conv_out.weight.val(),
+    );
+    let same =
+        ours.dims() == theirs.dims() && (ours - theirs).abs().max().into_scalar::<f32>() < 1e-4;
+    if !same {
+        bail!(
+            "the decoder of `{name}` was trained for another encoder; give its configuration `encoder_of`"
+        );
+    }
+    Ok((trained.decoder, run.model))
 }

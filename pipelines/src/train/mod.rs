@@ -74,6 +74,9 @@ struct ExportArgs {
     /// Folder of the model
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Take the decoder of this tokenizer's run, which was trained with `encoder_of`
+    #[arg(long, value_name = "RUN")]
+    decoder_of: Option<PathBuf>,
 }
 
 /// Runs `nextscale train`.
@@ -85,7 +88,7 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
     match args.what {
         What::Tokenizer(args) => train_tokenizer(&args),
         What::Transformer(args) => train_transformer(&args),
-        What::Export(args) => export::export(&args.run, &args.out),
+        What::Export(args) => export::export(&args.run, &args.out, args.decoder_of.as_deref()),
     }
 }
 
@@ -102,7 +105,7 @@ fn train_tokenizer(args: &RunArgs) -> anyhow::Result<()> {
         .with_context(|| args.config.display().to_string())?;
     let _lock = args.prepare()?;
     device.seed(run.seed);
-    let model = run.model.init(&device);
+    let model = run.start(&device)?;
     let options = run.train;
     let batches = tokenizer::PictureBatches::new(Arc::clone(&set), run.clone());
     let task = tokenizer::TokenizerTask::new(run, &set, device)?;
@@ -186,7 +189,7 @@ fn drive<T: Task, S: Batches<Batch = T::Batch>>(
         Outcome::Finished => {
             eprintln!("finished at step {step}: `{}`", args.out.display());
             if let Some(folder) = &args.export {
-                export::export(&args.out, folder)?;
+                export::export(&args.out, folder, None)?;
             }
         }
         Outcome::Stopped => eprintln!("stopped at step {step}; the same command resumes"),
@@ -201,7 +204,7 @@ fn load(folder: &Path) -> anyhow::Result<Arc<IconSet>> {
             folder.display()
         )
     })?;
-    if set.len() == 0 {
+    if set.is_empty() {
         bail!("there are no pictures in `{}`", folder.display());
     }
     Ok(Arc::new(set))

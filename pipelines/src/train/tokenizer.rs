@@ -6,12 +6,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
 use nextscale_tokenizer::{Pyramid, Quantizer as _, Scale, ScaleSchedule};
-use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
+use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions, latest};
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,10 @@ pub struct TokenizerRun {
     /// Weights of the parts of the loss.
     #[serde(default)]
     pub loss: TokenizerLoss,
+    /// Folder of a tokenizer's run whose encoder is taken over and stays as it is: only a decoder for its codes is
+    /// trained, which may be larger than its own. Transformers that were trained on those codes stay valid.
+    #[serde(default)]
+    pub encoder_of: Option<PathBuf>,
     /// Budget, learning rate and so on.
     pub train: TrainOptions,
 }
@@ -52,6 +56,40 @@ impl TokenizerRun {
     pub fn schedule(&self) -> anyhow::Result<ScaleSchedule> {
         let scales = self.scales.iter().map(|&(h, w)| Scale::new(1, h, w));
         ScaleSchedule::new(scales.collect()).context("scales")
+    }
+
+    /// A fresh model, or one that starts with the weights of [`TokenizerRun::encoder_of`]: the encoder's, and the
+    /// decoder's too where it has the same sizes.
+    ///
+    /// # Errors
+    /// When that run has no checkpoint, or its encoder has other sizes.
+    pub fn start(&self, device: &Device) -> anyhow::Result<BsqVae> {
+        let fresh = self.model.init(device);
+        let Some(from) = &self.encoder_of else {
+            return Ok(fresh);
+        };
+        let Some(checkpoint) = latest(from)? else {
+            bail!("encoder_of: there is no checkpoint in `{}`", from.display());
+        };
+        let source: Self = super::config::read(&from.join(super::CONFIG))?;
+        let without_decoder = |run: &Self| BsqVaeConfig {
+            decoder_mult: Vec::new(),
+            decoder_blocks: 0,
+            ..run.model.clone()
+        };
+        ensure!(
+            without_decoder(&source) == without_decoder(self) && source.scales == self.scales,
+            "encoder_of: the encoder of `{}` has other sizes or scales than this configuration",
+            from.display()
+        );
+        let trained: BsqVae = checkpoint.average(source.model.init(device))?;
+        Ok(match source.model == self.model {
+            true => trained,
+            false => BsqVae {
+                encoder: trained.encoder,
+                ..fresh
+            },
+        })
     }
 
     /// Refuses sizes that don't fit together.
@@ -147,7 +185,7 @@ impl Batches for PictureBatches {
     type Batch = PictureBatch;
 
     fn batch(&mut self, step: u64) -> PictureBatch {
-        let mut rng = stream(self.run.seed ^ 0x70_69_78, step);
+        let mut rng = stream(self.run.seed ^ 0x70_6978, step);
         let count = self.run.batch;
         let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
         for slot in 0..count as u64 {
@@ -261,7 +299,10 @@ impl Task for TokenizerTask {
 
     fn loss(&self, model: &BsqVae, batch: PictureBatch) -> Loss {
         let pixels = self.tensor(batch.pixels, &self.device);
-        let quantised = self.quantise(model.encode(pixels.clone()), batch.scales);
+        let latent = model.encode(pixels.clone());
+        let frozen = self.run.encoder_of.is_some();
+        let latent = if frozen { latent.detach() } else { latent };
+        let quantised = self.quantise(latent, batch.scales);
         let error = model.reconstruct(quantised.latent) - pixels;
         let weights = &self.run.loss;
         let l2 = error.clone().square().mean();

@@ -211,7 +211,7 @@ impl TransformerRun {
 pub fn learn_vocabulary(set: &IconSet, seed: u64, size: usize) -> anyhow::Result<Vocab> {
     let mut texts = Vec::new();
     for index in set.train_ids() {
-        let mut rng = stream(seed ^ 0x77_6f_72_64, index as u64);
+        let mut rng = stream(seed ^ 0x776f_7264, index as u64);
         texts.push(captions::canonical(set.entry(index)));
         texts.extend((0..3).map(|_| set.caption(index, &mut rng).0));
     }
@@ -260,7 +260,7 @@ impl Batches for CaptionedBatches {
     type Batch = CaptionedBatch;
 
     fn batch(&mut self, step: u64) -> CaptionedBatch {
-        let mut rng = stream(self.run.seed ^ 0x74_65_78_74, step);
+        let mut rng = stream(self.run.seed ^ 0x7465_7874, step);
         let count = self.run.batch;
         let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
         let (mut texts, mut drop) = (Vec::new(), Vec::new());

@@ -17,6 +17,7 @@ use burn::{
 use super::{
     kernel::{self, Geometry},
     norm::{Groups, Moments},
+    winograd,
 };
 
 /// A 2-D convolution of `x`, `[b, c, h, w]`, with `weight`, `[c', c, k, k]`, and `bias`, `[c']`, on any device.
@@ -70,7 +71,11 @@ fn plain(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> Op
     let x = x.clone().try_into_primitive::<Flex>().ok()?;
     let weight = weight.clone().try_into_primitive::<Flex>().ok()?;
     let bias = bias.clone().try_into_primitive::<Flex>().ok()?;
-    Some(Tensor::from_primitive::<Flex>(run(&g, &x, &weight, &bias)))
+    let y = match winograd::pays(&g) {
+        true => run_fast(&g, &x, &weight, &bias),
+        false => run(&g, &x, &weight, &bias),
+    };
+    Some(Tensor::from_primitive::<Flex>(y))
 }
 
 fn tracked(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> Option<Tensor<4>> {
@@ -86,6 +91,13 @@ fn tracked(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> 
         OpsKind::UnTracked(prepared) => prepared.finish(y),
     };
     Some(Tensor::from_primitive::<Autodiff<Flex>>(y))
+}
+
+fn run_fast(g: &Geometry, x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
+    let [x, weight, bias] = [x, weight, bias].map(FlexTensor::to_contiguous);
+    let y = winograd::forward(g, numbers(&x), numbers(&weight), numbers(&bias));
+    let [c, h, w] = g.output;
+    tensor(y, [g.b, c, h, w])
 }
 
 fn run(g: &Geometry, x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {

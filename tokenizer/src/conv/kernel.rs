@@ -150,20 +150,20 @@ impl Geometry {
 }
 
 /// `c = [c +] a b`, with `a` `[m, k]`, `b` `[k, n]`, `c` `[m, n]`; strides of rows and columns are given.
-struct Product {
-    m: usize,
-    n: usize,
-    k: usize,
-    a: (usize, usize),
-    b: (usize, usize),
-    c: (usize, usize),
-    add: bool,
+pub(super) struct Product {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: (usize, usize),
+    pub b: (usize, usize),
+    pub c: (usize, usize),
+    pub add: bool,
 }
 
 impl Product {
     /// # Safety
     /// Every index that the shape and strides reach must lie inside the buffers, and nobody else may write them.
-    unsafe fn run(&self, a: *const f32, b: *const f32, c: *mut f32) {
+    pub(super) unsafe fn run(&self, a: *const f32, b: *const f32, c: *mut f32) {
         let s = |stride: usize| stride as isize;
         unsafe {
             gemm::gemm(
@@ -191,17 +191,22 @@ impl Product {
     }
 }
 
-struct Shared(*mut f32);
-// Each task writes its own rows of the output planes.
+/// Numbers that several tasks write, each its own.
+pub(super) struct Shared(*mut f32);
+// SAFETY: `write` is the only access, and its callers promise that no two tasks write the same place.
 unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
+    pub(super) fn new(numbers: &mut [f32]) -> Self {
+        Self(numbers.as_mut_ptr())
+    }
+
     /// Copies `from` to the numbers from `at` on.
     ///
     /// # Safety
-    /// The place lies in the planes, and no other task touches it.
-    unsafe fn write(&self, at: usize, from: &[f32]) {
+    /// The place lies in the numbers, which still exist, and no other task touches it.
+    pub(super) unsafe fn write(&self, at: usize, from: &[f32]) {
         // SAFETY: as the caller promises.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.0.add(at), from.len()) }
     }
@@ -215,7 +220,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f3
     assert_eq!(x.len(), g.b * g.input.iter().product::<usize>());
     assert_eq!(weight.len(), channels * taps);
     let mut out = vec![0.0; g.b * size];
-    let shared = Shared(out.as_mut_ptr());
+    let shared = Shared::new(&mut out);
     let work = |(columns, result): &mut (Vec<f32>, Vec<f32>), block: &Vec<Piece>| {
         let width = g.width(block);
         g.columns(x, block, columns);

@@ -23,33 +23,6 @@ pub(super) struct Gradients {
     pub bias: Vec<f32>,
 }
 
-/// Runs a loop body compiled for the widest vectors that this processor has.
-macro_rules! widest {
-    ($name:ident, $body:ident, ($($arg:ident: $type:ty),*) $(-> $ret:ty)?) => {
-        fn $name($($arg: $type),*) $(-> $ret)? {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f")]
-                fn v4($($arg: $type),*) $(-> $ret)? {
-                    $body($($arg),*)
-                }
-                #[target_feature(enable = "avx2,fma")]
-                fn v3($($arg: $type),*) $(-> $ret)? {
-                    $body($($arg),*)
-                }
-                // Each is called only where the processor has the features it was compiled for.
-                if is_x86_feature_detected!("avx512f") {
-                    return unsafe { v4($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    return unsafe { v3($($arg),*) };
-                }
-            }
-            $body($($arg),*)
-        }
-    };
-}
-
 /// Adds up `f` of all pairs: 16 sums side by side, in double precision from block to block.
 #[inline(always)]
 fn total(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {

@@ -1,0 +1,93 @@
+//! The parts of a picture at the size of the embedded model: `cargo bench -p nextscale-bitwise`.
+
+#![allow(missing_docs)] // what criterion_group! makes
+
+use std::hint::black_box;
+
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use criterion::{Criterion, criterion_group, criterion_main};
+use nextscale_bitwise::bsq::Bsq;
+use nextscale_bitwise::generate::{GenerateOptions, generate};
+use nextscale_bitwise::infinity::{InfinityConfig, Plan, TextCondition};
+use nextscale_bitwise::tokens::{Patching, TeacherForcing};
+use nextscale_bitwise::train::{ScaleWeighting, loss};
+use nextscale_bitwise::vae::BsqVaeConfig;
+use nextscale_tokenizer::ScaleSchedule;
+use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+
+const PATCHING: Patching = Patching::Double;
+
+/// The sizes of configs/icons-transformer.yaml.
+fn painter() -> InfinityConfig {
+    InfinityConfig {
+        width: 256,
+        depth: 6,
+        heads: 4,
+        code_dim: PATCHING.code_dim(BsqVaeConfig::icons().bits),
+        text_channels: 256,
+        text_max_len: 48,
+        mlp_ratio: 4.0,
+        block_chunks: 1,
+        levels: 15,
+    }
+}
+
+fn painting(c: &mut Criterion) {
+    let device = Device::flex();
+    let vae_config = BsqVaeConfig::icons();
+    let config = painter();
+    let schedule = ScaleSchedule::square(&[1, 2, 3, 4]).expect("a schedule");
+    let (model, vae) = (config.init(&device), vae_config.init(&device));
+    let plan = Plan::stepwise(&config, &schedule, schedule.last(), &device);
+    let bsq = Bsq::new(vae_config.bits);
+    let normal = Distribution::Normal(0.0, 1.0);
+    let text = TextCondition::new(Tensor::random([1, 8, 256], normal, &device), vec![8]);
+    let paint = || {
+        let options = GenerateOptions::constant(3.0, 1.0, schedule.len());
+        let sampler = Sampler::new(SamplerConfig::default(), &[7]);
+        let scales = generate(&model, &bsq, &plan, PATCHING, &text, None, options, sampler);
+        scales.last().expect("four scales").features
+    };
+    let latent = paint();
+    c.bench_function("four scales with guidance", |b| {
+        b.iter(|| black_box(paint()))
+    });
+    c.bench_function("decode 64x64", |b| {
+        b.iter(|| black_box(vae.decode(latent.clone())));
+    });
+    let logits = Tensor::<3>::random([1, 256, 64], normal, &device);
+    c.bench_function("sample 256 tokens of 32 bits", |b| {
+        let mut sampler = Sampler::new(SamplerConfig::default(), &[7]);
+        b.iter(|| black_box(sampler.sample_bits(logits.clone())));
+    });
+}
+
+/// A step of the embedded model's trainer, without the optimiser.
+fn training(c: &mut Criterion) {
+    let device = Device::flex().autodiff();
+    let config = painter();
+    let schedule = ScaleSchedule::square(&[1, 2, 3, 4]).expect("a schedule");
+    let model = config.init(&device);
+    let plan = Plan::teacher_forcing(&config, &schedule, schedule.last(), &device);
+    let (b, d) = (32, config.code_dim);
+    let normal = Distribution::Normal(0.0, 1.0);
+    let batch = TeacherForcing {
+        inputs: Tensor::random([b, 29, d], normal, &device),
+        bits: Tensor::<3, Int>::zeros([b, 30, d], &device),
+    };
+    let lens: Vec<usize> = (0..b).map(|i| 6 + i % 7).collect();
+    let text = TextCondition::new(Tensor::random([b, 12, 256], normal, &device), lens);
+    let weights = ScaleWeighting::Area.weights(&schedule, &device);
+    let mut group = c.benchmark_group("training");
+    group.sample_size(10);
+    group.bench_function("loss and gradients of 32 pictures", |bench| {
+        bench.iter(|| {
+            let value = loss(&model, &batch, &text, &plan, &weights).loss;
+            black_box(value.backward())
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, painting, training);
+criterion_main!(benches);
