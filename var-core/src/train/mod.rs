@@ -18,6 +18,7 @@
 //! | `feed` | batches made ahead in a thread |
 //! | `checkpoint` | what a resumed run needs, written whole or not at all |
 //! | `log` | one JSON line a step |
+//! | `parallel` | several batches of one step side by side |
 //! | `trainer` | the loop |
 
 mod average;
@@ -25,6 +26,7 @@ mod checkpoint;
 mod feed;
 mod log;
 mod optimizer;
+mod parallel;
 mod schedule;
 #[cfg(test)]
 mod tests;

@@ -101,6 +101,7 @@ fn options(steps: u64) -> TrainOptions {
         log_every: 1,
         evaluate_every: 20,
         checkpoint_minutes: 1e9,
+        parallel: 1,
         keep: 2,
     }
 }
@@ -299,4 +300,30 @@ fn clipping_cuts_the_joint_norm_and_keeps_the_direction() {
     let id = model.first.weight.id;
     let ratio = cut.get::<2>(id).unwrap() * norm - whole.get::<2>(id).unwrap();
     assert!(ratio.abs().max().into_scalar::<f32>() < 1e-4 * norm);
+}
+
+/// Two batches side by side are the step of both together, run after run.
+#[test]
+fn batches_side_by_side_are_one_batch() {
+    let device = Device::flex().autodiff();
+    let task = Regression {
+        device: device.clone(),
+    };
+    let model = toy(&device);
+    let mut points = SOUND;
+    let batch = |points: &mut Points, step| points.batch(step);
+    let (first, second) = (batch(&mut points, 0), batch(&mut points, 1));
+    let both = vec![first.clone(), second.clone()];
+    let (loss, gradients) = super::parallel::gradients(&task, &model, both);
+    let alone = [first, second].map(|one| super::parallel::gradients(&task, &model, vec![one]));
+    let value = |loss: &super::Loss| loss.total.clone().into_scalar::<f32>();
+    let mean = (value(&alone[0].0) + value(&alone[1].0)) / 2.0;
+    assert!((value(&loss) - mean).abs() < 1e-6);
+    let (_, joint) = clip_by_global_norm(&model, gradients, 0.0);
+    assert!(joint.is_finite() && joint > 0.0);
+    let apart = alone.map(|(_, gradients)| clip_by_global_norm(&model, gradients, 0.0).1);
+    assert!(
+        joint <= (apart[0] + apart[1]) / 2.0 + 1e-6,
+        "{joint} {apart:?}"
+    );
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::log::Measurements;
+use super::parallel::gradients;
 use super::{
     AdamW, AdamWConfig, Batches, Budget, Checkpoint, Feed, LearningRate, LogLine, Progress,
     TrainError, TrainLog, WeightAverage, clip_by_global_norm, latest,
@@ -27,7 +27,7 @@ pub struct Loss {
 }
 
 /// What to train.
-pub trait Task {
+pub trait Task: Sync {
     /// Everything that is trained, as one module.
     type Model: Module;
     /// What the feed makes.
@@ -70,6 +70,10 @@ pub struct TrainOptions {
     /// Minutes between two checkpoints.
     #[serde(default = "default_checkpoint")]
     pub checkpoint_minutes: f64,
+    /// Batches of one step. They are computed side by side, a thread each, and their gradients are averaged: as
+    /// many as there are CPU cores, or 1 on a GPU.
+    #[serde(default = "default_parallel")]
+    pub parallel: usize,
     /// Checkpoints to keep.
     #[serde(default = "default_keep")]
     pub keep: usize,
@@ -86,6 +90,9 @@ fn default_evaluate() -> u64 {
 }
 fn default_checkpoint() -> f64 {
     5.0
+}
+fn default_parallel() -> usize {
+    1
 }
 fn default_keep() -> usize {
     2
@@ -178,7 +185,9 @@ impl<T: Task> Trainer<T> {
         stop: &AtomicBool,
         observe: &mut dyn FnMut(&LogLine),
     ) -> Result<Outcome, TrainError> {
-        let feed = Feed::start(batches, self.progress.step, 3);
+        let parallel = self.options.parallel.max(1);
+        let first = self.progress.step * parallel as u64;
+        let feed = Feed::start(batches, first, 3 * parallel);
         let mut log = TrainLog::open(&self.run, self.progress.step)?;
         let mut saved = Instant::now();
         let mut window = (self.progress.examples, self.progress.seconds);
@@ -194,8 +203,10 @@ impl<T: Task> Trainer<T> {
                 });
             }
             let step = self.progress.step;
-            let batch = feed.next().ok_or(TrainError::NoBatch { step })?;
-            let mut line = self.step(batch, spent)?;
+            let batches = (0..parallel).map(|_| feed.next());
+            let batches: Option<Vec<_>> = batches.collect();
+            let batches = batches.ok_or(TrainError::NoBatch { step })?;
+            let mut line = self.step(batches, spent)?;
             if let Some(line) = line.as_mut() {
                 let seconds = self.progress.seconds - window.1;
                 line.examples_per_second = (self.progress.examples - window.0) as f64 / seconds;
@@ -217,12 +228,11 @@ impl<T: Task> Trainer<T> {
     }
 
     /// One optimiser step; a line for the log when one is due.
-    fn step(&mut self, batch: T::Batch, spent: f64) -> Result<Option<LogLine>, TrainError> {
+    fn step(&mut self, batches: Vec<T::Batch>, spent: f64) -> Result<Option<LogLine>, TrainError> {
         let started = Instant::now();
         let step = self.progress.step;
         let model = self.model.take().expect("the model is always put back");
-        let loss = self.task.loss(&model, batch);
-        let gradients = GradientsParams::from_grads(loss.total.backward(), &model);
+        let (loss, gradients) = gradients(&self.task, &model, batches);
         let (gradients, norm) =
             clip_by_global_norm(&model, gradients, self.options.adamw.clip_norm);
         if !norm.is_finite() {
