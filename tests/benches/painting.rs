@@ -1,4 +1,4 @@
-//! The parts of a picture at the size of the embedded model: `cargo bench -p nextscale-bitwise`.
+//! The parts of a picture at the size of the embedded model: `cargo bench -p nextscale-tests --bench painting`.
 
 #![allow(missing_docs)] // what criterion_group! makes
 
