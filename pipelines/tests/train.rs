@@ -155,6 +155,31 @@ fn from_pictures_to_a_model() {
     assert!((loss(&lines[0]) - std::f64::consts::LN_2).abs() < 0.05);
     assert!(loss(&lines[39]) < 0.6, "{}", lines[39]);
 
+    // A larger decoder for the same codes takes the place of the first one.
+    let larger = TOKENIZER.replace("decoder_blocks: 1", "decoder_blocks: 2");
+    let larger = larger.replace("steps: 120", "steps: 5") + "encoder_of: tok\n";
+    fs::write(folder.join("decoder.yaml"), &larger).unwrap();
+    succeed(folder, "train tokenizer decoder.yaml --out decoder");
+    succeed(folder, "train export run --out larger --decoder-of decoder");
+    let exported = Bundle::open(&folder.join("larger").display().to_string()).unwrap();
+    assert_eq!(exported.manifest().vae.decoder_blocks, 2);
+    exported.vae(&Device::flex()).unwrap();
+    let other = larger.replace("bits: 4", "bits: 5");
+    fs::write(folder.join("decoder.yaml"), other).unwrap();
+    let error = fail(folder, "train tokenizer decoder.yaml --out other");
+    assert!(
+        error.contains("encoder_of") && error.contains("tok"),
+        "{error}"
+    );
+    let fresh = TOKENIZER
+        .replace("steps: 120", "steps: 5")
+        .replace("seed: 1", "seed: 9");
+    fs::write(folder.join("fresh.yaml"), fresh).unwrap();
+    succeed(folder, "train tokenizer fresh.yaml --out fresh");
+    let error = fail(folder, "train export run --out mixed --decoder-of fresh");
+    assert!(error.contains("another encoder"), "{error}");
+    assert!(!folder.join("mixed").exists());
+
     // The model folder needs neither run.
     for run in ["tok", "run"] {
         fs::remove_dir_all(folder.join(run)).unwrap();

@@ -1,6 +1,7 @@
 //! The command as a user meets it, on a tiny model with random weights.
 
 mod bad_input;
+mod bench;
 mod eval;
 mod generate;
 mod interrupt;
