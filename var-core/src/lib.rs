@@ -16,6 +16,7 @@ pub mod attention;
 pub mod cache;
 pub mod guidance;
 pub mod mask;
+pub mod matmul;
 pub mod rope;
 pub mod sampler;
 pub mod train;

@@ -5,12 +5,12 @@ use burn::{
     nn::{LayerNorm, LayerNormConfig, Linear},
     tensor::{Bool, Device, Distribution, Shape, Tensor},
 };
-use nextscale_var_core::{attention::attend, rope::RopeTable};
+use nextscale_var_core::{attention::attend, matmul::Precision, rope::RopeTable};
 
 use super::InfinityConfig;
 use super::layers::{
-    cast, f32, gelu, linear, merge_heads, modulate, normalize, project, project_raw, split_heads,
-    value,
+    cast, f32, gelu, linear, merge_heads, modulate, normalize, project_in, project_raw,
+    project_raw_in, split_heads, value,
 };
 
 /// Deviation factors of fresh AdaLN gains, and of scales and shifts (`train.sh` of the reference).
@@ -49,21 +49,20 @@ impl SelfAttention {
     }
 
     /// Queries, keys and values of `x`, `[b, l, c]`: each `[b, h, l, d]`, turned, in the weights' dtype.
-    fn heads(&self, x: Tensor<3>, rope: &RopeTable) -> [Tensor<4>; 3] {
+    fn heads(&self, x: Tensor<3>, scene: Scene) -> [Tensor<4>; 3] {
         let [b, l, c] = x.dims();
         let [_, h, ..] = self.log_scale.dims();
         let dtype = self.q.weight.dtype();
         let shape = [b, l, h, c / h];
         let rows = cast(x.reshape([b * l, c]), dtype);
-        let q = f32(project_raw(rows.clone(), &self.q)).reshape(shape);
-        let k = f32(project_raw(rows.clone(), &self.k)).reshape(shape);
-        let v = project_raw(rows, &self.v).reshape(shape);
+        let rows = |layer| project_raw_in(rows.clone(), layer, scene.precision).reshape(shape);
+        let (q, k, v) = (f32(rows(&self.q)), f32(rows(&self.k)), rows(&self.v));
         let factor = value(&self.log_scale)
             .clamp_max(MAX_COSINE_SCALE.ln())
             .exp();
         let q = q.clone() * (inverse_norm(q) * factor.reshape([1, 1, h, 1]));
         let k = k.clone() * inverse_norm(k);
-        let [q, k] = [q, k].map(|heads| cast(rope.apply(heads), dtype));
+        let [q, k] = [q, k].map(|heads| cast(scene.rope.apply(heads), dtype));
         [q, k, v].map(|heads| heads.swap_dims(1, 2)) // [b, h, l, d]
     }
 
@@ -71,13 +70,13 @@ impl SelfAttention {
     fn forward(
         &self,
         x: Tensor<3>,
-        rope: &RopeTable,
-        hidden: Option<&Tensor<4, Bool>>,
+        scene: Scene,
         remember: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
-        let [q, k, v] = self.heads(x, rope);
+        let [q, k, v] = self.heads(x, scene);
         let (k, v) = remember(k, v);
-        project(f32(merge_heads(attend(q, k, v, hidden))), &self.proj)
+        let seen = f32(merge_heads(attend(q, k, v, scene.hidden)));
+        project_in(seen, &self.proj, scene.precision)
     }
 }
 
@@ -125,17 +124,12 @@ impl CrossAttention {
         (split_heads(k, heads), split_heads(v, heads))
     }
 
-    fn forward(
-        &self,
-        x: Tensor<3>,
-        text: &TextKeys,
-        hidden: Option<&Tensor<4, Bool>>,
-    ) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, text: &TextKeys, scene: Scene) -> Tensor<3> {
         let [_, h, _, d] = text.k.dims();
-        let q = project(x, &self.q) * (d as f64).powf(-0.5);
+        let q = project_in(x, &self.q, scene.precision) * (d as f64).powf(-0.5);
         let q = cast(split_heads(q, h), text.k.dtype());
-        let seen = attend(q, text.k.clone(), text.v.clone(), hidden);
-        project(f32(merge_heads(seen)), &self.proj)
+        let seen = attend(q, text.k.clone(), text.v.clone(), scene.text_hidden);
+        project_in(f32(merge_heads(seen)), &self.proj, scene.precision)
     }
 }
 
@@ -164,8 +158,9 @@ impl FeedForward {
         }
     }
 
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        project(gelu(project(x, &self.fc1)), &self.fc2)
+    fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
+        let hidden = gelu(project_in(x, &self.fc1, precision));
+        project_in(hidden, &self.fc2, precision)
     }
 }
 
@@ -229,16 +224,16 @@ impl Block {
         };
         let [gain1, gain2, scale1, scale2, shift1, shift2] = std::array::from_fn(pick);
         let normed = modulate(x.clone(), scale1, shift1);
-        let seen = self.sa.forward(normed, scene.rope, scene.hidden, remember);
+        let seen = self.sa.forward(normed, scene, remember);
         let x = x + seen * gain1;
         let normed = normalize(x.clone()) * value(&self.ca_norm.gamma).unsqueeze();
         let normed = match &self.ca_norm.beta {
             Some(beta) => normed + value(beta).unsqueeze(),
             None => normed,
         };
-        let x = x + self.ca.forward(normed, text, scene.text_hidden);
+        let x = x + self.ca.forward(normed, text, scene);
         let normed = modulate(x.clone(), scale2, shift2);
-        x + self.ffn.forward(normed) * gain2
+        x + self.ffn.forward(normed, scene.precision) * gain2
     }
 }
 
@@ -251,4 +246,6 @@ pub(crate) struct Scene<'a> {
     pub hidden: Option<&'a Tensor<4, Bool>>,
     /// Mask of the text.
     pub text_hidden: Option<&'a Tensor<4, Bool>>,
+    /// Of the matrix products.
+    pub precision: Precision,
 }

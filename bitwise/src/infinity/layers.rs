@@ -5,6 +5,7 @@ use burn::{
     nn::{Initializer, Linear, LinearConfig},
     tensor::{DType, Device, Tensor, activation::sigmoid, module},
 };
+use nextscale_var_core::matmul::{Precision, matmul};
 
 /// Epsilon of every norm of the model.
 pub(crate) const EPS: f64 = 1e-6;
@@ -24,9 +25,18 @@ pub(crate) fn linear(input: usize, output: usize, bias: bool, std: f64, device: 
 
 /// Applies `layer` to `x`, `[.., input]` in f32, in the dtype of its weights; the result is f32 again.
 pub(crate) fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
+    project_in(x, layer, Precision::F32)
+}
+
+/// As [`project`], with f32 weights multiplied in `precision`.
+pub(crate) fn project_in<const D: usize>(
+    x: Tensor<D>,
+    layer: &Linear,
+    precision: Precision,
+) -> Tensor<D> {
     let mut dims = x.dims();
     let rows = dims[..D - 1].iter().product::<usize>();
-    let y = project_raw(x.reshape([rows, dims[D - 1]]), layer);
+    let y = project_raw_in(x.reshape([rows, dims[D - 1]]), layer, precision);
     dims[D - 1] = y.dims()[1];
     f32(y).reshape(dims)
 }
@@ -44,6 +54,18 @@ pub(crate) fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tenso
 /// As [`project`], but the result stays in the dtype of the weights.
 pub(crate) fn project_raw(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
     layer.forward(cast(x, layer.weight.dtype()))
+}
+
+/// As [`project_raw`], with f32 weights multiplied in `precision`.
+pub(crate) fn project_raw_in(x: Tensor<2>, layer: &Linear, precision: Precision) -> Tensor<2> {
+    if precision == Precision::F32 || layer.weight.dtype() != DType::F32 {
+        return project_raw(x, layer);
+    }
+    let y = matmul(f32(x), layer.weight.val(), precision);
+    match &layer.bias {
+        Some(bias) => y + bias.val().unsqueeze(),
+        None => y,
+    }
 }
 
 /// `x` in `dtype`, untouched if it is already.

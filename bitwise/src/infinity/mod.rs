@@ -164,6 +164,7 @@ impl Infinity {
             rope: &plan.rope,
             hidden: plan.hidden.as_ref(),
             text_hidden: text.hidden.as_ref(),
+            precision: plan.precision,
         };
         for block in &self.blocks {
             let keys = block.text_keys(text.kv.clone());

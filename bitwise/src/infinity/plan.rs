@@ -2,6 +2,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use nextscale_tokenizer::{Scale, ScaleSchedule};
 use nextscale_var_core::{
     mask,
+    matmul::Precision,
     rope::{RopeTable, THETA, grid_positions},
 };
 
@@ -15,6 +16,7 @@ pub struct Plan {
     pub(crate) rope: RopeTable,
     pub(crate) hidden: Option<Tensor<4, Bool>>,
     pub(crate) levels: Tensor<1, Int>,
+    pub(crate) precision: Precision,
 }
 
 impl Plan {
@@ -46,6 +48,7 @@ impl Plan {
             rope: RopeTable::new(&positions, config.head_dim(), THETA, device),
             hidden: None,
             levels: Tensor::from_data(TensorData::new(levels, [l]), device),
+            precision: Precision::F32,
         }
     }
 
@@ -64,6 +67,11 @@ impl Plan {
             hidden: Some(mask::block_causal(schedule, device)),
             ..plan
         }
+    }
+
+    /// The same plan, with the matrix products of the blocks' f32 weights in another precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The schedule, in tokens of the transformer.

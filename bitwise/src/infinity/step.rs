@@ -113,6 +113,7 @@ impl Infinity {
             rope: &rope,
             hidden: None,
             text_hidden: text.hidden.as_ref(),
+            precision: plan.precision,
         };
         for (i, block) in self.blocks.iter().enumerate() {
             let remember = |key, value| cache.append(i, key, value);

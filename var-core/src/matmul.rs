@@ -1,0 +1,205 @@
+//! Matrix products in the precision that the caller wants.
+//!
+//! Training spends half its time in matrix products. CPUs with AVX512-BF16 multiply pairs of bf16 numbers at twice the
+//! rate of f32, and add up in f32: mixed precision, in which weights, gradients and everything else stay f32. The
+//! tensor library has no path for it on the CPU, so it is one differentiable operation here.
+
+#[cfg(target_arch = "x86_64")]
+mod kernel;
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// In which numbers the factors of a matrix product are multiplied. Sums are always f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to 8 bits of precision where the CPU is faster that way, as they are everywhere else.
+    Bf16,
+}
+
+/// `x w`, with `x` `[m, k]` and `w` `[k, n]`.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn matmul(x: Tensor<2>, w: Tensor<2>, precision: Precision) -> Tensor<2> {
+    if precision == Precision::Bf16
+        && let Some(y) = fast(&x, &w)
+    {
+        return y;
+    }
+    x.matmul(w)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn fast(_: &Tensor<2>, _: &Tensor<2>) -> Option<Tensor<2>> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+use x86::fast;
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use burn::{
+        backend::{
+            Autodiff, Flex, TensorMetadata,
+            autodiff::{
+                checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
+                grads::Gradients,
+                ops::{Backward, Ops, OpsKind},
+            },
+            flex::FlexTensor,
+        },
+        tensor::{DType, Tensor, TensorData},
+    };
+
+    use super::kernel::{self, Factor};
+
+    /// The product on the CPU; none where the backend should do it.
+    pub(super) fn fast(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
+        let ([_, k], [rows, _]) = (x.dims(), w.dims());
+        if k != rows || [x.dtype(), w.dtype()] != [DType::F32; 2] || !kernel::is_available() {
+            return None;
+        }
+        plain(x, w).or_else(|| tracked(x, w))
+    }
+
+    fn plain(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
+        let x = x.clone().try_into_primitive::<Flex>().ok()?;
+        let w = w.clone().try_into_primitive::<Flex>().ok()?;
+        Some(Tensor::from_primitive::<Flex>(run(&x, &w)))
+    }
+
+    fn tracked(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
+        let x = x.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
+        let w = w.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
+        let nodes = [x.node(), w.node()];
+        let x = x.into_primitive().to_contiguous();
+        let w = w.into_primitive().to_contiguous();
+        let y = run(&x, &w);
+        let prepared = Product.prepare::<NoCheckpointing>(nodes).compute_bound();
+        let y = match prepared.stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish((x, w), y),
+            OpsKind::UnTracked(prepared) => prepared.finish(y),
+        };
+        Some(Tensor::from_primitive::<Autodiff<Flex>>(y))
+    }
+
+    fn run(x: &FlexTensor, w: &FlexTensor) -> FlexTensor {
+        let (x, w) = (x.to_contiguous(), w.to_contiguous());
+        let ([m, k], [_, n]) = (dims(&x), dims(&w));
+        let y = kernel::product(
+            [m, n, k],
+            Factor::Rows(numbers(&x)),
+            Factor::Columns(numbers(&w)),
+        );
+        tensor(y, [m, n])
+    }
+
+    fn dims(x: &FlexTensor) -> [usize; 2] {
+        let shape = x.shape();
+        [shape[0], shape[1]]
+    }
+
+    fn numbers(x: &FlexTensor) -> &[f32] {
+        &x.storage::<f32>()[..x.shape().num_elements()]
+    }
+
+    fn tensor(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
+        FlexTensor::from_data(TensorData::new(values, shape))
+    }
+
+    #[derive(Debug)]
+    struct Product;
+
+    impl Backward<Flex, 2> for Product {
+        type State = (FlexTensor, FlexTensor);
+
+        fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+            let [node_x, node_w] = ops.parents;
+            let (x, w) = ops.state;
+            let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+            let ([m, k], n) = (dims(&x), dims(&w)[1]);
+            let g = numbers(&grad);
+            if let Some(node) = node_x {
+                let values = kernel::product([m, k, n], Factor::Rows(g), Factor::Rows(numbers(&w)));
+                grads.register::<Flex>(node.id, tensor(values, [m, k]));
+            }
+            if let Some(node) = node_w {
+                let x = Factor::Columns(numbers(&x));
+                let values = kernel::product([k, n, m], x, Factor::Columns(g));
+                grads.register::<Flex>(node.id, tensor(values, [k, n]));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Distribution, TensorData};
+
+    fn off(a: Tensor<2>, b: Tensor<2>) -> f32 {
+        (a - b).abs().max().into_scalar()
+    }
+
+    /// Values and gradients against f32: exact for numbers that bf16 can hold, near for all others.
+    #[test]
+    fn products_and_gradients() {
+        let device = Device::flex().autodiff();
+        for [m, k, n] in [
+            [1, 1, 1],
+            [13, 7, 33],
+            [48, 64, 32],
+            [30, 257, 100],
+            [5, 6, 200],
+        ] {
+            let whole = |rows: usize, columns: usize| {
+                let values = (0..rows * columns).map(|i| ((i * 37 + 11) % 17) as f32 - 8.0);
+                let data = TensorData::new(values.collect::<Vec<f32>>(), [rows, columns]);
+                Tensor::<2>::from_data(data, &device).require_grad()
+            };
+            let random = |rows: usize, columns: usize| {
+                let normal = Distribution::Normal(0.0, 1.0);
+                Tensor::<2>::random([rows, columns], normal, &device).require_grad()
+            };
+            for (x, w, most) in [
+                (whole(m, k), whole(k, n), 0.0),
+                (
+                    random(m, k),
+                    random(k, n),
+                    0.04 * (k.max(m).max(n) as f32).sqrt(),
+                ),
+            ] {
+                let ours = matmul(x.clone(), w.clone(), Precision::Bf16);
+                let theirs = matmul(x.clone(), w.clone(), Precision::F32);
+                assert!(off(ours.clone(), theirs.clone()) <= most, "{m} {k} {n}");
+                let mark = whole(m, n).detach();
+                let ours = (ours * mark.clone()).sum().backward();
+                let theirs = (theirs * mark).sum().backward();
+                for factor in [&x, &w] {
+                    let (a, b) = (factor.grad(&ours).unwrap(), factor.grad(&theirs).unwrap());
+                    assert!(off(a, b) <= 8.0 * most, "gradients of {m} {k} {n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_tape_it_is_the_same() {
+        let device = Device::flex();
+        let x = Tensor::<2>::random([20, 30], Distribution::Default, &device);
+        let w = Tensor::<2>::random([30, 40], Distribution::Default, &device);
+        let plain = matmul(x.clone(), w.clone(), Precision::Bf16);
+        let taped = matmul(
+            Tensor::from_inner(x),
+            Tensor::from_inner(w),
+            Precision::Bf16,
+        );
+        assert_eq!(off(plain, taped.inner()), 0.0);
+    }
+}

@@ -1,0 +1,238 @@
+//! bf16 products on AVX-512: tiles of 12 x 32 sums in registers.
+
+use std::arch::x86_64::{
+    __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
+    _mm512_set1_epi32, _mm512_setzero_ps,
+};
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+/// Rows of a tile.
+const HIGH: usize = 12;
+/// Columns of a tile: two registers.
+const WIDE: usize = 32;
+/// Multiplications below which one thread does all.
+const ALONE: usize = 200_000_000;
+
+/// A factor of a product `[m, n]` over `k`, and how it lies in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Factor<'a> {
+    /// The summed axis is the inner one: `[m, k]` or `[n, k]`.
+    Rows(&'a [f32]),
+    /// The summed axis is the outer one: `[k, m]` or `[k, n]`.
+    Columns(&'a [f32]),
+}
+
+impl Factor<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Rows(x) | Self::Columns(x) => x.len(),
+        }
+    }
+}
+
+/// Whether this CPU has the instructions.
+pub(super) fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512bf16")
+}
+
+thread_local! {
+    /// Packed factors, kept from product to product.
+    static PACKED: RefCell<(Vec<u32>, Vec<u32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+/// `[m, n]`, the sums over `k` of `a` times `b`, whose numbers are rounded to bf16.
+///
+/// # Panics
+/// If a factor has another size, or the CPU lacks the instructions.
+pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
+    assert!(is_available(), "a CPU without AVX512-BF16");
+    assert_eq!((a.len(), b.len()), (m * k, k * n), "sizes of the factors");
+    let mut out = vec![0.0; m * n];
+    if m == 0 || n == 0 {
+        return out;
+    }
+    let pairs = k.div_ceil(2);
+    PACKED.with_borrow_mut(|(packed_a, packed_b)| {
+        // SAFETY: the features were asked for above.
+        unsafe {
+            pack::<HIGH>(a, m, k, packed_a);
+            pack::<WIDE>(b, n, k, packed_b);
+        }
+        let (packed_a, packed_b) = (packed_a.as_slice(), packed_b.as_slice());
+        let tiles = m.div_ceil(HIGH);
+        let share = match m * n * k < ALONE {
+            true => tiles,
+            false => tiles.div_ceil(2 * rayon::current_num_threads()).max(1),
+        };
+        let work = |(i, rows): (usize, &mut [f32])| {
+            let a = &packed_a[i * share * HIGH * pairs..];
+            // SAFETY: the features were asked for above.
+            unsafe { block(a, packed_b, rows, n, pairs) };
+        };
+        if share == tiles {
+            work((0, &mut out));
+        } else {
+            let chunks = out.par_chunks_mut(share * HIGH * n);
+            chunks.enumerate().for_each(work);
+        }
+    });
+    out
+}
+
+/// All tiles of some rows of the result.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn block(a: &[u32], b: &[u32], out: &mut [f32], n: usize, pairs: usize) {
+    let high = out.len() / n;
+    for (panel, column) in b.chunks_exact(WIDE * pairs).zip((0..n).step_by(WIDE)) {
+        let columns = WIDE.min(n - column);
+        for (tile, row) in a.chunks_exact(HIGH * pairs).zip((0..high).step_by(HIGH)) {
+            let rows = HIGH.min(high - row);
+            let sums = sums(tile, panel);
+            for (i, sums) in sums.iter().take(rows).enumerate() {
+                let line = &mut out[(row + i) * n + column..][..columns];
+                store(line, sums);
+            }
+        }
+    }
+}
+
+/// Writes the first numbers of two registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn store(line: &mut [f32], [low, high]: &[__m512; 2]) {
+    let mask = |count: usize| ((1u32 << count.min(16)) - 1) as u16;
+    let rest = line.len().saturating_sub(16);
+    let at = line.as_mut_ptr();
+    // SAFETY: the masks select the numbers of the line alone.
+    unsafe {
+        _mm512_mask_storeu_ps(at, mask(line.len()), *low);
+        if rest > 0 {
+            _mm512_mask_storeu_ps(at.add(16), mask(rest), *high);
+        }
+    }
+}
+
+/// The sums of one tile: `tile` `[pairs, 12]` and `panel` `[pairs, 32]`, each number a pair of bf16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn sums(tile: &[u32], panel: &[u32]) -> [[__m512; 2]; HIGH] {
+    let mut sums = [[_mm512_setzero_ps(); 2]; HIGH];
+    for (a, b) in tile.chunks_exact(HIGH).zip(panel.chunks_exact(WIDE)) {
+        // SAFETY: both halves lie in the chunk of 32 numbers.
+        let (low, high) = unsafe {
+            let at = b.as_ptr().cast::<__m512i>();
+            (_mm512_loadu_si512(at), _mm512_loadu_si512(at.add(1)))
+        };
+        for (sum, &pair) in sums.iter_mut().zip(a) {
+            let pair = _mm512_set1_epi32(pair as i32);
+            sum[0] = _mm512_dpbf16_ps(sum[0], halves(pair), halves(low));
+            sum[1] = _mm512_dpbf16_ps(sum[1], halves(pair), halves(high));
+        }
+    }
+    sums
+}
+
+/// The same bits, read as pairs of bf16.
+#[inline(always)]
+fn halves(bits: __m512i) -> __m512bh {
+    // SAFETY: both are 512 bits without invalid values.
+    unsafe { std::mem::transmute(bits) }
+}
+
+/// Rounded to the nearest bf16, halves to even, in the low 16 bits.
+#[inline(always)]
+fn bf16(x: f32) -> u32 {
+    let bits = x.to_bits();
+    bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16
+}
+
+#[inline(always)]
+fn pair(low: f32, high: f32) -> u32 {
+    bf16(low) | (bf16(high) << 16)
+}
+
+/// Panels of `S` rows (or columns) of a factor: `[panels, pairs, S]`, zeros where there is nothing.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn pack<const S: usize>(factor: Factor, outer: usize, k: usize, packed: &mut Vec<u32>) {
+    let pairs = k.div_ceil(2);
+    let size = outer.div_ceil(S) * pairs * S;
+    packed.clear();
+    packed.resize(size, 0);
+    for (panel, first) in packed
+        .chunks_exact_mut(pairs * S)
+        .zip((0..outer).step_by(S))
+    {
+        let count = S.min(outer - first);
+        match factor {
+            Factor::Columns(x) => {
+                for (p, to) in panel.chunks_exact_mut(S).enumerate() {
+                    let low = &x[2 * p * outer + first..][..count];
+                    match x.get((2 * p + 1) * outer + first..) {
+                        Some(high) if 2 * p + 1 < k => {
+                            let both = low.iter().zip(&high[..count]);
+                            for (to, (&low, &high)) in to.iter_mut().zip(both) {
+                                *to = pair(low, high);
+                            }
+                        }
+                        _ => {
+                            for (to, &low) in to.iter_mut().zip(low) {
+                                *to = bf16(low);
+                            }
+                        }
+                    }
+                }
+            }
+            Factor::Rows(x) => {
+                for i in 0..count {
+                    let row = &x[(first + i) * k..][..k];
+                    let to = panel[i..].iter_mut().step_by(S);
+                    let whole = row.chunks_exact(2);
+                    let last = whole.remainder();
+                    let values = whole.map(|c| pair(c[0], c[1]));
+                    let values = values.chain(last.iter().map(|&low| bf16(low)));
+                    to.zip(values).for_each(|(to, value)| *to = value);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_to_the_nearest_and_even() {
+        let round = |x: f32| f32::from_bits(bf16(x) << 16);
+        assert_eq!(round(1.0), 1.0);
+        assert_eq!(round(1.0 + 1.0 / 256.0), 1.0); // half way, down to even
+        assert_eq!(round(1.0 + 3.0 / 256.0), 1.0 + 2.0 / 128.0); // half way, up to even
+        assert_eq!(round(-1.0 - 1.1 / 256.0), -1.0 - 1.0 / 128.0);
+        assert_eq!(round(f32::INFINITY), f32::INFINITY);
+        assert!(round(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn many_threads_make_the_same_sums() {
+        if !is_available() {
+            return;
+        }
+        let (m, n, k) = (700, 640, 500); // more than one thread's share
+        assert!(m * n * k >= ALONE);
+        let numbers = |count: usize| (0..count).map(|i| ((i * 29 + 5) % 13) as f32 - 6.0);
+        let (a, b): (Vec<f32>, Vec<f32>) = (numbers(m * k).collect(), numbers(k * n).collect());
+        let all = product([m, n, k], Factor::Rows(&a), Factor::Columns(&b));
+        for i in [0, 11, 12, 350, 699] {
+            let row = product(
+                [1, n, k],
+                Factor::Rows(&a[i * k..][..k]),
+                Factor::Columns(&b),
+            );
+            assert_eq!(all[i * n..][..n], row);
+        }
+    }
+}
