@@ -27,10 +27,13 @@ macro_rules! widest {
     };
 }
 
+mod attention;
 mod fast;
 mod kernel;
 mod norm;
 mod winograd;
+
+pub use attention::SpatialAttention;
 
 use burn::{
     module::{Module, Param},

@@ -16,14 +16,20 @@
 //! | k | scale, from 0 | k | 0..13 |
 
 pub mod conv;
+pub mod import;
 pub mod patch;
+pub mod phi;
 pub mod pyramid;
 pub mod quantizer;
 pub mod resize;
 pub mod schedule;
+pub mod vq;
+pub mod vqvae;
 
 pub use patch::{patchify, unpatchify};
 pub use pyramid::Pyramid;
 pub use quantizer::{Codes, Quantizer};
 pub use resize::{Resize, resize};
 pub use schedule::{Scale, ScaleSchedule, ScheduleError};
+pub use vq::Codebook;
+pub use vqvae::{VqVae, VqVaeConfig};

@@ -110,7 +110,21 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Pyramid<'_, Q, R> {
         &self,
         latent: Tensor<5>,
         schedule: &ScaleSchedule,
+        quantize: impl FnMut(usize, Tensor<5>) -> Tensor<5>,
+    ) -> Tensor<5> {
+        self.descend_observed(latent, schedule, quantize, |_| ())
+    }
+
+    /// As [`Pyramid::descend`]; `observe` sees the running sum behind every scale.
+    ///
+    /// # Panics
+    /// As [`Pyramid::descend`].
+    pub fn descend_observed(
+        &self,
+        latent: Tensor<5>,
+        schedule: &ScaleSchedule,
         mut quantize: impl FnMut(usize, Tensor<5>) -> Tensor<5>,
+        mut observe: impl FnMut(&Tensor<5>),
     ) -> Tensor<5> {
         let [_, _, t, h, w] = latent.dims();
         assert_eq!(
@@ -124,7 +138,9 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Pyramid<'_, Q, R> {
             let cells = resize(residual.clone(), scale, self.down);
             let added = self.step(quantize(k, cells), k, schedule);
             residual = residual - added.clone().detach();
-            sum = Some(accumulate(sum, added));
+            let now = accumulate(sum, added);
+            observe(&now);
+            sum = Some(now);
         }
         sum.expect("a schedule has at least one scale")
     }

@@ -56,4 +56,10 @@ pub trait Quantizer {
 
     /// The vectors that the codes stand for, `[b, c, t, h, w]`.
     fn embed(&self, codes: &Codes) -> Tensor<5>;
+
+    /// The means of the vectors under `weights` `[b, l, V]`, whose rows sum to 1, on the grid `scale`:
+    /// `[b, c, t, h, w]`. None for a quantiser that has no list of vectors.
+    fn blend(&self, _weights: Tensor<3>, _scale: Scale) -> Option<Tensor<5>> {
+        None
+    }
 }

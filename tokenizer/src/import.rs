@@ -1,0 +1,158 @@
+//! Weights of tokenizers in files, under the official names: reading, strictly.
+
+use std::path::Path;
+
+use burn::{
+    store::{
+        FloatCastAdapter, ModuleSnapshot, ModuleStore, PytorchStore, SafetensorsStore,
+        burn_pack::Tensor as FileTensor,
+    },
+    tensor::DType,
+};
+use thiserror::Error;
+
+/// Why weights could not be read or written.
+#[derive(Debug, Error)]
+pub enum WeightsError {
+    /// The file could not be read or written, or is damaged.
+    #[error("{path}: {message}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the reader or writer said.
+        message: String,
+    },
+    /// The file's tensors are not this model's.
+    #[error("{path} does not fit the model: {}", list(.missing, .unused, .wrong))]
+    Mismatch {
+        /// The file.
+        path: String,
+        /// Tensors the model has and the file lacks.
+        missing: Vec<String>,
+        /// Tensors the file has and the model lacks.
+        unused: Vec<String>,
+        /// Tensors of another shape or kind, with both.
+        wrong: Vec<String>,
+    },
+}
+
+fn list(missing: &[String], unused: &[String], wrong: &[String]) -> String {
+    let parts = [("missing", missing), ("unused", unused), ("wrong", wrong)];
+    let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+    let parts: Vec<_> = parts
+        .map(|(what, names)| format!("{what}: {}", names.join(", ")))
+        .collect();
+    parts.join("; ")
+}
+
+impl WeightsError {
+    /// What went wrong with a file.
+    pub fn file(path: &Path, error: impl std::fmt::Display) -> Self {
+        Self::File {
+            path: path.display().to_string(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// The number format of a written file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileDType {
+    /// 32 bits.
+    F32,
+    /// 16 bits.
+    F16,
+}
+
+impl FileDType {
+    /// The tensor library's word for it.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+        }
+    }
+}
+
+/// Tensors of a file, read when a module takes them.
+pub struct Tensors(Vec<FileTensor>);
+
+impl Tensors {
+    /// Opens a `.safetensors` file (memory-mapped) or a PyTorch file (any other name), whose tensors lie under the key
+    /// `wrapper` if one is given.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn open(path: &Path, wrapper: Option<&str>) -> Result<Self, WeightsError> {
+        let fail = |error: String| WeightsError::file(path, error);
+        let tensors = if path.extension().is_some_and(|e| e == "safetensors") {
+            let mut store = SafetensorsStore::from_file(path);
+            let all = store.get_all_tensors().map_err(|e| fail(e.to_string()))?;
+            all.clone()
+        } else {
+            let mut store = PytorchStore::from_file(path).map_indices_contiguous(false);
+            if let Some(key) = wrapper {
+                store = store.with_top_level_key(key);
+            }
+            let all = store.get_all_tensors().map_err(|e| fail(e.to_string()))?;
+            all.clone()
+        };
+        Ok(Self(tensors.into_values().collect()))
+    }
+
+    /// Reads the bytes of a `.safetensors` file.
+    ///
+    /// # Errors
+    /// If they are no such file.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, WeightsError> {
+        let mut store = SafetensorsStore::from_bytes(Some(bytes));
+        let tensors = store.get_all_tensors().cloned();
+        let tensors = tensors.map_err(|e| WeightsError::file(Path::new(IN_MEMORY), e))?;
+        Ok(Self(tensors.into_values().collect()))
+    }
+
+    /// Leaves tensors out.
+    pub fn without(mut self, drop: impl Fn(&str) -> bool) -> Self {
+        self.0.retain(|tensor| !drop(&tensor.name));
+        self
+    }
+
+    /// Gives every tensor another name.
+    pub fn renamed(mut self, rename: impl Fn(&str) -> String) -> Self {
+        for tensor in &mut self.0 {
+            tensor.name = rename(&tensor.name);
+        }
+        self
+    }
+
+    /// Fills `module` with the tensors as f32, all of them and nothing else; `official` gives the file's name of one
+    /// of ours, for the message.
+    ///
+    /// # Errors
+    /// If any tensor is missing, unknown or of another shape: all of them are listed.
+    pub fn fill<M: ModuleSnapshot>(
+        self,
+        mut module: M,
+        path: &Path,
+        official: impl Fn(&str) -> String,
+    ) -> Result<M, WeightsError> {
+        let to_f32 = Box::new(FloatCastAdapter::to(DType::F32));
+        let result = module.apply(self.0, None, Some(to_f32), true);
+        let missing = result.missing.iter().map(|(name, _)| official(name));
+        let missing: Vec<_> = missing.collect();
+        let unused: Vec<_> = result.unused.iter().map(|n| official(n)).collect();
+        let wrong: Vec<_> = result.errors.iter().map(ToString::to_string).collect();
+        if missing.is_empty() && unused.is_empty() && wrong.is_empty() {
+            return Ok(module);
+        }
+        Err(WeightsError::Mismatch {
+            path: path.display().to_string(),
+            missing,
+            unused,
+            wrong,
+        })
+    }
+}
+
+/// What stands for the path of weights that lie in memory.
+pub const IN_MEMORY: &str = "weights in memory";

@@ -1,0 +1,100 @@
+//! phi: the convolutions that a scale's vectors pass at full size, shared among neighbouring scales.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+
+use crate::{conv::Conv, pyramid::Refine};
+
+/// A few residual convolutions; scale k of K takes the one whose tick is nearest to `k / (K - 1)`
+/// (`PhiPartiallyShared` of VAR's `quant.py`).
+#[derive(Module, Debug)]
+pub struct Phi {
+    /// c to c, 3 x 3.
+    pub convs: Vec<Conv>,
+    /// Share of the convolution in the result.
+    pub ratio: f64,
+}
+
+impl Phi {
+    /// `count` convolutions of `channels` channels.
+    ///
+    /// # Panics
+    /// If `count` is 0.
+    pub fn init(count: usize, channels: usize, ratio: f64, device: &Device) -> Self {
+        assert!(count > 0, "phi needs a convolution");
+        let convs = (0..count).map(|_| Conv::init(channels, channels, 3, device));
+        Self {
+            convs: convs.collect(),
+            ratio,
+        }
+    }
+
+    /// The convolution of scale `k` out of `scales`.
+    pub fn index(&self, k: usize, scales: usize) -> usize {
+        let at = k as f64 / scales.saturating_sub(1).max(1) as f64;
+        let far = |tick: f64| (tick - at).abs();
+        let ticks = ticks(self.convs.len());
+        let mut best = 0;
+        for (i, &tick) in ticks.iter().enumerate() {
+            if far(tick) < far(ticks[best]) {
+                best = i;
+            }
+        }
+        best
+    }
+}
+
+/// Where the convolutions sit between the first scale, 0, and the last one, 1. The order of operations is that of
+/// numpy's `linspace`: at exactly one half it decides which of the middle two of four is nearer.
+fn ticks(count: usize) -> Vec<f64> {
+    let parts = count as f64;
+    let margin = match count {
+        4 => 1.0 / 3.0 / parts,
+        _ => 1.0 / 2.0 / parts,
+    };
+    let (first, last) = (margin, 1.0 - margin);
+    if count == 1 {
+        return vec![first];
+    }
+    let step = (last - first) / (parts - 1.0);
+    let tick = |i: usize| match i + 1 == count {
+        true => last,
+        false => i as f64 * step + first,
+    };
+    (0..count).map(tick).collect()
+}
+
+impl Refine for Phi {
+    fn refine(&self, x: Tensor<5>, k: usize, scales: usize) -> Tensor<5> {
+        let [b, c, t, h, w] = x.dims();
+        let conv = &self.convs[self.index(k, scales)];
+        let frames = x.clone().permute([0, 2, 1, 3, 4]).reshape([b * t, c, h, w]);
+        let seen = conv.forward(frames).reshape([b, t, c, h, w]);
+        x * (1.0 - self.ratio) + seen.permute([0, 2, 1, 3, 4]) * self.ratio
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_share() {
+        let phi = Phi::init(4, 2, 0.5, &Device::flex());
+        let of =
+            |scales: usize| -> Vec<usize> { (0..scales).map(|k| phi.index(k, scales)).collect() };
+        assert_eq!(of(10), [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]);
+        assert_eq!(of(7), [0, 0, 1, 2, 2, 3, 3]);
+        assert_eq!(of(1), [0]);
+    }
+
+    #[test]
+    fn nothing_of_the_convolution_is_nothing_changed() {
+        let device = Device::flex();
+        let x = Tensor::<5>::ones([1, 2, 1, 3, 3], &device);
+        let y = Phi::init(1, 2, 0.0, &device).refine(x.clone(), 0, 1);
+        y.into_data().assert_eq(&x.into_data(), true);
+    }
+}

@@ -1,0 +1,128 @@
+//! A learned codebook: each cell becomes the number of its nearest vector.
+
+use burn::{
+    module::{Module, Param},
+    nn::Initializer,
+    tensor::{Device, Int, Tensor},
+};
+
+use crate::{Codes, Quantizer, Scale};
+
+/// Vectors that latent cells are rounded to (VQ-VAE, arXiv 1711.00937).
+#[derive(Module, Debug)]
+pub struct Codebook {
+    /// `[V, c]`.
+    pub embedding: Param<Tensor<2>>,
+}
+
+impl Codebook {
+    /// `vocabulary` random vectors of `channels` numbers, uniform in +-1 / `vocabulary`.
+    pub fn init(vocabulary: usize, channels: usize, device: &Device) -> Self {
+        let far = 1.0 / vocabulary as f64;
+        let uniform = Initializer::Uniform {
+            min: -far,
+            max: far,
+        };
+        Self {
+            embedding: uniform.init([vocabulary, channels], device),
+        }
+    }
+
+    /// Number of vectors, V.
+    pub fn vocabulary(&self) -> usize {
+        self.embedding.dims()[0]
+    }
+
+    /// The vectors of `indices` `[b, t, h, w]`: `[b, c, t, h, w]`, differentiable in the codebook.
+    pub fn look_up(&self, indices: Tensor<4, Int>) -> Tensor<5> {
+        let [b, t, h, w] = indices.dims();
+        let rows = self
+            .embedding
+            .val()
+            .select(0, indices.reshape([b * t * h * w]));
+        let c = rows.dims()[1];
+        rows.reshape([b, t, h, w, c]).permute([0, 4, 1, 2, 3])
+    }
+
+    /// Squared distances of rows `[n, c]` to all vectors, up to a number a row: `[n, V]`.
+    fn distances(&self, rows: Tensor<2>) -> Tensor<2> {
+        let vectors = self.embedding.val().detach();
+        let lengths = vectors.clone().square().sum_dim(1).transpose(); // [1, V]
+        let own = rows.clone().square().sum_dim(1); // as the released code adds it, for the same rounding
+        (own + lengths) - rows.matmul(vectors.transpose()) * 2.0
+    }
+}
+
+impl Quantizer for Codebook {
+    fn dim(&self) -> usize {
+        self.embedding.dims()[1]
+    }
+
+    fn quantize(&self, x: Tensor<5>) -> Codes {
+        let [b, c, t, h, w] = x.dims();
+        assert_eq!(c, self.dim(), "channels of the latent and of the codebook");
+        let rows = x.permute([0, 2, 3, 4, 1]).reshape([b * t * h * w, c]);
+        let nearest = self.distances(rows).argmin(1);
+        Codes::Indices(nearest.reshape([b, t, h, w]))
+    }
+
+    fn embed(&self, codes: &Codes) -> Tensor<5> {
+        let indices = codes.clone().indices();
+        self.look_up(indices.expect("indices of a codebook, not bits"))
+    }
+
+    fn blend(&self, weights: Tensor<3>, scale: Scale) -> Option<Tensor<5>> {
+        let [b, l, _] = weights.dims();
+        let vectors = self.embedding.val().unsqueeze::<3>();
+        let [_, v, c] = vectors.dims();
+        let cells = weights.matmul(vectors.expand([b, v, c])); // [b, l, c]
+        assert_eq!(l, scale.tokens(), "tokens of the scale");
+        let cells = cells.swap_dims(1, 2);
+        Some(cells.reshape([b, c, scale.t, scale.h, scale.w]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three() -> Codebook {
+        let vectors = [[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]];
+        let vectors = Tensor::from_floats(vectors, &Device::flex());
+        Codebook {
+            embedding: Param::from_tensor(vectors),
+        }
+    }
+
+    #[test]
+    fn the_nearest_vector_is_taken_and_found_again() {
+        let x = Tensor::<2>::from_floats([[0.9, 0.1, -3.0], [0.2, 1.9, 0.0]], &Device::flex());
+        let x = x.reshape([1, 2, 1, 1, 3]);
+        let codes = three().quantize(x);
+        let indices: Vec<i64> = codes
+            .clone()
+            .indices()
+            .unwrap()
+            .into_data()
+            .iter()
+            .collect();
+        assert_eq!(indices, [1, 2, 0]);
+        let again: Vec<f32> = three().embed(&codes).into_data().iter().collect();
+        assert_eq!(again, [1.0, 0.0, 0.0, 0.0, 2.0, 0.0]);
+    }
+
+    #[test]
+    fn of_equal_ones_the_first_is_taken() {
+        let x = Tensor::<1>::from_floats([0.5, 0.0], &Device::flex()).reshape([1, 2, 1, 1, 1]);
+        let codes = three().quantize(x).indices().unwrap();
+        assert_eq!(codes.into_scalar::<i64>(), 0);
+    }
+
+    #[test]
+    fn blends_are_means() {
+        let weights = Tensor::<1>::from_floats([0.0, 0.5, 0.5], &Device::flex()).reshape([1, 1, 3]);
+        let mean = three().blend(weights, Scale::image(1, 1)).unwrap();
+        let mean: Vec<f32> = mean.into_data().iter().collect();
+        assert_eq!(mean, [0.5, 1.0]);
+    }
+}
