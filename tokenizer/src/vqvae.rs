@@ -240,9 +240,16 @@ const CODEBOOK: &str = "quantize.embedding.weight";
 const PHI: &str = "quantize.quant_resi.qresi_ls.";
 
 fn field_name(official: &str) -> String {
-    match official.strip_prefix(PHI) {
-        Some(rest) => format!("phi.convs.{rest}"),
-        None if official == CODEBOOK => "codebook.embedding".to_owned(),
+    if official == CODEBOOK {
+        return "codebook.embedding".to_owned();
+    }
+    // Shared among neighbours, one for all, or one a scale.
+    let rest = official.strip_prefix("quantize.quant_resi.");
+    match rest.map(|rest| rest.strip_prefix("qresi_ls.").unwrap_or(rest)) {
+        Some(rest) => match rest.strip_prefix("qresi.") {
+            Some(parameter) => format!("phi.convs.0.{parameter}"),
+            None => format!("phi.convs.{rest}"),
+        },
         None => official.to_owned(),
     }
 }
@@ -321,5 +328,9 @@ mod tests {
         ] {
             assert_eq!(official_name(&field_name(name)), name);
         }
+        let shared = field_name("quantize.quant_resi.qresi.weight");
+        assert_eq!(shared, "phi.convs.0.weight");
+        let own = field_name("quantize.quant_resi.3.weight");
+        assert_eq!(own, "phi.convs.3.weight");
     }
 }

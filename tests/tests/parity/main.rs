@@ -17,6 +17,7 @@ mod ops;
 mod runs;
 mod t5;
 mod tokenizer;
+mod var_vqvae;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ const KINDS: [(&str, Option<Check>); 10] = [
     ("ops", Some(ops::check)),
     ("t5", Some(t5::check)),
     ("tokenizer", Some(tokenizer::check)),
-    ("var-vqvae", None),
+    ("var-vqvae", Some(var_vqvae::check)),
     ("var", None),
     ("infinity-vae", Some(infinity_vae::check)),
     ("infinity", Some(infinity::check)),
