@@ -14,9 +14,13 @@
 
 pub mod attention;
 pub mod cache;
+pub mod generate;
 pub mod guidance;
+pub mod import;
+pub mod layers;
 pub mod mask;
 pub mod matmul;
 pub mod rope;
 pub mod sampler;
 pub mod train;
+pub mod transformer;

@@ -115,6 +115,19 @@ impl Sampler {
         u.lower(p).int()
     }
 
+    /// Weights over all values instead of one of them, `[b, l, v]`: the softmax of the logits with Gumbel noise, at a
+    /// temperature that falls with `ratio`, from 0 at the first scale to 1 at the last (`more_smooth` of VAR).
+    ///
+    /// # Panics
+    /// If the batch is not as large as the number of seeds.
+    pub fn soften(&mut self, logits: Tensor<3>, ratio: f64) -> Tensor<3> {
+        let [b, l, v] = logits.dims();
+        let temperature = (0.27 * (1.0 - ratio * 0.95)).max(0.005);
+        let u = self.uniform(b, l * v, &logits.device()).reshape([b, l, v]);
+        let gumbel = -(-u.clamp_min(1e-20).log()).clamp_min(1e-20).log();
+        softmax((to_f32(logits) * (1.0 + ratio) + gumbel) / temperature, 2)
+    }
+
     /// The probability of a one from the margin between its two logits, after temperature and top-p.
     fn bit_probability(&self, margin: Tensor<3>) -> Tensor<3> {
         let p = burn::tensor::activation::sigmoid(margin / self.config.temperature);
@@ -210,6 +223,19 @@ mod tests {
         assert_eq!(kept(900, 0.8), [false, true, true]); // p = .09, .24, .67
         assert_eq!(kept(0, 0.6), [false, false, true]);
         assert_eq!(kept(0, 0.01), [false, false, true]);
+    }
+
+    #[test]
+    fn softened_weights_sum_to_one_and_sharpen() {
+        let row = logits(&[[0.0, 1.0, 4.0]]);
+        let sharpest = |ratio: f64| -> f32 {
+            let mut sampler = Sampler::new(SamplerConfig::default(), &[5]);
+            let weights = sampler.soften(row.clone(), ratio);
+            let sum: f32 = weights.clone().sum().into_scalar();
+            assert!((sum - 1.0).abs() < 1e-5);
+            weights.max().into_scalar()
+        };
+        assert!(sharpest(1.0) >= sharpest(0.0) && sharpest(1.0) > 0.99);
     }
 
     #[test]

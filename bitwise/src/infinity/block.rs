@@ -8,9 +8,9 @@ use burn::{
 use nextscale_var_core::{attention::attend, matmul::Precision, rope::RopeTable};
 
 use super::InfinityConfig;
-use super::layers::{
-    cast, f32, gelu, linear, merge_heads, modulate, normalize, project_in, project_raw,
-    project_raw_in, split_heads, value,
+use nextscale_var_core::layers::{
+    cast, f32, gelu, inverse_norm, linear, merge_heads, modulate, normalize, project_in,
+    project_raw, project_raw_in, split_heads, value,
 };
 
 /// Deviation factors of fresh AdaLN gains, and of scales and shifts (`train.sh` of the reference).
@@ -78,12 +78,6 @@ impl SelfAttention {
         let seen = f32(merge_heads(attend(q, k, v, scene.hidden)));
         project_in(seen, &self.proj, scene.precision)
     }
-}
-
-/// `1 / max(|x|, 1e-12)` along the last axis of `[b, l, h, d]`.
-pub fn inverse_norm(x: Tensor<4>) -> Tensor<4> {
-    let square = (x.clone() * x).sum_dim(3);
-    square.clamp_min(1e-24).sqrt().recip()
 }
 
 /// Deviation of fresh output projections: smaller the deeper the model.

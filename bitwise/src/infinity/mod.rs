@@ -10,7 +10,6 @@
 
 mod block;
 mod config;
-mod layers;
 mod plan;
 mod step;
 mod text;
@@ -23,15 +22,15 @@ use burn::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
-pub use block::{Block, CrossAttention, FeedForward, SelfAttention, inverse_norm};
+pub use block::{Block, CrossAttention, FeedForward, SelfAttention};
 pub use config::InfinityConfig;
-pub use layers::{gelu, normalize, silu};
+pub use nextscale_var_core::layers::{gelu, inverse_norm, normalize, silu};
 pub use plan::Plan;
 pub use step::StepState;
 pub use text::{AttentivePool, TextCondition, TextProjection, TextState};
 
 use block::Scene;
-use layers::{f32, linear, modulate, project, project_f32, value};
+use nextscale_var_core::layers::{f32, linear, modulate, project, project_f32, value};
 
 /// Deviation factor of a fresh head, and of its norm's modulation.
 const INIT_HEAD: f64 = 0.02;

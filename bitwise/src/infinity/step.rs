@@ -7,8 +7,8 @@ use nextscale_var_core::{
 };
 
 use super::block::{Scene, TextKeys};
-use super::layers::{f32, project, value};
 use super::{Infinity, Plan, TextCondition, TextState};
+use nextscale_var_core::layers::{f32, project, value};
 
 /// What generation carries from scale to scale.
 #[derive(Debug, Clone)]

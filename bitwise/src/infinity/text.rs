@@ -8,7 +8,7 @@ use burn::{
 use nextscale_var_core::{attention::attend, mask};
 
 use super::InfinityConfig;
-use super::layers::{
+use nextscale_var_core::layers::{
     EPS, cast, f32, gelu, linear, merge_heads, project, project_raw, split_heads, value,
 };
 

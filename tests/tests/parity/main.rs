@@ -17,6 +17,7 @@ mod ops;
 mod runs;
 mod t5;
 mod tokenizer;
+mod var;
 mod var_vqvae;
 
 use std::collections::BTreeMap;
@@ -35,7 +36,7 @@ const KINDS: [(&str, Option<Check>); 10] = [
     ("t5", Some(t5::check)),
     ("tokenizer", Some(tokenizer::check)),
     ("var-vqvae", Some(var_vqvae::check)),
-    ("var", None),
+    ("var", Some(var::check)),
     ("infinity-vae", Some(infinity_vae::check)),
     ("infinity", Some(infinity::check)),
     ("star-vae", None),

@@ -1,11 +1,13 @@
-//! The transformer's checkpoints.
+//! The transformer's checkpoints, in the layout of the released models.
 
 use std::path::Path;
 
 use burn::tensor::{DType, Device, TensorData};
 
-use super::file::Export;
-use super::{Rule, WeightDtype, WeightError, WeightFile, rule};
+use nextscale_var_core::import::{Export, Rule, rule};
+
+pub use nextscale_var_core::import::{WeightDtype, WeightError, WeightFile};
+
 use crate::infinity::{Infinity, InfinityConfig, unconditional_values};
 
 /// Everything outside the blocks.

@@ -101,18 +101,18 @@ impl WeightFile {
     }
 
     /// Drops tensors.
-    pub(crate) fn forget(&mut self, drop: impl Fn(&str) -> bool) {
+    pub fn forget(&mut self, drop: impl Fn(&str) -> bool) {
         self.tensors.retain(|name, _| !drop(name));
     }
 
     /// Puts a tensor in place of the one of that name.
-    pub(crate) fn replace(&mut self, name: &str, data: TensorData) {
+    pub fn replace(&mut self, name: &str, data: TensorData) {
         let tensor = bridge::from_data(data, name.to_owned(), None);
         self.tensors.insert(name.to_owned(), tensor);
     }
 
     /// Gives the tensors under `official` our names, under `ours`, and cuts stacked ones apart.
-    pub(crate) fn rename(&mut self, rules: &[Rule], official: &str, ours: &str) {
+    pub fn rename(&mut self, rules: &[Rule], official: &str, ours: &str) {
         for rule in rules {
             let Some(tensor) = self.tensors.remove(&format!("{official}{}", rule.official)) else {
                 continue;
@@ -128,7 +128,7 @@ impl WeightFile {
     ///
     /// # Errors
     /// If one is missing, left over, or of another shape.
-    pub(crate) fn apply<M: ModuleSnapshot>(self, module: &mut M) -> Result<(), WeightError> {
+    pub fn apply<M: ModuleSnapshot>(self, module: &mut M) -> Result<(), WeightError> {
         let path = self.path;
         let tensors = self.tensors.into_values().collect();
         let adapter = Box::new(PyTorchToBurnAdapter);
@@ -215,14 +215,15 @@ struct Written {
 }
 
 /// Parameters of a module by our names, on their way into a file with the names of a checkpoint.
-pub(crate) struct Export {
+pub struct Export {
     ours: HashMap<String, Lazy>,
     out: BTreeMap<String, Written>,
     dtype: WeightDtype,
 }
 
 impl Export {
-    pub(crate) fn new<M: ModuleSnapshot>(module: &M, dtype: WeightDtype) -> Self {
+    /// All parameters of `module`.
+    pub fn new<M: ModuleSnapshot>(module: &M, dtype: WeightDtype) -> Self {
         let all = module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
         let ours = all.into_iter().map(|t| (t.name.clone(), t)).collect();
         Self {
@@ -233,7 +234,10 @@ impl Export {
     }
 
     /// Moves the parameters under `ours` to the names under `official`; buffers of zeros have `width` numbers.
-    pub(crate) fn add(
+    ///
+    /// # Errors
+    /// A sentence, if a parameter is missing or cannot be read.
+    pub fn add(
         &mut self,
         rules: &[Rule],
         official: &str,
@@ -262,8 +266,30 @@ impl Export {
         Ok(())
     }
 
+    /// Adds a tensor that is no parameter, under its official name.
+    ///
+    /// # Errors
+    /// A sentence, if its numbers have no place in the file's format.
+    pub fn constant(&mut self, official: &str, data: TensorData) -> Result<(), String> {
+        let dtype = match data.dtype() {
+            DType::I64 => Dtype::I64,
+            DType::F32 => Dtype::F32,
+            other => return Err(format!("{official}: numbers of type {other:?}")),
+        };
+        let tensor = Written {
+            dtype,
+            shape: data.shape().to_vec(),
+            bytes: data.as_bytes().to_vec(),
+        };
+        self.out.insert(official.to_owned(), tensor);
+        Ok(())
+    }
+
     /// Writes the file.
-    pub(crate) fn write(self, path: &Path) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// A sentence, if a parameter was not added, or the file cannot be written.
+    pub fn write(self, path: &Path) -> Result<(), String> {
         if let Some(left) = self.ours.keys().next() {
             return Err(format!("no rule for {left}"));
         }

@@ -1,17 +1,17 @@
-//! Small pieces that the blocks share: everything but matrix products runs in f32.
+//! Small pieces that the blocks of every model share: everything but matrix products runs in f32.
 
+use crate::matmul::{Precision, matmul};
 use burn::{
     module::Param,
     nn::{Initializer, Linear, LinearConfig},
     tensor::{DType, Device, Tensor, activation::sigmoid, module},
 };
-use nextscale_var_core::matmul::{Precision, matmul};
 
 /// Epsilon of every norm of the model.
-pub(crate) const EPS: f64 = 1e-6;
+pub const EPS: f64 = 1e-6;
 
 /// A linear layer with normal weights of deviation `std` and, if wanted, a bias of zeros.
-pub(crate) fn linear(input: usize, output: usize, bias: bool, std: f64, device: &Device) -> Linear {
+pub fn linear(input: usize, output: usize, bias: bool, std: f64, device: &Device) -> Linear {
     let initializer = Initializer::Normal { mean: 0.0, std };
     let mut layer = LinearConfig::new(input, output)
         .with_bias(false)
@@ -24,16 +24,12 @@ pub(crate) fn linear(input: usize, output: usize, bias: bool, std: f64, device: 
 }
 
 /// Applies `layer` to `x`, `[.., input]` in f32, in the dtype of its weights; the result is f32 again.
-pub(crate) fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
+pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
     project_in(x, layer, Precision::F32)
 }
 
 /// As [`project`], with f32 weights multiplied in `precision`.
-pub(crate) fn project_in<const D: usize>(
-    x: Tensor<D>,
-    layer: &Linear,
-    precision: Precision,
-) -> Tensor<D> {
+pub fn project_in<const D: usize>(x: Tensor<D>, layer: &Linear, precision: Precision) -> Tensor<D> {
     let mut dims = x.dims();
     let rows = dims[..D - 1].iter().product::<usize>();
     let y = project_raw_in(x.reshape([rows, dims[D - 1]]), layer, precision);
@@ -42,7 +38,7 @@ pub(crate) fn project_in<const D: usize>(
 }
 
 /// As [`project`], but in f32 whatever the dtype of the weights: modulation and head.
-pub(crate) fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
+pub fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
     let mut dims = x.dims();
     let rows = dims[..D - 1].iter().product::<usize>();
     let bias = layer.bias.as_ref().map(value);
@@ -52,12 +48,12 @@ pub(crate) fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tenso
 }
 
 /// As [`project`], but the result stays in the dtype of the weights.
-pub(crate) fn project_raw(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
+pub fn project_raw(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
     layer.forward(cast(x, layer.weight.dtype()))
 }
 
 /// As [`project_raw`], with f32 weights multiplied in `precision`.
-pub(crate) fn project_raw_in(x: Tensor<2>, layer: &Linear, precision: Precision) -> Tensor<2> {
+pub fn project_raw_in(x: Tensor<2>, layer: &Linear, precision: Precision) -> Tensor<2> {
     if precision == Precision::F32 || layer.weight.dtype() != DType::F32 {
         return project_raw(x, layer);
     }
@@ -69,17 +65,17 @@ pub(crate) fn project_raw_in(x: Tensor<2>, layer: &Linear, precision: Precision)
 }
 
 /// `x` in `dtype`, untouched if it is already.
-pub(crate) fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
+pub fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     if x.dtype() == dtype { x } else { x.cast(dtype) }
 }
 
 /// `x` in f32.
-pub(crate) fn f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+pub fn f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     cast(x, DType::F32)
 }
 
 /// The value of a parameter in f32.
-pub(crate) fn value<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<D> {
+pub fn value<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<D> {
     f32(param.val())
 }
 
@@ -90,8 +86,14 @@ pub fn normalize(x: Tensor<3>) -> Tensor<3> {
     centred * (variance + EPS).sqrt().recip()
 }
 
+/// `1 / max(|x|, 1e-12)` along the last axis of `[b, l, h, d]`.
+pub fn inverse_norm(x: Tensor<4>) -> Tensor<4> {
+    let square = (x.clone() * x).sum_dim(3);
+    square.clamp_min(1e-24).sqrt().recip()
+}
+
 /// AdaLN: `normalize(x) * (1 + scale) + shift`, with scale and shift `[b, 1, c]`.
-pub(crate) fn modulate(x: Tensor<3>, scale: Tensor<3>, shift: Tensor<3>) -> Tensor<3> {
+pub fn modulate(x: Tensor<3>, scale: Tensor<3>, shift: Tensor<3>) -> Tensor<3> {
     normalize(x) * (scale + 1.0) + shift
 }
 
@@ -160,13 +162,13 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 }
 
 /// Heads first: `[b, l, h * d]` to `[b, h, l, d]`.
-pub(crate) fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
+pub fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
     let [b, l, c] = x.dims();
     x.reshape([b, l, heads, c / heads]).swap_dims(1, 2)
 }
 
 /// The way back: `[b, h, l, d]` to `[b, l, h * d]`.
-pub(crate) fn merge_heads(x: Tensor<4>) -> Tensor<3> {
+pub fn merge_heads(x: Tensor<4>) -> Tensor<3> {
     let [b, h, l, d] = x.dims();
     x.swap_dims(1, 2).reshape([b, l, h * d])
 }

@@ -3,14 +3,14 @@
 //! A [`Rule`] says which of our parameters a tensor of the file holds; the same rules serve both ways.
 
 mod file;
-mod infinity;
+mod var;
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use file::{WeightDtype, WeightFile};
-pub use infinity::{load_infinity, load_infinity_bytes, save_infinity};
+pub use file::{Export, WeightDtype, WeightFile};
+pub use var::{load_var, save_var};
 
 /// Why weights could not be read or written.
 #[derive(Debug, Error)]
@@ -52,13 +52,15 @@ pub enum WeightError {
 }
 
 /// One tensor of a checkpoint and what it is to us.
-pub(crate) struct Rule {
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
     /// Its name in the file.
     pub official: &'static str,
     /// Our parameters, stacked along the first axis in the file; none for a buffer of zeros.
     pub ours: &'static [&'static str],
 }
 
-pub(crate) const fn rule(official: &'static str, ours: &'static [&'static str]) -> Rule {
+/// A [`Rule`].
+pub const fn rule(official: &'static str, ours: &'static [&'static str]) -> Rule {
     Rule { official, ours }
 }

@@ -1,0 +1,217 @@
+//! The VAR transformer: teacher forcing, loss, greedy runs.
+
+use std::path::Path;
+
+use burn::tensor::{Int, Tensor, activation::log_softmax};
+use nextscale_tests::{Fixture, Report};
+use nextscale_tokenizer::{Codes, ScaleSchedule, VqVae};
+use nextscale_var_core::generate::{VarOptions, VarScale, generate};
+use nextscale_var_core::import::{WeightDtype, load_var, save_var};
+use nextscale_var_core::sampler::{Sampler, filter};
+use nextscale_var_core::transformer::{AttentionKind, Modulation, Var, VarConfig, VarPlan};
+
+use crate::var_vqvae;
+
+const LOGITS: f64 = 1e-4;
+const GUIDED: f64 = 3e-4;
+const SUMS: f64 = 2e-5;
+const IMAGE: f64 = 3e-4;
+
+struct Subject<'a> {
+    f: &'a Fixture,
+    model: Var,
+    config: VarConfig,
+    vae: VqVae,
+    labels: Vec<usize>,
+}
+
+fn config(f: &Fixture) -> VarConfig {
+    let flag = |key: &str| f.config[key].as_bool().expect("a flag");
+    VarConfig {
+        width: f.number("embed_dim"),
+        depth: f.number("depth"),
+        heads: f.number("num_heads"),
+        classes: f.number("num_classes"),
+        vocabulary: f.number("vocab_size"),
+        channels: f.number("Cvae"),
+        schedule: var_vqvae::square(&f.numbers("patch_nums")),
+        mlp_ratio: f.config["mlp_ratio"].as_f64().expect("a ratio"),
+        modulation: match flag("shared_aln") {
+            true => Modulation::Shared,
+            false => Modulation::Own,
+        },
+        attention: match flag("attn_l2_norm") {
+            true => AttentionKind::Cosine,
+            false => AttentionKind::Scaled,
+        },
+    }
+}
+
+/// The tokenizer's fixture lies beside this one, or its weights do.
+fn tokenizer(f: &Fixture) -> VqVae {
+    let folder = f.config["vqvae"].as_str().expect("a folder");
+    let fixture = Fixture::open(&f.dir.join(folder), &f.device);
+    var_vqvae::load(&fixture.unwrap_or_else(|e| panic!("{e}")))
+}
+
+pub fn check(f: &Fixture, report: &mut Report) {
+    let config = config(f);
+    let weights = f.dir.join("weights.safetensors");
+    let load = |path: &Path| load_var(&config, path, &f.device).unwrap_or_else(|e| panic!("{e}"));
+    let subject = Subject {
+        f,
+        model: load(&weights),
+        vae: tokenizer(f),
+        labels: f.sizes("labels"),
+        config: config.clone(),
+    };
+    report.part("tf", |report| teacher_forcing(&subject, report));
+    report.part("ar", |report| greedy(&subject, report));
+    report.part("alone", |report| alone(&subject, report));
+    report.part("filter", |report| filtered(&subject, report));
+    if let Some(path) = f.pth() {
+        report.part("weights.pth", |report| {
+            report.same_weights("weights.pth", &subject.model, &load(&path));
+        });
+    }
+    report.part("resaved", |report| {
+        let dir = tempfile::tempdir().expect("a folder for temporary files");
+        let path = dir.path().join("model.safetensors");
+        save_var(&config, &subject.model, &path, WeightDtype::F32)
+            .unwrap_or_else(|e| panic!("{e}"));
+        report.same_file("resaved", &path, &weights, |_| false);
+    });
+}
+
+impl Subject<'_> {
+    fn schedule(&self) -> &ScaleSchedule {
+        &self.config.schedule
+    }
+
+    fn codes(&self, prefix: &str) -> Vec<Codes> {
+        let scales = self.schedule().scales().iter().enumerate();
+        scales
+            .map(|(k, &scale)| var_vqvae::codes(self.f, &format!("{prefix}_{k}"), scale))
+            .collect()
+    }
+}
+
+/// Indices of all scales in one row, `[b, l]`.
+fn targets(codes: &[Codes]) -> Tensor<2, Int> {
+    let rows = codes.iter().map(|codes| {
+        let indices = codes.clone().indices().expect("indices");
+        let [b, t, h, w] = indices.dims();
+        indices.reshape([b, t * h * w])
+    });
+    Tensor::cat(rows.collect(), 1)
+}
+
+fn teacher_forcing(s: &Subject, report: &mut Report) {
+    let codes = s.codes("tf_idx");
+    let inputs = s.vae.pyramid().inputs(&codes, s.schedule());
+    let inputs = inputs.into_iter().map(|cells| {
+        let [b, c, t, h, w] = cells.dims();
+        cells.reshape([b, c, t * h * w]).swap_dims(1, 2)
+    });
+    let inputs = Tensor::cat(inputs.collect(), 1);
+    report.close(s.f, "tf_var_input", inputs.clone(), SUMS);
+
+    let plan = VarPlan::teacher_forcing(&s.config, &s.f.device);
+    let logits = s.model.forward(inputs.clone(), &s.labels, &plan);
+    report.close(s.f, "tf_logits", logits.clone(), LOGITS);
+    let none = vec![s.model.classes(); s.labels.len()];
+    let unconditional = s.model.forward(inputs.clone(), &none, &plan);
+    report.close(s.f, "tf_logits_uncond", unconditional, LOGITS);
+
+    let [b, l, _] = logits.dims();
+    let targets = targets(&codes).unsqueeze_dim::<3>(2);
+    let loss = -log_softmax(logits, 2).gather(2, targets).reshape([b, l]);
+    report.close(s.f, "tf_loss_per_token", loss.clone(), LOGITS);
+    report.close(s.f, "tf_loss_mean", loss.mean(), LOGITS);
+
+    let plan = VarPlan::stepwise(&s.config, &s.f.device);
+    let (mut state, offsets) = (s.model.start(&s.labels, &plan), s.schedule().offsets());
+    let first = offsets[1];
+    let logits = (0..s.schedule().len()).map(|k| {
+        let rows = offsets[k].saturating_sub(first)..offsets[k + 1] - first;
+        let input = (k > 0).then(|| inputs.clone().slice_dim(1, rows));
+        s.model.forward_scale(k, input, &mut state, &plan)
+    });
+    let logits = Tensor::cat(logits.collect(), 1);
+    report.close_as("tf_logits@cached", logits, s.f.stored("tf_logits"), LOGITS);
+}
+
+fn options(s: &Subject) -> VarOptions {
+    let cfg = s.f.config["infer"]["cfg"].as_f64().expect("cfg");
+    VarOptions::ramp(cfg, s.schedule().len())
+}
+
+fn compare(s: &Subject, done: &VarScale, report: &mut Report, suffix: &str) {
+    let k = done.k;
+    let logits = s.f.stored(&format!("ar_logits_{k}"));
+    let name = format!("ar_logits_{k}{suffix}");
+    report.close_as(&name, done.logits.clone(), logits, GUIDED);
+}
+
+/// The whole run, each scale on what the scales before it gave.
+fn greedy(s: &Subject, report: &mut Report) {
+    let plan = VarPlan::stepwise(&s.config, &s.f.device);
+    let run = generate(
+        &s.model,
+        s.vae.pyramid(),
+        &plan,
+        &s.labels,
+        options(s),
+        Sampler::greedy(),
+    );
+    for done in run {
+        let k = done.k;
+        compare(s, &done, report, "");
+        let indices = done.codes.clone().indices().expect("indices");
+        let [b, t, h, w] = indices.dims();
+        report.equal(s.f, &format!("ar_idx_{k}"), indices.reshape([b, t * h * w]));
+        if let Some(&next) = s.schedule().scales().get(k + 1) {
+            let cells = s.vae.pyramid().input(done.features.clone(), next);
+            let name = format!("ar_next_input_{}", k + 1);
+            report.close(s.f, &name, cells.squeeze_dim::<4>(2), SUMS);
+            continue;
+        }
+        report.close(s.f, "ar_logits_2B_last", done.unguided, GUIDED);
+        let features = done.features.clone().squeeze_dim::<4>(2);
+        report.close(s.f, "ar_fhat", features, SUMS);
+        let image = (s.vae.decode(done.features) + 1.0) * 0.5;
+        report.close(s.f, "ar_image", image, IMAGE);
+    }
+}
+
+/// Each scale on the stored codes of the scales before it, so that it is judged by itself.
+fn alone(s: &Subject, report: &mut Report) {
+    let plan = VarPlan::stepwise(&s.config, &s.f.device);
+    let forced = s.codes("ar_idx").into_iter().map(|codes| codes.indices());
+    let options = VarOptions {
+        forced: forced.collect::<Option<Vec<_>>>().expect("indices"),
+        ..options(s)
+    };
+    let run = generate(
+        &s.model,
+        s.vae.pyramid(),
+        &plan,
+        &s.labels,
+        options,
+        Sampler::greedy(),
+    );
+    for done in run {
+        compare(s, &done, report, "@alone");
+    }
+}
+
+fn filtered(s: &Subject, report: &mut Report) {
+    let settings = &s.f.config["filter"];
+    let top_k = settings["top_k"].as_u64().expect("top_k") as usize;
+    let top_p = settings["top_p"].as_f64().expect("top_p");
+    for scale in settings["scales"].as_array().expect("scales") {
+        let logits = s.f.float::<3>(&format!("ar_logits_{scale}"));
+        let kept = filter(logits, top_k, top_p);
+        report.close(s.f, &format!("filter_logits_{scale}"), kept, 0.0);
+    }
+}

@@ -1,0 +1,140 @@
+//! VAR's checkpoints.
+
+use std::path::Path;
+
+use burn::tensor::{Device, TensorData};
+
+use super::{Export, Rule, WeightDtype, WeightError, WeightFile, rule};
+use crate::mask;
+use crate::transformer::{AttentionKind, Modulation, Var, VarConfig};
+
+/// Everything outside the blocks.
+const TOP: [Rule; 10] = [
+    rule("pos_start", &["pos_start"]),
+    rule("pos_1LC", &["pos"]),
+    rule("lvl_embed.weight", &["lvl_embed"]),
+    rule("class_emb.weight", &["class_emb"]),
+    rule("word_embed.weight", &["word_embed.weight"]),
+    rule("word_embed.bias", &["word_embed.bias"]),
+    rule("head_nm.ada_lin.1.weight", &["head_ada.weight"]),
+    rule("head_nm.ada_lin.1.bias", &["head_ada.bias"]),
+    rule("head.weight", &["head.weight"]),
+    rule("head.bias", &["head.bias"]),
+];
+
+/// The layer of a shared modulation.
+const SHARED: [Rule; 2] = [
+    rule("shared_ada_lin.1.weight", &["shared_ada.weight"]),
+    rule("shared_ada_lin.1.bias", &["shared_ada.bias"]),
+];
+
+/// Every block.
+const BLOCK: [Rule; 10] = [
+    rule("attn.q_bias", &["attn.q.bias"]),
+    rule("attn.v_bias", &["attn.v.bias"]),
+    rule("attn.zero_k_bias", &[]),
+    rule(
+        "attn.mat_qkv.weight",
+        &["attn.q.weight", "attn.k.weight", "attn.v.weight"],
+    ),
+    rule("attn.proj.weight", &["attn.proj.weight"]),
+    rule("attn.proj.bias", &["attn.proj.bias"]),
+    rule("ffn.fc1.weight", &["ffn.fc1.weight"]),
+    rule("ffn.fc1.bias", &["ffn.fc1.bias"]),
+    rule("ffn.fc2.weight", &["ffn.fc2.weight"]),
+    rule("ffn.fc2.bias", &["ffn.fc2.bias"]),
+];
+
+/// Blocks that compare cosines.
+const COSINE: [Rule; 1] = [rule("attn.scale_mul_1H11", &["attn.log_scale"])];
+
+/// Blocks with a modulation of their own.
+const OWN: [Rule; 2] = [
+    rule("ada_lin.1.weight", &["ada.weight"]),
+    rule("ada_lin.1.bias", &["ada.bias"]),
+];
+
+/// Blocks that add to a shared modulation.
+const OFFSET: [Rule; 1] = [rule("ada_gss", &["modulation"])];
+
+/// What follows from the schedule and is in every file.
+const LEVELS: &str = "lvl_1L";
+const MASK: &str = "attn_bias_for_masking";
+
+/// The rules outside the blocks, and those of a block.
+fn rules(config: &VarConfig) -> (Vec<Rule>, Vec<Rule>) {
+    let (mut top, mut block) = (TOP.to_vec(), BLOCK.to_vec());
+    match config.modulation {
+        Modulation::Own => block.extend(OWN),
+        Modulation::Shared => {
+            top.extend(SHARED);
+            block.extend(OFFSET);
+        }
+    }
+    if config.attention == AttentionKind::Cosine {
+        block.extend(COSINE);
+    }
+    (top, block)
+}
+
+/// Reads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters keep the
+/// number format of the file.
+///
+/// # Errors
+/// If the file cannot be read, or its tensors are not exactly those of `config`.
+///
+/// # Panics
+/// If `config` contradicts itself.
+pub fn load_var(config: &VarConfig, path: &Path, device: &Device) -> Result<Var, WeightError> {
+    let mut file = WeightFile::open(path)?;
+    file.forget(|name| name == LEVELS || name == MASK);
+    let (top, block) = rules(config);
+    file.rename(&top, "", "");
+    for i in 0..config.depth {
+        let name = format!("blocks.{i}.");
+        file.rename(&block, &name, &name);
+    }
+    let mut model = config.init(device);
+    file.apply(&mut model)?;
+    Ok(model)
+}
+
+/// Writes a transformer as one `.safetensors` file in the released layout.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save_var(
+    config: &VarConfig,
+    model: &Var,
+    path: &Path,
+    dtype: WeightDtype,
+) -> Result<(), WeightError> {
+    let mut export = Export::new(model, dtype);
+    let (top, block) = rules(config);
+    let levels = mask::levels(&config.schedule);
+    let mut add_all = || -> Result<(), String> {
+        export.add(&top, "", "", config.width)?;
+        for i in 0..config.depth {
+            let name = format!("blocks.{i}.");
+            export.add(&block, &name, &name, config.width)?;
+        }
+        let l = levels.len();
+        let rows: Vec<i64> = levels.iter().map(|&k| k as i64).collect();
+        export.constant(LEVELS, TensorData::new(rows, [1, l]))?;
+        let hides = |query: &usize, key: &usize| match key > query {
+            true => f32::NEG_INFINITY,
+            false => 0.0,
+        };
+        let bias: Vec<f32> = levels
+            .iter()
+            .flat_map(|query| levels.iter().map(move |key| hides(query, key)))
+            .collect();
+        export.constant(MASK, TensorData::new(bias, [1, 1, l, l]))
+    };
+    let fail = |reason| WeightError::Write {
+        path: path.to_owned(),
+        reason,
+    };
+    add_all().map_err(fail)?;
+    export.write(path).map_err(fail)
+}

@@ -1,0 +1,126 @@
+use nextscale_tokenizer::ScaleSchedule;
+use serde::{Deserialize, Serialize};
+
+/// Where a block's gains, scales and shifts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Modulation {
+    /// A linear layer of the class in each block (d16 to d30).
+    Own,
+    /// One linear layer of the class for all blocks, and a learned offset in each (d36).
+    Shared,
+}
+
+/// What queries and keys are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionKind {
+    /// Their cosine, times a learned factor a head (all released models).
+    Cosine,
+    /// Their product, times a quarter of the usual `1 / sqrt(d)`.
+    Scaled,
+}
+
+/// The shapes and mathematics of a [`Var`](super::Var) transformer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VarConfig {
+    /// Numbers a token, C.
+    pub width: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Classes, without that of no class.
+    pub classes: usize,
+    /// Vectors of the tokenizer's codebook, V.
+    pub vocabulary: usize,
+    /// Channels of the tokenizer's latent, c.
+    pub channels: usize,
+    /// The scales: positions are learned, so a model has one schedule.
+    pub schedule: ScaleSchedule,
+    /// Hidden size of the feed-forward layers over the width.
+    pub mlp_ratio: f64,
+    /// Where gains, scales and shifts come from.
+    pub modulation: Modulation,
+    /// What queries and keys are compared by.
+    pub attention: AttentionKind,
+}
+
+/// Sides of the ten scales of the 256-pixel models.
+const SIDES_256: [usize; 10] = [1, 2, 3, 4, 5, 6, 8, 10, 13, 16];
+/// Sides of the ten scales of the 512-pixel model.
+const SIDES_512: [usize; 10] = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32];
+
+impl VarConfig {
+    /// A released 256-pixel model, `var_d16`, `var_d20`, `var_d24` or `var_d30`: width 64 `depth`, heads of 64.
+    pub fn released_256(depth: usize) -> Self {
+        Self::released(depth, &SIDES_256, Modulation::Own)
+    }
+
+    /// The released 512-pixel model `var_d36`, whose blocks share their modulation.
+    pub fn released_512() -> Self {
+        Self::released(36, &SIDES_512, Modulation::Shared)
+    }
+
+    fn released(depth: usize, sides: &[usize], modulation: Modulation) -> Self {
+        Self {
+            width: 64 * depth,
+            depth,
+            heads: depth,
+            classes: 1000,
+            vocabulary: 4096,
+            channels: 32,
+            schedule: ScaleSchedule::square(sides).expect("growing sides"),
+            mlp_ratio: 4.0,
+            modulation,
+            attention: AttentionKind::Cosine,
+        }
+    }
+
+    /// Hidden size of the feed-forward layers.
+    pub fn ffn_hidden(&self) -> usize {
+        (self.width as f64 * self.mlp_ratio).round_ties_even() as usize
+    }
+
+    /// Numbers an attention head.
+    pub fn head_dim(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// Standard deviation of a fresh weight, `sqrt(1 / (3 C))`.
+    pub(crate) fn init_std(&self) -> f64 {
+        (1.0 / (3.0 * self.width as f64)).sqrt()
+    }
+
+    pub(crate) fn check(&self) {
+        let (width, heads) = (self.width, self.heads);
+        assert!(
+            heads > 0 && width.is_multiple_of(heads) && width > 0,
+            "width {width} does not split into {heads} heads"
+        );
+        assert!(self.depth > 0, "a transformer needs a block");
+        assert!(
+            self.vocabulary > 0 && self.channels > 0,
+            "a codebook of {} vectors of {} numbers",
+            self.vocabulary,
+            self.channels
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_sizes() {
+        let d16 = VarConfig::released_256(16);
+        assert_eq!(
+            (d16.width, d16.head_dim(), d16.ffn_hidden()),
+            (1024, 64, 4096)
+        );
+        assert_eq!(d16.schedule.tokens(), 680);
+        assert_eq!(VarConfig::released_512().schedule.tokens(), 2240);
+    }
+}

@@ -1,0 +1,55 @@
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use nextscale_tokenizer::ScaleSchedule;
+
+use super::VarConfig;
+use crate::{mask, matmul::Precision};
+
+/// A model's schedule made ready on a device: masks and scale indices, built once.
+#[derive(Debug, Clone)]
+pub struct VarPlan {
+    schedule: ScaleSchedule,
+    offsets: Vec<usize>,
+    pub(crate) hidden: Option<Tensor<4, Bool>>,
+    pub(crate) levels: Tensor<1, Int>,
+    pub(crate) precision: Precision,
+}
+
+impl VarPlan {
+    /// A plan for generating scale by scale.
+    pub fn stepwise(config: &VarConfig, device: &Device) -> Self {
+        let schedule = config.schedule.clone();
+        let levels: Vec<i32> = mask::levels(&schedule).iter().map(|&k| k as i32).collect();
+        let l = levels.len();
+        Self {
+            offsets: schedule.offsets(),
+            schedule,
+            hidden: None,
+            levels: Tensor::from_data(TensorData::new(levels, [l]), device),
+            precision: Precision::F32,
+        }
+    }
+
+    /// A plan for teacher forcing: as [`VarPlan::stepwise`], with the block-causal mask (`l^2` bytes).
+    pub fn teacher_forcing(config: &VarConfig, device: &Device) -> Self {
+        let plan = Self::stepwise(config, device);
+        Self {
+            hidden: Some(mask::block_causal(&plan.schedule, device)),
+            ..plan
+        }
+    }
+
+    /// The same plan, with the matrix products of the blocks' f32 weights in another precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &ScaleSchedule {
+        &self.schedule
+    }
+
+    /// The first token of scale `k`.
+    pub(crate) fn offset(&self, k: usize) -> usize {
+        self.offsets[k]
+    }
+}
