@@ -185,13 +185,24 @@ impl T5Config {
     /// # Panics
     /// Where a size is zero or the buckets do not go with the distance.
     pub fn init(&self, device: &Device) -> T5Encoder {
+        self.init_with(1.0, device)
+    }
+
+    /// As [`T5Config::init`], with embeddings of deviation `embedding_std`.
+    ///
+    /// T5 was trained with updates in proportion to the weights. Under AdamW every number moves by about the learning
+    /// rate, so embeddings of unit variance would hardly turn: for training from scratch they should start small.
+    ///
+    /// # Panics
+    /// As [`T5Config::init`].
+    pub fn init_with(&self, embedding_std: f64, device: &Device) -> T5Encoder {
         if let Err(message) = self.check() {
             panic!("{message}");
         }
         let blocks = (0..self.num_layers).map(|_| T5Block::new(self, device));
         T5Encoder {
             shared: EmbeddingConfig::new(self.vocab_size, self.d_model)
-                .with_initializer(normal(1.0))
+                .with_initializer(normal(embedding_std))
                 .init(device),
             relative_bias: EmbeddingConfig::new(
                 self.relative_attention_num_buckets,

@@ -124,12 +124,7 @@ fn train_transformer(args: &RunArgs) -> anyhow::Result<()> {
     let vocab = tokenized::vocabulary(&args.out, &run, &set)?;
     let task = transformer::TransformerTask::new(&run, vae.clone(), &vocab, &set, &device)?;
     device.seed(run.seed);
-    let model = transformer::Painter {
-        text: run
-            .text_config(vocab.size())
-            .init(&device.clone().autodiff()),
-        transformer: run.model_config(vae.bits).init(&device.autodiff()),
-    };
+    let model = run.start(vae.bits, vocab.size(), &device.autodiff())?;
     let options = run.train;
     let batches = transformer::CaptionedBatches::new(set, vocab, run);
     drive(args, task, model, options, batches)

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_bitwise::bsq::Bsq;
@@ -20,7 +20,7 @@ use nextscale_text::encoder::encode_tokens;
 use nextscale_text::{T5Config, T5Encoder, TokenBatch, Vocab, train_unigram};
 use nextscale_tokenizer::{Pyramid, Scale, ScaleSchedule};
 use nextscale_var_core::matmul::Precision;
-use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
+use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions, latest};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,9 @@ pub struct TransformerRun {
     pub data: PathBuf,
     /// Folder of the tokenizer's run.
     pub tokenizer: PathBuf,
+    /// Folder of a transformer's run whose transformer is the start of this one; the text encoder starts afresh.
+    #[serde(default)]
+    pub transformer_of: Option<PathBuf>,
     /// Seed of the initial weights and of everything random.
     #[serde(default)]
     pub seed: u64,
@@ -93,7 +96,7 @@ fn default_sampling() -> Sampling {
 }
 
 /// Sizes of a text encoder that is trained from scratch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextSizes {
     /// Most entries of the vocabulary, which is learned from the captions.
@@ -108,6 +111,13 @@ pub struct TextSizes {
     pub heads: usize,
     /// Hidden units of the feed-forward.
     pub hidden: usize,
+    /// Deviation of fresh embeddings.
+    #[serde(default = "default_embedding")]
+    pub embedding_std: f64,
+}
+
+fn default_embedding() -> f64 {
+    0.05
 }
 
 /// Sizes of the transformer; the rest follows from the tokenizer and the text encoder.
@@ -164,6 +174,39 @@ impl TransformerRun {
             ..
         } = self.text;
         T5Config::new(size, width, depth, heads, hidden)
+    }
+
+    /// A fresh model for a tokenizer of `bits` bits a cell and a vocabulary of `size` entries, on an autodiff device;
+    /// its transformer comes from [`TransformerRun::transformer_of`] if that is given.
+    ///
+    /// # Errors
+    /// When that run has no checkpoint, or its transformer has other sizes.
+    pub fn start(&self, bits: usize, size: usize, device: &Device) -> anyhow::Result<Painter> {
+        let text = self.text_config(size);
+        let text = text.init_with(self.text.embedding_std, device);
+        let Some(from) = &self.transformer_of else {
+            let transformer = self.model_config(bits).init(device);
+            return Ok(Painter { text, transformer });
+        };
+        let name = from.display();
+        let Some(checkpoint) = latest(from)? else {
+            bail!("transformer_of: there is no checkpoint in `{name}`");
+        };
+        let source: Self = super::config::read(&from.join(super::CONFIG))?;
+        let sizes = |run: &Self| (run.model_config(bits), run.patching, run.scales.clone());
+        ensure!(
+            sizes(&source) == sizes(self),
+            "transformer_of: the transformer of `{name}` has other sizes or scales than this configuration"
+        );
+        let vocab = Vocab::from_file(from.join(super::tokenized::VOCABULARY))?;
+        let trained: Painter = checkpoint.average(Painter {
+            text: source.text_config(vocab.size()).init(device),
+            transformer: source.model_config(bits).init(device),
+        })?;
+        Ok(Painter {
+            text,
+            transformer: trained.transformer,
+        })
     }
 
     /// Refuses sizes that don't fit together.
