@@ -248,7 +248,10 @@ impl Bundle {
     pub fn seal(folder: &Path, mut manifest: Manifest) -> Result<Self, PipelineError> {
         manifest.fingerprints.clear();
         for file in [VOCAB, TEXT, TRANSFORMER, VAE] {
-            let print = Weights::File(folder.join(file)).sha256()?;
+            let path = folder.join(file);
+            // Writers of weights make private files; a model is like any other file of the user's.
+            crate::picture::make_readable(&path).map_err(PipelineError::io("open", &path))?;
+            let print = Weights::File(path).sha256()?;
             manifest.fingerprints.insert(file.to_owned(), print);
         }
         let json = serde_json::to_string_pretty(&manifest)

@@ -53,16 +53,23 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), PipelineError> {
             .to_owned();
         let mut file = builder.tempfile_in(folder)?;
         file.write_all(bytes)?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // A temporary file is private; the finished one is like any other of the user's.
-            let mode = std::fs::Permissions::from_mode(0o644);
-            file.as_file().set_permissions(mode)?;
-        }
+        // A temporary file is private; the finished one is like any other of the user's.
+        make_readable(file.path())?;
         file.persist(path).map(drop).map_err(|e| e.error)
     };
     write().map_err(PipelineError::io("write", path))
+}
+
+/// Lets everybody read a file, and its owner write it.
+pub(crate) fn make_readable(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 /// The folder that a file is in; `.` for a bare name.

@@ -12,6 +12,7 @@ use nextscale_bitwise::generate::{GenerateOptions, generate};
 use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::TextEncoder;
+use nextscale_tokenizer::Pyramid;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -288,13 +289,15 @@ impl<'a> Painter<'a> {
         }
     }
 
-    /// The auto-encoder's latent of each picture, before the quantiser.
+    /// The latent of each picture as the decoder sees it: the sum of its codes over all scales.
     fn features(&self, pictures: &[Vec<u8>], size: usize, batch: usize) -> Vec<Vec<f32>> {
+        let cells = self.manifest.patching.cells(self.plan.schedule());
         let mut all = Vec::with_capacity(pictures.len());
         for chunk in pictures.chunks(batch) {
             let latent = self
                 .vae
                 .encode(pixels::to_tensor(chunk, size, &self.device));
+            let latent = Pyramid::plain(&self.bsq).encode(latent, &cells).sum;
             let length = latent.dims().iter().skip(1).product();
             let values: Vec<f32> = latent.into_data().convert::<f32>().iter::<f32>().collect();
             all.extend(values.chunks_exact(length).map(<[f32]>::to_vec));
