@@ -233,6 +233,10 @@ fn mistakes_are_told_before_anything_is_trained() {
         "{error}"
     );
 
+    write(&TOKENIZER.replace("steps: 120", "steps: 1"));
+    succeed(folder, "train tokenizer c.yaml");
+    assert!(folder.join("runs/c/log.jsonl").is_file());
+
     write(TRANSFORMER);
     let error = fail(folder, "train transformer c.yaml --out run");
     assert!(

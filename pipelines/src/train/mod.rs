@@ -49,9 +49,9 @@ enum What {
 pub struct RunArgs {
     /// Configuration (YAML)
     config: PathBuf,
-    /// Folder of the run; a run that is already there is resumed
+    /// Folder of the run; a run that is already there is resumed [default: runs/ and the configuration's name]
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// Train this long instead of what the configuration says
     #[arg(long, value_name = "MINUTES", conflicts_with = "max_steps")]
     max_minutes: Option<f64>,
@@ -118,10 +118,10 @@ fn train_transformer(args: &RunArgs) -> anyhow::Result<()> {
     let device = device::open(args.device)?;
     let set = load(&run.data)?;
     let _lock = args.prepare()?;
-    let (vae, cells, _) = tokenized::adopt(&args.out, &run.tokenizer, &device)?;
+    let (vae, cells, _) = tokenized::adopt(&args.out(), &run.tokenizer, &device)?;
     run.check(&cells)
         .with_context(|| args.config.display().to_string())?;
-    let vocab = tokenized::vocabulary(&args.out, &run, &set)?;
+    let vocab = tokenized::vocabulary(&args.out(), &run, &set)?;
     let task = transformer::TransformerTask::new(&run, vae.clone(), &vocab, &set, &device)?;
     device.seed(run.seed);
     let model = run.start(vae.bits, vocab.size(), &device.autodiff())?;
@@ -131,6 +131,12 @@ fn train_transformer(args: &RunArgs) -> anyhow::Result<()> {
 }
 
 impl RunArgs {
+    /// The folder of the run.
+    fn out(&self) -> PathBuf {
+        let named = || Path::new("runs").join(self.config.file_stem().unwrap_or_default());
+        self.out.clone().unwrap_or_else(named)
+    }
+
     /// Puts the options of the command line over those of the file.
     fn apply(&self, options: &mut TrainOptions) {
         if let Some(minutes) = self.max_minutes {
@@ -144,7 +150,7 @@ impl RunArgs {
     /// Makes the folder of the run, copies the configuration into it, and keeps other programs away
     /// from it for as long as the returned file is open.
     fn prepare(&self) -> anyhow::Result<File> {
-        let out = &self.out;
+        let out = &self.out();
         fs::create_dir_all(out).with_context(|| format!("cannot make `{}`", out.display()))?;
         let path = out.join("lock");
         let lock =
@@ -171,7 +177,7 @@ fn drive<T: Task, S: Batches<Batch = T::Batch>>(
     use burn::module::Module as _;
     eprintln!("{} parameters", model.num_params());
     keep_memory();
-    let mut trainer = Trainer::resume_or_start(task, model, options, &args.out)?;
+    let mut trainer = Trainer::resume_or_start(task, model, options, &args.out())?;
     let stop = console::stop_on_signal()?;
     if trainer.progress().step > 0 {
         eprintln!("resuming at step {}", trainer.progress().step);
@@ -182,9 +188,9 @@ fn drive<T: Task, S: Batches<Batch = T::Batch>>(
     let step = trainer.progress().step;
     match outcome? {
         Outcome::Finished => {
-            eprintln!("finished at step {step}: `{}`", args.out.display());
+            eprintln!("finished at step {step}: `{}`", args.out().display());
             if let Some(folder) = &args.export {
-                export::export(&args.out, folder, None)?;
+                export::export(&args.out(), folder, None)?;
             }
         }
         Outcome::Stopped => eprintln!("stopped at step {step}; the same command resumes"),
