@@ -1,7 +1,8 @@
 //! A stage of one's own, used from YAML and from Rust.
 //!
 //! ```sh
-//! cargo run --example watermark -- --model FOLDER
+//! cargo build --workspace --example watermark
+//! target/debug/examples/watermark --model FOLDER
 //! ```
 //!
 //! It paints two pictures, each with a mark in the corner: `from-yaml.png` and `from-rust.png`.

@@ -1,4 +1,4 @@
-//! The parts of a picture at the size of the embedded model: `cargo bench -p nextscale-tests --bench painting`.
+//! The parts of a picture at the size of the embedded model: `cargo bench -p nextscale-tests --profile dev --bench painting`.
 
 #![allow(missing_docs)] // what criterion_group! makes
 

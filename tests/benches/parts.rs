@@ -1,4 +1,4 @@
-//! Convolutions and resizing as the released tokenizers use them: `cargo bench -p nextscale-tests --bench parts`.
+//! Convolutions and resizing as the released tokenizers use them: `cargo bench -p nextscale-tests --profile dev --bench parts`.
 
 #![allow(missing_docs)] // what criterion_group! makes
 
