@@ -9,13 +9,12 @@ use std::time::Instant;
 use anyhow::Context as _;
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 use nextscale_bitwise::bsq::Bsq;
-use nextscale_bitwise::generate::{GenerateOptions, generate};
+use nextscale_bitwise::generate::generate;
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
 use nextscale_text::TextEncoder;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
-use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use serde::Serialize;
 
 use crate::bundle::{Bundle, DEFAULT, Sampling};
@@ -129,7 +128,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             rounds.push(round);
         }
     }
-    let report = subject.report(args, load, &rounds, dtype);
+    let report = subject.report(args, load, &rounds, &device, dtype);
     super::cli::print(&report.table())?;
     match &args.json {
         Some(path) => crate::eval::write_json(path, &report),
@@ -205,24 +204,9 @@ impl Subject {
             decode: 0.0,
             total: 0.0,
         };
-        let Sampling {
-            cfg,
-            tau,
-            top_k,
-            top_p,
-        } = self.sampling;
         let seeds: Vec<u64> = (0..batch as u64).map(|i| seed + i).collect();
-        let config = SamplerConfig {
-            temperature: 1.0,
-            top_k,
-            top_p,
-        };
         let scales = self.plan.schedule().len();
-        let (sampler, tau) = match tau > 0.0 {
-            true => (Sampler::new(config, &seeds), tau),
-            false => (Sampler::greedy(), 1.0),
-        };
-        let options = GenerateOptions::constant(cfg, tau, scales);
+        let (sampler, options) = self.sampling.start(&seeds, scales);
         let bsq = Bsq::new(self.vae.bits);
         let mut features = None;
         for scale in generate(
@@ -249,7 +233,14 @@ impl Subject {
         Ok(round)
     }
 
-    fn report(&self, args: &BenchArgs, load: f64, rounds: &[Round], dtype: FloatDType) -> Report {
+    fn report(
+        &self,
+        args: &BenchArgs,
+        load: f64,
+        rounds: &[Round],
+        device: &Device,
+        dtype: FloatDType,
+    ) -> Report {
         let over = |part: &dyn Fn(&Round) -> f64| median(rounds.iter().map(part).collect());
         let grids = self.plan.schedule().scales().iter().enumerate();
         let scales: Vec<ScaleTime> = grids
@@ -262,7 +253,7 @@ impl Subject {
         let painting = over(&|round| round.scales.iter().sum());
         let last = self.patching.cells(self.plan.schedule()).last();
         let tokens = (self.plan.schedule().tokens() * args.batch) as f64;
-        let cuda = device::open(args.device).is_ok_and(|device| device != Device::flex());
+        let cuda = *device != Device::flex();
         Report {
             model: args.model.clone(),
             device: match cuda {

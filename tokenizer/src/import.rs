@@ -1,10 +1,10 @@
-//! Weights of tokenizers in files, under the official names: reading, strictly.
+//! Weights of tokenizers in files, under the official names: reading, strictly, and writing.
 
 use std::path::Path;
 
 use burn::{
     store::{
-        FloatCastAdapter, ModuleSnapshot, ModuleStore, PytorchStore, SafetensorsStore,
+        FloatCastAdapter, KeyRemapper, ModuleSnapshot, ModuleStore, PytorchStore, SafetensorsStore,
         burn_pack::Tensor as FileTensor,
     },
     tensor::DType,
@@ -66,7 +66,7 @@ pub enum FileDType {
 
 impl FileDType {
     /// The tensor library's word for it.
-    pub fn dtype(self) -> DType {
+    fn dtype(self) -> DType {
         match self {
             Self::F32 => DType::F32,
             Self::F16 => DType::F16,
@@ -152,6 +152,26 @@ impl Tensors {
             wrong,
         })
     }
+}
+
+/// Writes a module as safetensors, its names changed by `patterns` (a regular expression and what replaces it). An
+/// existing file is replaced.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save<M: ModuleSnapshot>(
+    module: &M,
+    path: &Path,
+    dtype: FileDType,
+    patterns: Vec<(&str, &str)>,
+) -> Result<(), WeightsError> {
+    let names = KeyRemapper::from_patterns(patterns).map_err(|e| WeightsError::file(path, e))?;
+    let mut store = SafetensorsStore::from_file(path)
+        .overwrite(true)
+        .remap(names)
+        .with_to_adapter(FloatCastAdapter::to(dtype.dtype()));
+    let saved = module.save_into(&mut store);
+    saved.map_err(|e| WeightsError::file(path, e))
 }
 
 /// What stands for the path of weights that lie in memory.

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use burn::{
     module::Module,
-    store::{FloatCastAdapter, KeyRemapper, ModuleSnapshot, SafetensorsStore},
     tensor::{Device, Tensor},
 };
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,7 @@ pub use parts::{Decoder, Down, Encoder, Mid, Up};
 use crate::{
     Codes, Pyramid, Resize, ScaleSchedule,
     conv::Conv,
-    import::{FileDType, IN_MEMORY, Tensors, WeightsError},
+    import::{self, FileDType, IN_MEMORY, Tensors, WeightsError},
     phi::Phi,
     pyramid::Encoded,
     vq::Codebook,
@@ -219,18 +218,11 @@ impl VqVae {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, dtype: FileDType) -> Result<(), WeightsError> {
-        let path = path.as_ref();
-        let names = KeyRemapper::from_patterns(vec![
+        let names = vec![
             (r"^codebook\.embedding$", CODEBOOK),
             (r"^phi\.convs\.", PHI),
-        ])
-        .map_err(|e| WeightsError::file(path, e))?;
-        let mut store = SafetensorsStore::from_file(path)
-            .overwrite(true)
-            .remap(names)
-            .with_to_adapter(FloatCastAdapter::to(dtype.dtype()));
-        self.save_into(&mut store)
-            .map_err(|e| WeightsError::file(path, e))
+        ];
+        import::save(self, path.as_ref(), dtype, names)
     }
 }
 

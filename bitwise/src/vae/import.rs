@@ -6,8 +6,7 @@
 
 use std::path::Path;
 
-use burn::store::{FloatCastAdapter, KeyRemapper, ModuleSnapshot, SafetensorsStore};
-use nextscale_tokenizer::import::{IN_MEMORY, Tensors};
+use nextscale_tokenizer::import::{self, IN_MEMORY, Tensors};
 
 pub use nextscale_tokenizer::import::{FileDType, WeightsError};
 
@@ -73,19 +72,12 @@ impl BsqVae {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, dtype: FileDType) -> Result<(), WeightsError> {
-        let path = path.as_ref();
-        let names = KeyRemapper::from_patterns(vec![
+        let names = vec![
             (r"((?:down|up)sample)\.(weight|bias)$", "$1.conv.conv.$2"),
             (r"(norm\w*)\.(weight|bias)$", "$1.norm.$2"),
             (r"(conv_?\w+|nin_shortcut)\.(weight|bias)$", "$1.conv.$2"),
-        ])
-        .map_err(|e| WeightsError::file(path, e))?;
-        let mut store = SafetensorsStore::from_file(path)
-            .overwrite(true)
-            .remap(names)
-            .with_to_adapter(FloatCastAdapter::to(dtype.dtype()));
-        self.save_into(&mut store)
-            .map_err(|e| WeightsError::file(path, e))
+        ];
+        import::save(self, path.as_ref(), dtype, names)
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use nextscale_bitwise::generate::GenerateOptions;
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_text::T5Config;
 use nextscale_tokenizer::{Scale, ScaleSchedule};
+use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use serde::{Deserialize, Serialize};
 
 /// The kinds of models.
@@ -78,6 +80,24 @@ pub struct Sampling {
     pub top_k: usize,
     /// Sample from the likeliest values that make up this share; 1 for all.
     pub top_p: f64,
+}
+
+impl Sampling {
+    /// The sampler for pictures with these seeds and the settings of the run, over `scales` scales. The generator
+    /// divides by the temperature itself, scale by scale.
+    pub fn start(&self, seeds: &[u64], scales: usize) -> (Sampler, GenerateOptions) {
+        if self.tau == 0.0 {
+            let options = GenerateOptions::constant(self.cfg, 1.0, scales);
+            return (Sampler::greedy(), options);
+        }
+        let config = SamplerConfig {
+            temperature: 1.0,
+            top_k: self.top_k,
+            top_p: self.top_p,
+        };
+        let options = GenerateOptions::constant(self.cfg, self.tau, scales);
+        (Sampler::new(config, seeds), options)
+    }
 }
 
 /// What the model was used to seeing around a prompt when it was trained.

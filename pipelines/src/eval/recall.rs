@@ -8,12 +8,11 @@
 use anyhow::Context as _;
 use burn::tensor::Device;
 use nextscale_bitwise::bsq::Bsq;
-use nextscale_bitwise::generate::{GenerateOptions, generate};
+use nextscale_bitwise::generate::generate;
 use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::TextEncoder;
 use nextscale_tokenizer::Pyramid;
-use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -188,12 +187,6 @@ impl<'a> Painter<'a> {
 
     /// Paints the default captions of the pictures `ids`, on white, one seed a prompt.
     fn paint(&self, set: &IconSet, ids: &[usize], common: &Common) -> anyhow::Result<Vec<Vec<u8>>> {
-        let Sampling {
-            cfg,
-            tau,
-            top_k,
-            top_p,
-        } = self.sampling;
         let scales = self.plan.schedule().len();
         let bar = progress(ids.len());
         let mut painted = Vec::new();
@@ -209,26 +202,11 @@ impl<'a> Painter<'a> {
                 .encode(&prompts)
                 .context("the prompts cannot be encoded")?;
             let text = TextCondition::new(text.features, text.lens);
-            let (sampler, options) = if tau == 0.0 {
-                (
-                    Sampler::greedy(),
-                    GenerateOptions::constant(cfg, 1.0, scales),
-                )
-            } else {
-                let seeds: Vec<u64> = chunk
-                    .iter()
-                    .map(|&id| common.seed.wrapping_add(id as u64))
-                    .collect();
-                let config = SamplerConfig {
-                    temperature: 1.0,
-                    top_k,
-                    top_p,
-                };
-                (
-                    Sampler::new(config, &seeds),
-                    GenerateOptions::constant(cfg, tau, scales),
-                )
-            };
+            let seeds: Vec<u64> = chunk
+                .iter()
+                .map(|&id| common.seed.wrapping_add(id as u64))
+                .collect();
+            let (sampler, options) = self.sampling.start(&seeds, scales);
             let patching = self.manifest.patching;
             let all = generate(
                 &self.model,

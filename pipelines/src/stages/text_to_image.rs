@@ -6,13 +6,13 @@ use std::time::Instant;
 use nextscale_bitwise::generate::{GenerateOptions, generate};
 use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
 use nextscale_tokenizer::Quantizer;
-use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_var_core::sampler::Sampler;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::with_print;
 use crate::artifact::{Artifact, ArtifactType, Item, Kind, Step, Text};
-use crate::bundle::{Bundle, Size, TEXT, VAE};
+use crate::bundle::{Bundle, Sampling, Size, TEXT, VAE};
 use crate::error::PipelineError;
 use crate::registry::Setup;
 use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
@@ -106,26 +106,13 @@ impl TextToImage {
     }
 
     fn sampler(&self, seed: u64, scales: usize) -> (Sampler, GenerateOptions) {
-        if self.temperature == 0.0 {
-            return (
-                Sampler::greedy(),
-                GenerateOptions::constant(self.cfg, 1.0, scales),
-            );
-        }
-        // The generator divides by the temperature itself, scale by scale.
-        let (temperature, top_k, top_p) = (1.0, self.top_k, self.top_p);
-        let sampler = Sampler::new(
-            SamplerConfig {
-                temperature,
-                top_k,
-                top_p,
-            },
-            &[seed],
-        );
-        (
-            sampler,
-            GenerateOptions::constant(self.cfg, self.temperature, scales),
-        )
+        let sampling = Sampling {
+            cfg: self.cfg,
+            tau: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+        };
+        sampling.start(&[seed], scales)
     }
 }
 

@@ -3,8 +3,21 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
+use nextscale_var_core::train::{Checkpoint, latest};
 use serde::de::DeserializeOwned;
+
+/// The configuration of a run that another one starts from, and its newest checkpoint; `key` is the setting that
+/// names the run.
+///
+/// # Errors
+/// When there is no checkpoint, or the configuration can't be read.
+pub fn source<T: DeserializeOwned>(key: &str, folder: &Path) -> anyhow::Result<(T, Checkpoint)> {
+    let Some(checkpoint) = latest(folder)? else {
+        bail!("{key}: there is no checkpoint in `{}`", folder.display());
+    };
+    Ok((read(&folder.join(super::CONFIG))?, checkpoint))
+}
 
 /// Reads a YAML file; mistakes are reported with the file, line and column.
 ///

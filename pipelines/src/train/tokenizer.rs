@@ -6,12 +6,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
 use nextscale_tokenizer::{Pyramid, Quantizer as _, Scale, ScaleSchedule};
-use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions, latest};
+use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
@@ -68,10 +68,7 @@ impl TokenizerRun {
         let Some(from) = &self.encoder_of else {
             return Ok(fresh);
         };
-        let Some(checkpoint) = latest(from)? else {
-            bail!("encoder_of: there is no checkpoint in `{}`", from.display());
-        };
-        let source: Self = super::config::read(&from.join(super::CONFIG))?;
+        let (source, checkpoint): (Self, _) = super::config::source("encoder_of", from)?;
         let without_decoder = |run: &Self| BsqVaeConfig {
             decoder_mult: Vec::new(),
             decoder_blocks: 0,

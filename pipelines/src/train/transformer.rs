@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_bitwise::bsq::Bsq;
@@ -20,7 +20,7 @@ use nextscale_text::encoder::encode_tokens;
 use nextscale_text::{T5Config, T5Encoder, TokenBatch, Vocab, train_unigram};
 use nextscale_tokenizer::{Pyramid, Scale, ScaleSchedule};
 use nextscale_var_core::matmul::Precision;
-use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions, latest};
+use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -188,15 +188,12 @@ impl TransformerRun {
             let transformer = self.model_config(bits).init(device);
             return Ok(Painter { text, transformer });
         };
-        let name = from.display();
-        let Some(checkpoint) = latest(from)? else {
-            bail!("transformer_of: there is no checkpoint in `{name}`");
-        };
-        let source: Self = super::config::read(&from.join(super::CONFIG))?;
+        let (source, checkpoint): (Self, _) = super::config::source("transformer_of", from)?;
         let sizes = |run: &Self| (run.model_config(bits), run.patching, run.scales.clone());
         ensure!(
             sizes(&source) == sizes(self),
-            "transformer_of: the transformer of `{name}` has other sizes or scales than this configuration"
+            "transformer_of: the transformer of `{}` has other sizes or scales than this configuration",
+            from.display()
         );
         let vocab = Vocab::from_file(from.join(super::tokenized::VOCABULARY))?;
         let trained: Painter = checkpoint.average(Painter {

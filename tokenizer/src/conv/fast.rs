@@ -71,10 +71,11 @@ fn plain(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> Op
     let x = x.clone().try_into_primitive::<Flex>().ok()?;
     let weight = weight.clone().try_into_primitive::<Flex>().ok()?;
     let bias = bias.clone().try_into_primitive::<Flex>().ok()?;
-    let y = match winograd::pays(&g) {
-        true => run_fast(&g, &x, &weight, &bias),
-        false => run(&g, &x, &weight, &bias),
+    let way = match winograd::pays(&g) {
+        true => winograd::forward,
+        false => DIRECT,
     };
+    let y = run(way, &g, &x, &weight, &bias);
     Some(Tensor::from_primitive::<Flex>(y))
 }
 
@@ -84,7 +85,7 @@ fn tracked(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> 
     let bias = bias.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
     let nodes = [x.node(), weight.node(), bias.node()];
     let (x, weight) = (x.into_primitive(), weight.into_primitive());
-    let y = run(&g, &x, &weight, bias.primitive());
+    let y = run(DIRECT, &g, &x, &weight, bias.primitive());
     let prepared = Conv.prepare::<NoCheckpointing>(nodes).compute_bound();
     let y = match prepared.stateful() {
         OpsKind::Tracked(prepared) => prepared.finish(State { x, weight, g }, y),
@@ -93,20 +94,21 @@ fn tracked(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> 
     Some(Tensor::from_primitive::<Autodiff<Flex>>(y))
 }
 
-fn run_fast(g: &Geometry, x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
-    let [x, weight, bias] = [x, weight, bias].map(FlexTensor::to_contiguous);
-    let y = winograd::forward(g, numbers(&x), numbers(&weight), numbers(&bias));
-    let [c, h, w] = g.output;
-    tensor(y, [g.b, c, h, w])
-}
+/// Geometry, pictures, weights and bias to the result.
+type Way = fn(&Geometry, &[f32], &[f32], &[f32]) -> Vec<f32>;
 
-fn run(g: &Geometry, x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
-    let (x, weight, bias) = (
-        x.to_contiguous(),
-        weight.to_contiguous(),
-        bias.to_contiguous(),
-    );
-    let y = kernel::forward(g, numbers(&x), numbers(&weight), Some(numbers(&bias)));
+/// The sum as it is written, which training keeps.
+const DIRECT: Way = |g, x, weight, bias| kernel::forward(g, x, weight, Some(bias));
+
+fn run(
+    way: Way,
+    g: &Geometry,
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    bias: &FlexTensor,
+) -> FlexTensor {
+    let [x, weight, bias] = [x, weight, bias].map(FlexTensor::to_contiguous);
+    let y = way(g, numbers(&x), numbers(&weight), numbers(&bias));
     let [c, h, w] = g.output;
     tensor(y, [g.b, c, h, w])
 }
