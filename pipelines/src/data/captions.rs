@@ -29,8 +29,8 @@ pub const COLOURS: [(&str, [u8; 3]); 13] = [
 const SYNONYM: f64 = 0.12;
 /// Chance of an article before the name.
 const ARTICLE: f64 = 0.1;
-/// Chance that the plain picture of a concept is called by its name alone.
-const PLAIN: f64 = 0.25;
+/// Usual chance that the plain picture of a concept is called by its name alone.
+pub const PLAIN: f64 = 0.25;
 /// Chance of a named background.
 const COLOUR: f64 = 0.2;
 
@@ -43,8 +43,8 @@ pub fn canonical(entry: &Entry) -> String {
 ///
 /// Mostly `{name}, {style} style` on white; sometimes ` on a {colour} background` follows, the name has an
 /// article, or a synonym stands for it. The style is only left out for the one picture of a concept that
-/// answers its plain name. The same generator state gives the same caption.
-pub fn caption(entry: &Entry, rng: &mut impl Rng) -> (String, [u8; 3]) {
+/// answers its plain name, with the chance `plain`. The same generator state gives the same caption.
+pub fn caption(entry: &Entry, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
     let synonym = rng.random_bool(SYNONYM);
     let mut text = match entry.synonyms.choose(rng) {
         Some(other) if synonym => other.clone(),
@@ -53,7 +53,7 @@ pub fn caption(entry: &Entry, rng: &mut impl Rng) -> (String, [u8; 3]) {
     if rng.random_bool(ARTICLE) {
         text = format!("{} {text}", article(&text));
     }
-    if !(rng.random_bool(PLAIN) && entry.plain) {
+    if !(rng.random_bool(plain) && entry.plain) {
         text = format!("{text}, {} style", entry.style);
     }
     let coloured = rng.random_bool(COLOUR);
@@ -99,7 +99,7 @@ mod tests {
 
     fn many(entry: &Entry) -> Vec<(String, [u8; 3])> {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
-        (0..2000).map(|_| caption(entry, &mut rng)).collect()
+        (0..2000).map(|_| caption(entry, PLAIN, &mut rng)).collect()
     }
 
     #[test]

@@ -202,9 +202,10 @@ impl IconSet {
         augment::composite(&rgb, &alpha, background)
     }
 
-    /// A random caption of picture `i` and the background that it speaks of.
-    pub fn caption(&self, i: usize, rng: &mut impl Rng) -> (String, [u8; 3]) {
-        captions::caption(&self.entries[i], rng)
+    /// A random caption of picture `i` and the background that it speaks of; `plain` is the chance that a picture
+    /// which answers a plain name is called by it.
+    pub fn caption(&self, i: usize, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
+        captions::caption(&self.entries[i], plain, rng)
     }
 }
 

@@ -50,10 +50,15 @@ pub fn adopt(
     Ok((vae, run.schedule()?, run.model))
 }
 
-/// The vocabulary of the run `out`, learned from the captions the first time.
+/// The vocabulary of the run `out`: that of the run that it continues, or learned from the captions the first time.
 pub fn vocabulary(out: &Path, run: &TransformerRun, set: &IconSet) -> anyhow::Result<Vocab> {
     let path = out.join(VOCABULARY);
-    if !path.is_file() {
+    if path.is_file() {
+    } else if let Some(from) = &run.continues {
+        let from = from.join(VOCABULARY);
+        fs::copy(&from, &path)
+            .with_context(|| format!("continues: cannot copy `{}`", from.display()))?;
+    } else {
         eprintln!("learning the vocabulary from the captions");
         learn_vocabulary(set, run.seed, run.text.vocabulary)?.save(&path)?;
     }

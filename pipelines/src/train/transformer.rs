@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_bitwise::bsq::Bsq;
@@ -41,6 +41,12 @@ pub struct TransformerRun {
     /// Folder of a transformer's run whose transformer is the start of this one; the text encoder starts afresh.
     #[serde(default)]
     pub transformer_of: Option<PathBuf>,
+    /// Folder of a run whose whole model, text encoder and vocabulary included, is the start of this one.
+    #[serde(default)]
+    pub continues: Option<PathBuf>,
+    /// How much the pictures count that answer a plain prompt.
+    #[serde(default)]
+    pub plain: Plain,
     /// Seed of the initial weights and of everything random.
     #[serde(default)]
     pub seed: u64,
@@ -92,6 +98,25 @@ fn default_sampling() -> Sampling {
         tau: 1.0,
         top_k: 0,
         top_p: 1.0,
+    }
+}
+
+/// How often training shows the one picture of a concept that answers its plain name, and how often under that name.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plain {
+    /// How many times an epoch shows such a picture; every other picture is shown once.
+    pub repeat: usize,
+    /// Chance that its caption leaves the style out, 0 to 1.
+    pub captions: f64,
+}
+
+impl Default for Plain {
+    fn default() -> Self {
+        Self {
+            repeat: 1,
+            captions: captions::PLAIN,
+        }
     }
 }
 
@@ -177,32 +202,49 @@ impl TransformerRun {
     }
 
     /// A fresh model for a tokenizer of `bits` bits a cell and a vocabulary of `size` entries, on an autodiff device;
-    /// its transformer comes from [`TransformerRun::transformer_of`] if that is given.
+    /// or what [`TransformerRun::transformer_of`] or [`TransformerRun::continues`] names.
     ///
     /// # Errors
-    /// When that run has no checkpoint, or its transformer has other sizes.
+    /// When that run has no checkpoint or a model of other sizes, or both are given.
     pub fn start(&self, bits: usize, size: usize, device: &Device) -> anyhow::Result<Painter> {
         let text = self.text_config(size);
-        let text = text.init_with(self.text.embedding_std, device);
-        let Some(from) = &self.transformer_of else {
-            let transformer = self.model_config(bits).init(device);
-            return Ok(Painter { text, transformer });
+        let fresh = text.init_with(self.text.embedding_std, device);
+        let (key, from) = match (&self.transformer_of, &self.continues) {
+            (None, None) => {
+                let transformer = self.model_config(bits).init(device);
+                return Ok(Painter {
+                    text: fresh,
+                    transformer,
+                });
+            }
+            (Some(from), None) => ("transformer_of", from),
+            (None, Some(from)) => ("continues", from),
+            (Some(_), Some(_)) => bail!("transformer_of and continues exclude each other"),
         };
-        let (source, checkpoint): (Self, _) = super::config::source("transformer_of", from)?;
+        let (source, checkpoint): (Self, _) = super::config::source(key, from)?;
         let sizes = |run: &Self| (run.model_config(bits), run.patching, run.scales.clone());
         ensure!(
             sizes(&source) == sizes(self),
-            "transformer_of: the transformer of `{}` has other sizes or scales than this configuration",
+            "{key}: the transformer of `{}` has other sizes or scales than this configuration",
             from.display()
         );
         let vocab = Vocab::from_file(from.join(super::tokenized::VOCABULARY))?;
+        let source = source.text_config(vocab.size());
+        ensure!(
+            self.continues.is_none() || source == text,
+            "continues: the text encoder of `{}` has other sizes than this configuration",
+            from.display()
+        );
         let trained: Painter = checkpoint.average(Painter {
-            text: source.text_config(vocab.size()).init(device),
-            transformer: source.model_config(bits).init(device),
+            text: source.init(device),
+            transformer: self.model_config(bits).init(device),
         })?;
-        Ok(Painter {
-            text,
-            transformer: trained.transformer,
+        Ok(match self.continues {
+            Some(_) => trained,
+            None => Painter {
+                text: fresh,
+                ..trained
+            },
         })
     }
 
@@ -244,6 +286,12 @@ impl TransformerRun {
             text.width / 128
         );
         ensure!(self.batch > 0, "batch must be at least 1");
+        ensure!(self.plain.repeat > 0, "plain.repeat must be at least 1");
+        ensure!(
+            (0.0..=1.0).contains(&self.plain.captions),
+            "plain.captions: {} is no chance between 0 and 1",
+            self.plain.captions
+        );
         Ok(())
     }
 }
@@ -257,7 +305,7 @@ pub fn learn_vocabulary(set: &IconSet, seed: u64, size: usize) -> anyhow::Result
     for index in set.train_ids() {
         let mut rng = stream(seed ^ 0x776f_7264, index as u64);
         texts.push(captions::canonical(set.entry(index)));
-        texts.extend((0..3).map(|_| set.caption(index, &mut rng).0));
+        texts.extend((0..3).map(|_| set.caption(index, captions::PLAIN, &mut rng).0));
     }
     Ok(train_unigram(texts, size)?)
 }
@@ -290,7 +338,13 @@ pub struct CaptionedBatches {
 impl CaptionedBatches {
     /// Batches of the pictures that are not held out.
     pub fn new(set: Arc<IconSet>, vocab: Vocab, run: TransformerRun) -> Self {
-        let order = Order::new(run.seed, set.train_ids());
+        let repeat = |&index: &usize| match set.entry(index).plain {
+            true => run.plain.repeat,
+            false => 1,
+        };
+        let ids = set.train_ids();
+        let ids = ids.iter().flat_map(|id| vec![*id; repeat(id)]).collect();
+        let order = Order::new(run.seed, ids);
         Self {
             set,
             vocab,
@@ -310,7 +364,7 @@ impl Batches for CaptionedBatches {
         let (mut texts, mut drop) = (Vec::new(), Vec::new());
         for slot in 0..count as u64 {
             let index = self.order.at(step * count as u64 + slot);
-            let (text, background) = self.set.caption(index, &mut rng);
+            let (text, background) = self.set.caption(index, self.run.plain.captions, &mut rng);
             self.run
                 .augment
                 .append(&self.set, index, background, &mut rng, &mut pixels);
