@@ -6,7 +6,7 @@
 
 use burn::tensor::{Int, Tensor};
 use nextscale_tokenizer::{
-    Codes, Quantizer, Scale, ScaleSchedule,
+    Codes, Keep, Quantizer, Scale, ScaleSchedule,
     pyramid::{Plain, Pyramid},
 };
 use nextscale_var_core::{guidance::Guidance, sampler::Sampler};
@@ -24,6 +24,8 @@ pub struct GenerateOptions {
     /// Bits of the first scales, `[b, d, t, h, w]` on the tokenizer's grids, that are taken instead of drawing:
     /// for editing a picture from its coarse scales.
     pub forced: Vec<Tensor<5, Int>>,
+    /// A picture of which a part stays: zero-shot editing.
+    pub keep: Option<Keep>,
 }
 
 impl GenerateOptions {
@@ -33,6 +35,7 @@ impl GenerateOptions {
             guidance: Guidance::constant(cfg, scales),
             tau: vec![tau; scales],
             forced: Vec::new(),
+            keep: None,
         }
     }
 }
@@ -145,11 +148,18 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
             guidance.then_some(&self.options.guidance),
         );
         let logits = logits / self.options.tau[k];
-        let bits = match self.options.forced.get(k) {
+        let mut bits = match self.options.forced.get(k) {
             Some(forced) => self.patching.to_tokens(forced.clone()),
             None => self.sampler.sample_bits(logits.clone()),
         };
-        let codes = Codes::Bits(self.patching.to_cells(bits.clone(), scale));
+        let mut codes = Codes::Bits(self.patching.to_cells(bits.clone(), scale));
+        if let Some(keep) = &self.options.keep
+            && k >= self.options.forced.len()
+        {
+            codes = keep.merge(&self.pyramid, self.features.as_ref(), codes);
+            let merged = codes.clone().bits().expect("bits of a bitwise quantiser");
+            bits = self.patching.to_tokens(merged);
+        }
         let features = self
             .pyramid
             .accumulate(self.features.take(), &codes, k, &self.cells);

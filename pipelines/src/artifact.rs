@@ -15,6 +15,8 @@ use crate::node::Node;
 pub enum Kind {
     /// A prompt to paint.
     Prompt,
+    /// A class to paint.
+    Class,
     /// Text features: what the text encoder made of a prompt.
     Text,
     /// A latent: the feature map that a decoder turns into a picture.
@@ -31,6 +33,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Prompt => "a prompt",
+            Self::Class => "a class",
             Self::Text => "text features",
             Self::Latent => "a latent",
             Self::Image => "an image",
@@ -87,6 +90,8 @@ pub struct Text {
 pub enum Artifact {
     /// The prompt itself is in the ticket.
     Prompt,
+    /// The number of a class; its name is in the ticket.
+    Class(usize),
     /// Text features.
     Text(Text),
     /// The running feature map, `[1, d, t, h, w]`, f32.
@@ -104,6 +109,7 @@ impl Artifact {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Prompt => Kind::Prompt,
+            Self::Class(_) => Kind::Class,
             Self::Text(_) => Kind::Text,
             Self::Latent(_) => Kind::Latent,
             Self::Image(_) => Kind::Image,

@@ -8,10 +8,18 @@
 //! | `text.safetensors` | T5 encoder, Hugging Face's key names |
 //! | `transformer.safetensors` | Infinity transformer, official key names |
 //! | `vae.safetensors` | bitwise auto-encoder, official key names |
+//!
+//! That is a [`Bundle`]. A [`ClassBundle`] paints classes instead of prompts: no text encoder, and a codebook
+//! auto-encoder. [`Model`] is either, opened by name.
 
+mod classes;
+mod hub;
 mod manifest;
+mod model;
+pub mod released;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType};
@@ -20,7 +28,9 @@ use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::{TextEncoder, Vocab};
 use sha2::{Digest, Sha256};
 
+pub use classes::{ClassBundle, ClassManifest};
 pub use manifest::{Grid, Manifest, ModelKind, PromptRules, Sampling, Size};
+pub use model::Model;
 
 use crate::error::PipelineError;
 pub(crate) use weights::cast;
@@ -57,28 +67,24 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Opens the model of that name: `default`, or a folder.
+    /// Opens the text-to-image model of that name: `default`, or a folder.
     ///
     /// # Errors
-    /// No such model, a missing or cut-off file, or parts that do not fit together.
-    pub fn open(name: &str) -> Result<Self, PipelineError> {
+    /// No such model, one that paints no prompts, a missing or cut-off file, or parts that do not fit together.
+    pub fn open(name: &str) -> Result<std::sync::Arc<Self>, PipelineError> {
+        match Model::open(name)? {
+            Model::Text(bundle) => Ok(bundle),
+            Model::Class(_) => Err(damaged(name, "paints classes, not prompts")),
+        }
+    }
+
+    /// The model in a folder, whose manifest has been read.
+    fn folder(name: &str, manifest: &[u8]) -> Result<Self, PipelineError> {
         let path = Path::new(name);
-        if name == DEFAULT && !path.join(MANIFEST).is_file() {
-            return Self::embedded();
-        }
-        if !path.is_dir() {
-            return Err(PipelineError::Model {
-                model: name.to_owned(),
-                message: "does not exist".into(),
-                hint: Some(
-                    "name a model folder, or `default` for the model inside the program".into(),
-                ),
-            });
-        }
         let read = |file: &str| Weights::open(path.join(file)).map_err(|e| damaged(name, e));
-        let (manifest, vocab) = (read(MANIFEST)?.bytes()?, read(VOCAB)?);
+        let vocab = read(VOCAB)?;
         let (text, transformer, vae) = (read(TEXT)?, read(TRANSFORMER)?, read(VAE)?);
-        Self::new(name, &manifest, vocab, text, transformer, vae)
+        Self::new(name, manifest, vocab, text, transformer, vae)
     }
 
     /// The model inside the program.
@@ -156,11 +162,7 @@ impl Bundle {
 
     /// SHA-256 over the fingerprints of all its files; none if the manifest has no fingerprints.
     pub fn fingerprint(&self) -> Option<String> {
-        let all = &self.manifest.fingerprints;
-        let mut hash = Sha256::new();
-        all.iter()
-            .for_each(|(file, print)| hash.update(format!("{file} {print}\n")));
-        (!all.is_empty()).then(|| hex(&hash.finalize()))
+        fingerprint(&self.manifest.fingerprints)
     }
 
     /// The SHA-256 that the manifest states for a file.
@@ -225,19 +227,8 @@ impl Bundle {
 
     /// Refuses a file that is not the one that the manifest describes.
     fn verify(&self, file: &str, weights: &Weights) -> Result<(), PipelineError> {
-        let Some(stated) = self.fingerprint_of(file) else {
-            return Ok(());
-        };
-        if weights.len()? > VERIFIED || weights.sha256()? == stated {
-            return Ok(());
-        }
-        let message = format!("has a {file} that is not the one its {MANIFEST} describes");
-        let hint = "files of different models were mixed, or the file was damaged: fetch it again";
-        Err(PipelineError::Model {
-            model: self.name.clone(),
-            message,
-            hint: Some(hint.into()),
-        })
+        let stated = self.manifest.fingerprints.get(file);
+        verify(&self.name, file, stated, weights)
     }
 
     /// Completes a model folder: writes the manifest with the fingerprints of the files that lie
@@ -246,20 +237,63 @@ impl Bundle {
     /// # Errors
     /// Missing files, a folder that cannot be written to, parts that do not fit together.
     pub fn seal(folder: &Path, mut manifest: Manifest) -> Result<Self, PipelineError> {
-        manifest.fingerprints.clear();
-        for file in [VOCAB, TEXT, TRANSFORMER, VAE] {
-            let path = folder.join(file);
-            // Writers of weights make private files; a model is like any other file of the user's.
-            crate::picture::make_readable(&path).map_err(PipelineError::io("open", &path))?;
-            let print = Weights::File(path).sha256()?;
-            manifest.fingerprints.insert(file.to_owned(), print);
-        }
-        let json = serde_json::to_string_pretty(&manifest)
-            .map_err(|e| PipelineError::refused(format!("cannot write {MANIFEST}: {e}")))?;
-        let path: PathBuf = folder.join(MANIFEST);
-        crate::picture::write_whole(&path, (json + "\n").as_bytes())?;
-        Self::open(&folder.display().to_string())
+        manifest.fingerprints = prints(folder, &[VOCAB, TEXT, TRANSFORMER, VAE])?;
+        let json = write_manifest(folder, &manifest)?;
+        Self::folder(&folder.display().to_string(), json.as_bytes())
     }
+}
+
+/// SHA-256 over all fingerprints, if there are any.
+fn fingerprint(all: &BTreeMap<String, String>) -> Option<String> {
+    let mut hash = Sha256::new();
+    all.iter()
+        .for_each(|(file, print)| hash.update(format!("{file} {print}\n")));
+    (!all.is_empty()).then(|| hex(&hash.finalize()))
+}
+
+/// Refuses a file of `model` that is not the one that its manifest describes.
+fn verify(
+    model: &str,
+    file: &str,
+    stated: Option<&String>,
+    weights: &Weights,
+) -> Result<(), PipelineError> {
+    let Some(stated) = stated else {
+        return Ok(());
+    };
+    if weights.len()? > VERIFIED || weights.sha256()? == *stated {
+        return Ok(());
+    }
+    let message = format!("has a {file} that is not the one its {MANIFEST} describes");
+    let hint = "files of different models were mixed, or the file was damaged: fetch it again";
+    Err(PipelineError::Model {
+        model: model.to_owned(),
+        message,
+        hint: Some(hint.into()),
+    })
+}
+
+/// The fingerprints of files in a folder, which everybody may read from now on.
+fn prints(folder: &Path, files: &[&str]) -> Result<BTreeMap<String, String>, PipelineError> {
+    let print = |&file: &&str| {
+        let path = folder.join(file);
+        // Writers of weights make private files; a model is like any other file of the user's.
+        crate::picture::make_readable(&path).map_err(PipelineError::io("open", &path))?;
+        Ok((file.to_owned(), Weights::File(path).sha256()?))
+    };
+    files.iter().map(print).collect()
+}
+
+/// Writes a manifest into its folder; returns its text.
+fn write_manifest(
+    folder: &Path,
+    manifest: &impl serde::Serialize,
+) -> Result<String, PipelineError> {
+    let json = serde_json::to_string_pretty(manifest)
+        .map_err(|e| PipelineError::refused(format!("cannot write {MANIFEST}: {e}")))?;
+    let path: PathBuf = folder.join(MANIFEST);
+    crate::picture::write_whole(&path, (json.clone() + "\n").as_bytes())?;
+    Ok(json)
 }
 
 fn damaged(model: &str, message: impl ToString) -> PipelineError {

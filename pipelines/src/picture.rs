@@ -6,7 +6,7 @@
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use image::RgbImage;
+use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
 
 use crate::artifact::Ticket;
 use crate::error::PipelineError;
@@ -38,6 +38,40 @@ pub fn encode(image: &RgbImage, texts: &[(&str, String)]) -> Result<Vec<u8>, Str
         .map_err(|e| e.to_string())?;
     writer.finish().map_err(|e| e.to_string())?;
     Ok(bytes)
+}
+
+/// Reads a PNG, JPEG or WebP picture as 8-bit RGB: turned upright as its EXIF data say, transparent parts on white, 16
+/// bits rounded to 8, grey and CMYK brought to RGB.
+///
+/// # Errors
+/// A file that cannot be read, is no such picture, or is cut off.
+pub fn read(path: &Path) -> Result<RgbImage, PipelineError> {
+    let file = std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
+    let decode = || -> image::ImageResult<DynamicImage> {
+        let reader = ImageReader::new(std::io::BufReader::new(file)).with_guessed_format()?;
+        let mut decoder = reader.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut picture = DynamicImage::from_decoder(decoder)?;
+        picture.apply_orientation(orientation);
+        Ok(picture)
+    };
+    let picture = decode().map_err(|e| PipelineError::Content {
+        path: path.to_owned(),
+        message: format!("is not a readable picture: {e}"),
+        hint: Some("PNG, JPEG and WebP are read".into()),
+    })?;
+    if !picture.color().has_alpha() {
+        return Ok(picture.into_rgb8());
+    }
+    let rgba = picture.into_rgba8();
+    let on_white = |c: u8, alpha: u8| {
+        let (c, alpha) = (u32::from(c), u32::from(alpha));
+        ((c * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    Ok(RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let [r, g, b, alpha] = rgba.get_pixel(x, y).0;
+        image::Rgb([r, g, b].map(|c| on_white(c, alpha)))
+    }))
 }
 
 /// Writes a file whole or not at all: under another name first, then renamed.

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::artifact::{ArtifactType, Kind};
 use crate::error::{Diagnostic, PipelineError, did_you_mean};
 use crate::node::Node;
-use crate::registry::{Bundles, Registry, Setup};
+use crate::registry::{Models, Registry, Setup};
 use crate::spec::{PipelineSpec, StageSpec, Wire};
 use crate::stage::{Ports, Stage};
 
@@ -43,15 +43,15 @@ impl Pipeline {
         let by_name = spec.stages.iter().enumerate();
         let by_name: HashMap<&str, usize> = by_name.map(|(i, s)| (s.name.as_str(), i)).collect();
         check_names(&spec, &by_name, &mut bad);
-        let bundles = Bundles::default();
+        let models = Models::default();
         let (mut made, mut told) = (vec![], vec![]);
         for stage in &spec.stages {
-            let (settings, root, bundles) = (&spec.settings, &spec.root, &bundles);
+            let (settings, root, models) = (&spec.settings, &spec.root, &models);
             match registry.make(&Setup {
                 stage,
                 settings,
                 root,
-                bundles,
+                models,
             }) {
                 Ok(stage) => made.push(stage),
                 Err(PipelineError::Invalid(more)) => {

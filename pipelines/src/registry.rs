@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, ClassBundle, Model};
 use crate::error::{Diagnostic, Mark, PipelineError, nearest};
 use crate::node::Node;
 use crate::spec::{Settings, StageSpec};
@@ -86,7 +86,7 @@ impl Registry {
 
 /// Models that were opened while a pipeline is checked: each only once.
 #[derive(Default)]
-pub(crate) struct Bundles(RefCell<HashMap<String, Arc<Bundle>>>);
+pub(crate) struct Models(RefCell<HashMap<String, Model>>);
 
 /// What a factory may look at.
 pub struct Setup<'a> {
@@ -96,7 +96,7 @@ pub struct Setup<'a> {
     pub settings: &'a Settings,
     /// Where the settings were written.
     pub(crate) root: &'a Node,
-    pub(crate) bundles: &'a Bundles,
+    pub(crate) models: &'a Models,
 }
 
 impl Setup<'_> {
@@ -115,12 +115,12 @@ impl Setup<'_> {
     ///
     /// # Errors
     /// No such model, or one whose parts do not fit, at the place of the key `model`.
-    pub fn bundle(&self, model: Option<&str>) -> Result<Arc<Bundle>, PipelineError> {
+    pub fn model(&self, model: Option<&str>) -> Result<Model, PipelineError> {
         let name = model.unwrap_or(&self.settings.model);
-        if let Some(bundle) = self.bundles.0.borrow().get(name) {
-            return Ok(bundle.clone());
+        if let Some(model) = self.models.0.borrow().get(name) {
+            return Ok(model.clone());
         }
-        let bundle = Bundle::open(name).map_err(|error| match error {
+        let model = Model::open(name).map_err(|error| match error {
             PipelineError::Refused { .. } => error,
             _ => {
                 let hint = error.hint().map(str::to_owned);
@@ -128,12 +128,40 @@ impl Setup<'_> {
                 diagnostic.hint = hint;
                 diagnostic.into()
             }
-        });
-        let bundle = Arc::new(bundle?);
-        self.bundles
-            .0
-            .borrow_mut()
-            .insert(name.to_owned(), bundle.clone());
-        Ok(bundle)
+        })?;
+        let mut models = self.models.0.borrow_mut();
+        models.insert(name.to_owned(), model.clone());
+        Ok(model)
+    }
+
+    /// Opens a model that paints prompts.
+    ///
+    /// # Errors
+    /// As [`Setup::model`], and a model of another kind.
+    pub fn text_model(&self, model: Option<&str>) -> Result<Arc<Bundle>, PipelineError> {
+        match self.model(model)? {
+            Model::Text(bundle) => Ok(bundle),
+            Model::Class(bundle) => {
+                let message = format!("the model `{}` paints classes, not prompts", bundle.name());
+                let hint =
+                    "ask for a class: --class NAME, or the stages `classes` and `class-to-image`";
+                Err(self.refuse("model", message).hint(hint).into())
+            }
+        }
+    }
+
+    /// Opens a model that paints classes.
+    ///
+    /// # Errors
+    /// As [`Setup::model`], and a model of another kind.
+    pub fn class_model(&self, model: Option<&str>) -> Result<Arc<ClassBundle>, PipelineError> {
+        match self.model(model)? {
+            Model::Class(bundle) => Ok(bundle),
+            Model::Text(bundle) => {
+                let message = format!("the model `{}` paints prompts, not classes", bundle.name());
+                let hint = "name a class-conditional model, such as var-d16, or ask for a prompt";
+                Err(self.refuse("model", message).hint(hint).into())
+            }
+        }
     }
 }

@@ -176,7 +176,7 @@ impl PipelineSpec {
         Self::from_node(read_tree(path)?)
     }
 
-    /// A built-in pipeline by name: `default`.
+    /// A built-in pipeline by name: `default` from prompts, `classes` from classes.
     pub fn preset(name: &str) -> Option<Node> {
         let (_, text) = PRESETS.iter().find(|(n, _)| *n == name)?;
         Node::parse(text, &format!("preset {name}")).ok()
@@ -263,7 +263,10 @@ impl Builder {
 }
 
 /// The built-in pipelines, in the language of everybody else's.
-pub const PRESETS: &[(&str, &str)] = &[("default", include_str!("../presets/default.yaml"))];
+pub const PRESETS: &[(&str, &str)] = &[
+    ("default", include_str!("../presets/default.yaml")),
+    ("classes", include_str!("../presets/classes.yaml")),
+];
 
 /// The tree of a YAML file, or of the pipeline inside a picture.
 ///

@@ -1,6 +1,6 @@
 //! Weights of tokenizers in files, under the official names: reading, strictly, and writing.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use burn::{
     store::{
@@ -109,6 +109,12 @@ impl Tensors {
         let tensors = store.get_all_tensors().cloned();
         let tensors = tensors.map_err(|e| WeightsError::file(Path::new(IN_MEMORY), e))?;
         Ok(Self(tensors.into_values().collect()))
+    }
+
+    /// Names and shapes of all tensors.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let all = self.0.iter();
+        all.map(|t| (t.name.clone(), t.shape.to_vec())).collect()
     }
 
     /// Leaves tensors out.

@@ -17,6 +17,7 @@
 
 pub mod conv;
 pub mod import;
+pub mod keep;
 pub mod patch;
 pub mod phi;
 pub mod pyramid;
@@ -26,6 +27,7 @@ pub mod schedule;
 pub mod vq;
 pub mod vqvae;
 
+pub use keep::Keep;
 pub use patch::{patchify, unpatchify};
 pub use pyramid::Pyramid;
 pub use quantizer::{Codes, Quantizer};

@@ -59,6 +59,52 @@ impl VqVaeConfig {
         }
     }
 
+    /// What a checkpoint in the official layout is, from the shapes of its tensors. Share of phi and groups of the
+    /// norms leave no trace there: they are those of the released tokenizer.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no such checkpoint.
+    pub fn of_file(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
+        let shapes = Tensors::open(path, None)?.shapes();
+        let no = |name: &str| format!("it is no VAR tokenizer: there is no `{name}`");
+        let shape = |name: &str| {
+            shapes
+                .get(name)
+                .filter(|s| s.len() > 1)
+                .ok_or_else(|| no(name))
+        };
+        let count = |of: &dyn Fn(usize) -> String| {
+            (0..).take_while(|&i| shapes.contains_key(&of(i))).count()
+        };
+        let read = || -> Result<Self, String> {
+            let book = shape(CODEBOOK)?;
+            let base = shape("encoder.conv_in.weight")?[0].max(1);
+            let levels = count(&|l| format!("encoder.down.{l}.block.0.conv2.weight"));
+            let width = |l| Ok(shape(&format!("encoder.down.{l}.block.0.conv2.weight"))?[0]);
+            let widths: Result<Vec<usize>, String> = (0..levels).map(width).collect();
+            let shared = count(&|i| format!("{PHI}{i}.weight"));
+            let own = count(&|i| format!("quantize.quant_resi.{i}.weight"));
+            let config = Self {
+                vocabulary: book[0],
+                channels: book[1],
+                base_channels: base,
+                mult: widths?.iter().map(|width| width / base).collect(),
+                blocks: count(&|b| format!("encoder.down.0.block.{b}.conv2.weight")),
+                phis: shared.max(own).max(1),
+                ..Self::released()
+            };
+            let groups = config.norm_groups;
+            match base.is_multiple_of(groups) && levels > 0 {
+                true => Ok(config),
+                false => Err(format!(
+                    "{base} channels do not split into the {groups} groups of the released norms"
+                )),
+            }
+        };
+        read().map_err(|message| WeightsError::file(path, message))
+    }
+
     /// Pixels of a latent cell's side.
     pub fn stride(&self) -> usize {
         1 << (self.mult.len() - 1)

@@ -6,7 +6,7 @@
 
 use burn::tensor::{Int, Tensor};
 use nextscale_tokenizer::{
-    Codes, Quantizer, Scale,
+    Codes, Keep, Quantizer, Scale,
     pyramid::{Pyramid, Refine},
 };
 
@@ -24,6 +24,8 @@ pub struct VarOptions {
     pub smooth: bool,
     /// Codes of the first scales, `[b, t, h, w]`, that are taken instead of drawing.
     pub forced: Vec<Tensor<4, Int>>,
+    /// A picture of which a part stays: zero-shot editing.
+    pub keep: Option<Keep>,
 }
 
 impl VarOptions {
@@ -33,6 +35,7 @@ impl VarOptions {
             guidance: Guidance::ramp(cfg, scales),
             smooth: false,
             forced: Vec::new(),
+            keep: None,
         }
     }
 }
@@ -138,16 +141,26 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> VarGeneration<'_, Q, R> {
             return (codes, vectors);
         }
         let drawn = self.sampler.sample(logits.clone());
-        let codes = Codes::Indices(drawn.reshape([self.batch, t, h, w]));
-        if self.options.smooth && !self.sampler.is_greedy() {
-            let last = self.plan.schedule().len().saturating_sub(1).max(1);
-            let ratio = k as f64 / last as f64;
-            let weights = self.sampler.soften(logits.clone(), ratio);
-            if let Some(vectors) = quantizer.blend(weights, scale) {
-                return (codes, vectors);
-            }
-        }
+        let drawn = Codes::Indices(drawn.reshape([self.batch, t, h, w]));
+        let codes = match &self.options.keep {
+            Some(keep) => keep.merge(&self.pyramid, self.features.as_ref(), drawn),
+            None => drawn,
+        };
         let vectors = quantizer.embed(&codes);
+        if !self.options.smooth || self.sampler.is_greedy() {
+            return (codes, vectors);
+        }
+        let last = self.plan.schedule().len().saturating_sub(1).max(1);
+        let weights = self.sampler.soften(logits.clone(), k as f64 / last as f64);
+        let blended = quantizer.blend(weights, scale);
+        let vectors = match (blended, &self.options.keep) {
+            (None, _) => vectors,
+            (Some(blended), None) => blended,
+            (Some(blended), Some(keep)) => {
+                let mask = keep.mask(scale).expand(vectors.dims());
+                blended.mask_where(mask, vectors)
+            }
+        };
         (codes, vectors)
     }
 

@@ -25,6 +25,7 @@ fn options(run: &Value) -> GenerateOptions {
         },
         tau: numbers(&run["tau_list"]),
         forced: Vec::new(),
+        keep: None,
     }
 }
 

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 pub enum ModelKind {
     /// Text to image, bit by bit (arXiv 2412.04431).
     Infinity,
+    /// Class to image, with a codebook (arXiv 2404.02905).
+    Var,
 }
 
 /// Everything about a model but its weights.
@@ -159,6 +161,9 @@ impl Manifest {
             patching,
             ..
         } = self;
+        if self.kind != ModelKind::Infinity {
+            return Err("is no text-to-image model".into());
+        }
         if text.d_model != transformer.text_channels {
             return Err(format!(
                 "does not fit together: its text encoder gives {} channels, its transformer takes {}",

@@ -16,13 +16,16 @@ pub(super) struct GenerateArgs {
     /// What to paint; repeat it for several pictures. Standard input is read if there is none
     #[arg(short, long, conflicts_with = "prompt_file")]
     prompt: Vec<String>,
+    /// For a class-conditional model, instead of a prompt: a class by name or number; repeat it for several pictures
+    #[arg(long, value_name = "NAME|NUMBER", allow_hyphen_values = true, conflicts_with_all = ["prompt", "prompt_file", "negative_prompt"])]
+    class: Vec<String>,
     /// A file with one prompt a line
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
     /// What not to paint
     #[arg(short, long, value_name = "TEXT")]
     negative_prompt: Option<String>,
-    /// The model: `default` for the one inside this program, or a folder
+    /// The model: `default` for the one inside this program, a folder, a VAR checkpoint, or var-d16 to var-d36
     #[arg(short, long, value_name = "NAME|PATH")]
     model: Option<String>,
     /// Seed of the first picture, from 0 to 2^64-1; each further one adds 1. Random if absent
@@ -52,6 +55,9 @@ pub(super) struct GenerateArgs {
     /// Sample from the likeliest values that make up this share; 1 for all
     #[arg(long)]
     top_p: Option<f64>,
+    /// With --class: blend all codes instead of drawing one, for smoother pictures
+    #[arg(long, requires = "class")]
+    smooth: bool,
     /// Where to compute
     #[arg(long, value_enum)]
     device: Option<DeviceChoice>,
@@ -86,19 +92,33 @@ fn parse_seed(text: &str) -> Result<u64, String> {
     }
 }
 
-pub(super) fn run(args: GenerateArgs) -> anyhow::Result<()> {
-    let root = build(&args)?;
+pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+    finish(args, build(args)?)
+}
+
+/// Prints or runs what was built.
+pub(super) fn finish(args: &GenerateArgs, root: Node) -> anyhow::Result<()> {
     if args.print_pipeline {
         return super::small::print(root.to_yaml().trim_end());
     }
     super::run::execute(PipelineSpec::from_node(root)?, args.timings)
 }
 
+/// The stage that paints, by what it paints from.
+pub(super) fn painter(args: &GenerateArgs) -> &'static str {
+    match args.class.is_empty() {
+        true => "text-to-image",
+        false => "class-to-image",
+    }
+}
+
 /// The preset with every given option at its place.
-fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
-    let preset = PipelineSpec::preset("default");
-    let mut root = preset.unwrap_or_else(|| Node::map("preset default"));
-    let from_stdin = args.prompt.is_empty() && args.prompt_file.is_none();
+pub(super) fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
+    let by_class = !args.class.is_empty();
+    let name = if by_class { "classes" } else { "default" };
+    let preset = PipelineSpec::preset(name);
+    let mut root = preset.unwrap_or_else(|| Node::map("preset"));
+    let from_stdin = args.prompt.is_empty() && args.prompt_file.is_none() && !by_class;
     if from_stdin && std::io::stdin().is_terminal() {
         let (message, hint) = (
             "there is no prompt",
@@ -106,7 +126,7 @@ fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
         );
         return Err(PipelineError::refused_with(message, hint));
     }
-    let pictures = args.prompt.len() * args.batch_count.unwrap_or(1) as usize;
+    let pictures = (args.prompt.len() + args.class.len()) * args.batch_count.unwrap_or(1) as usize;
     if args.output.as_deref() == Some("-") && pictures > 1 {
         let hint = "write more of them to files: --output NAME-{index}.png";
         return Err(PipelineError::refused_with(
@@ -126,6 +146,12 @@ fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
         "--no-metadata",
         &args.no_metadata.then_some(false),
     )?;
+    let (source, painter) = match by_class {
+        true => ("classes", painter(args)),
+        false => ("prompts", painter(args)),
+    };
+    let classes = by_class.then_some(&args.class);
+    set.stage("classes", "classes", "--class", &classes)?;
     let prompts = (!args.prompt.is_empty()).then_some(&args.prompt);
     set.stage("prompts", "prompts", "--prompt", &prompts)?;
     set.stage("prompts", "file", "--prompt-file", &args.prompt_file)?;
@@ -135,24 +161,21 @@ fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
         "--negative-prompt",
         &args.negative_prompt,
     )?;
-    set.stage("prompts", "count", "--batch-count", &args.batch_count)?;
-    set.stage("text-to-image", "width", "--width", &args.width)?;
-    set.stage("text-to-image", "height", "--height", &args.height)?;
-    set.stage("text-to-image", "aspect", "--aspect", &args.aspect)?;
-    set.stage("text-to-image", "cfg-scale", "--cfg-scale", &args.cfg_scale)?;
-    set.stage(
-        "text-to-image",
-        "temperature",
-        "--temperature",
-        &args.temperature,
-    )?;
-    set.stage("text-to-image", "top-k", "--top-k", &args.top_k)?;
-    set.stage("text-to-image", "top-p", "--top-p", &args.top_p)?;
+    set.stage(source, "count", "--batch-count", &args.batch_count)?;
+    set.stage(painter, "width", "--width", &args.width)?;
+    set.stage(painter, "height", "--height", &args.height)?;
+    set.stage(painter, "aspect", "--aspect", &args.aspect)?;
+    set.stage(painter, "cfg-scale", "--cfg-scale", &args.cfg_scale)?;
+    set.stage(painter, "temperature", "--temperature", &args.temperature)?;
+    set.stage(painter, "top-k", "--top-k", &args.top_k)?;
+    set.stage(painter, "top-p", "--top-p", &args.top_p)?;
+    let smooth = args.smooth.then_some(true);
+    set.stage(painter, "smooth", "--smooth", &smooth)?;
     Ok(root)
 }
 
 /// Puts options into a pipeline; each remembers the option as its place.
-struct Options<'a>(&'a mut Node);
+pub(super) struct Options<'a>(pub &'a mut Node);
 
 impl Options<'_> {
     fn top(
@@ -168,7 +191,7 @@ impl Options<'_> {
     }
 
     /// Sets a parameter of every stage of a kind, whatever the stage is called.
-    fn stage(
+    pub(super) fn stage(
         &mut self,
         kind: &str,
         key: &str,

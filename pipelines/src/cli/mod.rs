@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod edit;
 mod generate;
 mod metadata;
 mod progress;
@@ -24,8 +25,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Paint pictures from prompts
+    /// Paint pictures from prompts or classes
     Generate(Box<generate::GenerateArgs>),
+    /// Paint a part of a picture anew: in-painting, out-painting, changes of a part
+    Edit(Box<edit::EditArgs>),
     /// Run a pipeline from a YAML file, or repaint a picture that carries one
     Run(run::RunArgs),
     /// Check a pipeline without loading any weight
@@ -55,7 +58,8 @@ enum Command {
 /// 1 for an error, 2 for a wrong command line, 130 for a run that Ctrl-C stopped.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Generate(args) => generate::run(*args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Edit(args) => edit::run(&args),
         Command::Run(args) => run::run(args),
         Command::Validate(args) => run::validate(args),
         Command::Schema => small::schema(),

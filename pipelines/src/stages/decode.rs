@@ -5,12 +5,13 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use image::RgbImage;
 use nextscale_bitwise::vae::BsqVae;
+use nextscale_tokenizer::VqVae;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::with_print;
+use super::{bit_latent, codebook_latent};
 use crate::artifact::{Artifact, ArtifactType, Kind};
-use crate::bundle::{Bundle, VAE};
+use crate::bundle::Model;
 use crate::error::PipelineError;
 use crate::registry::Setup;
 use crate::stage::{Context, Emit, Job, Ports, Stage};
@@ -27,19 +28,30 @@ pub struct DecodeParams {
 /// The stage.
 pub(crate) struct Decode {
     params: DecodeParams,
-    bundle: Arc<Bundle>,
-    vae: Option<BsqVae>,
+    model: Model,
+    vae: Option<Decoder>,
+}
+
+/// The auto-encoder of either kind.
+enum Decoder {
+    Bits(BsqVae),
+    Codebook(VqVae),
+}
+
+impl Decoder {
+    fn decode(&self, latent: Tensor<5>) -> Tensor<4> {
+        match self {
+            Self::Bits(vae) => vae.decode(latent),
+            Self::Codebook(vae) => vae.decode(latent),
+        }
+    }
 }
 
 impl Decode {
     pub(crate) fn new(params: DecodeParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let bundle = setup.bundle(params.model.as_deref())?;
+        let model = setup.model(params.model.as_deref())?;
         let vae = None;
-        Ok(Self {
-            params,
-            bundle,
-            vae,
-        })
+        Ok(Self { params, model, vae })
     }
 }
 
@@ -56,8 +68,10 @@ fn to_image(pixels: Tensor<4>) -> Option<RgbImage> {
 
 impl Stage for Decode {
     fn ports(&self) -> Ports {
-        let latent = ArtifactType::new(Kind::Latent).fact("bits", self.bundle.manifest().vae.bits);
-        let latent = with_print(latent, "the auto-encoder", &self.bundle, VAE);
+        let latent = match &self.model {
+            Model::Text(bundle) => bit_latent(bundle),
+            Model::Class(bundle) => codebook_latent(bundle),
+        };
         let inputs = vec![("latent", latent)];
         let output = Some(ArtifactType::new(Kind::Image));
         Ports { inputs, output }
@@ -68,7 +82,10 @@ impl Stage for Decode {
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
-        self.vae = Some(self.bundle.vae(&context.device)?);
+        self.vae = Some(match &self.model {
+            Model::Text(bundle) => Decoder::Bits(bundle.vae(&context.device)?),
+            Model::Class(bundle) => Decoder::Codebook(bundle.vae(&context.device)?),
+        });
         Ok(())
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct TextEncoderStage {
 
 impl TextEncoderStage {
     pub(crate) fn new(params: TextEncoderParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let bundle = setup.bundle(params.model.as_deref())?;
+        let bundle = setup.text_model(params.model.as_deref())?;
         let (encoder, last) = (None, None);
         Ok(Self {
             params,
@@ -68,7 +68,11 @@ impl Stage for TextEncoderStage {
         let inputs = vec![("prompt", ArtifactType::new(Kind::Prompt))];
         let channels = self.bundle.manifest().text.d_model;
         let output = ArtifactType::new(Kind::Text).fact("channels", channels);
-        let output = Some(with_print(output, "the text encoder", &self.bundle, TEXT));
+        let output = Some(with_print(
+            output,
+            "the text encoder",
+            self.bundle.fingerprint_of(TEXT),
+        ));
         Ports { inputs, output }
     }
 

@@ -1,21 +1,21 @@
 //! `text-to-image`: text features to latents, scale by scale.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use nextscale_bitwise::generate::{GenerateOptions, generate};
+use nextscale_bitwise::generate::generate;
 use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
-use nextscale_tokenizer::Quantizer;
-use nextscale_var_core::sampler::Sampler;
+use nextscale_tokenizer::{Keep, Quantizer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::with_print;
-use crate::artifact::{Artifact, ArtifactType, Item, Kind, Step, Text};
-use crate::bundle::{Bundle, Sampling, Size, TEXT, VAE};
+use super::edit::{Canvas, EditParams};
+use super::paint::{self, Knobs};
+use super::{bit_latent, with_print};
+use crate::artifact::{Artifact, ArtifactType, Kind, Text};
+use crate::bundle::{Bundle, Sampling, Size, TEXT};
 use crate::error::PipelineError;
 use crate::registry::Setup;
-use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
+use crate::stage::{Context, Emit, Job, Ports, Stage};
 
 /// Paints the latent of a picture, one pass of the transformer a scale.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -48,6 +48,9 @@ pub struct TextToImageParams {
     /// Sample from the likeliest values that make up this share; 1 for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     top_p: Option<f64>,
+    /// A picture to paint a part of anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    edit: Option<EditParams>,
 }
 
 /// The stage.
@@ -55,64 +58,44 @@ pub(crate) struct TextToImage {
     params: TextToImageParams,
     bundle: Arc<Bundle>,
     size: Size,
-    cfg: f64,
-    temperature: f64,
-    top_k: usize,
-    top_p: f64,
-    loaded: Option<(Infinity, Plan)>,
+    sampling: Sampling,
+    canvas: Option<Canvas>,
+    loaded: Option<Loaded>,
+}
+
+struct Loaded {
+    model: Infinity,
+    plan: Plan,
+    keep: Option<Keep>,
 }
 
 impl TextToImage {
     pub(crate) fn new(params: TextToImageParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let bundle = setup.bundle(params.model.as_deref())?;
+        let bundle = setup.text_model(params.model.as_deref())?;
         let size = size(&params, &bundle, setup)?;
-        if let Some(wanted) = &params.fingerprint
-            && bundle.fingerprint().as_ref() != Some(wanted)
-        {
-            let message = format!(
-                "the model `{}` is not the one with this fingerprint",
-                bundle.name()
-            );
-            let hint = "name the folder of the same model, or drop `fingerprint` to use another";
-            return Err(setup.refuse("fingerprint", message).hint(hint).into());
-        }
-        let defaults = &bundle.manifest().sampling;
-        let cfg = params.cfg_scale.unwrap_or(defaults.cfg);
-        let temperature = params.temperature.unwrap_or(defaults.tau);
-        let top_k = params.top_k.unwrap_or(defaults.top_k);
-        let top_p = params.top_p.unwrap_or(defaults.top_p);
-        for (key, value, range) in [
-            ("cfg-scale", cfg, 0.0..=1000.0),
-            ("temperature", temperature, 0.0..=1000.0),
-            ("top-p", top_p, 0.0..=1.0),
-        ] {
-            if !range.contains(&value) {
-                let (low, high) = (range.start(), range.end());
-                let message = format!("`{key}` should be from {low} to {high}, but it is {value}");
-                return Err(setup.refuse(key, message).into());
-            }
-        }
-        let loaded = None;
+        paint::check_print(
+            &params.fingerprint,
+            bundle.fingerprint(),
+            bundle.name(),
+            setup,
+        )?;
+        let knobs = Knobs {
+            cfg: params.cfg_scale,
+            temperature: params.temperature,
+            top_k: params.top_k,
+            top_p: params.top_p,
+        };
+        let sampling = knobs.over(&bundle.manifest().sampling, setup)?;
+        let edit = params.edit.as_ref();
+        let canvas = edit.map(|edit| edit.canvas(size.width, size.height, setup));
         Ok(Self {
+            canvas: canvas.transpose()?,
             params,
             bundle,
             size,
-            cfg,
-            temperature,
-            top_k,
-            top_p,
-            loaded,
+            sampling,
+            loaded: None,
         })
-    }
-
-    fn sampler(&self, seed: u64, scales: usize) -> (Sampler, GenerateOptions) {
-        let sampling = Sampling {
-            cfg: self.cfg,
-            tau: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-        };
-        sampling.start(&[seed], scales)
     }
 }
 
@@ -176,12 +159,11 @@ impl Stage for TextToImage {
         let manifest = self.bundle.manifest();
         let text =
             ArtifactType::new(Kind::Text).fact("channels", manifest.transformer.text_channels);
-        let text = with_print(text, "the text encoder", &self.bundle, TEXT);
-        let latent = ArtifactType::new(Kind::Latent).fact("bits", manifest.vae.bits);
-        let latent = with_print(latent, "the auto-encoder", &self.bundle, VAE);
+        let print = self.bundle.fingerprint_of(TEXT);
+        let text = with_print(text, "the text encoder", print);
         Ports {
             inputs: vec![("text", text)],
-            output: Some(latent),
+            output: Some(bit_latent(&self.bundle)),
         }
     }
 
@@ -192,28 +174,18 @@ impl Stage for TextToImage {
             width: Some(self.size.width),
             height: Some(self.size.height),
             aspect: None,
-            cfg_scale: Some(self.cfg),
-            temperature: Some(self.temperature),
-            top_k: Some(self.top_k),
-            top_p: Some(self.top_p),
+            cfg_scale: Some(self.sampling.cfg),
+            temperature: Some(self.sampling.tau),
+            top_k: Some(self.sampling.top_k),
+            top_p: Some(self.sampling.top_p),
+            edit: self.params.edit.clone(),
         };
         serde_json::to_value(params).unwrap_or_default()
     }
 
     fn notes(&self) -> Vec<(String, String)> {
-        let mut notes = vec![
-            ("Steps".to_owned(), self.size.scales.len().to_string()),
-            ("Sampler".to_owned(), "next-scale".to_owned()),
-            ("CFG scale".to_owned(), self.cfg.to_string()),
-            ("Temperature".to_owned(), self.temperature.to_string()),
-            ("Top k".to_owned(), self.top_k.to_string()),
-            ("Top p".to_owned(), self.top_p.to_string()),
-            ("Model".to_owned(), self.bundle.manifest().name.clone()),
-        ];
-        if let Some(print) = self.bundle.fingerprint() {
-            notes.push(("Model hash".to_owned(), print[..10].to_owned()));
-        }
-        notes
+        let (scales, name) = (self.size.scales.len(), &self.bundle.manifest().name);
+        paint::notes(&self.sampling, scales, name, self.bundle.fingerprint())
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
@@ -222,22 +194,27 @@ impl Stage for TextToImage {
         let model = self.bundle.transformer(&context.device, context.dtype)?;
         let config = &self.bundle.manifest().transformer;
         let plan = Plan::stepwise(config, &schedule, reference, &context.device);
-        self.loaded = Some((model, plan));
+        let keep = match &self.canvas {
+            None => None,
+            Some(canvas) => {
+                let vae = self.bundle.vae(&context.device)?;
+                Some(canvas.keep(&context.device, |pixels| vae.encode(pixels)))
+            }
+        };
+        self.loaded = Some(Loaded { model, plan, keep });
         Ok(())
     }
 
     fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Job {
-            ticket, context, ..
-        } = job;
-        let (Some(Artifact::Text(text)), Some((model, plan))) = (job.inputs.first(), &self.loaded)
-        else {
-            return Err(context.failed("its input is no text"));
+        let (Some(Artifact::Text(text)), Some(loaded)) = (job.inputs.first(), &self.loaded) else {
+            return Err(job.context.failed("its input is no text"));
         };
         let Text { prompt, negative } = text;
         let negative = negative.as_ref().map(condition);
+        let Loaded { model, plan, keep } = loaded;
         let scales = plan.schedule().len();
-        let (sampler, options) = self.sampler(ticket.seed, scales);
+        let (sampler, mut options) = self.sampling.start(&[job.ticket.seed], scales);
+        options.keep = keep.clone();
         let manifest = self.bundle.manifest();
         let bsq = nextscale_bitwise::bsq::Bsq::new(manifest.vae.bits);
         let bsq: &dyn Quantizer = &bsq;
@@ -252,34 +229,7 @@ impl Stage for TextToImage {
             options,
             sampler,
         );
-        let (mut start, mut last) = (Instant::now(), None);
-        for done in all {
-            context.cancel.check()?;
-            let step = Step {
-                scale: done.k + 1,
-                scales,
-            };
-            let (stage, ticket) = (context.stage.clone(), ticket.clone());
-            let took = start.elapsed();
-            (context.observer)(Event::Scale {
-                stage,
-                ticket: ticket.clone(),
-                step,
-                took,
-            });
-            if step.scale < scales && context.settings.preview.is_some() {
-                let (preview, artifact) = (Some(step), Artifact::Latent(done.features.clone()));
-                out.item(Item {
-                    ticket,
-                    preview,
-                    artifact,
-                })?;
-            }
-            last = Some(done.features);
-            start = Instant::now();
-        }
-        let latent = last.ok_or_else(|| context.failed("its schedule has no scale"))?;
-        out.send(job, Artifact::Latent(latent))
+        paint::scales(all.map(|scale| scale.features), scales, job, out)
     }
 }
 

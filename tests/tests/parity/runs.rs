@@ -58,6 +58,7 @@ fn options(s: &Subject, run: &str, settings: &Value, forced: usize) -> GenerateO
         },
         tau: numbers(&settings["tau_list"]),
         forced: forced.collect(),
+        keep: None,
     }
 }
 

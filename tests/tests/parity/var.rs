@@ -190,6 +190,7 @@ fn alone(s: &Subject, report: &mut Report) {
     let forced = s.codes("ar_idx").into_iter().map(|codes| codes.indices());
     let options = VarOptions {
         forced: forced.collect::<Option<Vec<_>>>().expect("indices"),
+        keep: None,
         ..options(s)
     };
     let run = generate(

@@ -77,6 +77,50 @@ fn rules(config: &VarConfig) -> (Vec<Rule>, Vec<Rule>) {
     (top, block)
 }
 
+/// What a checkpoint in the released layout is, from the shapes of its tensors.
+///
+/// # Errors
+/// A sentence: a tensor is missing or of another rank, or the number of tokens is that of no released schedule.
+pub fn var_config(file: &WeightFile) -> Result<VarConfig, String> {
+    let shape = |name: &str, rank: usize| match file.shape(name) {
+        Some(shape) if shape.len() == rank => Ok(shape),
+        Some(shape) => Err(format!("`{name}` has shape {shape:?}, not {rank} axes")),
+        None => Err(format!("it is no VAR transformer: there is no `{name}`")),
+    };
+    let blocks = file.names().filter_map(|name| {
+        let (i, _) = name.strip_prefix("blocks.")?.split_once('.')?;
+        i.parse::<usize>().ok()
+    });
+    let depth = blocks.max().map_or(0, |last| last + 1);
+    let tokens = shape("pos_1LC", 3)?[1];
+    let schedule = VarConfig::released_schedule(tokens).ok_or_else(|| {
+        format!("{tokens} tokens are those of no released schedule (680 or 2240)")
+    })?;
+    let word = shape("word_embed.weight", 2)?;
+    let width = word[0];
+    let scale = file.shape("blocks.0.attn.scale_mul_1H11");
+    let (heads, attention) = match scale.as_deref() {
+        Some([_, heads, _, _]) => (*heads, AttentionKind::Cosine),
+        _ => (width / 64, AttentionKind::Scaled),
+    };
+    let shared = file.shape("shared_ada_lin.1.weight").is_some();
+    Ok(VarConfig {
+        width,
+        depth,
+        heads,
+        classes: shape("class_emb.weight", 2)?[0].saturating_sub(1),
+        vocabulary: shape("head.weight", 2)?[0],
+        channels: word[1],
+        schedule,
+        mlp_ratio: shape("blocks.0.ffn.fc1.weight", 2)?[0] as f64 / width.max(1) as f64,
+        modulation: match shared {
+            true => Modulation::Shared,
+            false => Modulation::Own,
+        },
+        attention,
+    })
+}
+
 /// Reads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters keep the
 /// number format of the file.
 ///

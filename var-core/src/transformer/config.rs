@@ -63,6 +63,13 @@ impl VarConfig {
         Self::released(36, &SIDES_512, Modulation::Shared)
     }
 
+    /// The released schedule of so many tokens, if there is one: 680 at 256 pixels, 2,240 at 512.
+    pub fn released_schedule(tokens: usize) -> Option<ScaleSchedule> {
+        let all = [SIDES_256, SIDES_512]
+            .map(|sides| ScaleSchedule::square(&sides).expect("growing sides"));
+        all.into_iter().find(|schedule| schedule.tokens() == tokens)
+    }
+
     fn released(depth: usize, sides: &[usize], modulation: Modulation) -> Self {
         Self {
             width: 64 * depth,

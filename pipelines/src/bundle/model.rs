@@ -1,0 +1,83 @@
+//! Opening a model by what the user called it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::classes::ClassBundle;
+use super::{Bundle, DEFAULT, MANIFEST, ModelKind, damaged, released};
+use crate::error::{PipelineError, nearest};
+
+/// A model of whichever kind, opened. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub enum Model {
+    /// From prompts.
+    Text(Arc<Bundle>),
+    /// From classes.
+    Class(Arc<ClassBundle>),
+}
+
+impl Model {
+    /// Opens a model: `default`, a released one by name (`var-d16`), a model folder, or a checkpoint file.
+    ///
+    /// # Errors
+    /// No such model, a missing or cut-off file, or parts that do not fit together.
+    pub fn open(name: &str) -> Result<Self, PipelineError> {
+        let path = Path::new(name);
+        if path.join(MANIFEST).is_file() {
+            return Self::folder(name);
+        }
+        if name == DEFAULT {
+            return Bundle::embedded().map(|b| Self::Text(Arc::new(b)));
+        }
+        let class = |bundle: Result<ClassBundle, _>| bundle.map(|b| Self::Class(Arc::new(b)));
+        if path.exists() {
+            return match released::by_path(path) {
+                Some(found) => class(found),
+                None => Err(damaged(name, format!("lacks the file {MANIFEST}"))),
+            };
+        }
+        match released::by_name(name) {
+            Some(found) => class(found),
+            None => Err(unknown(name)),
+        }
+    }
+
+    fn folder(name: &str) -> Result<Self, PipelineError> {
+        #[derive(Deserialize)]
+        struct Any {
+            kind: ModelKind,
+        }
+        let path = Path::new(name).join(MANIFEST);
+        let bytes = std::fs::read(&path).map_err(PipelineError::io("read", &path))?;
+        let any: Any = serde_json::from_slice(&bytes)
+            .map_err(|e| damaged(name, format!("has an unreadable {MANIFEST}: {e}")))?;
+        match any.kind {
+            ModelKind::Infinity => Bundle::folder(name, &bytes).map(|b| Self::Text(Arc::new(b))),
+            ModelKind::Var => ClassBundle::open(name, &bytes).map(|b| Self::Class(Arc::new(b))),
+        }
+    }
+
+    /// The name that it was opened by.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Text(bundle) => bundle.name(),
+            Self::Class(bundle) => bundle.name(),
+        }
+    }
+}
+
+fn unknown(name: &str) -> PipelineError {
+    let known = released::VAR.iter().map(|(name, _)| *name).chain([DEFAULT]);
+    let hint = match nearest(name, known) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "name a model folder, `default` for the model inside the program, or a released model such as `var-d16`"
+            .to_owned(),
+    };
+    PipelineError::Model {
+        model: name.to_owned(),
+        message: "does not exist".into(),
+        hint: Some(hint),
+    }
+}

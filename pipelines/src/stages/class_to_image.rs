@@ -1,0 +1,162 @@
+//! `class-to-image`: classes to latents, scale by scale.
+
+use std::sync::Arc;
+
+use nextscale_tokenizer::{Keep, VqVae};
+use nextscale_var_core::generate::generate;
+use nextscale_var_core::transformer::{Var, VarPlan};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::codebook_latent;
+use super::edit::{Canvas, EditParams};
+use super::paint::{self, Knobs};
+use crate::artifact::{Artifact, ArtifactType, Kind};
+use crate::bundle::{ClassBundle, Sampling};
+use crate::error::PipelineError;
+use crate::registry::Setup;
+use crate::stage::{Context, Emit, Job, Ports, Stage};
+
+/// Paints the latent of a picture of a class, one pass of the transformer a scale.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ClassToImageParams {
+    /// The model to take the transformer of, instead of the pipeline's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    /// SHA-256 of the model's weights, as pictures record it; another model is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
+    /// How strongly the class counts at the last scale; it goes up scale by scale. 0 turns guidance off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cfg_scale: Option<f64>,
+    /// Above 1 more varied, below 1 more likely; 0 always takes the likeliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    /// Sample from so many of the likeliest codes; 0 for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    top_k: Option<usize>,
+    /// Sample from the likeliest codes that make up this share; 1 for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    /// Blend all codes instead of drawing one: smoother pictures, for show.
+    #[serde(default)]
+    smooth: bool,
+    /// A picture to paint a part of anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    edit: Option<EditParams>,
+}
+
+/// The stage.
+pub(crate) struct ClassToImage {
+    params: ClassToImageParams,
+    bundle: Arc<ClassBundle>,
+    sampling: Sampling,
+    canvas: Option<Canvas>,
+    loaded: Option<Loaded>,
+}
+
+struct Loaded {
+    model: Var,
+    plan: VarPlan,
+    /// For its codebook and its phi; the decoder is used elsewhere.
+    vae: VqVae,
+    keep: Option<Keep>,
+}
+
+impl ClassToImage {
+    pub(crate) fn new(params: ClassToImageParams, setup: &Setup) -> Result<Self, PipelineError> {
+        let bundle = setup.class_model(params.model.as_deref())?;
+        paint::check_print(
+            &params.fingerprint,
+            bundle.fingerprint(),
+            bundle.name(),
+            setup,
+        )?;
+        let knobs = Knobs {
+            cfg: params.cfg_scale,
+            temperature: params.temperature,
+            top_k: params.top_k,
+            top_p: params.top_p,
+        };
+        let sampling = knobs.over(&bundle.manifest().sampling, setup)?;
+        let (width, height) = bundle.manifest().size();
+        let edit = params.edit.as_ref();
+        let canvas = edit.map(|edit| edit.canvas(width, height, setup));
+        Ok(Self {
+            canvas: canvas.transpose()?,
+            params,
+            bundle,
+            sampling,
+            loaded: None,
+        })
+    }
+}
+
+impl Stage for ClassToImage {
+    fn ports(&self) -> Ports {
+        let classes = self.bundle.manifest().transformer.classes;
+        let class = ArtifactType::new(Kind::Class).fact("numbers below", classes);
+        Ports {
+            inputs: vec![("class", class)],
+            output: Some(codebook_latent(&self.bundle)),
+        }
+    }
+
+    fn resolved(&self) -> serde_json::Value {
+        let params = ClassToImageParams {
+            fingerprint: self.bundle.fingerprint(),
+            cfg_scale: Some(self.sampling.cfg),
+            temperature: Some(self.sampling.tau),
+            top_k: Some(self.sampling.top_k),
+            top_p: Some(self.sampling.top_p),
+            ..self.params.clone()
+        };
+        serde_json::to_value(params).unwrap_or_default()
+    }
+
+    fn notes(&self) -> Vec<(String, String)> {
+        let manifest = self.bundle.manifest();
+        let scales = manifest.transformer.schedule.len();
+        paint::notes(
+            &self.sampling,
+            scales,
+            &manifest.name,
+            self.bundle.fingerprint(),
+        )
+    }
+
+    fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
+        let model = self.bundle.transformer(&context.device, context.dtype)?;
+        let plan = VarPlan::stepwise(&self.bundle.manifest().transformer, &context.device);
+        let vae = self.bundle.vae(&context.device)?;
+        let canvas = self.canvas.as_ref();
+        let keep = canvas.map(|canvas| canvas.keep(&context.device, |pixels| vae.encode(pixels)));
+        self.loaded = Some(Loaded {
+            model,
+            plan,
+            vae,
+            keep,
+        });
+        Ok(())
+    }
+
+    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
+        let (Some(Artifact::Class(class)), Some(loaded)) = (job.inputs.first(), &self.loaded)
+        else {
+            return Err(job.context.failed("its input is no class"));
+        };
+        let Loaded {
+            model,
+            plan,
+            vae,
+            keep,
+        } = loaded;
+        let scales = plan.schedule().len();
+        let (sampler, mut options) = self.sampling.start_classes(&[job.ticket.seed], scales);
+        options.smooth = self.params.smooth;
+        options.keep = keep.clone();
+        let all = generate(model, vae.pyramid(), plan, &[*class], options, sampler);
+        paint::scales(all.map(|scale| scale.features), scales, job, out)
+    }
+}

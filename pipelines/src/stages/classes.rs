@@ -1,0 +1,134 @@
+//! `classes`: the source of a class-to-image pipeline.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{Artifact, ArtifactType, Item, Kind, Ticket};
+use crate::error::PipelineError;
+use crate::node::Node;
+use crate::registry::Setup;
+use crate::stage::{Emit, Job, Ports, Stage};
+
+/// The classes to paint.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassesParams {
+    /// The model whose classes they are, instead of the pipeline's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    /// Names or numbers.
+    #[serde(default)]
+    classes: Vec<ClassRef>,
+    /// Pictures of each class.
+    #[serde(default = "one")]
+    count: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// A class as the user calls it.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum ClassRef {
+    Number(i64),
+    Name(String),
+}
+
+/// The source.
+pub(crate) struct Classes {
+    name: String,
+    params: ClassesParams,
+    /// Number and name of each.
+    classes: Vec<(usize, String)>,
+    all: usize,
+}
+
+impl Classes {
+    pub(crate) fn new(params: ClassesParams, setup: &Setup) -> Result<Self, PipelineError> {
+        if params.count == 0 {
+            return Err(setup.refuse("count", "`count` should be at least 1").into());
+        }
+        if params.classes.is_empty() {
+            return Err(setup.refuse("classes", "there is no class").into());
+        }
+        let bundle = setup.class_model(params.model.as_deref())?;
+        let manifest = bundle.manifest();
+        let find = |class: &ClassRef| {
+            let wanted = match class {
+                ClassRef::Number(number) => number.to_string(),
+                ClassRef::Name(name) => name.clone(),
+            };
+            let found = manifest.class(&wanted).map_err(|(message, hint)| {
+                let mut diagnostic = setup.refuse("classes", message);
+                diagnostic.hint = hint;
+                PipelineError::from(diagnostic)
+            })?;
+            Ok((found, manifest.class_name(found)))
+        };
+        let classes: Result<Vec<_>, PipelineError> = params.classes.iter().map(find).collect();
+        Ok(Self {
+            name: setup.stage.name.clone(),
+            classes: classes?,
+            params,
+            all: manifest.transformer.classes,
+        })
+    }
+
+    /// The stage as it has to be written to give this class alone.
+    fn pin(&self, class: usize) -> Result<Node, PipelineError> {
+        let params = ClassesParams {
+            model: self.params.model.clone(),
+            classes: vec![ClassRef::Number(class as i64)],
+            count: 1,
+        };
+        let mut node = Node::from_data(&params, "record")?;
+        node.set(&["stage"], Node::from_data(&"classes", "record")?)?;
+        Ok(node)
+    }
+}
+
+impl Stage for Classes {
+    fn ports(&self) -> Ports {
+        let output = ArtifactType::new(Kind::Class).fact("numbers below", self.all);
+        let (inputs, output) = (vec![], Some(output));
+        Ports { inputs, output }
+    }
+
+    fn resolved(&self) -> serde_json::Value {
+        serde_json::to_value(&self.params).unwrap_or_default()
+    }
+
+    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
+        let first = job.context.settings.seed.unwrap_or_default();
+        let count = self.params.count as usize;
+        let total = self.classes.len() * count;
+        for index in 0..total {
+            let (class, name) = &self.classes[index / count];
+            let seed = first.wrapping_add(index as u64);
+            let path = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect::<Vec<_>>();
+            let pins = vec![
+                (path(&["seed"]), Node::from_data(&seed, "record")?),
+                (path(&["stages", &self.name]), self.pin(*class)?),
+            ];
+            let ticket = Ticket {
+                index,
+                total,
+                prompt: name.clone(),
+                negative: String::new(),
+                seed,
+                pins,
+            };
+            let (ticket, preview) = (Arc::new(ticket), None);
+            out.item(Item {
+                ticket,
+                preview,
+                artifact: Artifact::Class(*class),
+            })?;
+        }
+        Ok(())
+    }
+}
