@@ -1,41 +1,36 @@
 //! `nextscale bench`: seconds a picture, part by part, and the memory it took.
 //!
-//! Every round paints one batch; rounds of warm-up are not counted. Shown are medians. A preset is measured with
+//! Every round paints one batch; rounds of warm-up are not counted. Shown are medians. Sizes can be measured with
 //! random weights, so that speed can be compared without the checkpoint.
+
+mod subject;
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context as _;
-use burn::tensor::{Device, Distribution, FloatDType, Tensor};
-use nextscale_bitwise::bsq::Bsq;
-use nextscale_bitwise::generate::generate;
-use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
-use nextscale_bitwise::tokens::Patching;
-use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
-use nextscale_text::TextEncoder;
-use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
+use burn::tensor::{Device, FloatDType};
 use serde::Serialize;
 
-use crate::bundle::{Bundle, DEFAULT, Sampling};
+use crate::bundle::DEFAULT;
 use crate::device;
 use crate::spec::{DeviceChoice, Dtype};
-
-/// Tokens of the made-up prompt of a preset.
-const PROMPT_TOKENS: usize = 12;
-
-/// The preset that is measured with random weights.
-const LAYER12: &str = "infinity-125m";
+use subject::{Round, Subject};
 
 /// Arguments of `nextscale bench`.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// `default`, a model folder, or `infinity-125m` (256x256 pixels, random weights)
+    /// A model as `generate` takes it, or with --random-weights a size: `infinity-125m` or `var-d16` to `var-d36`
     #[arg(short, long, value_name = "NAME|PATH", default_value = DEFAULT)]
     model: String,
+    /// Measure this size with random weights: no file is read
+    #[arg(long)]
+    random_weights: bool,
     /// What to paint
     #[arg(short, long, default_value = "red apple")]
     prompt: String,
+    /// What to paint with a class-conditional model, by name or number
+    #[arg(long, default_value = "0")]
+    class: String,
     /// Pictures painted together
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = crate::eval::at_least_one())]
     batch: usize,
@@ -88,25 +83,6 @@ struct ScaleTime {
     seconds: f64,
 }
 
-/// The parts of a model, loaded.
-struct Subject {
-    text: Option<TextEncoder>,
-    prompt: String,
-    model: Infinity,
-    vae: BsqVae,
-    plan: Plan,
-    patching: Patching,
-    sampling: Sampling,
-}
-
-/// One round's times, in seconds.
-struct Round {
-    text: f64,
-    scales: Vec<f64>,
-    decode: f64,
-    total: f64,
-}
-
 /// Runs `nextscale bench`.
 ///
 /// # Errors
@@ -115,9 +91,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let device = device::open(args.device)?;
     let dtype = device::dtype(args.dtype, &device)?;
     let start = Instant::now();
-    let mut subject = match args.model.as_str() {
-        LAYER12 => Subject::layer12(&device, dtype),
-        name => Subject::open(name, &args.prompt, &device, dtype)?,
+    let mut subject = match args.random_weights {
+        true => Subject::random(&args.model, &device, dtype)?,
+        false => Subject::open(args, &device, dtype)?,
     };
     subject.sampling.cfg = args.cfg_scale.unwrap_or(subject.sampling.cfg);
     let load = start.elapsed().as_secs_f64();
@@ -128,7 +104,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             rounds.push(round);
         }
     }
-    let report = subject.report(args, load, &rounds, &device, dtype);
+    let report = report(&subject, args, load, &rounds, &device, dtype);
     super::cli::print(&report.table())?;
     match &args.json {
         Some(path) => crate::eval::write_json(path, &report),
@@ -136,144 +112,45 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
 }
 
-impl Subject {
-    /// The 125M model of the reference's training code with its 32-bit tokenizer, at 256x256 pixels.
-    fn layer12(device: &Device, dtype: FloatDType) -> Self {
-        let config = InfinityConfig::infinity_125m();
-        let template = RatioTemplate::nearest(1.0);
-        let schedule = template.schedule(PixelBudget::M006);
-        let reference = template.schedule(PixelBudget::M1).last();
-        Self {
-            text: None,
-            prompt: String::new(),
-            model: crate::bundle::cast(config.init(device), dtype),
-            vae: BsqVaeConfig::stride_16(config.code_dim).init(device),
-            plan: Plan::stepwise(&config, &schedule, reference, device),
-            patching: Patching::Single,
-            sampling: Sampling {
-                cfg: 4.0,
-                tau: 1.0,
-                top_k: 900,
-                top_p: 0.97,
-            },
-        }
-    }
-
-    fn open(name: &str, prompt: &str, device: &Device, dtype: FloatDType) -> anyhow::Result<Self> {
-        let bundle = Bundle::open(name)?;
-        let manifest = bundle.manifest();
-        let size = manifest.sizes.first().context("the model has no size")?;
-        let schedule = size.schedule().map_err(anyhow::Error::msg)?;
-        let reference = size.reference().unwrap_or(schedule.last());
-        Ok(Self {
-            text: Some(bundle.text_encoder(device)?),
-            prompt: manifest.prompt.apply(prompt),
-            model: bundle.transformer(device, dtype)?,
-            vae: bundle.vae(device)?,
-            plan: Plan::stepwise(&manifest.transformer, &schedule, reference, device),
-            patching: manifest.patching,
-            sampling: manifest.sampling.clone(),
+fn report(
+    subject: &Subject,
+    args: &BenchArgs,
+    load: f64,
+    rounds: &[Round],
+    device: &Device,
+    dtype: FloatDType,
+) -> Report {
+    let over = |part: &dyn Fn(&Round) -> f64| median(rounds.iter().map(part).collect());
+    let grids = subject.schedule().scales().iter().enumerate();
+    let scales: Vec<ScaleTime> = grids
+        .map(|(k, grid)| ScaleTime {
+            grid: [grid.h, grid.w],
+            seconds: over(&|round| round.scales[k]),
         })
-    }
-
-    fn condition(&self, batch: usize, device: &Device) -> anyhow::Result<TextCondition> {
-        let Some(encoder) = &self.text else {
-            let [_, channels] = self.model.cfg_uncond.dims();
-            let shape = [batch, PROMPT_TOKENS, channels];
-            let features = Tensor::random(shape, Distribution::Normal(0.0, 0.2), device);
-            return Ok(TextCondition::new(features, vec![PROMPT_TOKENS; batch]));
-        };
-        let features = encoder.encode(&vec![self.prompt.as_str(); batch])?;
-        Ok(TextCondition::new(features.features, features.lens))
-    }
-
-    /// Paints one batch.
-    fn round(&self, batch: usize, seed: u64, device: &Device) -> anyhow::Result<Round> {
-        let started = Instant::now();
-        let wait = || -> anyhow::Result<f64> {
-            device
-                .sync()
-                .map_err(|e| anyhow::anyhow!("the device failed: {e:?}"))?;
-            Ok(started.elapsed().as_secs_f64())
-        };
-        let text = self.condition(batch, device)?;
-        let mut last = wait()?;
-        let mut round = Round {
-            text: last,
-            scales: Vec::new(),
-            decode: 0.0,
-            total: 0.0,
-        };
-        let seeds: Vec<u64> = (0..batch as u64).map(|i| seed + i).collect();
-        let scales = self.plan.schedule().len();
-        let (sampler, options) = self.sampling.start(&seeds, scales);
-        let bsq = Bsq::new(self.vae.bits);
-        let mut features = None;
-        for scale in generate(
-            &self.model,
-            &bsq,
-            &self.plan,
-            self.patching,
-            &text,
-            None,
-            options,
-            sampler,
-        ) {
-            let now = wait()?;
-            round.scales.push(now - last);
-            last = now;
-            features = Some(scale.features);
-        }
-        let features = features.context("the schedule has no scale")?;
-        let pixels = self.vae.decode(features).into_data();
-        let sum: f32 = pixels.iter::<f32>().sum();
-        anyhow::ensure!(sum.is_finite(), "the picture is not made of numbers");
-        round.total = wait()?;
-        round.decode = round.total - last;
-        Ok(round)
-    }
-
-    fn report(
-        &self,
-        args: &BenchArgs,
-        load: f64,
-        rounds: &[Round],
-        device: &Device,
-        dtype: FloatDType,
-    ) -> Report {
-        let over = |part: &dyn Fn(&Round) -> f64| median(rounds.iter().map(part).collect());
-        let grids = self.plan.schedule().scales().iter().enumerate();
-        let scales: Vec<ScaleTime> = grids
-            .map(|(k, grid)| ScaleTime {
-                grid: [grid.h, grid.w],
-                seconds: over(&|round| round.scales[k]),
-            })
-            .collect();
-        let total = over(&|round| round.total);
-        let painting = over(&|round| round.scales.iter().sum());
-        let last = self.patching.cells(self.plan.schedule()).last();
-        let tokens = (self.plan.schedule().tokens() * args.batch) as f64;
-        let cuda = *device != Device::flex();
-        Report {
-            model: args.model.clone(),
-            device: match cuda {
-                true => "cuda".to_owned(),
-                false => format!("cpu, {}", device::cpu_features()),
-            },
-            dtype: format!("{dtype:?}").to_lowercase(),
-            size: [last.w * self.vae.stride, last.h * self.vae.stride],
-            batch: args.batch,
-            rounds: rounds.len(),
-            load,
-            text: self.text.is_some().then(|| over(&|round| round.text)),
-            scales,
-            decode: over(&|round| round.decode),
-            total,
-            fastest: rounds.iter().map(|r| r.total).fold(f64::INFINITY, f64::min),
-            seconds_a_picture: total / args.batch as f64,
-            tokens_a_second: tokens / painting,
-            peak_memory_mib: peak_memory_mib(),
-        }
+        .collect();
+    let total = over(&|round| round.total);
+    let painting = over(&|round| round.scales.iter().sum());
+    let tokens = (subject.schedule().tokens() * args.batch) as f64;
+    let cuda = *device != Device::flex();
+    Report {
+        model: args.model.clone(),
+        device: match cuda {
+            true => "cuda".to_owned(),
+            false => format!("cpu, {}", device::cpu_features()),
+        },
+        dtype: format!("{dtype:?}").to_lowercase(),
+        size: subject.size(),
+        batch: args.batch,
+        rounds: rounds.len(),
+        load,
+        text: subject.has_text().then(|| over(&|round| round.text)),
+        scales,
+        decode: over(&|round| round.decode),
+        total,
+        fastest: rounds.iter().map(|r| r.total).fold(f64::INFINITY, f64::min),
+        seconds_a_picture: total / args.batch as f64,
+        tokens_a_second: tokens / painting,
+        peak_memory_mib: peak_memory_mib(),
     }
 }
 

@@ -57,7 +57,7 @@ pub fn read(path: &Path) -> Result<RgbImage, PipelineError> {
     };
     let picture = decode().map_err(|e| PipelineError::Content {
         path: path.to_owned(),
-        message: format!("is not a readable picture: {e}"),
+        message: format!("is not a readable picture: {}", e.to_string().trim()),
         hint: Some("PNG, JPEG and WebP are read".into()),
     })?;
     if !picture.color().has_alpha() {

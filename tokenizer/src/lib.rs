@@ -34,4 +34,4 @@ pub use quantizer::{Codes, Quantizer};
 pub use resize::{Resize, resize};
 pub use schedule::{Scale, ScaleSchedule, ScheduleError};
 pub use vq::Codebook;
-pub use vqvae::{VqVae, VqVaeConfig};
+pub use vqvae::{VqCodes, VqVae, VqVaeConfig};

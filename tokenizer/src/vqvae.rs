@@ -110,6 +110,14 @@ impl VqVaeConfig {
         1 << (self.mult.len() - 1)
     }
 
+    /// Only the codes, with random weights.
+    pub fn init_codes(&self, device: &Device) -> VqCodes {
+        VqCodes {
+            codebook: Codebook::init(self.vocabulary, self.channels, device),
+            phi: Phi::init(self.phis, self.channels, self.phi_ratio, device),
+        }
+    }
+
     /// An auto-encoder with random weights.
     ///
     /// # Panics
@@ -117,15 +125,54 @@ impl VqVaeConfig {
     pub fn init(&self, device: &Device) -> VqVae {
         assert!(!self.mult.is_empty(), "an auto-encoder needs a level");
         let c = self.channels;
+        let VqCodes { codebook, phi } = self.init_codes(device);
         VqVae {
             encoder: Encoder::init(self, device),
             decoder: Decoder::init(self, device),
-            codebook: Codebook::init(self.vocabulary, c, device),
-            phi: Phi::init(self.phis, c, self.phi_ratio, device),
+            codebook,
+            phi,
             quant_conv: Conv::init(c, c, 3, device),
             post_quant_conv: Conv::init(c, c, 3, device),
             stride: self.stride(),
         }
+    }
+}
+
+/// What generation needs of an auto-encoder: its codes and how scales of them add up, without encoder and decoder.
+#[derive(Module, Debug)]
+pub struct VqCodes {
+    /// The vectors of the codes.
+    pub codebook: Codebook,
+    /// What refines a scale at full size.
+    pub phi: Phi,
+}
+
+impl VqCodes {
+    /// The residual pyramid, as [`VqVae::pyramid`].
+    pub fn pyramid(&self) -> Pyramid<'_, Codebook, Phi> {
+        pyramid(&self.codebook, &self.phi)
+    }
+
+    /// Loads them from the official weights of a whole auto-encoder, as [`VqVae::load`] does.
+    ///
+    /// # Errors
+    /// As for [`VqVae::load`].
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
+        let tensors = Tensors::open(path, None)?.without(|name| !name.starts_with("quantize."));
+        let tensors = tensors.without(|name| name == USAGE).renamed(field_name);
+        tensors.fill(self, path, official_name)
+    }
+}
+
+/// Area down, bicubic up, phi behind it, area down for the transformer's input.
+fn pyramid<'a>(quantizer: &'a Codebook, refine: &'a Phi) -> Pyramid<'a, Codebook, Phi> {
+    Pyramid {
+        quantizer,
+        refine,
+        up: Resize::Bicubic,
+        down: Resize::Area,
+        input_down: Resize::Area,
     }
 }
 
@@ -162,13 +209,7 @@ pub struct Quantised {
 impl VqVae {
     /// The residual pyramid: area down, bicubic up, phi behind it, area down for the transformer's input.
     pub fn pyramid(&self) -> Pyramid<'_, Codebook, Phi> {
-        Pyramid {
-            quantizer: &self.codebook,
-            refine: &self.phi,
-            up: Resize::Bicubic,
-            down: Resize::Area,
-            input_down: Resize::Area,
-        }
+        pyramid(&self.codebook, &self.phi)
     }
 
     /// Pixels `[b, 3, h, w]` in [-1, 1] to the continuous latent `[b, c, 1, h/s, w/s]`.

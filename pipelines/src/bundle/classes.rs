@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType};
-use nextscale_tokenizer::vqvae::{VqVae, VqVaeConfig};
+use nextscale_tokenizer::vqvae::{VqCodes, VqVae, VqVaeConfig};
 use nextscale_var_core::generate::VarOptions;
 use nextscale_var_core::import::load_var;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
@@ -139,14 +139,15 @@ impl ClassManifest {
         }
         let lower: Vec<String> = self.classes.iter().map(|n| n.to_lowercase()).collect();
         let names = || lower.iter().flat_map(|n| n.split(", "));
-        if let Some(name) = nearest(asked, names()) {
-            return format!("did you mean `{name}`?");
-        }
-        let mut like: Vec<&str> = names().filter(|n| n.contains(asked)).take(8).collect();
-        like.sort_unstable();
-        match like.is_empty() {
-            true => numbers,
-            false => format!("classes like it: {}", like.join(", ")),
+        let long = asked.chars().count() > 2;
+        let like: Vec<&str> = names()
+            .filter(|n| long && n.contains(asked))
+            .take(8)
+            .collect();
+        match (like.is_empty(), nearest(asked, names())) {
+            (false, _) => format!("classes like it: {}", like.join(", ")),
+            (true, Some(name)) => format!("did you mean `{name}`?"),
+            (true, None) => numbers,
         }
     }
 }
@@ -259,6 +260,16 @@ impl ClassBundle {
         vae.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
     }
 
+    /// Loads the codes of the auto-encoder without its encoder and decoder, in f32.
+    ///
+    /// # Errors
+    /// As [`ClassBundle::vae`].
+    pub fn codes(&self, device: &Device) -> Result<VqCodes, PipelineError> {
+        self.verify(VAE, &self.vae)?;
+        let codes = self.manifest.vae.init_codes(device).load(&self.vae);
+        codes.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
+    }
+
     fn verify(&self, file: &str, path: &Path) -> Result<(), PipelineError> {
         let stated = self.manifest.fingerprints.get(file);
         super::verify(&self.name, file, stated, &Weights::File(path.to_owned()))
@@ -315,7 +326,7 @@ mod tests {
             wrong("golden retreiver").1.unwrap(),
             "did you mean `golden retriever`?"
         );
-        assert!(wrong("terrier").1.unwrap().contains("boston terrier"));
+        assert!(wrong("terrier").1.unwrap().contains("toy terrier"));
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub fn config(name: &str) -> Option<VarConfig> {
 }
 
 /// The description of a model in the official layout: sampling as in the official demo.
-pub(super) fn manifest(transformer: VarConfig, vae: VqVaeConfig) -> ClassManifest {
+pub(crate) fn manifest(transformer: VarConfig, vae: VqVaeConfig) -> ClassManifest {
     let imagenet = transformer.classes == 1000;
     let classes = IMAGENET.lines().filter(|_| imagenet).map(str::to_owned);
     ClassManifest {

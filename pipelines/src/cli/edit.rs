@@ -52,14 +52,13 @@ pub(super) fn run(args: &EditArgs) -> anyhow::Result<()> {
 /// The preset with the edit in the stage that paints and, if the original is to be kept, behind the decoder.
 fn build(args: &EditArgs) -> Result<Node, PipelineError> {
     let mut root = generate::build(&args.paint)?;
-    let edit = serde_json::json!({
+    let mut edit = serde_json::json!({
         "image": args.init_image,
         "mask": args.part.mask,
         "box": args.part.region,
         "outpaint": args.part.outpaint,
         "invert": args.invert,
     });
-    let mut edit = edit;
     if let Some(map) = edit.as_object_mut() {
         map.retain(|_, value| !value.is_null());
     }
@@ -68,7 +67,7 @@ fn build(args: &EditArgs) -> Result<Node, PipelineError> {
     Options(&mut root).stage(painter, "edit", "--init-image", &edit)?;
     if args.keep_original {
         let stage = serde_json::json!({ "stage": "keep-original", "from": "image", "edit": edit });
-        let origin = "--keep-original";
+        let origin = "--init-image"; // both stages stumble over the same picture
         root.set(&["stages", "kept"], Node::from_data(&stage, origin)?)?;
         root.set(
             &["stages", "save", "from"],

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nextscale_tokenizer::{Keep, VqVae};
+use nextscale_tokenizer::{Keep, VqCodes};
 use nextscale_var_core::generate::generate;
 use nextscale_var_core::transformer::{Var, VarPlan};
 use schemars::JsonSchema;
@@ -59,8 +59,7 @@ pub(crate) struct ClassToImage {
 struct Loaded {
     model: Var,
     plan: VarPlan,
-    /// For its codebook and its phi; the decoder is used elsewhere.
-    vae: VqVae,
+    codes: VqCodes,
     keep: Option<Keep>,
 }
 
@@ -129,13 +128,17 @@ impl Stage for ClassToImage {
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         let model = self.bundle.transformer(&context.device, context.dtype)?;
         let plan = VarPlan::stepwise(&self.bundle.manifest().transformer, &context.device);
-        let vae = self.bundle.vae(&context.device)?;
-        let canvas = self.canvas.as_ref();
-        let keep = canvas.map(|canvas| canvas.keep(&context.device, |pixels| vae.encode(pixels)));
+        let keep = match &self.canvas {
+            None => None,
+            Some(canvas) => {
+                let vae = self.bundle.vae(&context.device)?;
+                Some(canvas.keep(&context.device, |pixels| vae.encode(pixels)))
+            }
+        };
         self.loaded = Some(Loaded {
             model,
             plan,
-            vae,
+            codes: self.bundle.codes(&context.device)?,
             keep,
         });
         Ok(())
@@ -149,14 +152,14 @@ impl Stage for ClassToImage {
         let Loaded {
             model,
             plan,
-            vae,
+            codes,
             keep,
         } = loaded;
         let scales = plan.schedule().len();
         let (sampler, mut options) = self.sampling.start_classes(&[job.ticket.seed], scales);
         options.smooth = self.params.smooth;
         options.keep = keep.clone();
-        let all = generate(model, vae.pyramid(), plan, &[*class], options, sampler);
+        let all = generate(model, codes.pyramid(), plan, &[*class], options, sampler);
         paint::scales(all.map(|scale| scale.features), scales, job, out)
     }
 }

@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod bench;
+mod classes;
+mod edit;
 mod eval;
 mod generate;
 mod interrupt;

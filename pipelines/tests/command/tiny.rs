@@ -9,9 +9,14 @@ use nextscale_bitwise::import::{WeightDtype, save_infinity};
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::{BsqVaeConfig, import::FileDType};
-use nextscale_pipelines::bundle::{self, Bundle, Manifest, ModelKind, Sampling, Size};
+use nextscale_pipelines::bundle::{
+    self, Bundle, ClassBundle, ClassManifest, Manifest, ModelKind, Sampling, Size,
+};
 use nextscale_text::import::Precision;
 use nextscale_text::{T5Config, train_unigram};
+use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
+use nextscale_var_core::import::save_var;
+use nextscale_var_core::transformer::{AttentionKind, Modulation, VarConfig};
 
 /// The folder of the model, made once for all tests.
 pub(crate) fn model() -> &'static Path {
@@ -96,4 +101,85 @@ pub(crate) fn copy(to: &Path) {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
+}
+
+/// The folder of a class-conditional model, made once for all tests.
+pub(crate) fn class_model() -> &'static Path {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tiny-classes");
+        std::fs::create_dir_all(&folder).unwrap();
+        let (transformer, vae) = class_parts(ScaleSchedule::square(&[1, 2, 4]).unwrap(), 24);
+        save_class(
+            &folder,
+            [bundle::TRANSFORMER, bundle::VAE],
+            &transformer,
+            &vae,
+        );
+        let manifest = ClassManifest {
+            kind: ModelKind::Var,
+            name: "tiny".into(),
+            about: String::new(),
+            transformer,
+            vae,
+            sampling: Sampling {
+                cfg: 2.0,
+                tau: 1.0,
+                top_k: 0,
+                top_p: 1.0,
+            },
+            classes: ["house, home", "tree", "cat"].map(str::to_owned).to_vec(),
+            fingerprints: BTreeMap::new(),
+        };
+        ClassBundle::seal(&folder, manifest).unwrap();
+        folder
+    })
+}
+
+/// Shapes of a class-conditional model with three classes and a stride of 4.
+pub(crate) fn class_parts(schedule: ScaleSchedule, vocabulary: usize) -> (VarConfig, VqVaeConfig) {
+    let transformer = VarConfig {
+        width: 64,
+        depth: 2,
+        heads: 1,
+        classes: 3,
+        vocabulary,
+        channels: 4,
+        schedule,
+        mlp_ratio: 2.0,
+        modulation: Modulation::Own,
+        attention: AttentionKind::Cosine,
+    };
+    let vae = VqVaeConfig {
+        vocabulary,
+        channels: 4,
+        base_channels: 32,
+        mult: vec![1, 1, 1],
+        blocks: 1,
+        phis: 2,
+        phi_ratio: 0.5,
+        norm_groups: 32,
+    };
+    (transformer, vae)
+}
+
+/// Writes random weights in the official layout under these names.
+pub(crate) fn save_class(
+    folder: &Path,
+    [transformer, vae]: [&str; 2],
+    config: &VarConfig,
+    vae_config: &VqVaeConfig,
+) {
+    let device = Device::flex();
+    device.seed(3);
+    let path = folder.join(transformer);
+    let mut model = config.init(&device);
+    // A fresh head is nearly nothing: classes would make no difference.
+    model.head.weight = model.head.weight.map(|weight| weight * 1000.0);
+    save_var(config, &model, &path, WeightDtype::F32).unwrap();
+    let path = folder.join(vae);
+    let model = vae_config.init(&device);
+    model
+        .save(path, nextscale_tokenizer::import::FileDType::F32)
+        .unwrap();
 }

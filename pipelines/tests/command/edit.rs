@@ -1,0 +1,253 @@
+//! Editing pictures.
+
+use std::path::{Path, PathBuf};
+
+use image::{ImageBuffer, Luma, Rgb, RgbImage, Rgba};
+
+use crate::{Place, tiny};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/pictures")
+        .join(name)
+}
+
+/// Edits with the tiny text model; gives back the result.
+fn edit(place: &Place, image: &str, more: &[&str]) -> RgbImage {
+    let model = tiny::model().to_str().unwrap();
+    let args = [
+        "edit",
+        "-m",
+        model,
+        "-i",
+        image,
+        "-p",
+        "a red house",
+        "-s",
+        "1",
+        "-o",
+        "x.png",
+    ];
+    place.good(&[&args, more].concat());
+    image::open(place.path("x.png")).unwrap().into_rgb8()
+}
+
+fn refused(place: &Place, image: &str, more: &[&str]) -> String {
+    let model = tiny::model().to_str().unwrap();
+    let args = [
+        "edit",
+        "-m",
+        model,
+        "-i",
+        image,
+        "-p",
+        "a red house",
+        "-s",
+        "1",
+        "-o",
+        "x.png",
+    ];
+    let said = place.refused(&[&args, more].concat());
+    assert!(!place.path("x.png").exists());
+    said
+}
+
+/// A picture of the tiny model's size with a colour at every place.
+fn gradient() -> RgbImage {
+    RgbImage::from_fn(16, 16, |x, y| Rgb([x as u8 * 16, y as u8 * 16, 90]))
+}
+
+#[test]
+fn the_original_stays_exactly_where_it_is_kept() {
+    let place = Place::new();
+    gradient().save(place.path("a.png")).unwrap();
+    let half = ["--box", "0,0,50%,100%", "--keep-original"];
+    let edited = edit(&place, "a.png", &half);
+    let right = |x: u32| x >= 8;
+    let same = |x, y| edited.get_pixel(x, y) == gradient().get_pixel(x, y);
+    assert!(
+        edited
+            .enumerate_pixels()
+            .all(|(x, y, _)| !right(x) || same(x, y))
+    );
+    assert!(
+        edited
+            .enumerate_pixels()
+            .any(|(x, y, _)| !right(x) && !same(x, y))
+    );
+    // The same by a mask, and by the inverted mask of the other half.
+    let mask = |left: u8, right: u8| {
+        ImageBuffer::from_fn(16, 16, |x, _| Luma([if x < 8 { left } else { right }]))
+    };
+    mask(255u8, 0).save(place.path("left.png")).unwrap();
+    mask(0u8, 255).save(place.path("right.png")).unwrap();
+    let by_mask = edit(&place, "a.png", &["--mask", "left.png", "--keep-original"]);
+    let inverted = edit(
+        &place,
+        "a.png",
+        &["--mask", "right.png", "--invert", "--keep-original"],
+    );
+    assert_eq!(by_mask, edited);
+    assert_eq!(inverted, edited);
+}
+
+#[test]
+fn the_prompt_and_the_seed_matter_only_where_it_is_painted() {
+    let place = Place::new();
+    gradient().save(place.path("a.png")).unwrap();
+    let one = edit(&place, "a.png", &["--box", "0,0,8,16"]);
+    let model = tiny::model().to_str().unwrap();
+    place.good(&[
+        "edit", "-m", model, "-i", "a.png", "-p", "a cat", "-s", "2", "-o", "y.png", "--box",
+        "0,0,8,16",
+    ]);
+    let two = image::open(place.path("y.png")).unwrap().into_rgb8();
+    let differ = |range: std::ops::Range<u32>| -> f64 {
+        let pairs = range.flat_map(|x| (0..16).map(move |y| (x, y)));
+        let off = pairs.map(|(x, y)| {
+            let (a, b) = (one.get_pixel(x, y), two.get_pixel(x, y));
+            (0..3)
+                .map(|c| f64::from(a.0[c].abs_diff(b.0[c])))
+                .sum::<f64>()
+        });
+        off.sum()
+    };
+    assert!(
+        differ(0..8) > 2.0 * differ(12..16),
+        "{} {}",
+        differ(0..8),
+        differ(12..16)
+    );
+}
+
+#[test]
+fn pictures_are_continued() {
+    let place = Place::new();
+    gradient().save(place.path("a.png")).unwrap();
+    let wider = edit(
+        &place,
+        "a.png",
+        &[
+            "-W",
+            "24",
+            "-H",
+            "16",
+            "--outpaint",
+            "left 0.333",
+            "--keep-original",
+        ],
+    );
+    assert_eq!(wider.dimensions(), (24, 16));
+    assert!((0..16).all(|x| wider.get_pixel(x + 8, 3) == gradient().get_pixel(x, 3)));
+}
+
+#[test]
+fn classes_edit_too_and_the_edit_repaints_itself() {
+    let place = Place::new();
+    gradient().save(place.path("a.png")).unwrap();
+    let model = tiny::class_model().to_str().unwrap();
+    place.good(&[
+        "edit",
+        "-m",
+        model,
+        "-i",
+        "a.png",
+        "--class",
+        "cat",
+        "-s",
+        "1",
+        "-o",
+        "x.png",
+        "--box",
+        "4,4,8,8",
+        "--keep-original",
+    ]);
+    place.good(&["run", "x.png", "--set", "output=again.png"]);
+    let read = |name: &str| image::open(place.path(name)).unwrap().into_rgb8();
+    assert_eq!(read("x.png"), read("again.png"));
+    assert_eq!(read("x.png").get_pixel(0, 0), gradient().get_pixel(0, 0));
+}
+
+#[test]
+fn every_kind_of_picture_is_read_as_documented() {
+    let place = Place::new();
+    let kept = |image: &str| {
+        edit(
+            &place,
+            image,
+            &["--box", "45%,45%,10%,10%", "--keep-original"],
+        )
+    };
+    // Transparent parts lie on white.
+    let alpha = ImageBuffer::from_fn(16, 16, |x, _| {
+        Rgba([200u8, 0, 0, if x < 8 { 255 } else { 0 }])
+    });
+    alpha.save(place.path("alpha.png")).unwrap();
+    let seen = kept("alpha.png");
+    assert_eq!(
+        (seen.get_pixel(0, 0).0, seen.get_pixel(15, 0).0),
+        ([200, 0, 0], [255, 255, 255])
+    );
+    // 16 bits become 8.
+    let deep = ImageBuffer::from_fn(16, 16, |_, _| Rgb([65535u16, 32768, 0]));
+    deep.save(place.path("deep.png")).unwrap();
+    assert_eq!(kept("deep.png").get_pixel(0, 0).0, [255, 128, 0]);
+    // Grey becomes RGB, and a picture of one pixel is scaled up.
+    ImageBuffer::from_pixel(1, 1, Luma([77u8]))
+        .save(place.path("dot.png"))
+        .unwrap();
+    let dot = edit(
+        &place,
+        "dot.png",
+        &["--outpaint", "right 0.5", "--keep-original"],
+    );
+    assert_eq!(dot.get_pixel(3, 3).0, [77, 77, 77]);
+    // CMYK: blue on the left, red on the right; within what JPEG loses.
+    let near = |pixel: &Rgb<u8>, wanted: [u8; 3]| {
+        pixel.0.iter().zip(wanted).all(|(a, b)| a.abs_diff(b) < 24)
+    };
+    let cmyk = kept(fixture("cmyk.jpg").to_str().unwrap());
+    assert!(
+        near(cmyk.get_pixel(0, 8), [20, 60, 220]) && near(cmyk.get_pixel(15, 8), [200, 30, 40])
+    );
+    // EXIF says that the same picture has to be turned: blue is on top.
+    let turned = kept(fixture("rotated.jpg").to_str().unwrap());
+    assert!(
+        near(turned.get_pixel(8, 0), [20, 60, 220]) && near(turned.get_pixel(8, 15), [200, 30, 40])
+    );
+}
+
+#[test]
+fn what_cannot_be_edited_is_explained() {
+    let place = Place::new();
+    gradient().save(place.path("a.png")).unwrap();
+    let said = refused(&place, "nowhere.png", &["--box", "0,0,8,8"]);
+    assert!(
+        said.contains("--init-image: cannot read `nowhere.png`"),
+        "{said}"
+    );
+    let bytes = std::fs::read(fixture("cmyk.jpg")).unwrap();
+    std::fs::write(place.path("cut.jpg"), &bytes[..300]).unwrap();
+    let said = refused(&place, "cut.jpg", &["--box", "0,0,8,8", "--keep-original"]);
+    assert!(
+        said.contains("`cut.jpg` is not a readable picture"),
+        "{said}"
+    );
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    place.write("text.png", "no picture");
+    assert!(refused(&place, "text.png", &["--box", "0,0,8,8"]).contains("not a readable picture"));
+    ImageBuffer::from_pixel(4, 4, Luma([255u8]))
+        .save(place.path("mask.png"))
+        .unwrap();
+    let said = refused(&place, "a.png", &["--mask", "mask.png"]);
+    assert!(
+        said.contains("has 4x4 pixels") && said.contains("has 16x16"),
+        "{said}"
+    );
+    assert!(
+        refused(&place, "a.png", &["--box", "0,0,17,8"]).contains("does not lie in the picture")
+    );
+    assert!(refused(&place, "a.png", &["--outpaint", "up 0.5"]).contains("no side to continue"));
+    let output = place.run(&["edit", "-i", "a.png", "-p", "x"]);
+    assert_eq!(output.status.code(), Some(2));
+}
