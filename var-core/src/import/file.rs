@@ -186,7 +186,13 @@ impl WeightFile {
 }
 
 /// What training checkpoints put in front of the model's own names.
-const WRAPPERS: [&str; 4] = ["trainer.gpt_fsdp.", "gpt_fsdp.", "state_dict.", "module."];
+const WRAPPERS: [&str; 5] = [
+    "trainer.gpt_fsdp.",
+    "trainer.var_wo_ddp.",
+    "gpt_fsdp.",
+    "state_dict.",
+    "module.",
+];
 
 /// Tensors by the model's own names: out of the first wrapper that holds any, and only those.
 fn unwrapped(tensors: BTreeMap<String, Lazy>) -> BTreeMap<String, Lazy> {
