@@ -60,17 +60,23 @@ pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
         return out;
     }
     let pairs = k.div_ceil(2);
+    let (tiles, threads) = (m.div_ceil(HIGH), rayon::current_num_threads());
+    let alone = m * n * k < ALONE;
     PACKED.with_borrow_mut(|(packed_a, packed_b)| {
         // SAFETY: the features were asked for above.
-        unsafe {
-            pack::<HIGH>(a, m, k, packed_a);
-            pack::<WIDE>(b, n, k, packed_b);
+        unsafe { pack::<HIGH>(a, m, k, packed_a) };
+        let packed_a = packed_a.as_slice();
+        if !alone && tiles < 2 * threads {
+            // Few rows: there would be no work for all threads, and packing the other factor is most of it.
+            columns(packed_a, b, [m, n, k], &mut out);
+            return;
         }
-        let (packed_a, packed_b) = (packed_a.as_slice(), packed_b.as_slice());
-        let tiles = m.div_ceil(HIGH);
-        let share = match m * n * k < ALONE {
+        // SAFETY: as above.
+        unsafe { pack::<WIDE>(b, n, k, packed_b) };
+        let packed_b = packed_b.as_slice();
+        let share = match alone {
             true => tiles,
-            false => tiles.div_ceil(2 * rayon::current_num_threads()).max(1),
+            false => tiles.div_ceil(2 * threads).max(1),
         };
         let work = |(i, rows): (usize, &mut [f32])| {
             let a = &packed_a[i * share * HIGH * pairs..];
@@ -85,6 +91,53 @@ pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
         }
     });
     out
+}
+
+/// Where the result goes, for threads that each write columns of their own.
+struct Shared(*mut f32);
+
+// SAFETY: `columns` hands every thread other places behind the pointer.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// `count` numbers from `at` on.
+    ///
+    /// # Safety
+    /// They lie in the result, and nobody else has them.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn line(&self, at: usize, count: usize) -> &mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(at), count) }
+    }
+}
+
+/// The whole result, panel by panel of `b`, each packed by the thread that multiplies it.
+fn columns(a: &[u32], b: Factor, [m, n, k]: [usize; 3], out: &mut [f32]) {
+    thread_local! {
+        static PANEL: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    }
+    let pairs = k.div_ceil(2);
+    let shared = Shared(out.as_mut_ptr());
+    let shared = &shared;
+    (0..n.div_ceil(WIDE)).into_par_iter().for_each(|panel| {
+        let column = panel * WIDE;
+        let count = WIDE.min(n - column);
+        PANEL.with_borrow_mut(|packed| {
+            packed.clear();
+            packed.resize(pairs * WIDE, 0);
+            // SAFETY: `product` asked for the features.
+            unsafe { pack_panel::<WIDE>(b, [n, k], column, packed) };
+            for (tile, row) in a.chunks_exact(HIGH * pairs).zip((0..m).step_by(HIGH)) {
+                // SAFETY: as above; the lines are those of this panel alone.
+                unsafe {
+                    let sums = sums(tile, packed);
+                    for (i, sums) in sums.iter().take(HIGH.min(m - row)).enumerate() {
+                        store(shared.line((row + i) * n + column, count), sums);
+                    }
+                }
+            }
+        });
+    });
 }
 
 /// All tiles of some rows of the result.
@@ -175,54 +228,66 @@ fn pack<const S: usize>(factor: Factor, outer: usize, k: usize, packed: &mut Vec
         .chunks_exact_mut(pairs * S)
         .zip((0..outer).step_by(S))
     {
-        let count = S.min(outer - first);
-        match factor {
-            Factor::Columns(x) => {
-                for (p, to) in panel.chunks_exact_mut(S).enumerate() {
-                    let low = &x[2 * p * outer + first..][..count];
-                    match x.get((2 * p + 1) * outer + first..) {
-                        Some(high) if 2 * p + 1 < k => {
-                            let both = low.iter().zip(&high[..count]);
-                            for (to, (&low, &high)) in to.iter_mut().zip(both) {
-                                *to = pair(low, high);
-                            }
+        pack_panel::<S>(factor, [outer, k], first, panel);
+    }
+}
+
+/// One panel: rows (or columns) from `first` on, `[pairs, S]`; `panel` holds zeros.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn pack_panel<const S: usize>(
+    factor: Factor,
+    [outer, k]: [usize; 2],
+    first: usize,
+    panel: &mut [u32],
+) {
+    let count = S.min(outer - first);
+    match factor {
+        Factor::Columns(x) => {
+            for (p, to) in panel.chunks_exact_mut(S).enumerate() {
+                let low = &x[2 * p * outer + first..][..count];
+                match x.get((2 * p + 1) * outer + first..) {
+                    Some(high) if 2 * p + 1 < k => {
+                        let both = low.iter().zip(&high[..count]);
+                        for (to, (&low, &high)) in to.iter_mut().zip(both) {
+                            *to = pair(low, high);
                         }
-                        _ => {
-                            for (to, &low) in to.iter_mut().zip(low) {
-                                *to = rounded(low);
-                            }
+                    }
+                    _ => {
+                        for (to, &low) in to.iter_mut().zip(low) {
+                            *to = rounded(low);
                         }
                     }
                 }
             }
-            Factor::Halves(x) => {
-                for (p, to) in panel.chunks_exact_mut(S).enumerate() {
-                    let low = &x[2 * p * outer + first..][..count];
-                    match x.get((2 * p + 1) * outer + first..) {
-                        Some(high) if 2 * p + 1 < k => {
-                            let both = low.iter().zip(&high[..count]);
-                            for (to, (&low, &high)) in to.iter_mut().zip(both) {
-                                *to = bits(low) | (bits(high) << 16);
-                            }
+        }
+        Factor::Halves(x) => {
+            for (p, to) in panel.chunks_exact_mut(S).enumerate() {
+                let low = &x[2 * p * outer + first..][..count];
+                match x.get((2 * p + 1) * outer + first..) {
+                    Some(high) if 2 * p + 1 < k => {
+                        let both = low.iter().zip(&high[..count]);
+                        for (to, (&low, &high)) in to.iter_mut().zip(both) {
+                            *to = bits(low) | (bits(high) << 16);
                         }
-                        _ => {
-                            for (to, &low) in to.iter_mut().zip(low) {
-                                *to = bits(low);
-                            }
+                    }
+                    _ => {
+                        for (to, &low) in to.iter_mut().zip(low) {
+                            *to = bits(low);
                         }
                     }
                 }
             }
-            Factor::Rows(x) => {
-                for i in 0..count {
-                    let row = &x[(first + i) * k..][..k];
-                    let to = panel[i..].iter_mut().step_by(S);
-                    let whole = row.chunks_exact(2);
-                    let last = whole.remainder();
-                    let values = whole.map(|c| pair(c[0], c[1]));
-                    let values = values.chain(last.iter().map(|&low| rounded(low)));
-                    to.zip(values).for_each(|(to, value)| *to = value);
-                }
+        }
+        Factor::Rows(x) => {
+            for i in 0..count {
+                let row = &x[(first + i) * k..][..k];
+                let to = panel[i..].iter_mut().step_by(S);
+                let whole = row.chunks_exact(2);
+                let last = whole.remainder();
+                let values = whole.map(|c| pair(c[0], c[1]));
+                let values = values.chain(last.iter().map(|&low| rounded(low)));
+                to.zip(values).for_each(|(to, value)| *to = value);
             }
         }
     }
@@ -241,6 +306,24 @@ mod tests {
         assert_eq!(round(-1.0 - 1.1 / 256.0), -1.0 - 1.0 / 128.0);
         assert_eq!(round(f32::INFINITY), f32::INFINITY);
         assert!(round(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn few_rows_make_the_same_sums() {
+        if !is_available() {
+            return;
+        }
+        let (m, n, k) = (13, 4001, 4099); // two tiles, an odd inner axis and a panel that is not full
+        assert!(m * n * k >= ALONE);
+        let numbers = |count: usize| (0..count).map(|i| ((i * 29 + 5) % 13) as f32 - 6.0);
+        let (a, b): (Vec<f32>, Vec<f32>) = (numbers(m * k).collect(), numbers(k * n).collect());
+        let all = product([m, n, k], Factor::Rows(&a), Factor::Columns(&b));
+        for j in [0, 31, 32, 2000, 4000] {
+            let column: Vec<f32> = (0..k).map(|p| b[p * n + j]).collect();
+            let one = product([m, 1, k], Factor::Rows(&a), Factor::Columns(&column));
+            let ours: Vec<f32> = (0..m).map(|i| all[i * n + j]).collect();
+            assert_eq!(ours, one);
+        }
     }
 
     #[test]
