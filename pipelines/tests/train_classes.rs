@@ -270,6 +270,15 @@ fn from_idx_files_to_a_model_that_paints_classes() {
     let device = Device::flex();
     model.transformer(&device, FloatDType::F32).unwrap();
     model.vae(&device).unwrap();
+    let eval = "eval tokenizer --model model --data data --json eval.json";
+    succeed(folder, eval);
+    let text = fs::read(folder.join("eval.json")).unwrap();
+    let report: Value = serde_json::from_slice(&text).unwrap();
+    assert!(report["psnr"].as_f64().unwrap() > 8.0, "{report}");
+    assert_eq!(report["styles"]["rows"]["pictures"], 3);
+    assert_eq!(report["scales"].as_array().unwrap().len(), 3);
+    let used = report["used_codes"][0].as_u64().unwrap();
+    assert!((3..=24).contains(&used), "{report}");
     succeed(
         folder,
         "generate --model model --class columns --seed 1 -o columns.png",

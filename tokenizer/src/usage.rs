@@ -128,8 +128,9 @@ impl CodeUsage {
     }
 }
 
-/// `exp` of the entropy of a distribution given by weights; 1 without any weight.
-fn perplexity(weights: impl Iterator<Item = f64> + Clone) -> f64 {
+/// To how many equally frequent codes a distribution amounts: `exp` of its entropy. `weights` need not sum to 1; without
+/// any weight it is 1.
+pub fn perplexity(weights: impl Iterator<Item = f64> + Clone) -> f64 {
     let total: f64 = weights.clone().sum();
     let entropy: f64 = weights
         .filter(|&weight| weight > 0.0)
