@@ -112,7 +112,7 @@ pub fn load_infinity(
     path: &Path,
     device: &Device,
 ) -> Result<Infinity, WeightError> {
-    build(config, WeightFile::open(path)?, path, device)
+    read_infinity(config, WeightFile::open(path)?, device)
 }
 
 /// Reads a transformer from the bytes of a `.safetensors` file, as [`load_infinity`] does.
@@ -127,14 +127,19 @@ pub fn load_infinity_bytes(
     bytes: Vec<u8>,
     device: &Device,
 ) -> Result<Infinity, WeightError> {
-    let file = WeightFile::from_bytes(bytes)?;
-    build(config, file, Path::new("weights in memory"), device)
+    read_infinity(config, WeightFile::from_bytes(bytes)?, device)
 }
 
-fn build(
+/// As [`load_infinity`], from an open file.
+///
+/// # Errors
+/// As [`load_infinity`].
+///
+/// # Panics
+/// As [`load_infinity`].
+pub fn read_infinity(
     config: &InfinityConfig,
     mut file: WeightFile,
-    path: &Path,
     device: &Device,
 ) -> Result<Infinity, WeightError> {
     file.forget(|name| STALE.contains(&name));
@@ -142,7 +147,7 @@ fn build(
     let chunks = chunks_of(&file);
     if !config.depth.is_multiple_of(chunks) {
         return Err(WeightError::Mismatch {
-            path: path.to_owned(),
+            path: file.path().to_owned(),
             reasons: vec![format!(
                 "{chunks} chunks of blocks for {} blocks",
                 config.depth
@@ -157,6 +162,40 @@ fn build(
     let mut model = config.init(device);
     file.apply(&mut model)?;
     Ok(model)
+}
+
+/// What a checkpoint in the released layout is, from the shapes of its tensors.
+///
+/// # Errors
+/// A sentence: a tensor is missing or of another rank.
+pub fn infinity_config(file: &WeightFile) -> Result<InfinityConfig, String> {
+    let shape = |name: &str, rank: usize| match file.shape(name) {
+        Some(shape) if shape.len() == rank => Ok(shape),
+        Some(shape) => Err(format!("`{name}` has shape {shape:?}, not {rank} axes")),
+        None => Err(format!(
+            "it is no Infinity transformer: there is no `{name}`"
+        )),
+    };
+    let block_chunks = chunks_of(file);
+    let depth = file
+        .names()
+        .filter(|name| name.ends_with(".ada_gss"))
+        .count();
+    let first = block_name(0, depth, block_chunks);
+    let word = shape("word_embed.weight", 2)?;
+    let uncond = shape("cfg_uncond", 2)?;
+    let hidden = shape(&format!("{first}ffn.fc1.weight"), 2)?[0];
+    Ok(InfinityConfig {
+        width: word[0],
+        depth,
+        heads: shape(&format!("{first}sa.scale_mul_1H11"), 4)?[1],
+        code_dim: word[1],
+        text_channels: uncond[1],
+        text_max_len: uncond[0],
+        mlp_ratio: hidden as f64 / word[0].max(1) as f64,
+        block_chunks,
+        levels: shape("lvl_embed.weight", 2)?[0],
+    })
 }
 
 /// Brings the unconditional prompt to the model's number of rows.

@@ -23,12 +23,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType};
+use nextscale_bitwise::import::{WeightFile, read_infinity};
 use nextscale_bitwise::infinity::Infinity;
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::{TextEncoder, Vocab};
 use sha2::{Digest, Sha256};
 
 pub use classes::{ClassBundle, ClassManifest};
+pub use hub::Places;
 pub use manifest::{Grid, Manifest, ModelKind, PromptRules, Sampling, Size};
 pub use model::Model;
 
@@ -127,6 +129,24 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// A model of these files, whose description was made from them.
+    fn released(
+        name: &str,
+        manifest: Manifest,
+        files: [PathBuf; 4],
+    ) -> Result<Self, PipelineError> {
+        manifest.check().map_err(|message| damaged(name, message))?;
+        let [vocab, text, transformer, vae] = files.map(Weights::File);
+        Ok(Self {
+            name: name.to_owned(),
+            manifest,
+            vocab,
+            text,
+            transformer,
+            vae,
+        })
+    }
+
     /// What the parts say about each other, from the manifest and the headers of the weights.
     fn check(&self) -> Result<(), String> {
         let Manifest {
@@ -148,6 +168,29 @@ impl Bundle {
         equal("shared.weight", &table, &[text.vocab_size, text.d_model])?;
         let out = self.vae.shape("encoder.conv_out.conv.weight")?;
         equal("encoder.conv_out.conv.weight", &out[..1], &[vae.bits])
+    }
+
+    /// What painting one picture takes.
+    ///
+    /// # Errors
+    /// A size without a schedule.
+    pub fn estimate(
+        &self,
+        size: &Size,
+        guided: bool,
+        dtype: FloatDType,
+        device: &Device,
+    ) -> Result<crate::memory::Estimate, String> {
+        let Manifest {
+            text, transformer, ..
+        } = &self.manifest;
+        let vae = self.vae.len().unwrap_or_default();
+        let schedule = size.schedule()?;
+        let pixels = (size.width * size.height) as u64;
+        let rows = if guided { 2 } else { 1 };
+        let place = (dtype, device);
+        let of = crate::memory::Estimate::infinity;
+        Ok(of(text, transformer, vae, &schedule, pixels, rows, place))
     }
 
     /// The name that it was opened by.
@@ -201,14 +244,14 @@ impl Bundle {
     ) -> Result<Infinity, PipelineError> {
         self.verify(TRANSFORMER, &self.transformer)?;
         let config = &self.manifest.transformer;
-        let model = match &self.transformer {
-            Weights::Static(bytes) => {
-                nextscale_bitwise::import::load_infinity_bytes(config, bytes.to_vec(), device)
-            }
-            Weights::File(path) => nextscale_bitwise::import::load_infinity(config, path, device),
+        let file = match &self.transformer {
+            Weights::Static(bytes) => WeightFile::from_bytes(bytes.to_vec()),
+            Weights::File(path) => WeightFile::open(path),
         };
-        let model = model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))?;
-        Ok(weights::cast(model, dtype))
+        // Each tensor is brought to the wanted type as it is read, so that no second copy of the model ever exists.
+        let model =
+            file.and_then(|file| read_infinity(config, file.in_dtype(dtype.into()), device));
+        model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
     }
 
     /// Loads the auto-encoder, in f32.

@@ -100,16 +100,16 @@ fn first_card() -> Device {
 /// The number type that a choice means on a device.
 ///
 /// # Errors
-/// 16 bits on the CPU, where they are slower and less exact.
+/// f16 on the CPU, which has no products of such numbers.
 pub fn dtype(choice: Dtype, device: &Device) -> Result<FloatDType, PipelineError> {
     let cpu = *device == Device::flex();
     match choice {
         Dtype::Auto if cpu => Ok(FloatDType::F32),
         Dtype::Auto => Ok(FloatDType::BF16),
         Dtype::F32 => Ok(FloatDType::F32),
-        Dtype::F16 | Dtype::Bf16 if cpu => Err(PipelineError::refused_with(
-            "16-bit numbers are not supported on the CPU",
-            "use `--dtype f32`, or `--device cuda`",
+        Dtype::F16 if cpu => Err(PipelineError::refused_with(
+            "f16 is not supported on the CPU",
+            "use `--dtype bf16` for half the memory, or `--device cuda`",
         )),
         Dtype::F16 => Ok(FloatDType::F16),
         Dtype::Bf16 => Ok(FloatDType::BF16),

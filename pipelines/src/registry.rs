@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 
-use crate::bundle::{Bundle, ClassBundle, Model};
+use crate::bundle::{Bundle, ClassBundle, Model, Places};
 use crate::error::{Diagnostic, Mark, PipelineError, nearest};
 use crate::node::Node;
 use crate::spec::{Settings, StageSpec};
@@ -120,7 +120,8 @@ impl Setup<'_> {
         if let Some(model) = self.models.0.borrow().get(name) {
             return Ok(model.clone());
         }
-        let model = Model::open(name).map_err(|error| match error {
+        let places = Places::new(self.settings.models_dir.as_deref());
+        let model = Model::open_in(name, &places).map_err(|error| match error {
             PipelineError::Refused { .. } => error,
             _ => {
                 let hint = error.hint().map(str::to_owned);

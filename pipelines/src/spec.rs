@@ -1,7 +1,7 @@
 //! A pipeline as the user wrote it.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::de::{Deserialize, Deserializer, Visitor};
@@ -64,9 +64,17 @@ pub enum Dtype {
 #[derive(Debug, Clone, PartialEq, DeriveDeserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The model: `default` for the one inside the program, or a folder.
+    /// The model: `default` for the one inside the program, a released one such as `infinity-2b` or `var-d16`, a model
+    /// folder, or a checkpoint.
     #[serde(default = "default_model")]
     pub model: String,
+    /// A folder in which the files of released models are looked for before everywhere else.
+    #[serde(
+        default,
+        rename = "models-dir",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub models_dir: Option<PathBuf>,
     /// Where to compute.
     #[serde(default)]
     pub device: DeviceChoice,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use file::{Export, WeightDtype, WeightFile};
-pub use var::{load_var, save_var, var_config};
+pub use var::{load_var, read_var, save_var, var_config};
 
 /// Why weights could not be read or written.
 #[derive(Debug, Error)]

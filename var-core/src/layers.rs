@@ -1,6 +1,6 @@
 //! Small pieces that the blocks of every model share: everything but matrix products runs in f32.
 
-use crate::matmul::{Precision, matmul};
+use crate::matmul::{Precision, matmul, matmul_half};
 use burn::{
     module::Param,
     nn::{Initializer, Linear, LinearConfig},
@@ -47,9 +47,26 @@ pub fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
     y.reshape(dims)
 }
 
-/// As [`project`], but the result stays in the dtype of the weights.
+/// The dtype of what goes into a layer and comes out of [`project_raw`]: that of the weights, but f32 on a CPU, which
+/// calculates in f32 and holds 16-bit weights only to save memory.
+pub fn working_dtype(layer: &Linear) -> DType {
+    match layer.weight.device() == Device::flex() {
+        true => DType::F32,
+        false => layer.weight.dtype(),
+    }
+}
+
+/// As [`project`], but the result stays in the [`working_dtype`].
 pub fn project_raw(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
-    layer.forward(cast(x, layer.weight.dtype()))
+    let (held, working) = (layer.weight.dtype(), working_dtype(layer));
+    if held == working {
+        return layer.forward(cast(x, working));
+    }
+    let y = matmul_half(f32(x), layer.weight.val());
+    match &layer.bias {
+        Some(bias) => y + value(bias).unsqueeze(),
+        None => y,
+    }
 }
 
 /// As [`project_raw`], with f32 weights multiplied in `precision`.

@@ -34,13 +34,29 @@ pub fn matmul(x: Tensor<2>, w: Tensor<2>, precision: Precision) -> Tensor<2> {
     x.matmul(w)
 }
 
+/// `x w` with `x` `[m, k]` in f32 and `w` `[k, n]` in 16 bits, added up in f32: `[m, n]` in f32.
+///
+/// For weights that are held in 16 bits on a CPU. Where it has AVX512-BF16 and `w` is bf16, `x` is rounded to bf16 and
+/// nothing is copied; elsewhere `w` becomes f32 for the time of the product.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn matmul_half(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+    halves(&x, &w).unwrap_or_else(|| x.matmul(w.cast(burn::tensor::DType::F32)))
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 fn fast(_: &Tensor<2>, _: &Tensor<2>) -> Option<Tensor<2>> {
     None
 }
 
+#[cfg(not(target_arch = "x86_64"))]
+fn halves(_: &Tensor<2>, _: &Tensor<2>) -> Option<Tensor<2>> {
+    None
+}
+
 #[cfg(target_arch = "x86_64")]
-use x86::fast;
+use x86::{fast, halves};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -54,7 +70,7 @@ mod x86 {
             },
             flex::FlexTensor,
         },
-        tensor::{DType, Tensor, TensorData},
+        tensor::{DType, Tensor, TensorData, bf16},
     };
 
     use super::kernel::{self, Factor};
@@ -66,6 +82,22 @@ mod x86 {
             return None;
         }
         plain(x, w).or_else(|| tracked(x, w))
+    }
+
+    /// The product with bf16 weights on the CPU; none where the backend should do it.
+    pub(super) fn halves(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
+        let ([m, k], [rows, n]) = (x.dims(), w.dims());
+        if k != rows
+            || [x.dtype(), w.dtype()] != [DType::F32, DType::BF16]
+            || !kernel::is_available()
+        {
+            return None;
+        }
+        let x = x.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
+        let w = w.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
+        let w = Factor::Halves(&w.storage::<bf16>()[..k * n]);
+        let y = kernel::product([m, n, k], Factor::Rows(numbers(&x)), w);
+        Some(Tensor::from_primitive::<Flex>(tensor(y, [m, n])))
     }
 
     fn plain(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
@@ -185,6 +217,25 @@ mod tests {
                     let (a, b) = (factor.grad(&ours).unwrap(), factor.grad(&theirs).unwrap());
                     assert!(off(a, b) <= 8.0 * most, "gradients of {m} {k} {n}");
                 }
+            }
+        }
+    }
+
+    /// Weights in 16 bits: exact for numbers that bf16 can hold, and an odd inner axis.
+    #[test]
+    fn halves_are_the_same_numbers() {
+        let device = Device::flex();
+        for [m, k, n] in [[1, 1, 1], [5, 7, 33], [30, 64, 100]] {
+            let whole = |rows: usize, columns: usize| {
+                let values = (0..rows * columns).map(|i| ((i * 37 + 11) % 17) as f32 - 8.0);
+                let data = TensorData::new(values.collect::<Vec<f32>>(), [rows, columns]);
+                Tensor::<2>::from_data(data, &device)
+            };
+            let (x, w) = (whole(m, k), whole(k, n));
+            let plain = x.clone().matmul(w.clone());
+            for dtype in [burn::tensor::DType::BF16, burn::tensor::DType::F16] {
+                let half = matmul_half(x.clone(), w.clone().cast(dtype));
+                assert_eq!(off(half, plain.clone()), 0.0, "{m} {k} {n} {dtype:?}");
             }
         }
     }

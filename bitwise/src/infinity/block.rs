@@ -10,7 +10,7 @@ use nextscale_var_core::{attention::attend, matmul::Precision, rope::RopeTable};
 use super::InfinityConfig;
 use nextscale_var_core::layers::{
     cast, f32, gelu, inverse_norm, linear, merge_heads, modulate, normalize, project_in,
-    project_raw, project_raw_in, split_heads, value,
+    project_raw, project_raw_in, split_heads, value, working_dtype,
 };
 
 /// Deviation factors of fresh AdaLN gains, and of scales and shifts (`train.sh` of the reference).
@@ -52,7 +52,7 @@ impl SelfAttention {
     fn heads(&self, x: Tensor<3>, scene: Scene) -> [Tensor<4>; 3] {
         let [b, l, c] = x.dims();
         let [_, h, ..] = self.log_scale.dims();
-        let dtype = self.q.weight.dtype();
+        let dtype = working_dtype(&self.q);
         let shape = [b, l, h, c / h];
         let rows = cast(x.reshape([b * l, c]), dtype);
         let rows = |layer| project_raw_in(rows.clone(), layer, scene.precision).reshape(shape);
@@ -112,7 +112,7 @@ impl CrossAttention {
     /// Keys and values of text tokens `[b, l, c]`: `[b, h, l, d]`.
     fn keys(&self, text: Tensor<3>, heads: usize) -> (Tensor<4>, Tensor<4>) {
         let [b, l, c] = text.dims();
-        let rows = cast(text.reshape([b * l, c]), self.k.weight.dtype());
+        let rows = cast(text.reshape([b * l, c]), working_dtype(&self.k));
         let k = project_raw(rows.clone(), &self.k).reshape([b, l, c]);
         let v = project_raw(rows, &self.v).reshape([b, l, c]);
         (split_heads(k, heads), split_heads(v, heads))

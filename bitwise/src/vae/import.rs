@@ -10,7 +10,7 @@ use nextscale_tokenizer::import::{self, IN_MEMORY, Tensors};
 
 pub use nextscale_tokenizer::import::{FileDType, WeightsError};
 
-use super::BsqVae;
+use super::{BsqVae, BsqVaeConfig};
 
 /// Constants of the released quantiser, stored under two names; bits need neither.
 fn is_constant(name: &str) -> bool {
@@ -42,6 +42,43 @@ fn official_name(name: &str) -> String {
         _ => "conv",
     };
     format!("{module}.{inner}.{parameter}")
+}
+
+impl BsqVaeConfig {
+    /// What a checkpoint of a released tokenizer is, from the shapes of its tensors.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no such checkpoint.
+    pub fn of_file(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
+        let shapes = Tensors::open(path, Some("vae"))?
+            .renamed(field_name)
+            .shapes();
+        let no = |name: &str| {
+            WeightsError::file(
+                path,
+                format!("it is no Infinity tokenizer: there is no `{name}`"),
+            )
+        };
+        let name = "encoder.conv_out.weight";
+        let bits = shapes
+            .get(name)
+            .and_then(|s| s.first())
+            .ok_or_else(|| no(name))?;
+        let level =
+            |l: &usize| shapes.contains_key(&format!("encoder.down.{l}.block.0.conv1.weight"));
+        match (0..).take_while(level).count() {
+            5 => Ok(Self::stride_16(*bits)),
+            4 => Ok(Self {
+                bits: *bits,
+                ..Self::stride_8_patchify()
+            }),
+            levels => Err(WeightsError::file(
+                path,
+                format!("a tokenizer of {levels} levels: the released ones have 5 or 4"),
+            )),
+        }
+    }
 }
 
 impl BsqVae {

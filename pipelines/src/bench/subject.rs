@@ -61,13 +61,13 @@ impl Subject {
         if name == INFINITY {
             return Ok(Self::infinity(device, dtype));
         }
-        let Some(config) = released::config(name) else {
+        let Some(config) = released::var_config(name) else {
             bail!(
                 "there is no size `{name}` for --random-weights: {INFINITY}, or var-d16, -d20, -d24, -d30, -d36"
             );
         };
         let vae = VqVaeConfig::released();
-        let manifest = released::manifest(config.clone(), vae.clone());
+        let manifest = released::class_manifest(config.clone(), vae.clone());
         let parts = Parts::Class {
             class: 0,
             model: cast(config.init(device), dtype),

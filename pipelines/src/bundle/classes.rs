@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, FloatDType};
 use nextscale_tokenizer::vqvae::{VqCodes, VqVae, VqVaeConfig};
 use nextscale_var_core::generate::VarOptions;
-use nextscale_var_core::import::load_var;
+use nextscale_var_core::import::{WeightFile, read_var};
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use nextscale_var_core::transformer::{Var, VarConfig};
 use serde::{Deserialize, Serialize};
@@ -245,9 +245,10 @@ impl ClassBundle {
     /// A damaged file, and weights that are not those of the manifest.
     pub fn transformer(&self, device: &Device, dtype: FloatDType) -> Result<Var, PipelineError> {
         self.verify(TRANSFORMER, &self.transformer)?;
-        let model = load_var(&self.manifest.transformer, &self.transformer, device);
-        let model = model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))?;
-        Ok(weights::cast(model, dtype))
+        let config = &self.manifest.transformer;
+        let file = WeightFile::open(&self.transformer);
+        let model = file.and_then(|file| read_var(config, file.in_dtype(dtype.into()), device));
+        model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
     }
 
     /// Loads the auto-encoder, in f32.
@@ -292,7 +293,10 @@ mod tests {
     use super::*;
 
     fn manifest() -> ClassManifest {
-        crate::bundle::released::manifest(VarConfig::released_256(16), VqVaeConfig::released())
+        crate::bundle::released::class_manifest(
+            VarConfig::released_256(16),
+            VqVaeConfig::released(),
+        )
     }
 
     #[test]

@@ -1,45 +1,103 @@
 //! Where the files of released models lie on this machine.
 //!
-//! Looked through in this order: folders that the caller names, those of `NEXTSCALE_MODELS` (separated as in `PATH`),
+//! Looked through in this order: the folder of `--models-dir` (`models-dir` in YAML), those of `NEXTSCALE_MODELS` (separated as in `PATH`),
 //! `models` and the working folder, and the cache of the Hugging Face tools (`HF_HUB_CACHE`, `HF_HOME`). Nothing is
 //! downloaded.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// A file of a repository on the Hugging Face hub.
-pub(super) struct HubFile {
-    /// `owner/name`.
-    pub repo: &'static str,
-    /// Its name there.
-    pub file: &'static str,
+use super::released::Part;
+
+/// Folders that are looked at before all others.
+#[derive(Debug, Clone, Default)]
+pub struct Places(Vec<PathBuf>);
+
+impl Places {
+    /// The folder of `--models-dir`, if there is one.
+    pub fn new(models_dir: Option<&Path>) -> Self {
+        Self(models_dir.map(Path::to_owned).into_iter().collect())
+    }
+
+    /// The same behind one more folder.
+    pub(super) fn before(&self, first: &Path) -> Self {
+        let first = std::iter::once(first.to_owned());
+        Self(first.chain(self.0.iter().cloned()).collect())
+    }
+
+    /// All folders that are looked at for files of a repository, in their order.
+    pub fn folders(&self, repo: &str) -> Vec<PathBuf> {
+        let own = env::var_os("NEXTSCALE_MODELS").unwrap_or_default();
+        let here = ["models", "."].map(PathBuf::from);
+        let named = env::split_paths(&own).filter(|p| !p.as_os_str().is_empty());
+        let cached = cache()
+            .into_iter()
+            .flat_map(|cache| snapshots(&cache, repo));
+        let given = self.0.iter().cloned();
+        given.chain(named).chain(here).chain(cached).collect()
+    }
 }
 
-/// Where the file, or the same as `.safetensors`, lies; `first` are folders that are looked at before all others.
-pub(super) fn find(wanted: &HubFile, first: &[PathBuf]) -> Option<PathBuf> {
-    let own = env::var_os("NEXTSCALE_MODELS").unwrap_or_default();
-    let here = ["models", "."].map(PathBuf::from);
-    let named = env::split_paths(&own).filter(|p| !p.as_os_str().is_empty());
-    let folders = first.iter().cloned().chain(named).chain(here);
-    let cached = cache()
-        .into_iter()
-        .flat_map(|cache| snapshots(&cache, wanted.repo));
-    folders
-        .chain(cached)
-        .find_map(|folder| twin(&folder.join(wanted.file)))
+/// Where a file or folder of a repository lies, or the same file as `.safetensors`. What is called `.` in its
+/// repository is that as a whole: a folder with the last part of its name.
+pub(super) fn find(repo: &str, file: &str, places: &Places) -> Option<PathBuf> {
+    let name = repo.rsplit('/').next().unwrap_or(repo);
+    let folders = places.folders(repo).into_iter();
+    if file != "." {
+        return folders
+            .into_iter()
+            .find_map(|folder| twin(&folder.join(file)));
+    }
+    let own = folders.flat_map(|folder| [folder.join(name), folder]);
+    let whole = |folder: &PathBuf| {
+        let named = folder.ends_with(name) || folder.to_string_lossy().contains("models--");
+        named && folder.join("config.json").is_file()
+    };
+    own.into_iter().find(whole)
 }
 
-/// The file of this name, or the one that differs from it in the ending `.safetensors`.
+/// The file or folder of this name, or the file that differs from it in the ending `.safetensors`.
 pub(super) fn twin(path: &Path) -> Option<PathBuf> {
     let twins = [path.with_extension("safetensors"), path.to_owned()];
-    twins.into_iter().find(|path| path.is_file())
+    twins.into_iter().find(|path| path.exists())
 }
 
-/// How to get files that are not here.
-pub(super) fn advice(repo: &str, files: &[&str]) -> String {
+/// How to get parts that are not here.
+pub(super) fn advice(missing: &[&Part]) -> String {
+    let mut repos: Vec<(&str, Vec<&str>)> = vec![];
+    for part in missing {
+        let files = match repos.iter().position(|(repo, _)| *repo == part.repo) {
+            Some(at) => &mut repos[at].1,
+            None => {
+                repos.push((part.repo, vec![]));
+                let last = repos.len() - 1;
+                &mut repos[last].1
+            }
+        };
+        if part.file != "." {
+            files.push(part.file);
+        }
+    }
+    let commands = repos.iter().map(|(repo, files)| {
+        // A folder is fetched by a pattern.
+        let files: Vec<String> = files
+            .iter()
+            .map(|file| match file.contains('.') {
+                true => (*file).to_owned(),
+                false => format!("--include '{file}/*'"),
+            })
+            .collect();
+        format!(
+            "`{}`",
+            ["huggingface-cli download", repo, &files.join(" ")]
+                .join(" ")
+                .trim()
+        )
+    });
+    let commands: Vec<String> = commands.collect();
     format!(
-        "get them with `huggingface-cli download {repo} {}`, or put them into a folder and name it: NEXTSCALE_MODELS=DIR",
-        files.join(" ")
+        "get them with {}, or put them into a folder and name it: --models-dir DIR",
+        commands.join(" and ")
     )
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::classes::ClassBundle;
+use super::hub::Places;
 use super::{Bundle, DEFAULT, MANIFEST, ModelKind, damaged, released};
 use crate::error::{PipelineError, nearest};
 
@@ -19,11 +20,19 @@ pub enum Model {
 }
 
 impl Model {
-    /// Opens a model: `default`, a released one by name (`var-d16`), a model folder, or a checkpoint file.
+    /// Opens a model: `default`, a released one by name (`infinity-2b`, `var-d16`), a model folder, or a checkpoint.
     ///
     /// # Errors
     /// No such model, a missing or cut-off file, or parts that do not fit together.
     pub fn open(name: &str) -> Result<Self, PipelineError> {
+        Self::open_in(name, &Places::default())
+    }
+
+    /// As [`Model::open`], with folders in which the files of released models are looked for before all others.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_in(name: &str, places: &Places) -> Result<Self, PipelineError> {
         let path = Path::new(name);
         if path.join(MANIFEST).is_file() {
             return Self::folder(name);
@@ -31,17 +40,12 @@ impl Model {
         if name == DEFAULT {
             return Bundle::embedded().map(|b| Self::Text(Arc::new(b)));
         }
-        let class = |bundle: Result<ClassBundle, _>| bundle.map(|b| Self::Class(Arc::new(b)));
         if path.exists() {
-            return match released::by_path(path) {
-                Some(found) => class(found),
-                None => Err(damaged(name, format!("lacks the file {MANIFEST}"))),
-            };
+            let found = released::by_path(path, places);
+            return found
+                .unwrap_or_else(|| Err(damaged(name, format!("lacks the file {MANIFEST}"))));
         }
-        match released::by_name(name) {
-            Some(found) => class(found),
-            None => Err(unknown(name)),
-        }
+        released::by_name(name, places).unwrap_or_else(|| Err(unknown(name)))
     }
 
     fn folder(name: &str) -> Result<Self, PipelineError> {
@@ -69,10 +73,10 @@ impl Model {
 }
 
 fn unknown(name: &str) -> PipelineError {
-    let known = released::VAR.iter().map(|(name, _)| *name).chain([DEFAULT]);
+    let known = released::names().chain([DEFAULT]);
     let hint = match nearest(name, known) {
         Some(name) => format!("did you mean `{name}`?"),
-        None => "name a model folder, `default` for the model inside the program, or a released model such as `var-d16`"
+        None => "name a model folder, `default` for the model inside the program, or a released one: `nextscale models` lists them"
             .to_owned(),
     };
     PipelineError::Model {

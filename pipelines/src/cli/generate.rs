@@ -25,9 +25,13 @@ pub(super) struct GenerateArgs {
     /// What not to paint
     #[arg(short, long, value_name = "TEXT")]
     negative_prompt: Option<String>,
-    /// The model: `default` for the one inside this program, a folder, a VAR checkpoint, or var-d16 to var-d36
+    /// The model: `default` for the one inside this program, a released one (see `nextscale models`), a model folder, or
+    /// a checkpoint
     #[arg(short, long, value_name = "NAME|PATH")]
     model: Option<String>,
+    /// A folder in which the files of released models are looked for first
+    #[arg(long, value_name = "DIR")]
+    models_dir: Option<PathBuf>,
     /// Seed of the first picture, from 0 to 2^64-1; each further one adds 1. Random if absent
     #[arg(short, long, value_parser = parse_seed, allow_hyphen_values = true)]
     seed: Option<u64>,
@@ -43,6 +47,9 @@ pub(super) struct GenerateArgs {
     /// Width to height, for example 16:9; the nearest size that the model knows is taken
     #[arg(long, value_name = "W:H", conflicts_with_all = ["width", "height"])]
     aspect: Option<String>,
+    /// About how many pixels, for models that paint several sizes of a shape: 0.06M, 0.25M, 0.60M or 1M
+    #[arg(long, value_name = "N", conflicts_with_all = ["width", "height"])]
+    pixels: Option<String>,
     /// How strongly the prompt counts; 1 turns guidance off
     #[arg(long)]
     cfg_scale: Option<f64>,
@@ -136,6 +143,7 @@ pub(super) fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
     }
     let mut set = Options(&mut root);
     set.top("model", "--model", &args.model)?;
+    set.top("models-dir", "--models-dir", &args.models_dir)?;
     set.top("seed", "--seed", &args.seed)?;
     set.top("device", "--device", &args.device)?;
     set.top("dtype", "--dtype", &args.dtype)?;
@@ -165,6 +173,7 @@ pub(super) fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
     set.stage(painter, "width", "--width", &args.width)?;
     set.stage(painter, "height", "--height", &args.height)?;
     set.stage(painter, "aspect", "--aspect", &args.aspect)?;
+    set.stage(painter, "pixels", "--pixels", &args.pixels)?;
     set.stage(painter, "cfg-scale", "--cfg-scale", &args.cfg_scale)?;
     set.stage(painter, "temperature", "--temperature", &args.temperature)?;
     set.stage(painter, "top-k", "--top-k", &args.top_k)?;

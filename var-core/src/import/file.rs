@@ -1,15 +1,15 @@
 //! Files of tensors, whatever their format.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
 };
 
 use burn::{
     store::{
-        ApplyResult, BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter,
-        PytorchStore, SafetensorsStore, bridge, burn_pack,
+        ApplyResult, BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot,
+        ModuleStore, PyTorchToBurnAdapter, PytorchStore, SafetensorsStore, bridge, burn_pack,
     },
     tensor::{DType, Shape, TensorData},
 };
@@ -23,6 +23,7 @@ type Lazy = burn_pack::Tensor;
 pub struct WeightFile {
     path: PathBuf,
     tensors: BTreeMap<String, Lazy>,
+    dtype: Option<DType>,
 }
 
 /// Number format of a written checkpoint.
@@ -58,8 +59,18 @@ impl WeightFile {
                 tensors.extend(all.clone());
             }
         }
-        let path = path.to_owned();
-        Ok(Self { path, tensors })
+        Ok(Self {
+            path: path.to_owned(),
+            tensors: unwrapped(tensors),
+            dtype: None,
+        })
+    }
+
+    /// Brings floating-point numbers to this format as they are read; without it they keep that of the file.
+    #[must_use]
+    pub fn in_dtype(mut self, dtype: DType) -> Self {
+        self.dtype = Some(dtype);
+        self
     }
 
     /// Reads the bytes of a `.safetensors` file.
@@ -74,7 +85,17 @@ impl WeightFile {
             path: path.clone(),
             reason: e.to_string(),
         })?;
-        Ok(Self { path, tensors })
+        let dtype = None;
+        Ok(Self {
+            path,
+            tensors,
+            dtype,
+        })
+    }
+
+    /// The file or folder.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Names of all tensors, sorted.
@@ -131,7 +152,10 @@ impl WeightFile {
     pub fn apply<M: ModuleSnapshot>(self, module: &mut M) -> Result<(), WeightError> {
         let path = self.path;
         let tensors = self.tensors.into_values().collect();
-        let adapter = Box::new(PyTorchToBurnAdapter);
+        let adapter: Box<dyn ModuleAdapter> = match self.dtype {
+            Some(dtype) => Box::new(PyTorchToBurnAdapter.chain(FloatCastAdapter::to(dtype))),
+            None => Box::new(PyTorchToBurnAdapter),
+        };
         let ApplyResult {
             missing,
             unused,
@@ -161,30 +185,78 @@ impl WeightFile {
     }
 }
 
-/// The files to read for `path`: itself, or the shards in it.
+/// What training checkpoints put in front of the model's own names.
+const WRAPPERS: [&str; 5] = [
+    "trainer.gpt_fsdp.",
+    "trainer.var_wo_ddp.",
+    "gpt_fsdp.",
+    "state_dict.",
+    "module.",
+];
+
+/// Tensors by the model's own names: out of the first wrapper that holds any, and only those.
+fn unwrapped(tensors: BTreeMap<String, Lazy>) -> BTreeMap<String, Lazy> {
+    let holds = |wrapper: &&&str| tensors.keys().any(|name| name.starts_with(**wrapper));
+    let Some(wrapper) = WRAPPERS.iter().find(holds) else {
+        return tensors;
+    };
+    let inner = tensors.into_iter().filter_map(|(name, mut tensor)| {
+        let name = name.strip_prefix(wrapper)?.to_owned();
+        tensor.name.clone_from(&name);
+        Some((name, tensor))
+    });
+    inner.collect()
+}
+
+/// The files to read for `path`: itself, or the shards in it, those of an index if there is one.
 fn shards(path: &Path) -> Result<Vec<PathBuf>, WeightError> {
-    let fail = |reason: String| WeightError::Read {
+    let fail = |path: &Path, reason: String| WeightError::Read {
         path: path.to_owned(),
         reason,
     };
-    let meta = fs::metadata(path).map_err(|e| fail(e.to_string()))?;
+    let meta = fs::metadata(path).map_err(|e| fail(path, e.to_string()))?;
     if !meta.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let entries = fs::read_dir(path).map_err(|e| fail(e.to_string()))?;
-    let files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    let entries = fs::read_dir(path).map_err(|e| fail(path, e.to_string()))?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    files.sort();
+    let index = files
+        .iter()
+        .find(|p| p.to_string_lossy().ends_with(".index.json"));
+    if let Some(index) = index {
+        let found = indexed(index).map_err(|reason| fail(index, reason))?;
+        return match found.iter().find(|shard| !shard.is_file()) {
+            Some(absent) => Err(fail(
+                index,
+                format!("it names {}, which is not there", absent.display()),
+            )),
+            None => Ok(found),
+        };
+    }
     for kinds in [&["safetensors"][..], &["bin", "pth", "pt"]] {
         let of_kind = |p: &&PathBuf| {
             let extension = p.extension().and_then(|e| e.to_str());
             extension.is_some_and(|e| kinds.contains(&e))
         };
-        let mut found: Vec<PathBuf> = files.iter().filter(of_kind).cloned().collect();
+        let found: Vec<PathBuf> = files.iter().filter(of_kind).cloned().collect();
         if !found.is_empty() {
-            found.sort();
             return Ok(found);
         }
     }
-    Err(fail("a folder without weights".to_owned()))
+    Err(fail(path, "a folder without weights".to_owned()))
+}
+
+/// The shards that an index in Hugging Face's layout names, sorted.
+fn indexed(index: &Path) -> Result<Vec<PathBuf>, String> {
+    let text = fs::read_to_string(index).map_err(|e| e.to_string())?;
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let map = value["weight_map"]
+        .as_object()
+        .ok_or("there is no `weight_map`")?;
+    let names: BTreeSet<&str> = map.values().filter_map(|v| v.as_str()).collect();
+    let folder = index.parent().unwrap_or(Path::new("."));
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// The `i`-th of `n` equal runs of rows.
@@ -327,5 +399,32 @@ fn zeros(width: usize, dtype: WeightDtype) -> Written {
         dtype,
         shape: vec![width],
         bytes: vec![0; size * width],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str) -> (String, Lazy) {
+        let data = TensorData::new(vec![1.0f32], [1]);
+        (
+            name.to_owned(),
+            bridge::from_data(data, name.to_owned(), None),
+        )
+    }
+
+    #[test]
+    fn training_checkpoints_are_unwrapped() {
+        let names = [
+            "trainer.gpt_fsdp.head.weight",
+            "trainer.gpt_opt.state",
+            "epoch",
+        ];
+        let inner = unwrapped(names.map(tensor).into());
+        assert_eq!(inner.keys().collect::<Vec<_>>(), ["head.weight"]);
+        assert_eq!(inner["head.weight"].name, "head.weight");
+        let plain = ["head.weight", "head.bias"].map(tensor);
+        assert_eq!(unwrapped(plain.into()).len(), 2);
     }
 }

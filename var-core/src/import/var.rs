@@ -130,7 +130,21 @@ pub fn var_config(file: &WeightFile) -> Result<VarConfig, String> {
 /// # Panics
 /// If `config` contradicts itself.
 pub fn load_var(config: &VarConfig, path: &Path, device: &Device) -> Result<Var, WeightError> {
-    let mut file = WeightFile::open(path)?;
+    read_var(config, WeightFile::open(path)?, device)
+}
+
+/// As [`load_var`], from an open file.
+///
+/// # Errors
+/// As [`load_var`].
+///
+/// # Panics
+/// As [`load_var`].
+pub fn read_var(
+    config: &VarConfig,
+    mut file: WeightFile,
+    device: &Device,
+) -> Result<Var, WeightError> {
     file.forget(|name| name == LEVELS || name == MASK);
     let (top, block) = rules(config);
     file.rename(&top, "", "");

@@ -6,6 +6,7 @@ use std::arch::x86_64::{
 };
 use std::cell::RefCell;
 
+use burn::tensor::bf16;
 use rayon::prelude::*;
 
 /// Rows of a tile.
@@ -22,12 +23,15 @@ pub(super) enum Factor<'a> {
     Rows(&'a [f32]),
     /// The summed axis is the outer one: `[k, m]` or `[k, n]`.
     Columns(&'a [f32]),
+    /// The same, in bf16 already.
+    Halves(&'a [bf16]),
 }
 
 impl Factor<'_> {
     fn len(&self) -> usize {
         match self {
             Self::Rows(x) | Self::Columns(x) => x.len(),
+            Self::Halves(x) => x.len(),
         }
     }
 }
@@ -145,14 +149,19 @@ fn halves(bits: __m512i) -> __m512bh {
 
 /// Rounded to the nearest bf16, halves to even, in the low 16 bits.
 #[inline(always)]
-fn bf16(x: f32) -> u32 {
+fn rounded(x: f32) -> u32 {
     let bits = x.to_bits();
     bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16
 }
 
 #[inline(always)]
+fn bits(x: bf16) -> u32 {
+    u32::from(x.to_bits())
+}
+
+#[inline(always)]
 fn pair(low: f32, high: f32) -> u32 {
-    bf16(low) | (bf16(high) << 16)
+    rounded(low) | (rounded(high) << 16)
 }
 
 /// Panels of `S` rows (or columns) of a factor: `[panels, pairs, S]`, zeros where there is nothing.
@@ -180,7 +189,25 @@ fn pack<const S: usize>(factor: Factor, outer: usize, k: usize, packed: &mut Vec
                         }
                         _ => {
                             for (to, &low) in to.iter_mut().zip(low) {
-                                *to = bf16(low);
+                                *to = rounded(low);
+                            }
+                        }
+                    }
+                }
+            }
+            Factor::Halves(x) => {
+                for (p, to) in panel.chunks_exact_mut(S).enumerate() {
+                    let low = &x[2 * p * outer + first..][..count];
+                    match x.get((2 * p + 1) * outer + first..) {
+                        Some(high) if 2 * p + 1 < k => {
+                            let both = low.iter().zip(&high[..count]);
+                            for (to, (&low, &high)) in to.iter_mut().zip(both) {
+                                *to = bits(low) | (bits(high) << 16);
+                            }
+                        }
+                        _ => {
+                            for (to, &low) in to.iter_mut().zip(low) {
+                                *to = bits(low);
                             }
                         }
                     }
@@ -193,7 +220,7 @@ fn pack<const S: usize>(factor: Factor, outer: usize, k: usize, packed: &mut Vec
                     let whole = row.chunks_exact(2);
                     let last = whole.remainder();
                     let values = whole.map(|c| pair(c[0], c[1]));
-                    let values = values.chain(last.iter().map(|&low| bf16(low)));
+                    let values = values.chain(last.iter().map(|&low| rounded(low)));
                     to.zip(values).for_each(|(to, value)| *to = value);
                 }
             }
@@ -207,7 +234,7 @@ mod tests {
 
     #[test]
     fn rounding_is_to_the_nearest_and_even() {
-        let round = |x: f32| f32::from_bits(bf16(x) << 16);
+        let round = |x: f32| f32::from_bits(rounded(x) << 16);
         assert_eq!(round(1.0), 1.0);
         assert_eq!(round(1.0 + 1.0 / 256.0), 1.0); // half way, down to even
         assert_eq!(round(1.0 + 3.0 / 256.0), 1.0 + 2.0 / 128.0); // half way, up to even

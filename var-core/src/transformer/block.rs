@@ -9,7 +9,8 @@ use burn::{
 use super::{AttentionKind, Modulation, VarConfig};
 use crate::attention::attend;
 use crate::layers::{
-    cast, f32, gelu, inverse_norm, linear, merge_heads, modulate, project_in, project_raw_in, value,
+    cast, f32, gelu, inverse_norm, linear, merge_heads, modulate, project_in, project_raw_in,
+    value, working_dtype,
 };
 use crate::matmul::Precision;
 
@@ -55,7 +56,7 @@ impl SelfAttention {
     /// Queries, keys and values of `x`, `[b, l, c]`: each `[b, h, l, d]`, in the weights' dtype.
     fn split(&self, x: Tensor<3>, scene: Scene) -> [Tensor<4>; 3] {
         let [b, l, c] = x.dims();
-        let (h, dtype) = (self.heads, self.q.weight.dtype());
+        let (h, dtype) = (self.heads, working_dtype(&self.q));
         let rows = cast(x.reshape([b * l, c]), dtype);
         let shape = [b, l, h, c / h];
         let of = |layer| project_raw_in(rows.clone(), layer, scene.precision).reshape(shape);
