@@ -20,8 +20,8 @@ const CLASSES: [&str; 3] = ["rows", "columns", "block"];
 fn picture(class: usize, at: usize) -> Vec<u8> {
     let bright = (160 + at * 23 % 90) as u8;
     let lit = |y: usize, x: usize| match class {
-        0 => (y + at) / 3 % 2 == 0,
-        1 => (x + at) / 3 % 2 == 0,
+        0 => ((y + at) / 3).is_multiple_of(2),
+        1 => ((x + at) / 3).is_multiple_of(2),
         _ => (2..8).contains(&(y.wrapping_sub(at % 3))) && (2..8).contains(&x),
     };
     let pixel = |i: usize| if lit(i / SIDE, i % SIDE) { bright } else { 0 };

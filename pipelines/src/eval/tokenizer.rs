@@ -57,7 +57,7 @@ struct StyleReport {
 /// The auto-encoder of a model.
 enum Tokenizer {
     Bits(BsqVae),
-    Codes(VqVae),
+    Codes(Box<VqVae>),
 }
 
 impl Tokenizer {
@@ -78,7 +78,7 @@ impl Tokenizer {
                 let manifest = bundle.manifest();
                 anyhow::ensure!(manifest.size() == (side, side), paints_none());
                 let schedule = manifest.transformer.schedule.clone();
-                Ok((Self::Codes(bundle.vae(device)?), schedule))
+                Ok((Self::Codes(Box::new(bundle.vae(device)?)), schedule))
             }
         }
     }

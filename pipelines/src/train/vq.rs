@@ -336,7 +336,7 @@ impl Task for VqTask {
         gathered.usage.record(now, &sums);
         if self.looks(step) && progress < until {
             let dead = gathered.usage.dead(now, after_steps);
-            let mut rng = stream(self.run.seed ^ 0x64_6561_64, step);
+            let mut rng = stream(self.run.seed ^ 0x6465_6164, step);
             let places = draw(cells, dead.len(), &mut rng);
             let moved: Vec<_> = dead.into_iter().zip(places).collect();
             let codes: Vec<usize> = moved.iter().map(|(code, _)| *code).collect();
