@@ -1,6 +1,5 @@
 //! `nextscale train` from pictures to a model folder, on a set of coloured squares.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -47,10 +46,7 @@ fn squares(folder: &Path) {
         size: SIZE,
         count,
         held_out: 1,
-        styles: BTreeMap::new(),
-        recipe: String::new(),
-        files: BTreeMap::new(),
-        packages: Vec::new(),
+        ..Manifest::default()
     };
     fs::create_dir_all(folder).unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).unwrap();

@@ -24,6 +24,7 @@ pub mod pyramid;
 pub mod quantizer;
 pub mod resize;
 pub mod schedule;
+pub mod usage;
 pub mod vq;
 pub mod vqvae;
 

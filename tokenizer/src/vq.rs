@@ -3,7 +3,7 @@
 use burn::{
     module::{Module, Param},
     nn::Initializer,
-    tensor::{Device, Int, Tensor},
+    tensor::{Device, Int, Tensor, TensorData},
 };
 
 use crate::{Codes, Quantizer, Scale};
@@ -31,6 +31,26 @@ impl Codebook {
     /// Number of vectors, V.
     pub fn vocabulary(&self) -> usize {
         self.embedding.dims()[0]
+    }
+
+    /// The codebook with other vectors at some places, each of c numbers, in f32. Whether it is trained stays as it is.
+    ///
+    /// # Panics
+    /// If a place is outside the codebook, or a vector has another length.
+    pub fn with_vectors(self, vectors: &[(usize, Vec<f32>)]) -> Self {
+        let [v, c] = self.embedding.dims();
+        let replace = |old: Tensor<2>| {
+            let data = old.clone().into_data().convert::<f32>();
+            let mut all: Vec<f32> = data.iter().collect();
+            for (place, vector) in vectors {
+                all[place * c..(place + 1) * c].copy_from_slice(vector);
+            }
+            let new = Tensor::<2>::from_data(TensorData::new(all, [v, c]), &old.device());
+            new.set_require_grad(old.is_require_grad())
+        };
+        Self {
+            embedding: self.embedding.map(replace),
+        }
     }
 
     /// The vectors of `indices` `[b, t, h, w]`: `[b, c, t, h, w]`, differentiable in the codebook.
@@ -124,5 +144,23 @@ mod tests {
         let mean = three().blend(weights, Scale::image(1, 1)).unwrap();
         let mean: Vec<f32> = mean.into_data().iter().collect();
         assert_eq!(mean, [0.5, 1.0]);
+    }
+
+    #[test]
+    fn replaced_vectors_are_trained_like_the_old_ones() {
+        let device = Device::flex().autodiff();
+        let book = Codebook::init(4, 2, &device);
+        let id = book.embedding.id;
+        let kept = book.embedding.val().slice_dim(0, 0..1).into_data();
+        let book = book.with_vectors(&[(2, vec![5.0, 6.0])]);
+        assert_eq!(book.embedding.id, id);
+        let rows = book.embedding.val();
+        assert_eq!(rows.clone().slice_dim(0, 0..1).into_data(), kept);
+        let row: Vec<f32> = rows.slice_dim(0, 2..3).into_data().iter().collect();
+        assert_eq!(row, [5.0, 6.0]);
+        let one = Tensor::<4, Int>::from_ints([[[[2]]]], &device);
+        let grads = book.look_up(one).sum().backward();
+        let gradient = book.embedding.grad(&grads).expect("a gradient");
+        assert_eq!(gradient.sum().into_scalar::<f32>(), 2.0);
     }
 }

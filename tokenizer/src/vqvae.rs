@@ -204,6 +204,8 @@ pub struct Quantised {
     pub loss: Tensor<1>,
     /// The codes of each scale.
     pub codes: Vec<Codes>,
+    /// What each scale turned into codes, `[b, c, 1, h_k, w_k]`, without gradient.
+    pub cells: Vec<Tensor<5>>,
 }
 
 impl VqVae {
@@ -253,13 +255,15 @@ impl VqVae {
     pub fn quantise(&self, latent: Tensor<5>, schedule: &ScaleSchedule, beta: f64) -> Quantised {
         let pyramid = self.pyramid();
         let still = latent.clone().detach();
-        let (mut codes, mut losses) = (Vec::new(), Vec::new());
+        let (mut codes, mut seen, mut losses) = (Vec::new(), Vec::new(), Vec::new());
         let sum = pyramid.descend_observed(
             still.clone(),
             schedule,
             |_, cells| {
                 use crate::Quantizer as _;
-                let scale = self.codebook.quantize(cells.detach());
+                let cells = cells.detach();
+                let scale = self.codebook.quantize(cells.clone());
+                seen.push(cells);
                 let vectors = self.codebook.embed(&scale);
                 codes.push(scale);
                 vectors
@@ -274,6 +278,7 @@ impl VqVae {
             latent: (sum.detach() - still.clone()) + latent.clone(),
             loss: Tensor::cat(losses, 0).mean(),
             codes,
+            cells: seen,
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod block;
 mod config;
+pub mod loss;
 mod plan;
 
 use burn::{

@@ -12,7 +12,7 @@ use super::fetch::{self, sha256_hex, write_atomically};
 use super::names::{self, NameFiles, Names};
 use super::recipe::{Format, Package, Recipe, Source};
 use super::render::{self, ViewBox};
-use super::set::{Entry, Manifest};
+use super::set::{Contents, Entry, Manifest};
 
 /// Counts up when the same recipe would give other bytes.
 const VERSION: u32 = 1;
@@ -414,40 +414,16 @@ fn write(
         recipe.held_out.min_styles,
     );
     mark_plain(&mut entries);
-    let mut index = String::new();
-    for entry in &entries {
-        index +=
-            &serde_json::to_string(entry).map_err(|e| DataError::content(out, e.to_string()))?;
-        index.push('\n');
-    }
-    let mut styles: BTreeMap<String, usize> = BTreeMap::new();
-    for entry in &entries {
-        *styles.entry(entry.style.clone()).or_default() += 1;
-    }
-    let files = [
-        ("images.bin", images),
-        ("alpha.bin", alphas),
-        ("index.jsonl", index.into_bytes()),
-    ];
-    let manifest = Manifest {
+    let contents = Contents {
         size: recipe.size,
-        count: entries.len(),
-        held_out: entries.iter().filter(|e| e.held_out).count(),
-        styles,
         recipe: fingerprint,
-        files: files
-            .iter()
-            .map(|(name, bytes)| ((*name).to_owned(), sha256_hex(bytes)))
-            .collect(),
         packages: recipe.packages(),
+        entries,
+        images,
+        alpha: alphas,
+        ..Contents::default()
     };
-    for (name, bytes) in &files {
-        write_atomically(&out.join(name), bytes)?;
-    }
-    let text = serde_json::to_string_pretty(&manifest)
-        .map_err(|e| DataError::content(out, e.to_string()))?;
-    write_atomically(&out.join("manifest.json"), (text + "\n").as_bytes())?;
-    Ok(manifest)
+    contents.write(out)
 }
 
 fn may_flip(recipe: &Recipe, drawn: &Drawn) -> bool {

@@ -36,7 +36,15 @@ const COLOUR: f64 = 0.2;
 
 /// The default caption of a picture, on white: `red apple, flat style`.
 pub fn canonical(entry: &Entry) -> String {
-    format!("{}, {} style", entry.name, entry.style)
+    styled(entry.name.clone(), entry)
+}
+
+/// A text with the style of a picture, if it has one.
+fn styled(text: String, entry: &Entry) -> String {
+    match entry.style.as_str() {
+        "" => text,
+        style => format!("{text}, {style} style"),
+    }
 }
 
 /// A random caption and its background.
@@ -54,7 +62,7 @@ pub fn caption(entry: &Entry, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3
         text = format!("{} {text}", article(&text));
     }
     if !(rng.random_bool(plain) && entry.plain) {
-        text = format!("{text}, {} style", entry.style);
+        text = styled(text, entry);
     }
     let coloured = rng.random_bool(COLOUR);
     match COLOURS.choose(rng) {

@@ -45,10 +45,18 @@ pub enum DataError {
         /// The last line of what npm said.
         message: String,
     },
-    /// A tarball is not the one that the recipe names.
+    /// No place has a file.
+    #[error("{file} is in none of the places that the recipe names: {reasons}")]
+    Nowhere {
+        /// The file.
+        file: String,
+        /// What each place said.
+        reasons: String,
+    },
+    /// A tarball or a file is not the one that the recipe names.
     #[error("{} has the SHA-256 {found}, but the recipe names {expected}", path.display())]
     Checksum {
-        /// The tarball.
+        /// The tarball or the file.
         path: PathBuf,
         /// Its checksum.
         found: String,

@@ -133,9 +133,21 @@ pub fn files(
     name: &Path,
     keep: impl Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, Vec<u8>>, DataError> {
+    untar(flate2::read::GzDecoder::new(tarball), name, keep)
+}
+
+/// As [`files`], of a tar archive that is not compressed.
+///
+/// # Errors
+/// The archive is damaged.
+pub fn untar(
+    tar: impl Read,
+    name: &Path,
+    keep: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Vec<u8>>, DataError> {
     let damaged =
         |e: std::io::Error| DataError::content(name, format!("the tarball is damaged: {e}"));
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(tarball));
+    let mut archive = tar::Archive::new(tar);
     let mut files = BTreeMap::new();
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;

@@ -1,6 +1,6 @@
-//! The data set of the embedded model: icons with names, built from openly licensed npm packages.
+//! Data sets: icons with names, built from openly licensed npm packages, and pictures with classes.
 //!
-//! [`build`] turns a [`Recipe`] into four files: `images.bin` (premultiplied RGB, size * size * 3 bytes a picture),
+//! [`build`] turns a [`Recipe`], and [`build_idx`] an [`IdxRecipe`], into four files: `images.bin` (premultiplied RGB, size * size * 3 bytes a picture),
 //! `alpha.bin` (size * size bytes a picture), `index.jsonl` (one [`Entry`] a line) and `manifest.json`
 //! ([`Manifest`], written last). [`IconSet`] reads them, [`captions`] says what a picture shows and [`Augment`]
 //! varies it a little.
@@ -10,7 +10,9 @@ mod build;
 pub mod captions;
 mod error;
 mod fetch;
+mod idx;
 mod names;
+mod places;
 mod recipe;
 mod render;
 mod set;
@@ -20,7 +22,9 @@ use std::path::PathBuf;
 pub use augment::{Augment, Change, composite};
 pub use build::build;
 pub use error::DataError;
-pub use recipe::{Format, HeldOut, NamePackages, NoFlip, Package, Recipe, Source};
+pub use idx::{IdxPair, IdxRecipe, build as build_idx};
+pub use places::{DebianPackage, PinnedFile, Place};
+pub use recipe::{DataKind, Format, HeldOut, NamePackages, NoFlip, Package, Recipe, Source};
 pub use set::{Entry, IconSet, Manifest};
 
 /// Arguments of `nextscale data`.
@@ -87,12 +91,20 @@ pub fn run(args: DataArgs) -> anyhow::Result<()> {
 }
 
 fn run_build(args: BuildArgs) -> anyhow::Result<()> {
-    let mut recipe = Recipe::load(&args.config)?;
-    if let Some(cache) = args.cache {
-        recipe.cache = cache;
-    }
-    let out = args.out.unwrap_or_else(|| recipe.out.clone());
-    let manifest = build(&recipe, &out, args.force)?;
+    let (manifest, out) = match DataKind::of(&args.config)? {
+        DataKind::Icons => {
+            let mut recipe = Recipe::load(&args.config)?;
+            recipe.cache = args.cache.unwrap_or(recipe.cache);
+            let out = args.out.unwrap_or_else(|| recipe.out.clone());
+            (build(&recipe, &out, args.force)?, out)
+        }
+        DataKind::Idx => {
+            let mut recipe = IdxRecipe::load(&args.config)?;
+            recipe.cache = args.cache.unwrap_or(recipe.cache);
+            let out = args.out.unwrap_or_else(|| recipe.out.clone());
+            (build_idx(&recipe, &out, args.force)?, out)
+        }
+    };
     let Manifest {
         size,
         count,
@@ -105,7 +117,7 @@ fn run_build(args: BuildArgs) -> anyhow::Result<()> {
         out.display()
     );
     for (style, count) in styles {
-        println!("{style:>8} {count:>6}");
+        println!("{style:>10} {count:>6}");
     }
     Ok(())
 }

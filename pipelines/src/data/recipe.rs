@@ -7,10 +7,39 @@ use serde::{Deserialize, Serialize};
 
 use super::DataError;
 
+/// What a recipe makes a data set of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataKind {
+    /// Icons with names out of packages: a [`Recipe`].
+    #[default]
+    Icons,
+    /// Grey pictures with classes, in the form of MNIST: an [`IdxRecipe`](super::IdxRecipe).
+    Idx,
+}
+
+impl DataKind {
+    /// The kind that a recipe states.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no YAML, or states a kind that there is not.
+    pub fn of(path: &Path) -> Result<Self, DataError> {
+        #[derive(Deserialize)]
+        struct Stated {
+            #[serde(default)]
+            kind: DataKind,
+        }
+        read_recipe(path, |_: &Stated| Ok(())).map(|stated| stated.kind)
+    }
+}
+
 /// What the user wrote in the YAML file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// [`DataKind::Icons`].
+    #[serde(default, skip_serializing)]
+    pub kind: DataKind,
     /// Side of every picture in pixels, 8 to 1024.
     pub size: usize,
     /// SVGs are drawn this many times larger and then reduced, 1 to 8.
@@ -135,19 +164,13 @@ impl Recipe {
     /// # Errors
     /// The file cannot be read, is not valid YAML for a recipe, or holds a value out of range.
     pub fn load(path: &Path) -> Result<Self, DataError> {
-        let text = std::fs::read_to_string(path).map_err(|e| DataError::read(path, e))?;
-        let recipe: Recipe = serde_saphyr::from_str(&text).map_err(|e| DataError::Recipe {
-            path: path.into(),
-            message: first_sentence(&e.to_string()),
-        })?;
-        recipe.check().map_err(|message| DataError::Recipe {
-            path: path.into(),
-            message,
-        })?;
-        Ok(recipe)
+        read_recipe(path, Self::check)
     }
 
     fn check(&self) -> Result<(), String> {
+        if self.kind != DataKind::Icons {
+            return Err("kind must be icons".into());
+        }
         if !(8..=1024).contains(&self.size) {
             return Err(format!("size must be 8 to 1024, not {}", self.size));
         }
@@ -169,17 +192,7 @@ impl Recipe {
             }
         }
         for package in self.packages() {
-            let hex = package.sha256.len() == 64
-                && package
-                    .sha256
-                    .bytes()
-                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-            if !hex {
-                return Err(format!(
-                    "sha256 of {} must be 64 lower-case hexadecimal digits, not {:?}",
-                    package.package, package.sha256
-                ));
-            }
+            check_sha256(&package.package, &package.sha256)?;
         }
         Ok(())
     }
@@ -204,6 +217,33 @@ impl Recipe {
                 Some(prefix) => slug.starts_with(prefix),
                 None => slug == pattern,
             })
+    }
+}
+
+/// Reads a recipe of any kind and checks it.
+pub(super) fn read_recipe<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    check: impl FnOnce(&T) -> Result<(), String>,
+) -> Result<T, DataError> {
+    let text = std::fs::read_to_string(path).map_err(|e| DataError::read(path, e))?;
+    let wrong = |message| DataError::Recipe {
+        path: path.into(),
+        message,
+    };
+    let recipe = serde_saphyr::from_str(&text);
+    let recipe: T = recipe.map_err(|e| wrong(first_sentence(&e.to_string())))?;
+    check(&recipe).map_err(wrong)?;
+    Ok(recipe)
+}
+
+/// Refuses what is no SHA-256.
+pub(super) fn check_sha256(of: &str, sha256: &str) -> Result<(), String> {
+    let digit = |b| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    match sha256.len() == 64 && sha256.bytes().all(digit) {
+        true => Ok(()),
+        false => Err(format!(
+            "sha256 of {of} must be 64 lower-case hexadecimal digits, not {sha256:?}"
+        )),
     }
 }
 

@@ -9,10 +9,11 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::augment::{self, Augment};
+use super::fetch::{sha256_hex, write_atomically};
 use super::recipe::Package;
 use super::{DataError, captions};
 
-/// One picture: a line of `index.jsonl`.
+/// One picture: a line of `index.jsonl`. Of a set with classes, the name is the class and there is no style.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Position in the data set.
@@ -34,7 +35,7 @@ pub struct Entry {
 }
 
 /// What a data set consists of: `manifest.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Side of every picture in pixels.
     pub size: usize,
@@ -42,14 +43,76 @@ pub struct Manifest {
     pub count: usize,
     /// Number of held-out pictures.
     pub held_out: usize,
-    /// Pictures a style.
+    /// Pictures a style; of a set with classes, pictures a class.
     pub styles: BTreeMap<String, usize>,
+    /// Names of the classes in their order; none if pictures have names of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
     /// Fingerprint of the recipe.
     pub recipe: String,
     /// SHA-256 of every other file.
     pub files: BTreeMap<String, String>,
     /// The packages that it was built from.
     pub packages: Vec<Package>,
+    /// SHA-256 of the files that it was built from, where they are no packages.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
+}
+
+/// A data set that is about to be written.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub size: usize,
+    pub recipe: String,
+    pub classes: Vec<String>,
+    pub packages: Vec<Package>,
+    pub inputs: BTreeMap<String, String>,
+    pub entries: Vec<Entry>,
+    /// Premultiplied RGB.
+    pub images: Vec<u8>,
+    pub alpha: Vec<u8>,
+}
+
+impl Contents {
+    /// Writes the four files, the manifest last.
+    pub fn write(self, out: &Path) -> Result<Manifest, DataError> {
+        let mut index = String::new();
+        let mut styles: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in &self.entries {
+            let line = serde_json::to_string(entry);
+            index += &line.map_err(|e| DataError::content(out, e.to_string()))?;
+            index.push('\n');
+            let of = match self.classes.is_empty() {
+                true => &entry.style,
+                false => &entry.name,
+            };
+            *styles.entry(of.clone()).or_default() += 1;
+        }
+        let files = [
+            ("images.bin", self.images),
+            ("alpha.bin", self.alpha),
+            ("index.jsonl", index.into_bytes()),
+        ];
+        let print = |(name, bytes): &(&str, Vec<u8>)| ((*name).to_owned(), sha256_hex(bytes));
+        let manifest = Manifest {
+            size: self.size,
+            count: self.entries.len(),
+            held_out: self.entries.iter().filter(|e| e.held_out).count(),
+            styles,
+            classes: self.classes,
+            recipe: self.recipe,
+            files: files.iter().map(print).collect(),
+            packages: self.packages,
+            inputs: self.inputs,
+        };
+        for (name, bytes) in &files {
+            write_atomically(&out.join(name), bytes)?;
+        }
+        let text = serde_json::to_string_pretty(&manifest)
+            .map_err(|e| DataError::content(out, e.to_string()))?;
+        write_atomically(&out.join("manifest.json"), (text + "\n").as_bytes())?;
+        Ok(manifest)
+    }
 }
 
 impl Manifest {
@@ -61,6 +124,11 @@ impl Manifest {
         let path = folder.join("manifest.json");
         let text = std::fs::read(&path).map_err(|e| DataError::read(&path, e))?;
         serde_json::from_slice(&text).map_err(|e| DataError::content(&path, e.to_string()))
+    }
+
+    /// Whether an entry is of one of the classes, if there are classes.
+    fn knows(&self, entry: &Entry) -> bool {
+        self.classes.is_empty() || self.classes.contains(&entry.name)
     }
 
     /// The manifest in `folder` if it is complete and was built from this recipe.
@@ -75,7 +143,7 @@ impl Manifest {
     }
 }
 
-/// The icons with names: pictures stay on disk and are read on demand.
+/// Pictures with names or classes: they stay on disk and are read on demand.
 #[derive(Debug)]
 pub struct IconSet {
     folder: PathBuf,
@@ -109,6 +177,10 @@ impl IconSet {
                 entries.len(),
                 manifest.count
             );
+            return Err(DataError::content(&path, message));
+        }
+        if let Some(entry) = entries.iter().find(|e| !manifest.knows(e)) {
+            let message = format!("{:?} is no class of the manifest", entry.name);
             return Err(DataError::content(&path, message));
         }
         Ok(IconSet {
@@ -153,6 +225,17 @@ impl IconSet {
     /// The entry of picture `i`.
     pub fn entry(&self, i: usize) -> &Entry {
         &self.entries[i]
+    }
+
+    /// Names of the classes in their order; none if pictures have names of their own.
+    pub fn classes(&self) -> &[String] {
+        &self.manifest.classes
+    }
+
+    /// The class of picture `i`, as a number; none in a set without classes.
+    pub fn class(&self, i: usize) -> Option<usize> {
+        let name = &self.entries[i].name;
+        self.manifest.classes.iter().position(|class| class == name)
     }
 
     /// Pictures that training may see.
@@ -231,10 +314,8 @@ mod tests {
             size: 2,
             count: 2,
             held_out: 1,
-            styles: BTreeMap::new(),
             recipe: "r".into(),
-            files: BTreeMap::new(),
-            packages: Vec::new(),
+            ..Manifest::default()
         };
         let entry = |id: usize| Entry {
             id,

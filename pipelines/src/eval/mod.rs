@@ -3,6 +3,7 @@
 mod pixels;
 mod recall;
 mod tokenizer;
+mod usage;
 
 use std::path::{Path, PathBuf};
 

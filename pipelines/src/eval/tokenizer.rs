@@ -1,14 +1,16 @@
-//! `nextscale eval tokenizer`: reconstruction of pictures that training never saw, and use of the bits.
+//! `nextscale eval tokenizer`: reconstruction of pictures that training never saw, and use of the codes.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor};
 use nextscale_bitwise::vae::BsqVae;
-use nextscale_tokenizer::{Codes, ScaleSchedule};
+use nextscale_tokenizer::pyramid::Encoded;
+use nextscale_tokenizer::{Pyramid, ScaleSchedule, VqVae};
 use serde::Serialize;
 
+use super::usage::{self, ScaleReport, Usage};
 use super::{Common, pixels, progress};
-use crate::bundle::{Bundle, DEFAULT};
+use crate::bundle::{DEFAULT, Model};
 use crate::data::{IconSet, captions::WHITE};
 
 /// Arguments of `nextscale eval tokenizer`.
@@ -38,7 +40,11 @@ struct Report {
     psnr_without_bits: f64,
     /// Mean over pictures of their own ratio, in dB.
     psnr_of_a_picture: f64,
+    /// By style, or by class.
     styles: BTreeMap<String, StyleReport>,
+    /// How many codes of a codebook occur, of how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used_codes: Option<(usize, usize)>,
     scales: Vec<ScaleReport>,
 }
 
@@ -48,22 +54,62 @@ struct StyleReport {
     psnr: f64,
 }
 
-/// How the bits of one scale are used.
-#[derive(Debug, Serialize)]
-struct ScaleReport {
-    height: usize,
-    width: usize,
-    /// Mean entropy of a bit over all cells and pictures: 1 is an even coin, 0 a constant.
-    entropy: f64,
-    /// Bits that hardly ever (or nearly always) are 1: below 1 or above 99 per cent.
-    constant: usize,
-    bits: usize,
+/// The auto-encoder of a model.
+enum Tokenizer {
+    Bits(BsqVae),
+    Codes(Box<VqVae>),
 }
 
-/// Ones and cells of each bit of each scale.
-struct Usage {
-    ones: Vec<Vec<f64>>,
-    cells: Vec<f64>,
+impl Tokenizer {
+    /// That of the model of a name, and its schedule for pictures of `side` pixels.
+    fn load(name: &str, side: usize, device: &Device) -> anyhow::Result<(Self, ScaleSchedule)> {
+        let paints_none =
+            || anyhow::anyhow!("the model `{name}` does not paint {side}x{side} pixels");
+        match Model::open(name)? {
+            Model::Text(bundle) => {
+                let manifest = bundle.manifest();
+                let size = manifest.size(Some(side), Some(side));
+                let size = size.map_err(|_| paints_none())?;
+                let schedule = size.schedule().map_err(anyhow::Error::msg)?;
+                let schedule = manifest.patching.cells(&schedule);
+                Ok((Self::Bits(bundle.vae(device)?), schedule))
+            }
+            Model::Class(bundle) => {
+                let manifest = bundle.manifest();
+                anyhow::ensure!(manifest.size() == (side, side), paints_none());
+                let schedule = manifest.transformer.schedule.clone();
+                Ok((Self::Codes(Box::new(bundle.vae(device)?)), schedule))
+            }
+        }
+    }
+
+    fn usage(&self, scales: usize) -> Usage {
+        match self {
+            Self::Bits(vae) => Usage::bits(scales, vae.bits),
+            Self::Codes(vae) => Usage::codes(scales, vae.codebook.vocabulary()),
+        }
+    }
+
+    fn encode(&self, image: Tensor<4>) -> Tensor<5> {
+        match self {
+            Self::Bits(vae) => vae.encode(image),
+            Self::Codes(vae) => vae.encode(image),
+        }
+    }
+
+    fn quantise(&self, latent: Tensor<5>, schedule: &ScaleSchedule) -> Encoded {
+        match self {
+            Self::Bits(vae) => Pyramid::plain(&vae.quantizer()).encode(latent, schedule),
+            Self::Codes(vae) => vae.pyramid().encode(latent, schedule),
+        }
+    }
+
+    fn decode(&self, latent: Tensor<5>) -> Tensor<4> {
+        match self {
+            Self::Bits(vae) => vae.decode(latent),
+            Self::Codes(vae) => vae.decode(latent),
+        }
+    }
 }
 
 /// Runs `nextscale eval tokenizer`.
@@ -72,18 +118,8 @@ struct Usage {
 /// When the model or the data set can't be used.
 pub fn run(args: &TokenizerArgs) -> anyhow::Result<()> {
     let (set, device) = args.common.open()?;
-    let bundle = Bundle::open(&args.model)?;
-    let manifest = bundle.manifest();
     let side = set.size();
-    let size = manifest.size(Some(side), Some(side)).map_err(|_| {
-        anyhow::anyhow!(
-            "the model `{}` does not paint {side}x{side} pixels",
-            args.model
-        )
-    })?;
-    let schedule = size.schedule().map_err(anyhow::Error::msg)?;
-    let schedule = manifest.patching.cells(&schedule);
-    let vae = bundle.vae(&device)?;
+    let (tokenizer, schedule) = Tokenizer::load(&args.model, side, &device)?;
     let ids = if args.seen {
         set.train_ids()
     } else {
@@ -96,7 +132,14 @@ pub fn run(args: &TokenizerArgs) -> anyhow::Result<()> {
     );
     let count = args.count.min(ids.len());
     let ids: Vec<usize> = (0..count).map(|i| ids[i * ids.len() / count]).collect();
-    let (report, pairs) = measure(&vae, &schedule, &set, &ids, args.common.batch, &device);
+    let (report, pairs) = measure(
+        &tokenizer,
+        &schedule,
+        &set,
+        &ids,
+        args.common.batch,
+        &device,
+    );
     let report = Report {
         held_out: !args.seen,
         ..report
@@ -107,26 +150,24 @@ pub fn run(args: &TokenizerArgs) -> anyhow::Result<()> {
 
 /// Repaints the pictures; gives the report and up to 64 pairs of original and reconstruction.
 fn measure(
-    vae: &BsqVae,
+    tokenizer: &Tokenizer,
     schedule: &ScaleSchedule,
     set: &IconSet,
     ids: &[usize],
     batch: usize,
     device: &Device,
 ) -> (Report, Vec<Vec<u8>>) {
-    let mut usage = Usage {
-        ones: vec![vec![0.0; vae.bits]; schedule.len()],
-        cells: vec![0.0; schedule.len()],
-    };
+    let mut usage = tokenizer.usage(schedule.len());
     let (mut errors, mut free, mut pairs) = (Vec::new(), 0.0, Vec::new());
     let bar = progress(ids.len());
     for chunk in ids.chunks(batch) {
         let originals: Vec<Vec<u8>> = chunk.iter().map(|&i| set.picture(i, WHITE)).collect();
         let image = pixels::to_tensor(&originals, set.size(), device);
-        let encoded = vae.encode_bits(image.clone(), schedule);
+        let latent = tokenizer.encode(image);
+        let encoded = tokenizer.quantise(latent.clone(), schedule);
         usage.add(&encoded.codes);
-        let plain = pixels::to_bytes(vae.decode(vae.encode(image)));
-        let painted = pixels::to_bytes(vae.decode(encoded.sum));
+        let plain = pixels::to_bytes(tokenizer.decode(latent));
+        let painted = pixels::to_bytes(tokenizer.decode(encoded.sum));
         for ((original, painted), plain) in originals.iter().zip(&painted).zip(&plain) {
             errors.push(pixels::mse(original, painted));
             free += pixels::mse(original, plain);
@@ -140,7 +181,9 @@ fn measure(
     let count = ids.len() as f64;
     let mut styles: BTreeMap<String, StyleReport> = BTreeMap::new();
     for (&i, error) in ids.iter().zip(&errors) {
-        let style = styles.entry(set.entry(i).style.clone()).or_default();
+        let entry = set.entry(i);
+        let of = set.class(i).map_or(&entry.style, |_| &entry.name);
+        let style = styles.entry(of.clone()).or_default();
         style.pictures += 1;
         style.psnr += error;
     }
@@ -154,51 +197,10 @@ fn measure(
         psnr_without_bits: pixels::psnr(free / count),
         psnr_of_a_picture: errors.iter().map(|e| pixels::psnr(*e)).sum::<f64>() / count,
         styles,
+        used_codes: usage.used(),
         scales: usage.report(schedule),
     };
     (report, pairs)
-}
-
-impl Usage {
-    fn add(&mut self, codes: &[Codes]) {
-        for (k, codes) in codes.iter().enumerate() {
-            let Codes::Bits(bits) = codes else { continue };
-            let [b, d, t, h, w] = bits.dims();
-            let cells = b * t * h * w;
-            let ones: Tensor<1> = bits
-                .clone()
-                .float()
-                .swap_dims(0, 1)
-                .reshape([d, cells])
-                .sum_dim(1)
-                .reshape([d]);
-            let ones = ones.into_data().convert::<f32>();
-            for (sum, ones) in self.ones[k].iter_mut().zip(ones.iter::<f32>()) {
-                *sum += f64::from(ones);
-            }
-            self.cells[k] += cells as f64;
-        }
-    }
-
-    fn report(&self, schedule: &ScaleSchedule) -> Vec<ScaleReport> {
-        let scale = |(k, ones): (usize, &Vec<f64>)| {
-            let share: Vec<f64> = ones.iter().map(|n| n / self.cells[k].max(1.0)).collect();
-            ScaleReport {
-                height: schedule.scales()[k].h,
-                width: schedule.scales()[k].w,
-                entropy: share.iter().map(|p| entropy(*p)).sum::<f64>() / share.len() as f64,
-                constant: share.iter().filter(|p| !(0.01..=0.99).contains(*p)).count(),
-                bits: share.len(),
-            }
-        };
-        self.ones.iter().enumerate().map(scale).collect()
-    }
-}
-
-/// Entropy in bits of a coin that shows 1 with probability `p`.
-fn entropy(p: f64) -> f64 {
-    let term = |p: f64| if p > 0.0 { -p * p.log2() } else { 0.0 };
-    term(p) + term(1.0 - p)
 }
 
 fn print(report: &Report) {
@@ -212,41 +214,10 @@ fn print(report: &Report) {
     println!("  without bits     {:6.2} dB", report.psnr_without_bits);
     println!("  mean of pictures {:6.2} dB", report.psnr_of_a_picture);
     for (style, of) in &report.styles {
-        println!("  {style:<8} {:>6}  {:6.2} dB", of.pictures, of.psnr);
+        println!("  {style:<10} {:>6}  {:6.2} dB", of.pictures, of.psnr);
     }
-    println!("scale    entropy of a bit   constant bits");
-    for ScaleReport {
-        height,
-        width,
-        entropy,
-        constant,
-        bits,
-    } in &report.scales
-    {
-        println!("{height:>2} x {width:<2}  {entropy:16.3}   {constant:>5} of {bits}");
+    if let Some((used, codes)) = report.used_codes {
+        println!("codes that occur   {used:>6} of {codes}");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use burn::tensor::TensorData;
-
-    #[test]
-    fn use_of_the_bits() {
-        // Bit 0 is always 1, bit 1 is 1 in one cell of two.
-        let bits = TensorData::new(vec![1, 1, 1, 0], [1, 2, 1, 1, 2]);
-        let codes = Codes::Bits(Tensor::from_data(bits, &Device::flex()));
-        let schedule = ScaleSchedule::new(vec![nextscale_tokenizer::Scale::image(1, 2)]).unwrap();
-        let mut usage = Usage {
-            ones: vec![vec![0.0; 2]],
-            cells: vec![0.0],
-        };
-        usage.add(std::slice::from_ref(&codes));
-        usage.add(&[codes]);
-        let report = usage.report(&schedule);
-        assert_eq!((report[0].constant, report[0].bits), (1, 2));
-        assert!((report[0].entropy - 0.5).abs() < 1e-9);
-        assert_eq!(usage.cells, [4.0]);
-    }
+    usage::print(&report.scales);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
 use nextscale_var_core::train::{Checkpoint, latest};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 /// The configuration of a run that another one starts from, and its newest checkpoint; `key` is the setting that
 /// names the run.
@@ -17,6 +17,18 @@ pub fn source<T: DeserializeOwned>(key: &str, folder: &Path) -> anyhow::Result<(
         bail!("{key}: there is no checkpoint in `{}`", folder.display());
     };
     Ok((read(&folder.join(super::CONFIG))?, checkpoint))
+}
+
+/// What a configuration says of its `kind`, before the rest of it is read.
+///
+/// # Errors
+/// When the file can't be read, is no YAML, or states a kind that there is not.
+pub fn kind<K: DeserializeOwned + Default>(path: &Path) -> anyhow::Result<K> {
+    #[derive(Deserialize)]
+    struct Stated<K> {
+        kind: Option<K>,
+    }
+    Ok(read::<Stated<K>>(path)?.kind.unwrap_or_default())
 }
 
 /// Reads a YAML file; mistakes are reported with the file, line and column.

@@ -65,6 +65,7 @@ impl Console {
             .parts
             .0
             .iter()
+            .filter(|(name, _)| !name.contains('.')) // details are for the log
             .map(|(name, value)| format!(" {name} {value:.4}"))
             .collect();
         let done = line.progress - first;

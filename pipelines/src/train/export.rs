@@ -3,19 +3,21 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use burn::tensor::Device;
 use nextscale_bitwise::import::{WeightDtype, save_infinity};
 use nextscale_bitwise::vae::import::FileDType;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig, Decoder};
 use nextscale_text::Vocab;
 use nextscale_text::import::Precision;
-use nextscale_var_core::train::latest;
+use nextscale_var_core::import::save_var;
+use nextscale_var_core::train::{Checkpoint, latest};
 
+use super::classes::ClassRun;
 use super::tokenizer::TokenizerRun;
-use super::transformer::{Painter, TransformerRun};
+use super::transformer::{Painter, TransformerKind, TransformerRun};
 use super::{CONFIG, config, tokenized};
-use crate::bundle::{Bundle, Manifest, ModelKind, PromptRules, Size};
+use crate::bundle::{Bundle, ClassBundle, ClassManifest, Manifest, ModelKind, PromptRules, Size};
 use crate::bundle::{TEXT, TRANSFORMER, VAE, VOCAB};
 
 /// Writes the last checkpoint of the transformer's run `from` as a model folder: weights in 16 bits
@@ -26,10 +28,35 @@ use crate::bundle::{TEXT, TRANSFORMER, VAE, VOCAB};
 /// # Errors
 /// When a run has no checkpoint, the decoder was trained for another encoder, or the folder can't be written.
 pub fn export(from: &Path, out: &Path, decoder_of: Option<&Path>) -> anyhow::Result<()> {
-    let run: TransformerRun = config::read(&from.join(CONFIG))?;
+    let config = from.join(CONFIG);
     let Some(checkpoint) = latest(from)? else {
         bail!("there is no checkpoint in `{}`", from.display());
     };
+    match config::kind(&config)? {
+        TransformerKind::Infinity => export_text(from, &checkpoint, out, decoder_of)?,
+        TransformerKind::Var => {
+            ensure!(
+                decoder_of.is_none(),
+                "--decoder-of is for models of prompts: tokenizers with a codebook have no `encoder_of`"
+            );
+            export_classes(from, &checkpoint, out)?;
+        }
+    }
+    eprintln!(
+        "wrote the model of step {} to `{}`",
+        checkpoint.progress()?.step,
+        out.display()
+    );
+    Ok(())
+}
+
+fn export_text(
+    from: &Path,
+    checkpoint: &Checkpoint,
+    out: &Path,
+    decoder_of: Option<&Path>,
+) -> anyhow::Result<()> {
+    let run: TransformerRun = config::read(&from.join(CONFIG))?;
     let device = Device::flex();
     let (mut vae, cells, mut vae_config) = tokenized::adopt(from, &run.tokenizer, &device)?;
     if let Some(folder) = decoder_of {
@@ -71,11 +98,36 @@ pub fn export(from: &Path, out: &Path, decoder_of: Option<&Path>) -> anyhow::Res
         fingerprints: Default::default(),
     };
     Bundle::seal(out, manifest)?;
-    eprintln!(
-        "wrote the model of step {} to `{}`",
-        checkpoint.progress()?.step,
-        out.display()
-    );
+    Ok(())
+}
+
+fn export_classes(from: &Path, checkpoint: &Checkpoint, out: &Path) -> anyhow::Result<()> {
+    let run: ClassRun = config::read(&from.join(CONFIG))?;
+    let device = Device::flex();
+    let (vae, schedule, sizes) = tokenized::adopt_vq(from, &run.tokenizer, &device)?;
+    let classes = tokenized::classes(from)?;
+    let transformer = run.model_config(&sizes, &schedule, classes.len());
+    let model = checkpoint.average(transformer.init(&device))?;
+
+    fs::create_dir_all(out).with_context(|| format!("cannot make `{}`", out.display()))?;
+    save_var(
+        &transformer,
+        &model,
+        &out.join(TRANSFORMER),
+        WeightDtype::F16,
+    )?;
+    vae.save(out.join(VAE), FileDType::F16)?;
+    let manifest = ClassManifest {
+        kind: ModelKind::Var,
+        name: run.name,
+        about: run.about,
+        transformer,
+        vae: sizes,
+        sampling: run.sampling,
+        classes,
+        fingerprints: Default::default(),
+    };
+    ClassBundle::seal(out, manifest)?;
     Ok(())
 }
 

@@ -3,14 +3,17 @@
 //! A run is a folder: `config.yaml` as it was given, `log.jsonl`, and the last checkpoints. The same
 //! command on the same folder resumes. See [`nextscale_var_core::train`] for the engine.
 
+pub mod classes;
 pub mod config;
 mod console;
 mod export;
 pub mod order;
 pub mod pictures;
+mod repaint;
 mod tokenized;
 pub mod tokenizer;
 pub mod transformer;
+pub mod vq;
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -20,6 +23,8 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use nextscale_var_core::train::{Batches, Budget, Outcome, Task, TrainOptions, Trainer};
 
+use self::tokenizer::TokenizerKind;
+use self::transformer::TransformerKind;
 use crate::data::IconSet;
 use crate::device;
 use crate::spec::DeviceChoice;
@@ -36,9 +41,10 @@ pub struct TrainArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Train an auto-encoder whose codes are bits
+    /// Train an auto-encoder whose codes are bits (`kind: bsq`) or rows of a codebook (`kind: vq`)
     Tokenizer(RunArgs),
-    /// Train a transformer and its text encoder on the codes of a trained tokenizer
+    /// Train a transformer on the codes of a trained tokenizer: with a text encoder (`kind: infinity`) or with classes
+    /// (`kind: var`)
     Transformer(RunArgs),
     /// Write the averaged weights of a transformer's run as a model folder
     Export(ExportArgs),
@@ -97,6 +103,13 @@ fn train_tokenizer(args: &RunArgs) -> anyhow::Result<()> {
         args.export.is_none(),
         "--export is for transformers: a tokenizer alone is no model"
     );
+    match config::kind(&args.config)? {
+        TokenizerKind::Bsq => train_bsq(args),
+        TokenizerKind::Vq => train_vq(args),
+    }
+}
+
+fn train_bsq(args: &RunArgs) -> anyhow::Result<()> {
     let mut run: tokenizer::TokenizerRun = config::read(&args.config)?;
     args.apply(&mut run.train);
     let device = device::open(args.device)?.autodiff();
@@ -106,13 +119,34 @@ fn train_tokenizer(args: &RunArgs) -> anyhow::Result<()> {
     let _lock = args.prepare()?;
     device.seed(run.seed);
     let model = run.start(&device)?;
-    let options = run.train;
-    let batches = tokenizer::PictureBatches::new(Arc::clone(&set), run.clone());
+    let (options, batches) = (run.train, run.batches(Arc::clone(&set)));
     let task = tokenizer::TokenizerTask::new(run, &set, device)?;
     drive(args, task, model, options, batches)
 }
 
+fn train_vq(args: &RunArgs) -> anyhow::Result<()> {
+    let mut run: vq::VqRun = config::read(&args.config)?;
+    args.apply(&mut run.train);
+    let device = device::open(args.device)?.autodiff();
+    let set = load(&run.data)?;
+    run.check(&set)
+        .with_context(|| args.config.display().to_string())?;
+    let _lock = args.prepare()?;
+    device.seed(run.seed);
+    let model = run.model.init(&device);
+    let (options, batches) = (run.train, run.batches(Arc::clone(&set)));
+    let task = vq::VqTask::new(run, &set, device)?;
+    drive(args, task, model, options, batches)
+}
+
 fn train_transformer(args: &RunArgs) -> anyhow::Result<()> {
+    match config::kind(&args.config)? {
+        TransformerKind::Infinity => train_infinity(args),
+        TransformerKind::Var => train_var(args),
+    }
+}
+
+fn train_infinity(args: &RunArgs) -> anyhow::Result<()> {
     let mut run: transformer::TransformerRun = config::read(&args.config)?;
     args.apply(&mut run.train);
     let device = device::open(args.device)?;
@@ -127,6 +161,25 @@ fn train_transformer(args: &RunArgs) -> anyhow::Result<()> {
     let model = run.start(vae.bits, vocab.size(), &device.autodiff())?;
     let options = run.train;
     let batches = transformer::CaptionedBatches::new(set, vocab, run);
+    drive(args, task, model, options, batches)
+}
+
+fn train_var(args: &RunArgs) -> anyhow::Result<()> {
+    let mut run: classes::ClassRun = config::read(&args.config)?;
+    args.apply(&mut run.train);
+    let device = device::open(args.device)?;
+    let set = load(&run.data)?;
+    let _lock = args.prepare()?;
+    let (vae, schedule, sizes) = tokenized::adopt_vq(&args.out(), &run.tokenizer, &device)?;
+    run.check(&set, &sizes, &schedule)
+        .with_context(|| args.config.display().to_string())?;
+    tokenized::keep_classes(&args.out(), &set)?;
+    let shapes = run.model_config(&sizes, &schedule, set.classes().len());
+    let task = classes::ClassTask::new(run.clone(), vae, &shapes, &set, &device);
+    device.seed(run.seed);
+    let model = shapes.init(&device.autodiff());
+    let options = run.train;
+    let batches = classes::ClassBatches::new(set, run);
     drive(args, task, model, options, batches)
 }
 

@@ -1,8 +1,12 @@
 //! Pictures as the trainer sees them: on a background, moved, mirrored.
 
+use std::sync::Arc;
+
+use nextscale_var_core::train::Batches;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::order::{Order, stream};
 use crate::data::{self, IconSet};
 
 /// How a picture may be changed on its way into a batch.
@@ -65,6 +69,79 @@ impl Augment {
             keep: self.keep,
         };
         append(&set.augmented(index, background, &change, rng), pixels);
+    }
+}
+
+/// Pictures to repaint.
+pub struct PictureBatch {
+    /// Its number in the run.
+    pub number: u64,
+    /// Planes in [-1, 1], one picture after the other.
+    pub pixels: Vec<f32>,
+    /// Pictures.
+    pub count: usize,
+    /// How many scales may be used.
+    pub scales: usize,
+}
+
+/// Makes [`PictureBatch`]es of the pictures that are not held out.
+pub struct PictureBatches {
+    set: Arc<IconSet>,
+    order: Order,
+    seed: u64,
+    count: usize,
+    augment: Augment,
+    drop: f64,
+    scales: usize,
+}
+
+impl PictureBatches {
+    /// Batches of `count` pictures.
+    pub fn new(set: Arc<IconSet>, seed: u64, count: usize, augment: Augment) -> Self {
+        Self {
+            order: Order::new(seed, set.train_ids()),
+            set,
+            seed,
+            count,
+            augment,
+            drop: 0.0,
+            scales: usize::MAX,
+        }
+    }
+
+    /// With the chance `drop` a batch may use only the first few of `scales` scales.
+    pub fn dropping(self, drop: f64, scales: usize) -> Self {
+        Self {
+            drop,
+            scales,
+            ..self
+        }
+    }
+}
+
+impl Batches for PictureBatches {
+    type Batch = PictureBatch;
+
+    fn batch(&mut self, number: u64) -> PictureBatch {
+        let mut rng = stream(self.seed ^ 0x70_6978, number);
+        let count = self.count;
+        let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
+        for slot in 0..count as u64 {
+            let index = self.order.at(number * count as u64 + slot);
+            let background = self.augment.background(&mut rng);
+            self.augment
+                .append(&self.set, index, background, &mut rng, &mut pixels);
+        }
+        let scales = match rng.random_bool(self.drop) {
+            true => rng.random_range(1..=self.scales),
+            false => self.scales,
+        };
+        PictureBatch {
+            number,
+            pixels,
+            count,
+            scales,
+        }
     }
 }
 

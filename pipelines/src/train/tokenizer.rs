@@ -7,22 +7,35 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, activation};
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
 use nextscale_tokenizer::{Pyramid, Quantizer as _, Scale, ScaleSchedule};
-use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
-use rand::Rng as _;
+use nextscale_var_core::train::{Loss, Task, TrainOptions};
 use serde::{Deserialize, Serialize};
 
-use super::order::{Order, stream};
-use super::pictures::{Augment, held_out_batch};
+use super::pictures::{Augment, PictureBatch, PictureBatches};
+use super::repaint::{HeldOut, Repainting, repainting, tensor};
 use crate::data::IconSet;
 
-/// What `nextscale train tokenizer` reads.
+/// What a tokenizer's codes are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenizerKind {
+    /// Bits on a sphere: a [`TokenizerRun`].
+    #[default]
+    Bsq,
+    /// Rows of a codebook: a [`VqRun`](super::vq::VqRun).
+    Vq,
+}
+
+/// What `nextscale train tokenizer` reads for a tokenizer of bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerRun {
+    /// [`TokenizerKind::Bsq`].
+    #[serde(default)]
+    pub kind: TokenizerKind,
     /// Folder of the pictures, as `nextscale data build` made it.
     pub data: PathBuf,
     /// Seed of the initial weights and of everything random.
@@ -156,52 +169,12 @@ impl Default for TokenizerLoss {
     }
 }
 
-/// Pictures and how many scales the step uses.
-pub struct PictureBatch {
-    pixels: Vec<f32>,
-    count: usize,
-    scales: usize,
-}
-
-/// Makes [`PictureBatch`]es.
-pub struct PictureBatches {
-    set: Arc<IconSet>,
-    order: Order,
-    run: TokenizerRun,
-}
-
-impl PictureBatches {
-    /// Batches of the pictures that are not held out.
-    pub fn new(set: Arc<IconSet>, run: TokenizerRun) -> Self {
-        let order = Order::new(run.seed, set.train_ids());
-        Self { set, order, run }
-    }
-}
-
-impl Batches for PictureBatches {
-    type Batch = PictureBatch;
-
-    fn batch(&mut self, step: u64) -> PictureBatch {
-        let mut rng = stream(self.run.seed ^ 0x70_6978, step);
-        let count = self.run.batch;
-        let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
-        for slot in 0..count as u64 {
-            let index = self.order.at(step * count as u64 + slot);
-            let background = self.run.augment.background(&mut rng);
-            self.run
-                .augment
-                .append(&self.set, index, background, &mut rng, &mut pixels);
-        }
-        let all = self.run.scales.len();
-        let scales = match rng.random_bool(self.run.loss.drop_scales) {
-            true => rng.random_range(1..=all),
-            false => all,
-        };
-        PictureBatch {
-            pixels,
-            count,
-            scales,
-        }
+impl TokenizerRun {
+    /// The batches of the run.
+    pub fn batches(&self, set: Arc<IconSet>) -> PictureBatches {
+        let drop = self.loss.drop_scales;
+        PictureBatches::new(set, self.seed, self.batch, self.augment)
+            .dropping(drop, self.scales.len())
     }
 }
 
@@ -212,7 +185,7 @@ pub struct TokenizerTask {
     bsq: Bsq,
     size: usize,
     device: Device,
-    held_out: Vec<f32>,
+    held_out: HeldOut,
 }
 
 /// A latent after the quantiser.
@@ -233,20 +206,10 @@ impl TokenizerTask {
             schedule: run.schedule()?,
             bsq: Bsq::new(run.model.bits),
             size: set.size(),
-            held_out: held_out_batch(set, 128).1,
+            held_out: HeldOut::new(set, 128),
             run,
             device,
         })
-    }
-
-    fn tensor(&self, pixels: Vec<f32>, device: &Device) -> Tensor<4> {
-        let shape = [
-            pixels.len() / (3 * self.size * self.size),
-            3,
-            self.size,
-            self.size,
-        ];
-        Tensor::from_data(TensorData::new(pixels, shape), device)
     }
 
     /// Quantises `z` [b, d, 1, h, w] with the first `scales` scales.
@@ -282,38 +245,26 @@ fn entropy_shortfall(x: Tensor<5>) -> Tensor<1> {
     (entropy.neg() + 1.0).mean()
 }
 
-/// Mean absolute error of horizontal and vertical differences.
-fn edge_error(error: Tensor<4>) -> Tensor<1> {
-    let [_, _, h, w] = error.dims();
-    let across = error.clone().narrow(3, 1, w - 1) - error.clone().narrow(3, 0, w - 1);
-    let down = error.clone().narrow(2, 1, h - 1) - error.narrow(2, 0, h - 1);
-    across.abs().mean() + down.abs().mean()
-}
-
 impl Task for TokenizerTask {
     type Model = BsqVae;
     type Batch = PictureBatch;
 
     fn loss(&self, model: &BsqVae, batch: PictureBatch) -> Loss {
-        let pixels = self.tensor(batch.pixels, &self.device);
+        let pixels = tensor(batch.pixels, self.size, &self.device);
         let latent = model.encode(pixels.clone());
         let frozen = self.run.encoder_of.is_some();
         let latent = if frozen { latent.detach() } else { latent };
         let quantised = self.quantise(latent, batch.scales);
-        let error = model.reconstruct(quantised.latent) - pixels;
         let weights = &self.run.loss;
-        let l2 = error.clone().square().mean();
-        let mut total = error.clone().abs().mean() * weights.l1 + l2.clone() * weights.l2;
-        if weights.edge > 0.0 {
-            total = total + edge_error(error) * weights.edge;
-        }
-        total = total
+        let error = model.reconstruct(quantised.latent) - pixels;
+        let Repainting { total, l2 } = repainting(error, weights.l1, weights.l2, weights.edge);
+        let total = total
             + quantised.commitment.clone() * weights.commitment
             + quantised.entropy.clone() * weights.entropy;
         Loss {
             total,
             parts: vec![
-                ("mse", l2.detach()),
+                ("mse", l2),
                 ("commitment", quantised.commitment.detach()),
                 ("entropy", quantised.entropy.detach()),
             ],
@@ -325,21 +276,12 @@ impl Task for TokenizerTask {
     /// of them, after all scales (`psnr`) and without the quantiser (`psnr_free`).
     fn evaluate(&self, average: &BsqVae) -> Vec<(&'static str, f64)> {
         let device = self.device.clone().inner();
-        let stride = 3 * self.size * self.size;
-        let (mut bits, mut free, mut count) = (0.0, 0.0, 0.0);
-        for chunk in self.held_out.chunks(32 * stride) {
-            let pixels = self.tensor(chunk.to_vec(), &device);
-            let z = average.encode(pixels.clone());
-            let n = chunk.len() as f64;
-            let mse = |latent: Tensor<5>| {
-                let error = average.decode(latent) - pixels.clone();
-                (error * 0.5).square().mean().into_scalar::<f32>() as f64
-            };
-            free += mse(z.clone()) * n;
-            bits += mse(self.quantise(z, self.schedule.len()).latent) * n;
-            count += n;
-        }
-        let psnr = |sum: f64| -10.0 * (sum / count).log10();
-        vec![("psnr", psnr(bits)), ("psnr_free", psnr(free))]
+        let scales = self.schedule.len();
+        let [bits, free] = self.held_out.psnr(&device, |pixels| {
+            let z = average.encode(pixels);
+            let bits = self.quantise(z.clone(), scales).latent;
+            [average.decode(bits), average.decode(z)]
+        });
+        vec![("psnr", bits), ("psnr_free", free)]
     }
 }

@@ -30,10 +30,24 @@ use super::pictures::{Augment, held_out_batch};
 use crate::bundle::Sampling;
 use crate::data::{IconSet, captions};
 
-/// What `nextscale train transformer` reads.
+/// What a transformer paints from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransformerKind {
+    /// Prompts: a [`TransformerRun`].
+    #[default]
+    Infinity,
+    /// Classes: a [`ClassRun`](super::classes::ClassRun).
+    Var,
+}
+
+/// What `nextscale train transformer` reads for a model of prompts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransformerRun {
+    /// [`TransformerKind::Infinity`].
+    #[serde(default)]
+    pub kind: TransformerKind,
     /// Folder of the pictures, as `nextscale data build` made it.
     pub data: PathBuf,
     /// Folder of the tokenizer's run.

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use burn::tensor::{Int, Tensor, activation::log_softmax};
+use burn::tensor::Tensor;
 use nextscale_tests::{Fixture, Report};
 use nextscale_tokenizer::{Codes, ScaleSchedule, VqVae};
 use nextscale_var_core::generate::{VarOptions, VarScale, generate};
 use nextscale_var_core::import::{WeightDtype, load_var, save_var};
 use nextscale_var_core::sampler::{Sampler, filter};
+use nextscale_var_core::transformer::loss::{VarForcing, loss};
 use nextscale_var_core::transformer::{AttentionKind, Modulation, Var, VarConfig, VarPlan};
 
 use crate::var_vqvae;
@@ -96,38 +97,24 @@ impl Subject<'_> {
     }
 }
 
-/// Indices of all scales in one row, `[b, l]`.
-fn targets(codes: &[Codes]) -> Tensor<2, Int> {
-    let rows = codes.iter().map(|codes| {
-        let indices = codes.clone().indices().expect("indices");
-        let [b, t, h, w] = indices.dims();
-        indices.reshape([b, t * h * w])
-    });
-    Tensor::cat(rows.collect(), 1)
-}
-
 fn teacher_forcing(s: &Subject, report: &mut Report) {
     let codes = s.codes("tf_idx");
-    let inputs = s.vae.pyramid().inputs(&codes, s.schedule());
-    let inputs = inputs.into_iter().map(|cells| {
-        let [b, c, t, h, w] = cells.dims();
-        cells.reshape([b, c, t * h * w]).swap_dims(1, 2)
-    });
-    let inputs = Tensor::cat(inputs.collect(), 1);
+    let forcing = VarForcing::new(&s.vae.pyramid(), &codes, s.schedule());
+    let inputs = forcing.inputs.clone();
     report.close(s.f, "tf_var_input", inputs.clone(), SUMS);
 
     let plan = VarPlan::teacher_forcing(&s.config, &s.f.device);
     let logits = s.model.forward(inputs.clone(), &s.labels, &plan);
-    report.close(s.f, "tf_logits", logits.clone(), LOGITS);
+    report.close(s.f, "tf_logits", logits, LOGITS);
     let none = vec![s.model.classes(); s.labels.len()];
     let unconditional = s.model.forward(inputs.clone(), &none, &plan);
     report.close(s.f, "tf_logits_uncond", unconditional, LOGITS);
 
-    let [b, l, _] = logits.dims();
-    let targets = targets(&codes).unsqueeze_dim::<3>(2);
-    let loss = -log_softmax(logits, 2).gather(2, targets).reshape([b, l]);
-    report.close(s.f, "tf_loss_per_token", loss.clone(), LOGITS);
-    report.close(s.f, "tf_loss_mean", loss.mean(), LOGITS);
+    let l = s.schedule().tokens();
+    let weights = Tensor::full([1, l], 1.0 / l as f64, &s.f.device);
+    let loss = loss(&s.model, &forcing, &s.labels, &plan, &weights, 0.0);
+    report.close(s.f, "tf_loss_per_token", loss.per_token, LOGITS);
+    report.close(s.f, "tf_loss_mean", loss.loss, LOGITS);
 
     let plan = VarPlan::stepwise(&s.config, &s.f.device);
     let (mut state, offsets) = (s.model.start(&s.labels, &plan), s.schedule().offsets());

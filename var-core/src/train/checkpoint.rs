@@ -69,6 +69,9 @@ impl TrainError {
     }
 }
 
+/// What a task remembers.
+const MEMORY: &str = "task.json";
+
 /// How far a run is. The position in the data is the step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -80,7 +83,8 @@ pub struct Progress {
     pub examples: u64,
 }
 
-/// A complete checkpoint on disk: `model.bpk`, `average.bpk`, `optimizer.bpk` and `progress.json`.
+/// A complete checkpoint on disk: `model.bpk`, `average.bpk`, `optimizer.bpk`, `progress.json`, and `task.json` where
+/// the task has a memory.
 pub struct Checkpoint {
     /// Its folder, `step-NNNNNNNN`.
     pub path: PathBuf,
@@ -98,6 +102,7 @@ impl Checkpoint {
         model: &M,
         average: &WeightAverage<M>,
         optimizer: &AdamW,
+        memory: Option<String>,
     ) -> Result<Self, TrainError> {
         let path = run.join(format!("step-{:08}", progress.step));
         let part = run.join("checkpoint.part");
@@ -115,6 +120,10 @@ impl Checkpoint {
         copy.save_file(&file).map_err(TrainError::record(&file))?;
         let file = part.join("optimizer.bpk");
         optimizer.save(&file).map_err(TrainError::record(&file))?;
+        if let Some(memory) = memory {
+            let file = part.join(MEMORY);
+            fs::write(&file, memory).map_err(TrainError::io(&file))?;
+        }
         let file = part.join("progress.json");
         let text = serde_json::to_string(progress).map_err(|source| TrainError::State {
             path: file.clone(),
@@ -139,6 +148,22 @@ impl Checkpoint {
         let path = self.path.join("progress.json");
         let text = fs::read_to_string(&path).map_err(TrainError::io(&path))?;
         serde_json::from_str(&text).map_err(|source| TrainError::State { path, source })
+    }
+
+    /// Gives the task's memory, if there is one, back to it.
+    ///
+    /// # Errors
+    /// When the file can't be read, or the task refuses it.
+    pub fn remind(
+        &self,
+        remember: impl FnOnce(&str) -> Result<(), serde_json::Error>,
+    ) -> Result<(), TrainError> {
+        let path = self.path.join(MEMORY);
+        if !path.exists() {
+            return Ok(());
+        }
+        let text = fs::read_to_string(&path).map_err(TrainError::io(&path))?;
+        remember(&text).map_err(|source| TrainError::State { path, source })
     }
 
     /// Loads the trained weights into `model`, parameter identities included.

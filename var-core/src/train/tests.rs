@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
@@ -32,6 +32,17 @@ fn toy(device: &Device) -> Toy {
 
 struct Regression {
     device: Device,
+    /// Steps so far; every fifth one moves the embedding.
+    steps: AtomicU64,
+}
+
+impl Regression {
+    fn new(device: &Device) -> Self {
+        Self {
+            device: device.clone(),
+            steps: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Task for Regression {
@@ -57,6 +68,32 @@ impl Task for Regression {
         let weight = average.first.weight.val();
         assert!(!weight.is_autodiff());
         vec![("weight", weight.abs().mean().into_scalar::<f32>() as f64)]
+    }
+
+    fn after_step(&self, mut model: Toy, step: u64, progress: f64) -> Toy {
+        assert!((0.0..1.0).contains(&progress));
+        let steps = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
+        assert_eq!(steps, step + 1, "a resumed run remembers its steps");
+        if steps.is_multiple_of(5) {
+            let moved = |value: Tensor<2>| (value + 0.01).detach().require_grad();
+            model.embedding = model.embedding.map(moved);
+        }
+        model
+    }
+
+    fn measure(&self) -> Vec<(String, f64)> {
+        let steps = self.steps.load(Ordering::Relaxed);
+        vec![("steps.all".into(), steps as f64)]
+    }
+
+    fn memory(&self) -> Option<String> {
+        Some(self.steps.load(Ordering::Relaxed).to_string())
+    }
+
+    fn remember(&self, memory: &str) -> Result<(), serde_json::Error> {
+        self.steps
+            .store(serde_json::from_str(memory)?, Ordering::Relaxed);
+        Ok(())
     }
 
     fn no_decay(&self) -> &[&str] {
@@ -114,9 +151,7 @@ fn folder(name: &str) -> PathBuf {
 
 fn trainer(run: &Path, steps: u64) -> Trainer<Regression> {
     let device = Device::flex().autodiff();
-    let task = Regression {
-        device: device.clone(),
-    };
+    let task = Regression::new(&device);
     Trainer::resume_or_start(task, toy(&device), options(steps), run).unwrap()
 }
 
@@ -132,7 +167,7 @@ fn train(run: &Path, steps: u64, stop_after: usize) -> (Vec<f64>, Outcome) {
         .run(SOUND, &stop, &mut |line| {
             losses.push(line.loss);
             if losses.len() == stop_after {
-                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                stop.store(true, Ordering::Relaxed);
             }
         })
         .unwrap();
@@ -159,6 +194,7 @@ fn the_loss_goes_down_and_every_step_is_logged() {
         "loss",
         "worst",
         "weight",
+        "steps.all",
         "learning_rate",
         "gradient_norm",
         "seconds",
@@ -306,9 +342,7 @@ fn clipping_cuts_the_joint_norm_and_keeps_the_direction() {
 #[test]
 fn batches_side_by_side_are_one_batch() {
     let device = Device::flex().autodiff();
-    let task = Regression {
-        device: device.clone(),
-    };
+    let task = Regression::new(&device);
     let model = toy(&device);
     let mut points = SOUND;
     let batch = |points: &mut Points, step| points.batch(step);

@@ -41,6 +41,30 @@ pub trait Task: Sync {
         Vec::new()
     }
 
+    /// What is done to the model behind the optimiser step numbered `step` (from 0), before which `progress` (0..=1)
+    /// of the budget was spent.
+    fn after_step(&self, model: Self::Model, _step: u64, _progress: f64) -> Self::Model {
+        model
+    }
+
+    /// Measurements of the run itself, for every line of the log. Names with a dot are details.
+    fn measure(&self) -> Vec<(String, f64)> {
+        Vec::new()
+    }
+
+    /// What the task has gathered over the steps, as JSON: it becomes part of the checkpoints.
+    fn memory(&self) -> Option<String> {
+        None
+    }
+
+    /// Takes back the [`memory`](Self::memory) of a checkpoint.
+    ///
+    /// # Errors
+    /// When it is damaged or of another model.
+    fn remember(&self, _memory: &str) -> Result<(), serde_json::Error> {
+        Ok(())
+    }
+
     /// Parts of parameter paths that weight decay leaves alone, beside biases and vectors.
     fn no_decay(&self) -> &[&str] {
         &[]
@@ -147,6 +171,7 @@ impl<T: Task> Trainer<T> {
         let mut optimizer = AdamW::new(&options.adamw, &model, task.no_decay());
         if let Some(found) = &checkpoint {
             optimizer = found.optimizer(optimizer)?;
+            found.remind(|memory| task.remember(memory))?;
         }
         Ok(Self {
             task,
@@ -242,6 +267,7 @@ impl<T: Task> Trainer<T> {
         }
         let rate = self.options.learning_rate.at(step, spent);
         let model = self.optimizer.step(rate, model, gradients);
+        let model = self.task.after_step(model, step, spent);
         self.average.update(&model, step);
         self.model = Some(model);
         self.progress.step += 1;
@@ -264,6 +290,7 @@ impl<T: Task> Trainer<T> {
             .into_iter()
             .map(|(name, value)| (name.to_string(), number(value)))
             .collect();
+        parts.extend(self.task.measure());
         if evaluate {
             let measured = self.task.evaluate(self.average.module());
             parts.extend(
@@ -293,6 +320,7 @@ impl<T: Task> Trainer<T> {
             model,
             &self.average,
             &self.optimizer,
+            self.task.memory(),
         )?;
         Ok(())
     }

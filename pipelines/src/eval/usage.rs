@@ -1,0 +1,208 @@
+//! How a tokenizer's codes are used: bits as coins, rows of a codebook as a distribution.
+
+use burn::tensor::Tensor;
+use nextscale_tokenizer::usage::{count, perplexity};
+use nextscale_tokenizer::{Codes, Scale, ScaleSchedule};
+use serde::Serialize;
+
+/// How the codes of one scale are used.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ScaleReport {
+    /// Of a tokenizer of bits.
+    Bits {
+        height: usize,
+        width: usize,
+        /// Mean entropy of a bit over all cells and pictures: 1 is an even coin, 0 a constant.
+        entropy: f64,
+        /// Bits that hardly ever (or nearly always) are 1: below 1 or above 99 per cent.
+        constant: usize,
+        bits: usize,
+    },
+    /// Of a tokenizer with a codebook.
+    Codes {
+        height: usize,
+        width: usize,
+        /// Codes that occur.
+        used: usize,
+        /// To how many equally frequent codes their use amounts.
+        perplexity: f64,
+        codes: usize,
+    },
+}
+
+/// What was counted, scale by scale.
+pub enum Usage {
+    /// Ones of each bit, and cells.
+    Bits {
+        ones: Vec<Vec<f64>>,
+        cells: Vec<f64>,
+    },
+    /// Cells of each code.
+    Codes(Vec<Vec<u64>>),
+}
+
+impl Usage {
+    /// Nothing yet, on so many scales of so many bits.
+    pub fn bits(scales: usize, bits: usize) -> Self {
+        Self::Bits {
+            ones: vec![vec![0.0; bits]; scales],
+            cells: vec![0.0; scales],
+        }
+    }
+
+    /// Nothing yet, on so many scales of so many codes.
+    pub fn codes(scales: usize, codes: usize) -> Self {
+        Self::Codes(vec![vec![0; codes]; scales])
+    }
+
+    /// Counts the codes of every scale.
+    pub fn add(&mut self, codes: &[Codes]) {
+        match self {
+            Self::Bits { ones, cells } => {
+                for ((ones, cells), codes) in ones.iter_mut().zip(cells).zip(codes) {
+                    add_bits(ones, cells, codes);
+                }
+            }
+            Self::Codes(sums) => {
+                let vocabulary = sums.first().map_or(0, Vec::len);
+                for (sums, counts) in sums.iter_mut().zip(count(codes, vocabulary)) {
+                    let all = sums.iter_mut().zip(counts);
+                    all.for_each(|(sum, count)| *sum += u64::from(count));
+                }
+            }
+        }
+    }
+
+    /// What was counted.
+    pub fn report(&self, schedule: &ScaleSchedule) -> Vec<ScaleReport> {
+        let scales = schedule.scales().iter().enumerate();
+        scales.map(|(k, scale)| self.of(k, scale)).collect()
+    }
+
+    /// How many codes occur on any scale, of how many; nothing for bits.
+    pub fn used(&self) -> Option<(usize, usize)> {
+        let Self::Codes(counts) = self else {
+            return None;
+        };
+        let codes = counts.first().map_or(0, Vec::len);
+        let occurs = |code: &usize| counts.iter().any(|counts| counts[*code] > 0);
+        Some(((0..codes).filter(occurs).count(), codes))
+    }
+
+    fn of(&self, k: usize, &Scale { h, w, .. }: &Scale) -> ScaleReport {
+        match self {
+            Self::Bits { ones, cells } => {
+                let share: Vec<f64> = ones[k].iter().map(|n| n / cells[k].max(1.0)).collect();
+                ScaleReport::Bits {
+                    height: h,
+                    width: w,
+                    entropy: share.iter().map(|p| entropy(*p)).sum::<f64>() / share.len() as f64,
+                    constant: share.iter().filter(|p| !(0.01..=0.99).contains(*p)).count(),
+                    bits: share.len(),
+                }
+            }
+            Self::Codes(counts) => ScaleReport::Codes {
+                height: h,
+                width: w,
+                used: counts[k].iter().filter(|count| **count > 0).count(),
+                perplexity: perplexity(counts[k].iter().map(|&count| count as f64)),
+                codes: counts[k].len(),
+            },
+        }
+    }
+}
+
+fn add_bits(ones: &mut [f64], cells: &mut f64, codes: &Codes) {
+    let Codes::Bits(bits) = codes else { return };
+    let [b, d, t, h, w] = bits.dims();
+    let count = b * t * h * w;
+    let sums: Tensor<1> = bits
+        .clone()
+        .float()
+        .swap_dims(0, 1)
+        .reshape([d, count])
+        .sum_dim(1)
+        .reshape([d]);
+    let sums = sums.into_data().convert::<f32>();
+    for (sum, ones) in ones.iter_mut().zip(sums.iter::<f32>()) {
+        *sum += f64::from(ones);
+    }
+    *cells += count as f64;
+}
+
+/// Entropy in bits of a coin that shows 1 with probability `p`.
+fn entropy(p: f64) -> f64 {
+    let term = |p: f64| if p > 0.0 { -p * p.log2() } else { 0.0 };
+    term(p) + term(1.0 - p)
+}
+
+/// Prints one line a scale, below a heading.
+pub fn print(scales: &[ScaleReport]) {
+    match scales.first() {
+        Some(ScaleReport::Bits { .. }) => println!("scale    entropy of a bit   constant bits"),
+        _ => println!("scale    perplexity   codes that occur"),
+    }
+    for scale in scales {
+        match scale {
+            ScaleReport::Bits {
+                height,
+                width,
+                entropy,
+                constant,
+                bits,
+            } => println!("{height:>2} x {width:<2}  {entropy:16.3}   {constant:>5} of {bits}"),
+            ScaleReport::Codes {
+                height,
+                width,
+                used,
+                perplexity,
+                codes,
+            } => println!("{height:>2} x {width:<2}  {perplexity:10.1}   {used:>5} of {codes}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Int, TensorData};
+
+    #[test]
+    fn use_of_the_bits() {
+        // Bit 0 is always 1, bit 1 is 1 in one cell of two.
+        let bits = TensorData::new(vec![1, 1, 1, 0], [1, 2, 1, 1, 2]);
+        let codes = Codes::Bits(Tensor::from_data(bits, &Device::flex()));
+        let schedule = ScaleSchedule::new(vec![Scale::image(1, 2)]).unwrap();
+        let mut usage = Usage::bits(1, 2);
+        usage.add(std::slice::from_ref(&codes));
+        usage.add(&[codes]);
+        let ScaleReport::Bits {
+            entropy, constant, ..
+        } = usage.report(&schedule)[0]
+        else {
+            panic!("bits");
+        };
+        assert_eq!(constant, 1);
+        assert!((entropy - 0.5).abs() < 1e-9);
+        assert_eq!(usage.used(), None);
+    }
+
+    #[test]
+    fn use_of_the_codes() {
+        let device = Device::flex();
+        let scale = |row| Codes::Indices(Tensor::<4, Int>::from_ints([[[row]]], &device));
+        let schedule = ScaleSchedule::new(vec![Scale::image(1, 2); 2]).unwrap();
+        let mut usage = Usage::codes(2, 5);
+        usage.add(&[scale([0, 0]), scale([0, 3])]);
+        let report = usage.report(&schedule);
+        let of = |report: &ScaleReport| match report {
+            ScaleReport::Codes {
+                used, perplexity, ..
+            } => (*used, perplexity.round()),
+            ScaleReport::Bits { .. } => panic!("codes"),
+        };
+        assert_eq!((of(&report[0]), of(&report[1])), ((1, 1.0), (2, 2.0)));
+        assert_eq!(usage.used(), Some((2, 5)));
+    }
+}
