@@ -15,6 +15,7 @@ mod infinity;
 mod infinity_vae;
 mod ops;
 mod runs;
+mod star_vae;
 mod t5;
 mod tokenizer;
 mod var;
@@ -39,7 +40,7 @@ const KINDS: [(&str, Option<Check>); 10] = [
     ("var", Some(var::check)),
     ("infinity-vae", Some(infinity_vae::check)),
     ("infinity", Some(infinity::check)),
-    ("star-vae", None),
+    ("star-vae", Some(star_vae::check)),
     ("star-interact", None),
     ("star", None),
 ];
