@@ -19,10 +19,26 @@
 //! | l | tokens of a pass | 1..72000 |
 //! | C, h, g | width, query heads, key heads | 4096, 32, 8 |
 
+pub mod clips;
 pub mod codes;
 pub mod conv3d;
+pub mod frames;
+pub mod generate;
+pub mod guidance;
+pub mod memory;
 pub mod norm;
+pub mod preset;
+pub mod star;
+pub mod story;
+pub mod templates;
 pub mod vae;
 
+pub use clips::{Layout, SpacetimePlan};
 pub use codes::{CodeBits, CodeKind, StarQuantizer};
+pub use generate::{GenerateOptions, GeneratedPass, Generation, generate};
+pub use guidance::StarGuidance;
+pub use memory::MemoryEstimate;
+pub use preset::StarPreset;
+pub use star::{Star, StarConfig};
+pub use story::Story;
 pub use vae::{StarVae, StarVaeConfig};

@@ -15,6 +15,8 @@ mod infinity;
 mod infinity_vae;
 mod ops;
 mod runs;
+mod star;
+mod star_interact;
 mod star_vae;
 mod t5;
 mod tokenizer;
@@ -41,8 +43,8 @@ const KINDS: [(&str, Option<Check>); 10] = [
     ("infinity-vae", Some(infinity_vae::check)),
     ("infinity", Some(infinity::check)),
     ("star-vae", Some(star_vae::check)),
-    ("star-interact", None),
-    ("star", None),
+    ("star-interact", Some(star_interact::check)),
+    ("star", Some(star::check)),
 ];
 
 fn kind(folder: &str) -> Option<Check> {
