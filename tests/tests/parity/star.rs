@@ -369,7 +369,7 @@ fn frames(s: &Subject, latent: Tensor<5>, report: &mut Report) {
     };
     for name in ["decoded_frames", "decoded"] {
         if f.has(name) {
-            compare_pixels(f, name, pick(decoded.clone(), &which), report);
+            compare_pixels(f, name, pick(decoded.clone(), &which), PIXELS, report);
         }
     }
     if f.has("frame_mean") {
@@ -384,8 +384,14 @@ fn frames(s: &Subject, latent: Tensor<5>, report: &mut Report) {
 }
 
 /// Decoded pixels, which are not clamped: those of random weights reach 20, where f32 has steps of 2e-6. So what is shown
-/// of them is held to the tolerance of pixels, and the whole to so many parts of the largest.
-pub fn compare_pixels(f: &Fixture, name: &str, ours: Tensor<5>, report: &mut Report) {
+/// of them is held to `tolerance`, and the whole to so many parts of the largest.
+pub fn compare_pixels(
+    f: &Fixture,
+    name: &str,
+    ours: Tensor<5>,
+    tolerance: f64,
+    report: &mut Report,
+) {
     let theirs = f.float::<5>(name);
     let largest: f32 = theirs.clone().abs().max().into_scalar();
     let off = (ours.clone().clamp(-1.0, 1.0) - theirs.clamp(-1.0, 1.0)).abs();
@@ -393,8 +399,8 @@ pub fn compare_pixels(f: &Fixture, name: &str, ours: Tensor<5>, report: &mut Rep
         dims: off.dims().to_vec(),
         values: vec![0.0; off.dims().iter().product()],
     };
-    report.close_as(&format!("{name}@shown"), off, &zero, PIXELS);
-    report.close(f, name, ours, PIXELS.max(4e-6 * f64::from(largest)));
+    report.close_as(&format!("{name}@shown"), off, &zero, tolerance);
+    report.close(f, name, ours, tolerance.max(4e-6 * f64::from(largest)));
 }
 
 /// `[1, 3, t, h, w]` as the released code returns it: blue first.

@@ -15,6 +15,9 @@ use crate::star::{
 };
 use crate::star_vae::{bits, pick};
 
+/// Pixels of a turn. The stored ones of the second turn lie 2.8e-5 from the same decoder in double precision.
+const CONTINUED: f64 = 5e-5;
+
 pub fn check(f: &Fixture, report: &mut Report) {
     let s = Subject::open(f);
     let grids = grids(f);
@@ -120,6 +123,6 @@ fn frames(s: &Subject, turn: usize, decode: Tensor<5>, report: &mut Report) {
     let new = decoded.slice_dim(2, all - number("n_frames_out")..all);
     let shown = pick(new, &saved);
     let name = |what: &str| format!("t{turn}.{what}");
-    compare_pixels(s.f, &name("frames_float"), shown.clone(), report);
+    compare_pixels(s.f, &name("frames_float"), shown.clone(), CONTINUED, report);
     report.bytes(s.f, &name("frames_bgr_u8"), &bgr(shown), BYTES_OFF);
 }

@@ -116,7 +116,13 @@ impl StarVae {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::tensor::{Device, Tensor};
+
     use super::*;
+    use crate::vae::StarVaeConfig;
 
     #[test]
     fn names_go_both_ways() {
@@ -148,6 +154,51 @@ mod tests {
         ] {
             assert_eq!(field_name(official), ours);
             assert_eq!(official_name(ours), official);
+        }
+    }
+
+    /// Names and shapes of a module's parameters, without any of their values.
+    #[derive(Default)]
+    struct Shapes {
+        path: Vec<String>,
+        found: BTreeMap<String, Vec<usize>>,
+    }
+
+    impl ModuleVisitor for Shapes {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let shape = param.lazy_shape().to_vec();
+            self.found.insert(self.path.join("."), shape);
+        }
+    }
+
+    #[test]
+    fn the_released_file_is_ours() {
+        // Names and shapes of `infinitystar_videovae.pth`.
+        let released: BTreeMap<String, Vec<usize>> = include_str!("../../tests/videovae_keys.tsv")
+            .lines()
+            .map(|line| {
+                let (name, shape) = line.split_once('\t').unwrap();
+                let sides = shape.split(',').map(|side| side.parse().unwrap());
+                (name.to_owned(), sides.collect())
+            })
+            .filter(|(name, _)| !is_unused(name))
+            .collect();
+        let mut shapes = Shapes::default();
+        let vae = StarVaeConfig::infinitystar().init(&Device::flex());
+        vae.visit(&mut shapes);
+        let ours = shapes.found.into_iter();
+        let ours: BTreeMap<_, _> = ours.map(|(name, s)| (official_name(&name), s)).collect();
+        assert_eq!(ours, released);
+        for name in released.keys() {
+            assert_eq!(&official_name(&field_name(name)), name);
         }
     }
 }
