@@ -26,6 +26,8 @@ pub mod frames;
 pub mod generate;
 pub mod guidance;
 pub mod memory;
+#[cfg(feature = "ffmpeg")]
+pub mod mp4;
 pub mod norm;
 pub mod preset;
 pub mod star;
