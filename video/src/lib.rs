@@ -1,1 +1,46 @@
-//! Nextscale video.
+//! Clips scale by scale, and then clip by clip: InfinityStar (arXiv:2511.04675).
+//!
+//! A video is an image and clips of a few seconds behind it. Each of them is a pyramid of its own, written from one
+//! frame-wide cell to the full grid by the same transformer, which sees the text and the full-size grid of the clip
+//! before. A causal auto-encoder turns the sum of a pyramid's codes into frames.
+//!
+//! ```text
+//! p(r | text) = prod over clips c and scales k of p(r_ck | f_c,k-1, finest grid of clip c-1, text)
+//! f_ck = f_c,k-1 + up(embed(r_ck))          a scale may be written several times: k counts every pass
+//! ```
+//!
+//! | letter | meaning | released 8B at 720p |
+//! |---|---|---|
+//! | c, k | clip, pass in it | image and 1 clip, 45 and 40 passes |
+//! | t, h, w | latent frames, rows, columns | 1 or 20, 45, 80 |
+//! | d | bits a cell: semantic or detail | 16, 64 |
+//! | z | channels between encoder and decoder | 16 |
+//! | p | frames a latent frame | 4 |
+//! | l | tokens of a pass | 1..72000 |
+//! | C, h, g | width, query heads, key heads | 4096, 32, 8 |
+
+pub mod clips;
+pub mod codes;
+pub mod conv3d;
+pub mod frames;
+pub mod generate;
+pub mod guidance;
+pub mod memory;
+#[cfg(feature = "ffmpeg")]
+pub mod mp4;
+pub mod norm;
+pub mod preset;
+pub mod star;
+pub mod story;
+pub mod templates;
+pub mod vae;
+
+pub use clips::{Layout, SpacetimePlan};
+pub use codes::{CodeBits, CodeKind, StarQuantizer};
+pub use generate::{GenerateOptions, GeneratedPass, Generation, generate};
+pub use guidance::StarGuidance;
+pub use memory::MemoryEstimate;
+pub use preset::StarPreset;
+pub use star::{Star, StarConfig};
+pub use story::Story;
+pub use vae::{StarVae, StarVaeConfig};

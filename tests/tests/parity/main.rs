@@ -15,6 +15,9 @@ mod infinity;
 mod infinity_vae;
 mod ops;
 mod runs;
+mod star;
+mod star_interact;
+mod star_vae;
 mod t5;
 mod tokenizer;
 mod var;
@@ -39,9 +42,9 @@ const KINDS: [(&str, Option<Check>); 10] = [
     ("var", Some(var::check)),
     ("infinity-vae", Some(infinity_vae::check)),
     ("infinity", Some(infinity::check)),
-    ("star-vae", None),
-    ("star-interact", None),
-    ("star", None),
+    ("star-vae", Some(star_vae::check)),
+    ("star-interact", Some(star_interact::check)),
+    ("star", Some(star::check)),
 ];
 
 fn kind(folder: &str) -> Option<Check> {

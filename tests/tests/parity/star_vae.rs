@@ -1,0 +1,186 @@
+//! InfinityStar's tokenizer: encoder, codes of a spacetime pyramid, decoder.
+
+use burn::tensor::{Int, Tensor};
+use nextscale_tests::{Fixture, Report};
+use nextscale_tokenizer::{Codes, Pyramid, Quantizer, Scale, ScaleSchedule};
+use nextscale_video::codes::{CodeBits, CodeKind};
+use nextscale_video::vae::{FileDType, StarVae, StarVaeConfig};
+use serde_json::Value;
+
+const PIXELS: f64 = 2e-5;
+const SUMS: f64 = 1e-5;
+/// A bit of a number nearer to zero than this decides nothing.
+const MARGIN: f64 = 1e-5;
+
+pub const BITS: CodeBits = CodeBits::INFINITYSTAR;
+
+/// The auto-encoder of a folder, whose config has its sizes under the first two keys.
+pub fn load(f: &Fixture, channels: &Value, blocks: &Value, file: &str) -> StarVae {
+    let widths = channels.as_array().expect("a list of widths");
+    let width = |x: &Value| x.as_u64().expect("a width") as usize;
+    let blocks = blocks.as_u64().expect("a number of blocks") as usize;
+    let config = StarVaeConfig {
+        channels: widths.iter().map(width).collect(),
+        encoder_blocks: blocks,
+        decoder_blocks: blocks + 1,
+        ..StarVaeConfig::infinitystar()
+    };
+    let vae = config.init(&f.device).load(f.dir.join(file));
+    vae.unwrap_or_else(|e| panic!("{e}"))
+}
+
+pub fn check(f: &Fixture, report: &mut Report) {
+    let settings = &f.config["vae_namespace"];
+    let (channels, blocks) = (
+        &settings["block_out_channels"],
+        &settings["layers_per_block"],
+    );
+    let vae = load(f, channels, blocks, "weights.safetensors");
+    report.part("moments", |report| encoder(f, &vae, report));
+    if f.has("summed_codes") {
+        report.part("lfq_in", |report| codes(f, report));
+    }
+    for input in ["latent", "codes"] {
+        let name = format!("decoded_from_{input}");
+        if f.has(&name) {
+            report.part(&name, |report| decoder(f, &vae, input, &name, report));
+        }
+    }
+    report.part("resaved", |report| {
+        let dir = tempfile::tempdir().expect("a folder for temporary files");
+        let path = dir.path().join("vae.safetensors");
+        vae.save(&path, FileDType::F32)
+            .unwrap_or_else(|e| panic!("{e}"));
+        report.same_file("resaved", &path, &f.dir.join("weights.safetensors"), unused);
+    });
+}
+
+/// What the official file has and nothing reads.
+fn unused(key: &str) -> bool {
+    key.ends_with(".mask") || key.starts_with("proj_down_two") || key.starts_with("proj_up_two")
+}
+
+fn encoder(f: &Fixture, vae: &StarVae, report: &mut Report) {
+    let frames = f.float::<5>("video_u8") / 127.5 - 1.0;
+    report.close(f, "moments", vae.moments(frames.clone()), PIXELS);
+    let posterior = vae.encode(frames.clone());
+    let latent = vae.latent(posterior.mode());
+    report.close(f, "latent_mode", latent, PIXELS);
+    let latent = vae.latent(posterior.with_noise(f.float("eps")));
+    report.close(f, "latent", latent, PIXELS);
+    // Latent frame by latent frame.
+    let mut stream = vae.encode_stream();
+    let [_, _, t, _, _] = frames.dims();
+    let starts = std::iter::once(0).chain((1..t).step_by(vae.frame_stride));
+    let moments = starts.map(|from| {
+        let to = if from == 0 {
+            1
+        } else {
+            from + vae.frame_stride
+        };
+        stream.push(frames.clone().slice_dim(2, from..to))
+    });
+    let moments = Tensor::cat(moments.collect(), 2);
+    report.close_as("moments@chunks", moments, f.stored("moments"), PIXELS);
+}
+
+/// The passes of a pyramid, from the config's list of steps.
+pub struct Pass {
+    pub k: usize,
+    pub scale: Scale,
+    pub kind: CodeKind,
+}
+
+/// The clips of the config's steps.
+pub fn clips(steps: &Value) -> Vec<Vec<Pass>> {
+    let mut clips: Vec<Vec<Pass>> = Vec::new();
+    let number = |x: &Value| x.as_u64().expect("a number") as usize;
+    for step in steps.as_array().expect("steps") {
+        let side = |i: usize| number(&step["thw"][i]);
+        let scale = Scale::new(side(0), side(1), side(2));
+        let kind = match step["kind"].as_str() {
+            Some("semantic") => CodeKind::Semantic,
+            _ => CodeKind::Detail,
+        };
+        let k = number(&step["k"]);
+        let starts = clips.last().is_none_or(|clip| {
+            let last = clip[clip.len() - 1].scale;
+            scale.h < last.h || scale.w < last.w
+        });
+        let pass = Pass { k, scale, kind };
+        match clips.last_mut() {
+            Some(clip) if !starts => clip.push(pass),
+            _ => clips.push(vec![pass]),
+        }
+    }
+    clips
+}
+
+/// Stored bits `[b, d, t, h, w]`.
+pub fn bits(f: &Fixture, name: &str) -> Tensor<5, Int> {
+    f.int::<4>(name).permute([3, 0, 1, 2]).unsqueeze_dim(0)
+}
+
+/// From the stored latent, pass by pass behind the stored bits, so that each is judged by itself.
+fn codes(f: &Fixture, report: &mut Report) {
+    let latent = f.float::<5>("latent");
+    let (mut sums, mut from) = (Vec::new(), 0);
+    for clip in clips(&f.config["steps"]) {
+        let scales = clip.iter().map(|pass| pass.scale).collect();
+        let schedule = ScaleSchedule::new(scales).expect("a schedule");
+        let frames = schedule.last().t;
+        let target = latent.clone().slice_dim(2, from..from + frames);
+        from += frames;
+        let full = BITS.quantizer(CodeKind::Detail);
+        let sum = Pyramid::plain(&full).descend(target, &schedule, |i, cells| {
+            let (k, quantizer) = (clip[i].k, BITS.quantizer(clip[i].kind));
+            let numbers = quantizer.cells(cells.clone()).squeeze_dim::<4>(0);
+            let distance = numbers.clone().abs().permute([1, 2, 3, 0]);
+            // The report's limit for logits, over the one for these numbers.
+            let distance = distance * (1e-4 / MARGIN);
+            let gaps: Vec<f64> = distance.into_data().iter().collect();
+            report.close(f, &format!("lfq_in.{k:03}"), numbers, SUMS);
+            let ours = quantizer.quantize(cells).bits().expect("bits");
+            let ours = ours.squeeze_dim::<4>(0).permute([1, 2, 3, 0]);
+            let name = format!("bits.{k:03}");
+            report.bits(f, &name, ours, Some(&gaps));
+            full.embed(&Codes::Bits(bits(f, &name)))
+        });
+        sums.push(sum);
+    }
+    report.close(f, "summed_codes", Tensor::cat(sums, 2), SUMS);
+}
+
+fn decoder(f: &Fixture, vae: &StarVae, input: &str, name: &str, report: &mut Report) {
+    let latent = match input {
+        "codes" => f.float::<5>("summed_codes"),
+        _ => f.float::<5>(input),
+    };
+    let whole = vae.decode(latent.clone());
+    let mut stream = vae.decode_stream();
+    let t = latent.dims()[2];
+    let parts = (0..t).map(|i| stream.push(latent.clone().slice_dim(2, i..i + 1)));
+    let parts = Tensor::cat(parts.collect(), 2);
+    for (suffix, frames) in [("", whole), ("@chunks", parts)] {
+        let frames = match input {
+            "codes" => frames.clamp(-1.0, 1.0),
+            _ => frames,
+        };
+        let kept = kept(f, &format!("kept_frames_{name}"), frames);
+        report.close_as(&format!("{name}{suffix}"), kept, f.stored(name), PIXELS);
+    }
+}
+
+/// The frames that a list in the config names, or all.
+fn kept(f: &Fixture, key: &str, frames: Tensor<5>) -> Tensor<5> {
+    match f.config[key].as_array() {
+        Some(_) => pick(frames, &f.numbers(key)),
+        None => frames,
+    }
+}
+
+/// Some frames of `[b, c, t, h, w]`.
+pub fn pick(frames: Tensor<5>, which: &[usize]) -> Tensor<5> {
+    let one = |&i: &usize| frames.clone().slice_dim(2, i..i + 1);
+    Tensor::cat(which.iter().map(one).collect(), 2)
+}

@@ -1,0 +1,156 @@
+//! Convolutions over rows, columns and the frames so far.
+
+use burn::{
+    module::{Module, Param},
+    nn::Initializer,
+    tensor::{Device, Tensor, module::conv3d, ops::ConvOptions},
+};
+
+/// The last frames that each convolution of a network has seen, in the order in which they run.
+///
+/// With it, a clip can go through a causal network chunk by chunk: a value that the caller owns, one for each clip.
+#[derive(Debug, Clone, Default)]
+pub struct FrameCache {
+    slots: Vec<Tensor<5>>,
+    next: usize,
+    chunks: usize,
+}
+
+impl FrameCache {
+    /// Before the first frame.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether no chunk has gone through yet.
+    pub fn is_at_start(&self) -> bool {
+        self.chunks == 0
+    }
+
+    /// Counts a chunk as done: the next convolution to ask is the network's first one again.
+    pub(crate) fn finish_chunk(&mut self) {
+        assert_eq!(self.next, self.slots.len(), "a convolution was left out");
+        self.next = 0;
+        self.chunks += 1;
+    }
+
+    /// `x`, `[b, c, t, h, w]`, with the last `past` frames of the chunks before it in front; at the start of a clip its
+    /// first frame stands in for them.
+    fn extend(&mut self, x: Tensor<5>, past: usize) -> Tensor<5> {
+        let slot = self.next;
+        self.next += 1;
+        let before = match self.slots.get(slot) {
+            Some(before) => before.clone(),
+            None => x.clone().slice_dim(2, 0..1).repeat_dim(2, past),
+        };
+        let x = Tensor::cat(vec![before, x], 2);
+        let [_, _, t, _, _] = x.dims();
+        // A copy: a view would keep the whole chunk in memory.
+        let last = x.clone().slice_dim(2, t - past..t).mul_scalar(1.0);
+        match self.slots.get_mut(slot) {
+            Some(held) => *held = last,
+            None => self.slots.push(last),
+        }
+        x
+    }
+}
+
+/// A 3-D convolution that sees its own frame and those before it, rows and columns padded with zeros.
+///
+/// `CogVideoXCausalConv3d` of `infinity/models/videovae/modules/conv_wan.py`.
+#[derive(Module, Debug)]
+pub struct CausalConv {
+    /// `[c', c, k, k, k]`.
+    pub weight: Param<Tensor<5>>,
+    /// `[c']`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl CausalConv {
+    /// From `from` to `to` channels with an odd `kernel`, PyTorch's default initial values.
+    ///
+    /// # Panics
+    /// If the kernel is even.
+    pub fn init(from: usize, to: usize, kernel: usize, device: &Device) -> Self {
+        assert!(kernel % 2 == 1, "a kernel of {kernel} has no middle");
+        let fan_in = from * kernel.pow(3);
+        let initializer = Initializer::KaimingUniform {
+            gain: 1.0 / 3f64.sqrt(),
+            fan_out_only: false,
+        };
+        let weight = [to, from, kernel, kernel, kernel];
+        Self {
+            weight: initializer.init_with(weight, Some(fan_in), None, device),
+            bias: initializer.init_with([to], Some(fan_in), None, device),
+        }
+    }
+
+    /// `[b, c, t, h, w]` to `[b, c', t, h, w]`; `cache` holds the frames before this chunk.
+    pub fn forward(&self, x: Tensor<5>, cache: &mut FrameCache) -> Tensor<5> {
+        let [_, _, kernel, _, _] = self.weight.dims();
+        let x = match kernel {
+            1 => x,
+            _ => cache.extend(x, kernel - 1),
+        };
+        self.apply(x)
+    }
+
+    /// As [`CausalConv::forward`] for a kernel of 1, which needs no other frames.
+    ///
+    /// # Panics
+    /// If the kernel is larger.
+    pub fn forward_pointwise(&self, x: Tensor<5>) -> Tensor<5> {
+        let [_, _, kernel, _, _] = self.weight.dims();
+        assert_eq!(kernel, 1, "a kernel of {kernel} needs earlier frames");
+        self.apply(x)
+    }
+
+    fn apply(&self, x: Tensor<5>) -> Tensor<5> {
+        let [_, _, _, kernel, _] = self.weight.dims();
+        let side = kernel / 2;
+        let options = ConvOptions::new([1; 3], [0, side, side], [1; 3], 1);
+        conv3d(x, self.weight.val(), Some(self.bias.val()), options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+
+    #[test]
+    fn later_frames_change_nothing() {
+        let device = Device::flex();
+        let conv = CausalConv::init(2, 3, 3, &device);
+        let x = Tensor::<5>::random([1, 2, 5, 4, 6], Distribution::Default, &device);
+        let whole = conv.forward(x.clone(), &mut FrameCache::new());
+        assert_eq!(whole.dims(), [1, 3, 5, 4, 6]);
+        let mut cache = FrameCache::new();
+        assert!(cache.is_at_start());
+        let chunks = [0..1, 1..4, 4..5].map(|frames| {
+            let y = conv.forward(x.clone().slice_dim(2, frames), &mut cache);
+            cache.finish_chunk();
+            y
+        });
+        let off: f32 = (Tensor::cat(chunks.into(), 2) - whole)
+            .abs()
+            .max()
+            .into_scalar();
+        assert!(off < 1e-6, "{off}");
+        assert!(!cache.is_at_start());
+    }
+
+    #[test]
+    fn the_first_frame_stands_in_for_the_past() {
+        let device = Device::flex();
+        let mut conv = CausalConv::init(1, 1, 3, &device);
+        let x = Tensor::<5>::ones([1, 1, 1, 1, 1], &device) * 2.0;
+        // Only the taps on the two frames before the current one.
+        let taps = Tensor::<1>::from_floats([1.0, 10.0, 0.0], &device).reshape([1, 1, 3, 1, 1]);
+        let weight = taps.expand([1, 1, 3, 3, 3]);
+        conv.weight = Param::from_tensor(weight.mul_scalar(1.0));
+        conv.bias = Param::from_tensor(Tensor::zeros([1], &device));
+        let y: f32 = conv.forward(x, &mut FrameCache::new()).into_scalar();
+        assert_eq!(y, 22.0);
+    }
+}

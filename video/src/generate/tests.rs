@@ -1,0 +1,175 @@
+use burn::tensor::{Distribution, TensorData};
+use nextscale_var_core::sampler::SamplerConfig;
+
+use super::*;
+use crate::clips::Layout;
+use crate::star::{StarConfig, tiny};
+
+const GRIDS: [[usize; 2]; 3] = [[1, 1], [1, 2], [2, 3]];
+
+fn layout() -> Layout {
+    Layout {
+        image_repeats: vec![2, 1, 2],
+        clip_repeats: vec![1, 2, 1],
+        semantic_scales: 1,
+        clip_frames: 3,
+    }
+}
+
+fn plan(frames: usize) -> SpacetimePlan {
+    SpacetimePlan::new(&layout(), &GRIDS, frames).unwrap()
+}
+
+fn model() -> (StarConfig, Star) {
+    let config = tiny();
+    (config.clone(), config.init(&Device::flex()))
+}
+
+fn text(len: usize) -> Tensor<3> {
+    let data: Vec<f32> = (0..len * 6).map(|i| (i as f32 * 0.7).sin()).collect();
+    Tensor::from_data(TensorData::new(data, [1, len, 6]), &Device::flex())
+}
+
+fn apg() -> GenerateOptions {
+    let guidance = StarGuidance::Apg {
+        scale: 5.0,
+        threshold: 0.5,
+    };
+    GenerateOptions::new(guidance, 1.0, 0.4)
+}
+
+fn sampler(seed: u64) -> Sampler {
+    let config = SamplerConfig {
+        temperature: 1.0,
+        top_k: 0,
+        top_p: 0.0,
+    };
+    Sampler::new(config, &[seed])
+}
+
+/// Latent frames of a whole run.
+fn latent(passes: impl Iterator<Item = GeneratedPass>) -> Tensor<5> {
+    let clips = passes.filter(|pass| pass.ends_clip);
+    Tensor::cat(clips.map(|pass| pass.features).collect(), 2)
+}
+
+fn off<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+    (a - b).abs().max().into_scalar()
+}
+
+#[test]
+fn only_what_later_passes_see_is_kept() {
+    let (_, model) = model();
+    let plan = plan(8); // 1 + 3 + 3 + 1
+    let run = generate(&model, &plan, text(4), None, &[], apg(), sampler(1));
+    assert_eq!(run.context().tokens(), 4);
+    // Behind the last pass of a clip its finest grid takes the place of the one before.
+    let kept: Vec<(bool, usize)> = run.map(|p| (p.ends_clip, p.kept_tokens)).collect();
+    let mut expected = 4;
+    for ((ends, tokens), clip) in kept.iter().zip(plan.passes().map(|p| p.clip)) {
+        if *ends && clip < 3 {
+            expected = 4 + 6 * [1, 3, 3][clip];
+        }
+        assert_eq!(*tokens, expected, "clip {clip}");
+    }
+    assert_eq!(kept.len(), plan.passes().count());
+    assert_eq!(4 + plan.kept_tokens(), 22);
+}
+
+#[test]
+fn a_clip_sees_only_the_one_before() {
+    // Keys and values by hand: the last clip with the context that the passes before it must have left.
+    let (_, model) = model();
+    let plan = plan(7);
+    let all: Vec<_> = generate(&model, &plan, text(4), None, &[], apg(), sampler(3)).collect();
+    let raw = |pass: &GeneratedPass, visible: &[&GeneratedPass]| {
+        let device = Device::flex();
+        let mut context = Context::new(model.blocks.len());
+        let tokens = model.text_tokens(text(4));
+        let negative = model.text_tokens(model.unconditional(4));
+        let rope = model.rope(&text_positions(4), &device);
+        let tokens = Tensor::cat(vec![tokens, negative], 0);
+        let limits = Limits::default();
+        model.forward(tokens, &rope, &mut context, Some(Segment::Text), limits);
+        let forward = |p: &GeneratedPass, context: &mut Context, keep| {
+            let frames: Vec<usize> = (0..p.pass.scale.t)
+                .map(|t| t + p.pass.first_frame)
+                .collect();
+            let at = 9 + p.pass.position;
+            let at = grid_positions(p.pass.scale, plan.reference(), &frames, at);
+            let x = model.embed(p.input.clone()).repeat_dim(0, 2);
+            model.forward(x, &model.rope(&at, &device), context, keep, limits)
+        };
+        for &earlier in visible {
+            forward(earlier, &mut context, Some(Segment::Clip));
+        }
+        model.logits(forward(pass, &mut context, None), pass.pass.kind)
+    };
+    let ends: Vec<&GeneratedPass> = all.iter().filter(|p| p.ends_clip).collect();
+    let last = ends[2];
+    let ours = last.raw.clone().unwrap();
+    // The clip before was computed behind the image, whose keys it replaces.
+    assert!(off(raw(last, &[ends[0], ends[1]]), ours.clone()) < 1e-5);
+    assert!(off(raw(last, &[ends[0]]), ours.clone()) > 1e-4);
+    assert!(off(raw(last, &[]), ours) > 1e-4);
+}
+
+#[test]
+fn rows_queries_and_units_in_runs_change_nothing() {
+    let (_, model) = model();
+    let plan = plan(4);
+    let run = |limits| {
+        let options = GenerateOptions { limits, ..apg() };
+        latent(generate(
+            &model,
+            &plan,
+            text(4),
+            None,
+            &[],
+            options,
+            sampler(2),
+        ))
+    };
+    let tight = Limits {
+        tokens: 1,
+        scores: 100,
+        hidden: 100,
+    };
+    assert_eq!(off(run(tight), run(Limits::default())), 0.0);
+}
+
+#[test]
+fn a_given_image_stays_and_costs_one_pass() {
+    let (config, model) = model();
+    let plan = plan(4);
+    let device = Device::flex();
+    let image = Tensor::<5>::random([1, 8, 1, 2, 3], Distribution::Normal(0.0, 0.5), &device);
+    let forced = given_bits(&plan, config.bits, image);
+    assert_eq!(forced.len(), 5);
+    let run = |forced_logits| {
+        let options = GenerateOptions {
+            forced: forced.clone(),
+            forced_logits,
+            ..apg()
+        };
+        let run = generate(&model, &plan, text(4), None, &[], options, sampler(4));
+        run.collect::<Vec<_>>()
+    };
+    let (lean, full) = (run(false), run(true));
+    assert!(lean[..5].iter().all(|p| p.raw.is_none()));
+    assert!(full.iter().all(|p| p.raw.is_some()));
+    assert_eq!(off(latent(lean.into_iter()), latent(full.into_iter())), 0.0);
+}
+
+#[test]
+fn seeds_decide_and_negative_prompts_count() {
+    let (_, model) = model();
+    let plan = plan(1);
+    let run = |negative: Option<Tensor<3>>, seed| {
+        let run = generate(&model, &plan, text(4), negative, &[], apg(), sampler(seed));
+        run.map(|p| p.logits.unwrap()).last().unwrap()
+    };
+    assert_eq!(off(run(None, 5), run(None, 5)), 0.0);
+    assert!(off(run(None, 5), run(None, 6)) > 0.0);
+    assert!(off(run(Some(text(2)), 5), run(None, 5)) > 0.0);
+}

@@ -1,0 +1,217 @@
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Tensor;
+use ffmpeg_next::{
+    self as ffmpeg, Dictionary, Packet, Rational, codec, encoder,
+    format::{self, Pixel, context::Output},
+    frame::Video,
+    software::scaling::{Context as Scaler, Flags},
+};
+
+use super::MediaError;
+use crate::frames::rgb_bytes;
+
+/// How a video is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriterOptions {
+    /// Columns, even.
+    pub width: usize,
+    /// Rows, even.
+    pub height: usize,
+    /// Frames a second.
+    pub fps: u32,
+    /// Constant rate factor of H.264: 0 loses nothing, 18 is hard to tell from that, 51 is the worst.
+    pub quality: u32,
+    /// Tags of the container, such as the prompt.
+    pub tags: Vec<(String, String)>,
+}
+
+/// Writes H.264 in MP4, 4:2:0, with its index in front (faststart), frame by frame.
+///
+/// Everything goes into a hidden file next to the wanted one, which takes its name in [`VideoWriter::finish`]: there is
+/// a whole video or none. A writer that is dropped before leaves nothing behind.
+pub struct VideoWriter {
+    path: PathBuf,
+    part: PathBuf,
+    options: WriterOptions,
+    /// None once the file is closed.
+    output: Option<Output>,
+    encoder: encoder::video::Encoder,
+    scaler: Scaler,
+    time_base: Rational,
+    frames: i64,
+}
+
+impl VideoWriter {
+    /// Starts a video; an existing file is replaced at the end.
+    ///
+    /// # Errors
+    /// If a side is odd or zero, FFmpeg has no H.264 encoder, or the file cannot be created.
+    pub fn create(path: &Path, options: WriterOptions) -> Result<Self, MediaError> {
+        let (width, height) = (options.width, options.height);
+        let even = |side: usize| side > 0 && side.is_multiple_of(2);
+        if !even(width) || !even(height) {
+            let path = path.to_owned();
+            return Err(MediaError::Size {
+                path,
+                width,
+                height,
+            });
+        }
+        let part = part_of(path);
+        Self::open(path, &part, options).map_err(|e| {
+            std::fs::remove_file(&part).ok();
+            MediaError::write(path, e)
+        })
+    }
+
+    fn open(path: &Path, part: &Path, options: WriterOptions) -> Result<Self, ffmpeg::Error> {
+        super::init()?;
+        let codec = encoder::find_by_name("libx264").or(encoder::find(codec::Id::H264));
+        let codec = codec.ok_or(ffmpeg::Error::EncoderNotFound)?;
+        let mut output = format::output_as(part, "mp4")?;
+        let global = output
+            .format()
+            .flags()
+            .contains(format::Flags::GLOBAL_HEADER);
+        let encoder = open_encoder(codec, &options, global)?;
+        let rate = Rational(options.fps as i32, 1);
+        let mut stream = output.add_stream(codec)?;
+        stream.set_parameters(&encoder);
+        stream.set_time_base(rate.invert());
+        stream.set_rate(rate);
+        stream.set_avg_frame_rate(rate);
+        let mut tags = Dictionary::new();
+        for (key, value) in &options.tags {
+            tags.set(key, value);
+        }
+        output.set_metadata(tags);
+        let mut header = Dictionary::new();
+        header.set("movflags", "faststart+use_metadata_tags");
+        output.write_header_with(header)?;
+        let time_base = output.stream(0).map_or(rate.invert(), |s| s.time_base());
+        let (w, h) = (options.width as u32, options.height as u32);
+        let scaler = Scaler::get(Pixel::RGB24, w, h, Pixel::YUV420P, w, h, Flags::BICUBIC)?;
+        Ok(Self {
+            path: path.to_owned(),
+            part: part.to_owned(),
+            options,
+            output: Some(output),
+            encoder,
+            scaler,
+            time_base,
+            frames: 0,
+        })
+    }
+
+    /// Adds frames of pixels, `[1, 3, t, h, w]` in [-1, 1], cut to that range.
+    ///
+    /// # Errors
+    /// If they have another size than the video, or cannot be encoded or written.
+    pub fn write(&mut self, frames: Tensor<5>) -> Result<(), MediaError> {
+        self.write_rgb(&rgb_bytes(frames))
+    }
+
+    /// Adds frames of bytes, row by row, red, green and blue.
+    ///
+    /// # Errors
+    /// If they are not whole frames, or cannot be encoded or written.
+    pub fn write_rgb(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
+        let frame = 3 * self.options.width * self.options.height;
+        if !bytes.len().is_multiple_of(frame) {
+            return Err(MediaError::Frames {
+                path: self.path.clone(),
+                bytes: bytes.len(),
+                frame,
+            });
+        }
+        for frame in bytes.chunks_exact(frame) {
+            self.encode(frame)
+                .map_err(|e| MediaError::write(&self.path, e))?;
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, bytes: &[u8]) -> Result<(), ffmpeg::Error> {
+        let (w, h) = (self.options.width, self.options.height);
+        let mut rgb = Video::new(Pixel::RGB24, w as u32, h as u32);
+        let stride = rgb.stride(0);
+        for (row, line) in bytes.chunks_exact(3 * w).enumerate() {
+            rgb.data_mut(0)[row * stride..][..3 * w].copy_from_slice(line);
+        }
+        let mut yuv = Video::empty();
+        self.scaler.run(&rgb, &mut yuv)?;
+        yuv.set_pts(Some(self.frames));
+        self.frames += 1;
+        self.encoder.send_frame(&yuv)?;
+        self.drain()
+    }
+
+    /// Writes what the encoder has ready.
+    fn drain(&mut self) -> Result<(), ffmpeg::Error> {
+        let output = self.output.as_mut().ok_or(ffmpeg::Error::Bug)?;
+        let mut packet = Packet::empty();
+        while self.encoder.receive_packet(&mut packet).is_ok() {
+            packet.set_stream(0);
+            packet.set_duration(1);
+            packet.rescale_ts(Rational(1, self.options.fps as i32), self.time_base);
+            packet.write_interleaved(output)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the video and gives the file its name.
+    ///
+    /// # Errors
+    /// If no frame was written, or the file cannot be.
+    pub fn finish(mut self) -> Result<(), MediaError> {
+        if self.frames == 0 {
+            return Err(MediaError::write(&self.path, "a video without frames"));
+        }
+        self.close().map_err(|e| MediaError::write(&self.path, e))?;
+        std::fs::rename(&self.part, &self.path).map_err(|e| MediaError::write(&self.path, e))
+    }
+
+    fn close(&mut self) -> Result<(), ffmpeg::Error> {
+        self.encoder.send_eof()?;
+        self.drain()?;
+        let mut output = self.output.take().ok_or(ffmpeg::Error::Bug)?;
+        output.write_trailer()
+    }
+}
+
+impl Drop for VideoWriter {
+    fn drop(&mut self) {
+        // Closed and renamed after `finish`, when there is nothing to remove.
+        self.output = None;
+        std::fs::remove_file(&self.part).ok();
+    }
+}
+
+fn open_encoder(
+    codec: ffmpeg::Codec,
+    options: &WriterOptions,
+    global_header: bool,
+) -> Result<encoder::video::Encoder, ffmpeg::Error> {
+    let mut video = codec::context::Context::new_with_codec(codec)
+        .encoder()
+        .video()?;
+    let rate = Rational(options.fps as i32, 1);
+    video.set_width(options.width as u32);
+    video.set_height(options.height as u32);
+    video.set_format(Pixel::YUV420P);
+    video.set_time_base(rate.invert());
+    video.set_frame_rate(Some(rate));
+    if global_header {
+        video.set_flags(codec::Flags::GLOBAL_HEADER);
+    }
+    let mut settings = Dictionary::new();
+    settings.set("crf", &options.quality.to_string());
+    video.open_with(settings)
+}
+
+/// The hidden file next to `path` that is written meanwhile.
+fn part_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
+}

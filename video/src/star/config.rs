@@ -1,0 +1,115 @@
+use serde::{Deserialize, Serialize};
+
+use crate::codes::CodeBits;
+
+/// The shapes of a [`Star`](super::Star) transformer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StarConfig {
+    /// Numbers a token, C.
+    pub width: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Query heads, h; a head has `width / heads` numbers, a multiple of 8.
+    pub heads: usize,
+    /// Key and value heads, g; each serves `heads / kv_heads` query heads.
+    pub kv_heads: usize,
+    /// Units of the feed-forward layers.
+    pub mlp_hidden: usize,
+    /// Bits of the two kinds of code; the detail bits are the channels of the latent, too.
+    pub bits: CodeBits,
+    /// Numbers a text token.
+    pub text_channels: usize,
+    /// Rows of the unconditional prompt, the most that a prompt may have, and the first scale coordinate behind it.
+    pub text_max_len: usize,
+    /// Whether the attention's linear layers have biases.
+    #[serde(default)]
+    pub attention_bias: bool,
+    /// Into how many chunks a written checkpoint names its blocks; 1 means `blocks.J`.
+    #[serde(default = "one")]
+    pub block_chunks: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl StarConfig {
+    /// The released models, 8.77 billion parameters (`infinity_qwen8b` of `infinity/models/infinity.py`, with Flan-T5-XL).
+    pub fn infinitystar_8b() -> Self {
+        Self {
+            width: 4096,
+            depth: 36,
+            heads: 32,
+            kv_heads: 8,
+            mlp_hidden: 16384,
+            bits: CodeBits::INFINITYSTAR,
+            text_channels: 2048,
+            text_max_len: 512,
+            attention_bias: false,
+            block_chunks: 6,
+        }
+    }
+
+    /// Numbers a head.
+    pub fn head_dim(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// Numbers that the keys and values of one token take, all blocks together.
+    pub fn kept_per_token(&self) -> usize {
+        2 * self.depth * self.kv_heads * self.head_dim()
+    }
+
+    /// Parameters of the model.
+    pub fn parameters(&self) -> usize {
+        let (c, kv) = (self.width, self.kv_heads * self.head_dim());
+        let biases = if self.attention_bias {
+            2 * c + 2 * kv
+        } else {
+            0
+        };
+        let attention = 2 * c * c + 2 * c * kv + biases + 2 * self.head_dim();
+        let block = attention + 3 * c * self.mlp_hidden + 2 * c;
+        let heads = [self.bits.detail, self.bits.semantic];
+        let heads: usize = heads.iter().map(|bits| 2 * bits * (c + 1)).sum();
+        let text = self.text_max_len * self.text_channels + (self.text_channels + 1) * c;
+        self.depth * block + heads + text + (self.bits.detail + 1) * c + c
+    }
+
+    /// Standard deviation of a fresh weight, `sqrt(1 / (3 C))`.
+    pub(crate) fn init_std(&self) -> f64 {
+        (1.0 / (3.0 * self.width as f64)).sqrt()
+    }
+
+    pub(crate) fn check(&self) {
+        let (width, heads, kv) = (self.width, self.heads, self.kv_heads);
+        assert!(
+            heads > 0 && width.is_multiple_of(heads) && (width / heads).is_multiple_of(8),
+            "width {width} does not split into {heads} heads of a multiple of 8"
+        );
+        assert!(
+            kv > 0 && heads.is_multiple_of(kv),
+            "{heads} query heads do not share {kv} key heads"
+        );
+        let (depth, chunks) = (self.depth, self.block_chunks);
+        assert!(
+            depth > 0 && chunks > 0 && depth.is_multiple_of(chunks),
+            "{depth} blocks do not split into {chunks} chunks"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_released_size() {
+        let config = StarConfig::infinitystar_8b();
+        // The start token, which nothing reads, is the rest of the file.
+        assert_eq!(config.parameters(), 8_768_382_112 - 4096);
+        assert_eq!(config.head_dim(), 128);
+        assert_eq!(2 * config.kept_per_token(), 147_456); // bytes in bf16
+    }
+}

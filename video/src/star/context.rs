@@ -1,0 +1,130 @@
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+
+/// What a stretch of kept keys and values stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Segment {
+    /// The prompt.
+    Text,
+    /// The finest grid of the clip before.
+    Clip,
+    /// The last seconds of an interactive video, small.
+    Semantic,
+    /// Single frames of an interactive video, at full size.
+    Detail,
+}
+
+impl Segment {
+    /// Whether its tokens see what was kept before them. A prompt and what came before a video are read by themselves.
+    fn looks_back(self) -> bool {
+        self == Self::Clip
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    segment: Segment,
+    k: Tensor<4>,
+    v: Tensor<4>,
+}
+
+/// Turned keys and values that later passes see, owned by the caller: the prompt and what is left of earlier clips.
+///
+/// Every segment is there once; a new one of its kind takes its place. Of the scales of the clip at hand nothing is kept,
+/// because nothing looks back at them: what they said is in the running sum.
+#[derive(Debug, Clone)]
+pub struct Context {
+    layers: Vec<Vec<Kept>>,
+}
+
+impl Context {
+    /// Nothing yet, for so many blocks.
+    pub fn new(depth: usize) -> Self {
+        Self {
+            layers: vec![Vec::new(); depth],
+        }
+    }
+
+    /// Tokens kept in each block; they may differ only while a pass runs.
+    pub fn tokens(&self) -> usize {
+        self.layers.first().map_or(0, |kept| tokens(kept))
+    }
+
+    /// Numbers kept, keys and values of all blocks together.
+    pub fn numbers(&self) -> usize {
+        let layers = self.layers.iter().flatten();
+        let count = |x: &Tensor<4>| x.dims().iter().product::<usize>();
+        layers.map(|kept| count(&kept.k) + count(&kept.v)).sum()
+    }
+
+    /// Forgets a segment.
+    pub fn evict(&mut self, segment: Segment) {
+        for layer in &mut self.layers {
+            layer.retain(|kept| kept.segment != segment);
+        }
+    }
+
+    /// Keys and values `[rows, g, m, d]` that some rows of a pass see in a block: their own, `k` and `v`, and the kept ones
+    /// where the pass looks back. `segment` is what the pass will be kept as, if at all.
+    pub(super) fn see(
+        &self,
+        layer: usize,
+        rows: Range<usize>,
+        k: Tensor<4>,
+        v: Tensor<4>,
+        segment: Option<Segment>,
+    ) -> (Tensor<4>, Tensor<4>) {
+        let kept = &self.layers[layer];
+        if kept.is_empty() || !segment.is_none_or(Segment::looks_back) {
+            return (k, v);
+        }
+        let all = |own: Tensor<4>, pick: fn(&Kept) -> &Tensor<4>| {
+            let past = kept
+                .iter()
+                .map(|kept| pick(kept).clone().slice_dim(0, rows.clone()));
+            Tensor::cat(past.chain([own]).collect(), 2)
+        };
+        (all(k, |kept| &kept.k), all(v, |kept| &kept.v))
+    }
+
+    /// Keeps keys and values `[b, g, n, d]` of all rows of a block in the place of that segment.
+    pub(super) fn put(&mut self, layer: usize, segment: Segment, k: Tensor<4>, v: Tensor<4>) {
+        let kept = &mut self.layers[layer];
+        kept.retain(|kept| kept.segment != segment);
+        kept.push(Kept { segment, k, v });
+    }
+}
+
+fn tokens(kept: &[Kept]) -> usize {
+    kept.iter().map(|kept| kept.k.dims()[2]).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn segments_replace_their_kind() {
+        let x = |n: usize| Tensor::<4>::ones([1, 2, n, 4], &Device::flex()) * n as f64;
+        let mut context = Context::new(1);
+        let mut see = |n, segment: Option<Segment>| {
+            let (k, v) = context.see(0, 0..1, x(n), x(n), segment);
+            assert_eq!(k.dims(), v.dims());
+            if let Some(segment) = segment {
+                context.put(0, segment, x(n), x(n));
+            }
+            (k.dims()[2], context.tokens())
+        };
+        assert_eq!(see(3, Some(Segment::Text)), (3, 3));
+        assert_eq!(see(5, None), (8, 3));
+        assert_eq!(see(6, Some(Segment::Clip)), (9, 9));
+        assert_eq!(see(7, Some(Segment::Clip)), (16, 10)); // sees the old one
+        assert_eq!(see(2, Some(Segment::Detail)), (2, 12)); // sees only itself
+        context.evict(Segment::Detail);
+        assert_eq!(context.numbers(), 2 * 10 * 2 * 4);
+        context.evict(Segment::Clip);
+        assert_eq!(context.tokens(), 3);
+    }
+}

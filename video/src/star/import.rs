@@ -1,0 +1,250 @@
+//! The transformer's checkpoints, in the layout of the released models.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use nextscale_var_core::import::{Export, Rule, WeightDtype, WeightError, WeightFile, rule};
+
+use super::{Star, StarConfig};
+use crate::codes::CodeBits;
+
+/// Everything outside the blocks.
+const TOP: [Rule; 10] = [
+    rule("cfg_uncond", &["cfg_uncond"]),
+    rule("text_proj.weight", &["text_proj.weight"]),
+    rule("text_proj.bias", &["text_proj.bias"]),
+    rule("word_embed.weight", &["word_embed.weight"]),
+    rule("word_embed.bias", &["word_embed.bias"]),
+    rule("norm_hidden_sates.weight", &["norm.weight"]),
+    rule("head.weight", &["detail_head.weight"]),
+    rule("head.bias", &["detail_head.bias"]),
+    rule("semantic_head2.weight", &["semantic_head.weight"]),
+    rule("semantic_head2.bias", &["semantic_head.bias"]),
+];
+
+/// One block.
+const BLOCK: [Rule; 11] = [
+    rule("input_layernorm.weight", &["input_norm.weight"]),
+    rule("attn.q_proj.weight", &["attention.q.weight"]),
+    rule("attn.k_proj.weight", &["attention.k.weight"]),
+    rule("attn.v_proj.weight", &["attention.v.weight"]),
+    rule("attn.o_proj.weight", &["attention.o.weight"]),
+    rule("attn.q_norm.weight", &["attention.q_norm.weight"]),
+    rule("attn.k_norm.weight", &["attention.k_norm.weight"]),
+    rule("post_attention_layernorm.weight", &["post_norm.weight"]),
+    rule("mlp.gate_proj.weight", &["mlp.gate.weight"]),
+    rule("mlp.up_proj.weight", &["mlp.up.weight"]),
+    rule("mlp.down_proj.weight", &["mlp.down.weight"]),
+];
+
+/// What a block has more if its attention has biases.
+const BIASES: [Rule; 4] = [
+    rule("attn.q_proj.bias", &["attention.q.bias"]),
+    rule("attn.k_proj.bias", &["attention.k.bias"]),
+    rule("attn.v_proj.bias", &["attention.v.bias"]),
+    rule("attn.o_proj.bias", &["attention.o.bias"]),
+];
+
+/// A parameter of the released files that nothing reads.
+const UNUSED: &str = "sos_token";
+
+fn block_rules(config: &StarConfig) -> Vec<Rule> {
+    let biases = config.attention_bias.then_some(BIASES);
+    BLOCK
+        .into_iter()
+        .chain(biases.into_iter().flatten())
+        .collect()
+}
+
+/// The name of block `i` in a checkpoint of `chunks` chunks, with the dot behind it.
+fn block_name(i: usize, depth: usize, chunks: usize) -> String {
+    if chunks == 1 {
+        return format!("blocks.{i}.");
+    }
+    let size = depth / chunks;
+    format!("block_chunks.{}.module.{}.", i / size, i % size)
+}
+
+/// The largest number behind `prefix` in the names, and one more.
+fn count(file: &WeightFile, prefix: &str) -> usize {
+    let numbers = file.names().filter_map(|name| {
+        let (number, _) = name.strip_prefix(prefix)?.split_once('.')?;
+        number.parse::<usize>().ok()
+    });
+    numbers.max().map_or(0, |last| last + 1)
+}
+
+/// What a checkpoint in the released layout is, from the names and shapes of its tensors.
+///
+/// # Errors
+/// A sentence: a tensor is missing or of another rank.
+pub fn star_config(file: &WeightFile) -> Result<StarConfig, String> {
+    let shape = |name: &str, rank: usize| match file.shape(name) {
+        Some(shape) if shape.len() == rank => Ok(shape),
+        Some(shape) => Err(format!("`{name}` has shape {shape:?}, not {rank} axes")),
+        None => Err(format!(
+            "it is no InfinityStar transformer: there is no `{name}`"
+        )),
+    };
+    let chunks = count(file, "block_chunks.").max(1);
+    let (first, depth) = match count(file, "block_chunks.") {
+        0 => ("blocks.0.", count(file, "blocks.")),
+        chunks => (
+            "block_chunks.0.module.0.",
+            chunks * count(file, "block_chunks.0.module."),
+        ),
+    };
+    let of_block = |name: &str, rank: usize| shape(&format!("{first}{name}"), rank);
+    let word = shape("word_embed.weight", 2)?;
+    let prompt = shape("cfg_uncond", 2)?;
+    let head_dim = of_block("attn.q_norm.weight", 1)?[0].max(1);
+    Ok(StarConfig {
+        width: word[0],
+        depth,
+        heads: of_block("attn.q_proj.weight", 2)?[0] / head_dim,
+        kv_heads: of_block("attn.k_proj.weight", 2)?[0] / head_dim,
+        mlp_hidden: of_block("mlp.gate_proj.weight", 2)?[0],
+        bits: CodeBits {
+            semantic: shape("semantic_head2.weight", 2)?[0] / 2,
+            detail: word[1],
+        },
+        text_channels: prompt[1],
+        text_max_len: prompt[0],
+        attention_bias: file.shape(&format!("{first}attn.q_proj.bias")).is_some(),
+        block_chunks: chunks,
+    })
+}
+
+/// Reads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters keep the
+/// number format of the file. The block names may be chunked in any way.
+///
+/// # Errors
+/// If the file cannot be read, or its tensors are not exactly those of `config`.
+///
+/// # Panics
+/// If `config` contradicts itself.
+pub fn load_star(config: &StarConfig, path: &Path, device: &Device) -> Result<Star, WeightError> {
+    read_star(config, WeightFile::open(path)?, device)
+}
+
+/// As [`load_star`], from an open file.
+///
+/// # Errors
+/// As [`load_star`].
+///
+/// # Panics
+/// As [`load_star`].
+pub fn read_star(
+    config: &StarConfig,
+    mut file: WeightFile,
+    device: &Device,
+) -> Result<Star, WeightError> {
+    file.forget(|name| name == UNUSED);
+    let chunks = count(&file, "block_chunks.").max(1);
+    if !config.depth.is_multiple_of(chunks) {
+        return Err(WeightError::Mismatch {
+            path: file.path().to_owned(),
+            reasons: vec![format!(
+                "{chunks} chunks of blocks for {} blocks",
+                config.depth
+            )],
+        });
+    }
+    file.rename(&TOP, "", "");
+    let rules = block_rules(config);
+    for i in 0..config.depth {
+        let name = block_name(i, config.depth, chunks);
+        file.rename(&rules, &name, &format!("blocks.{i}."));
+    }
+    let mut model = config.init(device);
+    file.apply(&mut model)?;
+    Ok(model)
+}
+
+/// Writes a transformer as one `.safetensors` file in the released layout, without the start token that nothing reads.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save_star(
+    config: &StarConfig,
+    model: &Star,
+    path: &Path,
+    dtype: WeightDtype,
+) -> Result<(), WeightError> {
+    let mut export = Export::new(model, dtype);
+    let mut add_all = || -> Result<(), String> {
+        export.add(&TOP, "", "", config.width)?;
+        let rules = block_rules(config);
+        for i in 0..config.depth {
+            let name = block_name(i, config.depth, config.block_chunks);
+            export.add(&rules, &name, &format!("blocks.{i}."), config.width)?;
+        }
+        Ok(())
+    };
+    let fail = |reason| WeightError::Write {
+        path: path.to_owned(),
+        reason,
+    };
+    add_all().map_err(fail)?;
+    export.write(path).map_err(fail)
+}
+
+#[cfg(test)]
+pub(crate) fn tiny() -> StarConfig {
+    StarConfig {
+        width: 32,
+        depth: 2,
+        heads: 2,
+        kv_heads: 1,
+        mlp_hidden: 48,
+        bits: CodeBits {
+            semantic: 2,
+            detail: 8,
+        },
+        text_channels: 6,
+        text_max_len: 9,
+        attention_bias: true,
+        block_chunks: 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let device = Device::flex();
+        let folder = std::env::temp_dir().join(format!("nextscale-star-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("model.safetensors");
+        for config in [
+            tiny(),
+            StarConfig {
+                attention_bias: false,
+                block_chunks: 1,
+                ..tiny()
+            },
+        ] {
+            let model = config.init(&device);
+            save_star(&config, &model, &path, WeightDtype::F32).unwrap();
+            let file = WeightFile::open(&path).unwrap();
+            assert_eq!(star_config(&file).unwrap(), config);
+            let read = load_star(&config, &path, &device).unwrap();
+            let ours = model.blocks[1].attention.k.weight.val().into_data();
+            ours.assert_eq(&read.blocks[1].attention.k.weight.val().into_data(), true);
+        }
+        let deeper = StarConfig { depth: 4, ..tiny() };
+        let error = load_star(&deeper, &path, &device).unwrap_err();
+        assert!(matches!(error, WeightError::Keys { .. }), "{error}");
+        let wider = StarConfig {
+            attention_bias: false,
+            mlp_hidden: 64,
+            block_chunks: 1,
+            ..tiny()
+        };
+        let error = load_star(&wider, &path, &device).unwrap_err();
+        assert!(matches!(error, WeightError::Mismatch { .. }), "{error}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,171 @@
+//! The InfinityStar transformer: prompt, earlier clip and running sum in, two logits a bit out.
+//!
+//! The tokens of a pass are the running sum, brought to the grid of the scale, one linear layer away from `C`. They see
+//! each other, the prompt and the finest grid of the clip before; scale, frame, row and column are in a rotary embedding
+//! of four axes. Semantic and detail codes have a head each (InfinityStar, arXiv:2511.04675;
+//! `infinity/models/infinity.py` and `basic.py` of the reference).
+//!
+//! The residual stream, norms, positions and heads run in f32; matrix products run in the dtype in which the weights are
+//! stored.
+
+mod attention;
+mod block;
+mod config;
+mod context;
+mod import;
+mod position;
+
+use burn::{
+    module::{Module, Param},
+    nn::{Initializer, Linear},
+    tensor::{Device, Tensor},
+};
+use nextscale_bitwise::tokens::Patching;
+use nextscale_var_core::{
+    layers::{f32, linear, project, project_f32, value},
+    rope::{RopeTable, THETA},
+};
+
+pub use attention::attend_grouped;
+pub use block::{Attention, Block, Limits, Mlp, RmsNorm};
+pub use config::StarConfig;
+pub use context::{Context, Segment};
+#[cfg(test)]
+pub(crate) use import::tiny;
+pub use import::{load_star, read_star, save_star, star_config};
+pub use position::{grid_positions, text_positions};
+
+use crate::codes::CodeKind;
+
+/// The spacetime transformer.
+#[derive(Module, Debug)]
+pub struct Star {
+    /// The prompt of an unconditional video, `[text_max_len, T]`.
+    pub cfg_uncond: Param<Tensor<2>>,
+    /// Text to tokens.
+    pub text_proj: Linear,
+    /// Cells of the latent to tokens.
+    pub word_embed: Linear,
+    /// The blocks.
+    pub blocks: Vec<Block>,
+    /// The last norm.
+    pub norm: RmsNorm,
+    /// Tokens to two logits a bit of a detail code.
+    pub detail_head: Linear,
+    /// Tokens to two logits a bit of a semantic code.
+    pub semantic_head: Linear,
+}
+
+impl StarConfig {
+    /// A fresh model. Weights are drawn when first used, so loading a checkpoint draws nothing.
+    ///
+    /// # Panics
+    /// If the sizes contradict each other.
+    pub fn init(&self, device: &Device) -> Star {
+        self.check();
+        let (c, t, std) = (self.width, self.text_channels, self.init_std());
+        let normal = Initializer::Normal {
+            mean: 0.0,
+            std: (t as f64).powf(-0.5),
+        };
+        Star {
+            cfg_uncond: normal.init([self.text_max_len, t], device),
+            text_proj: linear(t, c, true, std, device),
+            word_embed: linear(self.bits.detail, c, true, std, device),
+            blocks: (0..self.depth).map(|_| Block::init(self, device)).collect(),
+            norm: RmsNorm::init(c, device),
+            detail_head: linear(c, 2 * self.bits.detail, true, std, device),
+            semantic_head: linear(c, 2 * self.bits.semantic, true, std, device),
+        }
+    }
+}
+
+impl Star {
+    /// The rotary table for tokens with these coordinates: scale, frame, row, column.
+    pub fn rope(&self, positions: &[[f32; 4]], device: &Device) -> RopeTable {
+        let [head_dim] = self.blocks[0].attention.q_norm.weight.dims();
+        RopeTable::new(positions, head_dim, THETA, device)
+    }
+
+    /// Channels of the latent.
+    pub fn channels(&self) -> usize {
+        self.word_embed.weight.dims()[0]
+    }
+
+    /// Text features `[b, l, T]` to tokens `[b, l, C]`.
+    pub fn text_tokens(&self, text: Tensor<3>) -> Tensor<3> {
+        project(f32(text), &self.text_proj)
+    }
+
+    /// The unconditional prompt that stands in for one of `len` tokens, `[1, len, T]`.
+    ///
+    /// # Panics
+    /// If `len` is beyond the model's longest prompt.
+    pub fn unconditional(&self, len: usize) -> Tensor<3> {
+        let [rows, _] = self.cfg_uncond.dims();
+        assert!(
+            len <= rows,
+            "a prompt of {len} tokens; the model takes {rows}"
+        );
+        value(&self.cfg_uncond).slice_dim(0, 0..len).unsqueeze()
+    }
+
+    /// Cells of the latent `[b, c, t, h, w]` to tokens `[b, t h w, C]`.
+    pub fn embed(&self, cells: Tensor<5>) -> Tensor<3> {
+        let tokens = Patching::Single.to_tokens(cells);
+        project(f32(tokens), &self.word_embed)
+    }
+
+    /// The blocks: tokens `[b, l, C]` of a pass to its hidden states, same shape. They see each other and `context`; with
+    /// `keep`, the context keeps them for later passes. Text and conditions, by their segment, see only each other.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        rope: &RopeTable,
+        context: &mut Context,
+        keep: Option<Segment>,
+        limits: Limits,
+    ) -> Tensor<3> {
+        (0..self.blocks.len()).fold(x, |x, i| self.block(i, x, rope, context, keep, limits))
+    }
+
+    /// Block `i`, as many rows of the batch at a time as the limit allows: they have nothing to do with each other.
+    fn block(
+        &self,
+        i: usize,
+        x: Tensor<3>,
+        rope: &RopeTable,
+        context: &mut Context,
+        keep: Option<Segment>,
+        limits: Limits,
+    ) -> Tensor<3> {
+        let [b, l, _] = x.dims();
+        let at_once = (limits.tokens / l).clamp(1, b);
+        let (mut parts, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for from in (0..b).step_by(at_once) {
+            let rows = from..(from + at_once).min(b);
+            let part = x.clone().slice_dim(0, rows.clone());
+            let see = |k: Tensor<4>, v: Tensor<4>| {
+                if keep.is_some() {
+                    keys.push(k.clone());
+                    values.push(v.clone());
+                }
+                context.see(i, rows, k, v, keep)
+            };
+            parts.push(self.blocks[i].forward(part, rope, limits, see));
+        }
+        if let Some(segment) = keep {
+            context.put(i, segment, Tensor::cat(keys, 0), Tensor::cat(values, 0));
+        }
+        Tensor::cat(parts, 0)
+    }
+
+    /// Logits `[b, l, 2 d]` of hidden states `[b, l, C]`, f32: those of bit `i` are numbers `2i` (it is 0) and `2i + 1`.
+    pub fn logits(&self, x: Tensor<3>, kind: CodeKind) -> Tensor<3> {
+        let head = match kind {
+            CodeKind::Semantic => &self.semantic_head,
+            CodeKind::Detail => &self.detail_head,
+        };
+        project_f32(self.norm.forward(x), head)
+    }
+}

@@ -1,0 +1,57 @@
+use nextscale_tokenizer::Scale;
+
+/// Coordinates of the tokens of a prompt: their number on the scale axis, 0 on the others.
+pub fn text_positions(tokens: usize) -> Vec<[f32; 4]> {
+    (0..tokens).map(|n| [n as f32, 0.0, 0.0, 0.0]).collect()
+}
+
+/// Coordinates of the tokens of a grid, frame by frame and row by row: scale, frame, row, column.
+///
+/// `at` is the scale coordinate and `frames` the coordinate of each of the grid's frames. Row `i` of `h` sits at
+/// `round(i (H / h))` in f32, halves to even, where `H` is the number of rows of `reference`; columns likewise
+/// (`get_visual_rope_embeds` of `infinity/schedules/infinity_elegant.py`).
+///
+/// # Panics
+/// If there is not one coordinate a frame.
+pub fn grid_positions(
+    scale: Scale,
+    reference: Scale,
+    frames: &[usize],
+    at: usize,
+) -> Vec<[f32; 4]> {
+    assert_eq!(
+        frames.len(),
+        scale.t,
+        "coordinates of the frames of {scale}"
+    );
+    let place = |i: usize, full: usize, side: usize| {
+        (i as f32 * (full as f64 / side as f64) as f32).round_ties_even()
+    };
+    let mut positions = Vec::with_capacity(scale.tokens());
+    for &frame in frames {
+        for i in 0..scale.h {
+            for j in 0..scale.w {
+                positions.push([
+                    at as f32,
+                    frame as f32,
+                    place(i, reference.h, scale.h),
+                    place(j, reference.w, scale.w),
+                ]);
+            }
+        }
+    }
+    positions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_go_to_even() {
+        let positions = grid_positions(Scale::new(2, 1, 4), Scale::image(5, 6), &[3, 4], 600);
+        let columns: Vec<f32> = positions.iter().map(|p| p[3]).collect();
+        assert_eq!(columns, [0.0, 2.0, 3.0, 4.0, 0.0, 2.0, 3.0, 4.0]); // 0, 1.5, 3, 4.5
+        assert_eq!(positions[5][..3], [600.0, 4.0, 0.0]);
+    }
+}

@@ -1,0 +1,122 @@
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+
+use super::{
+    StarVaeConfig,
+    resample::{Resample, Up},
+};
+use crate::{
+    conv3d::{CausalConv, FrameCache},
+    norm::LatentNorm,
+};
+
+/// Two rounds of latent-conditioned norm, SiLU and convolution, added to the input.
+#[derive(Module, Debug)]
+pub struct DecoderBlock {
+    /// On the input.
+    pub norm1: LatentNorm,
+    /// First convolution.
+    pub conv1: CausalConv,
+    /// In between.
+    pub norm2: LatentNorm,
+    /// Second convolution.
+    pub conv2: CausalConv,
+}
+
+impl DecoderBlock {
+    fn init(channels: usize, latent: usize, device: &Device) -> Self {
+        Self {
+            norm1: LatentNorm::init(channels, latent, device),
+            conv1: CausalConv::init(channels, channels, 3, device),
+            norm2: LatentNorm::init(channels, latent, device),
+            conv2: CausalConv::init(channels, channels, 3, device),
+        }
+    }
+
+    fn forward(
+        &self,
+        x: Tensor<5>,
+        z: &Tensor<5>,
+        first: bool,
+        cache: &mut FrameCache,
+    ) -> Tensor<5> {
+        let y = self.norm1.forward_silu(x.clone(), z, first);
+        let y = self.conv1.forward(y, cache);
+        let y = self.norm2.forward_silu(y, z, first);
+        x + self.conv2.forward(y, cache)
+    }
+}
+
+/// Residual blocks, then twice the size.
+#[derive(Module, Debug)]
+pub struct DecoderLevel {
+    /// The blocks.
+    pub blocks: Vec<DecoderBlock>,
+    /// To the next level.
+    pub up: Option<Up>,
+}
+
+/// The latent to pixels.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    /// Latent to the coarsest level.
+    pub conv_in: CausalConv,
+    /// Two blocks at the coarsest size.
+    pub mid: Vec<DecoderBlock>,
+    /// Coarse to fine.
+    pub levels: Vec<DecoderLevel>,
+    /// Before the last convolution.
+    pub norm_out: LatentNorm,
+    /// To three colours.
+    pub conv_out: CausalConv,
+}
+
+impl Decoder {
+    pub(super) fn init(config: &StarVaeConfig, device: &Device) -> Self {
+        let (widths, latent) = (&config.channels, config.latent);
+        let last = widths[widths.len() - 1];
+        // Mirrored: the first level keeps the size, as the encoder's last one does.
+        let levels = (0..config.levels.len()).rev().map(|i| {
+            let (from, resample) = (widths[i + 1], config.levels[i]);
+            let block = |_| DecoderBlock::init(from, latent, device);
+            DecoderLevel {
+                blocks: (0..config.decoder_blocks).map(block).collect(),
+                up: (resample != Resample::None)
+                    .then(|| Up::init(from, widths[i], resample.time(), device)),
+            }
+        });
+        Self {
+            conv_in: CausalConv::init(latent, last, 3, device),
+            mid: (0..2)
+                .map(|_| DecoderBlock::init(last, latent, device))
+                .collect(),
+            levels: levels.collect(),
+            norm_out: LatentNorm::init(widths[0], latent, device),
+            conv_out: CausalConv::init(widths[0], 3, 3, device),
+        }
+    }
+
+    /// The next chunk of a clip: `[b, z, t, h, w]` to pixels `[b, 3, t', s h, s w]`, about [-1, 1], not clamped. The
+    /// first latent frame of a clip becomes one frame, every other one `p`.
+    pub fn forward(&self, z: Tensor<5>, cache: &mut FrameCache) -> Tensor<5> {
+        let first = cache.is_at_start();
+        let mut x = self.conv_in.forward(z.clone(), cache);
+        for block in &self.mid {
+            x = block.forward(x, &z, first, cache);
+        }
+        for level in &self.levels {
+            for block in &level.blocks {
+                x = block.forward(x, &z, first, cache);
+            }
+            if let Some(up) = &level.up {
+                x = up.forward(x, first, cache);
+            }
+        }
+        let x = self.norm_out.forward_silu(x, &z, first);
+        let x = self.conv_out.forward(x, cache);
+        cache.finish_chunk();
+        x
+    }
+}

@@ -1,0 +1,204 @@
+//! The auto-encoder's weights in files, under the official names.
+//!
+//! A `.pth` file holds `{"vae": names}`. `proj_*_two` are parameters that nothing uses and the masks of the quantiser
+//! constants (stored under two names): they are passed over when reading and not written.
+
+use std::path::Path;
+
+use nextscale_tokenizer::import::{self, FileDType, IN_MEMORY, Tensors, WeightsError};
+
+use super::StarVae;
+
+/// Parts of our names and of the official ones, where convolutions are not wrapped yet.
+const NAMES: [(&str, &str); 11] = [
+    (".down.conv.", ".downsamplers.0.conv.conv."),
+    (".down.norm.", ".downsamplers.0.conv.norm."),
+    (".up.conv.", ".upsamplers.0.conv.conv."),
+    (".up.norm.", ".upsamplers.0.conv.norm."),
+    ("encoder.levels.", "encoder.down_blocks."),
+    ("decoder.levels.", "decoder.up_blocks."),
+    (".mid.", ".mid_block.resnets."),
+    (".blocks.", ".resnets."),
+    ("1.norm.gamma", "1.norm_layer.gamma"),
+    ("2.norm.gamma", "2.norm_layer.gamma"),
+    ("out.norm.gamma", "out.norm_layer.gamma"),
+];
+
+const SCALE: (&str, &str) = ("scale", "scale_learnable_parameters");
+
+fn is_unused(name: &str) -> bool {
+    name.starts_with("proj_down_two.")
+        || name.starts_with("proj_up_two.")
+        || (name.starts_with("quantize") && name.ends_with(".mask"))
+}
+
+/// Module and parameter, where the module is a convolution of encoder or decoder, whose official name ends in `.conv`.
+fn convolution(name: &str) -> Option<(&str, &str)> {
+    let (module, parameter) = name.rsplit_once('.')?;
+    let inside = name.starts_with("encoder.") || name.starts_with("decoder.");
+    (inside && parameter != "gamma").then_some((module, parameter))
+}
+
+/// The name of our field for an official name.
+fn field_name(official: &str) -> String {
+    if official == SCALE.1 {
+        return SCALE.0.to_owned();
+    }
+    let mut name = official.to_owned();
+    if let Some((module, parameter)) = convolution(official) {
+        let module = module.strip_suffix(".conv").unwrap_or(module);
+        name = format!("{module}.{parameter}");
+    }
+    NAMES
+        .iter()
+        .fold(name, |name, (ours, theirs)| name.replace(theirs, ours))
+}
+
+/// The official name of our field.
+fn official_name(ours: &str) -> String {
+    if ours == SCALE.0 {
+        return SCALE.1.to_owned();
+    }
+    let name = NAMES.iter().fold(ours.to_owned(), |name, (ours, theirs)| {
+        name.replace(ours, theirs)
+    });
+    match convolution(&name) {
+        Some((module, parameter)) => format!("{module}.conv.{parameter}"),
+        None => name,
+    }
+}
+
+impl StarVae {
+    /// Loads official weights into this model, from `.safetensors` (memory-mapped) or `.pth`, as f32.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or if any tensor is missing, unknown or of another shape: all of them are listed.
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
+        self.fill(Tensors::open(path, Some("vae"))?, path)
+    }
+
+    /// Loads official weights from the bytes of a `.safetensors` file, as [`StarVae::load`] does.
+    ///
+    /// # Errors
+    /// As for [`StarVae::load`].
+    pub fn load_bytes(self, bytes: Vec<u8>) -> Result<Self, WeightsError> {
+        self.fill(Tensors::from_bytes(bytes)?, Path::new(IN_MEMORY))
+    }
+
+    fn fill(self, tensors: Tensors, path: &Path) -> Result<Self, WeightsError> {
+        let tensors = tensors.without(is_unused).renamed(field_name);
+        tensors.fill(self, path, official_name)
+    }
+
+    /// Writes the weights as safetensors under the official names. An existing file is replaced.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>, dtype: FileDType) -> Result<(), WeightsError> {
+        let literal = |ours: &str| ours.replace('.', r"\.");
+        let mut patterns: Vec<(String, &str)> = NAMES
+            .iter()
+            .map(|(ours, theirs)| (literal(ours), *theirs))
+            .collect();
+        patterns.push((format!("^{}$", SCALE.0), SCALE.1));
+        patterns.push((
+            r"^((?:en|de)coder\..*)\.(weight|bias)$".to_owned(),
+            "$1.conv.$2",
+        ));
+        let names = patterns
+            .iter()
+            .map(|(ours, theirs)| (ours.as_str(), *theirs))
+            .collect();
+        import::save(self, path.as_ref(), dtype, names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::tensor::{Device, Tensor};
+
+    use super::*;
+    use crate::vae::StarVaeConfig;
+
+    #[test]
+    fn names_go_both_ways() {
+        for (official, ours) in [
+            ("scale_learnable_parameters", "scale"),
+            ("proj_up.weight", "proj_up.weight"),
+            ("encoder.conv_in.conv.weight", "encoder.conv_in.weight"),
+            (
+                "encoder.down_blocks.1.downsamplers.0.conv.conv.conv.bias",
+                "encoder.levels.1.down.conv.bias",
+            ),
+            (
+                "encoder.down_blocks.1.downsamplers.0.conv.norm.gamma",
+                "encoder.levels.1.down.norm.gamma",
+            ),
+            (
+                "decoder.up_blocks.3.resnets.2.norm1.conv_y.conv.weight",
+                "decoder.levels.3.blocks.2.norm1.conv_y.weight",
+            ),
+            (
+                "decoder.up_blocks.3.resnets.2.norm1.norm_layer.gamma",
+                "decoder.levels.3.blocks.2.norm1.norm.gamma",
+            ),
+            (
+                "decoder.mid_block.resnets.0.conv2.conv.bias",
+                "decoder.mid.0.conv2.bias",
+            ),
+            ("encoder.norm_out.gamma", "encoder.norm_out.gamma"),
+        ] {
+            assert_eq!(field_name(official), ours);
+            assert_eq!(official_name(ours), official);
+        }
+    }
+
+    /// Names and shapes of a module's parameters, without any of their values.
+    #[derive(Default)]
+    struct Shapes {
+        path: Vec<String>,
+        found: BTreeMap<String, Vec<usize>>,
+    }
+
+    impl ModuleVisitor for Shapes {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let shape = param.lazy_shape().to_vec();
+            self.found.insert(self.path.join("."), shape);
+        }
+    }
+
+    #[test]
+    fn the_released_file_is_ours() {
+        // Names and shapes of `infinitystar_videovae.pth`.
+        let released: BTreeMap<String, Vec<usize>> = include_str!("../../tests/videovae_keys.tsv")
+            .lines()
+            .map(|line| {
+                let (name, shape) = line.split_once('\t').unwrap();
+                let sides = shape.split(',').map(|side| side.parse().unwrap());
+                (name.to_owned(), sides.collect())
+            })
+            .filter(|(name, _)| !is_unused(name))
+            .collect();
+        let mut shapes = Shapes::default();
+        let vae = StarVaeConfig::infinitystar().init(&Device::flex());
+        vae.visit(&mut shapes);
+        let ours = shapes.found.into_iter();
+        let ours: BTreeMap<_, _> = ours.map(|(name, s)| (official_name(&name), s)).collect();
+        assert_eq!(ours, released);
+        for name in released.keys() {
+            assert_eq!(&official_name(&field_name(name)), name);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Half and twice the size, by folding cells into channels and back.
+//!
+//! Both ways add a shortcut without parameters, as in deep-compression auto-encoders (arXiv:2410.10733);
+//! `DCDownBlock3d` and `DCUpBlock3d` of `infinity/models/videovae/modules/conv_wan.py`.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    conv3d::{CausalConv, FrameCache},
+    norm::ChannelNorm,
+};
+
+/// What a level halves or doubles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resample {
+    /// Nothing.
+    None,
+    /// Rows and columns.
+    Space,
+    /// Rows, columns and frames; the first frame of a clip stays single.
+    SpaceTime,
+}
+
+impl Resample {
+    /// Pixels a cell along rows and columns.
+    pub const fn space(self) -> usize {
+        match self {
+            Self::None => 1,
+            Self::Space | Self::SpaceTime => 2,
+        }
+    }
+
+    /// Frames a cell.
+    pub const fn time(self) -> usize {
+        match self {
+            Self::None | Self::Space => 1,
+            Self::SpaceTime => 2,
+        }
+    }
+}
+
+/// Half the rows and columns, and half the frames where `time` is 2.
+#[derive(Module, Debug)]
+pub struct Down {
+    /// In front of the convolution.
+    pub norm: ChannelNorm,
+    /// c to c' / 4.
+    pub conv: CausalConv,
+    /// Frames that become one.
+    pub time: usize,
+}
+
+impl Down {
+    /// From `from` to `to` channels.
+    ///
+    /// # Panics
+    /// If `to` is no multiple of 4, or does not divide `4 from`.
+    pub(crate) fn init(from: usize, to: usize, time: usize, device: &Device) -> Self {
+        assert!(
+            to.is_multiple_of(4) && (4 * from).is_multiple_of(to),
+            "{from} channels cannot be folded into {to}"
+        );
+        Self {
+            norm: ChannelNorm::init(from, device),
+            conv: CausalConv::init(from, to / 4, 3, device),
+            time,
+        }
+    }
+
+    /// `[b, c, t, h, w]` to `[b, c', t', h/2, w/2]`.
+    pub(crate) fn forward(&self, x: Tensor<5>, first: bool, cache: &mut FrameCache) -> Tensor<5> {
+        let y = self.conv.forward(self.norm.forward_silu(x.clone()), cache);
+        let y = average_frames(fold(y), self.time, first);
+        let x = average_frames(fold(x), self.time, first);
+        let [b, to, t, h, w] = y.dims();
+        let groups = x.dims()[1] / to;
+        let shortcut = x.reshape([b, groups, to, t, h, w]).mean_dim(1);
+        y + shortcut.reshape([b, to, t, h, w])
+    }
+}
+
+/// 2 x 2 cells into channels, row and column outermost: `[b, c, t, h, w]` to `[b, 4c, t, h/2, w/2]`, channel
+/// `(2 row + column) c + channel`.
+fn fold(x: Tensor<5>) -> Tensor<5> {
+    let [b, c, t, h, w] = x.dims();
+    x.reshape([b, c, t, h / 2, 2, w / 2, 2])
+        .permute([0, 4, 6, 1, 2, 3, 5])
+        .reshape([b, 4 * c, t, h / 2, w / 2])
+}
+
+/// Means of every `time` frames; the first frame of a `first` chunk stays as it is.
+fn average_frames(x: Tensor<5>, time: usize, first: bool) -> Tensor<5> {
+    let [b, c, t, h, w] = x.dims();
+    let lone = usize::from(first);
+    let rest = (t - lone) / time;
+    if time == 1 || rest == 0 {
+        return x;
+    }
+    let tail = x.clone().slice_dim(2, lone..t);
+    let tail = tail.reshape([b, c, rest, time, h * w]).mean_dim(3);
+    let tail = tail.reshape([b, c, rest, h, w]);
+    match lone {
+        0 => tail,
+        _ => Tensor::cat(vec![x.slice_dim(2, 0..lone), tail], 2),
+    }
+}
+
+/// Twice the rows and columns, and twice the frames where `time` is 2.
+#[derive(Module, Debug)]
+pub struct Up {
+    /// In front of the convolution.
+    pub norm: ChannelNorm,
+    /// c to `4 time` c'.
+    pub conv: CausalConv,
+    /// Frames that one becomes.
+    pub time: usize,
+}
+
+impl Up {
+    /// From `from` to `to` channels.
+    ///
+    /// # Panics
+    /// If `from` does not divide `4 time to`.
+    pub(crate) fn init(from: usize, to: usize, time: usize, device: &Device) -> Self {
+        let wide = 4 * time * to;
+        assert!(
+            wide.is_multiple_of(from),
+            "{from} channels do not divide the {wide} of {to} channels unfolded"
+        );
+        Self {
+            norm: ChannelNorm::init(from, device),
+            conv: CausalConv::init(from, wide, 3, device),
+            time,
+        }
+    }
+
+    /// `[b, c, t, h, w]` to `[b, c', t', 2h, 2w]`.
+    pub(crate) fn forward(&self, x: Tensor<5>, first: bool, cache: &mut FrameCache) -> Tensor<5> {
+        let y = self.conv.forward(self.norm.forward_silu(x.clone()), cache);
+        let repeats = y.dims()[1] / x.dims()[1];
+        let sum = unfold(y, self.time) + unfold(x.repeat_dim(1, repeats), self.time);
+        match first {
+            true => merge_first(sum, self.time),
+            false => sum,
+        }
+    }
+}
+
+/// Channels into frames, rows and columns, in this order from the outside: `[b, 4 p c, t, h, w]` to
+/// `[b, c, p t, 2h, 2w]` with `p` frames.
+fn unfold(x: Tensor<5>, p: usize) -> Tensor<5> {
+    let [b, wide, t, h, w] = x.dims();
+    let c = wide / (4 * p);
+    x.reshape([b, p, 2, 2, c, t, h, w])
+        .permute([0, 4, 5, 1, 6, 2, 7, 3])
+        .reshape([b, c, t * p, 2 * h, 2 * w])
+}
+
+/// The mean of the first `time` frames in their place.
+fn merge_first(x: Tensor<5>, time: usize) -> Tensor<5> {
+    let [_, _, t, _, _] = x.dims();
+    if time == 1 {
+        return x;
+    }
+    let one = x.clone().slice_dim(2, 0..time).mean_dim(2);
+    match t == time {
+        true => one,
+        false => Tensor::cat(vec![one, x.slice_dim(2, time..t)], 2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Int;
+
+    fn counted(shape: [usize; 5]) -> Tensor<5> {
+        let n = shape.iter().product::<usize>() as i64;
+        Tensor::<1, Int>::arange(0..n, &Device::flex())
+            .float()
+            .reshape(shape)
+    }
+
+    fn values(x: Tensor<5>) -> Vec<f32> {
+        x.into_data().iter().collect()
+    }
+
+    #[test]
+    fn folding_puts_rows_and_columns_outside() {
+        let y = fold(counted([1, 2, 1, 2, 2]));
+        assert_eq!(y.dims(), [1, 8, 1, 1, 1]);
+        assert_eq!(values(y), [0.0, 4.0, 1.0, 5.0, 2.0, 6.0, 3.0, 7.0]);
+    }
+
+    #[test]
+    fn unfolding_undoes_it_and_puts_frames_outside() {
+        let x = counted([1, 2, 3, 4, 2]);
+        assert_eq!(values(unfold(fold(x.clone()), 1)), values(x));
+        let y = unfold(counted([1, 8, 1, 1, 1]), 2);
+        assert_eq!(y.dims(), [1, 1, 2, 2, 2]);
+        assert_eq!(values(y), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    }
+
+    #[test]
+    fn the_first_frame_of_a_clip_stays_single() {
+        let x = counted([1, 1, 5, 1, 1]);
+        assert_eq!(values(average_frames(x.clone(), 2, true)), [0.0, 1.5, 3.5]);
+        let even = x.clone().slice_dim(2, 1..5);
+        assert_eq!(values(average_frames(even.clone(), 2, false)), [1.5, 3.5]);
+        assert_eq!(values(merge_first(even.clone(), 2)), [1.5, 3.0, 4.0]);
+        assert_eq!(values(merge_first(even.slice_dim(2, 0..2), 2)), [1.5]);
+        assert_eq!(values(average_frames(x, 1, true)).len(), 5);
+    }
+}
