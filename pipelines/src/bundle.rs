@@ -170,6 +170,29 @@ impl Bundle {
         equal("encoder.conv_out.conv.weight", &out[..1], &[vae.bits])
     }
 
+    /// What painting one picture takes.
+    ///
+    /// # Errors
+    /// A size without a schedule.
+    pub fn estimate(
+        &self,
+        size: &Size,
+        guided: bool,
+        dtype: FloatDType,
+        device: &Device,
+    ) -> Result<crate::memory::Estimate, String> {
+        let Manifest {
+            text, transformer, ..
+        } = &self.manifest;
+        let vae = self.vae.len().unwrap_or_default();
+        let schedule = size.schedule()?;
+        let pixels = (size.width * size.height) as u64;
+        let rows = if guided { 2 } else { 1 };
+        let place = (dtype, device);
+        let of = crate::memory::Estimate::infinity;
+        Ok(of(text, transformer, vae, &schedule, pixels, rows, place))
+    }
+
     /// The name that it was opened by.
     pub fn name(&self) -> &str {
         &self.name

@@ -14,6 +14,7 @@ pub mod device;
 pub mod error;
 pub mod eval;
 mod flow;
+pub mod memory;
 pub mod node;
 pub mod picture;
 pub mod pipeline;

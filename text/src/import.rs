@@ -46,9 +46,15 @@ const BLOCK_KEYS: [(&str, &str); 9] = [
 const SHARED: &str = "shared.weight";
 const SHARED_ALIAS: &str = "encoder.embed_tokens.weight";
 
-/// Field path of the module to official key.
+/// Field path of the module to official key. Made from the names alone: asking the module for its parameters would
+/// draw all the random numbers that the weights are about to replace.
 fn key_map(t5: &T5Encoder) -> BTreeMap<String, String> {
-    let fields = t5.collect(None, None, false).into_iter().map(|t| t.name);
+    let outside = ["shared.weight", "relative_bias.weight", "norm.gamma"];
+    let blocks = (0..t5.depth()).flat_map(|i| {
+        let parts = BLOCK_KEYS.iter();
+        parts.map(move |(part, _)| format!("blocks.{i}.{part}"))
+    });
+    let fields = outside.into_iter().map(str::to_owned).chain(blocks);
     fields
         .map(|field| {
             let key = official_key(&field);

@@ -92,6 +92,14 @@ impl T5Config {
         }
     }
 
+    /// Parameters of the encoder.
+    pub fn parameters(&self) -> usize {
+        let (d, inner) = (self.d_model, self.d_kv * self.num_heads);
+        let block = 4 * d * inner + 3 * d * self.d_ff + 2 * d;
+        let bias = self.relative_attention_num_buckets * self.num_heads;
+        self.vocab_size * d + self.num_layers * block + bias + d
+    }
+
     /// Reads the text of a Hugging Face `config.json`; unknown fields are ignored.
     ///
     /// # Errors
@@ -245,6 +253,11 @@ pub struct T5Encoder {
 }
 
 impl T5Encoder {
+    /// Number of blocks.
+    pub(crate) fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
     /// Features of token ids.
     ///
     /// `ids` [b, l] and `valid` [b, l], true at the real tokens (`</s>` included) and false at the

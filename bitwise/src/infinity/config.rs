@@ -88,6 +88,24 @@ impl InfinityConfig {
         self.text_channels / channels
     }
 
+    /// Parameters of the transformer.
+    pub fn parameters(&self) -> usize {
+        let (c, t, d, f) = (
+            self.width,
+            self.text_channels,
+            self.code_dim,
+            self.ffn_hidden(),
+        );
+        let square = c * c + c;
+        let text = self.text_max_len * t + t + (2 * c * t + 2 * c + square) + (c * t + c + square);
+        let ends = c + self.levels * c + (d * c + c) + (2 * d * c + 2 * d);
+        let modulation = 6 * square + 2 * square;
+        let attention = 3 * c * c + 2 * c + square + self.heads;
+        let cross = square + 2 * c * c + c + square + 2 * c;
+        let block = 6 * c + attention + cross + 2 * c * f + f + c;
+        text + ends + modulation + self.depth * block
+    }
+
     /// Numbers an attention head.
     pub fn head_dim(&self) -> usize {
         self.width / self.heads
@@ -126,6 +144,15 @@ impl InfinityConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The counts of the official classes.
+    #[test]
+    fn parameters_are_those_of_the_official_models() {
+        let count = |config: InfinityConfig| config.parameters();
+        assert_eq!(count(InfinityConfig::infinity_125m()), 125_185_696);
+        assert_eq!(count(InfinityConfig::infinity_2b()), 2_204_564_032);
+        assert_eq!(count(InfinityConfig::infinity_8b()), 8_375_791_824);
+    }
 
     #[test]
     fn hidden_sizes_round_to_even() {

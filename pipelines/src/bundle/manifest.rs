@@ -52,6 +52,9 @@ pub struct Manifest {
     pub fingerprints: BTreeMap<String, String>,
 }
 
+/// How far apart two numbers of pixels, or two ratios, may be and still be taken for each other: a natural logarithm.
+const NEAR: f64 = 0.3;
+
 /// Rows and columns of tokens.
 pub type Grid = [usize; 2];
 
@@ -220,9 +223,42 @@ impl Manifest {
             .ok_or_else(|| self.nearest(far))
     }
 
-    /// The size whose ratio of width to height is nearest; of several the first.
-    pub fn aspect(&self, ratio: f64) -> &Size {
-        self.nearest(|s| (s.width as f64 / s.height as f64 / ratio).ln().abs())
+    /// The size whose ratio of width to height is nearest, among those of about so many pixels if that is asked for; of
+    /// several the first.
+    ///
+    /// # Errors
+    /// A sentence: no size of about so many pixels, or no ratio that comes near.
+    pub fn aspect(&self, ratio: f64, pixels: Option<f64>) -> Result<&Size, String> {
+        let about = |size: &&Size| {
+            let has = (size.width * size.height) as f64;
+            pixels.is_none_or(|asked| (has / asked).ln().abs() < NEAR)
+        };
+        let far = |size: &Size| (size.width as f64 / size.height as f64 / ratio).ln().abs();
+        let mut best: Option<&Size> = None;
+        for size in self.sizes.iter().filter(about) {
+            if best.is_none_or(|best| far(size) < far(best)) {
+                best = Some(size);
+            }
+        }
+        let best = best.ok_or_else(|| {
+            let mut all: Vec<usize> = self.sizes.iter().map(|s| s.width * s.height).collect();
+            all.sort_unstable();
+            all.dedup_by(|a, b| (*a as f64 / *b as f64).ln() < NEAR);
+            let all: Vec<String> = all
+                .iter()
+                .map(|&n| format!("{:.2}M", n as f64 / 1e6))
+                .collect();
+            format!("it paints about {} pixels", all.join(", "))
+        })?;
+        // A model of one shape paints that shape; one of many should not turn a banner into something else.
+        let single = self.sizes.iter().all(|s| s.width == s.height);
+        match single || far(best) < NEAR {
+            true => Ok(best),
+            false => Err(format!(
+                "the nearest that it paints is {}x{}",
+                best.width, best.height
+            )),
+        }
     }
 
     fn nearest(&self, far: impl Fn(&Size) -> f64) -> &Size {

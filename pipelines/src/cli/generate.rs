@@ -47,6 +47,9 @@ pub(super) struct GenerateArgs {
     /// Width to height, for example 16:9; the nearest size that the model knows is taken
     #[arg(long, value_name = "W:H", conflicts_with_all = ["width", "height"])]
     aspect: Option<String>,
+    /// About how many pixels, for models that paint several sizes of a shape: 0.06M, 0.25M, 0.60M or 1M
+    #[arg(long, value_name = "N", conflicts_with_all = ["width", "height"])]
+    pixels: Option<String>,
     /// How strongly the prompt counts; 1 turns guidance off
     #[arg(long)]
     cfg_scale: Option<f64>,
@@ -170,6 +173,7 @@ pub(super) fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
     set.stage(painter, "width", "--width", &args.width)?;
     set.stage(painter, "height", "--height", &args.height)?;
     set.stage(painter, "aspect", "--aspect", &args.aspect)?;
+    set.stage(painter, "pixels", "--pixels", &args.pixels)?;
     set.stage(painter, "cfg-scale", "--cfg-scale", &args.cfg_scale)?;
     set.stage(painter, "temperature", "--temperature", &args.temperature)?;
     set.stage(painter, "top-k", "--top-k", &args.top_k)?;

@@ -3,6 +3,7 @@
 mod edit;
 mod generate;
 mod metadata;
+mod models;
 mod progress;
 mod run;
 mod small;
@@ -37,6 +38,8 @@ enum Command {
     Schema,
     /// Show what a picture was painted with
     Metadata(metadata::MetadataArgs),
+    /// List the models that are known by name, what they need and where it lies
+    Models(models::ModelsArgs),
     /// List the devices of this machine
     Devices,
     /// Print a completion script for a shell
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => run::validate(args),
         Command::Schema => small::schema(),
         Command::Metadata(args) => metadata::run(&args),
+        Command::Models(args) => models::run(&args),
         Command::Devices => small::devices(),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -15,7 +15,7 @@ use crate::artifact::{Artifact, ArtifactType, Kind, Text};
 use crate::bundle::{Bundle, Sampling, Size, TEXT};
 use crate::error::PipelineError;
 use crate::registry::Setup;
-use crate::stage::{Context, Emit, Job, Ports, Stage};
+use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
 
 /// Paints the latent of a picture, one pass of the transformer a scale.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -36,6 +36,9 @@ pub struct TextToImageParams {
     /// Width to height, such as `16:9`, instead of a size: the nearest that the model knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     aspect: Option<String>,
+    /// About how many pixels, such as `0.25M`, for models that paint several sizes of a shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pixels: Option<String>,
     /// How strongly the prompt counts; 1 turns guidance off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cfg_scale: Option<f64>,
@@ -110,20 +113,38 @@ fn size(params: &TextToImageParams, bundle: &Bundle, setup: &Setup) -> Result<Si
         width,
         height,
         aspect,
+        pixels,
         ..
     } = params;
     let manifest = bundle.manifest();
-    if let Some(aspect) = aspect {
+    if aspect.is_some() || pixels.is_some() {
+        let key = if aspect.is_some() { "aspect" } else { "pixels" };
         if width.is_some() || height.is_some() {
-            let message = "a size comes from `width` and `height` or from `aspect`, not from both";
-            return Err(setup.refuse("aspect", message).into());
+            let message =
+                format!("a size comes from `width` and `height` or from `{key}`, not from both");
+            return Err(setup.refuse(key, message).into());
         }
-        let Some(ratio) = ratio(aspect) else {
-            let message = format!("`{aspect}` is no ratio");
+        let wanted = aspect.as_deref().unwrap_or("1:1");
+        let Some(ratio) = ratio(wanted) else {
+            let message = format!("`{wanted}` is no ratio");
             let hint = "write width to height, for example 16:9";
             return Err(setup.refuse("aspect", message).hint(hint).into());
         };
-        return Ok(manifest.aspect(ratio).clone());
+        let about = match pixels.as_deref().map(millions) {
+            Some(None) => {
+                let message = format!(
+                    "`{}` is no number of pixels",
+                    pixels.as_deref().unwrap_or_default()
+                );
+                let hint = "write for example 0.25M or 1M";
+                return Err(setup.refuse("pixels", message).hint(hint).into());
+            }
+            about => about.flatten(),
+        };
+        return manifest.aspect(ratio, about).cloned().map_err(|hint| {
+            let message = format!("the model `{}` does not paint that", bundle.name());
+            setup.refuse(key, message).hint(hint).into()
+        });
     }
     manifest.size(*width, *height).cloned().map_err(|nearest| {
         let asked = match (width, height) {
@@ -139,6 +160,17 @@ fn size(params: &TextToImageParams, bundle: &Bundle, setup: &Setup) -> Result<Si
         let key = if width.is_some() { "width" } else { "height" };
         setup.refuse(key, message).hint(hint).into()
     })
+}
+
+/// `0.25M`, or a plain number.
+fn millions(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let (number, unit) = match text.strip_suffix(['M', 'm']) {
+        Some(number) => (number, 1e6),
+        None => (text, 1.0),
+    };
+    let pixels = number.trim().parse::<f64>().ok()? * unit;
+    (pixels.is_finite() && pixels >= 1.0).then_some(pixels)
 }
 
 fn ratio(text: &str) -> Option<f64> {
@@ -174,6 +206,7 @@ impl Stage for TextToImage {
             width: Some(self.size.width),
             height: Some(self.size.height),
             aspect: None,
+            pixels: None,
             cfg_scale: Some(self.sampling.cfg),
             temperature: Some(self.sampling.tau),
             top_k: Some(self.sampling.top_k),
@@ -191,6 +224,17 @@ impl Stage for TextToImage {
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         let schedule = self.size.schedule().map_err(|e| context.failed(e))?;
         let reference = self.size.reference().unwrap_or(schedule.last());
+        let guided = self.sampling.cfg != 1.0;
+        let estimate = self
+            .bundle
+            .estimate(&self.size, guided, context.dtype, &context.device);
+        let estimate = estimate.map_err(|e| context.failed(e))?;
+        if let Some(message) = estimate.notice() {
+            (context.observer)(Event::Warning { message });
+        }
+        if context.device == burn::tensor::Device::flex() {
+            estimate.check(crate::memory::of_machine())?;
+        }
         let model = self.bundle.transformer(&context.device, context.dtype)?;
         let config = &self.bundle.manifest().transformer;
         let plan = Plan::stepwise(config, &schedule, reference, &context.device);
@@ -235,7 +279,16 @@ impl Stage for TextToImage {
 
 #[cfg(test)]
 mod tests {
-    use super::ratio;
+    use super::{millions, ratio};
+
+    #[test]
+    fn numbers_of_pixels() {
+        assert_eq!(millions("0.25M"), Some(250_000.0));
+        assert_eq!(millions("65536"), Some(65_536.0));
+        for bad in ["", "M", "-1M", "x", "0", "inf"] {
+            assert_eq!(millions(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn ratios() {

@@ -8,6 +8,7 @@ mod eval;
 mod generate;
 mod interrupt;
 mod library;
+mod models;
 mod tiny;
 
 use std::path::{Path, PathBuf};

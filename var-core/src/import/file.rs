@@ -186,7 +186,13 @@ impl WeightFile {
 }
 
 /// What training checkpoints put in front of the model's own names.
-const WRAPPERS: [&str; 4] = ["trainer.gpt_fsdp.", "gpt_fsdp.", "state_dict.", "module."];
+const WRAPPERS: [&str; 5] = [
+    "trainer.gpt_fsdp.",
+    "trainer.var_wo_ddp.",
+    "gpt_fsdp.",
+    "state_dict.",
+    "module.",
+];
 
 /// Tensors by the model's own names: out of the first wrapper that holds any, and only those.
 fn unwrapped(tensors: BTreeMap<String, Lazy>) -> BTreeMap<String, Lazy> {
@@ -393,5 +399,32 @@ fn zeros(width: usize, dtype: WeightDtype) -> Written {
         dtype,
         shape: vec![width],
         bytes: vec![0; size * width],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str) -> (String, Lazy) {
+        let data = TensorData::new(vec![1.0f32], [1]);
+        (
+            name.to_owned(),
+            bridge::from_data(data, name.to_owned(), None),
+        )
+    }
+
+    #[test]
+    fn training_checkpoints_are_unwrapped() {
+        let names = [
+            "trainer.gpt_fsdp.head.weight",
+            "trainer.gpt_opt.state",
+            "epoch",
+        ];
+        let inner = unwrapped(names.map(tensor).into());
+        assert_eq!(inner.keys().collect::<Vec<_>>(), ["head.weight"]);
+        assert_eq!(inner["head.weight"].name, "head.weight");
+        let plain = ["head.weight", "head.bias"].map(tensor);
+        assert_eq!(unwrapped(plain.into()).len(), 2);
     }
 }

@@ -1,0 +1,159 @@
+//! How much memory a run takes, estimated before anything is loaded.
+
+use burn::tensor::{DType, Device, FloatDType};
+use nextscale_bitwise::infinity::InfinityConfig;
+use nextscale_text::T5Config;
+use nextscale_tokenizer::ScaleSchedule;
+
+use crate::error::PipelineError;
+
+/// One gibibyte.
+const GIB: f64 = (1u64 << 30) as f64;
+/// Below this nobody needs to be told, bytes.
+const SMALL: u64 = 1 << 30;
+/// Pixels in f32 that the decoder holds at once, for each pixel of the result: a few maps of its finest level.
+const DECODER: u64 = 4 * 128 * 3;
+
+/// Bytes of each part of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// Weights of the text encoder.
+    pub text: u64,
+    /// Weights of the transformer.
+    pub transformer: u64,
+    /// Weights of the auto-encoder.
+    pub vae: u64,
+    /// Keys and values of the whole picture.
+    pub cache: u64,
+    /// What the largest scale and the decoder hold besides, the larger of the two.
+    pub work: u64,
+}
+
+/// Bytes of a number.
+fn size(dtype: FloatDType) -> u64 {
+    DType::from(dtype).size() as u64
+}
+
+impl Estimate {
+    /// One picture of `pixels` pixels; `rows` is 2 with guidance and 1 without, `vae` the size of the auto-encoder.
+    pub fn infinity(
+        text: &T5Config,
+        transformer: &InfinityConfig,
+        vae: u64,
+        schedule: &ScaleSchedule,
+        pixels: u64,
+        rows: u64,
+        (dtype, device): (FloatDType, &Device),
+    ) -> Self {
+        // A CPU calculates in f32 whatever the weights are held in.
+        let working = match *device == Device::flex() {
+            true => 4,
+            false => size(dtype),
+        };
+        let (width, depth) = (transformer.width as u64, transformer.depth as u64);
+        let tokens = schedule.tokens() as u64;
+        let prompt = transformer.text_max_len as u64;
+        let last = schedule.last().tokens() as u64;
+        // Hidden units before and behind the GELU, in f32, and some maps of the model's width.
+        let scale = rows * last * (3 * transformer.ffn_hidden() as u64 + 6 * width) * 4;
+        Self {
+            text: text.parameters() as u64 * 4,
+            transformer: transformer.parameters() as u64 * size(dtype),
+            vae,
+            cache: 2 * depth * width * rows * (tokens + prompt) * working,
+            work: scale.max(pixels * DECODER),
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.text + self.transformer + self.vae + self.cache + self.work
+    }
+
+    /// Refuses what cannot fit.
+    ///
+    /// # Errors
+    /// More than the machine has.
+    pub fn check(&self, memory: Option<u64>) -> Result<(), PipelineError> {
+        match memory {
+            Some(memory) if self.total() > memory => {
+                let message = format!(
+                    "this run needs about {:.1} GiB of memory, and this machine has {:.1} GiB",
+                    self.total() as f64 / GIB,
+                    memory as f64 / GIB
+                );
+                let hint =
+                    "hold the weights in half the memory: --dtype bf16; or paint a smaller size";
+                Err(PipelineError::refused_with(message, hint))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The estimate in a sentence, for runs that are large enough to care.
+    pub fn notice(&self) -> Option<String> {
+        let gib = |bytes: u64| bytes as f64 / GIB;
+        (self.total() > SMALL).then(|| {
+            format!(
+                "memory: about {:.1} GiB (text encoder {:.1}, transformer {:.1}, cache {:.1}, other {:.1})",
+                gib(self.total()),
+                gib(self.text),
+                gib(self.transformer),
+                gib(self.cache),
+                gib(self.vae + self.work)
+            )
+        })
+    }
+}
+
+/// The memory of this machine in bytes, where the system tells.
+pub fn of_machine() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
+
+    fn estimate(dtype: FloatDType) -> Estimate {
+        let schedule = RatioTemplate::nearest(1.0).schedule(PixelBudget::M1);
+        let place = (dtype, &Device::flex());
+        let (text, transformer) = (T5Config::flan_t5_xl(), InfinityConfig::infinity_2b());
+        Estimate::infinity(
+            &text,
+            &transformer,
+            440_000_000,
+            &schedule,
+            1 << 20,
+            2,
+            place,
+        )
+    }
+
+    #[test]
+    fn the_2b_model_at_a_million_pixels() {
+        let (full, half) = (estimate(FloatDType::F32), estimate(FloatDType::BF16));
+        assert_eq!(full.transformer, 4 * 2_204_564_032);
+        assert_eq!(half.transformer * 2, full.transformer);
+        // 2 (keys and values) x 32 blocks x 2048 numbers x 2 rows x (10,521 + 512) tokens x 4 bytes
+        assert_eq!(full.cache, 2 * 32 * 2048 * 2 * 11_033 * 4);
+        assert_eq!(half.cache, full.cache);
+        assert!(full.notice().unwrap().contains("transformer 8.2"));
+    }
+
+    #[test]
+    fn what_cannot_fit_is_refused() {
+        let full = estimate(FloatDType::F32);
+        assert!(full.check(Some(64 << 30)).is_ok() && full.check(None).is_ok());
+        let error = full.check(Some(8 << 30)).unwrap_err();
+        assert!(
+            error.to_string().contains("this machine has 8.0 GiB"),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("--dtype bf16"));
+    }
+}

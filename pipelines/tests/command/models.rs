@@ -1,0 +1,175 @@
+//! Released models by name, and where they are looked for.
+
+use nextscale_bitwise::import::{WeightDtype, save_infinity};
+use nextscale_bitwise::infinity::InfinityConfig;
+use nextscale_text::import::Precision;
+use nextscale_text::{T5Config, train_unigram};
+
+use crate::{Place, tiny};
+
+/// A folder with the parts of a model of 56 bits a token under the names of the released 8B model.
+fn released(place: &Place) {
+    let device = burn::tensor::Device::flex();
+    let config = InfinityConfig {
+        width: 32,
+        depth: 2,
+        heads: 2,
+        code_dim: 56,
+        text_channels: 128,
+        text_max_len: 16,
+        mlp_ratio: 8.0,
+        block_chunks: 2,
+        levels: 15,
+    };
+    let shards = place.path("models/infinity_8b_512x512_weights");
+    std::fs::create_dir_all(&shards).unwrap();
+    let file = "model-00001-of-00001.safetensors";
+    let model = config.init(&device);
+    save_infinity(&config, &model, &shards.join(file), WeightDtype::Bf16).unwrap();
+    let index = format!(r#"{{"weight_map": {{"pos_start": "{file}"}}}}"#);
+    std::fs::write(shards.join("model.safetensors.index.json"), index).unwrap();
+    let text = place.path("models/flan-t5-xl");
+    std::fs::create_dir_all(&text).unwrap();
+    let vocab = train_unigram(["a red house", "a blue tree and a cat"], 40).unwrap();
+    vocab.save(text.join("tokenizer.json")).unwrap();
+    let t5 = T5Config::new(vocab.size(), 128, 1, 2, 64);
+    std::fs::write(text.join("config.json"), t5.to_hf_json()).unwrap();
+    let weights = text.join("model.safetensors");
+    nextscale_text::import::save(&t5.init(&device), weights, Precision::F16).unwrap();
+}
+
+#[test]
+fn every_model_is_listed_with_what_it_lacks() {
+    let place = Place::new();
+    released(&place);
+    let said = |args: &[&str]| String::from_utf8(place.good(args).stdout).unwrap();
+    let list = said(&["models"]);
+    for name in [
+        "default",
+        "infinity-2b",
+        "infinity-8b",
+        "infinity-8b-512",
+        "var-d16",
+        "var-d36",
+    ] {
+        assert!(
+            list.lines().any(|l| l.starts_with(name)),
+            "{name} is not in: {list}"
+        );
+    }
+    let one = said(&["models", "infinity-8b-512"]);
+    assert!(one.contains("models/infinity_8b_512x512_weights"), "{one}");
+    assert!(
+        one.contains("infinity_vae_d56_f8_14_patchify.pth\n             not found"),
+        "{one}"
+    );
+    assert!(
+        place
+            .refused(&["models", "infinity-3b"])
+            .contains("no released model `infinity-3b`")
+    );
+    let lacking = place.refused(&["generate", "-m", "infinity-8b-512", "-p", "a cat"]);
+    assert!(
+        lacking.contains("infinity_vae_d56_f8_14_patchify.pth not found"),
+        "{lacking}"
+    );
+    assert!(
+        lacking.contains("huggingface-cli download FoundationVision/Infinity"),
+        "{lacking}"
+    );
+}
+
+#[test]
+fn an_index_must_be_complete_and_parts_must_fit() {
+    let place = Place::new();
+    released(&place);
+    // A tokenizer of the 2B model where that of the 8B model belongs: 32 bits instead of 4 x 14.
+    let vae = nextscale_bitwise::vae::BsqVaeConfig {
+        base_channels: 24,
+        ..nextscale_bitwise::vae::BsqVaeConfig::stride_16(32)
+    };
+    let device = burn::tensor::Device::flex();
+    let dtype = nextscale_bitwise::vae::import::FileDType::F16;
+    let path = place.path("models/infinity_vae_d56_f8_14_patchify.safetensors");
+    vae.init(&device).save(path, dtype).unwrap();
+    let ask = ["generate", "-m", "infinity-8b-512", "-p", "a cat"];
+    let said = place.refused(&ask);
+    assert!(
+        said.contains("its auto-encoder gives 32 bits a token, its transformer takes 56"),
+        "{said}"
+    );
+    std::fs::remove_file(
+        place.path("models/infinity_8b_512x512_weights/model-00001-of-00001.safetensors"),
+    )
+    .unwrap();
+    let said = place.refused(&ask);
+    assert!(
+        said.contains("model-00001-of-00001.safetensors, which is not there"),
+        "{said}"
+    );
+}
+
+#[test]
+fn shapes_and_pixels() {
+    let place = Place::new();
+    let model = tiny::model().to_str().unwrap();
+    let ask = |more: &[&str]| {
+        let args = [
+            "generate", "-m", model, "-p", "a cat", "-s", "1", "-o", "x.png",
+        ];
+        place.run(&[&args, more].concat())
+    };
+    let size = || {
+        image::open(place.path("x.png"))
+            .map(|i| (i.width(), i.height()))
+            .unwrap()
+    };
+    assert!(ask(&["--aspect", "3:2"]).status.success());
+    assert_eq!(size(), (24, 16));
+    assert!(ask(&["--pixels", "250"]).status.success());
+    assert_eq!(size(), (16, 16));
+    for (more, part) in [
+        (["--aspect", "10:1"], "the nearest that it paints is 24x16"),
+        (["--pixels", "1M"], "it paints about"),
+        (["--pixels", "many"], "is no number of pixels"),
+    ] {
+        let said = crate::stderr(&ask(&more));
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn half_the_memory_is_nearly_the_same_picture() {
+    let place = Place::new();
+    let model = tiny::model().to_str().unwrap();
+    let paint = |dtype: &str, out: &str| {
+        place.good(&[
+            "generate",
+            "-m",
+            model,
+            "-p",
+            "a red house",
+            "-s",
+            "1",
+            "--temperature",
+            "0",
+            "--device",
+            "cpu",
+            "--dtype",
+            dtype,
+            "-o",
+            out,
+            "--no-metadata",
+        ]);
+        image::open(place.path(out)).unwrap().into_rgb8()
+    };
+    let (full, half) = (paint("f32", "a.png"), paint("bf16", "b.png"));
+    assert_eq!(full.dimensions(), half.dimensions());
+    let said = place.refused(&[
+        "generate", "-m", model, "-p", "x", "--device", "cpu", "--dtype", "f16",
+    ]);
+    assert!(
+        said.contains("f16 is not supported on the CPU") && said.contains("--dtype bf16"),
+        "{said}"
+    );
+}
