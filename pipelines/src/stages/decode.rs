@@ -35,7 +35,7 @@ pub(crate) struct Decode {
 /// The auto-encoder of either kind.
 enum Decoder {
     Bits(BsqVae),
-    Codebook(VqVae),
+    Codebook(Box<VqVae>),
 }
 
 impl Decoder {
@@ -84,7 +84,7 @@ impl Stage for Decode {
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         self.vae = Some(match &self.model {
             Model::Text(bundle) => Decoder::Bits(bundle.vae(&context.device)?),
-            Model::Class(bundle) => Decoder::Codebook(bundle.vae(&context.device)?),
+            Model::Class(bundle) => Decoder::Codebook(Box::new(bundle.vae(&context.device)?)),
         });
         Ok(())
     }
