@@ -56,7 +56,7 @@ struct StyleReport {
 
 /// The auto-encoder of a model.
 enum Tokenizer {
-    Bits(BsqVae),
+    Bits(Box<BsqVae>),
     Codes(Box<VqVae>),
 }
 
@@ -72,7 +72,7 @@ impl Tokenizer {
                 let size = size.map_err(|_| paints_none())?;
                 let schedule = size.schedule().map_err(anyhow::Error::msg)?;
                 let schedule = manifest.patching.cells(&schedule);
-                Ok((Self::Bits(bundle.vae(device)?), schedule))
+                Ok((Self::Bits(Box::new(bundle.vae(device)?)), schedule))
             }
             Model::Class(bundle) => {
                 let manifest = bundle.manifest();

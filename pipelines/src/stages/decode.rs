@@ -34,7 +34,7 @@ pub(crate) struct Decode {
 
 /// The auto-encoder of either kind.
 enum Decoder {
-    Bits(BsqVae),
+    Bits(Box<BsqVae>),
     Codebook(Box<VqVae>),
 }
 
@@ -83,7 +83,7 @@ impl Stage for Decode {
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         self.vae = Some(match &self.model {
-            Model::Text(bundle) => Decoder::Bits(bundle.vae(&context.device)?),
+            Model::Text(bundle) => Decoder::Bits(Box::new(bundle.vae(&context.device)?)),
             Model::Class(bundle) => Decoder::Codebook(Box::new(bundle.vae(&context.device)?)),
         });
         Ok(())
