@@ -86,6 +86,8 @@ seed: 2
 batch: 8
 scales: [[1, 1], [2, 2]]
 patching: double
+plain: { repeat: 2, captions: 0.5 }
+scenes: 0.25
 text: { vocabulary: 200, max_len: 24, width: 128, depth: 1, heads: 2, hidden: 64 }
 model: { width: 32, depth: 2, heads: 2, mlp_ratio: 8 }
 correction: { strength: 0.1, scales: 2 }

@@ -74,6 +74,21 @@ pub fn caption(entry: &Entry, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3
     }
 }
 
+/// Where the first of two things is, seen from the second: the words, and the signs of its shift to the right and down.
+pub const RELATIONS: [(&str, [f32; 2]); 4] = [
+    ("left of", [-1.0, 0.0]),
+    ("right of", [1.0, 0.0]),
+    ("above", [0.0, -1.0]),
+    ("below", [0.0, 1.0]),
+];
+
+/// The caption of a picture with two things of one style: `a red apple left of a dog, 3d style`.
+pub fn scene(first: &Entry, relation: &str, second: &Entry) -> String {
+    let (a, b) = (&first.name, &second.name);
+    let (one, other) = (article(a), article(b));
+    format!("{one} {a} {relation} {other} {b}, {} style", first.style)
+}
+
 fn article(word: &str) -> &'static str {
     if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
         "an"
@@ -125,6 +140,16 @@ mod tests {
             all.iter()
                 .any(|(c, b)| c.ends_with("on an orange background") && *b == [250, 140, 20])
         );
+    }
+
+    #[test]
+    fn two_things_are_said_with_their_places() {
+        let dog = Entry {
+            name: "dog".into(),
+            ..apple(false)
+        };
+        let text = scene(&apple(true), RELATIONS[0].0, &dog);
+        assert_eq!(text, "a red apple left of a dog, 3d style");
     }
 
     #[test]

@@ -285,6 +285,32 @@ impl IconSet {
         augment::composite(&rgb, &alpha, background)
     }
 
+    /// Pictures `i` and `j` at half their size beside each other, `i` shifted from the middle by a quarter of the side in
+    /// the direction of `towards` (right, down) and `j` the other way, on a background.
+    pub fn scene(&self, i: usize, j: usize, towards: [f32; 2], background: [u8; 3]) -> Vec<u8> {
+        let half = |index: usize, sign: f32| {
+            let change = augment::Change {
+                scale: 0.5,
+                dx: 0.25 * sign * towards[0],
+                dy: 0.25 * sign * towards[1],
+                mirror: false,
+            };
+            let (rgb, alpha) = self.raw(index);
+            change.apply(rgb, alpha, self.size())
+        };
+        let ((front, front_alpha), (back, back_alpha)) = (half(i, 1.0), half(j, -1.0));
+        let behind = augment::composite(&back, &back_alpha, background);
+        let pixels = front
+            .chunks_exact(3)
+            .zip(&front_alpha)
+            .zip(behind.chunks_exact(3));
+        let over = pixels.flat_map(|((front, &alpha), behind)| {
+            let behind = [behind[0], behind[1], behind[2]];
+            augment::composite(front, &[alpha], behind)
+        });
+        over.collect()
+    }
+
     /// A random caption of picture `i` and the background that it speaks of; `plain` is the chance that a picture
     /// which answers a plain name is called by it.
     pub fn caption(&self, i: usize, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
@@ -344,6 +370,23 @@ mod tests {
         assert_eq!(set.picture(0, [0, 0, 255]), [255, 0, 0].repeat(4));
         assert_eq!(set.picture(1, [0, 0, 255]), [0, 0, 255].repeat(4));
         assert_eq!((set.train_ids(), set.held_out_ids()), (vec![0], vec![1]));
+    }
+
+    #[test]
+    fn two_pictures_share_a_scene() {
+        let folder = tempfile::tempdir().unwrap();
+        tiny(folder.path());
+        let set = IconSet::load(folder.path()).unwrap();
+        // Picture 0 is red, picture 1 is nothing: red on the left half alone, blue elsewhere.
+        let left = set.scene(0, 1, [-1.0, 0.0], [0, 0, 255]);
+        let (a, b) = (&left[..3], &left[3..6]);
+        assert!(a[0] > 100 && b[0] < a[0], "{left:?}");
+        assert_eq!(
+            set.scene(1, 1, [0.0, 1.0], [0, 0, 255]),
+            [0, 0, 255].repeat(4)
+        );
+        let other = set.scene(1, 0, [1.0, 0.0], [0, 0, 255]);
+        assert_eq!(other, left, "the second one is where the first one is not");
     }
 
     #[test]

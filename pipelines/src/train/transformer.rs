@@ -22,6 +22,7 @@ use nextscale_tokenizer::{Pyramid, Scale, ScaleSchedule};
 use nextscale_var_core::matmul::Precision;
 use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
 use rand::Rng as _;
+use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,9 @@ pub struct TransformerRun {
     /// How much the pictures count that answer a plain prompt.
     #[serde(default)]
     pub plain: Plain,
+    /// Share of pictures that show two things beside each other, 0 to 1: unlimited compositions of the same concepts.
+    #[serde(default)]
+    pub scenes: f64,
     /// Seed of the initial weights and of everything random.
     #[serde(default)]
     pub seed: u64,
@@ -300,6 +304,11 @@ impl TransformerRun {
             text.width / 128
         );
         ensure!(self.batch > 0, "batch must be at least 1");
+        ensure!(
+            (0.0..=1.0).contains(&self.scenes),
+            "scenes: {} is no share between 0 and 1",
+            self.scenes
+        );
         ensure!(self.plain.repeat > 0, "plain.repeat must be at least 1");
         ensure!(
             (0.0..=1.0).contains(&self.plain.captions),
@@ -346,6 +355,7 @@ pub struct CaptionedBatches {
     set: Arc<IconSet>,
     vocab: Vocab,
     order: Order,
+    train_ids: Vec<usize>,
     run: TransformerRun,
 }
 
@@ -356,15 +366,37 @@ impl CaptionedBatches {
             true => run.plain.repeat,
             false => 1,
         };
-        let ids = set.train_ids();
-        let ids = ids.iter().flat_map(|id| vec![*id; repeat(id)]).collect();
+        let train_ids = set.train_ids();
+        let ids = train_ids
+            .iter()
+            .flat_map(|id| vec![*id; repeat(id)])
+            .collect();
         let order = Order::new(run.seed, ids);
         Self {
             set,
             vocab,
             order,
+            train_ids,
             run,
         }
+    }
+}
+
+impl CaptionedBatches {
+    /// Appends picture `index` beside another one of its style, on white, to `pixels`; returns the caption.
+    fn scene(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
+        let first = self.set.entry(index);
+        let fits = |other: &usize| {
+            let entry = self.set.entry(*other);
+            entry.style == first.style && entry.name != first.name
+        };
+        // A style of one picture is beside itself.
+        let others: Vec<usize> = self.train_ids.iter().copied().filter(fits).collect();
+        let other = others.choose(rng).copied().unwrap_or(index);
+        let (relation, towards) = captions::RELATIONS[rng.random_range(0..4)];
+        let picture = self.set.scene(index, other, towards, captions::WHITE);
+        super::pictures::append(&picture, pixels);
+        captions::scene(first, relation, self.set.entry(other))
     }
 }
 
@@ -378,6 +410,11 @@ impl Batches for CaptionedBatches {
         let (mut texts, mut drop) = (Vec::new(), Vec::new());
         for slot in 0..count as u64 {
             let index = self.order.at(step * count as u64 + slot);
+            if self.run.scenes > 0.0 && rng.random_bool(self.run.scenes) {
+                texts.push(self.scene(index, &mut rng, &mut pixels));
+                drop.push(rng.random_bool(self.run.condition_drop));
+                continue;
+            }
             let (text, background) = self.set.caption(index, self.run.plain.captions, &mut rng);
             self.run
                 .augment

@@ -187,3 +187,40 @@ fn a_class_model_is_timed() {
     let said = place.refused(&["bench", "-m", "var-d17", "--random-weights"]);
     assert!(said.contains("no size `var-d17`"), "{said}");
 }
+
+#[test]
+fn the_example_model_paints_clothes() {
+    let place = Place::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/fashion-mnist");
+    place.good(&[
+        "generate",
+        "-m",
+        model,
+        "--class",
+        "trouser",
+        "--class",
+        "pullover",
+        "-s",
+        "1",
+        "-b",
+        "4",
+        "-o",
+        "{index}.png",
+    ]);
+    // Bright on black; pullovers fill the width of the picture, trousers do not.
+    let width = |index: usize| -> f64 {
+        let grey = image::open(place.path(&format!("{index:05}.png")))
+            .unwrap()
+            .into_luma8();
+        assert_eq!(grey.dimensions(), (32, 32));
+        assert!(grey.get_pixel(0, 0).0[0] < 40, "the ground is black");
+        let bright = |x: u32| (4..28).filter(|&y| grey.get_pixel(x, y).0[0] > 60).count() > 8;
+        f64::from((0..32).filter(|&x| bright(x)).count() as u32)
+    };
+    let mean = |range: std::ops::Range<usize>| range.map(width).sum::<f64>() / 4.0;
+    let (trousers, pullovers) = (mean(0..4), mean(4..8));
+    assert!(
+        trousers > 4.0 && trousers + 4.0 < pullovers,
+        "{trousers} {pullovers}"
+    );
+}

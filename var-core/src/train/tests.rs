@@ -21,11 +21,21 @@ struct Toy {
     embedding: Param<Tensor<2>>,
 }
 
+/// The same network every time. Its numbers are not the device's: tests that run beside this one draw from those.
 fn toy(device: &Device) -> Toy {
-    device.seed(7);
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut numbers =
+        |count: usize| -> Vec<f32> { (0..count).map(|_| rng.random_range(-0.5..0.5)).collect() };
+    let mut layer = |input: usize, output: usize| {
+        let mut layer = LinearConfig::new(input, output).init(device);
+        let weight = TensorData::new(numbers(input * output), [input, output]);
+        layer.weight = Param::from_tensor(Tensor::from_data(weight, device));
+        layer.bias = Some(Param::from_tensor(Tensor::zeros([output], device)));
+        layer
+    };
     Toy {
-        first: LinearConfig::new(4, 16).init(device),
-        second: LinearConfig::new(16, 2).init(device),
+        first: layer(4, 16),
+        second: layer(16, 2),
         embedding: Param::from_tensor(Tensor::ones([3, 2], device)),
     }
 }
