@@ -56,14 +56,21 @@ impl Decode {
 }
 
 /// Pixels `[1, 3, h, w]` in [-1, 1] to 8 bits, cut off as the released models do it.
-fn to_image(pixels: Tensor<4>) -> Option<RgbImage> {
+///
+/// The error says what is wrong: pixels that are no numbers would become black without a word.
+fn to_image(pixels: Tensor<4>) -> Result<RgbImage, &'static str> {
     let [_, _, h, w] = pixels.dims();
     let rows = pixels.permute([0, 2, 3, 1]); // [1, h, w, 3]
     let values = rows.into_data().convert::<f32>();
+    if !values.iter::<f32>().all(f32::is_finite) {
+        return Err(
+            "the picture is not made of numbers (NaN): the weights are damaged, or overflow in this --dtype",
+        );
+    }
     let bytes = values
         .iter::<f32>()
         .map(|x| ((x + 1.0) / 2.0 * 255.0) as u8);
-    RgbImage::from_raw(w as u32, h as u32, bytes.collect())
+    RgbImage::from_raw(w as u32, h as u32, bytes.collect()).ok_or("the picture has a wrong size")
 }
 
 impl Stage for Decode {
@@ -94,7 +101,7 @@ impl Stage for Decode {
             return Err(job.context.failed("its input is no latent"));
         };
         let image = to_image(vae.decode(latent.clone()));
-        let image = image.ok_or_else(|| job.context.failed("the picture has a wrong size"))?;
+        let image = image.map_err(|e| job.context.failed(e))?;
         out.send(job, Artifact::Image(Arc::new(image)))
     }
 }
@@ -113,5 +120,7 @@ mod tests {
         let image = to_image(pixels).unwrap();
         assert_eq!(image.dimensions(), (2, 1));
         assert_eq!(image.as_raw(), &[0, 127, 63, 255, 254, 191]);
+        let damaged = Tensor::<4>::full([1, 3, 2, 2], f32::NAN, &Device::flex());
+        assert!(to_image(damaged).unwrap_err().contains("NaN"));
     }
 }
