@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, TensorData};
 
-use nextscale_var_core::import::{Export, Rule, rule};
+use nextscale_var_core::import::{Export, Rule, block_name, rule};
 
 pub use nextscale_var_core::import::{WeightDtype, WeightError, WeightFile};
 
@@ -78,24 +78,6 @@ const STALE: [&str; 4] = [
     "Infinity_invisible_qlen",
 ];
 
-/// The name of block `i` in a checkpoint of `chunks` chunks, with the dot behind it.
-fn block_name(i: usize, depth: usize, chunks: usize) -> String {
-    if chunks == 1 {
-        return format!("blocks.{i}.");
-    }
-    let size = depth / chunks;
-    format!("block_chunks.{}.module.{}.", i / size, i % size)
-}
-
-/// How many chunks the names in a file speak of; 1 where they speak of none.
-fn chunks_of(file: &WeightFile) -> usize {
-    let indices = file.names().filter_map(|name| {
-        let rest = name.strip_prefix("block_chunks.")?;
-        rest.split('.').next()?.parse::<usize>().ok()
-    });
-    indices.max().map_or(1, |last| last + 1)
-}
-
 /// Reads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters
 /// keep the number format of the file.
 ///
@@ -115,21 +97,6 @@ pub fn load_infinity(
     read_infinity(config, WeightFile::open(path)?, device)
 }
 
-/// Reads a transformer from the bytes of a `.safetensors` file, as [`load_infinity`] does.
-///
-/// # Errors
-/// As [`load_infinity`].
-///
-/// # Panics
-/// As [`load_infinity`].
-pub fn load_infinity_bytes(
-    config: &InfinityConfig,
-    bytes: Vec<u8>,
-    device: &Device,
-) -> Result<Infinity, WeightError> {
-    read_infinity(config, WeightFile::from_bytes(bytes)?, device)
-}
-
 /// As [`load_infinity`], from an open file.
 ///
 /// # Errors
@@ -144,21 +111,8 @@ pub fn read_infinity(
 ) -> Result<Infinity, WeightError> {
     file.forget(|name| STALE.contains(&name));
     fit_unconditional(&mut file, config)?;
-    let chunks = chunks_of(&file);
-    if !config.depth.is_multiple_of(chunks) {
-        return Err(WeightError::Mismatch {
-            path: file.path().to_owned(),
-            reasons: vec![format!(
-                "{chunks} chunks of blocks for {} blocks",
-                config.depth
-            )],
-        });
-    }
     file.rename(&TOP, "", "");
-    for i in 0..config.depth {
-        let name = block_name(i, config.depth, chunks);
-        file.rename(&BLOCK, &name, &format!("blocks.{i}."));
-    }
+    file.rename_blocks(config.depth, &BLOCK)?;
     let mut model = config.init(device);
     file.apply(&mut model)?;
     Ok(model)
@@ -169,14 +123,8 @@ pub fn read_infinity(
 /// # Errors
 /// A sentence: a tensor is missing or of another rank.
 pub fn infinity_config(file: &WeightFile) -> Result<InfinityConfig, String> {
-    let shape = |name: &str, rank: usize| match file.shape(name) {
-        Some(shape) if shape.len() == rank => Ok(shape),
-        Some(shape) => Err(format!("`{name}` has shape {shape:?}, not {rank} axes")),
-        None => Err(format!(
-            "it is no Infinity transformer: there is no `{name}`"
-        )),
-    };
-    let block_chunks = chunks_of(file);
+    let shape = |name: &str, rank: usize| file.shape_of(name, rank, "Infinity transformer");
+    let block_chunks = file.chunks();
     let depth = file
         .names()
         .filter(|name| name.ends_with(".ada_gss"))

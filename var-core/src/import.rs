@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use file::{Export, WeightDtype, WeightFile};
+pub use file::{Export, WeightDtype, WeightFile, block_name};
 pub use var::{load_var, read_var, save_var, var_config};
 
 /// Why weights could not be read or written.

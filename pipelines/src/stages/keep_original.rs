@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::edit::EditParams;
+use super::edit::{Canvas, EditParams};
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
 use crate::registry::Setup;
@@ -29,6 +29,8 @@ fn feather() -> f32 {
 /// The stage.
 pub(crate) struct KeepOriginal {
     params: KeepOriginalParams,
+    /// Made when the first picture tells the size, for all pictures of that size.
+    canvas: Option<Canvas>,
 }
 
 impl KeepOriginal {
@@ -42,7 +44,8 @@ impl KeepOriginal {
         }
         // Only the size of the result is not known yet; whatever else is wrong shows at any size.
         params.edit.canvas(64, 64, setup)?;
-        Ok(Self { params })
+        let canvas = None;
+        Ok(Self { params, canvas })
     }
 }
 
@@ -62,7 +65,15 @@ impl Stage for KeepOriginal {
             return Err(job.context.failed("its input is no image"));
         };
         let (w, h) = painted.dimensions();
-        let canvas = self.params.edit.sized(w, h, &job.context)?;
+        let ready = self
+            .canvas
+            .take()
+            .filter(|canvas| canvas.picture.dimensions() == (w, h));
+        let canvas = match ready {
+            Some(canvas) => canvas,
+            None => self.params.edit.sized(w, h, &job.context)?,
+        };
+        let canvas = self.canvas.insert(canvas);
         let restored = canvas.restore(painted, self.params.feather);
         out.send(job, Artifact::Image(Arc::new(restored)))
     }

@@ -12,42 +12,24 @@ fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Edits with the tiny text model; gives back the result.
-fn edit(place: &Place, image: &str, more: &[&str]) -> RgbImage {
+/// `edit` with the tiny text model and further arguments.
+fn command<'a>(image: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let model = tiny::model().to_str().unwrap();
+    let prompt = "a red house";
     let args = [
-        "edit",
-        "-m",
-        model,
-        "-i",
-        image,
-        "-p",
-        "a red house",
-        "-s",
-        "1",
-        "-o",
-        "x.png",
+        "edit", "-m", model, "-i", image, "-p", prompt, "-s", "1", "-o", "x.png",
     ];
-    place.good(&[&args, more].concat());
+    [&args, more].concat()
+}
+
+/// Edits; gives back the result.
+fn edit(place: &Place, image: &str, more: &[&str]) -> RgbImage {
+    place.good(&command(image, more));
     image::open(place.path("x.png")).unwrap().into_rgb8()
 }
 
 fn refused(place: &Place, image: &str, more: &[&str]) -> String {
-    let model = tiny::model().to_str().unwrap();
-    let args = [
-        "edit",
-        "-m",
-        model,
-        "-i",
-        image,
-        "-p",
-        "a red house",
-        "-s",
-        "1",
-        "-o",
-        "x.png",
-    ];
-    let said = place.refused(&[&args, more].concat());
+    let said = place.refused(&command(image, more));
     assert!(!place.path("x.png").exists());
     said
 }

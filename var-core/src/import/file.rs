@@ -108,6 +108,32 @@ impl WeightFile {
         self.tensors.get(name).map(|t| t.shape.to_vec())
     }
 
+    /// The shape of a tensor that a `model` has, with so many axes.
+    ///
+    /// # Errors
+    /// A sentence: there is none of that name, or it has another number of axes.
+    pub fn shape_of(&self, name: &str, rank: usize, model: &str) -> Result<Vec<usize>, String> {
+        match self.shape(name) {
+            Some(shape) if shape.len() == rank => Ok(shape),
+            Some(shape) => Err(format!("`{name}` has shape {shape:?}, not {rank} axes")),
+            None => Err(format!("it is no {model}: there is no `{name}`")),
+        }
+    }
+
+    /// The largest number behind `prefix` in the names, and one more; 0 where there is none.
+    pub fn count(&self, prefix: &str) -> usize {
+        let numbers = self.names().filter_map(|name| {
+            let (number, _) = name.strip_prefix(prefix)?.split_once('.')?;
+            number.parse::<usize>().ok()
+        });
+        numbers.max().map_or(0, |last| last + 1)
+    }
+
+    /// Into how many chunks the names cut the blocks; 1 where they speak of none.
+    pub fn chunks(&self) -> usize {
+        self.count("block_chunks.").max(1)
+    }
+
     /// Reads a tensor.
     ///
     /// # Errors
@@ -143,6 +169,25 @@ impl WeightFile {
                 self.tensors.insert(part.name.clone(), part);
             }
         }
+    }
+
+    /// Renames the tensors of `depth` blocks, however their names are chunked, to those of `blocks.0.`, `blocks.1.`, ..
+    ///
+    /// # Errors
+    /// If the chunks do not divide the blocks.
+    pub fn rename_blocks(&mut self, depth: usize, rules: &[Rule]) -> Result<(), WeightError> {
+        let chunks = self.chunks();
+        if !depth.is_multiple_of(chunks) {
+            return Err(WeightError::Mismatch {
+                path: self.path.clone(),
+                reasons: vec![format!("{chunks} chunks of blocks for {depth} blocks")],
+            });
+        }
+        for i in 0..depth {
+            let name = block_name(i, depth, chunks);
+            self.rename(rules, &name, &format!("blocks.{i}."));
+        }
+        Ok(())
     }
 
     /// Fills `module` with the tensors, all of them and nothing else.
@@ -183,6 +228,15 @@ impl WeightFile {
             reason,
         }
     }
+}
+
+/// The name of block `i` of `depth` in a checkpoint of `chunks` chunks, with the dot behind it.
+pub fn block_name(i: usize, depth: usize, chunks: usize) -> String {
+    if chunks == 1 {
+        return format!("blocks.{i}.");
+    }
+    let size = depth / chunks;
+    format!("block_chunks.{}.module.{}.", i / size, i % size)
 }
 
 /// What training checkpoints put in front of the model's own names.

@@ -82,16 +82,8 @@ fn rules(config: &VarConfig) -> (Vec<Rule>, Vec<Rule>) {
 /// # Errors
 /// A sentence: a tensor is missing or of another rank, or the number of tokens is that of no released schedule.
 pub fn var_config(file: &WeightFile) -> Result<VarConfig, String> {
-    let shape = |name: &str, rank: usize| match file.shape(name) {
-        Some(shape) if shape.len() == rank => Ok(shape),
-        Some(shape) => Err(format!("`{name}` has shape {shape:?}, not {rank} axes")),
-        None => Err(format!("it is no VAR transformer: there is no `{name}`")),
-    };
-    let blocks = file.names().filter_map(|name| {
-        let (i, _) = name.strip_prefix("blocks.")?.split_once('.')?;
-        i.parse::<usize>().ok()
-    });
-    let depth = blocks.max().map_or(0, |last| last + 1);
+    let shape = |name: &str, rank: usize| file.shape_of(name, rank, "VAR transformer");
+    let depth = file.count("blocks.");
     let tokens = shape("pos_1LC", 3)?[1];
     let schedule = VarConfig::released_schedule(tokens).ok_or_else(|| {
         format!("{tokens} tokens are those of no released schedule (680 or 2240)")

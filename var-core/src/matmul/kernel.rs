@@ -243,42 +243,8 @@ fn pack_panel<const S: usize>(
 ) {
     let count = S.min(outer - first);
     match factor {
-        Factor::Columns(x) => {
-            for (p, to) in panel.chunks_exact_mut(S).enumerate() {
-                let low = &x[2 * p * outer + first..][..count];
-                match x.get((2 * p + 1) * outer + first..) {
-                    Some(high) if 2 * p + 1 < k => {
-                        let both = low.iter().zip(&high[..count]);
-                        for (to, (&low, &high)) in to.iter_mut().zip(both) {
-                            *to = pair(low, high);
-                        }
-                    }
-                    _ => {
-                        for (to, &low) in to.iter_mut().zip(low) {
-                            *to = rounded(low);
-                        }
-                    }
-                }
-            }
-        }
-        Factor::Halves(x) => {
-            for (p, to) in panel.chunks_exact_mut(S).enumerate() {
-                let low = &x[2 * p * outer + first..][..count];
-                match x.get((2 * p + 1) * outer + first..) {
-                    Some(high) if 2 * p + 1 < k => {
-                        let both = low.iter().zip(&high[..count]);
-                        for (to, (&low, &high)) in to.iter_mut().zip(both) {
-                            *to = bits(low) | (bits(high) << 16);
-                        }
-                    }
-                    _ => {
-                        for (to, &low) in to.iter_mut().zip(low) {
-                            *to = bits(low);
-                        }
-                    }
-                }
-            }
-        }
+        Factor::Columns(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, rounded),
+        Factor::Halves(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, bits),
         Factor::Rows(x) => {
             for i in 0..count {
                 let row = &x[(first + i) * k..][..k];
@@ -288,6 +254,33 @@ fn pack_panel<const S: usize>(
                 let values = whole.map(|c| pair(c[0], c[1]));
                 let values = values.chain(last.iter().map(|&low| rounded(low)));
                 to.zip(values).for_each(|(to, value)| *to = value);
+            }
+        }
+    }
+}
+
+/// The same of `count` columns that lie side by side; `number` gives the bits of one as bf16.
+#[inline(always)]
+fn pack_columns<const S: usize, T: Copy>(
+    x: &[T],
+    [outer, k]: [usize; 2],
+    [first, count]: [usize; 2],
+    panel: &mut [u32],
+    number: impl Fn(T) -> u32,
+) {
+    for (p, to) in panel.chunks_exact_mut(S).enumerate() {
+        let low = &x[2 * p * outer + first..][..count];
+        match x.get((2 * p + 1) * outer + first..) {
+            Some(high) if 2 * p + 1 < k => {
+                let both = low.iter().zip(&high[..count]);
+                for (to, (&low, &high)) in to.iter_mut().zip(both) {
+                    *to = number(low) | (number(high) << 16);
+                }
+            }
+            _ => {
+                for (to, &low) in to.iter_mut().zip(low) {
+                    *to = number(low);
+                }
             }
         }
     }

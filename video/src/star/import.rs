@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use nextscale_var_core::import::{Export, Rule, WeightDtype, WeightError, WeightFile, rule};
+use nextscale_var_core::import::{
+    Export, Rule, WeightDtype, WeightError, WeightFile, block_name, rule,
+};
 
 use super::{Star, StarConfig};
 use crate::codes::CodeBits;
@@ -56,42 +58,17 @@ fn block_rules(config: &StarConfig) -> Vec<Rule> {
         .collect()
 }
 
-/// The name of block `i` in a checkpoint of `chunks` chunks, with the dot behind it.
-fn block_name(i: usize, depth: usize, chunks: usize) -> String {
-    if chunks == 1 {
-        return format!("blocks.{i}.");
-    }
-    let size = depth / chunks;
-    format!("block_chunks.{}.module.{}.", i / size, i % size)
-}
-
-/// The largest number behind `prefix` in the names, and one more.
-fn count(file: &WeightFile, prefix: &str) -> usize {
-    let numbers = file.names().filter_map(|name| {
-        let (number, _) = name.strip_prefix(prefix)?.split_once('.')?;
-        number.parse::<usize>().ok()
-    });
-    numbers.max().map_or(0, |last| last + 1)
-}
-
 /// What a checkpoint in the released layout is, from the names and shapes of its tensors.
 ///
 /// # Errors
 /// A sentence: a tensor is missing or of another rank.
 pub fn star_config(file: &WeightFile) -> Result<StarConfig, String> {
-    let shape = |name: &str, rank: usize| match file.shape(name) {
-        Some(shape) if shape.len() == rank => Ok(shape),
-        Some(shape) => Err(format!("`{name}` has shape {shape:?}, not {rank} axes")),
-        None => Err(format!(
-            "it is no InfinityStar transformer: there is no `{name}`"
-        )),
-    };
-    let chunks = count(file, "block_chunks.").max(1);
-    let (first, depth) = match count(file, "block_chunks.") {
-        0 => ("blocks.0.", count(file, "blocks.")),
+    let shape = |name: &str, rank: usize| file.shape_of(name, rank, "InfinityStar transformer");
+    let (first, depth) = match file.count("block_chunks.") {
+        0 => ("blocks.0.", file.count("blocks.")),
         chunks => (
             "block_chunks.0.module.0.",
-            chunks * count(file, "block_chunks.0.module."),
+            chunks * file.count("block_chunks.0.module."),
         ),
     };
     let of_block = |name: &str, rank: usize| shape(&format!("{first}{name}"), rank);
@@ -111,7 +88,7 @@ pub fn star_config(file: &WeightFile) -> Result<StarConfig, String> {
         text_channels: prompt[1],
         text_max_len: prompt[0],
         attention_bias: file.shape(&format!("{first}attn.q_proj.bias")).is_some(),
-        block_chunks: chunks,
+        block_chunks: file.chunks(),
     })
 }
 
@@ -140,22 +117,8 @@ pub fn read_star(
     device: &Device,
 ) -> Result<Star, WeightError> {
     file.forget(|name| name == UNUSED);
-    let chunks = count(&file, "block_chunks.").max(1);
-    if !config.depth.is_multiple_of(chunks) {
-        return Err(WeightError::Mismatch {
-            path: file.path().to_owned(),
-            reasons: vec![format!(
-                "{chunks} chunks of blocks for {} blocks",
-                config.depth
-            )],
-        });
-    }
     file.rename(&TOP, "", "");
-    let rules = block_rules(config);
-    for i in 0..config.depth {
-        let name = block_name(i, config.depth, chunks);
-        file.rename(&rules, &name, &format!("blocks.{i}."));
-    }
+    file.rename_blocks(config.depth, &block_rules(config))?;
     let mut model = config.init(device);
     file.apply(&mut model)?;
     Ok(model)

@@ -85,12 +85,11 @@ impl Preset {
     pub(super) fn open(
         &self,
         name: &str,
-        transformer: &Path,
+        file: &WeightFile,
         vae: &Path,
         text: &Path,
     ) -> Result<Model, PipelineError> {
-        let file = WeightFile::open(transformer).map_err(|e| unreadable(name, e))?;
-        let config = shapes(name, &file)?;
+        let config = shapes(name, file)?;
         let text_config = T5Config::from_hf_file(text.join("config.json"));
         let text_config = text_config.map_err(|e| unreadable(name, e))?;
         let vae_config = BsqVaeConfig::of_file(vae).map_err(|e| unreadable(name, e))?;
@@ -187,7 +186,7 @@ pub(super) fn by_file(
     };
     let parts = preset.parts(places);
     let found = |part: &Part| part.found.clone().ok_or_else(|| lacks(name, part));
-    preset.open(name, file.path(), &found(&parts[1])?, &found(&parts[2])?)
+    preset.open(name, file, &found(&parts[1])?, &found(&parts[2])?)
 }
 
 #[cfg(test)]

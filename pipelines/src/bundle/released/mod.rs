@@ -70,15 +70,20 @@ pub(super) fn by_name(name: &str, places: &Places) -> Option<Result<Model, Pipel
         }));
     }
     let found: Vec<PathBuf> = parts.into_iter().filter_map(|part| part.found).collect();
+    Some(named(name, &found))
+}
+
+fn named(name: &str, found: &[PathBuf]) -> Result<Model, PipelineError> {
+    let file = WeightFile::open(&found[0]).map_err(|e| unreadable(name, e))?;
     let preset = infinity::PRESETS.iter().find(|preset| preset.name == name);
-    Some(match (preset, found.as_slice()) {
-        (Some(preset), [transformer, vae, text]) => preset.open(name, transformer, vae, text),
-        (None, [transformer, vae]) => {
-            let class = var::open(name, transformer, vae, var::config(name));
-            class.map(|bundle| Model::Class(Arc::new(bundle)))
+    match (preset, found) {
+        (Some(preset), [_, vae, text]) => preset.open(name, &file, vae, text),
+        (None, [_, vae]) => {
+            let class = var::open(name, &file, vae, var::config(name))?;
+            Ok(Model::Class(Arc::new(class)))
         }
         _ => unreachable!("a model of other parts"),
-    })
+    }
 }
 
 /// Opens a checkpoint of a transformer by its path, a folder of its shards, or the only checkpoint in a folder; what
@@ -113,7 +118,7 @@ fn checkpoint(name: &str, file: &Path, places: &Places) -> Result<Model, Pipelin
     let part = var::tokenizer(places);
     match &part.found {
         Some(vae) => {
-            let class = var::open(name, file, vae, None)?;
+            let class = var::open(name, &weights, vae, None)?;
             Ok(Model::Class(Arc::new(class)))
         }
         None => Err(lacks(name, &part)),

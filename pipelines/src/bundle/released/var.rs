@@ -77,14 +77,14 @@ pub(super) fn parts(file: &'static str, places: &Places) -> Vec<Part> {
 /// Opens a model of these files, which should have the shapes of `expected`.
 pub(super) fn open(
     name: &str,
-    transformer: &Path,
+    file: &WeightFile,
     vae: &Path,
     expected: Option<VarConfig>,
 ) -> Result<ClassBundle, PipelineError> {
     let unreadable = |e: String| super::unreadable(name, e);
-    let file = WeightFile::open(transformer).map_err(|e| unreadable(e.to_string()))?;
+    let transformer = file.path();
     let found =
-        var_config(&file).map_err(|e| unreadable(format!("{}: {e}", transformer.display())))?;
+        var_config(file).map_err(|e| unreadable(format!("{}: {e}", transformer.display())))?;
     if let Some(expected) = expected
         && expected != found
     {
