@@ -46,13 +46,19 @@ impl SelfCorrection {
         schedule: &ScaleSchedule,
         rng: &mut impl Rng,
     ) -> Encoded {
+        pyramid.encode_with(latent, schedule, |k, codes| self.disturb(k, codes, rng))
+    }
+
+    /// The codes of scale `k` with some of their bits flipped.
+    ///
+    /// # Panics
+    /// If the codes are no bits.
+    pub fn disturb(&self, k: usize, codes: &Codes, rng: &mut impl Rng) -> Codes {
         let percent = (self.strength * 100.0).round() as u32;
-        pyramid.encode_with(latent, schedule, |k, codes| {
-            if k >= self.scales || percent == 0 {
-                return codes.clone();
-            }
-            flip(codes, f64::from(rng.random_range(0..=percent)) / 100.0, rng)
-        })
+        if k >= self.scales || percent == 0 {
+            return codes.clone();
+        }
+        flip(codes, f64::from(rng.random_range(0..=percent)) / 100.0, rng)
     }
 }
 

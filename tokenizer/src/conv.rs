@@ -87,6 +87,19 @@ impl Conv {
     }
 }
 
+/// A convolution of stride 1 whose rows and columns are padded with zeros so that they stay: `[b, c, h, w]` with
+/// `weight`, `[c', c, k, k]`, and `bias`, `[c']`, to `[b, c', h, w]`. On the CPU it is this crate's own.
+pub fn convolve(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
+    let [_, _, kernel, _] = weight.dims();
+    let side = kernel / 2;
+    fast::conv(x, weight, bias, 1, [(side, side), (side, side)])
+}
+
+/// Whether [`convolve`] is this crate's own on the device of `x`.
+pub fn is_fast(x: &Tensor<5>) -> bool {
+    fast::is_ours(x)
+}
+
 /// Repeats each cell 2 x 2: `[b, c, h, w]` to `[b, c, 2h, 2w]`.
 pub fn nearest_up(x: Tensor<4>) -> Tensor<4> {
     let [b, c, h, w] = x.dims();

@@ -6,9 +6,11 @@
 //!
 //! `ar_infer_infinity_elegant` and `ar_infer_infinity_star_interact` of `infinity/models/infinity.py`.
 
+use std::cell::RefCell;
+
 use burn::tensor::{Device, Int, Tensor};
 use nextscale_bitwise::tokens::Patching;
-use nextscale_tokenizer::{Codes, Pyramid, Resize, Scale};
+use nextscale_tokenizer::{Codes, Pyramid, Quantizer as _, Resize, Scale};
 use nextscale_var_core::sampler::Sampler;
 
 use crate::{
@@ -285,7 +287,7 @@ impl Generation<'_> {
 }
 
 /// The recurrence of a clip: area down, linear up, also for the transformer's input.
-fn pyramid(quantizer: &StarQuantizer) -> Pyramid<'_, StarQuantizer> {
+pub(crate) fn pyramid(quantizer: &StarQuantizer) -> Pyramid<'_, StarQuantizer> {
     Pyramid {
         input_down: Resize::Area,
         ..Pyramid::plain(quantizer)
@@ -314,8 +316,32 @@ impl Iterator for Generation<'_> {
 /// # Panics
 /// If the latent's grid is not the plan's finest, or it does not end with a clip.
 pub fn given_bits(plan: &SpacetimePlan, bits: CodeBits, latent: Tensor<5>) -> Vec<Tensor<5, Int>> {
+    let mut all = Vec::new();
+    let full = bits.quantizer(CodeKind::Detail);
+    descend(plan, bits, latent, |pass, cells, _| {
+        let codes = bits.quantizer(pass.kind).quantize(cells);
+        let vectors = full.embed(&codes);
+        all.push(codes.bits().expect("bits"));
+        vectors
+    });
+    all
+}
+
+/// The recurrence of the first clips of a plan over a latent, `[b, c, t, h, w]`: for every pass `quantize` gets the
+/// residual's cells and the sum of the clip's passes before, and returns vectors of the cells' shape. Returns the sums
+/// of all clips, one behind the other. As many clips are written as the latent has whole ones.
+///
+/// # Panics
+/// If the latent's grid is not the plan's finest, or it does not end with a clip.
+pub fn descend(
+    plan: &SpacetimePlan,
+    bits: CodeBits,
+    latent: Tensor<5>,
+    mut quantize: impl FnMut(&Pass, Tensor<5>, Option<&Tensor<5>>) -> Tensor<5>,
+) -> Tensor<5> {
     let [_, _, frames, _, _] = latent.dims();
-    let (mut all, mut from) = (Vec::new(), 0);
+    let full = bits.quantizer(CodeKind::Detail);
+    let (mut sums, mut from) = (Vec::new(), 0);
     for clip in plan.clips() {
         if from == frames {
             break;
@@ -323,18 +349,18 @@ pub fn given_bits(plan: &SpacetimePlan, bits: CodeBits, latent: Tensor<5>) -> Ve
         let to = from + clip.schedule.last().t;
         assert!(to <= frames, "{frames} latent frames end within a clip");
         let target = latent.clone().slice_dim(2, from..to);
-        let full = bits.quantizer(CodeKind::Detail);
-        pyramid(&full).descend(target, &clip.schedule, |i, cells| {
-            let quantizer = bits.quantizer(clip.passes[i].kind);
-            let codes = nextscale_tokenizer::Quantizer::quantize(&quantizer, cells);
-            let vectors = nextscale_tokenizer::Quantizer::embed(&full, &codes);
-            all.push(codes.bits().expect("bits"));
-            vectors
-        });
+        let sum = RefCell::new(None);
+        let of_clip = pyramid(&full).descend_observed(
+            target,
+            &clip.schedule,
+            |i, cells| quantize(&clip.passes[i], cells, sum.borrow().as_ref()),
+            |now| *sum.borrow_mut() = Some(now.clone()),
+        );
+        sums.push(of_clip);
         from = to;
     }
     assert_eq!(from, frames, "latent frames beyond the plan's");
-    all
+    Tensor::cat(sums, 2)
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub mod preset;
 pub mod star;
 pub mod story;
 pub mod templates;
+pub mod train;
 pub mod vae;
 
 pub use clips::{Layout, SpacetimePlan};

@@ -53,24 +53,57 @@ fn styled(text: String, entry: &Entry) -> String {
 /// article, or a synonym stands for it. The style is only left out for the one picture of a concept that
 /// answers its plain name, with the chance `plain`. The same generator state gives the same caption.
 pub fn caption(entry: &Entry, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
+    let Parts {
+        subject,
+        rest,
+        background,
+    } = parts(entry, plain, rng);
+    (subject + &rest, background)
+}
+
+/// A random caption of a picture that does something, `phrase`, and its background: `red apple bouncing, 3d style`.
+pub fn moving(entry: &Entry, phrase: &str, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
+    let Parts {
+        subject,
+        rest,
+        background,
+    } = parts(entry, plain, rng);
+    (format!("{subject} {phrase}{rest}"), background)
+}
+
+/// A caption in two.
+struct Parts {
+    subject: String,
+    /// Style and background, as far as they are named.
+    rest: String,
+    background: [u8; 3],
+}
+
+fn parts(entry: &Entry, plain: f64, rng: &mut impl Rng) -> Parts {
     let synonym = rng.random_bool(SYNONYM);
-    let mut text = match entry.synonyms.choose(rng) {
+    let mut subject = match entry.synonyms.choose(rng) {
         Some(other) if synonym => other.clone(),
         _ => entry.name.clone(),
     };
     if rng.random_bool(ARTICLE) {
-        text = format!("{} {text}", article(&text));
+        subject = format!("{} {subject}", article(&subject));
     }
+    let mut rest = String::new();
     if !(rng.random_bool(plain) && entry.plain) {
-        text = styled(text, entry);
+        rest = styled(rest, entry);
     }
     let coloured = rng.random_bool(COLOUR);
-    match COLOURS.choose(rng) {
-        Some((colour, rgb)) if coloured => (
-            format!("{text} on {} {colour} background", article(colour)),
-            *rgb,
-        ),
-        _ => (text, WHITE),
+    let background = match COLOURS.choose(rng) {
+        Some((colour, rgb)) if coloured => {
+            rest += &format!(" on {} {colour} background", article(colour));
+            *rgb
+        }
+        _ => WHITE,
+    };
+    Parts {
+        subject,
+        rest,
+        background,
     }
 }
 
@@ -140,6 +173,18 @@ mod tests {
             all.iter()
                 .any(|(c, b)| c.ends_with("on an orange background") && *b == [250, 140, 20])
         );
+    }
+
+    #[test]
+    fn motions_stand_behind_the_name() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let all: Vec<String> = (0..500)
+            .map(|_| moving(&apple(true), "bouncing", PLAIN, &mut rng).0)
+            .collect();
+        for expected in ["red apple bouncing", "red apple bouncing, 3d style"] {
+            assert!(all.iter().any(|text| text == expected), "{expected}");
+        }
+        assert!(all.iter().all(|text| text.contains("apple bouncing")));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! A run is a folder: `config.yaml` as it was given, `log.jsonl`, and the last checkpoints. The same
 //! command on the same folder resumes. See [`nextscale_var_core::train`] for the engine.
 
+pub mod causal;
 pub mod classes;
 pub mod config;
 mod console;
 mod export;
+pub mod moving;
 pub mod order;
 pub mod pictures;
 mod repaint;
@@ -41,7 +43,8 @@ pub struct TrainArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Train an auto-encoder whose codes are bits (`kind: bsq`) or rows of a codebook (`kind: vq`)
+    /// Train an auto-encoder whose codes are bits (`kind: bsq`), rows of a codebook (`kind: vq`) or bits of clips
+    /// (`kind: causal`)
     Tokenizer(RunArgs),
     /// Train a transformer on the codes of a trained tokenizer: with a text encoder (`kind: infinity`) or with classes
     /// (`kind: var`)
@@ -106,6 +109,7 @@ fn train_tokenizer(args: &RunArgs) -> anyhow::Result<()> {
     match config::kind(&args.config)? {
         TokenizerKind::Bsq => train_bsq(args),
         TokenizerKind::Vq => train_vq(args),
+        TokenizerKind::Causal => train_causal(args),
     }
 }
 
@@ -136,6 +140,21 @@ fn train_vq(args: &RunArgs) -> anyhow::Result<()> {
     let model = run.model.init(&device);
     let (options, batches) = (run.train, run.batches(Arc::clone(&set)));
     let task = vq::VqTask::new(run, &set, device)?;
+    drive(args, task, model, options, batches)
+}
+
+fn train_causal(args: &RunArgs) -> anyhow::Result<()> {
+    let mut run: causal::CausalRun = config::read(&args.config)?;
+    args.apply(&mut run.train);
+    let device = device::open(args.device)?.autodiff();
+    let set = load(&run.data)?;
+    run.check(&set)
+        .with_context(|| args.config.display().to_string())?;
+    let _lock = args.prepare()?;
+    device.seed(run.seed);
+    let model = run.start(&device)?;
+    let (options, batches) = (run.train, run.batches(Arc::clone(&set)));
+    let task = causal::CausalTask::new(run, &set, device)?;
     drive(args, task, model, options, batches)
 }
 

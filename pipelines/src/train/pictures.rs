@@ -153,15 +153,19 @@ pub fn append(rgb: &[u8], pixels: &mut Vec<f32>) {
     }
 }
 
-/// At most `count` held-out pictures on white, spread over the set: their numbers and their pixels.
-/// When nothing is held out, they are of the whole set.
-pub fn held_out_batch(set: &IconSet, count: usize) -> (Vec<usize>, Vec<f32>) {
+/// At most `count` held-out pictures, spread over the set. When nothing is held out, they are of the whole set.
+pub fn held_out_ids(set: &IconSet, count: usize) -> Vec<usize> {
     let mut from = set.held_out_ids();
     if from.is_empty() {
         from = set.train_ids();
     }
     let step = from.len().div_ceil(count.max(1)).max(1);
-    let chosen: Vec<usize> = from.into_iter().step_by(step).collect();
+    from.into_iter().step_by(step).collect()
+}
+
+/// [`held_out_ids`], and those pictures on white.
+pub fn held_out_batch(set: &IconSet, count: usize) -> (Vec<usize>, Vec<f32>) {
+    let chosen = held_out_ids(set, count);
     let mut pixels = Vec::new();
     for &index in &chosen {
         append(&set.picture(index, [255; 3]), &mut pixels);

@@ -27,6 +27,8 @@ pub enum TokenizerKind {
     Bsq,
     /// Rows of a codebook: a [`VqRun`](super::vq::VqRun).
     Vq,
+    /// Bits of clips: a [`CausalRun`](super::causal::CausalRun).
+    Causal,
 }
 
 /// What `nextscale train tokenizer` reads for a tokenizer of bits.
@@ -233,7 +235,7 @@ impl TokenizerTask {
 
 /// How far the bits of `x` [b, d, t, h, w] (in units of the code) are from being even coins, over
 /// the batch and all positions: 0 for an even coin, 1 bit for a constant.
-fn entropy_shortfall(x: Tensor<5>) -> Tensor<1> {
+pub(super) fn entropy_shortfall(x: Tensor<5>) -> Tensor<1> {
     let [b, d, t, h, w] = x.dims();
     let p = activation::sigmoid(x * 2.0)
         .permute([1, 0, 2, 3, 4])

@@ -45,6 +45,15 @@ pub(super) fn conv(
     conv2d(x, weight, Some(bias), options)
 }
 
+/// Whether `x` is on the CPU, in f32.
+pub(super) fn is_ours(x: &Tensor<5>) -> bool {
+    let on_cpu = || {
+        x.clone().try_into_primitive::<Flex>().is_ok()
+            || x.clone().try_into_primitive::<Autodiff<Flex>>().is_ok()
+    };
+    x.dtype() == DType::F32 && on_cpu()
+}
+
 fn geometry(
     [b, c, h, w]: [usize; 4],
     [out, _, kernel, _]: [usize; 4],

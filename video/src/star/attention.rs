@@ -1,15 +1,22 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Bool, Tensor};
 use nextscale_var_core::attention::attend;
 
 /// Softmax attention of `q`, `[b, l, h, d]`, to `k` and `v`, `[b, g, m, d]`, where each key head serves `h / g`
 /// consecutive query heads: `[b, l, h d]`. The scale is the caller's, folded into `q`.
 ///
 /// Queries that share a key head are stacked, so keys are never repeated; and they go in blocks of so many tokens that
-/// no more than `scores` numbers would be compared at a time, whether or not the device writes them out.
+/// no more than `scores` numbers would be compared at a time, whether or not the device writes them out. `hidden`,
+/// `[b, 1, 1, m]`, is true where nobody must look.
 ///
 /// # Panics
 /// If the key heads do not divide the query heads.
-pub fn attend_grouped(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scores: usize) -> Tensor<3> {
+pub fn attend_grouped(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<&Tensor<4, Bool>>,
+    scores: usize,
+) -> Tensor<3> {
     let [b, l, h, d] = q.dims();
     let [_, g, m, _] = k.dims();
     assert!(h % g == 0, "{h} query heads do not share {g} key heads");
@@ -20,7 +27,7 @@ pub fn attend_grouped(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scores: usize) -
         let n = block.min(l - from);
         let queries = q.clone().slice_dim(3, from..from + n);
         let queries = queries.reshape([b, g, per * n, d]);
-        attend(queries, k.clone(), v.clone(), None)
+        attend(queries, k.clone(), v.clone(), hidden)
             .reshape([b, g, per, n, d])
             .permute([0, 3, 1, 2, 4]) // [b, n, g, per, d]
             .reshape([b, n, h * d])
@@ -54,7 +61,7 @@ mod tests {
         let plain = attend(q.clone().swap_dims(1, 2), wide(&k), wide(&v), None);
         let plain = plain.swap_dims(1, 2).reshape([2, 5, 32]);
         for scores in [1, 2 * 4 * 7 * 2, 1 << 20] {
-            let ours = attend_grouped(q.clone(), k.clone(), v.clone(), scores);
+            let ours = attend_grouped(q.clone(), k.clone(), v.clone(), None, scores);
             let off: f32 = (ours - plain.clone()).abs().max().into_scalar();
             assert!(off < 1e-5, "{scores}: {off}");
         }

@@ -6,7 +6,8 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use nextscale_var_core::{
-    layers::{EPS, cast, f32, linear, project_raw, silu, value, working_dtype},
+    layers::{EPS, cast, f32, linear, project_raw_in, silu, value, working_dtype},
+    matmul::Precision,
     rope::RopeTable,
 };
 
@@ -85,13 +86,13 @@ impl Attention {
     }
 
     /// Queries `[b, l, h, d]`, scaled, and keys and values `[b, g, l, d]` of `x`, `[b, l, c]`; queries and keys turned.
-    fn heads(&self, x: Tensor<3>, rope: &RopeTable) -> [Tensor<4>; 3] {
+    fn heads(&self, x: Tensor<3>, rope: &RopeTable, precision: Precision) -> [Tensor<4>; 3] {
         let [b, l, c] = x.dims();
         let [d] = self.q_norm.weight.dims();
         let dtype = working_dtype(&self.q);
         let rows = cast(x.reshape([b * l, c]), dtype);
         let project = |layer: &Linear| {
-            let y = project_raw(rows.clone(), layer);
+            let y = project_raw_in(rows.clone(), layer, precision);
             let heads = y.dims()[1] / d;
             y.reshape([b, l, heads, d])
         };
@@ -102,19 +103,18 @@ impl Attention {
         [q, k, v].map(|x| cast(x, dtype))
     }
 
-    /// `[b, l, c]`, the shape stays; `see` gets the new keys and values and returns all visible ones.
+    /// `[b, l, c]`, the shape stays; `see` gets queries, and the new keys and values, and returns what the queries found,
+    /// `[b, l, c]`.
     fn forward(
         &self,
         x: Tensor<3>,
         rope: &RopeTable,
-        limits: Limits,
-        see: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+        precision: Precision,
+        see: impl FnOnce([Tensor<4>; 3]) -> Tensor<3>,
     ) -> Tensor<3> {
         let [b, l, c] = x.dims();
-        let [q, k, v] = self.heads(x, rope);
-        let (k, v) = see(k, v);
-        let seen = attend_grouped(q, k, v, limits.scores);
-        f32(project_raw(seen.reshape([b * l, c]), &self.o)).reshape([b, l, c])
+        let seen = see(self.heads(x, rope, precision));
+        f32(project_raw_in(seen.reshape([b * l, c]), &self.o, precision)).reshape([b, l, c])
     }
 }
 
@@ -140,15 +140,16 @@ impl Mlp {
     }
 
     /// `[b, l, c]`, the shape stays; in runs of tokens that keep the units within the limit.
-    fn forward(&self, x: Tensor<3>, limits: Limits) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, limits: Limits, precision: Precision) -> Tensor<3> {
         let [b, l, c] = x.dims();
         let rows = cast(x.reshape([b * l, c]), working_dtype(&self.gate));
         let units = self.gate.weight.dims()[1];
         let block = (limits.hidden / units).max(1);
         let parts = (0..b * l).step_by(block).map(|from| {
             let rows = rows.clone().slice_dim(0, from..(from + block).min(b * l));
-            let gate = silu(project_raw(rows.clone(), &self.gate));
-            f32(project_raw(gate * project_raw(rows, &self.up), &self.down))
+            let project = |x, layer| project_raw_in(x, layer, precision);
+            let gate = silu(project(rows.clone(), &self.gate));
+            f32(project(gate * project(rows, &self.up), &self.down))
         });
         Tensor::cat(parts.collect(), 0).reshape([b, l, c])
     }
@@ -177,7 +178,7 @@ impl Block {
         }
     }
 
-    /// `[b, l, c]`, the shape stays.
+    /// `[b, l, c]`, the shape stays; `see` gets the new keys and values and returns all visible ones.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
@@ -185,9 +186,25 @@ impl Block {
         limits: Limits,
         see: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
+        self.forward_seeing(x, rope, limits, Precision::F32, |[q, k, v]| {
+            let (k, v) = see(k, v);
+            attend_grouped(q, k, v, None, limits.scores)
+        })
+    }
+
+    /// As [`Block::forward`] with the whole attention in the caller's hands: `see` gets queries `[b, l, h, d]`, keys and
+    /// values `[b, g, l, d]`, and returns `[b, l, c]`; f32 weights are multiplied in `precision`.
+    pub(super) fn forward_seeing(
+        &self,
+        x: Tensor<3>,
+        rope: &RopeTable,
+        limits: Limits,
+        precision: Precision,
+        see: impl FnOnce([Tensor<4>; 3]) -> Tensor<3>,
+    ) -> Tensor<3> {
         let normed = self.input_norm.forward(x.clone());
-        let x = x + self.attention.forward(normed, rope, limits, see);
+        let x = x + self.attention.forward(normed, rope, precision, see);
         let normed = self.post_norm.forward(x.clone());
-        x + self.mlp.forward(normed, limits)
+        x + self.mlp.forward(normed, limits, precision)
     }
 }

@@ -14,6 +14,7 @@ mod config;
 mod context;
 mod import;
 mod position;
+mod taught;
 
 use burn::{
     module::{Module, Param},
@@ -34,6 +35,7 @@ pub use context::{Context, Segment};
 pub(crate) use import::tiny;
 pub use import::{load_star, read_star, save_star, star_config};
 pub use position::{grid_positions, text_positions};
+pub use taught::Seen;
 
 use crate::codes::CodeKind;
 

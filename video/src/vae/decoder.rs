@@ -84,7 +84,7 @@ impl Decoder {
             DecoderLevel {
                 blocks: (0..config.decoder_blocks).map(block).collect(),
                 up: (resample != Resample::None)
-                    .then(|| Up::init(from, widths[i], resample.time(), device)),
+                    .then(|| Up::init(from, widths[i], resample, device)),
             }
         });
         Self {
@@ -94,7 +94,7 @@ impl Decoder {
                 .collect(),
             levels: levels.collect(),
             norm_out: LatentNorm::init(widths[0], latent, device),
-            conv_out: CausalConv::init(widths[0], 3, 3, device),
+            conv_out: CausalConv::init(widths[0], config.pixel_channels(), 3, device),
         }
     }
 

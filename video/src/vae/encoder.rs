@@ -76,12 +76,12 @@ impl Encoder {
             EncoderLevel {
                 blocks: blocks.collect(),
                 down: (resample != Resample::None)
-                    .then(|| Down::init(widths[i], widths[i + 1], resample.time(), device)),
+                    .then(|| Down::init(widths[i], widths[i + 1], resample, device)),
             }
         });
         let last = widths[widths.len() - 1];
         Self {
-            conv_in: CausalConv::init(3, widths[0], 3, device),
+            conv_in: CausalConv::init(config.pixel_channels(), widths[0], 3, device),
             levels: levels.collect(),
             mid: (0..2).map(|_| EncoderBlock::init(last, device)).collect(),
             norm_out: ChannelNorm::init(last, device),

@@ -46,6 +46,14 @@ pub struct StarVaeConfig {
     pub decoder_blocks: usize,
     /// Channels between encoder and decoder, z. The latent that is quantised has 2 x 2 cells in its channels: 4 z.
     pub latent: usize,
+    /// Pixels along the side of what the first convolution takes as one cell, all of them in its channels: a power of
+    /// two. 1 in released models; small models save most of their time with 2 or 4.
+    #[serde(default = "one")]
+    pub pixel_patch: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl StarVaeConfig {
@@ -63,12 +71,13 @@ impl StarVaeConfig {
             encoder_blocks: 2,
             decoder_blocks: 3,
             latent: 16,
+            pixel_patch: 1,
         }
     }
 
     /// Pixels along the side of a cell of the latent.
     pub fn stride(&self) -> usize {
-        2 * self.levels.iter().map(|l| l.space()).product::<usize>()
+        2 * self.pixel_patch * self.levels.iter().map(|l| l.space()).product::<usize>()
     }
 
     /// Frames that a latent frame behind the first one stands for, p.
@@ -85,7 +94,7 @@ impl StarVaeConfig {
     ///
     /// # Panics
     /// If there is not one more width than levels, a level that keeps its size changes its width, or the widths cannot
-    /// be folded.
+    /// be folded, or the pixel patch is no power of two.
     pub fn init(&self, device: &Device) -> StarVae {
         assert_eq!(
             self.channels.len(),
@@ -93,6 +102,11 @@ impl StarVaeConfig {
             "widths {:?} for levels {:?}",
             self.channels,
             self.levels
+        );
+        assert!(
+            self.pixel_patch.is_power_of_two(),
+            "a pixel patch of {} is no power of two",
+            self.pixel_patch
         );
         for (widths, level) in self.channels.windows(2).zip(&self.levels) {
             assert!(
@@ -111,7 +125,13 @@ impl StarVaeConfig {
             scale: Initializer::Ones.init([4], device),
             stride: self.stride(),
             frame_stride: self.frame_stride(),
+            pixel_patch: self.pixel_patch,
         }
+    }
+
+    /// Channels of a cell of pixels.
+    fn pixel_channels(&self) -> usize {
+        3 * self.pixel_patch * self.pixel_patch
     }
 }
 
@@ -163,6 +183,8 @@ pub struct StarVae {
     pub stride: usize,
     /// Frames a latent frame behind the first one.
     pub frame_stride: usize,
+    /// Pixels along the side of a cell of the first convolution.
+    pub pixel_patch: usize,
 }
 
 impl StarVae {
@@ -218,6 +240,16 @@ impl StarVae {
         unpatchify(self.proj_up.forward(x))
     }
 
+    /// Pixels as the encoder takes them.
+    fn fold(&self, pixels: Tensor<5>) -> Tensor<5> {
+        (0..self.pixel_patch.ilog2()).fold(pixels, |x, _| patchify(x))
+    }
+
+    /// What the decoder gives, as pixels.
+    fn unfold(&self, cells: Tensor<5>) -> Tensor<5> {
+        (0..self.pixel_patch.ilog2()).fold(cells, |x, _| unpatchify(x))
+    }
+
     fn first_scale(&self) -> Tensor<5> {
         let first = self.scale.val().slice_dim(0, 0..1);
         first.reshape([1, 1, 1, 1, 1])
@@ -232,6 +264,7 @@ pub(crate) fn tiny() -> StarVaeConfig {
         encoder_blocks: 1,
         decoder_blocks: 1,
         latent: 2,
+        pixel_patch: 1,
     }
 }
 
@@ -259,6 +292,35 @@ mod tests {
         let latent = vae.latent(vae.encode(clip(5)).mode());
         assert_eq!(latent.dims(), [1, 8, 3, 2, 3]);
         assert_eq!(vae.decode(latent).dims(), [1, 3, 5, 16, 24]);
+    }
+
+    #[test]
+    fn pixels_may_be_folded_first() {
+        let config = StarVaeConfig {
+            pixel_patch: 2,
+            ..tiny()
+        };
+        let vae = config.init(&Device::flex());
+        assert_eq!(vae.stride, 16);
+        let frames = clip(5).slice_dim(4, 0..16);
+        let latent = vae.latent(vae.encode(frames.clone()).mode());
+        assert_eq!(latent.dims(), [1, 8, 3, 1, 1]);
+        assert_eq!(vae.decode(latent).dims(), [1, 3, 5, 16, 16]);
+        assert!(off(vae.unfold(vae.fold(frames.clone())), frames) == 0.0);
+    }
+
+    #[test]
+    fn frames_may_be_halved_alone() {
+        let config = StarVaeConfig {
+            levels: vec![Resample::SpaceTime, Resample::Time],
+            channels: vec![4, 8, 8],
+            ..tiny()
+        };
+        let vae = config.init(&Device::flex());
+        assert_eq!((vae.stride, vae.frame_stride), (4, 4));
+        let latent = vae.latent(vae.encode(clip(9)).mode());
+        assert_eq!(latent.dims(), [1, 8, 3, 4, 6]);
+        assert_eq!(vae.decode(latent).dims(), [1, 3, 9, 16, 24]);
     }
 
     #[test]

@@ -24,13 +24,15 @@ pub enum Resample {
     Space,
     /// Rows, columns and frames; the first frame of a clip stays single.
     SpaceTime,
+    /// Frames; the first frame of a clip stays single. No released model has it.
+    Time,
 }
 
 impl Resample {
     /// Pixels a cell along rows and columns.
     pub const fn space(self) -> usize {
         match self {
-            Self::None => 1,
+            Self::None | Self::Time => 1,
             Self::Space | Self::SpaceTime => 2,
         }
     }
@@ -39,18 +41,20 @@ impl Resample {
     pub const fn time(self) -> usize {
         match self {
             Self::None | Self::Space => 1,
-            Self::SpaceTime => 2,
+            Self::SpaceTime | Self::Time => 2,
         }
     }
 }
 
-/// Half the rows and columns, and half the frames where `time` is 2.
+/// Half the rows and columns where `space` is 2, and half the frames where `time` is 2.
 #[derive(Module, Debug)]
 pub struct Down {
     /// In front of the convolution.
     pub norm: ChannelNorm,
-    /// c to c' / 4.
+    /// c to `c' / space^2`.
     pub conv: CausalConv,
+    /// Rows, and columns, that become one.
+    pub space: usize,
     /// Frames that become one.
     pub time: usize,
 }
@@ -59,22 +63,29 @@ impl Down {
     /// From `from` to `to` channels.
     ///
     /// # Panics
-    /// If `to` is no multiple of 4, or does not divide `4 from`.
-    pub(crate) fn init(from: usize, to: usize, time: usize, device: &Device) -> Self {
+    /// If `to` is no multiple of `space^2`, or does not divide `space^2 from`.
+    pub(crate) fn init(from: usize, to: usize, resample: Resample, device: &Device) -> Self {
+        let (space, time) = (resample.space(), resample.time());
+        let cells = space * space;
         assert!(
-            to.is_multiple_of(4) && (4 * from).is_multiple_of(to),
+            to.is_multiple_of(cells) && (cells * from).is_multiple_of(to),
             "{from} channels cannot be folded into {to}"
         );
         Self {
             norm: ChannelNorm::init(from, device),
-            conv: CausalConv::init(from, to / 4, 3, device),
+            conv: CausalConv::init(from, to / cells, 3, device),
+            space,
             time,
         }
     }
 
-    /// `[b, c, t, h, w]` to `[b, c', t', h/2, w/2]`.
+    /// `[b, c, t, h, w]` to `[b, c', t', h', w']`.
     pub(crate) fn forward(&self, x: Tensor<5>, first: bool, cache: &mut FrameCache) -> Tensor<5> {
         let y = self.conv.forward(self.norm.forward_silu(x.clone()), cache);
+        let fold = |x| match self.space {
+            1 => x,
+            _ => fold(x),
+        };
         let y = average_frames(fold(y), self.time, first);
         let x = average_frames(fold(x), self.time, first);
         let [b, to, t, h, w] = y.dims();
@@ -110,13 +121,15 @@ fn average_frames(x: Tensor<5>, time: usize, first: bool) -> Tensor<5> {
     }
 }
 
-/// Twice the rows and columns, and twice the frames where `time` is 2.
+/// Twice the rows and columns where `space` is 2, and twice the frames where `time` is 2.
 #[derive(Module, Debug)]
 pub struct Up {
     /// In front of the convolution.
     pub norm: ChannelNorm,
-    /// c to `4 time` c'.
+    /// c to `space^2 time` c'.
     pub conv: CausalConv,
+    /// Rows, and columns, that one becomes.
+    pub space: usize,
     /// Frames that one becomes.
     pub time: usize,
 }
@@ -125,9 +138,10 @@ impl Up {
     /// From `from` to `to` channels.
     ///
     /// # Panics
-    /// If `from` does not divide `4 time to`.
-    pub(crate) fn init(from: usize, to: usize, time: usize, device: &Device) -> Self {
-        let wide = 4 * time * to;
+    /// If `from` does not divide `space^2 time to`.
+    pub(crate) fn init(from: usize, to: usize, resample: Resample, device: &Device) -> Self {
+        let (space, time) = (resample.space(), resample.time());
+        let wide = space * space * time * to;
         assert!(
             wide.is_multiple_of(from),
             "{from} channels do not divide the {wide} of {to} channels unfolded"
@@ -135,15 +149,17 @@ impl Up {
         Self {
             norm: ChannelNorm::init(from, device),
             conv: CausalConv::init(from, wide, 3, device),
+            space,
             time,
         }
     }
 
-    /// `[b, c, t, h, w]` to `[b, c', t', 2h, 2w]`.
+    /// `[b, c, t, h, w]` to `[b, c', t', h', w']`.
     pub(crate) fn forward(&self, x: Tensor<5>, first: bool, cache: &mut FrameCache) -> Tensor<5> {
         let y = self.conv.forward(self.norm.forward_silu(x.clone()), cache);
         let repeats = y.dims()[1] / x.dims()[1];
-        let sum = unfold(y, self.time) + unfold(x.repeat_dim(1, repeats), self.time);
+        let unfold = |x| unfold(x, self.space, self.time);
+        let sum = unfold(y) + unfold(x.repeat_dim(1, repeats));
         match first {
             true => merge_first(sum, self.time),
             false => sum,
@@ -151,14 +167,14 @@ impl Up {
     }
 }
 
-/// Channels into frames, rows and columns, in this order from the outside: `[b, 4 p c, t, h, w]` to
-/// `[b, c, p t, 2h, 2w]` with `p` frames.
-fn unfold(x: Tensor<5>, p: usize) -> Tensor<5> {
+/// Channels into frames, rows and columns, in this order from the outside: `[b, s s p c, t, h, w]` to
+/// `[b, c, p t, s h, s w]` with `p` frames and sides times `s`.
+fn unfold(x: Tensor<5>, s: usize, p: usize) -> Tensor<5> {
     let [b, wide, t, h, w] = x.dims();
-    let c = wide / (4 * p);
-    x.reshape([b, p, 2, 2, c, t, h, w])
+    let c = wide / (s * s * p);
+    x.reshape([b, p, s, s, c, t, h, w])
         .permute([0, 4, 5, 1, 6, 2, 7, 3])
-        .reshape([b, c, t * p, 2 * h, 2 * w])
+        .reshape([b, c, t * p, s * h, s * w])
 }
 
 /// The mean of the first `time` frames in their place.
@@ -200,10 +216,12 @@ mod tests {
     #[test]
     fn unfolding_undoes_it_and_puts_frames_outside() {
         let x = counted([1, 2, 3, 4, 2]);
-        assert_eq!(values(unfold(fold(x.clone()), 1)), values(x));
-        let y = unfold(counted([1, 8, 1, 1, 1]), 2);
+        assert_eq!(values(unfold(fold(x.clone()), 2, 1)), values(x));
+        let y = unfold(counted([1, 8, 1, 1, 1]), 2, 2);
         assert_eq!(y.dims(), [1, 1, 2, 2, 2]);
         assert_eq!(values(y), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        let y = unfold(counted([1, 2, 2, 1, 1]), 1, 2);
+        assert_eq!(values(y), [0.0, 2.0, 1.0, 3.0]);
     }
 
     #[test]

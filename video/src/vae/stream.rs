@@ -41,7 +41,9 @@ impl<'a> EncodeStream<'a> {
             ),
             false => assert!(t % p == 0, "{t} frames are no multiple of {p}"),
         }
-        self.vae.encoder.forward(frames, &mut self.cache)
+        self.vae
+            .encoder
+            .forward(self.vae.fold(frames), &mut self.cache)
     }
 
     /// As [`EncodeStream::push`], in small chunks one after the other.
@@ -75,7 +77,8 @@ impl<'a> DecodeStream<'a> {
     /// first latent frame of the clip becomes one frame, every other one `p`.
     pub fn push(&mut self, latent: Tensor<5>) -> Tensor<5> {
         let z = self.vae.decoder_input(latent);
-        self.vae.decoder.forward(z, &mut self.cache)
+        self.vae
+            .unfold(self.vae.decoder.forward(z, &mut self.cache))
     }
 
     /// As [`DecodeStream::push`], in small chunks: an iterator over their pixels, each decoded when asked for.
