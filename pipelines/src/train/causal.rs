@@ -70,7 +70,8 @@ fn default_colour() -> f64 {
 const LOG_VARIANCE: f64 = -12.0;
 const VARIANCE_WEIGHT: f64 = 1e-3;
 
-/// The first factor on the latent: about the size of its codes.
+/// The factor on the latent, which makes it about as large as its codes. It is not trained: commitment and decoder would
+/// pull at it from both sides.
 const SCALE: f64 = 0.25;
 
 impl CausalRun {
@@ -102,8 +103,8 @@ impl CausalRun {
     /// When that run has no checkpoint or other sizes.
     pub fn start(&self, device: &Device) -> anyhow::Result<StarVae> {
         let mut fresh = self.model.init(device);
+        fresh.scale = fresh.scale.map(|ones| (ones * SCALE).set_require_grad(false));
         let Some(from) = &self.continues else {
-            fresh.scale = fresh.scale.map(|ones| ones * SCALE);
             return Ok(fresh);
         };
         let (source, checkpoint): (Self, _) = super::config::source("continues", from)?;
