@@ -94,17 +94,22 @@ impl StarConfig {
             ));
         }
         if !(kv > 0 && heads.is_multiple_of(kv)) {
-            return Err(format!("has {heads} query heads, which do not share {kv} key heads"));
+            return Err(format!(
+                "has {heads} query heads, which do not share {kv} key heads"
+            ));
         }
         let (depth, chunks) = (self.depth, self.block_chunks);
         if !(depth > 0 && chunks > 0 && depth.is_multiple_of(chunks)) {
-            return Err(format!("has {depth} blocks, which do not split into {chunks} chunks"));
+            return Err(format!(
+                "has {depth} blocks, which do not split into {chunks} chunks"
+            ));
         }
         Ok(())
     }
 
     pub(crate) fn check(&self) {
-        self.validate().unwrap_or_else(|e| panic!("a model that {e}"));
+        self.validate()
+            .unwrap_or_else(|e| panic!("a model that {e}"));
     }
 }
 

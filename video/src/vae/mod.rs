@@ -109,7 +109,8 @@ impl StarVaeConfig {
     /// If there is not one more width than levels, a level that keeps its size changes its width, or the widths cannot
     /// be folded.
     pub fn init(&self, device: &Device) -> StarVae {
-        self.validate().unwrap_or_else(|e| panic!("a model that {e}"));
+        self.validate()
+            .unwrap_or_else(|e| panic!("a model that {e}"));
         let wide = self.latent_channels();
         StarVae {
             encoder: Encoder::init(self, device),
