@@ -10,13 +10,14 @@
 //! | `vae.safetensors` | bitwise auto-encoder, official key names |
 //!
 //! That is a [`Bundle`]. A [`ClassBundle`] paints classes instead of prompts: no text encoder, and a codebook
-//! auto-encoder. [`Model`] is either, opened by name.
+//! auto-encoder. A [`StarBundle`] makes videos, of the same five files. [`Model`] is any of them, opened by name.
 
 mod classes;
 mod hub;
 mod manifest;
 mod model;
 pub mod released;
+mod star;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -26,13 +27,14 @@ use burn::tensor::{Device, FloatDType};
 use nextscale_bitwise::import::{WeightFile, read_infinity};
 use nextscale_bitwise::infinity::Infinity;
 use nextscale_bitwise::vae::BsqVae;
-use nextscale_text::{TextEncoder, Vocab};
+use nextscale_text::{T5Config, TextEncoder, Vocab};
 use sha2::{Digest, Sha256};
 
 pub use classes::{ClassBundle, ClassManifest};
 pub use hub::Places;
 pub use manifest::{Grid, Manifest, ModelKind, PromptRules, Sampling, Size};
 pub use model::Model;
+pub use star::{FirstFrame, FrameCounts, SPRITES, StarBundle, StarManifest};
 
 use crate::error::PipelineError;
 pub(crate) use weights::cast;
@@ -77,6 +79,7 @@ impl Bundle {
         match Model::open(name)? {
             Model::Text(bundle) => Ok(bundle),
             Model::Class(_) => Err(damaged(name, "paints classes, not prompts")),
+            Model::Video(_) => Err(damaged(name, "makes videos, not pictures")),
         }
     }
 
@@ -220,17 +223,8 @@ impl Bundle {
     pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder, PipelineError> {
         self.verify(VOCAB, &self.vocab)?;
         self.verify(TEXT, &self.text)?;
-        let fail =
-            |e: nextscale_text::TextError| damaged(&self.name, format!("cannot be loaded: {e}"));
-        let vocab = Vocab::from_bytes(&self.vocab.bytes()?).map_err(fail)?;
-        let vocab = vocab.with_max_len(self.manifest.transformer.text_max_len);
-        let mut t5 = self.manifest.text.init(device);
-        match &self.text {
-            Weights::Static(bytes) => nextscale_text::import::load_bytes(&mut t5, bytes.to_vec()),
-            Weights::File(path) => nextscale_text::import::load(&mut t5, path),
-        }
-        .map_err(fail)?;
-        TextEncoder::new(vocab, t5).map_err(fail)
+        let (config, longest) = (&self.manifest.text, self.manifest.transformer.text_max_len);
+        load_text(&self.name, &self.vocab, &self.text, config, longest, device)
     }
 
     /// Loads the transformer.
@@ -284,6 +278,26 @@ impl Bundle {
         let json = write_manifest(folder, &manifest)?;
         Self::folder(&folder.display().to_string(), json.as_bytes())
     }
+}
+
+/// Loads the text encoder of `model`, which takes prompts of up to `longest` tokens.
+fn load_text(
+    model: &str,
+    vocab: &Weights,
+    text: &Weights,
+    config: &T5Config,
+    longest: usize,
+    device: &Device,
+) -> Result<TextEncoder, PipelineError> {
+    let fail = |e: nextscale_text::TextError| damaged(model, format!("cannot be loaded: {e}"));
+    let vocab = Vocab::from_bytes(&vocab.bytes()?).map_err(fail)?;
+    let mut t5 = config.init(device);
+    match text {
+        Weights::Static(bytes) => nextscale_text::import::load_bytes(&mut t5, bytes.to_vec()),
+        Weights::File(path) => nextscale_text::import::load(&mut t5, path),
+    }
+    .map_err(fail)?;
+    TextEncoder::new(vocab.with_max_len(longest), t5).map_err(fail)
 }
 
 /// SHA-256 over all fingerprints, if there are any.

@@ -4,6 +4,7 @@ use burn::tensor::{DType, Device, FloatDType};
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_text::T5Config;
 use nextscale_tokenizer::ScaleSchedule;
+use nextscale_video::{MemoryEstimate, StarVaeConfig};
 
 use crate::error::PipelineError;
 
@@ -13,6 +14,8 @@ const GIB: f64 = (1u64 << 30) as f64;
 const SMALL: u64 = 1 << 30;
 /// Pixels in f32 that the decoder holds at once, for each pixel of the result: a few maps of its finest level.
 const DECODER: u64 = 4 * 128 * 3;
+/// Maps of its finest level that a video decoder holds at once, for the frames that it decodes at a time.
+const MAPS: u64 = 4;
 
 /// Bytes of each part of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub struct Estimate {
     pub transformer: u64,
     /// Weights of the auto-encoder.
     pub vae: u64,
-    /// Keys and values of the whole picture.
+    /// Keys and values of the whole picture, or those that a video's later clips see.
     pub cache: u64,
     /// What the largest scale and the decoder hold besides, the larger of the two.
     pub work: u64,
@@ -62,6 +65,25 @@ impl Estimate {
             vae,
             cache: 2 * depth * width * rows * (tokens + prompt) * working,
             work: scale.max(pixels * DECODER),
+        }
+    }
+
+    /// One video whose transformer takes `run`, with frames of `pixels` pixels; `file` is the size of the auto-encoder.
+    pub fn star(
+        text: &T5Config,
+        vae: &StarVaeConfig,
+        file: u64,
+        run: MemoryEstimate,
+        pixels: u64,
+    ) -> Self {
+        let frames = 2 * vae.frame_stride() as u64;
+        let finest = vae.channels.first().copied().unwrap_or_default() as u64;
+        Self {
+            text: text.parameters() as u64 * 4,
+            transformer: run.weights as u64,
+            vae: file,
+            cache: run.kept as u64,
+            work: (run.pass as u64).max(frames * pixels * finest * 4 * MAPS),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 
-use crate::bundle::{Bundle, ClassBundle, Model, Places};
+use crate::bundle::{Bundle, ClassBundle, Model, Places, StarBundle};
 use crate::error::{Diagnostic, Mark, PipelineError, nearest};
 use crate::node::Node;
 use crate::spec::{Settings, StageSpec};
@@ -148,7 +148,41 @@ impl Setup<'_> {
                     "ask for a class: --class NAME, or the stages `classes` and `class-to-image`";
                 Err(self.refuse("model", message).hint(hint).into())
             }
+            Model::Video(bundle) => Err(self.only_videos(&bundle)),
         }
+    }
+
+    /// Opens a model that makes videos.
+    ///
+    /// # Errors
+    /// As [`Setup::model`], and a model of another kind.
+    pub fn video_model(&self, model: Option<&str>) -> Result<Arc<StarBundle>, PipelineError> {
+        let model = self.model(model)?;
+        match model {
+            Model::Video(bundle) => Ok(bundle),
+            Model::Text(_) | Model::Class(_) => {
+                let message = format!("the model `{}` paints pictures, not videos", model.name());
+                let hint = "name a video model, such as sprites or infinitystar-8b-480p, or use `nextscale generate`";
+                Err(self.refuse("model", message).hint(hint).into())
+            }
+        }
+    }
+
+    /// Opens a model that paints pictures, of prompts or classes.
+    ///
+    /// # Errors
+    /// As [`Setup::model`], and a model of videos.
+    pub fn picture_model(&self, model: Option<&str>) -> Result<Model, PipelineError> {
+        match self.model(model)? {
+            Model::Video(bundle) => Err(self.only_videos(&bundle)),
+            model => Ok(model),
+        }
+    }
+
+    fn only_videos(&self, bundle: &StarBundle) -> PipelineError {
+        let message = format!("the model `{}` makes videos, not pictures", bundle.name());
+        let hint = "use `nextscale video`, with `--seconds 0` for a picture";
+        self.refuse("model", message).hint(hint).into()
     }
 
     /// Opens a model that paints classes.
@@ -158,6 +192,7 @@ impl Setup<'_> {
     pub fn class_model(&self, model: Option<&str>) -> Result<Arc<ClassBundle>, PipelineError> {
         match self.model(model)? {
             Model::Class(bundle) => Ok(bundle),
+            Model::Video(bundle) => Err(self.only_videos(&bundle)),
             Model::Text(bundle) => {
                 let message = format!("the model `{}` paints prompts, not classes", bundle.name());
                 let hint = "name a class-conditional model, such as var-d16, or ask for a prompt";

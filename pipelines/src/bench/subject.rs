@@ -112,6 +112,10 @@ impl Subject {
         match Model::open(&args.model)? {
             Model::Text(bundle) => Self::prompted(&bundle, &args.prompt, device, dtype),
             Model::Class(bundle) => Self::classed(&bundle, &args.class, device, dtype),
+            Model::Video(_) => anyhow::bail!(
+                "`{}` makes videos: only models of pictures are timed",
+                args.model
+            ),
         }
     }
 

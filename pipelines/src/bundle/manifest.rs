@@ -19,6 +19,8 @@ pub enum ModelKind {
     Infinity,
     /// Class to image, with a codebook (arXiv 2404.02905).
     Var,
+    /// Text to video, bit by bit (arXiv 2511.04675).
+    Star,
 }
 
 /// Everything about a model but its weights.

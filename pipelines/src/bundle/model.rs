@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::classes::ClassBundle;
 use super::hub::Places;
-use super::{Bundle, DEFAULT, MANIFEST, ModelKind, damaged, released};
+use super::{Bundle, DEFAULT, MANIFEST, ModelKind, SPRITES, StarBundle, damaged, released};
 use crate::error::{PipelineError, nearest};
 
 /// A model of whichever kind, opened. Cloning is cheap.
@@ -17,10 +17,13 @@ pub enum Model {
     Text(Arc<Bundle>),
     /// From classes.
     Class(Arc<ClassBundle>),
+    /// Videos from prompts.
+    Video(Arc<StarBundle>),
 }
 
 impl Model {
-    /// Opens a model: `default`, a released one by name (`infinity-2b`, `var-d16`), a model folder, or a checkpoint.
+    /// Opens a model: `default` or `sprites`, which are inside the program, a released one by name (`infinity-2b`,
+    /// `var-d16`, `infinitystar-8b-720p`), a model folder, or a checkpoint.
     ///
     /// # Errors
     /// No such model, a missing or cut-off file, or parts that do not fit together.
@@ -39,6 +42,9 @@ impl Model {
         }
         if name == DEFAULT {
             return Bundle::embedded().map(|b| Self::Text(Arc::new(b)));
+        }
+        if name == SPRITES {
+            return StarBundle::embedded().map(|b| Self::Video(Arc::new(b)));
         }
         if path.exists() {
             let found = released::by_path(path, places);
@@ -60,6 +66,7 @@ impl Model {
         match any.kind {
             ModelKind::Infinity => Bundle::folder(name, &bytes).map(|b| Self::Text(Arc::new(b))),
             ModelKind::Var => ClassBundle::open(name, &bytes).map(|b| Self::Class(Arc::new(b))),
+            ModelKind::Star => StarBundle::folder(name, &bytes).map(|b| Self::Video(Arc::new(b))),
         }
     }
 
@@ -68,12 +75,13 @@ impl Model {
         match self {
             Self::Text(bundle) => bundle.name(),
             Self::Class(bundle) => bundle.name(),
+            Self::Video(bundle) => bundle.name(),
         }
     }
 }
 
 fn unknown(name: &str) -> PipelineError {
-    let known = released::names().chain([DEFAULT]);
+    let known = released::names().chain([DEFAULT, SPRITES]);
     let hint = match nearest(name, known) {
         Some(name) => format!("did you mean `{name}`?"),
         None => "name a model folder, `default` for the model inside the program, or a released one: `nextscale models` lists them"

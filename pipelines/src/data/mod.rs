@@ -24,7 +24,7 @@ pub use augment::{Augment, Change, composite};
 pub use build::build;
 pub use error::DataError;
 pub use idx::{IdxPair, IdxRecipe, build as build_idx};
-pub use motion::{Motion, Pose, Sprite, split as split_motion};
+pub use motion::{Motion, Pose, Sprite};
 pub use places::{DebianPackage, PinnedFile, Place};
 pub use recipe::{DataKind, Format, HeldOut, NamePackages, NoFlip, Package, Recipe, Source};
 pub use set::{Entry, IconSet, Manifest};

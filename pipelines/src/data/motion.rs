@@ -4,7 +4,6 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 
 use super::augment;
-use super::captions;
 
 /// What a sprite does in a clip. It starts in the middle of the frame, upright, at its own size and opaque.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -219,41 +218,6 @@ impl Motion {
     }
 }
 
-/// A prompt without the words of its motion, and the motion: `red apple bouncing on a blue background` is a bouncing
-/// `red apple on a blue background`. Without such words the whole prompt and none.
-pub fn split(prompt: &str) -> (String, Option<Motion>) {
-    let prompt = captions::normalise(prompt);
-    let spaced = format!(" {} ", prompt.replace(',', " , "));
-    let spaced = spaced.split_whitespace().collect::<Vec<_>>().join(" ");
-    let spaced = format!(" {spaced} ");
-    let mut found: Option<(&str, Motion)> = None;
-    for motion in Motion::ALL {
-        for phrase in motion.phrases() {
-            let longer = found.is_none_or(|(best, _)| phrase.len() > best.len());
-            if longer && spaced.contains(&format!(" {phrase} ")) {
-                found = Some((phrase, motion));
-            }
-        }
-    }
-    let Some((phrase, motion)) = found else {
-        return (prompt, None);
-    };
-    let (before, after) = spaced
-        .split_once(&format!(" {phrase} "))
-        .expect("it was found");
-    let links = [" that is", " which is", " is", " that", ","];
-    let mut before = before.trim_end();
-    while let Some(rest) = links.iter().find_map(|link| before.strip_suffix(link)) {
-        before = rest.trim_end();
-    }
-    let rest = format!("{before} {after}").replace(" ,", ",");
-    let rest: Vec<&str> = rest.split_whitespace().collect();
-    (
-        rest.join(" ").trim_matches([',', ' ']).to_owned(),
-        Some(motion),
-    )
-}
-
 /// A picture with transparency: premultiplied red, green, blue and alpha, `side * side` cells.
 #[derive(Debug, Clone)]
 pub struct Sprite {
@@ -421,29 +385,6 @@ mod tests {
             32,
         );
         assert!(x < 12.5, "{x}");
-    }
-
-    #[test]
-    fn prompts_are_split_at_their_motion() {
-        for (prompt, rest, motion) in [
-            ("Red apple bouncing.", "red apple", Some(Motion::Bounce)),
-            (
-                "a dog that is sliding to the left",
-                "a dog",
-                Some(Motion::SlideLeft),
-            ),
-            (
-                "red apple, flat style, rotating counterclockwise, on a blue background",
-                "red apple, flat style, on a blue background",
-                Some(Motion::RotateCounterclockwise),
-            ),
-            ("cat fading out and in", "cat", Some(Motion::FadeOutAndIn)),
-            ("a growing tree", "a tree", Some(Motion::ZoomIn)),
-            ("a house", "a house", None),
-            ("rising", "", Some(Motion::SlideUp)),
-        ] {
-            assert_eq!(split(prompt), (rest.to_owned(), motion), "{prompt}");
-        }
     }
 
     #[test]

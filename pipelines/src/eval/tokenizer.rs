@@ -80,6 +80,7 @@ impl Tokenizer {
                 let schedule = manifest.transformer.schedule.clone();
                 Ok((Self::Codes(Box::new(bundle.vae(device)?)), schedule))
             }
+            Model::Video(_) => Err(paints_none()),
         }
     }
 

@@ -49,7 +49,7 @@ impl Decoder {
 
 impl Decode {
     pub(crate) fn new(params: DecodeParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let model = setup.model(params.model.as_deref())?;
+        let model = setup.picture_model(params.model.as_deref())?;
         let vae = None;
         Ok(Self { params, model, vae })
     }
@@ -78,6 +78,7 @@ impl Stage for Decode {
         let latent = match &self.model {
             Model::Text(bundle) => bit_latent(bundle),
             Model::Class(bundle) => codebook_latent(bundle),
+            Model::Video(_) => ArtifactType::new(Kind::Latent), // refused by `new`
         };
         let inputs = vec![("latent", latent)];
         let output = Some(ArtifactType::new(Kind::Image));
@@ -92,6 +93,7 @@ impl Stage for Decode {
         self.vae = Some(match &self.model {
             Model::Text(bundle) => Decoder::Bits(Box::new(bundle.vae(&context.device)?)),
             Model::Class(bundle) => Decoder::Codebook(Box::new(bundle.vae(&context.device)?)),
+            Model::Video(_) => return Err(context.failed("its model makes videos")),
         });
         Ok(())
     }

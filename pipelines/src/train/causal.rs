@@ -103,7 +103,9 @@ impl CausalRun {
     /// When that run has no checkpoint or other sizes.
     pub fn start(&self, device: &Device) -> anyhow::Result<StarVae> {
         let mut fresh = self.model.init(device);
-        fresh.scale = fresh.scale.map(|ones| (ones * SCALE).set_require_grad(false));
+        fresh.scale = fresh
+            .scale
+            .map(|ones| (ones * SCALE).set_require_grad(false));
         let Some(from) = &self.continues else {
             return Ok(fresh);
         };

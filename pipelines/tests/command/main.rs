@@ -10,6 +10,7 @@ mod interrupt;
 mod library;
 mod models;
 mod tiny;
+mod video;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

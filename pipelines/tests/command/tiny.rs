@@ -10,13 +10,18 @@ use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::{BsqVaeConfig, import::FileDType};
 use nextscale_pipelines::bundle::{
-    self, Bundle, ClassBundle, ClassManifest, Manifest, ModelKind, Sampling, Size,
+    self, Bundle, ClassBundle, ClassManifest, FrameCounts, Manifest, ModelKind, Sampling, Size,
+    StarBundle, StarManifest,
 };
 use nextscale_text::import::Precision;
 use nextscale_text::{T5Config, train_unigram};
 use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
 use nextscale_var_core::import::save_var;
 use nextscale_var_core::transformer::{AttentionKind, Modulation, VarConfig};
+use nextscale_video::codes::CodeBits;
+use nextscale_video::star::save_star;
+use nextscale_video::vae::resample::Resample;
+use nextscale_video::{Layout, StarConfig, StarGuidance, StarVaeConfig};
 
 /// The folder of the model, made once for all tests.
 pub(crate) fn model() -> &'static Path {
@@ -182,4 +187,97 @@ pub(crate) fn save_class(
     model
         .save(path, nextscale_tokenizer::import::FileDType::F32)
         .unwrap();
+}
+
+/// The folder of a video model, made once for all tests: 16x16 or 24x16 pixels, 8 frames a second, 1 to 17 frames.
+pub(crate) fn video_model() -> &'static Path {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tiny-video");
+        std::fs::create_dir_all(&folder).unwrap();
+        make_video(&folder, |_| {});
+        folder
+    })
+}
+
+/// Writes a video model with random weights whose description is changed.
+pub(crate) fn make_video(folder: &Path, change: impl FnOnce(&mut StarManifest)) {
+    let mut manifest = video_manifest();
+    change(&mut manifest);
+    let device = Device::flex();
+    device.seed(5);
+    let vocab = train_unigram(["a red house", "a blue tree and a cat"], 40).unwrap();
+    manifest.text = T5Config::new(vocab.size(), 128, 1, 2, 64);
+    vocab.save(folder.join(bundle::VOCAB)).unwrap();
+    let t5 = manifest.text.init(&device);
+    nextscale_text::import::save(&t5, folder.join(bundle::TEXT), Precision::F16).unwrap();
+    let model = manifest.transformer.init(&device);
+    let path = folder.join(bundle::TRANSFORMER);
+    save_star(&manifest.transformer, &model, &path, WeightDtype::F32).unwrap();
+    let vae = manifest.vae.init(&device);
+    let dtype = nextscale_video::vae::FileDType::F32;
+    vae.save(folder.join(bundle::VAE), dtype).unwrap();
+    StarBundle::seal(folder, manifest).unwrap();
+}
+
+fn video_manifest() -> StarManifest {
+    let size = |width, height, scales| Size {
+        width,
+        height,
+        scales,
+        reference: None,
+    };
+    StarManifest {
+        kind: ModelKind::Star,
+        name: "tiny".into(),
+        about: String::new(),
+        text: T5Config::new(40, 128, 1, 2, 64),
+        transformer: StarConfig {
+            width: 32,
+            depth: 2,
+            heads: 2,
+            kv_heads: 1,
+            mlp_hidden: 48,
+            bits: CodeBits {
+                semantic: 2,
+                detail: 8,
+            },
+            text_channels: 128,
+            text_max_len: 32,
+            attention_bias: false,
+            block_chunks: 1,
+        },
+        vae: StarVaeConfig {
+            channels: vec![4, 4, 8],
+            levels: vec![Resample::SpaceTime, Resample::Space],
+            encoder_blocks: 1,
+            decoder_blocks: 1,
+            latent: 2,
+        },
+        layout: Layout {
+            image_repeats: vec![2, 1],
+            clip_repeats: vec![1, 1],
+            semantic_scales: 1,
+            clip_frames: 4,
+        },
+        sizes: vec![
+            size(16, 16, vec![[1, 1], [2, 2]]),
+            size(24, 16, vec![[1, 1], [2, 3]]),
+        ],
+        fps: 8,
+        frames: FrameCounts {
+            default: 9,
+            longest: 17,
+            step: 4,
+        },
+        guidance: StarGuidance::Cfg { scale: 2.0 },
+        image_temperature: 1.0,
+        clip_temperature: 1.0,
+        prompt: Default::default(),
+        duration_tag: true,
+        soft_start: false,
+        semantic_scale: None,
+        first_frame: None,
+        fingerprints: BTreeMap::new(),
+    }
 }

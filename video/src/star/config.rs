@@ -82,21 +82,34 @@ impl StarConfig {
         (1.0 / (3.0 * self.width as f64)).sqrt()
     }
 
-    pub(crate) fn check(&self) {
+    /// Whether the sizes fit each other.
+    ///
+    /// # Errors
+    /// The first contradiction, as the rest of a sentence about the model.
+    pub fn validate(&self) -> Result<(), String> {
         let (width, heads, kv) = (self.width, self.heads, self.kv_heads);
-        assert!(
-            heads > 0 && width.is_multiple_of(heads) && (width / heads).is_multiple_of(8),
-            "width {width} does not split into {heads} heads of a multiple of 8"
-        );
-        assert!(
-            kv > 0 && heads.is_multiple_of(kv),
-            "{heads} query heads do not share {kv} key heads"
-        );
+        if !(heads > 0 && width.is_multiple_of(heads) && (width / heads).is_multiple_of(8)) {
+            return Err(format!(
+                "has width {width}, which does not split into {heads} heads of a multiple of 8"
+            ));
+        }
+        if !(kv > 0 && heads.is_multiple_of(kv)) {
+            return Err(format!(
+                "has {heads} query heads, which do not share {kv} key heads"
+            ));
+        }
         let (depth, chunks) = (self.depth, self.block_chunks);
-        assert!(
-            depth > 0 && chunks > 0 && depth.is_multiple_of(chunks),
-            "{depth} blocks do not split into {chunks} chunks"
-        );
+        if !(depth > 0 && chunks > 0 && depth.is_multiple_of(chunks)) {
+            return Err(format!(
+                "has {depth} blocks, which do not split into {chunks} chunks"
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check(&self) {
+        self.validate()
+            .unwrap_or_else(|e| panic!("a model that {e}"));
     }
 }
 

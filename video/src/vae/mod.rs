@@ -90,32 +90,42 @@ impl StarVaeConfig {
         4 * self.latent
     }
 
+    /// Whether the sizes fit each other.
+    ///
+    /// # Errors
+    /// The first contradiction, as the rest of a sentence about the model.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.channels.len() != self.levels.len() + 1 {
+            return Err(format!(
+                "has an auto-encoder with widths {:?} for levels {:?}",
+                self.channels, self.levels
+            ));
+        }
+        if !self.pixel_patch.is_power_of_two() {
+            return Err(format!(
+                "has an auto-encoder with a pixel patch of {}, which is no power of two",
+                self.pixel_patch
+            ));
+        }
+        for (widths, level) in self.channels.windows(2).zip(&self.levels) {
+            if *level == Resample::None && widths[0] != widths[1] {
+                return Err(format!(
+                    "has an auto-encoder with a level that keeps its size and goes from {} to {} channels",
+                    widths[0], widths[1]
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// An auto-encoder with random weights.
     ///
     /// # Panics
     /// If there is not one more width than levels, a level that keeps its size changes its width, or the widths cannot
     /// be folded, or the pixel patch is no power of two.
     pub fn init(&self, device: &Device) -> StarVae {
-        assert_eq!(
-            self.channels.len(),
-            self.levels.len() + 1,
-            "widths {:?} for levels {:?}",
-            self.channels,
-            self.levels
-        );
-        assert!(
-            self.pixel_patch.is_power_of_two(),
-            "a pixel patch of {} is no power of two",
-            self.pixel_patch
-        );
-        for (widths, level) in self.channels.windows(2).zip(&self.levels) {
-            assert!(
-                *level != Resample::None || widths[0] == widths[1],
-                "a level that keeps its size goes from {} to {} channels",
-                widths[0],
-                widths[1]
-            );
-        }
+        self.validate()
+            .unwrap_or_else(|e| panic!("a model that {e}"));
         let wide = self.latent_channels();
         StarVae {
             encoder: Encoder::init(self, device),

@@ -3,6 +3,7 @@
 //! What a checkpoint is follows from its tensors, so any file in an official layout opens, whatever it is called.
 
 pub mod infinity;
+pub mod star;
 pub mod var;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +21,10 @@ pub use var::config as var_config;
 /// The names of all released models.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let infinity = infinity::PRESETS.iter().map(|preset| preset.name);
-    infinity.chain(var::VAR.iter().map(|(name, _)| *name))
+    let star = star::PRESETS.iter().map(|preset| preset.name);
+    infinity
+        .chain(var::VAR.iter().map(|(name, _)| *name))
+        .chain(star)
 }
 
 /// One thing that a released model needs, and where it lies.
@@ -53,6 +57,9 @@ pub fn parts(name: &str, places: &Places) -> Option<Vec<Part>> {
     if let Some(preset) = infinity::PRESETS.iter().find(|preset| preset.name == name) {
         return Some(preset.parts(places));
     }
+    if let Some(preset) = star::PRESETS.iter().find(|preset| preset.name == name) {
+        return Some(preset.parts(places));
+    }
     let (_, file) = var::VAR.iter().find(|(known, _)| *known == name)?;
     Some(var::parts(file, places))
 }
@@ -76,6 +83,10 @@ pub(super) fn by_name(name: &str, places: &Places) -> Option<Result<Model, Pipel
 fn named(name: &str, found: &[PathBuf]) -> Result<Model, PipelineError> {
     let file = WeightFile::open(&found[0]).map_err(|e| unreadable(name, e))?;
     let preset = infinity::PRESETS.iter().find(|preset| preset.name == name);
+    let star = star::PRESETS.iter().find(|preset| preset.name == name);
+    if let (Some(preset), [_, vae, text]) = (star, found) {
+        return preset.open(name, &file, vae, text);
+    }
     match (preset, found) {
         (Some(preset), [_, vae, text]) => preset.open(name, &file, vae, text),
         (None, [_, vae]) => {
@@ -115,6 +126,9 @@ fn checkpoint(name: &str, file: &Path, places: &Places) -> Result<Model, Pipelin
     if weights.shape("text_norm.weight").is_some() {
         return infinity::by_file(name, &weights, places);
     }
+    if weights.shape("semantic_head2.weight").is_some() {
+        return star::by_file(name, &weights, places);
+    }
     let part = var::tokenizer(places);
     match &part.found {
         Some(vae) => {
@@ -129,7 +143,11 @@ fn checkpoint(name: &str, file: &Path, places: &Places) -> Result<Model, Pipelin
 fn checkpoints(folder: &Path) -> Vec<PathBuf> {
     let var = var::VAR.iter().map(|(_, file)| *file);
     let infinity = infinity::PRESETS.iter().map(|preset| preset.transformer);
-    let all = var.chain(infinity).map(|file| folder.join(file));
+    let star = star::PRESETS.iter().map(|preset| preset.transformer);
+    let all = var
+        .chain(infinity)
+        .chain(star)
+        .map(|file| folder.join(file));
     let mut found: Vec<PathBuf> = all.filter_map(|path| hub::twin(&path)).collect();
     found.dedup();
     found

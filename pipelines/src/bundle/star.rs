@@ -1,0 +1,242 @@
+//! A video model: an InfinityStar transformer with its causal auto-encoder and its text encoder.
+
+mod manifest;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{Device, FloatDType};
+use nextscale_text::TextEncoder;
+use nextscale_var_core::import::WeightFile;
+use nextscale_video::star::{Limits, Star, read_star};
+use nextscale_video::{MemoryEstimate, StarVae};
+
+use super::weights::Weights;
+use super::{MANIFEST, Model, Size, TEXT, TRANSFORMER, VAE, VOCAB, damaged, equal, load_text};
+use crate::error::PipelineError;
+use crate::memory::Estimate;
+
+pub use manifest::{FirstFrame, FrameCounts, StarManifest};
+
+/// Name of the video model inside the program.
+pub const SPRITES: &str = "sprites";
+
+/// A video model that was opened: its description is read and its parts fit together; no weight is loaded.
+#[derive(Debug)]
+pub struct StarBundle {
+    name: String,
+    manifest: StarManifest,
+    vocab: Weights,
+    text: Weights,
+    transformer: Weights,
+    vae: Weights,
+}
+
+impl StarBundle {
+    /// Opens the video model of that name: `sprites`, a released one, a model folder, or a checkpoint.
+    ///
+    /// # Errors
+    /// No such model, one that makes no videos, a missing or cut-off file, or parts that do not fit together.
+    pub fn open(name: &str) -> Result<Arc<Self>, PipelineError> {
+        match Model::open(name)? {
+            Model::Video(bundle) => Ok(bundle),
+            Model::Text(_) | Model::Class(_) => Err(damaged(name, "paints pictures, not videos")),
+        }
+    }
+
+    /// The model in a folder, whose manifest has been read.
+    pub(super) fn folder(name: &str, manifest: &[u8]) -> Result<Self, PipelineError> {
+        let path = Path::new(name);
+        let read = |file: &str| Weights::open(path.join(file)).map_err(|e| damaged(name, e));
+        let files = [read(VOCAB)?, read(TEXT)?, read(TRANSFORMER)?, read(VAE)?];
+        Self::described(name, manifest, files)
+    }
+
+    /// The video model inside the program.
+    ///
+    /// # Errors
+    /// A program that was built without one.
+    pub fn embedded() -> Result<Self, PipelineError> {
+        let Some([manifest, rest @ ..]) = super::EMBEDDED_VIDEO else {
+            return Err(PipelineError::refused_with(
+                "there is no video model inside this program",
+                "name one: --model infinitystar-8b-480p, or the folder of a model",
+            ));
+        };
+        Self::described(SPRITES, manifest, rest.map(Weights::Static))
+    }
+
+    fn described(name: &str, manifest: &[u8], files: [Weights; 4]) -> Result<Self, PipelineError> {
+        let manifest = serde_json::from_slice(manifest)
+            .map_err(|e| damaged(name, format!("has an unreadable {MANIFEST}: {e}")))?;
+        let bundle = Self::of(name, manifest, files);
+        let checked = bundle.check();
+        checked.map_err(|message| damaged(name, message))?;
+        Ok(bundle)
+    }
+
+    /// A model of these files (vocabulary, text encoder, transformer, auto-encoder), whose description was made from
+    /// them.
+    pub(super) fn released(
+        name: &str,
+        manifest: StarManifest,
+        files: [PathBuf; 4],
+    ) -> Result<Self, PipelineError> {
+        let checked = manifest.check();
+        checked.map_err(|message| damaged(name, message))?;
+        Ok(Self::of(name, manifest, files.map(Weights::File)))
+    }
+
+    fn of(name: &str, manifest: StarManifest, files: [Weights; 4]) -> Self {
+        let [vocab, text, transformer, vae] = files;
+        Self {
+            name: name.to_owned(),
+            manifest,
+            vocab,
+            text,
+            transformer,
+            vae,
+        }
+    }
+
+    /// What the parts say about each other, from the manifest and the headers of the weights.
+    fn check(&self) -> Result<(), String> {
+        let StarManifest {
+            text,
+            transformer,
+            vae,
+            ..
+        } = &self.manifest;
+        self.manifest.check()?;
+        let has = |weights: &Weights, key: &str, wanted: [usize; 2]| {
+            equal(key, &weights.shape(key)?, &wanted)
+        };
+        let (width, bits) = (transformer.width, transformer.bits);
+        has(&self.transformer, "word_embed.weight", [width, bits.detail])?;
+        let semantic = "semantic_head2.weight";
+        has(&self.transformer, semantic, [2 * bits.semantic, width])?;
+        let text_rows = [transformer.text_max_len, transformer.text_channels];
+        has(&self.transformer, "cfg_uncond", text_rows)?;
+        has(&self.text, "shared.weight", [text.vocab_size, text.d_model])?;
+        let channels = vae.latent_channels();
+        has(&self.vae, "proj_up.weight", [channels; 2])
+    }
+
+    /// What one video of a size and so many frames takes.
+    ///
+    /// # Errors
+    /// A size without a schedule.
+    pub fn estimate(
+        &self,
+        size: &Size,
+        frames: usize,
+        guided: bool,
+        dtype: FloatDType,
+        device: &Device,
+    ) -> Result<Estimate, String> {
+        let manifest = &self.manifest;
+        let plan = manifest.plan(size, frames)?;
+        // A CPU calculates in f32 whatever the weights are held in.
+        let weights = burn::tensor::DType::from(dtype).size();
+        let working = if *device == Device::flex() {
+            4
+        } else {
+            weights
+        };
+        let rows = if guided { 2 } else { 1 };
+        let config = &manifest.transformer;
+        let text = config.text_max_len.min(64);
+        let of = |bytes| MemoryEstimate::new(config, &plan, text, rows, bytes, Limits::default());
+        let run = MemoryEstimate {
+            weights: of(weights).weights,
+            ..of(working)
+        };
+        let pixels = (size.width * size.height) as u64;
+        let vae = self.vae.len().unwrap_or_default();
+        Ok(Estimate::star(
+            &manifest.text,
+            &manifest.vae,
+            vae,
+            run,
+            pixels,
+        ))
+    }
+
+    /// The name that it was opened by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its description.
+    pub fn manifest(&self) -> &StarManifest {
+        &self.manifest
+    }
+
+    /// SHA-256 over the fingerprints of all its files; none if the manifest has no fingerprints.
+    pub fn fingerprint(&self) -> Option<String> {
+        super::fingerprint(&self.manifest.fingerprints)
+    }
+
+    /// The SHA-256 that the manifest states for a file.
+    pub fn fingerprint_of(&self, file: &str) -> Option<&str> {
+        self.manifest.fingerprints.get(file).map(String::as_str)
+    }
+
+    /// Loads vocabulary and text encoder, in f32.
+    ///
+    /// # Errors
+    /// Damaged files, and weights that are not those of the manifest.
+    pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder, PipelineError> {
+        self.verify(VOCAB, &self.vocab)?;
+        self.verify(TEXT, &self.text)?;
+        let (config, longest) = (&self.manifest.text, self.manifest.transformer.text_max_len);
+        load_text(&self.name, &self.vocab, &self.text, config, longest, device)
+    }
+
+    /// Loads the transformer.
+    ///
+    /// # Errors
+    /// A damaged file, and weights that are not those of the manifest.
+    pub fn transformer(&self, device: &Device, dtype: FloatDType) -> Result<Star, PipelineError> {
+        self.verify(TRANSFORMER, &self.transformer)?;
+        let config = &self.manifest.transformer;
+        let file = match &self.transformer {
+            Weights::Static(bytes) => WeightFile::from_bytes(bytes.to_vec()),
+            Weights::File(path) => WeightFile::open(path),
+        };
+        // Each tensor is brought to the wanted type as it is read, so that no second copy of the model ever exists.
+        let model = file.and_then(|file| read_star(config, file.in_dtype(dtype.into()), device));
+        model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
+    }
+
+    /// Loads the auto-encoder, in f32.
+    ///
+    /// # Errors
+    /// A damaged file, and weights that are not those of the manifest.
+    pub fn vae(&self, device: &Device) -> Result<StarVae, PipelineError> {
+        self.verify(VAE, &self.vae)?;
+        let fresh = self.manifest.vae.init(device);
+        let loaded = match &self.vae {
+            Weights::Static(bytes) => fresh.load_bytes(bytes.to_vec()),
+            Weights::File(path) => fresh.load(path),
+        };
+        loaded.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
+    }
+
+    /// Refuses a file that is not the one that the manifest describes.
+    fn verify(&self, file: &str, weights: &Weights) -> Result<(), PipelineError> {
+        let stated = self.manifest.fingerprints.get(file);
+        super::verify(&self.name, file, stated, weights)
+    }
+
+    /// Completes a model folder, in which `tokenizer.json`, `text.safetensors`, `transformer.safetensors` and
+    /// `vae.safetensors` lie: writes the manifest with their fingerprints, and opens the result.
+    ///
+    /// # Errors
+    /// Missing files, a folder that cannot be written to, parts that do not fit together.
+    pub fn seal(folder: &Path, mut manifest: StarManifest) -> Result<Self, PipelineError> {
+        manifest.fingerprints = super::prints(folder, &[VOCAB, TEXT, TRANSFORMER, VAE])?;
+        let json = super::write_manifest(folder, &manifest)?;
+        Self::folder(&folder.display().to_string(), json.as_bytes())
+    }
+}

@@ -1,0 +1,403 @@
+//! The description of a video model.
+
+use std::collections::BTreeMap;
+
+use nextscale_text::T5Config;
+use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_video::clips::{Layout, SpacetimePlan};
+use nextscale_video::{GenerateOptions, StarConfig, StarGuidance, StarVaeConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::{ModelKind, PromptRules, Size};
+
+/// Everything about a video model but its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StarManifest {
+    /// What kind of model it is: [`ModelKind::Star`].
+    pub kind: ModelKind,
+    /// What people call it.
+    pub name: String,
+    /// What it shows, what it was trained on, and the licence.
+    #[serde(default)]
+    pub about: String,
+    /// Shapes of the text encoder.
+    pub text: T5Config,
+    /// Shapes of the transformer.
+    pub transformer: StarConfig,
+    /// Shapes of the auto-encoder.
+    pub vae: StarVaeConfig,
+    /// Passes over each scale, kinds of codes, latent frames of a clip.
+    pub layout: Layout,
+    /// The sizes of a frame; the first is the default. Positions are measured on the finest grid of each.
+    pub sizes: Vec<Size>,
+    /// Frames a second.
+    pub fps: usize,
+    /// How long videos may be.
+    pub frames: FrameCounts,
+    /// Guidance unless told otherwise.
+    pub guidance: StarGuidance,
+    /// Divides the logits of the image; 0 takes the likeliest everywhere.
+    pub image_temperature: f64,
+    /// Divides the logits of the clips.
+    pub clip_temperature: f64,
+    /// What is done to every prompt.
+    #[serde(default)]
+    pub prompt: PromptRules,
+    /// Whether the length of the video stands in front of every prompt, as `<<<t=5s>>>`.
+    #[serde(default)]
+    pub duration_tag: bool,
+    /// Whether the first decoded frame is softer than the others and is shown as the second one.
+    #[serde(default)]
+    pub soft_start: bool,
+    /// Only for interactive models, which go on from a given clip, prompt after prompt: the number of the scale, from 0,
+    /// on whose grid they see the clip before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semantic_scale: Option<usize>,
+    /// Only for models that do not paint their own first frame: who does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_frame: Option<FirstFrame>,
+    /// SHA-256 of each file beside this one, by name.
+    #[serde(default)]
+    pub fingerprints: BTreeMap<String, String>,
+}
+
+/// Numbers of frames that a model was trained for: 1, and `1 + k step` up to the longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrameCounts {
+    /// Unless told otherwise.
+    pub default: usize,
+    /// The most.
+    pub longest: usize,
+    /// Frames by which lengths differ; a multiple of the frames of a latent frame.
+    pub step: usize,
+}
+
+/// A picture that another model paints as the first frame of a video.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstFrame {
+    /// The model that paints it: `default`, or any other name.
+    pub model: String,
+    /// Its side as a share of the frame's smaller side, above 0 and up to 1; it stands in the middle.
+    pub size: f64,
+    /// The colour around it: red, green and blue.
+    pub background: [u8; 3],
+    /// Phrases that say how something moves: the picture's prompt is what is left without them.
+    #[serde(default)]
+    pub motions: Vec<String>,
+}
+
+impl FirstFrame {
+    /// The prompt of the picture: that of the video without phrases of motion, whole words only.
+    pub fn prompt(&self, prompt: &str) -> String {
+        let words: Vec<&str> = prompt.split_whitespace().collect();
+        let lower: Vec<String> = words.iter().map(|w| plain(w)).collect();
+        let mut phrases: Vec<Vec<String>> = self
+            .motions
+            .iter()
+            .map(|p| p.split_whitespace().map(plain).collect())
+            .filter(|p: &Vec<String>| !p.is_empty())
+            .collect();
+        // A longer phrase may contain a shorter one.
+        phrases.sort_by_key(|p| std::cmp::Reverse(p.len()));
+        let (mut kept, mut at) = (vec![], 0);
+        while at < words.len() {
+            match phrases.iter().find(|p| lower[at..].starts_with(p)) {
+                Some(phrase) => at += phrase.len(),
+                None => {
+                    kept.push(words[at]);
+                    at += 1;
+                }
+            }
+        }
+        match kept.is_empty() {
+            true => prompt.to_owned(),
+            false => kept.join(" ").trim_end_matches([',', ' ']).to_owned(),
+        }
+    }
+}
+
+/// A word without what stands around it, in lower case.
+fn plain(word: &str) -> String {
+    let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+    word.to_lowercase()
+}
+
+impl FrameCounts {
+    /// The allowed number of frames nearest to a wish.
+    fn nearest(&self, frames: f64) -> usize {
+        let most = (self.longest - 1) / self.step;
+        let steps = ((frames - 1.0) / self.step as f64).round().max(0.0);
+        1 + self.step * (steps as usize).min(most)
+    }
+}
+
+impl StarManifest {
+    /// The number of frames that was asked for in seconds or in frames; the default if neither was.
+    ///
+    /// # Errors
+    /// What is wrong with the wish, and the nearest that is possible.
+    pub fn length(
+        &self,
+        seconds: Option<f64>,
+        frames: Option<usize>,
+    ) -> Result<usize, (String, String)> {
+        let fps = self.fps as f64;
+        let (wish, said) = match (seconds, frames) {
+            (None, None) => return Ok(self.frames.default),
+            (None, Some(frames)) => (frames as f64, format!("{frames} frames")),
+            (Some(seconds), _) => (1.0 + seconds * fps, format!("{seconds} s")),
+        };
+        let nearest = self
+            .frames
+            .nearest(if wish.is_finite() { wish } else { 1.0 });
+        let alone = nearest == 1 && self.semantic_scale.is_some();
+        if (wish - nearest as f64).abs() < 1e-6 && !alone {
+            return Ok(nearest);
+        }
+        let nearest = if alone { self.frames.default } else { nearest };
+        let longest = self.frames.longest;
+        let hint = format!(
+            "the nearest is {}; the longest is {}",
+            self.say(nearest),
+            self.say(longest)
+        );
+        Err((
+            format!("the model `{}` makes no video of {said}", self.name),
+            hint,
+        ))
+    }
+
+    /// A number of frames in words.
+    pub fn say(&self, frames: usize) -> String {
+        match frames {
+            1 => "1 frame, a picture (0 s)".to_owned(),
+            _ => format!("{frames} frames ({} s)", self.seconds(frames)),
+        }
+    }
+
+    /// Seconds between the first frame of so many and the last: the length that was asked for.
+    pub fn seconds(&self, frames: usize) -> f64 {
+        (frames - 1) as f64 / self.fps as f64
+    }
+
+    /// Latent frames of so many frames.
+    pub fn latent_frames(&self, frames: usize) -> usize {
+        1 + (frames - 1) / self.vae.frame_stride()
+    }
+
+    /// Frames of the image and one clip: what continuations go on from.
+    pub fn condition_frames(&self) -> usize {
+        1 + self.layout.clip_frames * self.vae.frame_stride()
+    }
+
+    /// All passes of a video: those of one turn for an interactive model.
+    ///
+    /// # Errors
+    /// A size that does not belong to the layout: the rest of a sentence about the model.
+    pub fn plan(&self, size: &Size, frames: usize) -> Result<SpacetimePlan, String> {
+        let (layout, grids) = (&self.layout, &size.scales);
+        let plan = match self.semantic_scale {
+            None => SpacetimePlan::new(layout, grids, self.latent_frames(frames)),
+            Some(_) => SpacetimePlan::continuation(layout, grids),
+        };
+        plan.map_err(|e| format!("has no schedule at {}x{}: {e}", size.width, size.height))
+    }
+
+    /// The prompt as the text encoder gets it, for a video of so many frames.
+    pub fn prompt(&self, prompt: &str, frames: usize) -> String {
+        let prompt = self.prompt.apply(prompt);
+        match self.duration_tag && frames > 1 {
+            true => format!("<<<t={}s>>>{prompt}", self.seconds(frames)),
+            false => prompt,
+        }
+    }
+
+    /// The sampler for a seed, and guidance and temperatures.
+    pub fn start(&self, seed: u64) -> (Sampler, GenerateOptions) {
+        let (image, clips) = (self.image_temperature, self.clip_temperature);
+        if image == 0.0 || clips == 0.0 {
+            let options = GenerateOptions::new(self.guidance, 1.0, 1.0);
+            return (Sampler::greedy(), options);
+        }
+        // The generator divides by the temperatures itself; these models are sampled without top-k and top-p.
+        let config = SamplerConfig {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+        };
+        let options = GenerateOptions::new(self.guidance, image, clips);
+        (Sampler::new(config, &[seed]), options)
+    }
+
+    /// Whether the parts fit each other: the error is the rest of a sentence about the model.
+    pub(in crate::bundle) fn check(&self) -> Result<(), String> {
+        let Self {
+            text,
+            transformer,
+            vae,
+            ..
+        } = self;
+        if self.kind != ModelKind::Star {
+            return Err("is no video model".into());
+        }
+        transformer.validate()?;
+        vae.validate()?;
+        if text.d_model != transformer.text_channels {
+            return Err(format!(
+                "does not fit together: its text encoder gives {} channels, its transformer takes {}",
+                text.d_model, transformer.text_channels
+            ));
+        }
+        if vae.latent_channels() != transformer.bits.detail {
+            return Err(format!(
+                "does not fit together: its auto-encoder gives {} channels, its transformer takes {}",
+                vae.latent_channels(),
+                transformer.bits.detail
+            ));
+        }
+        self.check_lengths()?;
+        self.check_first_frame()?;
+        if self.sizes.is_empty() {
+            return Err("names no size of a frame".into());
+        }
+        self.sizes.iter().try_for_each(|size| self.check_size(size))
+    }
+
+    fn check_size(&self, size: &Size) -> Result<(), String> {
+        self.plan(size, 1)?;
+        let [h, w] = size.scales.last().copied().unwrap_or_default();
+        let stride = self.vae.stride();
+        if (size.width, size.height) != (w * stride, h * stride) {
+            return Err(format!(
+                "says {}x{} of a schedule that makes {}x{} pixels",
+                size.width,
+                size.height,
+                w * stride,
+                h * stride
+            ));
+        }
+        match self.semantic_scale {
+            Some(scale) if scale >= size.scales.len() => Err(format!(
+                "sees the clip before on scale {scale} of {}",
+                size.scales.len()
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_lengths(&self) -> Result<(), String> {
+        let FrameCounts {
+            default,
+            longest,
+            step,
+        } = self.frames;
+        let stride = self.vae.frame_stride();
+        if self.fps == 0 {
+            return Err("has no frames a second".into());
+        }
+        if step == 0 || !step.is_multiple_of(stride) {
+            return Err(format!(
+                "has lengths {step} frames apart, not a multiple of {stride}"
+            ));
+        }
+        let allowed = |frames: usize| frames > 0 && (frames - 1).is_multiple_of(step);
+        match allowed(default) && allowed(longest) && default <= longest {
+            true => Ok(()),
+            false => Err(format!(
+                "says {default} frames, {longest} at most, which should be 1 and multiples of {step}"
+            )),
+        }
+    }
+
+    fn check_first_frame(&self) -> Result<(), String> {
+        match &self.first_frame {
+            Some(first) if !(first.size > 0.0 && first.size <= 1.0) => Err(format!(
+                "puts a first frame of {} of the side into the middle, which should be from 0 to 1",
+                first.size
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::released::star::PRESETS;
+
+    fn released(index: usize) -> StarManifest {
+        PRESETS[index].manifest(
+            StarConfig::infinitystar_8b(),
+            StarVaeConfig::infinitystar(),
+            T5Config::flan_t5_xl(),
+        )
+    }
+
+    #[test]
+    fn lengths_are_those_of_the_release() {
+        let model = released(1);
+        assert_eq!(model.length(None, None), Ok(81));
+        assert_eq!(model.length(Some(10.0), None), Ok(161));
+        assert_eq!(model.length(Some(0.0), None), Ok(1));
+        assert_eq!(model.length(None, Some(97)), Ok(97));
+        let (message, hint) = model.length(Some(5.3), None).unwrap_err();
+        assert!(message.ends_with("makes no video of 5.3 s"), "{message}");
+        assert_eq!(
+            hint,
+            "the nearest is 81 frames (5 s); the longest is 161 frames (10 s)"
+        );
+        for wrong in [-1.0, f64::NAN, f64::INFINITY, 11.0] {
+            assert!(model.length(Some(wrong), None).is_err(), "{wrong}");
+        }
+        assert!(model.length(None, Some(0)).is_err());
+        assert!(released(0).length(Some(10.0), None).is_err());
+    }
+
+    #[test]
+    fn the_duration_is_the_models_business() {
+        let model = released(0);
+        let suffix = ", Close-up on big objects, emphasize scale and detail";
+        assert_eq!(
+            model.prompt("a cat ", 81),
+            format!("<<<t=5s>>>a cat{suffix}")
+        );
+        assert_eq!(model.prompt("a cat", 1), format!("a cat{suffix}"));
+        assert_eq!(released(2).prompt("a cat", 81), "<<<t=5s>>>a cat");
+    }
+
+    #[test]
+    fn contradictions_are_told() {
+        let mut model = released(0);
+        assert_eq!(model.check(), Ok(()));
+        model.vae.latent = 8;
+        let message = model.check().unwrap_err();
+        assert!(message.contains("gives 32 channels"), "{message}");
+        let mut model = released(0);
+        model.sizes[0].width = 1000;
+        assert!(model.check().unwrap_err().contains("1280x720"));
+        let mut model = released(0);
+        model.transformer.heads = 3;
+        assert!(model.check().unwrap_err().contains("3 heads"));
+        let mut model = released(0);
+        model.frames.step = 3;
+        assert!(model.check().unwrap_err().contains("multiple of 4"));
+    }
+
+    #[test]
+    fn words_of_motion_are_no_part_of_the_picture() {
+        let motions = ["bouncing", "to the left", "sliding", "sliding to the left"];
+        let first = FirstFrame {
+            model: "default".into(),
+            size: 0.5,
+            background: [255; 3],
+            motions: motions.map(str::to_owned).to_vec(),
+        };
+        assert_eq!(first.prompt("Red apple bouncing"), "Red apple");
+        assert_eq!(first.prompt("red apple, sliding to the left"), "red apple");
+        assert_eq!(first.prompt("a bouncingball"), "a bouncingball");
+        assert_eq!(first.prompt("bouncing"), "bouncing");
+    }
+}
