@@ -52,11 +52,13 @@ pub struct LatentNorm {
 }
 
 impl LatentNorm {
-    /// For `channels` channels and a latent of `latent` channels.
+    /// For `channels` channels and a latent of `latent` channels. A fresh norm scales by about 1, whatever the latent.
     pub fn init(channels: usize, latent: usize, device: &Device) -> Self {
+        let mut conv_y = CausalConv::init(latent, channels, 1, device);
+        conv_y.bias = Initializer::Ones.init([channels], device);
         Self {
             norm: ChannelNorm::init(channels, device),
-            conv_y: CausalConv::init(latent, channels, 1, device),
+            conv_y,
             conv_b: CausalConv::init(latent, channels, 1, device),
         }
     }

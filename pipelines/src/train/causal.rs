@@ -58,6 +58,9 @@ pub struct CausalRun {
     /// Folder of a run with the same sizes whose model is the start of this one.
     #[serde(default)]
     pub continues: Option<PathBuf>,
+    /// Whether only the decoder is trained, so that transformers that were trained on the codes of `continues` stay valid.
+    #[serde(default)]
+    pub decoder_only: bool,
     /// Budget, learning rate and so on.
     pub train: TrainOptions,
 }
@@ -124,6 +127,10 @@ impl CausalRun {
     /// When the last scale is not the latent of a frame, a plan is impossible, or the batch is empty.
     pub fn check(&self, set: &IconSet) -> anyhow::Result<()> {
         ensure!(self.batch > 0, "batch must be at least 1");
+        ensure!(
+            !self.decoder_only || self.continues.is_some(),
+            "decoder_only: there is no encoder; name its run under `continues`"
+        );
         ensure!(
             self.window <= self.clips.frames && self.window > 0,
             "window: {} of {} frames",
@@ -232,6 +239,8 @@ impl Task for CausalTask {
             .square()
             .mean();
         let latent = model.latent(posterior.mode());
+        let frozen = self.run.decoder_only;
+        let latent = if frozen { latent.detach() } else { latent };
         let quantised = self.quantise(&self.plan, latent, batch.scales);
         let error = model.decode_stream().push(quantised.latent) - pixels;
         let weights = &self.run.loss;
@@ -240,7 +249,7 @@ impl Task for CausalTask {
         let total = total
             + quantised.commitment.clone() * weights.commitment
             + quantised.entropy.clone() * weights.entropy
-            + sharp * VARIANCE_WEIGHT;
+            + if frozen { sharp.detach() } else { sharp } * VARIANCE_WEIGHT;
         Loss {
             total,
             parts: vec![

@@ -12,13 +12,21 @@ use nextscale_text::Vocab;
 use nextscale_text::import::Precision;
 use nextscale_var_core::import::save_var;
 use nextscale_var_core::train::{Checkpoint, latest};
+use nextscale_video::StarVae;
+use nextscale_video::star::save_star;
 
+use super::causal::CausalRun;
 use super::classes::ClassRun;
+use super::star::{Narrator, StarRun};
 use super::tokenizer::TokenizerRun;
 use super::transformer::{Painter, TransformerKind, TransformerRun};
 use super::{CONFIG, config, tokenized};
-use crate::bundle::{Bundle, ClassBundle, ClassManifest, Manifest, ModelKind, PromptRules, Size};
+use crate::bundle::{
+    Bundle, ClassBundle, ClassManifest, FrameCounts, Manifest, ModelKind, PromptRules, Size,
+    StarBundle, StarManifest,
+};
 use crate::bundle::{TEXT, TRANSFORMER, VAE, VOCAB};
+use crate::data::Motion;
 
 /// Writes the last checkpoint of the transformer's run `from` as a model folder: weights in 16 bits
 /// under the official names, and the manifest that binds them.
@@ -41,6 +49,7 @@ pub fn export(from: &Path, out: &Path, decoder_of: Option<&Path>) -> anyhow::Res
             );
             export_classes(from, &checkpoint, out)?;
         }
+        TransformerKind::Star => export_video(from, &checkpoint, out, decoder_of)?,
     }
     eprintln!(
         "wrote the model of step {} to `{}`",
@@ -129,6 +138,104 @@ fn export_classes(from: &Path, checkpoint: &Checkpoint, out: &Path) -> anyhow::R
     };
     ClassBundle::seal(out, manifest)?;
     Ok(())
+}
+
+fn export_video(
+    from: &Path,
+    checkpoint: &Checkpoint,
+    out: &Path,
+    decoder_of: Option<&Path>,
+) -> anyhow::Result<()> {
+    let run: StarRun = config::read(&from.join(CONFIG))?;
+    let device = Device::flex();
+    let (mut vae, tokenizer) = tokenized::adopt_causal(from, &run.tokenizer, &device)?;
+    if let Some(folder) = decoder_of {
+        vae = with_decoder(folder, vae)?;
+    }
+    let vocab = Vocab::from_file(from.join(tokenized::VOCABULARY))?;
+    let (text, transformer) = (
+        run.text_config(vocab.size()),
+        run.model_config(tokenizer.bits()),
+    );
+    let narrator = checkpoint.average(Narrator {
+        text: text.init(&device),
+        transformer: transformer.init(&device),
+    })?;
+
+    fs::create_dir_all(out).with_context(|| format!("cannot make `{}`", out.display()))?;
+    vocab.save(out.join(VOCAB))?;
+    nextscale_text::import::save(&narrator.text, out.join(TEXT), Precision::F16)?;
+    let file = out.join(TRANSFORMER);
+    save_star(&transformer, &narrator.transformer, &file, WeightDtype::F16)?;
+    vae.save(out.join(VAE), FileDType::F16)?;
+    let last = tokenizer.plan(1)?.reference();
+    let size = Size {
+        width: last.w * vae.stride,
+        height: last.h * vae.stride,
+        scales: tokenizer.scales.iter().map(|&(h, w)| [h, w]).collect(),
+        reference: None,
+    };
+    let mut first_frame = run.first_frame;
+    if let Some(first) = &mut first_frame {
+        let phrases = Motion::ALL.iter().flat_map(|motion| motion.phrases());
+        first.motions = phrases.map(|&phrase| phrase.to_owned()).collect();
+    }
+    let frames = run.clips.frames;
+    let manifest = StarManifest {
+        kind: ModelKind::Star,
+        name: run.name,
+        about: run.about,
+        text,
+        transformer,
+        vae: tokenizer.model,
+        layout: tokenizer.layout,
+        sizes: vec![size],
+        fps: run.fps,
+        frames: FrameCounts {
+            default: frames,
+            longest: frames,
+            step: frames.saturating_sub(1).max(1),
+        },
+        guidance: run.guidance,
+        image_temperature: run.temperature,
+        clip_temperature: run.temperature,
+        prompt: PromptRules {
+            lowercase: true,
+            ..PromptRules::default()
+        },
+        duration_tag: false,
+        soft_start: false,
+        semantic_scale: None,
+        first_frame,
+        fingerprints: Default::default(),
+    };
+    StarBundle::seal(out, manifest)?;
+    Ok(())
+}
+
+/// The auto-encoder with the decoder of a run that continued it with a frozen encoder.
+fn with_decoder(folder: &Path, vae: StarVae) -> anyhow::Result<StarVae> {
+    let run: CausalRun = config::read(&folder.join(CONFIG))?;
+    let Some(checkpoint) = latest(folder)? else {
+        bail!("there is no checkpoint in `{}`", folder.display());
+    };
+    let trained: StarVae = checkpoint.average(run.model.init(&Device::flex()))?;
+    let (ours, theirs) = (
+        vae.encoder.conv_out.weight.val(),
+        trained.encoder.conv_out.weight.val(),
+    );
+    let same =
+        ours.dims() == theirs.dims() && (ours - theirs).abs().max().into_scalar::<f32>() < 1e-4;
+    ensure!(
+        same && run.decoder_only,
+        "the decoder of `{}` was trained for another encoder; give its configuration `continues` and `decoder_only`",
+        folder.display()
+    );
+    Ok(StarVae {
+        decoder: trained.decoder,
+        proj_up: trained.proj_up,
+        ..vae
+    })
 }
 
 /// The decoder of a run that was trained for the codes of `vae`, and that run's sizes.

@@ -12,6 +12,7 @@ pub mod moving;
 pub mod order;
 pub mod pictures;
 mod repaint;
+pub mod star;
 mod tokenized;
 pub mod tokenizer;
 pub mod transformer;
@@ -46,8 +47,8 @@ enum What {
     /// Train an auto-encoder whose codes are bits (`kind: bsq`), rows of a codebook (`kind: vq`) or bits of clips
     /// (`kind: causal`)
     Tokenizer(RunArgs),
-    /// Train a transformer on the codes of a trained tokenizer: with a text encoder (`kind: infinity`) or with classes
-    /// (`kind: var`)
+    /// Train a transformer on the codes of a trained tokenizer: with a text encoder (`kind: infinity`; of clips
+    /// `kind: star`) or with classes (`kind: var`)
     Transformer(RunArgs),
     /// Write the averaged weights of a transformer's run as a model folder
     Export(ExportArgs),
@@ -162,6 +163,7 @@ fn train_transformer(args: &RunArgs) -> anyhow::Result<()> {
     match config::kind(&args.config)? {
         TransformerKind::Infinity => train_infinity(args),
         TransformerKind::Var => train_var(args),
+        TransformerKind::Star => train_star(args),
     }
 }
 
@@ -174,7 +176,10 @@ fn train_infinity(args: &RunArgs) -> anyhow::Result<()> {
     let (vae, cells, _) = tokenized::adopt(&args.out(), &run.tokenizer, &device)?;
     run.check(&cells)
         .with_context(|| args.config.display().to_string())?;
-    let vocab = tokenized::vocabulary(&args.out(), &run, &set)?;
+    let continues = run.continues.as_deref();
+    let (seed, text) = (run.seed, run.text);
+    let learn = || transformer::learn_vocabulary(&set, seed, text.vocabulary);
+    let vocab = tokenized::vocabulary(&args.out(), continues, text.max_len, learn)?;
     let task = transformer::TransformerTask::new(&run, vae.clone(), &vocab, &set, &device)?;
     device.seed(run.seed);
     let model = run.start(vae.bits, vocab.size(), &device.autodiff())?;
@@ -199,6 +204,27 @@ fn train_var(args: &RunArgs) -> anyhow::Result<()> {
     let model = shapes.init(&device.autodiff());
     let options = run.train;
     let batches = classes::ClassBatches::new(set, run);
+    drive(args, task, model, options, batches)
+}
+
+fn train_star(args: &RunArgs) -> anyhow::Result<()> {
+    let mut run: star::StarRun = config::read(&args.config)?;
+    args.apply(&mut run.train);
+    let device = device::open(args.device)?;
+    let set = load(&run.data)?;
+    let _lock = args.prepare()?;
+    let (vae, tokenizer) = tokenized::adopt_causal(&args.out(), &run.tokenizer, &device)?;
+    run.check(&tokenizer)
+        .with_context(|| args.config.display().to_string())?;
+    let continues = run.continues.as_deref();
+    let (seed, text) = (run.seed, run.text);
+    let learn = || star::learn_vocabulary(&set, seed, text.vocabulary);
+    let vocab = tokenized::vocabulary(&args.out(), continues, text.max_len, learn)?;
+    let task = star::StarTask::new(&run, &tokenizer, vae, &vocab, &set, &device)?;
+    device.seed(run.seed);
+    let model = run.start(tokenizer.bits(), vocab.size(), &device.autodiff())?;
+    let options = run.train;
+    let batches = star::MovingBatches::new(set, vocab, run);
     drive(args, task, model, options, batches)
 }
 

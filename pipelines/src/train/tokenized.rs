@@ -11,10 +11,11 @@ use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
 use nextscale_text::Vocab;
 use nextscale_tokenizer::{ScaleSchedule, VqVae, VqVaeConfig};
 use nextscale_var_core::train::{Checkpoint, latest};
+use nextscale_video::StarVae;
 
+use super::causal::CausalRun;
 use super::config;
 use super::tokenizer::{TokenizerKind, TokenizerRun};
-use super::transformer::{TransformerRun, learn_vocabulary};
 use super::vq::VqRun;
 use crate::data::IconSet;
 
@@ -60,6 +61,22 @@ pub fn adopt_vq(
     Ok((vae, run.schedule()?, run.model))
 }
 
+/// As [`adopt`], of a tokenizer of clips, and its whole configuration.
+pub fn adopt_causal(
+    out: &Path,
+    from: &Path,
+    device: &Device,
+) -> anyhow::Result<(StarVae, CausalRun)> {
+    if let Some(checkpoint) = take_over(out, from, TokenizerKind::Causal)? {
+        let run: CausalRun = config::read(&out.join(CONFIG))?;
+        let vae: StarVae = checkpoint.average(run.model.init(device))?;
+        vae.save(out.join(WEIGHTS), FileDType::F32)?;
+    }
+    let run: CausalRun = config::read(&out.join(CONFIG))?;
+    let vae = run.model.init(device).load(out.join(WEIGHTS))?;
+    Ok((vae, run))
+}
+
 /// Copies the configuration of the tokenizer's run `from` the first time, and returns its newest checkpoint.
 fn take_over(out: &Path, from: &Path, wanted: TokenizerKind) -> anyhow::Result<Option<Checkpoint>> {
     if out.join(WEIGHTS).is_file() {
@@ -75,26 +92,31 @@ fn take_over(out: &Path, from: &Path, wanted: TokenizerKind) -> anyhow::Result<O
     let kind = config::kind::<TokenizerKind>(&config)?;
     ensure!(
         kind == wanted,
-        "tokenizer: `{}` is of another kind: a transformer of classes takes `kind: vq`, one of prompts `kind: bsq`",
+        "tokenizer: `{}` is of another kind: a transformer of classes takes `kind: vq`, one of prompts `kind: bsq`, one of videos `kind: causal`",
         from.display()
     );
     fs::copy(&config, &copy).with_context(|| format!("cannot write `{}`", copy.display()))?;
     Ok(Some(checkpoint))
 }
 
-/// The vocabulary of the run `out`: that of the run that it continues, or learned from the captions the first time.
-pub fn vocabulary(out: &Path, run: &TransformerRun, set: &IconSet) -> anyhow::Result<Vocab> {
+/// The vocabulary of the run `out`: that of the run that it continues, or learned the first time.
+pub fn vocabulary(
+    out: &Path,
+    continues: Option<&Path>,
+    max_len: usize,
+    learn: impl FnOnce() -> anyhow::Result<Vocab>,
+) -> anyhow::Result<Vocab> {
     let path = out.join(VOCABULARY);
     if path.is_file() {
-    } else if let Some(from) = &run.continues {
+    } else if let Some(from) = continues {
         let from = from.join(VOCABULARY);
         fs::copy(&from, &path)
             .with_context(|| format!("continues: cannot copy `{}`", from.display()))?;
     } else {
         eprintln!("learning the vocabulary from the captions");
-        learn_vocabulary(set, run.seed, run.text.vocabulary)?.save(&path)?;
+        learn()?.save(&path)?;
     }
-    Ok(Vocab::from_file(&path)?.with_max_len(run.text.max_len))
+    Ok(Vocab::from_file(&path)?.with_max_len(max_len))
 }
 
 /// Keeps the names of the classes in the run `out`, the first time.

@@ -40,6 +40,8 @@ pub enum TransformerKind {
     Infinity,
     /// Classes: a [`ClassRun`](super::classes::ClassRun).
     Var,
+    /// Prompts, in videos: a [`StarRun`](super::star::StarRun).
+    Star,
 }
 
 /// What `nextscale train transformer` reads for a model of prompts.
@@ -106,7 +108,7 @@ pub struct TransformerRun {
     pub train: TrainOptions,
 }
 
-fn default_drop() -> f64 {
+pub(super) fn default_drop() -> f64 {
     0.1
 }
 
@@ -163,6 +165,30 @@ fn default_embedding() -> f64 {
     0.05
 }
 
+impl TextSizes {
+    /// The text encoder's shapes with a vocabulary of `size` entries.
+    pub fn config(&self, size: usize) -> T5Config {
+        T5Config::new(size, self.width, self.depth, self.heads, self.hidden)
+    }
+
+    /// Refuses sizes that don't fit together.
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let (width, heads) = (self.width, self.heads);
+        ensure!(
+            width > 0 && width.is_multiple_of(128),
+            "text.width: {width} is no multiple of 128"
+        );
+        ensure!(
+            heads > 0 && width.is_multiple_of(heads),
+            "text.heads: {heads} heads don't divide the width {width}"
+        );
+        Ok(())
+    }
+}
+
 /// Sizes of the transformer; the rest follows from the tokenizer and the text encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -209,14 +235,7 @@ impl TransformerRun {
 
     /// The text encoder's shapes with a vocabulary of `size` entries.
     pub fn text_config(&self, size: usize) -> T5Config {
-        let TextSizes {
-            width,
-            depth,
-            heads,
-            hidden,
-            ..
-        } = self.text;
-        T5Config::new(size, width, depth, heads, hidden)
+        self.text.config(size)
     }
 
     /// A fresh model for a tokenizer of `bits` bits a cell and a vocabulary of `size` entries, on an autodiff device;
@@ -280,17 +299,7 @@ impl TransformerRun {
             cells.scales()
         );
         let (text, model) = (self.text, self.model);
-        ensure!(
-            text.width > 0 && text.width.is_multiple_of(128),
-            "text.width: {} is no multiple of 128",
-            text.width
-        );
-        ensure!(
-            text.heads > 0 && text.width.is_multiple_of(text.heads),
-            "text.heads: {} heads don't divide the width {}",
-            text.heads,
-            text.width
-        );
+        text.check()?;
         ensure!(
             model.heads > 0 && model.width.is_multiple_of(4 * model.heads),
             "model.heads: the width {} does not split into {} heads of a multiple of 4",
@@ -432,7 +441,7 @@ impl Batches for CaptionedBatches {
 }
 
 /// Every text has tokens: unknown letters become the unknown token.
-fn tokens(vocab: &Vocab, texts: &[String]) -> TokenBatch {
+pub(super) fn tokens(vocab: &Vocab, texts: &[String]) -> TokenBatch {
     vocab
         .batch(texts)
         .expect("captions are plain text and never an empty list")

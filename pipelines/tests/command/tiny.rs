@@ -253,6 +253,7 @@ fn video_manifest() -> StarManifest {
             encoder_blocks: 1,
             decoder_blocks: 1,
             latent: 2,
+            pixel_patch: 1,
         },
         layout: Layout {
             image_repeats: vec![2, 1],
