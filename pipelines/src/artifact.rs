@@ -23,6 +23,10 @@ pub enum Kind {
     Latent,
     /// A picture, 8 bits a channel.
     Image,
+    /// The latent of a part of a video.
+    VideoLatent,
+    /// Some frames of a video, one after the other.
+    Frames,
     /// The name of a file that was written.
     File,
     /// Something that only a stage from outside knows, by its own name.
@@ -37,6 +41,8 @@ impl fmt::Display for Kind {
             Self::Text => "text features",
             Self::Latent => "a latent",
             Self::Image => "an image",
+            Self::VideoLatent => "a video latent",
+            Self::Frames => "frames",
             Self::File => "a file",
             Self::Custom(name) => name,
         })
@@ -84,6 +90,49 @@ pub struct Text {
     pub negative: Option<Tensor<3>>,
 }
 
+/// The latent of a part of a video. A video is one part or several, in their order.
+#[derive(Debug, Clone)]
+pub struct VideoLatent {
+    /// `[1, c, t, h, w]`, f32.
+    pub latent: Tensor<5>,
+    /// Frames a second.
+    pub fps: usize,
+    /// Number in the video, from 0, of the first frame that is shown of this part.
+    pub first: usize,
+    /// Whether the decoder begins anew with it, instead of going on from the part before.
+    pub fresh: bool,
+    /// Decoded frames that are left out at its beginning.
+    pub skip: usize,
+    /// Whether it ends the video.
+    pub last: bool,
+}
+
+/// Some frames of a video, one after the other, as they come from the decoder: a stage of frames takes such a chunk and
+/// gives one of as many.
+#[derive(Debug, Clone)]
+pub struct Frames {
+    /// The frames, all of one size.
+    pub pictures: Vec<RgbImage>,
+    /// Frames a second.
+    pub fps: usize,
+    /// Number of the first of them in the video, from 0.
+    pub first: usize,
+    /// Whether the last of them ends the video.
+    pub last: bool,
+}
+
+impl Frames {
+    /// The same frames, each changed by `change`, which also gets the number of the frame in the video.
+    #[must_use]
+    pub fn map(&self, mut change: impl FnMut(usize, &RgbImage) -> RgbImage) -> Self {
+        let numbered = self.pictures.iter().enumerate();
+        Self {
+            pictures: numbered.map(|(i, p)| change(self.first + i, p)).collect(),
+            ..*self
+        }
+    }
+}
+
 /// A value on its way from one stage to the next. Cloning is cheap.
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant)] // a tensor is a wide handle, and few are on their way
@@ -98,6 +147,10 @@ pub enum Artifact {
     Latent(Tensor<5>),
     /// A picture.
     Image(Arc<RgbImage>),
+    /// The latent of a part of a video.
+    VideoLatent(VideoLatent),
+    /// Frames of a video.
+    Frames(Arc<Frames>),
     /// A file that was written.
     File(PathBuf),
     /// What a stage from outside made.
@@ -113,6 +166,8 @@ impl Artifact {
             Self::Text(_) => Kind::Text,
             Self::Latent(_) => Kind::Latent,
             Self::Image(_) => Kind::Image,
+            Self::VideoLatent(_) => Kind::VideoLatent,
+            Self::Frames(_) => Kind::Frames,
             Self::File(_) => Kind::File,
             Self::Custom(name, _) => Kind::Custom(name),
         }
@@ -132,6 +187,10 @@ pub struct Ticket {
     pub negative: String,
     /// The seed of this picture.
     pub seed: u64,
+    /// Number of the prompt in its story, from 0; 0 outside stories.
+    pub turn: usize,
+    /// All prompts of the story that the prompt belongs to: one video, prompt after prompt. Empty outside stories.
+    pub story: Arc<[String]>,
     /// What has to be written in the pipeline to paint this picture alone: paths of keys and values.
     pub pins: Vec<(Vec<String>, Node)>,
 }

@@ -169,12 +169,20 @@ fn load(stage: &mut dyn crate::stage::Stage, context: &Context) -> Result<(), Pi
     Ok(())
 }
 
-/// One item of each input; none when all of them have come to their end.
+/// One item of each input; none when all of them have come to their end. A stage of several inputs gets no previews,
+/// which the inputs have at different times.
 fn next(
     receivers: &mut [Receiver<Item>],
     context: &Context,
 ) -> Result<Option<Vec<Item>>, PipelineError> {
-    let items: Vec<_> = receivers.iter_mut().map(Receiver::blocking_recv).collect();
+    let several = receivers.len() > 1;
+    let mut receive = |receiver: &mut Receiver<Item>| loop {
+        match receiver.blocking_recv() {
+            Some(item) if several && item.preview.is_some() => {}
+            item => return item,
+        }
+    };
+    let items: Vec<_> = receivers.iter_mut().map(&mut receive).collect();
     let ended = items.iter().filter(|i| i.is_none()).count();
     if ended == items.len() {
         return Ok(None);

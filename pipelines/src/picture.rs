@@ -81,17 +81,22 @@ pub fn read(path: &Path) -> Result<RgbImage, PipelineError> {
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), PipelineError> {
     let folder = folder_of(path);
     let write = || {
-        let builder = tempfile::Builder::new()
-            .prefix(".nextscale-")
-            .suffix(".part")
-            .to_owned();
-        let mut file = builder.tempfile_in(folder)?;
+        let mut file = part_in(folder)?;
         file.write_all(bytes)?;
         // A temporary file is private; the finished one is like any other of the user's.
         make_readable(file.path())?;
         file.persist(path).map(drop).map_err(|e| e.error)
     };
     write().map_err(PipelineError::io("write", path))
+}
+
+/// A hidden file in a folder, gone unless it gets another name.
+pub(crate) fn part_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder
+        .prefix(".nextscale-")
+        .suffix(".part")
+        .tempfile_in(folder)
 }
 
 /// Lets everybody read a file, and its owner write it.
@@ -148,32 +153,32 @@ pub fn texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, Pipelin
     Ok(all)
 }
 
-/// The pipeline inside a picture.
+/// The pipeline among the texts that a picture or video carries.
 ///
 /// # Errors
-/// A picture that carries none.
-pub fn read_text(path: &Path, bytes: &[u8]) -> Result<String, PipelineError> {
-    let found = texts(path, bytes)?.into_iter().find(|(key, _)| key == KEY);
+/// One that carries none.
+pub fn pipeline_of(path: &Path, texts: Vec<(String, String)>) -> Result<String, PipelineError> {
+    let found = texts.into_iter().find(|(key, _)| key == KEY);
     found
         .map(|(_, text)| text)
         .ok_or_else(|| PipelineError::Content {
             path: path.to_owned(),
             message: "carries no pipeline".into(),
-            hint: Some("only pictures painted by nextscale without --no-metadata do".into()),
+            hint: Some("only what nextscale made without --no-metadata does".into()),
         })
 }
 
 /// The `parameters` text: prompt, negative prompt, then one line of named values.
-pub fn parameters(ticket: &Ticket, image: &RgbImage, notes: &[(String, String)]) -> String {
-    let mut text = ticket.prompt.clone();
+pub fn parameters(ticket: &Ticket, size: (u32, u32), notes: &[(String, String)]) -> String {
+    let mut text = match ticket.story.is_empty() {
+        true => ticket.prompt.clone(),
+        false => ticket.story.join("\n"),
+    };
     if !ticket.negative.is_empty() {
         text += &format!("\nNegative prompt: {}", ticket.negative);
     }
     let seed = ("Seed".to_owned(), ticket.seed.to_string());
-    let size = (
-        "Size".to_owned(),
-        format!("{}x{}", image.width(), image.height()),
-    );
+    let size = ("Size".to_owned(), format!("{}x{}", size.0, size.1));
     let version = (
         "Version".to_owned(),
         concat!("nextscale ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -203,11 +208,10 @@ mod tests {
             );
         }
         assert_eq!(
-            read_text(Path::new("x.png"), &bytes).unwrap(),
+            pipeline_of(Path::new("x.png"), read).unwrap(),
             "a: \u{1f34e}\n"
         );
-        let bare = encode(&image, &[]).unwrap();
-        let error = read_text(Path::new("x.png"), &bare).unwrap_err();
+        let error = pipeline_of(Path::new("x.png"), vec![]).unwrap_err();
         assert_eq!(error.to_string(), "`x.png` carries no pipeline");
     }
 

@@ -111,6 +111,27 @@ impl Setup<'_> {
         Diagnostic::new(self.mark(key), message)
     }
 
+    /// The stages of a kind in the whole pipeline: name, keys, and whether this stage feeds them.
+    pub(crate) fn others(&self, kind: &str) -> Vec<(&str, &Node, bool)> {
+        let stages = self
+            .root
+            .get("stages")
+            .map(Node::entries)
+            .unwrap_or_default();
+        let says = |node: &Node| node.get("stage").and_then(Node::as_str) == Some(kind);
+        let own = self.stage.name.as_str();
+        let fed = |node: &Node| {
+            let from = node.get("from");
+            let mapped = from.into_iter().flat_map(Node::entries);
+            let mut names = mapped.map(|entry| &entry.node).chain(from);
+            names.any(|name| name.as_str() == Some(own))
+        };
+        let found = stages.iter().filter(|entry| says(&entry.node));
+        found
+            .map(|entry| (entry.key.as_str(), &entry.node, fed(&entry.node)))
+            .collect()
+    }
+
     /// Opens a model: reads its description and the headers of its weights, not the weights.
     ///
     /// # Errors

@@ -176,7 +176,7 @@ impl PipelineSpec {
         Self::from_node(Node::parse(text, origin)?)
     }
 
-    /// Reads a pipeline from a YAML file, or from a picture that Nextscale painted.
+    /// Reads a pipeline from a YAML file, or from a picture or video that Nextscale made.
     ///
     /// # Errors
     /// A file that cannot be read, and those of [`PipelineSpec::from_yaml`].
@@ -184,7 +184,7 @@ impl PipelineSpec {
         Self::from_node(read_tree(path)?)
     }
 
-    /// A built-in pipeline by name: `default` from prompts, `classes` from classes.
+    /// A built-in pipeline by name: `default` from prompts, `classes` from classes, `video` for videos.
     pub fn preset(name: &str) -> Option<Node> {
         let (_, text) = PRESETS.iter().find(|(n, _)| *n == name)?;
         Node::parse(text, &format!("preset {name}")).ok()
@@ -274,22 +274,23 @@ impl Builder {
 pub const PRESETS: &[(&str, &str)] = &[
     ("default", include_str!("../presets/default.yaml")),
     ("classes", include_str!("../presets/classes.yaml")),
+    ("video", include_str!("../presets/video.yaml")),
 ];
 
-/// The tree of a YAML file, or of the pipeline inside a picture.
+/// The tree of a YAML file, or of the pipeline inside a picture or video.
 ///
 /// # Errors
-/// A file that cannot be read, that is no YAML, or a picture without a pipeline.
+/// A file that cannot be read, that is no YAML, or a picture or video without a pipeline.
 pub fn read_tree(path: &Path) -> Result<Node, PipelineError> {
-    let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
     let origin = path.display().to_string();
-    if crate::picture::is_png(&bytes) {
-        let text = crate::picture::read_text(path, &bytes)?;
+    if crate::media::carrier(path)?.is_some() {
+        let text = crate::picture::pipeline_of(path, crate::media::tags(path)?)?;
         return Node::parse(&text, &origin);
     }
+    let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
     let text = String::from_utf8(bytes).map_err(|_| PipelineError::Content {
         path: path.to_owned(),
-        message: "is neither YAML nor a PNG picture".into(),
+        message: "is neither YAML nor a picture or video with a pipeline in it".into(),
         hint: None,
     })?;
     Node::parse(&text, &origin)

@@ -154,6 +154,71 @@ impl Size {
         let [h, w] = self.reference.or(self.scales.last().copied())?;
         Some(Scale::image(h, w))
     }
+
+    /// The size of exactly so many pixels; where one side is not asked for, the first that fits.
+    ///
+    /// # Errors
+    /// The nearest size that there is.
+    pub fn find(all: &[Self], width: Option<usize>, height: Option<usize>) -> Result<&Self, &Self> {
+        let fits =
+            |s: &&Size| width.is_none_or(|w| w == s.width) && height.is_none_or(|h| h == s.height);
+        let far = |s: &Size| {
+            let side = |asked: Option<usize>, has: usize| {
+                let asked = asked.unwrap_or(has).max(1);
+                (asked as f64 / has as f64).ln().powi(2)
+            };
+            side(width, s.width) + side(height, s.height)
+        };
+        all.iter().find(fits).ok_or_else(|| Self::nearest(all, far))
+    }
+
+    /// The size whose ratio of width to height is nearest, among those of about so many pixels if that is asked for; of
+    /// several the first.
+    ///
+    /// # Errors
+    /// A sentence: no size of about so many pixels, or no ratio that comes near.
+    pub fn of_aspect(all: &[Self], ratio: f64, pixels: Option<f64>) -> Result<&Self, String> {
+        let about = |size: &&Size| {
+            let has = (size.width * size.height) as f64;
+            pixels.is_none_or(|asked| (has / asked).ln().abs() < NEAR)
+        };
+        let far = |size: &Size| (size.width as f64 / size.height as f64 / ratio).ln().abs();
+        let mut best: Option<&Size> = None;
+        for size in all.iter().filter(about) {
+            if best.is_none_or(|best| far(size) < far(best)) {
+                best = Some(size);
+            }
+        }
+        let best = best.ok_or_else(|| {
+            let mut counts: Vec<usize> = all.iter().map(|s| s.width * s.height).collect();
+            counts.sort_unstable();
+            counts.dedup_by(|a, b| (*a as f64 / *b as f64).ln() < NEAR);
+            let counts: Vec<String> = counts
+                .iter()
+                .map(|&n| format!("{:.2}M", n as f64 / 1e6))
+                .collect();
+            format!("it paints about {} pixels", counts.join(", "))
+        })?;
+        // A model of one shape paints that shape; one of many should not turn a banner into something else.
+        let single = all.iter().all(|s| s.width == s.height);
+        match single || far(best) < NEAR {
+            true => Ok(best),
+            false => Err(format!(
+                "the nearest that it paints is {}x{}",
+                best.width, best.height
+            )),
+        }
+    }
+
+    fn nearest(all: &[Self], far: impl Fn(&Self) -> f64) -> &Self {
+        let mut best = &all[0];
+        for size in all {
+            if far(size) < far(best) {
+                best = size;
+            }
+        }
+        best
+    }
 }
 
 impl Manifest {
@@ -205,71 +270,11 @@ impl Manifest {
         Ok(())
     }
 
-    /// The size of exactly so many pixels; where one side is not asked for, the first that fits.
+    /// As [`Size::find`], among the sizes of this model.
     ///
     /// # Errors
     /// The nearest size that there is.
     pub fn size(&self, width: Option<usize>, height: Option<usize>) -> Result<&Size, &Size> {
-        let fits =
-            |s: &&Size| width.is_none_or(|w| w == s.width) && height.is_none_or(|h| h == s.height);
-        let far = |s: &Size| {
-            let side = |asked: Option<usize>, has: usize| {
-                let asked = asked.unwrap_or(has).max(1);
-                (asked as f64 / has as f64).ln().powi(2)
-            };
-            side(width, s.width) + side(height, s.height)
-        };
-        self.sizes
-            .iter()
-            .find(fits)
-            .ok_or_else(|| self.nearest(far))
-    }
-
-    /// The size whose ratio of width to height is nearest, among those of about so many pixels if that is asked for; of
-    /// several the first.
-    ///
-    /// # Errors
-    /// A sentence: no size of about so many pixels, or no ratio that comes near.
-    pub fn aspect(&self, ratio: f64, pixels: Option<f64>) -> Result<&Size, String> {
-        let about = |size: &&Size| {
-            let has = (size.width * size.height) as f64;
-            pixels.is_none_or(|asked| (has / asked).ln().abs() < NEAR)
-        };
-        let far = |size: &Size| (size.width as f64 / size.height as f64 / ratio).ln().abs();
-        let mut best: Option<&Size> = None;
-        for size in self.sizes.iter().filter(about) {
-            if best.is_none_or(|best| far(size) < far(best)) {
-                best = Some(size);
-            }
-        }
-        let best = best.ok_or_else(|| {
-            let mut all: Vec<usize> = self.sizes.iter().map(|s| s.width * s.height).collect();
-            all.sort_unstable();
-            all.dedup_by(|a, b| (*a as f64 / *b as f64).ln() < NEAR);
-            let all: Vec<String> = all
-                .iter()
-                .map(|&n| format!("{:.2}M", n as f64 / 1e6))
-                .collect();
-            format!("it paints about {} pixels", all.join(", "))
-        })?;
-        // A model of one shape paints that shape; one of many should not turn a banner into something else.
-        let single = self.sizes.iter().all(|s| s.width == s.height);
-        match single || far(best) < NEAR {
-            true => Ok(best),
-            false => Err(format!(
-                "the nearest that it paints is {}x{}",
-                best.width, best.height
-            )),
-        }
-    }
-
-    fn nearest(&self, far: impl Fn(&Size) -> f64) -> &Size {
-        let mut best = &self.sizes[0];
-        for size in &self.sizes {
-            if far(size) < far(best) {
-                best = size;
-            }
-        }
-        best
+        Size::find(&self.sizes, width, height)
     }
 }

@@ -1,5 +1,6 @@
 //! A video model: an InfinityStar transformer with its causal auto-encoder and its text encoder.
 
+mod first_frame;
 mod manifest;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ use super::{MANIFEST, Model, Size, TEXT, TRANSFORMER, VAE, VOCAB, damaged, equal
 use crate::error::PipelineError;
 use crate::memory::Estimate;
 
-pub use manifest::{FirstFrame, FrameCounts, StarManifest};
+pub use first_frame::FirstFrame;
+pub use manifest::{FrameCounts, StarManifest};
 
 /// Name of the video model inside the program.
 pub const SPRITES: &str = "sprites";
@@ -238,5 +240,39 @@ impl StarBundle {
         manifest.fingerprints = super::prints(folder, &[VOCAB, TEXT, TRANSFORMER, VAE])?;
         let json = super::write_manifest(folder, &manifest)?;
         Self::folder(&folder.display().to_string(), json.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::released::star::PRESETS;
+    use nextscale_text::T5Config;
+    use nextscale_video::{StarConfig, StarVaeConfig};
+
+    /// What 720p takes is told and refused before any weight is read: there are none here.
+    #[test]
+    fn memory_is_estimated_from_the_description() {
+        let manifest = PRESETS[0].manifest(
+            StarConfig::infinitystar_8b(),
+            StarVaeConfig::infinitystar(),
+            T5Config::flan_t5_xl(),
+        );
+        let nowhere = [(); 4].map(|()| PathBuf::from("nowhere"));
+        let bundle = StarBundle::released("infinitystar-8b-720p", manifest, nowhere).unwrap();
+        let size = bundle.manifest().sizes[0].clone();
+        let cpu = Device::flex();
+        let of = |frames, guided, dtype| bundle.estimate(&size, frames, guided, dtype, &cpu);
+        let half = of(81, true, FloatDType::BF16).unwrap();
+        assert_eq!(half.transformer, 2 * (8_768_382_112 - 4096));
+        let full = of(81, true, FloatDType::F32).unwrap();
+        assert_eq!(full.transformer, 2 * half.transformer);
+        // Only the image and the prompt stay for the clip: 2 rows of 3600 + 64 tokens, in f32 on a CPU.
+        assert_eq!(half.cache, 2 * 3664 * 2 * 147_456);
+        assert!(of(1, true, FloatDType::BF16).unwrap().total() < half.total());
+        assert!(of(81, false, FloatDType::BF16).unwrap().total() < half.total());
+        let error = half.check(Some(16 << 30)).unwrap_err().to_string();
+        assert!(error.contains("this machine has 16.0 GiB"), "{error}");
+        assert!(half.notice().unwrap().contains("transformer 16.3"));
     }
 }

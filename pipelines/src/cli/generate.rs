@@ -88,7 +88,7 @@ pub(super) struct GenerateArgs {
     print_pipeline: bool,
 }
 
-fn parse_seed(text: &str) -> Result<u64, String> {
+pub(super) fn parse_seed(text: &str) -> Result<u64, String> {
     let range = "it should be a whole number from 0 to 18446744073709551615";
     match text
         .strip_prefix('-')
@@ -187,7 +187,7 @@ pub(super) fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
 pub(super) struct Options<'a>(pub &'a mut Node);
 
 impl Options<'_> {
-    fn top(
+    pub(super) fn top(
         &mut self,
         key: &str,
         option: &str,

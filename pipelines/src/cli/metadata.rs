@@ -5,19 +5,17 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::error::PipelineError;
-use crate::picture;
 
 /// Arguments of `nextscale metadata`.
 #[derive(Debug, Args)]
 pub(super) struct MetadataArgs {
-    /// A PNG picture
+    /// A PNG picture, a video or a GIF
     file: PathBuf,
 }
 
 pub(super) fn run(args: &MetadataArgs) -> anyhow::Result<()> {
     let path = &args.file;
-    let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
-    let texts = picture::texts(path, &bytes)?;
+    let texts = crate::media::tags(path)?;
     if texts.is_empty() {
         let (message, hint) = ("carries no metadata".to_owned(), None);
         let path = path.clone();

@@ -7,6 +7,7 @@ mod models;
 mod progress;
 mod run;
 mod small;
+mod video;
 
 pub(crate) use small::print;
 
@@ -28,15 +29,17 @@ struct Cli {
 enum Command {
     /// Paint pictures from prompts or classes
     Generate(Box<generate::GenerateArgs>),
+    /// Make videos from prompts, pictures or other videos
+    Video(Box<video::VideoArgs>),
     /// Paint a part of a picture anew: in-painting, out-painting, changes of a part
     Edit(Box<edit::EditArgs>),
-    /// Run a pipeline from a YAML file, or repaint a picture that carries one
+    /// Run a pipeline from a YAML file, or that of a picture or video that carries one
     Run(run::RunArgs),
     /// Check a pipeline without loading any weight
     Validate(run::ValidateArgs),
     /// Print the JSON Schema of pipeline files
     Schema,
-    /// Show what a picture was painted with
+    /// Show what a picture or video was made with
     Metadata(metadata::MetadataArgs),
     /// List the models that are known by name, what they need and where it lies
     Models(models::ModelsArgs),
@@ -62,6 +65,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Generate(args) => generate::run(&args),
+        Command::Video(args) => video::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Run(args) => run::run(args),
         Command::Validate(args) => run::validate(args),
@@ -93,7 +97,7 @@ pub fn main() -> ExitCode {
 fn report(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<PipelineError>() {
         Some(PipelineError::Cancelled) => {
-            eprintln!("error: stopped; the finished pictures stay");
+            eprintln!("error: stopped; what is finished stays");
             return ExitCode::from(130);
         }
         Some(PipelineError::Invalid(all)) => {

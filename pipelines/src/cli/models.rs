@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::bundle::{Places, released};
+use crate::bundle::{Places, SPRITES, StarBundle, released};
 
 /// Arguments of `nextscale models`.
 #[derive(Debug, Args)]
@@ -25,11 +25,17 @@ pub(super) fn run(args: &ModelsArgs) -> anyhow::Result<()> {
 }
 
 fn list(places: &Places) -> String {
-    let mut text = format!("{:<16} {:<12} {}\n", "model", "state", "paints");
-    text += &format!(
-        "{:<16} {:<12} {}\n",
-        "default", "in here", "icons from prompts, 64x64"
+    let line = |name: &str, state: &str, makes: &str| format!("{name:<22} {state:<12} {makes}\n");
+    let mut text = line("model", "state", "makes");
+    text += &line(
+        "default",
+        "in here",
+        "pictures of icons from prompts, 64x64",
     );
+    text += &match StarBundle::embedded() {
+        Ok(bundle) => line(SPRITES, "in here", &sprites(&bundle)),
+        Err(_) => line(SPRITES, "not built in", "videos of icons from prompts"),
+    };
     for name in released::names() {
         let parts = released::parts(name, places).unwrap_or_default();
         let missing = parts.iter().filter(|part| part.found.is_none()).count();
@@ -38,14 +44,42 @@ fn list(places: &Places) -> String {
             n if n == parts.len() => "not here".to_owned(),
             n => format!("{n} of {} missing", parts.len()),
         };
-        let paints = match released::var_config(name) {
-            Some(config) => format!("1,000 classes, {0}x{0}", config.schedule.last().w * 16),
-            None if name.ends_with("512") => "prompts, 60 sizes, 512x512 first".to_owned(),
-            None => "prompts, 60 sizes, 1024x1024 first".to_owned(),
-        };
-        text += &format!("{name:<16} {state:<12} {paints}\n");
+        text += &line(name, &state, &makes(name));
     }
     text + "\n`nextscale models NAME` tells what a model needs and where it is looked for.\n"
+}
+
+/// What a released model makes.
+fn makes(name: &str) -> String {
+    if let Some(config) = released::var_config(name) {
+        let side = config.schedule.last().w * 16;
+        return format!("pictures of 1,000 classes, {side}x{side}");
+    }
+    let star = released::star::PRESETS.iter().find(|p| p.name == name);
+    if let Some(preset) = star {
+        let ((width, height), seconds) = (preset.size(), preset.longest_seconds());
+        let of = match preset.is_interactive() {
+            true => "videos from a video and prompts, one after the other",
+            false => "videos from prompts, pictures or videos",
+        };
+        return format!("{of}, 15 shapes, {width}x{height} first, up to {seconds} s");
+    }
+    match name.ends_with("512") {
+        true => "pictures from prompts, 60 sizes, 512x512 first".to_owned(),
+        false => "pictures from prompts, 60 sizes, 1024x1024 first".to_owned(),
+    }
+}
+
+/// What the video model inside the program makes.
+fn sprites(bundle: &StarBundle) -> String {
+    let manifest = bundle.manifest();
+    let (size, longest) = (&manifest.sizes[0], manifest.frames.longest);
+    format!(
+        "videos of icons from prompts, {}x{}, up to {}",
+        size.width,
+        size.height,
+        manifest.say(longest)
+    )
 }
 
 fn tell(name: &str, places: &Places) -> anyhow::Result<String> {

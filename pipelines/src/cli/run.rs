@@ -31,7 +31,7 @@ pub(super) struct ValidateArgs {
 
 #[derive(Debug, Args)]
 struct Source {
-    /// A YAML file, or a picture painted by nextscale
+    /// A YAML file, or a picture or video made by nextscale
     pipeline: PathBuf,
     /// Set a value, for example `--set seed=7` or `--set stages.latent.cfg-scale=4`
     #[arg(long, value_name = "KEY=VALUE")]
@@ -98,10 +98,25 @@ pub(super) fn execute(spec: PipelineSpec, timings: bool) -> anyhow::Result<()> {
 
 /// The first Ctrl-C lets the scale in work come to its end; the second does not wait.
 async fn stop_on_ctrl_c(cancel: Cancel) {
-    while tokio::signal::ctrl_c().await.is_ok() {
+    while stop_signal().await {
         if cancel.is_cancelled() {
             std::process::exit(130);
         }
         cancel.cancel();
     }
+}
+
+/// Waits for Ctrl-C, or for a polite request to end from elsewhere.
+async fn stop_signal() -> bool {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            return tokio::select! {
+                pressed = tokio::signal::ctrl_c() => pressed.is_ok(),
+                sent = terminate.recv() => sent.is_some(),
+            };
+        }
+    }
+    tokio::signal::ctrl_c().await.is_ok()
 }

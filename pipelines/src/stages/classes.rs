@@ -121,6 +121,7 @@ impl Stage for Classes {
                 negative: String::new(),
                 seed,
                 pins,
+                ..Ticket::default()
             };
             let (ticket, preview) = (Arc::new(ticket), None);
             out.item(Item {

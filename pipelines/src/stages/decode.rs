@@ -16,6 +16,9 @@ use crate::error::PipelineError;
 use crate::registry::Setup;
 use crate::stage::{Context, Emit, Job, Ports, Stage};
 
+/// What is said of pixels that are none.
+pub(super) const NOT_NUMBERS: &str = "the picture is not made of numbers (NaN): the weights are damaged, or overflow in this --dtype";
+
 /// Turns latents into pictures.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -58,14 +61,12 @@ impl Decode {
 /// Pixels `[1, 3, h, w]` in [-1, 1] to 8 bits, cut off as the released models do it.
 ///
 /// The error says what is wrong: pixels that are no numbers would become black without a word.
-fn to_image(pixels: Tensor<4>) -> Result<RgbImage, &'static str> {
+pub(super) fn to_image(pixels: Tensor<4>) -> Result<RgbImage, &'static str> {
     let [_, _, h, w] = pixels.dims();
     let rows = pixels.permute([0, 2, 3, 1]); // [1, h, w, 3]
     let values = rows.into_data().convert::<f32>();
     if !values.iter::<f32>().all(f32::is_finite) {
-        return Err(
-            "the picture is not made of numbers (NaN): the weights are damaged, or overflow in this --dtype",
-        );
+        return Err(NOT_NUMBERS);
     }
     let bytes = values
         .iter::<f32>()

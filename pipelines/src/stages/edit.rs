@@ -177,7 +177,7 @@ fn cover((w, h): (u32, u32), (width, height): (u32, u32)) -> [u32; 4] {
     [middle(w64, cw), middle(h64, ch), cw as u32, ch as u32]
 }
 
-fn fit(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+pub(super) fn fit(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     let [x, y, w, h] = cover(picture.dimensions(), (width, height));
     let part = imageops::crop_imm(picture, x, y, w, h).to_image();
     match (w, h) == (width, height) {

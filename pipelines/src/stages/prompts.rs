@@ -26,9 +26,12 @@ pub struct PromptsParams {
     /// What not to paint.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     negative: String,
-    /// Pictures of each prompt.
+    /// Pictures or videos of each prompt.
     #[serde(default = "one")]
     count: u32,
+    /// All prompts together make one video, one after the other; for interactive models.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    story: bool,
 }
 
 fn one() -> u32 {
@@ -70,6 +73,9 @@ impl Prompts {
         if prompts.as_ref().is_some_and(Vec::is_empty) {
             return refuse("prompts", "there is no prompt");
         }
+        if params.story && params.count > 1 {
+            return refuse("count", "a story is one video: leave out `count`");
+        }
         let name = setup.stage.name.clone();
         Ok(Self {
             name,
@@ -78,15 +84,14 @@ impl Prompts {
         })
     }
 
-    /// The stage as it has to be written to give this prompt alone.
-    fn pin(&self, prompt: &str) -> Result<Node, PipelineError> {
-        let negative = self.params.negative.clone();
-        let (prompts, file, count) = (vec![prompt.to_owned()], None, 1);
+    /// The stage as it has to be written to give these prompts alone.
+    fn pin(&self, prompts: Vec<String>) -> Result<Node, PipelineError> {
         let params = PromptsParams {
             prompts,
-            file,
-            negative,
-            count,
+            file: None,
+            negative: self.params.negative.clone(),
+            count: 1,
+            story: self.params.story,
         };
         let mut node = Node::from_data(&params, "record")?;
         node.set(&["stage"], Node::from_data(&"prompts", "record")?)?;
@@ -150,27 +155,39 @@ impl Stage for Prompts {
             }
         };
         let first = job.context.settings.seed.unwrap_or_default();
-        let total = prompts.len() * self.params.count as usize;
+        let story: Arc<[String]> = match self.params.story {
+            true => prompts.clone().into(),
+            false => Arc::default(),
+        };
+        let total = match self.params.story {
+            true => 1,
+            false => prompts.len() * self.params.count as usize,
+        };
         let repeated = prompts
             .iter()
             .flat_map(|p| (0..self.params.count).map(move |_| p));
-        for (index, prompt) in repeated.enumerate() {
+        for (number, prompt) in repeated.enumerate() {
+            let (index, turn, pinned) = match self.params.story {
+                true => (0, number, prompts.clone()),
+                false => (number, 0, vec![prompt.clone()]),
+            };
             // Past the largest seed it goes on from 0, so that every number can be the first.
             let seed = first.wrapping_add(index as u64);
             let pins = vec![
                 (vec!["seed".to_owned()], Node::from_data(&seed, "record")?),
                 (
                     vec!["stages".to_owned(), self.name.clone()],
-                    self.pin(prompt)?,
+                    self.pin(pinned)?,
                 ),
             ];
-            let (prompt, negative) = (prompt.clone(), self.params.negative.clone());
             let ticket = Ticket {
                 index,
                 total,
-                prompt,
-                negative,
+                prompt: prompt.clone(),
+                negative: self.params.negative.clone(),
                 seed,
+                turn,
+                story: story.clone(),
                 pins,
             };
             let (ticket, preview, artifact) = (Arc::new(ticket), None, Artifact::Prompt);

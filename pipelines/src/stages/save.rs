@@ -63,18 +63,18 @@ impl Save {
         if !job.context.settings.metadata {
             return vec![];
         }
-        let parameters = picture::parameters(&job.ticket, image, &job.context.notes);
+        let parameters = picture::parameters(&job.ticket, image.dimensions(), &job.context.notes);
         let record = job.context.record(&job.ticket).to_yaml();
         vec![("parameters", parameters), (picture::KEY, record)]
     }
 }
 
-fn is_folder(output: &str) -> bool {
+pub(super) fn is_folder(output: &str) -> bool {
     output.ends_with(['/', std::path::MAIN_SEPARATOR]) || Path::new(output).is_dir()
 }
 
 /// Refuses a folder that does not exist or may not be written to, before any weight is loaded.
-fn check_folder(folder: &Path, key: &str, setup: &Setup) -> Result<(), Diagnostic> {
+pub(super) fn check_folder(folder: &Path, key: &str, setup: &Setup) -> Result<(), Diagnostic> {
     let shown = folder.display();
     if !folder.exists() {
         let message = format!("the folder `{shown}` does not exist");
@@ -103,21 +103,28 @@ fn file_name(output: &str, ticket: &Ticket) -> PathBuf {
     if is_folder(output) {
         return Path::new(output).join(format!("{index}-{}.png", ticket.seed));
     }
-    let unique = ["{index}", "{seed}"].iter().any(|p| output.contains(p));
-    let filled = output
-        .replace("{index}", &index)
+    numbered(output, fill(output, ticket), ticket)
+}
+
+/// A name with its placeholders filled in.
+pub(super) fn fill(output: &str, ticket: &Ticket) -> String {
+    output
+        .replace("{index}", &format!("{:05}", ticket.index))
         .replace("{seed}", &ticket.seed.to_string())
-        .replace("{prompt}", &slug(&ticket.prompt));
+        .replace("{prompt}", &slug(&ticket.prompt))
+}
+
+/// A filled name, with a number before the ending if it would stand for several results.
+pub(super) fn numbered(output: &str, filled: String, ticket: &Ticket) -> PathBuf {
+    let unique = ["{index}", "{seed}"].iter().any(|p| output.contains(p));
     let path = PathBuf::from(filled);
     if unique || ticket.total < 2 {
         return path;
     }
-    let stem = path
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    path.with_file_name(format!("{stem}-{index}.png"))
+    let part =
+        |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    let (stem, ending) = (part(path.file_stem()), part(path.extension()));
+    path.with_file_name(format!("{stem}-{:05}.{ending}", ticket.index))
 }
 
 /// A prompt as part of a file name: letters and digits, at most 60 of them.

@@ -6,9 +6,10 @@ use nextscale_text::TextEncoder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::video_length::Length;
 use super::with_print;
 use crate::artifact::{Artifact, ArtifactType, Kind, Text};
-use crate::bundle::{Bundle, TEXT};
+use crate::bundle::{Bundle, Model, StarBundle, TEXT};
 use crate::error::PipelineError;
 use crate::registry::Setup;
 use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
@@ -20,24 +21,93 @@ pub struct TextEncoderParams {
     /// The model to take the text encoder of, instead of the pipeline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    /// With a video model: frames of the video, whose length the prompt tells. Those of the `text-to-video` stage that
+    /// this one feeds if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frames: Option<usize>,
+}
+
+/// The model that the prompts are for.
+enum Reader {
+    Pictures(Arc<Bundle>),
+    /// With the number of frames.
+    Videos(Arc<StarBundle>, usize),
 }
 
 /// The stage.
 pub(crate) struct TextEncoderStage {
     params: TextEncoderParams,
-    bundle: Arc<Bundle>,
+    reader: Reader,
     encoder: Option<TextEncoder>,
     /// The last prompt with its features: the pictures of a batch share them.
     last: Option<(String, String, Text)>,
 }
 
+impl Reader {
+    fn new(params: &TextEncoderParams, setup: &Setup) -> Result<Self, PipelineError> {
+        let Model::Video(bundle) = setup.model(params.model.as_deref())? else {
+            return setup
+                .text_model(params.model.as_deref())
+                .map(Self::Pictures);
+        };
+        let own = Length {
+            frames: params.frames,
+            ..Length::default()
+        };
+        let frames = match (params.frames, Length::behind(setup)) {
+            // What is wrong with it the stage behind says itself.
+            (None, Some(length)) => length.resolve(bundle.manifest(), setup),
+            _ => {
+                return Ok(Self::Videos(
+                    bundle.clone(),
+                    own.resolve(bundle.manifest(), setup)?,
+                ));
+            }
+        };
+        let frames = frames.unwrap_or(bundle.manifest().frames.default);
+        Ok(Self::Videos(bundle, frames))
+    }
+
+    /// The prompt as the model is used to it.
+    fn apply(&self, prompt: &str) -> String {
+        match self {
+            Self::Pictures(bundle) => bundle.manifest().prompt.apply(prompt),
+            Self::Videos(bundle, frames) => bundle.manifest().prompt(prompt, *frames),
+        }
+    }
+
+    fn load(&self, context: &Context) -> Result<TextEncoder, PipelineError> {
+        match self {
+            Self::Pictures(bundle) => bundle.text_encoder(&context.device),
+            Self::Videos(bundle, _) => bundle.text_encoder(&context.device),
+        }
+    }
+
+    fn output(&self) -> ArtifactType {
+        let (channels, print) = match self {
+            Self::Pictures(bundle) => (bundle.manifest().text.d_model, bundle.fingerprint_of(TEXT)),
+            Self::Videos(bundle, _) => {
+                (bundle.manifest().text.d_model, bundle.fingerprint_of(TEXT))
+            }
+        };
+        let text = ArtifactType::new(Kind::Text).fact("channels", channels);
+        let text = with_print(text, "the text encoder", print);
+        match self {
+            Self::Videos(bundle, frames) if bundle.manifest().duration_tag => {
+                text.fact("frames", frames)
+            }
+            _ => text,
+        }
+    }
+}
+
 impl TextEncoderStage {
     pub(crate) fn new(params: TextEncoderParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let bundle = setup.text_model(params.model.as_deref())?;
+        let reader = Reader::new(&params, setup)?;
         let (encoder, last) = (None, None);
         Ok(Self {
             params,
-            bundle,
+            reader,
             encoder,
             last,
         })
@@ -51,7 +121,7 @@ impl TextEncoderStage {
         let Some(encoder) = &self.encoder else {
             return Err(context.failed("it was not loaded"));
         };
-        let prompt = self.bundle.manifest().prompt.apply(prompt);
+        let prompt = self.reader.apply(prompt);
         let features = encoder.encode(&[&prompt]).map_err(|e| context.failed(e))?;
         if features.truncated().next().is_some() {
             let (all, kept) = (features.untruncated[0], features.lens[0]);
@@ -66,13 +136,7 @@ impl TextEncoderStage {
 impl Stage for TextEncoderStage {
     fn ports(&self) -> Ports {
         let inputs = vec![("prompt", ArtifactType::new(Kind::Prompt))];
-        let channels = self.bundle.manifest().text.d_model;
-        let output = ArtifactType::new(Kind::Text).fact("channels", channels);
-        let output = Some(with_print(
-            output,
-            "the text encoder",
-            self.bundle.fingerprint_of(TEXT),
-        ));
+        let output = Some(self.reader.output());
         Ports { inputs, output }
     }
 
@@ -81,7 +145,7 @@ impl Stage for TextEncoderStage {
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
-        self.encoder = Some(self.bundle.text_encoder(&context.device)?);
+        self.encoder = Some(self.reader.load(context)?);
         Ok(())
     }
 

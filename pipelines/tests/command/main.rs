@@ -10,7 +10,10 @@ mod interrupt;
 mod library;
 mod models;
 mod tiny;
+#[cfg(feature = "ffmpeg")]
 mod video;
+#[cfg(not(feature = "ffmpeg"))]
+mod without_ffmpeg;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,6 +1,7 @@
 //! Videos in files, through FFmpeg: written frame by frame as they are decoded from the latent, and read as far as they
 //! are needed.
 
+mod codec;
 mod reader;
 mod writer;
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use ffmpeg_next as ffmpeg;
 use thiserror::Error;
 
+pub use codec::{Codec, Container};
 pub use reader::{ReaderOptions, VideoInfo, VideoReader};
 pub use writer::{VideoWriter, WriterOptions};
 
@@ -38,7 +40,7 @@ pub enum MediaError {
         reason: String,
     },
     /// Frames of this size cannot be written.
-    #[error("{path}: H.264 in 4:2:0 takes even sides from 2, not {width}x{height}")]
+    #[error("{path}: videos in 4:2:0 have even sides from 2, not {width}x{height}")]
     Size {
         /// The file.
         path: PathBuf,
@@ -46,6 +48,14 @@ pub enum MediaError {
         width: usize,
         /// Rows.
         height: usize,
+    },
+    /// FFmpeg was built without an encoder or a decoder for this format.
+    #[error("{path}: this FFmpeg has no {what}")]
+    Codec {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: String,
     },
     /// The bytes are not whole frames.
     #[error("{path}: {bytes} bytes are not frames of {frame} bytes")]
@@ -64,6 +74,21 @@ fn init() -> Result<(), ffmpeg::Error> {
     ffmpeg::init()?;
     ffmpeg::log::set_level(ffmpeg::log::Level::Error);
     Ok(())
+}
+
+/// The tags of a file's container in their order, such as the prompt that a video was made from. Names that
+/// [`VideoWriter`] wrote come back as they were, also where a container has them in capitals.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn tags(path: &Path) -> Result<Vec<(String, String)>, MediaError> {
+    init().map_err(|e| MediaError::read(path, e))?;
+    let input = ffmpeg::format::input(path).map_err(|e| MediaError::read(path, e))?;
+    let tags = input.metadata();
+    let all = tags
+        .iter()
+        .map(|(key, text)| (key.to_lowercase(), text.to_owned()));
+    Ok(all.collect())
 }
 
 impl MediaError {

@@ -21,6 +21,8 @@ pub struct ReaderOptions {
     /// Frames a second that come out, whatever the file has, also where its rate varies: at each time the frame that is
     /// shown then. None gives every frame once.
     pub fps: Option<f64>,
+    /// Seconds that are skipped at the beginning: the file is entered near there, and what lies before is not read.
+    pub start: f64,
 }
 
 /// What a file says about its video.
@@ -38,12 +40,16 @@ pub struct VideoInfo {
     pub quarters: usize,
 }
 
-/// A frame as bytes, row by row, red, green and blue.
-#[derive(Debug, Clone)]
-struct Picture {
+/// Containers round times, Matroska to a thousandth of a second.
+const ROUNDED: f64 = 1e-3;
+
+/// A frame as bytes, row by row, red, green and blue, behind its size.
+type Picture = ([usize; 2], Vec<u8>);
+
+/// A decoded frame and when it is shown, in seconds behind the beginning.
+struct Shown {
     seconds: f64,
-    size: [usize; 2],
-    bytes: Vec<u8>,
+    frame: Video,
 }
 
 /// Reads a video frame by frame: an iterator over `[width, height]` and bytes. What is not asked for is not read.
@@ -58,11 +64,15 @@ pub struct VideoReader {
     scaler: Option<(Pixel, [u32; 2], Scaler)>,
     drained: bool,
     start: Option<f64>,
-    shown: Option<Picture>,
-    next: Option<Picture>,
+    shown: Option<Shown>,
+    next: Option<Shown>,
     given: usize,
     failed: bool,
 }
+
+// SAFETY: everything in it is owned by it alone, and FFmpeg's contexts may be used from any thread, one at a time; only
+// the scaler's wrapper does not say so itself.
+unsafe impl Send for VideoReader {}
 
 impl VideoReader {
     /// Opens the first video stream of a file.
@@ -78,7 +88,14 @@ impl VideoReader {
             return Err(MediaError::NoVideo { path });
         };
         let context = codec::context::Context::from_parameters(stream.parameters());
-        let decoder = context.and_then(|c| c.decoder().video()).map_err(fail)?;
+        let decoder = context.and_then(|c| c.decoder().video());
+        let decoder = decoder.map_err(|e| match e {
+            ffmpeg::Error::DecoderNotFound => MediaError::Codec {
+                path: path.to_owned(),
+                what: format!("decoder of {:?}", stream.parameters().id()),
+            },
+            e => MediaError::read(path, e),
+        })?;
         let seconds_a_tick = f64::from(stream.time_base());
         let quarters = stream
             .side_data()
@@ -87,15 +104,21 @@ impl VideoReader {
         let (w, h) = (decoder.width() as usize, decoder.height() as usize);
         let (width, height) = if quarters % 2 == 1 { (h, w) } else { (w, h) };
         let rate = stream.avg_frame_rate();
-        let micros = input.duration();
+        // Sound may last longer than the pictures.
+        let seconds = match (stream.duration(), input.duration()) {
+            (ticks, _) if ticks > 0 => Some(ticks as f64 * seconds_a_tick),
+            (_, micros) if micros > 0 => Some(micros as f64 * 1e-6),
+            _ => None,
+        };
         let info = VideoInfo {
             width,
             height,
             fps: if rate.1 == 0 { 0.0 } else { f64::from(rate) },
-            seconds: (micros > 0).then_some(micros as f64 * 1e-6),
+            seconds,
             quarters,
         };
-        Ok(Self {
+        let first = stream.start_time();
+        let mut reader = Self {
             path: path.to_owned(),
             options,
             info,
@@ -110,7 +133,25 @@ impl VideoReader {
             next: None,
             given: 0,
             failed: false,
-        })
+        };
+        if options.start > 0.0 {
+            reader.enter(first);
+        }
+        Ok(reader)
+    }
+
+    /// Goes to the last frame before the start that can be decoded by itself.
+    fn enter(&mut self, first: i64) {
+        // A stream that does not say when it begins does so at 0.
+        let begin = match first {
+            i64::MIN => 0.0,
+            ticks => ticks as f64 * self.seconds_a_tick,
+        };
+        let start = begin + self.options.start;
+        self.start = Some(start);
+        let micros = (start * 1e6) as i64;
+        // A file that cannot be entered in its middle is read from its beginning.
+        let _ = self.input.seek(micros, ..micros);
     }
 
     /// What the file says.
@@ -147,11 +188,17 @@ impl VideoReader {
     }
 
     /// The next frame of the file.
-    fn decode(&mut self) -> Result<Option<Picture>, ffmpeg::Error> {
+    fn decode(&mut self) -> Result<Option<Shown>, ffmpeg::Error> {
         let mut frame = Video::empty();
         loop {
             match self.decoder.receive_frame(&mut frame) {
-                Ok(()) => return self.picture(&frame).map(Some),
+                Ok(()) => {
+                    let ticks = frame.timestamp().unwrap_or(0) as f64;
+                    let seconds = ticks * self.seconds_a_tick;
+                    let start = *self.start.get_or_insert(seconds);
+                    let seconds = seconds - start;
+                    return Ok(Some(Shown { seconds, frame }));
+                }
                 Err(ffmpeg::Error::Eof) => return Ok(None),
                 Err(ffmpeg::Error::Other { errno: EAGAIN }) if !self.drained => self.feed()?,
                 Err(e) => return Err(e),
@@ -191,15 +238,7 @@ impl VideoReader {
         let full = [cover(w, wanted[0]), cover(h, wanted[1])];
         let rgb = self.scale(frame, full)?;
         let bytes = cut(&rgb, full, wanted);
-        let ticks = frame.timestamp().unwrap_or(0) as f64;
-        let seconds = ticks * self.seconds_a_tick;
-        let start = *self.start.get_or_insert(seconds);
-        let (size, bytes) = turn(wanted, bytes, self.info.quarters);
-        Ok(Picture {
-            seconds: seconds - start,
-            size,
-            bytes,
-        })
+        Ok(turn(wanted, bytes, self.info.quarters))
     }
 
     fn scale(&mut self, frame: &Video, to: [usize; 2]) -> Result<Video, ffmpeg::Error> {
@@ -229,14 +268,19 @@ impl VideoReader {
     /// The picture of the next output time.
     fn advance(&mut self) -> Result<Option<Picture>, ffmpeg::Error> {
         let Some(fps) = self.options.fps else {
-            return self.decode();
+            while let Some(Shown { seconds, frame }) = self.decode()? {
+                if seconds > -ROUNDED {
+                    return self.picture(&frame).map(Some);
+                }
+            }
+            return Ok(None);
         };
         if self.given == 0 && self.shown.is_none() {
             self.shown = self.decode()?;
             self.next = self.decode()?;
         }
         let now = self.given as f64 / fps;
-        while let Some(next) = self.next.take_if(|next| next.seconds <= now + 1e-6) {
+        while let Some(next) = self.next.take_if(|next| next.seconds <= now + ROUNDED) {
             self.shown = Some(next);
             self.next = self.decode()?;
         }
@@ -246,20 +290,27 @@ impl VideoReader {
             rate if rate > 0.0 => 1.0 / rate,
             _ => 1.0 / fps,
         };
-        let over = |shown: &Picture| self.next.is_none() && now + 1e-6 >= shown.seconds + last;
-        Ok(self.shown.clone().filter(|shown| !over(shown)))
+        let Some(shown) = self.shown.take() else {
+            return Ok(None);
+        };
+        if self.next.is_none() && now + ROUNDED >= shown.seconds + last {
+            return Ok(None);
+        }
+        let picture = self.picture(&shown.frame)?;
+        self.shown = Some(shown);
+        Ok(Some(picture))
     }
 }
 
 impl Iterator for VideoReader {
-    type Item = Result<([usize; 2], Vec<u8>), MediaError>;
+    type Item = Result<Picture, MediaError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {
             return None;
         }
         match self.advance() {
-            Ok(picture) => picture.map(|p| Ok((p.size, p.bytes))),
+            Ok(picture) => picture.map(Ok),
             Err(e) => {
                 self.failed = true;
                 Some(Err(MediaError::read(&self.path, e)))

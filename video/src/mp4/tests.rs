@@ -11,6 +11,8 @@ fn options(width: usize, height: usize) -> WriterOptions {
         width,
         height,
         fps: 16,
+        container: Container::Mp4,
+        codec: Codec::H264,
         quality: 12,
         tags: vec![("prompt".into(), "a grey ramp".into())],
     }
@@ -73,6 +75,7 @@ fn rate_and_size_are_brought_to_the_models() {
     let options = ReaderOptions {
         size: Some([16, 16]),
         fps: Some(8.0),
+        start: 0.0,
     };
     let halved = means(VideoReader::open(&path, options).unwrap());
     assert_eq!(halved.len(), 8);
@@ -112,9 +115,48 @@ fn a_video_is_whole_or_not_there() {
     assert!(VideoWriter::create(&nowhere, options(48, 32)).is_err());
 
     std::fs::write(&path, b"this is no video").unwrap();
+    assert!(tags(&path).is_err());
     let error = VideoReader::open(&path, ReaderOptions::default())
         .err()
         .unwrap();
     assert!(error.to_string().contains("clip.mp4"), "{error}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_video_is_entered_in_its_middle() {
+    let folder = folder("middle");
+    for container in [Container::Mp4, Container::Mkv, Container::WebM] {
+        let path = folder.join(format!("clip.{}", container.muxer()));
+        let codec = container.default_codec();
+        let options = WriterOptions {
+            container,
+            codec,
+            ..options(48, 32)
+        };
+        let mut writer = VideoWriter::create(&path, options).unwrap();
+        for i in 0..24 {
+            writer.write_rgb(&vec![grey(i); 3 * 48 * 32]).unwrap();
+        }
+        writer.finish().unwrap();
+        for fps in [None, Some(16.0)] {
+            let options = ReaderOptions {
+                start: 10.0 / 16.0,
+                fps,
+                ..ReaderOptions::default()
+            };
+            let means = means(VideoReader::open(&path, options).unwrap());
+            assert_eq!(means.len(), 14, "{container:?} {fps:?}");
+            for (i, mean) in means.iter().enumerate() {
+                let wanted = f64::from(grey(10 + i));
+                assert!((mean - wanted).abs() < 4.0, "{container:?} {i}: {mean}");
+            }
+        }
+        let tags = tags(&path).unwrap();
+        assert!(
+            tags.contains(&("prompt".into(), "a grey ramp".into())),
+            "{tags:?}"
+        );
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -6,9 +6,10 @@ use ffmpeg_next::{
     format::{self, Pixel, context::Output},
     frame::Video,
     software::scaling::{Context as Scaler, Flags},
+    util::error::EAGAIN,
 };
 
-use super::MediaError;
+use super::{Codec, Container, MediaError};
 use crate::frames::rgb_bytes;
 
 /// How a video is written.
@@ -20,13 +21,18 @@ pub struct WriterOptions {
     pub height: usize,
     /// Frames a second.
     pub fps: u32,
-    /// Constant rate factor of H.264: 0 loses nothing, 18 is hard to tell from that, 51 is the worst.
+    /// The kind of file, whatever its name ends with.
+    pub container: Container,
+    /// The codec, one that the container holds.
+    pub codec: Codec,
+    /// Constant rate factor: 0 is the best, [`Codec::worst_quality`] the worst. For H.264 18 is hard to tell from a
+    /// loss of nothing.
     pub quality: u32,
     /// Tags of the container, such as the prompt.
     pub tags: Vec<(String, String)>,
 }
 
-/// Writes H.264 in MP4, 4:2:0, with its index in front (faststart), frame by frame.
+/// Writes a video frame by frame, 4:2:0; an MP4 has its index in front (faststart).
 ///
 /// Everything goes into a hidden file next to the wanted one, which takes its name in [`VideoWriter::finish`]: there is
 /// a whole video or none. A writer that is dropped before leaves nothing behind.
@@ -42,11 +48,15 @@ pub struct VideoWriter {
     frames: i64,
 }
 
+// SAFETY: everything in it is owned by it alone, and FFmpeg's contexts may be used from any thread, one at a time; only
+// the scaler's wrapper does not say so itself.
+unsafe impl Send for VideoWriter {}
+
 impl VideoWriter {
     /// Starts a video; an existing file is replaced at the end.
     ///
     /// # Errors
-    /// If a side is odd or zero, FFmpeg has no H.264 encoder, or the file cannot be created.
+    /// If a side is odd or zero, FFmpeg has no such encoder, or the file cannot be created.
     pub fn create(path: &Path, options: WriterOptions) -> Result<Self, MediaError> {
         let (width, height) = (options.width, options.height);
         let even = |side: usize| side > 0 && side.is_multiple_of(2);
@@ -59,17 +69,24 @@ impl VideoWriter {
             });
         }
         let part = part_of(path);
+        let name = options.codec.name();
         Self::open(path, &part, options).map_err(|e| {
             std::fs::remove_file(&part).ok();
-            MediaError::write(path, e)
+            match e {
+                ffmpeg::Error::EncoderNotFound => MediaError::Codec {
+                    path: path.to_owned(),
+                    what: format!("encoder of {name}"),
+                },
+                e => MediaError::write(path, e),
+            }
         })
     }
 
     fn open(path: &Path, part: &Path, options: WriterOptions) -> Result<Self, ffmpeg::Error> {
         super::init()?;
-        let codec = encoder::find_by_name("libx264").or(encoder::find(codec::Id::H264));
+        let codec = options.codec.encoder();
         let codec = codec.ok_or(ffmpeg::Error::EncoderNotFound)?;
-        let mut output = format::output_as(part, "mp4")?;
+        let mut output = format::output_as(part, options.container.muxer())?;
         let global = output
             .format()
             .flags()
@@ -87,7 +104,9 @@ impl VideoWriter {
         }
         output.set_metadata(tags);
         let mut header = Dictionary::new();
-        header.set("movflags", "faststart+use_metadata_tags");
+        if matches!(options.container, Container::Mp4 | Container::Mov) {
+            header.set("movflags", "faststart+use_metadata_tags");
+        }
         output.write_header_with(header)?;
         let time_base = output.stream(0).map_or(rate.invert(), |s| s.time_base());
         let (w, h) = (options.width as u32, options.height as u32);
@@ -151,13 +170,17 @@ impl VideoWriter {
     fn drain(&mut self) -> Result<(), ffmpeg::Error> {
         let output = self.output.as_mut().ok_or(ffmpeg::Error::Bug)?;
         let mut packet = Packet::empty();
-        while self.encoder.receive_packet(&mut packet).is_ok() {
+        loop {
+            match self.encoder.receive_packet(&mut packet) {
+                Ok(()) => {}
+                Err(ffmpeg::Error::Eof | ffmpeg::Error::Other { errno: EAGAIN }) => return Ok(()),
+                Err(e) => return Err(e),
+            }
             packet.set_stream(0);
             packet.set_duration(1);
             packet.rescale_ts(Rational(1, self.options.fps as i32), self.time_base);
             packet.write_interleaved(output)?;
         }
-        Ok(())
     }
 
     /// Ends the video and gives the file its name.
@@ -206,7 +229,9 @@ fn open_encoder(
         video.set_flags(codec::Flags::GLOBAL_HEADER);
     }
     let mut settings = Dictionary::new();
-    settings.set("crf", &options.quality.to_string());
+    for (key, value) in options.codec.settings(options.quality) {
+        settings.set(key, &value);
+    }
     video.open_with(settings)
 }
 

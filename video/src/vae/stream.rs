@@ -73,6 +73,17 @@ impl<'a> DecodeStream<'a> {
         Self { vae, cache }
     }
 
+    /// Goes on with a clip of which earlier chunks are decoded: with what [`DecodeStream::into_cache`] gave. A new cache
+    /// starts a clip.
+    pub fn resume(vae: &'a StarVae, cache: FrameCache) -> Self {
+        Self { vae, cache }
+    }
+
+    /// What is remembered of the clip so far, for callers that cannot keep the stream itself.
+    pub fn into_cache(self) -> FrameCache {
+        self.cache
+    }
+
     /// The pixels `[b, 3, t', s h, s w]` of the next latent frames `[b, 4 z, t, h, w]`, about [-1, 1], not clamped. The
     /// first latent frame of the clip becomes one frame, every other one `p`.
     pub fn push(&mut self, latent: Tensor<5>) -> Tensor<5> {

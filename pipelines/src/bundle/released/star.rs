@@ -92,6 +92,11 @@ impl Preset {
         (first[0].width, first[0].height)
     }
 
+    /// Whether it goes on from a given video, prompt after prompt.
+    pub fn is_interactive(&self) -> bool {
+        self.semantic_scale.is_some()
+    }
+
     /// The longest video that it was made for, in seconds.
     pub fn longest_seconds(&self) -> usize {
         (self.settings)().longest_seconds
