@@ -16,6 +16,7 @@ pub mod eval;
 mod flow;
 pub mod memory;
 pub mod node;
+pub mod per_scale;
 pub mod picture;
 pub mod pipeline;
 pub mod registry;

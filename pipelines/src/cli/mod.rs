@@ -7,6 +7,7 @@ mod models;
 mod progress;
 mod run;
 mod small;
+mod start;
 
 pub(crate) use small::print;
 
@@ -27,7 +28,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Paint pictures from prompts or classes
-    Generate(Box<generate::GenerateArgs>),
+    Generate(Box<start::StartArgs>),
     /// Paint a part of a picture anew: in-painting, out-painting, changes of a part
     Edit(Box<edit::EditArgs>),
     /// Run a pipeline from a YAML file, or repaint a picture that carries one
@@ -61,7 +62,7 @@ enum Command {
 /// 1 for an error, 2 for a wrong command line, 130 for a run that Ctrl-C stopped.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Generate(args) => generate::run(&args),
+        Command::Generate(args) => start::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Run(args) => run::run(args),
         Command::Validate(args) => run::validate(args),

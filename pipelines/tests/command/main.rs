@@ -9,6 +9,7 @@ mod generate;
 mod interrupt;
 mod library;
 mod models;
+mod scales;
 mod tiny;
 
 use std::path::{Path, PathBuf};
