@@ -22,11 +22,12 @@ mod weights;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::{DType, Device, FloatDType};
 use nextscale_bitwise::import::{WeightFile, read_infinity};
 use nextscale_bitwise::infinity::Infinity;
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::{TextEncoder, Vocab};
+use nextscale_tokenizer::import::{Adapt, Layout, WeightsError};
 use sha2::{Digest, Sha256};
 
 pub use classes::{ClassBundle, ClassManifest};
@@ -226,10 +227,21 @@ impl Bundle {
         let vocab = vocab.with_max_len(self.manifest.transformer.text_max_len);
         let mut t5 = self.manifest.text.init(device);
         match &self.text {
-            Weights::Static(bytes) => nextscale_text::import::load_bytes(&mut t5, bytes.to_vec()),
-            Weights::File(path) => nextscale_text::import::load(&mut t5, path),
+            Weights::Static(bytes) => {
+                nextscale_text::import::load_bytes(&mut t5, bytes.to_vec()).map_err(fail)?;
+            }
+            Weights::File(path) => {
+                let adapter = Adapt::new(Layout::PyTorch, Some(DType::F32));
+                let all = Box::new(adapter.clone());
+                nextscale_text::import::load_with(&mut t5, path, all).map_err(fail)?;
+                let tensors = adapter.damaged();
+                if !tensors.is_empty() {
+                    let path = path.display().to_string();
+                    let error = WeightsError::Numbers { path, tensors };
+                    return Err(damaged(&self.name, format!("cannot be loaded: {error}")));
+                }
+            }
         }
-        .map_err(fail)?;
         TextEncoder::new(vocab, t5).map_err(fail)
     }
 

@@ -4,16 +4,18 @@
 //! Both load. `quantizer.lfq.mask` and its alias are constants and are passed over. A `.pth` file holds
 //! `{"vae": names}`. Files are written under the official names, so that one reader serves all.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::tensor::Device;
 use nextscale_tokenizer::import::{self, IN_MEMORY, Tensors};
 
 pub use nextscale_tokenizer::import::{FileDType, WeightsError};
 
 use super::{BsqVae, BsqVaeConfig};
 
-/// Constants of the released quantiser, stored under two names; bits need neither.
-fn is_constant(name: &str) -> bool {
+/// Whether this is a constant of the released quantiser, stored under two names; bits need neither.
+pub fn is_constant(name: &str) -> bool {
     name == "quantizer.lfq.mask" || name == "quantize.lfq.mask"
 }
 
@@ -31,6 +33,14 @@ fn field_name(name: &str) -> String {
     format!("{module}.{parameter}")
 }
 
+/// The official name for an official name, old or new.
+pub fn newest_name(official: &str) -> String {
+    match is_constant(official) {
+        true => official.to_owned(),
+        false => official_name(&field_name(official)),
+    }
+}
+
 /// The official name of our field.
 fn official_name(name: &str) -> String {
     let Some((module, parameter)) = name.rsplit_once('.') else {
@@ -45,6 +55,13 @@ fn official_name(name: &str) -> String {
 }
 
 impl BsqVaeConfig {
+    /// What a file of the weights holds: official names and shapes, without the constants of the quantiser.
+    pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
+        let ours = import::shapes(&self.init(&Device::flex())).into_iter();
+        ours.map(|(name, shape)| (official_name(&name), shape))
+            .collect()
+    }
+
     /// What a checkpoint of a released tokenizer is, from the shapes of its tensors.
     ///
     /// # Errors
