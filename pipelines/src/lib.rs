@@ -9,6 +9,7 @@ pub mod artifact;
 pub mod bench;
 pub mod bundle;
 pub mod cli;
+pub mod convert;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod convert;
 mod edit;
 mod generate;
 mod metadata;
@@ -41,6 +42,8 @@ enum Command {
     Metadata(metadata::MetadataArgs),
     /// List the models that are known by name, what they need and where it lies
     Models(models::ModelsArgs),
+    /// Rewrite a checkpoint as one safetensors file, in another number type if wanted
+    Convert(convert::ConvertArgs),
     /// List the devices of this machine
     Devices,
     /// Print a completion script for a shell
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Schema => small::schema(),
         Command::Metadata(args) => metadata::run(&args),
         Command::Models(args) => models::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Devices => small::devices(),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bench;
 mod classes;
+mod convert;
 mod edit;
 mod eval;
 mod generate;
