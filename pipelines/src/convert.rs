@@ -136,8 +136,11 @@ fn recognise(
         return Ok((STAR_VAE, file, StarVaeConfig::infinitystar().keys()));
     }
     if has("encoder.conv_out.conv.weight") || has("encoder.conv_out.weight") {
-        let config = BsqVaeConfig::of_file(path).map_err(|e| unusable(path, e))?;
-        return Ok((BSQ, file.renamed(newest_name), config.keys()));
+        let file = file.renamed(newest_name);
+        let shape = |name: &str| Some((name.to_owned(), file.shape(name)?));
+        let keys = BsqVaeConfig::keys_like(&file.names().filter_map(shape).collect());
+        let keys = keys.ok_or_else(|| no("its tokenizer has no levels".to_owned()))?;
+        return Ok((BSQ, file, keys));
     }
     if has("encoder.final_layer_norm.weight") {
         return text_encoder(path, file);

@@ -62,6 +62,40 @@ impl BsqVaeConfig {
             .collect()
     }
 
+    /// Names and shapes that a file of these shapes should hold, whatever the sizes of its tokenizer; none if there is no
+    /// tokenizer in it.
+    pub fn keys_like(
+        shapes: &BTreeMap<String, Vec<usize>>,
+    ) -> Option<BTreeMap<String, Vec<usize>>> {
+        let side = |name: &str, axis: usize| shapes.get(name)?.get(axis).copied();
+        let width = |part: &str, level: usize| {
+            side(&format!("{part}.{level}.block.0.conv2.conv.weight"), 0)
+        };
+        let blocks = |part: &str| {
+            let name = |i: &usize| format!("{part}.0.block.{i}.conv2.conv.weight");
+            (0..).take_while(|i| shapes.contains_key(&name(i))).count()
+        };
+        let base = side("encoder.conv_in.conv.weight", 0)?.max(1);
+        let mult = |part: &str| -> Vec<usize> {
+            let widths = (0..).map_while(|level| width(part, level));
+            widths.map(|width| width / base).collect()
+        };
+        let pixels = side("encoder.conv_in.conv.weight", 1)? / 3;
+        let config = Self {
+            bits: side("encoder.conv_out.conv.weight", 0)?,
+            base_channels: base,
+            encoder_mult: mult("encoder.down"),
+            decoder_mult: mult("decoder.up"),
+            encoder_blocks: blocks("encoder.down"),
+            decoder_blocks: blocks("decoder.up"),
+            norm_groups: Some(1), // leaves no trace in the shapes
+            pixel_patch: pixels.isqrt().max(1),
+        };
+        let whole = !config.encoder_mult.is_empty()
+            && config.encoder_mult.len() == config.decoder_mult.len();
+        whole.then(|| config.keys())
+    }
+
     /// What a checkpoint of a released tokenizer is, from the shapes of its tensors.
     ///
     /// # Errors
