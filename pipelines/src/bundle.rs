@@ -13,6 +13,8 @@
 //! auto-encoder. [`Model`] is either, opened by name.
 
 mod classes;
+#[cfg(feature = "download")]
+pub mod fetch;
 mod hub;
 mod manifest;
 mod model;
@@ -32,6 +34,8 @@ use sha2::{Digest, Sha256};
 
 pub use classes::{ClassBundle, ClassManifest};
 pub use hub::Places;
+#[cfg(not(feature = "download"))]
+pub(crate) use hub::advice;
 pub use manifest::{Grid, Manifest, ModelKind, PromptRules, Sampling, Size};
 pub use model::Model;
 
