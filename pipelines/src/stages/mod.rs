@@ -7,7 +7,10 @@ mod edit;
 mod keep_original;
 mod paint;
 mod prompts;
+mod sampling;
 mod save;
+mod size;
+mod start;
 mod text_encoder;
 mod text_to_image;
 

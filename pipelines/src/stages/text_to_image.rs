@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::tensor::{Int, Tensor};
 use nextscale_bitwise::generate::generate;
 use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
 use nextscale_tokenizer::{Keep, Quantizer};
@@ -9,11 +10,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::edit::{Canvas, EditParams};
-use super::paint::{self, Knobs};
+use super::paint;
+use super::sampling::{BitKnobs, BitSampling};
+use super::size::{SizeParams, size};
+use super::start::{Start, StartParams, VariationParams, start};
 use super::{bit_latent, with_print};
 use crate::artifact::{Artifact, ArtifactType, Kind, Text};
-use crate::bundle::{Bundle, Sampling, Size, TEXT};
+use crate::bundle::{Bundle, Size, TEXT};
 use crate::error::PipelineError;
+use crate::per_scale::PerScale;
 use crate::registry::Setup;
 use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
 
@@ -39,12 +44,15 @@ pub struct TextToImageParams {
     /// About how many pixels, such as `0.25M`, for models that paint several sizes of a shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pixels: Option<String>,
-    /// How strongly the prompt counts; 1 turns guidance off.
+    /// How strongly the prompt counts, one number or one a scale; 1 turns guidance off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    cfg_scale: Option<f64>,
-    /// Above 1 more varied, below 1 more likely; 0 always takes the likeliest.
+    cfg_scale: Option<PerScale>,
+    /// Where guidance acts: 0 on the logits, -1 on the output of the last block, -2 on that of the one before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
+    cfg_insertion_layer: Option<i64>,
+    /// One number or one a scale: above 1 more varied, below 1 more likely; 0 always takes the likeliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    temperature: Option<PerScale>,
     /// Sample from so many of the likeliest values; 0 for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     top_k: Option<usize>,
@@ -54,6 +62,12 @@ pub struct TextToImageParams {
     /// A picture to paint a part of anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     edit: Option<EditParams>,
+    /// A picture whose first scales are taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start: Option<StartParams>,
+    /// A picture painted before whose first scales are repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    variation: Option<VariationParams>,
 }
 
 /// The stage.
@@ -61,8 +75,9 @@ pub(crate) struct TextToImage {
     params: TextToImageParams,
     bundle: Arc<Bundle>,
     size: Size,
-    sampling: Sampling,
+    sampling: BitSampling,
     canvas: Option<Canvas>,
+    start: Start,
     loaded: Option<Loaded>,
 }
 
@@ -70,29 +85,48 @@ struct Loaded {
     model: Infinity,
     plan: Plan,
     keep: Option<Keep>,
+    forced: Vec<Tensor<5, Int>>,
 }
 
 impl TextToImage {
     pub(crate) fn new(params: TextToImageParams, setup: &Setup) -> Result<Self, PipelineError> {
         let bundle = setup.text_model(params.model.as_deref())?;
-        let size = size(&params, &bundle, setup)?;
+        let wanted = SizeParams {
+            width: params.width,
+            height: params.height,
+            aspect: params.aspect.clone(),
+            pixels: params.pixels.clone(),
+        };
+        let size = size(&wanted, &bundle, setup)?;
         paint::check_print(
             &params.fingerprint,
             bundle.fingerprint(),
             bundle.name(),
             setup,
         )?;
-        let knobs = Knobs {
-            cfg: params.cfg_scale,
-            temperature: params.temperature,
+        let knobs = BitKnobs {
+            cfg: params.cfg_scale.clone(),
+            temperature: params.temperature.clone(),
             top_k: params.top_k,
             top_p: params.top_p,
+            layer: params.cfg_insertion_layer,
         };
-        let sampling = knobs.over(&bundle.manifest().sampling, setup)?;
+        let (manifest, scales) = (bundle.manifest(), size.scales.len());
+        let depth = manifest.transformer.depth;
+        let sampling = knobs.over(&manifest.sampling, scales, depth, setup)?;
         let edit = params.edit.as_ref();
         let canvas = edit.map(|edit| edit.canvas(size.width, size.height, setup));
+        let canvas = canvas.transpose()?;
+        let start = start(
+            params.start.as_ref(),
+            params.variation.as_ref(),
+            canvas.is_some(),
+            [size.width, size.height, scales],
+            setup,
+        )?;
         Ok(Self {
-            canvas: canvas.transpose()?,
+            canvas,
+            start,
             params,
             bundle,
             size,
@@ -102,88 +136,9 @@ impl TextToImage {
     }
 }
 
-fn condition(features: &burn::tensor::Tensor<3>) -> TextCondition {
+fn condition(features: &Tensor<3>) -> TextCondition {
     let [_, l, _] = features.dims();
     TextCondition::new(features.clone(), vec![l])
-}
-
-/// The size that was asked for, if the model has a schedule for it.
-fn size(params: &TextToImageParams, bundle: &Bundle, setup: &Setup) -> Result<Size, PipelineError> {
-    let TextToImageParams {
-        width,
-        height,
-        aspect,
-        pixels,
-        ..
-    } = params;
-    let manifest = bundle.manifest();
-    if aspect.is_some() || pixels.is_some() {
-        let key = if aspect.is_some() { "aspect" } else { "pixels" };
-        if width.is_some() || height.is_some() {
-            let message =
-                format!("a size comes from `width` and `height` or from `{key}`, not from both");
-            return Err(setup.refuse(key, message).into());
-        }
-        let wanted = aspect.as_deref().unwrap_or("1:1");
-        let Some(ratio) = ratio(wanted) else {
-            let message = format!("`{wanted}` is no ratio");
-            let hint = "write width to height, for example 16:9";
-            return Err(setup.refuse("aspect", message).hint(hint).into());
-        };
-        let about = match pixels.as_deref().map(millions) {
-            Some(None) => {
-                let message = format!(
-                    "`{}` is no number of pixels",
-                    pixels.as_deref().unwrap_or_default()
-                );
-                let hint = "write for example 0.25M or 1M";
-                return Err(setup.refuse("pixels", message).hint(hint).into());
-            }
-            about => about.flatten(),
-        };
-        return manifest.aspect(ratio, about).cloned().map_err(|hint| {
-            let message = format!("the model `{}` does not paint that", bundle.name());
-            setup.refuse(key, message).hint(hint).into()
-        });
-    }
-    manifest.size(*width, *height).cloned().map_err(|nearest| {
-        let asked = match (width, height) {
-            (Some(w), Some(h)) => format!("{w}x{h} pixels"),
-            (Some(w), None) => format!("pictures {w} pixels wide"),
-            (None, h) => format!("pictures {} pixels high", h.unwrap_or_default()),
-        };
-        let message = format!("the model `{}` does not paint {asked}", bundle.name());
-        let hint = format!(
-            "the nearest size that it paints is {}x{}",
-            nearest.width, nearest.height
-        );
-        let key = if width.is_some() { "width" } else { "height" };
-        setup.refuse(key, message).hint(hint).into()
-    })
-}
-
-/// `0.25M`, or a plain number.
-fn millions(text: &str) -> Option<f64> {
-    let text = text.trim();
-    let (number, unit) = match text.strip_suffix(['M', 'm']) {
-        Some(number) => (number, 1e6),
-        None => (text, 1.0),
-    };
-    let pixels = number.trim().parse::<f64>().ok()? * unit;
-    (pixels.is_finite() && pixels >= 1.0).then_some(pixels)
-}
-
-fn ratio(text: &str) -> Option<f64> {
-    let number = |t: &str| {
-        t.trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|x| x.is_normal() && *x > 0.0)
-    };
-    match text.split_once([':', '/', 'x']) {
-        Some((w, h)) => Some(number(w)? / number(h)?),
-        None => number(text),
-    }
 }
 
 impl Stage for TextToImage {
@@ -201,30 +156,30 @@ impl Stage for TextToImage {
 
     fn resolved(&self) -> serde_json::Value {
         let params = TextToImageParams {
-            model: self.params.model.clone(),
             fingerprint: self.bundle.fingerprint(),
             width: Some(self.size.width),
             height: Some(self.size.height),
             aspect: None,
             pixels: None,
-            cfg_scale: Some(self.sampling.cfg),
-            temperature: Some(self.sampling.tau),
-            top_k: Some(self.sampling.top_k),
-            top_p: Some(self.sampling.top_p),
-            edit: self.params.edit.clone(),
+            cfg_scale: Some(self.sampling.cfg.clone()),
+            cfg_insertion_layer: (self.sampling.layer != 0).then_some(self.sampling.layer),
+            temperature: Some(self.sampling.temperature.clone()),
+            top_k: Some(self.sampling.base.top_k),
+            top_p: Some(self.sampling.base.top_p),
+            ..self.params.clone()
         };
         serde_json::to_value(params).unwrap_or_default()
     }
 
     fn notes(&self) -> Vec<(String, String)> {
-        let (scales, name) = (self.size.scales.len(), &self.bundle.manifest().name);
-        paint::notes(&self.sampling, scales, name, self.bundle.fingerprint())
+        let name = &self.bundle.manifest().name;
+        self.sampling.notes(name, self.bundle.fingerprint())
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         let schedule = self.size.schedule().map_err(|e| context.failed(e))?;
         let reference = self.size.reference().unwrap_or(schedule.last());
-        let guided = self.sampling.cfg != 1.0;
+        let guided = self.sampling.is_guided();
         let estimate = self
             .bundle
             .estimate(&self.size, guided, context.dtype, &context.device);
@@ -245,7 +200,24 @@ impl Stage for TextToImage {
                 Some(canvas.keep(&context.device, |pixels| vae.encode(pixels)))
             }
         };
-        self.loaded = Some(Loaded { model, plan, keep });
+        let forced = self.start.codes(&context.device, |pixels| {
+            let cells = self.bundle.manifest().patching.cells(&schedule);
+            let vae = self.bundle.vae(&context.device)?;
+            let codes = vae.encode_bits(pixels, &cells).codes.into_iter();
+            codes
+                .map(|codes| {
+                    codes
+                        .bits()
+                        .ok_or_else(|| context.failed("its codes are no bits"))
+                })
+                .collect()
+        })?;
+        self.loaded = Some(Loaded {
+            model,
+            plan,
+            keep,
+            forced,
+        });
         Ok(())
     }
 
@@ -255,15 +227,22 @@ impl Stage for TextToImage {
         };
         let Text { prompt, negative } = text;
         let negative = negative.as_ref().map(condition);
-        let Loaded { model, plan, keep } = loaded;
+        let Loaded {
+            model,
+            plan,
+            keep,
+            forced,
+        } = loaded;
         let scales = plan.schedule().len();
-        let (sampler, mut options) = self.sampling.start(&[job.ticket.seed], scales);
+        let seed = job.ticket.seed;
+        let (sampler, mut options) = self.sampling.start(self.start.first_seed(seed));
         options.keep = keep.clone();
+        options.forced.clone_from(forced);
         let manifest = self.bundle.manifest();
         let bsq = nextscale_bitwise::bsq::Bsq::new(manifest.vae.bits);
         let bsq: &dyn Quantizer = &bsq;
         let text = condition(prompt);
-        let all = generate(
+        let mut all = generate(
             model,
             bsq,
             plan,
@@ -273,29 +252,12 @@ impl Stage for TextToImage {
             options,
             sampler,
         );
-        paint::scales(all.map(|scale| scale.features), scales, job, out)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{millions, ratio};
-
-    #[test]
-    fn numbers_of_pixels() {
-        assert_eq!(millions("0.25M"), Some(250_000.0));
-        assert_eq!(millions("65536"), Some(65_536.0));
-        for bad in ["", "M", "-1M", "x", "0", "inf"] {
-            assert_eq!(millions(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn ratios() {
-        assert_eq!(ratio("16:8"), Some(2.0));
-        assert_eq!(ratio("1.5"), Some(1.5));
-        for bad in ["", "0:1", "1:0", "a:b", "-1", "nan"] {
-            assert_eq!(ratio(bad), None, "{bad}");
-        }
+        let next = || {
+            if Some(all.position()) == self.start.takes_over() {
+                all.set_sampler(self.sampling.start(seed).0);
+            }
+            all.next().map(|scale| scale.features)
+        };
+        paint::scales(std::iter::from_fn(next), scales, job, out)
     }
 }

@@ -1,0 +1,119 @@
+//! The size of a picture as the user asked for it: in pixels, or by shape and number of pixels.
+
+use crate::bundle::{Bundle, Size};
+use crate::error::PipelineError;
+use crate::registry::Setup;
+
+/// What the user asked for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SizeParams {
+    pub width: Option<usize>,
+    pub height: Option<usize>,
+    pub aspect: Option<String>,
+    pub pixels: Option<String>,
+}
+
+/// The size that was asked for, if the model has a schedule for it.
+pub(super) fn size(
+    wanted: &SizeParams,
+    bundle: &Bundle,
+    setup: &Setup,
+) -> Result<Size, PipelineError> {
+    let SizeParams {
+        width,
+        height,
+        aspect,
+        pixels,
+    } = wanted;
+    let manifest = bundle.manifest();
+    if aspect.is_some() || pixels.is_some() {
+        let key = if aspect.is_some() { "aspect" } else { "pixels" };
+        if width.is_some() || height.is_some() {
+            let message =
+                format!("a size comes from `width` and `height` or from `{key}`, not from both");
+            return Err(setup.refuse(key, message).into());
+        }
+        let wanted = aspect.as_deref().unwrap_or("1:1");
+        let Some(ratio) = ratio(wanted) else {
+            let message = format!("`{wanted}` is no ratio");
+            let hint = "write width to height, for example 16:9";
+            return Err(setup.refuse("aspect", message).hint(hint).into());
+        };
+        let about = match pixels.as_deref().map(millions) {
+            Some(None) => {
+                let message = format!(
+                    "`{}` is no number of pixels",
+                    pixels.as_deref().unwrap_or_default()
+                );
+                let hint = "write for example 0.25M or 1M";
+                return Err(setup.refuse("pixels", message).hint(hint).into());
+            }
+            about => about.flatten(),
+        };
+        return manifest.aspect(ratio, about).cloned().map_err(|hint| {
+            let message = format!("the model `{}` does not paint that", bundle.name());
+            setup.refuse(key, message).hint(hint).into()
+        });
+    }
+    manifest.size(*width, *height).cloned().map_err(|nearest| {
+        let asked = match (width, height) {
+            (Some(w), Some(h)) => format!("{w}x{h} pixels"),
+            (Some(w), None) => format!("pictures {w} pixels wide"),
+            (None, h) => format!("pictures {} pixels high", h.unwrap_or_default()),
+        };
+        let message = format!("the model `{}` does not paint {asked}", bundle.name());
+        let hint = format!(
+            "the nearest size that it paints is {}x{}",
+            nearest.width, nearest.height
+        );
+        let key = if width.is_some() { "width" } else { "height" };
+        setup.refuse(key, message).hint(hint).into()
+    })
+}
+
+/// `0.25M`, or a plain number.
+fn millions(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let (number, unit) = match text.strip_suffix(['M', 'm']) {
+        Some(number) => (number, 1e6),
+        None => (text, 1.0),
+    };
+    let pixels = number.trim().parse::<f64>().ok()? * unit;
+    (pixels.is_finite() && pixels >= 1.0).then_some(pixels)
+}
+
+fn ratio(text: &str) -> Option<f64> {
+    let number = |t: &str| {
+        t.trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|x| x.is_normal() && *x > 0.0)
+    };
+    match text.split_once([':', '/', 'x']) {
+        Some((w, h)) => Some(number(w)? / number(h)?),
+        None => number(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{millions, ratio};
+
+    #[test]
+    fn numbers_of_pixels() {
+        assert_eq!(millions("0.25M"), Some(250_000.0));
+        assert_eq!(millions("65536"), Some(65_536.0));
+        for bad in ["", "M", "-1M", "x", "0", "inf"] {
+            assert_eq!(millions(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn ratios() {
+        assert_eq!(ratio("16:8"), Some(2.0));
+        assert_eq!(ratio("1.5"), Some(1.5));
+        for bad in ["", "0:1", "1:0", "a:b", "-1", "nan"] {
+            assert_eq!(ratio(bad), None, "{bad}");
+        }
+    }
+}
