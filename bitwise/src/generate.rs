@@ -138,6 +138,11 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
         self.input = Some(input);
     }
 
+    /// Replaces the sampler from the next scale on: for variations that share their first scales.
+    pub fn set_sampler(&mut self, sampler: Sampler) {
+        self.sampler = sampler;
+    }
+
     fn step(&mut self, k: usize, scale: Scale) -> GeneratedScale {
         let guidance = self.options.guidance.is_active();
         let logits = self.model.forward_scale(

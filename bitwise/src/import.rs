@@ -1,10 +1,12 @@
 //! The transformer's checkpoints, in the layout of the released models.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{DType, Device, TensorData};
 
-use nextscale_var_core::import::{Export, Rule, block_name, rule};
+use nextscale_tokenizer::import::shapes;
+use nextscale_var_core::import::{Export, Rule, block_name, official_keys, rule};
 
 pub use nextscale_var_core::import::{WeightDtype, WeightError, WeightFile};
 
@@ -109,13 +111,36 @@ pub fn read_infinity(
     mut file: WeightFile,
     device: &Device,
 ) -> Result<Infinity, WeightError> {
-    file.forget(|name| STALE.contains(&name));
+    file.forget(is_stale);
     fit_unconditional(&mut file, config)?;
     file.rename(&TOP, "", "");
     file.rename_blocks(config.depth, &BLOCK)?;
     let mut model = config.init(device);
     file.apply(&mut model)?;
     Ok(model)
+}
+
+/// What a checkpoint in the released layout holds: names and shapes.
+///
+/// # Panics
+/// If `config` contradicts itself.
+pub fn infinity_keys(config: &InfinityConfig) -> BTreeMap<String, Vec<usize>> {
+    let ours = shapes(&config.init(&Device::flex()));
+    let width = config.width;
+    let mut keys: BTreeMap<_, _> = official_keys(&TOP, "", "", &ours, width)
+        .into_iter()
+        .collect();
+    for i in 0..config.depth {
+        let name = block_name(i, config.depth, config.block_chunks);
+        let ours_under = format!("blocks.{i}.");
+        keys.extend(official_keys(&BLOCK, &name, &ours_under, &ours, width));
+    }
+    keys
+}
+
+/// Whether this is a leftover of older checkpoints, which holds nothing learned.
+pub fn is_stale(name: &str) -> bool {
+    STALE.contains(&name)
 }
 
 /// What a checkpoint in the released layout is, from the shapes of its tensors.

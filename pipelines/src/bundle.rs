@@ -13,6 +13,8 @@
 //! auto-encoder. A [`StarBundle`] makes videos, of the same five files. [`Model`] is any of them, opened by name.
 
 mod classes;
+#[cfg(feature = "download")]
+pub mod fetch;
 mod hub;
 mod manifest;
 mod model;
@@ -23,15 +25,18 @@ mod weights;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::{DType, Device, FloatDType};
 use nextscale_bitwise::import::{WeightFile, read_infinity};
 use nextscale_bitwise::infinity::Infinity;
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::{T5Config, TextEncoder, Vocab};
+use nextscale_tokenizer::import::{Adapt, Layout, WeightsError};
 use sha2::{Digest, Sha256};
 
 pub use classes::{ClassBundle, ClassManifest};
 pub use hub::Places;
+#[cfg(not(feature = "download"))]
+pub(crate) use hub::advice;
 pub use manifest::{Grid, Manifest, ModelKind, PromptRules, Sampling, Size};
 pub use model::Model;
 pub use star::{FirstFrame, FrameCounts, SPRITES, StarBundle, StarManifest};
@@ -293,10 +298,21 @@ fn load_text(
     let vocab = Vocab::from_bytes(&vocab.bytes()?).map_err(fail)?;
     let mut t5 = config.init(device);
     match text {
-        Weights::Static(bytes) => nextscale_text::import::load_bytes(&mut t5, bytes.to_vec()),
-        Weights::File(path) => nextscale_text::import::load(&mut t5, path),
+        Weights::Static(bytes) => {
+            nextscale_text::import::load_bytes(&mut t5, bytes.to_vec()).map_err(fail)?;
+        }
+        Weights::File(path) => {
+            let adapter = Adapt::new(Layout::PyTorch, Some(DType::F32));
+            let all = Box::new(adapter.clone());
+            nextscale_text::import::load_with(&mut t5, path, all).map_err(fail)?;
+            let tensors = adapter.damaged();
+            if !tensors.is_empty() {
+                let path = path.display().to_string();
+                let error = WeightsError::Numbers { path, tensors };
+                return Err(damaged(model, format!("cannot be loaded: {error}")));
+            }
+        }
     }
-    .map_err(fail)?;
     TextEncoder::new(vocab.with_max_len(longest), t5).map_err(fail)
 }
 

@@ -11,7 +11,7 @@ use burn::store::{
 use burn::tensor::DType;
 use safetensors::tensor::{Dtype as FileDtype, TensorView, serialize, serialize_to_file};
 
-use crate::{T5Encoder, TextError};
+use crate::{T5Config, T5Encoder, TextError};
 
 /// Names under which a folder may hold the weights, in the order in which they are tried.
 pub const WEIGHT_FILES: [&str; 3] = [
@@ -43,8 +43,9 @@ const BLOCK_KEYS: [(&str, &str); 9] = [
 ];
 
 /// The embedding table, and the second name under which some files repeat it.
-const SHARED: &str = "shared.weight";
-const SHARED_ALIAS: &str = "encoder.embed_tokens.weight";
+pub const SHARED: &str = "shared.weight";
+/// The second name.
+pub const SHARED_ALIAS: &str = "encoder.embed_tokens.weight";
 
 /// Field path of the module to official key. Made from the names alone: asking the module for its parameters would
 /// draw all the random numbers that the weights are about to replace.
@@ -63,6 +64,37 @@ fn key_map(t5: &T5Encoder) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// What a file of the encoder's weights holds, under Hugging Face's names: names and shapes.
+pub fn keys(config: &T5Config) -> BTreeMap<String, Vec<usize>> {
+    let (d, f) = (config.d_model, config.d_ff);
+    let inner = config.d_kv * config.num_heads;
+    let block = [
+        vec![d],
+        vec![inner, d],
+        vec![inner, d],
+        vec![inner, d],
+        vec![d, inner],
+        vec![d],
+        vec![f, d],
+        vec![f, d],
+        vec![d, f],
+    ];
+    let buckets = config.relative_attention_num_buckets;
+    let outside = [
+        ("shared.weight", vec![config.vocab_size, d]),
+        ("relative_bias.weight", vec![buckets, config.num_heads]),
+        ("norm.gamma", vec![d]),
+    ];
+    let outside = outside
+        .into_iter()
+        .map(|(field, shape)| (official_key(field), shape));
+    let blocks = (0..config.num_layers).flat_map(|i| {
+        let parts = BLOCK_KEYS.iter().zip(block.clone());
+        parts.map(move |((field, _), shape)| (official_key(&format!("blocks.{i}.{field}")), shape))
+    });
+    outside.chain(blocks).collect()
+}
+
 fn official_key(field: &str) -> String {
     let table = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
     match field {
@@ -79,7 +111,7 @@ fn official_key(field: &str) -> String {
 }
 
 /// Whether a key belongs to the half of T5 that is not used here.
-fn is_decoder(key: &str) -> bool {
+pub fn is_decoder(key: &str) -> bool {
     key.starts_with("decoder.") || key.starts_with("lm_head.")
 }
 
@@ -93,9 +125,22 @@ fn is_decoder(key: &str) -> bool {
 /// [`TextError::Io`], [`TextError::Weights`], [`TextError::Keys`] or [`TextError::Tensors`]; after the
 /// last one the encoder may hold a part of the new weights.
 pub fn load(t5: &mut T5Encoder, path: impl AsRef<Path>) -> Result<(), TextError> {
+    let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
+    load_with(t5, path, Box::new(adapter))
+}
+
+/// As [`load`], with another way from PyTorch's layout and the file's number format to those of the encoder.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_with(
+    t5: &mut T5Encoder,
+    path: impl AsRef<Path>,
+    adapter: Box<dyn ModuleAdapter>,
+) -> Result<(), TextError> {
     let path = path.as_ref();
     let tensors = read(path)?;
-    fill(t5, tensors, path)
+    fill(t5, tensors, path, adapter)
 }
 
 /// Fills an encoder from the bytes of a safetensors file, as [`load`] does.
@@ -109,7 +154,8 @@ pub fn load_bytes(t5: &mut T5Encoder, bytes: Vec<u8>) -> Result<(), TextError> {
         .get_all_tensors()
         .map_err(|e| broken(path, &e))?
         .clone();
-    fill(t5, tensors, path)
+    let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
+    fill(t5, tensors, path, Box::new(adapter))
 }
 
 fn broken(path: &Path, error: &dyn std::fmt::Display) -> TextError {
@@ -168,6 +214,7 @@ fn fill(
     t5: &mut T5Encoder,
     mut tensors: BTreeMap<String, FileTensor>,
     path: &Path,
+    adapter: Box<dyn ModuleAdapter>,
 ) -> Result<(), TextError> {
     if let Some(alias) = tensors.remove(SHARED_ALIAS) {
         tensors.entry(SHARED.into()).or_insert(alias);
@@ -195,8 +242,7 @@ fn fill(
         });
     }
     if problems.is_empty() {
-        let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
-        let result = t5.apply(renamed, None, Some(Box::new(adapter)), false);
+        let result = t5.apply(renamed, None, Some(adapter), false);
         problems.extend(result.errors.iter().map(official_problem));
     }
     match problems.is_empty() {

@@ -1,5 +1,9 @@
 //! Weights of tokenizers in files, under the official names: reading, strictly, and writing.
 
+mod adapt;
+pub mod numbers;
+mod shapes;
+
 use std::{collections::BTreeMap, path::Path};
 
 use burn::{
@@ -10,6 +14,9 @@ use burn::{
     tensor::DType,
 };
 use thiserror::Error;
+
+pub use adapt::{Adapt, Layout};
+pub use shapes::shapes;
 
 /// Why weights could not be read or written.
 #[derive(Debug, Error)]
@@ -34,6 +41,23 @@ pub enum WeightsError {
         /// Tensors of another shape or kind, with both.
         wrong: Vec<String>,
     },
+    /// Some numbers are none.
+    #[error("{path} is damaged: {} no finite numbers (NaN or infinite)", damaged(.tensors))]
+    Numbers {
+        /// The file.
+        path: String,
+        /// The tensors.
+        tensors: Vec<String>,
+    },
+}
+
+/// The beginning of a sentence about tensors: the first of them, how many more, and a verb.
+pub fn damaged(tensors: &[String]) -> String {
+    let first = tensors.first().map_or("?", String::as_str);
+    match tensors.len() {
+        0 | 1 => format!("`{first}` holds"),
+        n => format!("`{first}` and {} more tensors hold", n - 1),
+    }
 }
 
 fn list(missing: &[String], unused: &[String], wrong: &[String]) -> String {
@@ -142,14 +166,19 @@ impl Tensors {
         path: &Path,
         official: impl Fn(&str) -> String,
     ) -> Result<M, WeightsError> {
-        let to_f32 = Box::new(FloatCastAdapter::to(DType::F32));
-        let result = module.apply(self.0, None, Some(to_f32), true);
+        let to_f32 = Adapt::new(Layout::Ours, Some(DType::F32));
+        let result = module.apply(self.0, None, Some(Box::new(to_f32.clone())), true);
         let missing = result.missing.iter().map(|(name, _)| official(name));
         let missing: Vec<_> = missing.collect();
         let unused: Vec<_> = result.unused.iter().map(|n| official(n)).collect();
         let wrong: Vec<_> = result.errors.iter().map(ToString::to_string).collect();
         if missing.is_empty() && unused.is_empty() && wrong.is_empty() {
-            return Ok(module);
+            let tensors: Vec<_> = to_f32.damaged().iter().map(|n| official(n)).collect();
+            let path = path.display().to_string();
+            return match tensors.is_empty() {
+                true => Ok(module),
+                false => Err(WeightsError::Numbers { path, tensors }),
+            };
         }
         Err(WeightsError::Mismatch {
             path: path.display().to_string(),

@@ -3,6 +3,7 @@
 
 mod parts;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::{
@@ -103,6 +104,14 @@ impl VqVaeConfig {
             }
         };
         read().map_err(|message| WeightsError::file(path, message))
+    }
+
+    /// What a file of the weights holds: official names and shapes. The statistics of code usage, `quantize.ema_vocab_hit_SV`,
+    /// may be there as well.
+    pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
+        let ours = import::shapes(&self.init(&Device::flex())).into_iter();
+        ours.map(|(name, shape)| (official_name(&name), shape))
+            .collect()
     }
 
     /// Pixels of a latent cell's side.

@@ -116,9 +116,19 @@ pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
 }
 
 impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> VarGeneration<'_, Q, R> {
+    /// The scale that comes next, from 0.
+    pub fn position(&self) -> usize {
+        self.k
+    }
+
     /// Replaces the next scale's input, `[b, n, c]`.
     pub fn set_input(&mut self, input: Tensor<3>) {
         self.input = Some(input);
+    }
+
+    /// Replaces the sampler from the next scale on: for variations that share their first scales.
+    pub fn set_sampler(&mut self, sampler: Sampler) {
+        self.sampler = sampler;
     }
 
     fn guided(&self, k: usize, logits: Tensor<3>) -> Tensor<3> {

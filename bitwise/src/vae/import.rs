@@ -4,16 +4,18 @@
 //! Both load. `quantizer.lfq.mask` and its alias are constants and are passed over. A `.pth` file holds
 //! `{"vae": names}`. Files are written under the official names, so that one reader serves all.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::tensor::Device;
 use nextscale_tokenizer::import::{self, IN_MEMORY, Tensors};
 
 pub use nextscale_tokenizer::import::{FileDType, WeightsError};
 
 use super::{BsqVae, BsqVaeConfig};
 
-/// Constants of the released quantiser, stored under two names; bits need neither.
-fn is_constant(name: &str) -> bool {
+/// Whether this is a constant of the released quantiser, stored under two names; bits need neither.
+pub fn is_constant(name: &str) -> bool {
     name == "quantizer.lfq.mask" || name == "quantize.lfq.mask"
 }
 
@@ -31,6 +33,14 @@ fn field_name(name: &str) -> String {
     format!("{module}.{parameter}")
 }
 
+/// The official name for an official name, old or new.
+pub fn newest_name(official: &str) -> String {
+    match is_constant(official) {
+        true => official.to_owned(),
+        false => official_name(&field_name(official)),
+    }
+}
+
 /// The official name of our field.
 fn official_name(name: &str) -> String {
     let Some((module, parameter)) = name.rsplit_once('.') else {
@@ -45,6 +55,47 @@ fn official_name(name: &str) -> String {
 }
 
 impl BsqVaeConfig {
+    /// What a file of the weights holds: official names and shapes, without the constants of the quantiser.
+    pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
+        let ours = import::shapes(&self.init(&Device::flex())).into_iter();
+        ours.map(|(name, shape)| (official_name(&name), shape))
+            .collect()
+    }
+
+    /// Names and shapes that a file of these shapes should hold, whatever the sizes of its tokenizer; none if there is no
+    /// tokenizer in it.
+    pub fn keys_like(
+        shapes: &BTreeMap<String, Vec<usize>>,
+    ) -> Option<BTreeMap<String, Vec<usize>>> {
+        let side = |name: &str, axis: usize| shapes.get(name)?.get(axis).copied();
+        let width = |part: &str, level: usize| {
+            side(&format!("{part}.{level}.block.0.conv2.conv.weight"), 0)
+        };
+        let blocks = |part: &str| {
+            let name = |i: &usize| format!("{part}.0.block.{i}.conv2.conv.weight");
+            (0..).take_while(|i| shapes.contains_key(&name(i))).count()
+        };
+        let base = side("encoder.conv_in.conv.weight", 0)?.max(1);
+        let mult = |part: &str| -> Vec<usize> {
+            let widths = (0..).map_while(|level| width(part, level));
+            widths.map(|width| width / base).collect()
+        };
+        let pixels = side("encoder.conv_in.conv.weight", 1)? / 3;
+        let config = Self {
+            bits: side("encoder.conv_out.conv.weight", 0)?,
+            base_channels: base,
+            encoder_mult: mult("encoder.down"),
+            decoder_mult: mult("decoder.up"),
+            encoder_blocks: blocks("encoder.down"),
+            decoder_blocks: blocks("decoder.up"),
+            norm_groups: Some(1), // leaves no trace in the shapes
+            pixel_patch: pixels.isqrt().max(1),
+        };
+        let whole = !config.encoder_mult.is_empty()
+            && config.encoder_mult.len() == config.decoder_mult.len();
+        whole.then(|| config.keys())
+    }
+
     /// What a checkpoint of a released tokenizer is, from the shapes of its tensors.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! Looked through in this order: the folder of `--models-dir` (`models-dir` in YAML), those of `NEXTSCALE_MODELS` (separated as in `PATH`),
 //! `models` and the working folder, and the cache of the Hugging Face tools (`HF_HUB_CACHE`, `HF_HOME`). Nothing is
-//! downloaded.
+//! downloaded unless it is asked for: `nextscale models fetch`.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ pub(super) fn advice(missing: &[&Part]) -> String {
 }
 
 /// The cache of the Hugging Face tools, as they look for it themselves.
-fn cache() -> Option<PathBuf> {
+pub(super) fn cache() -> Option<PathBuf> {
     let of = |name: &str| {
         env::var_os(name)
             .filter(|v| !v.is_empty())

@@ -1,4 +1,4 @@
-//! `nextscale generate`: the built-in pipeline with the options of the command line put in.
+//! The options of `nextscale generate` and `edit`, and the built-in pipeline with them put in.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::error::PipelineError;
 use crate::node::{Node, Value};
+use crate::per_scale::PerScale;
 use crate::spec::{DeviceChoice, Dtype, PipelineSpec};
 
-/// Arguments of `nextscale generate`.
+/// Arguments of every command that paints.
 #[derive(Debug, Args)]
 pub(super) struct GenerateArgs {
     /// What to paint; repeat it for several pictures. Standard input is read if there is none
@@ -50,18 +51,29 @@ pub(super) struct GenerateArgs {
     /// About how many pixels, for models that paint several sizes of a shape: 0.06M, 0.25M, 0.60M or 1M
     #[arg(long, value_name = "N", conflicts_with_all = ["width", "height"])]
     pixels: Option<String>,
-    /// How strongly the prompt counts; 1 turns guidance off
-    #[arg(long)]
-    cfg_scale: Option<f64>,
-    /// Above 1 more varied, below 1 more likely; 0 always takes the likeliest
-    #[arg(long)]
-    temperature: Option<f64>,
+    /// How strongly the prompt counts; 1 turns guidance off. Or one number a scale: 1,2,3,..
+    #[arg(long, value_name = "N[,N..]", allow_hyphen_values = true)]
+    cfg_scale: Option<PerScale>,
+    /// Where guidance acts: 0 on the logits, -1 on the output of the last block, -2 on that of the one before it
+    #[arg(
+        long,
+        value_name = "N",
+        allow_hyphen_values = true,
+        conflicts_with = "class"
+    )]
+    cfg_insertion_layer: Option<i64>,
+    /// Above 1 more varied, below 1 more likely; 0 always takes the likeliest. Or one number a scale
+    #[arg(long, value_name = "N[,N..]", allow_hyphen_values = true)]
+    temperature: Option<PerScale>,
     /// Sample from so many of the likeliest values; 0 for all
     #[arg(long)]
     top_k: Option<usize>,
     /// Sample from the likeliest values that make up this share; 1 for all
     #[arg(long)]
     top_p: Option<f64>,
+    /// Put the released code's words for pleasant faces behind prompts that speak of people
+    #[arg(long, conflicts_with = "class")]
+    positive_prompt: bool,
     /// With --class: blend all codes instead of drawing one, for smoother pictures
     #[arg(long, requires = "class")]
     smooth: bool,
@@ -97,10 +109,6 @@ pub(super) fn parse_seed(text: &str) -> Result<u64, String> {
         Some(true) => Err(format!("a seed cannot be negative: {range}")),
         _ => text.parse().map_err(|_| range.to_owned()),
     }
-}
-
-pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
-    finish(args, build(args)?)
 }
 
 /// Prints or runs what was built.
@@ -141,7 +149,18 @@ pub(super) fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
             hint,
         ));
     }
-    let mut set = Options(&mut root);
+    let painter = painter(args);
+    apply(args, painter, &mut root)?;
+    Ok(root)
+}
+
+/// Puts every given option at its place; `painter` is the kind of the stage that paints.
+pub(super) fn apply(
+    args: &GenerateArgs,
+    painter: &str,
+    root: &mut Node,
+) -> Result<(), PipelineError> {
+    let mut set = Options(root);
     set.top("model", "--model", &args.model)?;
     set.top("models-dir", "--models-dir", &args.models_dir)?;
     set.top("seed", "--seed", &args.seed)?;
@@ -154,11 +173,11 @@ pub(super) fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
         "--no-metadata",
         &args.no_metadata.then_some(false),
     )?;
-    let (source, painter) = match by_class {
-        true => ("classes", painter(args)),
-        false => ("prompts", painter(args)),
+    let source = match painter {
+        "class-to-image" => "classes",
+        _ => "prompts",
     };
-    let classes = by_class.then_some(&args.class);
+    let classes = (!args.class.is_empty()).then_some(&args.class);
     set.stage("classes", "classes", "--class", &classes)?;
     let prompts = (!args.prompt.is_empty()).then_some(&args.prompt);
     set.stage("prompts", "prompts", "--prompt", &prompts)?;
@@ -175,12 +194,25 @@ pub(super) fn build(args: &GenerateArgs) -> Result<Node, PipelineError> {
     set.stage(painter, "aspect", "--aspect", &args.aspect)?;
     set.stage(painter, "pixels", "--pixels", &args.pixels)?;
     set.stage(painter, "cfg-scale", "--cfg-scale", &args.cfg_scale)?;
+    let layer = &args.cfg_insertion_layer;
+    set.stage(
+        painter,
+        "cfg-insertion-layer",
+        "--cfg-insertion-layer",
+        layer,
+    )?;
+    let positive = args.positive_prompt.then_some(true);
+    set.stage(
+        "text-encoder",
+        "positive-prompt",
+        "--positive-prompt",
+        &positive,
+    )?;
     set.stage(painter, "temperature", "--temperature", &args.temperature)?;
     set.stage(painter, "top-k", "--top-k", &args.top_k)?;
     set.stage(painter, "top-p", "--top-p", &args.top_p)?;
     let smooth = args.smooth.then_some(true);
-    set.stage(painter, "smooth", "--smooth", &smooth)?;
-    Ok(root)
+    set.stage(painter, "smooth", "--smooth", &smooth)
 }
 
 /// Puts options into a pipeline; each remembers the option as its place.

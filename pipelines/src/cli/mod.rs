@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod convert;
 mod edit;
 mod generate;
 mod metadata;
@@ -7,6 +8,7 @@ mod models;
 mod progress;
 mod run;
 mod small;
+mod start;
 mod video;
 
 pub(crate) use small::print;
@@ -28,7 +30,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Paint pictures from prompts or classes
-    Generate(Box<generate::GenerateArgs>),
+    Generate(Box<start::StartArgs>),
     /// Make videos from prompts, pictures or other videos
     Video(Box<video::VideoArgs>),
     /// Paint a part of a picture anew: in-painting, out-painting, changes of a part
@@ -43,6 +45,8 @@ enum Command {
     Metadata(metadata::MetadataArgs),
     /// List the models that are known by name, what they need and where it lies
     Models(models::ModelsArgs),
+    /// Rewrite a checkpoint as one safetensors file, in another number type if wanted
+    Convert(convert::ConvertArgs),
     /// List the devices of this machine
     Devices,
     /// Print a completion script for a shell
@@ -64,7 +68,7 @@ enum Command {
 /// 1 for an error, 2 for a wrong command line, 130 for a run that Ctrl-C stopped.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Generate(args) => generate::run(&args),
+        Command::Generate(args) => start::run(&args),
         Command::Video(args) => video::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Run(args) => run::run(args),
@@ -72,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Schema => small::schema(),
         Command::Metadata(args) => metadata::run(&args),
         Command::Models(args) => models::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Devices => small::devices(),
         Command::Completions { shell } => {
             clap_complete::generate(

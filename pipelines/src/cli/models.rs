@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::bundle::{Places, SPRITES, StarBundle, released};
 
 /// Arguments of `nextscale models`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct ModelsArgs {
+    #[command(subcommand)]
+    command: Option<ModelsCommand>,
     /// Tell more about one of them
     name: Option<String>,
     /// A folder in which files are looked for first
@@ -16,7 +19,22 @@ pub(super) struct ModelsArgs {
     models_dir: Option<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+enum ModelsCommand {
+    /// Download what a released model lacks on this machine, from the Hugging Face hub into its cache
+    Fetch {
+        /// The model
+        name: String,
+        /// A folder in which files are looked for first
+        #[arg(long, value_name = "DIR")]
+        models_dir: Option<PathBuf>,
+    },
+}
+
 pub(super) fn run(args: &ModelsArgs) -> anyhow::Result<()> {
+    if let Some(ModelsCommand::Fetch { name, models_dir }) = &args.command {
+        return fetch(name, &Places::new(models_dir.as_deref()));
+    }
     let places = Places::new(args.models_dir.as_deref());
     match &args.name {
         None => super::small::print(list(&places).trim_end()),
@@ -108,4 +126,48 @@ fn tell(name: &str, places: &Places) -> anyhow::Result<String> {
         }
     }
     Ok(text.trim_end().to_owned())
+}
+
+/// A bar for each file.
+#[cfg(feature = "download")]
+struct Bar(indicatif::ProgressBar);
+
+#[cfg(feature = "download")]
+impl crate::bundle::fetch::Watch for Bar {
+    fn begin(&mut self, file: &str, bytes: u64) {
+        self.0.set_length(bytes);
+        self.0.set_position(0);
+        self.0.set_message(file.to_owned());
+    }
+
+    fn arrived(&mut self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+
+    fn end(&mut self) {
+        self.0.suspend(|| eprintln!("{}", self.0.message()));
+    }
+}
+
+#[cfg(feature = "download")]
+fn fetch(name: &str, places: &Places) -> anyhow::Result<()> {
+    use indicatif::{ProgressBar, ProgressStyle};
+    let style = "{msg} {bytes}/{total_bytes} {wide_bar} {bytes_per_sec} {eta}";
+    let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?);
+    let mut bar = Bar(bar);
+    let fetched = crate::bundle::fetch::fetch(name, places, &mut bar);
+    bar.0.finish_and_clear();
+    match fetched?.len() {
+        0 => super::small::print(&format!("{name}: nothing is missing")),
+        n => super::small::print(&format!("{name}: {n} files downloaded, ready")),
+    }
+}
+
+#[cfg(not(feature = "download"))]
+fn fetch(name: &str, places: &Places) -> anyhow::Result<()> {
+    let parts = released::parts(name, places).unwrap_or_default();
+    let missing: Vec<_> = parts.iter().filter(|part| part.found.is_none()).collect();
+    let message = "this program was built without downloads";
+    let hint = crate::bundle::advice(&missing);
+    Err(crate::error::PipelineError::refused_with(message, hint).into())
 }

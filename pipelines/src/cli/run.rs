@@ -97,7 +97,7 @@ pub(super) fn execute(spec: PipelineSpec, timings: bool) -> anyhow::Result<()> {
 }
 
 /// The first Ctrl-C lets the scale in work come to its end; the second does not wait.
-async fn stop_on_ctrl_c(cancel: Cancel) {
+pub(super) async fn stop_on_ctrl_c(cancel: Cancel) {
     while stop_signal().await {
         if cancel.is_cancelled() {
             std::process::exit(130);

@@ -3,6 +3,8 @@
 mod pixels;
 mod recall;
 mod tokenizer;
+#[allow(dead_code)]
+mod tracking;
 mod usage;
 
 use std::path::{Path, PathBuf};

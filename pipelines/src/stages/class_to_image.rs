@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::tensor::{Int, Tensor};
 use nextscale_tokenizer::{Keep, VqCodes};
 use nextscale_var_core::generate::generate;
 use nextscale_var_core::transformer::{Var, VarPlan};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::codebook_latent;
 use super::edit::{Canvas, EditParams};
 use super::paint::{self, Knobs};
+use super::start::{Start, StartParams, VariationParams, start};
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::bundle::{ClassBundle, Sampling};
 use crate::error::PipelineError;
@@ -45,6 +47,12 @@ pub struct ClassToImageParams {
     /// A picture to paint a part of anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     edit: Option<EditParams>,
+    /// A picture whose first scales are taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start: Option<StartParams>,
+    /// A picture painted before whose first scales are repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    variation: Option<VariationParams>,
 }
 
 /// The stage.
@@ -53,6 +61,7 @@ pub(crate) struct ClassToImage {
     bundle: Arc<ClassBundle>,
     sampling: Sampling,
     canvas: Option<Canvas>,
+    start: Start,
     loaded: Option<Loaded>,
 }
 
@@ -61,6 +70,7 @@ struct Loaded {
     plan: VarPlan,
     codes: VqCodes,
     keep: Option<Keep>,
+    forced: Vec<Tensor<4, Int>>,
 }
 
 impl ClassToImage {
@@ -82,8 +92,18 @@ impl ClassToImage {
         let (width, height) = bundle.manifest().size();
         let edit = params.edit.as_ref();
         let canvas = edit.map(|edit| edit.canvas(width, height, setup));
+        let canvas = canvas.transpose()?;
+        let scales = bundle.manifest().transformer.schedule.len();
+        let start = start(
+            params.start.as_ref(),
+            params.variation.as_ref(),
+            canvas.is_some(),
+            [width, height, scales],
+            setup,
+        )?;
         Ok(Self {
-            canvas: canvas.transpose()?,
+            canvas,
+            start,
             params,
             bundle,
             sampling,
@@ -135,11 +155,24 @@ impl Stage for ClassToImage {
                 Some(canvas.keep(&context.device, |pixels| vae.encode(pixels)))
             }
         };
+        let forced = self.start.codes(&context.device, |pixels| {
+            let schedule = &self.bundle.manifest().transformer.schedule;
+            let vae = self.bundle.vae(&context.device)?;
+            let codes = vae.encode_codes(pixels, schedule).codes.into_iter();
+            codes
+                .map(|codes| {
+                    codes
+                        .indices()
+                        .ok_or_else(|| context.failed("its codes are no numbers"))
+                })
+                .collect()
+        })?;
         self.loaded = Some(Loaded {
             model,
             plan,
             codes: self.bundle.codes(&context.device)?,
             keep,
+            forced,
         });
         Ok(())
     }
@@ -154,12 +187,21 @@ impl Stage for ClassToImage {
             plan,
             codes,
             keep,
+            forced,
         } = loaded;
         let scales = plan.schedule().len();
-        let (sampler, mut options) = self.sampling.start_classes(&[job.ticket.seed], scales);
+        let (seed, first) = (job.ticket.seed, self.start.first_seed(job.ticket.seed));
+        let (sampler, mut options) = self.sampling.start_classes(&[first], scales);
+        options.forced.clone_from(forced);
         options.smooth = self.params.smooth;
         options.keep = keep.clone();
-        let all = generate(model, codes.pyramid(), plan, &[*class], options, sampler);
-        paint::scales(all.map(|scale| scale.features), scales, job, out)
+        let mut all = generate(model, codes.pyramid(), plan, &[*class], options, sampler);
+        let next = || {
+            if Some(all.position()) == self.start.takes_over() {
+                all.set_sampler(self.sampling.start_classes(&[seed], scales).0);
+            }
+            all.next().map(|scale| scale.features)
+        };
+        paint::scales(std::iter::from_fn(next), scales, job, out)
     }
 }

@@ -53,11 +53,7 @@ impl EditParams {
     ) -> Result<Canvas, PipelineError> {
         self.prepare(width as u32, height as u32)
             .map_err(|error| match error {
-                Problem::File(error) => {
-                    let mut diagnostic = setup.refuse("edit", error.to_string());
-                    diagnostic.hint = error.hint().map(str::to_owned);
-                    diagnostic.into()
-                }
+                Problem::File(error) => refused("edit", &error, setup).into(),
                 Problem::Wrong(message, hint) => Diagnostic::new(setup.mark("edit"), message)
                     .hint(hint)
                     .into(),
@@ -150,6 +146,23 @@ impl EditParams {
     }
 }
 
+/// A picture that cannot be used, at the key that names it.
+pub(super) fn refused(key: &str, error: &PipelineError, setup: &Setup) -> Diagnostic {
+    let mut diagnostic = setup.refuse(key, error.to_string());
+    diagnostic.hint = error.hint().map(str::to_owned);
+    diagnostic
+}
+
+/// Pixels `[1, 3, h, w]` in [-1, 1].
+pub(super) fn pixels(picture: &RgbImage, device: &Device) -> Tensor<4> {
+    let (w, h) = picture.dimensions();
+    let values = picture.as_raw().iter();
+    let values: Vec<f32> = values.map(|&v| f32::from(v) / 127.5 - 1.0).collect();
+    let shape = [1, h as usize, w as usize, 3];
+    let rows = Tensor::<4>::from_data(TensorData::new(values, shape), device);
+    rows.permute([0, 3, 1, 2])
+}
+
 /// Why there is no canvas.
 #[derive(Debug)]
 enum Problem {
@@ -177,6 +190,7 @@ fn cover((w, h): (u32, u32), (width, height): (u32, u32)) -> [u32; 4] {
     [middle(w64, cw), middle(h64, ch), cw as u32, ch as u32]
 }
 
+/// The largest part in the middle with the shape of the result, at the size of the result.
 pub(super) fn fit(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     let [x, y, w, h] = cover(picture.dimensions(), (width, height));
     let part = imageops::crop_imm(picture, x, y, w, h).to_image();
@@ -287,10 +301,7 @@ impl Canvas {
     ) -> Keep {
         let (w, h) = self.picture.dimensions();
         let (w, h) = (w as usize, h as usize);
-        let values = self.picture.as_raw().iter();
-        let values: Vec<f32> = values.map(|&v| f32::from(v) / 127.5 - 1.0).collect();
-        let rows = Tensor::<4>::from_data(TensorData::new(values, [1, h, w, 3]), device);
-        let latent = encode(rows.permute([0, 3, 1, 2]));
+        let latent = encode(pixels(&self.picture, device));
         let stays: Vec<f32> = self.anew.iter().map(|share| 1.0 - share).collect();
         let stays = Tensor::from_data(TensorData::new(stays, [1, 1, 1, h, w]), device);
         Keep::new(latent, stays)

@@ -25,6 +25,52 @@ pub struct TextEncoderParams {
     /// this one feeds if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     frames: Option<usize>,
+    /// Whether prompts that speak of people get the words for pleasant faces that the released code knows behind them.
+    #[serde(
+        default,
+        rename = "positive-prompt",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    positive_prompt: bool,
+}
+
+/// Words by which the released code knows that a prompt speaks of people; they count within other words too
+/// (`aug_with_positive_prompt` in `tools/run_infinity.py`).
+const PEOPLE: [&str; 22] = [
+    "man",
+    "woman",
+    "men",
+    "women",
+    "boy",
+    "girl",
+    "child",
+    "person",
+    "human",
+    "adult",
+    "teenager",
+    "employee",
+    "employer",
+    "worker",
+    "mother",
+    "father",
+    "sister",
+    "brother",
+    "grandmother",
+    "grandfather",
+    "son",
+    "daughter",
+];
+
+/// What it then puts behind the prompt.
+const FACES: &str =
+    ". very smooth faces, good looking faces, face to the camera, perfect facial features";
+
+/// The prompt with the released code's words for faces, if it speaks of people.
+fn with_faces(prompt: &str) -> String {
+    match PEOPLE.iter().any(|word| prompt.contains(word)) {
+        true => format!("{prompt}{FACES}"),
+        false => prompt.to_owned(),
+    }
 }
 
 /// The model that the prompts are for.
@@ -159,12 +205,32 @@ impl Stage for TextEncoderStage {
         }
         let without = negative.trim().is_empty();
         let text = Text {
-            prompt: self.encode(prompt, &job.context)?,
+            prompt: match self.params.positive_prompt {
+                true => self.encode(&with_faces(prompt), &job.context)?,
+                false => self.encode(prompt, &job.context)?,
+            },
             negative: (!without)
                 .then(|| self.encode(negative, &job.context))
                 .transpose()?,
         };
         self.last = Some((prompt.clone(), negative.clone(), text.clone()));
         out.send(job, Artifact::Text(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_faces;
+
+    #[test]
+    fn prompts_of_people_get_words_for_faces() {
+        assert_eq!(with_faces("a red apple"), "a red apple");
+        let with = with_faces("two women and a dog");
+        assert!(
+            with.starts_with("two women and a dog. very smooth faces"),
+            "{with}"
+        );
+        // As in the released code, a word counts within another one.
+        assert_ne!(with_faces("a lesson"), "a lesson");
     }
 }

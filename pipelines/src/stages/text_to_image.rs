@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::tensor::{Int, Tensor};
 use nextscale_bitwise::generate::generate;
 use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
 use nextscale_tokenizer::{Keep, Quantizer};
@@ -9,12 +10,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::edit::{Canvas, EditParams};
-use super::paint::{self, Knobs};
+use super::paint;
+use super::sampling::{BitKnobs, BitSampling};
 use super::size::Wanted;
+use super::start::{Start, StartParams, VariationParams, start};
 use super::{bit_latent, with_print};
 use crate::artifact::{Artifact, ArtifactType, Kind, Text};
-use crate::bundle::{Bundle, Sampling, Size, TEXT};
+use crate::bundle::{Bundle, Size, TEXT};
 use crate::error::PipelineError;
+use crate::per_scale::PerScale;
 use crate::registry::Setup;
 use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
 
@@ -40,12 +44,15 @@ pub struct TextToImageParams {
     /// About how many pixels, such as `0.25M`, for models that paint several sizes of a shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pixels: Option<String>,
-    /// How strongly the prompt counts; 1 turns guidance off.
+    /// How strongly the prompt counts, one number or one a scale; 1 turns guidance off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    cfg_scale: Option<f64>,
-    /// Above 1 more varied, below 1 more likely; 0 always takes the likeliest.
+    cfg_scale: Option<PerScale>,
+    /// Where guidance acts: 0 on the logits, -1 on the output of the last block, -2 on that of the one before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
+    cfg_insertion_layer: Option<i64>,
+    /// One number or one a scale: above 1 more varied, below 1 more likely; 0 always takes the likeliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    temperature: Option<PerScale>,
     /// Sample from so many of the likeliest values; 0 for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     top_k: Option<usize>,
@@ -55,6 +62,12 @@ pub struct TextToImageParams {
     /// A picture to paint a part of anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     edit: Option<EditParams>,
+    /// A picture whose first scales are taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start: Option<StartParams>,
+    /// A picture painted before whose first scales are repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    variation: Option<VariationParams>,
 }
 
 /// The stage.
@@ -62,8 +75,9 @@ pub(crate) struct TextToImage {
     params: TextToImageParams,
     bundle: Arc<Bundle>,
     size: Size,
-    sampling: Sampling,
+    sampling: BitSampling,
     canvas: Option<Canvas>,
+    start: Start,
     loaded: Option<Loaded>,
 }
 
@@ -71,6 +85,7 @@ struct Loaded {
     model: Infinity,
     plan: Plan,
     keep: Option<Keep>,
+    forced: Vec<Tensor<5, Int>>,
 }
 
 impl TextToImage {
@@ -89,17 +104,29 @@ impl TextToImage {
             bundle.name(),
             setup,
         )?;
-        let knobs = Knobs {
-            cfg: params.cfg_scale,
-            temperature: params.temperature,
+        let knobs = BitKnobs {
+            cfg: params.cfg_scale.clone(),
+            temperature: params.temperature.clone(),
             top_k: params.top_k,
             top_p: params.top_p,
+            layer: params.cfg_insertion_layer,
         };
-        let sampling = knobs.over(&bundle.manifest().sampling, setup)?;
+        let (manifest, scales) = (bundle.manifest(), size.scales.len());
+        let depth = manifest.transformer.depth;
+        let sampling = knobs.over(&manifest.sampling, scales, depth, setup)?;
         let edit = params.edit.as_ref();
         let canvas = edit.map(|edit| edit.canvas(size.width, size.height, setup));
+        let canvas = canvas.transpose()?;
+        let start = start(
+            params.start.as_ref(),
+            params.variation.as_ref(),
+            canvas.is_some(),
+            [size.width, size.height, scales],
+            setup,
+        )?;
         Ok(Self {
-            canvas: canvas.transpose()?,
+            canvas,
+            start,
             params,
             bundle,
             size,
@@ -109,7 +136,7 @@ impl TextToImage {
     }
 }
 
-fn condition(features: &burn::tensor::Tensor<3>) -> TextCondition {
+fn condition(features: &Tensor<3>) -> TextCondition {
     let [_, l, _] = features.dims();
     TextCondition::new(features.clone(), vec![l])
 }
@@ -129,30 +156,30 @@ impl Stage for TextToImage {
 
     fn resolved(&self) -> serde_json::Value {
         let params = TextToImageParams {
-            model: self.params.model.clone(),
             fingerprint: self.bundle.fingerprint(),
             width: Some(self.size.width),
             height: Some(self.size.height),
             aspect: None,
             pixels: None,
-            cfg_scale: Some(self.sampling.cfg),
-            temperature: Some(self.sampling.tau),
-            top_k: Some(self.sampling.top_k),
-            top_p: Some(self.sampling.top_p),
-            edit: self.params.edit.clone(),
+            cfg_scale: Some(self.sampling.cfg.clone()),
+            cfg_insertion_layer: (self.sampling.layer != 0).then_some(self.sampling.layer),
+            temperature: Some(self.sampling.temperature.clone()),
+            top_k: Some(self.sampling.base.top_k),
+            top_p: Some(self.sampling.base.top_p),
+            ..self.params.clone()
         };
         serde_json::to_value(params).unwrap_or_default()
     }
 
     fn notes(&self) -> Vec<(String, String)> {
-        let (scales, name) = (self.size.scales.len(), &self.bundle.manifest().name);
-        paint::notes(&self.sampling, scales, name, self.bundle.fingerprint())
+        let name = &self.bundle.manifest().name;
+        self.sampling.notes(name, self.bundle.fingerprint())
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         let schedule = self.size.schedule().map_err(|e| context.failed(e))?;
         let reference = self.size.reference().unwrap_or(schedule.last());
-        let guided = self.sampling.cfg != 1.0;
+        let guided = self.sampling.is_guided();
         let estimate = self
             .bundle
             .estimate(&self.size, guided, context.dtype, &context.device);
@@ -173,7 +200,24 @@ impl Stage for TextToImage {
                 Some(canvas.keep(&context.device, |pixels| vae.encode(pixels)))
             }
         };
-        self.loaded = Some(Loaded { model, plan, keep });
+        let forced = self.start.codes(&context.device, |pixels| {
+            let cells = self.bundle.manifest().patching.cells(&schedule);
+            let vae = self.bundle.vae(&context.device)?;
+            let codes = vae.encode_bits(pixels, &cells).codes.into_iter();
+            codes
+                .map(|codes| {
+                    codes
+                        .bits()
+                        .ok_or_else(|| context.failed("its codes are no bits"))
+                })
+                .collect()
+        })?;
+        self.loaded = Some(Loaded {
+            model,
+            plan,
+            keep,
+            forced,
+        });
         Ok(())
     }
 
@@ -183,15 +227,22 @@ impl Stage for TextToImage {
         };
         let Text { prompt, negative } = text;
         let negative = negative.as_ref().map(condition);
-        let Loaded { model, plan, keep } = loaded;
+        let Loaded {
+            model,
+            plan,
+            keep,
+            forced,
+        } = loaded;
         let scales = plan.schedule().len();
-        let (sampler, mut options) = self.sampling.start(&[job.ticket.seed], scales);
+        let seed = job.ticket.seed;
+        let (sampler, mut options) = self.sampling.start(self.start.first_seed(seed));
         options.keep = keep.clone();
+        options.forced.clone_from(forced);
         let manifest = self.bundle.manifest();
         let bsq = nextscale_bitwise::bsq::Bsq::new(manifest.vae.bits);
         let bsq: &dyn Quantizer = &bsq;
         let text = condition(prompt);
-        let all = generate(
+        let mut all = generate(
             model,
             bsq,
             plan,
@@ -201,6 +252,12 @@ impl Stage for TextToImage {
             options,
             sampler,
         );
-        paint::scales(all.map(|scale| scale.features), scales, job, out)
+        let next = || {
+            if Some(all.position()) == self.start.takes_over() {
+                all.set_sampler(self.sampling.start(seed).0);
+            }
+            all.next().map(|scale| scale.features)
+        };
+        paint::scales(std::iter::from_fn(next), scales, job, out)
     }
 }

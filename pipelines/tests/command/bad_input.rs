@@ -210,6 +210,51 @@ fn missing_and_damaged_models() {
     assert_eq!(place.files("."), ["m"]);
 }
 
+/// Changes one tensor of a part of a model to NaN, in f16, and forgets the model's fingerprints.
+fn damage_numbers(folder: &std::path::Path, file: &str, tensor: &str) {
+    let path = folder.join(file);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let size = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + size]).unwrap();
+    let info = &header[tensor];
+    assert_eq!(info["dtype"], "F16", "{tensor}");
+    let start = 8 + size + info["data_offsets"][0].as_u64().unwrap() as usize;
+    bytes[start..start + 2].copy_from_slice(&0x7e00u16.to_le_bytes());
+    std::fs::write(path, bytes).unwrap();
+    let path = folder.join("nextscale.json");
+    let text = std::fs::read(&path).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    manifest["fingerprints"] = serde_json::json!({});
+    std::fs::write(path, manifest.to_string()).unwrap();
+}
+
+#[test]
+fn weights_that_are_no_numbers() {
+    for (file, tensor) in [
+        ("transformer.safetensors", "blocks.1.sa.mat_qkv.weight"),
+        ("transformer.safetensors", "blocks.0.ffn.fc2.bias"),
+        ("text.safetensors", "shared.weight"),
+        (
+            "text.safetensors",
+            "encoder.block.0.layer.0.SelfAttention.o.weight",
+        ),
+        ("vae.safetensors", "decoder.conv_in.conv.weight"),
+    ] {
+        let place = Place::new();
+        let folder = place.path("m");
+        tiny::copy(&folder);
+        damage_numbers(&folder, file, tensor);
+        let args = ["generate", "-p", "x", "-s", "1", "-m", "m", "-o", "x.png"];
+        let said = place.refused(&args);
+        assert!(said.contains("no finite numbers (NaN"), "{tensor}: {said}");
+        assert!(
+            said.contains(file) && said.matches("error: ").count() == 1,
+            "{tensor}: {said}"
+        );
+        assert_eq!(place.files("."), ["m"]);
+    }
+}
+
 #[test]
 fn seeds_prompts_and_sizes() {
     let place = Place::new();

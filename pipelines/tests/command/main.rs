@@ -3,12 +3,16 @@
 mod bad_input;
 mod bench;
 mod classes;
+mod convert;
 mod edit;
 mod eval;
+#[cfg(feature = "download")]
+mod fetch;
 mod generate;
 mod interrupt;
 mod library;
 mod models;
+mod scales;
 mod tiny;
 #[cfg(feature = "ffmpeg")]
 mod video;

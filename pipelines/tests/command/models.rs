@@ -92,10 +92,17 @@ fn an_index_must_be_complete_and_parts_must_fit() {
     let dtype = nextscale_bitwise::vae::import::FileDType::F16;
     let path = place.path("models/infinity_vae_d56_f8_14_patchify.safetensors");
     vae.init(&device).save(path, dtype).unwrap();
-    let ask = ["generate", "-m", "infinity-8b-512", "-p", "a cat"];
+    let path = "models/infinity_8b_512x512_weights";
+    let ask = ["generate", "-m", path, "-p", "a cat"];
     let said = place.refused(&ask);
     assert!(
         said.contains("its auto-encoder gives 32 bits a token, its transformer takes 56"),
+        "{said}"
+    );
+    // Under the name of the released model it has to have that one's shapes.
+    let said = place.refused(&["generate", "-m", "infinity-8b-512", "-p", "a cat"]);
+    assert!(
+        said.contains("width 32, 2 blocks, 56 bits a token instead of width 3584, 40 blocks"),
         "{said}"
     );
     std::fs::remove_file(

@@ -4,15 +4,17 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use burn::{
     store::{
-        ApplyResult, BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot,
-        ModuleStore, PyTorchToBurnAdapter, PytorchStore, SafetensorsStore, bridge, burn_pack,
+        ApplyResult, BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PytorchStore,
+        SafetensorsStore, bridge, burn_pack,
     },
     tensor::{DType, Shape, TensorData},
 };
+use nextscale_tokenizer::import::{Adapt, Layout};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::{Rule, WeightError};
@@ -35,6 +37,16 @@ pub enum WeightDtype {
     F16,
     /// 16 bits, 8 of them exponent.
     Bf16,
+}
+
+impl From<WeightDtype> for DType {
+    fn from(dtype: WeightDtype) -> Self {
+        match dtype {
+            WeightDtype::F32 => Self::F32,
+            WeightDtype::F16 => Self::F16,
+            WeightDtype::Bf16 => Self::BF16,
+        }
+    }
 }
 
 impl WeightFile {
@@ -96,6 +108,32 @@ impl WeightFile {
     /// The file or folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A file without tensors, to be filled by [`WeightFile::replace`]; errors call it `path`.
+    pub fn empty(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            tensors: BTreeMap::new(),
+            dtype: None,
+        }
+    }
+
+    /// Gives every tensor another name; of several that get the same one the last stays.
+    #[must_use]
+    pub fn renamed(mut self, rename: impl Fn(&str) -> String) -> Self {
+        let all = self.tensors.into_iter().map(|(name, mut tensor)| {
+            tensor.name = rename(&name);
+            (tensor.name.clone(), tensor)
+        });
+        self.tensors = all.collect();
+        self
+    }
+
+    /// Number format and shape of a tensor, if there is one of that name.
+    pub fn kind(&self, name: &str) -> Option<(DType, Vec<usize>)> {
+        let tensor = self.tensors.get(name)?;
+        Some((tensor.dtype, tensor.shape.to_vec()))
     }
 
     /// Names of all tensors, sorted.
@@ -164,10 +202,10 @@ impl WeightFile {
             let Some(tensor) = self.tensors.remove(&format!("{official}{}", rule.official)) else {
                 continue;
             };
-            for (i, name) in rule.ours.iter().enumerate() {
-                let part = part(&tensor, i, rule.ours.len(), format!("{ours}{name}"));
-                self.tensors.insert(part.name.clone(), part);
-            }
+            let names = rule.ours.iter().map(|name| format!("{ours}{name}"));
+            let parts = parts(tensor, names.collect()).into_iter();
+            self.tensors
+                .extend(parts.map(|part| (part.name.clone(), part)));
         }
     }
 
@@ -197,22 +235,23 @@ impl WeightFile {
     pub fn apply<M: ModuleSnapshot>(self, module: &mut M) -> Result<(), WeightError> {
         let path = self.path;
         let tensors = self.tensors.into_values().collect();
-        let adapter: Box<dyn ModuleAdapter> = match self.dtype {
-            Some(dtype) => Box::new(PyTorchToBurnAdapter.chain(FloatCastAdapter::to(dtype))),
-            None => Box::new(PyTorchToBurnAdapter),
-        };
+        let adapter = Adapt::new(Layout::PyTorch, self.dtype);
         let ApplyResult {
             missing,
             unused,
             errors,
             ..
-        } = module.apply(tensors, None, Some(adapter), true);
+        } = module.apply(tensors, None, Some(Box::new(adapter.clone())), true);
         if !errors.is_empty() {
             let reasons = errors.iter().map(ToString::to_string).collect();
             return Err(WeightError::Mismatch { path, reasons });
         }
         if missing.is_empty() && unused.is_empty() {
-            return Ok(());
+            let tensors = adapter.damaged();
+            return match tensors.is_empty() {
+                true => Ok(()),
+                false => Err(WeightError::Numbers { path, tensors }),
+            };
         }
         let missing = missing.into_iter().map(|(name, _)| name).collect();
         Err(WeightError::Keys {
@@ -240,12 +279,13 @@ pub fn block_name(i: usize, depth: usize, chunks: usize) -> String {
 }
 
 /// What training checkpoints put in front of the model's own names.
-const WRAPPERS: [&str; 5] = [
+const WRAPPERS: [&str; 6] = [
     "trainer.gpt_fsdp.",
     "trainer.var_wo_ddp.",
     "gpt_fsdp.",
     "state_dict.",
     "module.",
+    "vae.",
 ];
 
 /// Tensors by the model's own names: out of the first wrapper that holds any, and only those.
@@ -269,6 +309,9 @@ fn shards(path: &Path) -> Result<Vec<PathBuf>, WeightError> {
         reason,
     };
     let meta = fs::metadata(path).map_err(|e| fail(path, e.to_string()))?;
+    if path.to_string_lossy().ends_with(".index.json") {
+        return complete(path);
+    }
     if !meta.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -279,14 +322,7 @@ fn shards(path: &Path) -> Result<Vec<PathBuf>, WeightError> {
         .iter()
         .find(|p| p.to_string_lossy().ends_with(".index.json"));
     if let Some(index) = index {
-        let found = indexed(index).map_err(|reason| fail(index, reason))?;
-        return match found.iter().find(|shard| !shard.is_file()) {
-            Some(absent) => Err(fail(
-                index,
-                format!("it names {}, which is not there", absent.display()),
-            )),
-            None => Ok(found),
-        };
+        return complete(index);
     }
     for kinds in [&["safetensors"][..], &["bin", "pth", "pt"]] {
         let of_kind = |p: &&PathBuf| {
@@ -301,6 +337,22 @@ fn shards(path: &Path) -> Result<Vec<PathBuf>, WeightError> {
     Err(fail(path, "a folder without weights".to_owned()))
 }
 
+/// The shards that an index names, all of which have to be there.
+fn complete(index: &Path) -> Result<Vec<PathBuf>, WeightError> {
+    let fail = |reason: String| WeightError::Read {
+        path: index.to_owned(),
+        reason,
+    };
+    let found = indexed(index).map_err(fail)?;
+    match found.iter().find(|shard| !shard.is_file()) {
+        Some(absent) => Err(fail(format!(
+            "it names {}, which is not there",
+            absent.display()
+        ))),
+        None => Ok(found),
+    }
+}
+
 /// The shards that an index in Hugging Face's layout names, sorted.
 fn indexed(index: &Path) -> Result<Vec<PathBuf>, String> {
     let text = fs::read_to_string(index).map_err(|e| e.to_string())?;
@@ -313,24 +365,44 @@ fn indexed(index: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// The `i`-th of `n` equal runs of rows.
-fn part(tensor: &Lazy, i: usize, n: usize, name: String) -> Lazy {
-    let mut shape = tensor.shape.to_vec();
-    if n == 1 || shape.first().is_none_or(|rows| rows % n != 0) {
-        let mut whole = tensor.clone();
-        whole.name = name;
-        return whole;
+/// A stacked tensor, and how many of its parts were cut off since it was read.
+#[derive(Default)]
+struct Stack(Option<TensorData>, usize);
+
+/// Equal runs of rows, one for each name. The file is read once for all of them, however large it is: the whole tensor is
+/// kept from the first part that is asked for to the last.
+fn parts(tensor: Lazy, names: Vec<String>) -> Vec<Lazy> {
+    let (n, mut shape) = (names.len(), tensor.shape.to_vec());
+    if n < 2 || shape.first().is_none_or(|rows| rows % n != 0) {
+        let whole = names.into_iter().map(|name| {
+            let mut whole = tensor.clone();
+            whole.name = name;
+            whole
+        });
+        return whole.collect();
     }
     shape[0] /= n;
-    let (dtype, shape) = (tensor.dtype, Shape::from(shape));
-    let out = shape.clone();
-    let cut = move |data: TensorData| {
-        let bytes = data.as_bytes();
-        let len = bytes.len() / n;
-        let rows = bytes[i * len..(i + 1) * len].to_vec();
-        TensorData::from_bytes_vec(rows, out.clone(), dtype)
+    let shape = Shape::from(shape);
+    let stack = Arc::new(Mutex::new(Stack::default()));
+    let part = |(i, name)| {
+        let (stack, tensor, out) = (stack.clone(), tensor.clone(), shape.clone());
+        bridge::deferred(name, tensor.dtype, shape.clone(), None, move || {
+            let mut stack = stack.lock().unwrap_or_else(PoisonError::into_inner);
+            let whole = match stack.0.take() {
+                Some(whole) => whole,
+                None => bridge::to_data(&tensor)?,
+            };
+            let len = whole.as_bytes().len() / n;
+            let rows = whole.as_bytes()[i * len..(i + 1) * len].to_vec();
+            stack.1 += 1;
+            match stack.1 < n {
+                true => stack.0 = Some(whole),
+                false => stack.1 = 0,
+            }
+            Ok(TensorData::from_bytes_vec(rows, out.clone(), tensor.dtype))
+        })
     };
-    bridge::map_data(tensor.clone(), name, dtype, shape, cut)
+    names.into_iter().enumerate().map(part).collect()
 }
 
 /// A tensor about to be written.
@@ -466,6 +538,27 @@ mod tests {
             name.to_owned(),
             bridge::from_data(data, name.to_owned(), None),
         )
+    }
+
+    #[test]
+    fn a_stacked_tensor_is_read_once_for_all_its_parts() {
+        let reads = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = reads.clone();
+        let stacked = bridge::deferred("qkv".into(), DType::F32, [6, 1].into(), None, move || {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(TensorData::new(vec![0f32, 1.0, 2.0, 3.0, 4.0, 5.0], [6, 1]))
+        });
+        let names = ["q", "k", "v"].map(str::to_owned).to_vec();
+        let all = parts(stacked, names);
+        for round in 1..3 {
+            for (i, part) in all.iter().enumerate() {
+                let data = bridge::to_data(part).unwrap();
+                assert_eq!(data.shape().to_vec(), [2, 1]);
+                let first: f32 = data.iter().next().unwrap();
+                assert_eq!(first, 2.0 * i as f32);
+            }
+            assert_eq!(reads.load(std::sync::atomic::Ordering::SeqCst), round);
+        }
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! VAR's checkpoints.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 
-use super::{Export, Rule, WeightDtype, WeightError, WeightFile, rule};
+use nextscale_tokenizer::import::shapes;
+
+use super::{Export, Rule, WeightDtype, WeightError, WeightFile, official_keys, rule};
 use crate::mask;
 use crate::transformer::{AttentionKind, Modulation, Var, VarConfig};
 
@@ -75,6 +78,26 @@ fn rules(config: &VarConfig) -> (Vec<Rule>, Vec<Rule>) {
         block.extend(COSINE);
     }
     (top, block)
+}
+
+/// What a checkpoint in the released layout holds: names and shapes, with the two tensors that follow from the schedule.
+///
+/// # Panics
+/// If `config` contradicts itself.
+pub fn var_keys(config: &VarConfig) -> BTreeMap<String, Vec<usize>> {
+    let ours = shapes(&config.init(&Device::flex()));
+    let (top, block) = rules(config);
+    let mut keys: BTreeMap<_, _> = official_keys(&top, "", "", &ours, config.width)
+        .into_iter()
+        .collect();
+    for i in 0..config.depth {
+        let name = format!("blocks.{i}.");
+        keys.extend(official_keys(&block, &name, &name, &ours, config.width));
+    }
+    let l = config.schedule.tokens();
+    keys.insert(LEVELS.to_owned(), vec![1, l]);
+    keys.insert(MASK.to_owned(), vec![1, 1, l, l]);
+    keys
 }
 
 /// What a checkpoint in the released layout is, from the shapes of its tensors.

@@ -1,10 +1,12 @@
 //! The transformer's checkpoints, in the layout of the released models.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
+use nextscale_tokenizer::import::shapes;
 use nextscale_var_core::import::{
-    Export, Rule, WeightDtype, WeightError, WeightFile, block_name, rule,
+    Export, Rule, WeightDtype, WeightError, WeightFile, block_name, official_keys, rule,
 };
 
 use super::{Star, StarConfig};
@@ -90,6 +92,29 @@ pub fn star_config(file: &WeightFile) -> Result<StarConfig, String> {
         attention_bias: file.shape(&format!("{first}attn.q_proj.bias")).is_some(),
         block_chunks: file.chunks(),
     })
+}
+
+/// What a checkpoint in the released layout holds: names and shapes, without the start token that nothing reads.
+///
+/// # Panics
+/// If `config` contradicts itself.
+pub fn star_keys(config: &StarConfig) -> BTreeMap<String, Vec<usize>> {
+    let ours = shapes(&config.init(&Device::flex()));
+    let (rules, width) = (block_rules(config), config.width);
+    let mut keys: BTreeMap<_, _> = official_keys(&TOP, "", "", &ours, width)
+        .into_iter()
+        .collect();
+    for i in 0..config.depth {
+        let name = block_name(i, config.depth, config.block_chunks);
+        let ours_under = format!("blocks.{i}.");
+        keys.extend(official_keys(&rules, &name, &ours_under, &ours, width));
+    }
+    keys
+}
+
+/// Whether this is a parameter of the released files that nothing reads.
+pub fn is_unread(name: &str) -> bool {
+    name == UNUSED
 }
 
 /// Reads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters keep the

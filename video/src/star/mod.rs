@@ -33,7 +33,7 @@ pub use config::StarConfig;
 pub use context::{Context, Segment};
 #[cfg(test)]
 pub(crate) use import::tiny;
-pub use import::{load_star, read_star, save_star, star_config};
+pub use import::{is_unread, load_star, read_star, save_star, star_config, star_keys};
 pub use position::{grid_positions, text_positions};
 pub use taught::Seen;
 

@@ -3,11 +3,14 @@
 //! A `.pth` file holds `{"vae": names}`. `proj_*_two` are parameters that nothing uses and the masks of the quantiser
 //! constants (stored under two names): they are passed over when reading and not written.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+
+use burn::tensor::Device;
 
 use nextscale_tokenizer::import::{self, FileDType, IN_MEMORY, Tensors, WeightsError};
 
-use super::StarVae;
+use super::{StarVae, StarVaeConfig};
 
 /// Parts of our names and of the official ones, where convolutions are not wrapped yet.
 const NAMES: [(&str, &str); 11] = [
@@ -26,7 +29,8 @@ const NAMES: [(&str, &str); 11] = [
 
 const SCALE: (&str, &str) = ("scale", "scale_learnable_parameters");
 
-fn is_unused(name: &str) -> bool {
+/// Whether this is a tensor of the released files that nothing needs.
+pub fn is_unused(name: &str) -> bool {
     name.starts_with("proj_down_two.")
         || name.starts_with("proj_up_two.")
         || (name.starts_with("quantize") && name.ends_with(".mask"))
@@ -65,6 +69,15 @@ fn official_name(ours: &str) -> String {
     match convolution(&name) {
         Some((module, parameter)) => format!("{module}.conv.{parameter}"),
         None => name,
+    }
+}
+
+impl StarVaeConfig {
+    /// What a file of the weights holds: official names and shapes, without what nothing needs.
+    pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
+        let ours = import::shapes(&self.init(&Device::flex())).into_iter();
+        ours.map(|(name, shape)| (official_name(&name), shape))
+            .collect()
     }
 }
 
@@ -116,13 +129,10 @@ impl StarVae {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use burn::module::{Module, ModuleVisitor, Param};
-    use burn::tensor::{Device, Tensor};
+    use burn::tensor::Tensor;
 
     use super::*;
-    use crate::vae::StarVaeConfig;
 
     #[test]
     fn names_go_both_ways() {

@@ -90,6 +90,7 @@ impl Preset {
         text: &Path,
     ) -> Result<Model, PipelineError> {
         let config = shapes(name, file)?;
+        self.check(name, file, &config)?;
         let text_config = T5Config::from_hf_file(text.join("config.json"));
         let text_config = text_config.map_err(|e| unreadable(name, e))?;
         let vae_config = BsqVaeConfig::of_file(vae).map_err(|e| unreadable(name, e))?;
@@ -109,6 +110,39 @@ impl Preset {
         let files = [&vocab, weights, &file.path().to_owned(), &vae.to_owned()];
         let bundle = Bundle::released(name, manifest, files.map(PathBuf::clone))?;
         Ok(Model::Text(Arc::new(bundle)))
+    }
+
+    /// Refuses another model under the name of this one: opened by a path, a checkpoint may have any shapes.
+    fn check(
+        &self,
+        name: &str,
+        file: &WeightFile,
+        found: &InfinityConfig,
+    ) -> Result<(), PipelineError> {
+        let expected = match self.code_dim {
+            32 => InfinityConfig::infinity_2b(),
+            _ => InfinityConfig::infinity_8b(),
+        };
+        // How the names are chunked and how many rows the unconditional prompt has changes nothing.
+        let same = InfinityConfig {
+            block_chunks: expected.block_chunks,
+            text_max_len: expected.text_max_len,
+            ..found.clone()
+        };
+        if name != self.name || same == expected {
+            return Ok(());
+        }
+        let message = format!(
+            "is not what {} holds: width {}, {} blocks, {} bits a token instead of width {}, {} blocks, {} bits",
+            file.path().display(),
+            found.width,
+            found.depth,
+            found.code_dim,
+            expected.width,
+            expected.depth,
+            expected.code_dim
+        );
+        Err(damaged(name, message))
     }
 
     fn manifest(&self, transformer: InfinityConfig, vae: BsqVaeConfig, text: T5Config) -> Manifest {

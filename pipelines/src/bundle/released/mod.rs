@@ -73,7 +73,10 @@ pub(super) fn by_name(name: &str, places: &Places) -> Option<Result<Model, Pipel
         return Some(Err(PipelineError::Model {
             model: name.to_owned(),
             message: format!("is not on this machine: {} not found", names.join(" and ")),
-            hint: Some(hub::advice(&missing)),
+            hint: Some(format!(
+                "`nextscale models fetch {name}` downloads what it lacks; or {}",
+                hub::advice(&missing)
+            )),
         }));
     }
     let found: Vec<PathBuf> = parts.into_iter().filter_map(|part| part.found).collect();

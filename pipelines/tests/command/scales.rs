@@ -1,0 +1,321 @@
+//! What acts scale by scale: lists of weights, guidance inside the network, and where painting starts.
+
+use image::RgbImage;
+
+use crate::{Place, pipeline, stderr, tiny};
+
+/// `generate` with the tiny model and further arguments.
+fn args<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let model = tiny::model().to_str().unwrap();
+    [&["generate", "-m", model, "-o", "x.png"], more].concat()
+}
+
+fn paint(place: &Place, more: &[&str]) -> RgbImage {
+    place.good(&args(&[&["-p", "a red house", "-s", "1"], more].concat()));
+    read(place, "x.png")
+}
+
+fn read(place: &Place, name: &str) -> RgbImage {
+    image::open(place.path(name)).unwrap().into_rgb8()
+}
+
+fn refused(place: &Place, more: &[&str]) -> String {
+    let said = place.refused(&args(&[&["-p", "a red house", "-s", "1"], more].concat()));
+    assert!(!place.path("x.png").exists());
+    said
+}
+
+#[test]
+fn weights_and_temperatures_scale_by_scale() {
+    let place = Place::new();
+    let plain = paint(&place, &["--cfg-scale", "3", "--temperature", "0.8"]);
+    let lists = ["--cfg-scale", "3,3,3", "--temperature", "0.8, 0.8, 0.8"];
+    assert_eq!(paint(&place, &lists), plain);
+    assert_ne!(
+        paint(&place, &["--cfg-scale", "1,1,9", "--temperature", "0.8"]),
+        plain
+    );
+    let text = pipeline(tiny::model());
+    let set = "    from: text\n    cfg-scale: [1, 1, 9]\n    temperature: [0.8, 0.8, 0.8]\n";
+    place.write("p.yaml", &text.replacen("    from: text\n", set, 1));
+    place.good(&["run", "p.yaml", "--set", "seed=1", "--set", "output=y.png"]);
+    assert_eq!(read(&place, "y.png"), {
+        paint(&place, &["--cfg-scale", "1,1,9", "--temperature", "0.8"])
+    });
+    let shown = place.good(&["metadata", "y.png"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        shown.contains("CFG scale: \"1,1,9\", Temperature: \"0.8,0.8,0.8\""),
+        "{shown}"
+    );
+    place.good(&["run", "y.png", "--set", "output=again.png"]);
+    assert_eq!(read(&place, "again.png"), read(&place, "y.png"));
+}
+
+#[test]
+fn weights_that_are_refused() {
+    let place = Place::new();
+    for (more, part) in [
+        (
+            ["--cfg-scale", "3,3"],
+            "--cfg-scale: `cfg-scale` has 2 numbers for 3 scales",
+        ),
+        (["--cfg-scale", "0"], "`cfg-scale` should be above 0"),
+        (["--cfg-scale", "1,0,1"], "`cfg-scale` should be above 0"),
+        (["--cfg-scale", "-1"], "`cfg-scale` should be above 0"),
+        (["--cfg-scale", "nan"], "`nan` is no number"),
+        (["--cfg-scale", "1,2,nan"], "`nan` is no number"),
+        (["--temperature", "0,1,1"], "for all scales or for none"),
+        (
+            ["--temperature", "1,1"],
+            "`temperature` has 2 numbers for 3 scales",
+        ),
+        (["--temperature", "-1"], "`temperature` should be from 0"),
+        (
+            ["--cfg-insertion-layer", "1"],
+            "should be 0 or from -1 to -1",
+        ),
+        (
+            ["--cfg-insertion-layer", "-2"],
+            "should be 0 or from -1 to -1",
+        ),
+    ] {
+        let output = place.run(&args(&[&["-p", "x", "-s", "1"], &more[..]].concat()));
+        let said = stderr(&output);
+        assert!(
+            !output.status.success() && said.contains(part),
+            "{more:?}: {said}"
+        );
+    }
+    let text = pipeline(tiny::model());
+    let set = "    from: text\n    cfg-scale: .nan\n";
+    place.write("p.yaml", &text.replacen("    from: text\n", set, 1));
+    let said = place.refused(&["validate", "p.yaml"]);
+    assert!(
+        said.contains("p.yaml:12:16:") && said.contains(".nan"),
+        "{said}"
+    );
+}
+
+#[test]
+fn guidance_inside_the_network() {
+    let place = Place::new();
+    let logits = paint(&place, &["--cfg-scale", "9"]);
+    assert_eq!(
+        paint(&place, &["--cfg-scale", "9", "--cfg-insertion-layer", "0"]),
+        logits
+    );
+    let inside = ["--cfg-scale", "9", "--cfg-insertion-layer", "-1"];
+    assert_ne!(paint(&place, &inside), logits);
+    let shown = String::from_utf8(place.good(&["metadata", "x.png"]).stdout).unwrap();
+    assert!(shown.contains("cfg-insertion-layer: -1"), "{shown}");
+}
+
+#[test]
+fn words_for_faces_and_long_prompts() {
+    let place = Place::new();
+    let people = |more: &[&str]| {
+        place.good(&args(&[&["-p", "a man", "-s", "1"], more].concat()));
+        read(&place, "x.png")
+    };
+    assert_ne!(people(&["--positive-prompt"]), people(&[]));
+    assert_eq!(paint(&place, &["--positive-prompt"]), paint(&place, &[]));
+    let long = "house ".repeat(5000);
+    let output = place.good(&args(&["-p", &long, "-s", "1"]));
+    let said = stderr(&output);
+    assert!(
+        said.contains("tokens was cut to 16: its end has no effect"),
+        "{said}"
+    );
+}
+
+#[test]
+fn variations_share_their_first_scales() {
+    let place = Place::new();
+    place.good(&args(&["-p", "a red house", "-s", "1"]));
+    let first = read(&place, "x.png");
+    let vary = |from: &str, seed: &str, out: &str| {
+        let model = ["generate", "--variation-of", "x.png", "--from-scale", from];
+        place.good(&[&model[..], &["-s", seed, "-o", out]].concat());
+        read(&place, out)
+    };
+    assert_eq!(
+        vary("3", "2", "a.png"),
+        first,
+        "all scales are the original's"
+    );
+    let other = vary("0", "2", "b.png");
+    let model = tiny::model().to_str().unwrap();
+    place.good(&[
+        "generate",
+        "-m",
+        model,
+        "-p",
+        "a red house",
+        "-s",
+        "2",
+        "-o",
+        "c.png",
+    ]);
+    assert_eq!(other, read(&place, "c.png"), "no scale is the original's");
+    let half = vary("1", "2", "d.png");
+    assert!(half != first && half != other);
+    place.good(&["run", "d.png", "--set", "output=again.png"]);
+    assert_eq!(read(&place, "again.png"), half);
+    // The preview of the first scale is the same picture, that of the second is not.
+    let preview = |args: &[&str], folder: &str| {
+        std::fs::create_dir(place.path(folder)).unwrap();
+        place.good(&[args, &["-o", "e.png", "--preview", folder]].concat());
+        [1, 2].map(|k| read(&place, &format!("{folder}/00000-scale-0{k}.png")))
+    };
+    let vary = [
+        "generate",
+        "--variation-of",
+        "x.png",
+        "--from-scale",
+        "1",
+        "-s",
+        "2",
+    ];
+    let original = ["generate", "-m", model, "-p", "a red house", "-s", "1"];
+    let (vary, original) = (preview(&vary, "v"), preview(&original, "o"));
+    assert_eq!(vary[0], original[0]);
+    assert_ne!(vary[1], original[1]);
+    // A variation of a variation shares at most what the first one shares with the original.
+    let again = |from: &str| {
+        place.run(&[
+            "generate",
+            "--variation-of",
+            "d.png",
+            "--from-scale",
+            from,
+            "-s",
+            "2",
+            "-o",
+            "f.png",
+        ])
+    };
+    assert!(again("1").status.success());
+    assert_eq!(read(&place, "f.png"), half);
+    let said = stderr(&again("2"));
+    assert!(
+        said.contains("is a variation itself") && said.contains("--from-scale 1"),
+        "{said}"
+    );
+}
+
+#[test]
+fn several_variations_at_once() {
+    let place = Place::new();
+    place.good(&args(&["-p", "a red house", "-s", "1"]));
+    place.good(&[
+        "generate",
+        "--variation-of",
+        "x.png",
+        "-b",
+        "3",
+        "-s",
+        "5",
+        "-o",
+        "{seed}.png",
+    ]);
+    assert_eq!(place.files("."), ["5.png", "6.png", "7.png", "x.png"]);
+    let said = place.refused(&[
+        "generate",
+        "--variation-of",
+        "x.png",
+        "--from-scale",
+        "4",
+        "-o",
+        "y.png",
+    ]);
+    assert!(
+        said.contains("`from-scale` is 4, but the picture has 3 scales"),
+        "{said}"
+    );
+    let said = place.refused(&["generate", "--variation-of", "x.png", "-p", "a dog"]);
+    assert!(said.contains("cannot be used with"), "{said}");
+}
+
+#[test]
+fn a_picture_gives_the_first_scales() {
+    let place = Place::new();
+    RgbImage::from_fn(40, 40, |x, y| image::Rgb([x as u8 * 6, y as u8 * 6, 90]))
+        .save(place.path("a.png"))
+        .unwrap();
+    let start = |from: &str, seed: &str| {
+        place.good(&args(&[
+            "-p",
+            "a cat",
+            "-s",
+            seed,
+            "-i",
+            "a.png",
+            "--from-scale",
+            from,
+        ]));
+        read(&place, "x.png")
+    };
+    assert_eq!(
+        start("3", "1"),
+        start("3", "2"),
+        "nothing is left to be drawn"
+    );
+    assert_ne!(start("2", "1"), start("2", "2"));
+    assert_ne!(start("2", "1"), start("0", "1"));
+    place.good(&["run", "x.png", "--set", "output=again.png"]);
+    assert_eq!(read(&place, "again.png"), read(&place, "x.png"));
+    std::fs::remove_file(place.path("x.png")).unwrap();
+    for (more, part) in [
+        (
+            &["-i", "a.png", "--from-scale", "4"][..],
+            "`from-scale` is 4, but the picture has 3 scales",
+        ),
+        (
+            &["-i", "nowhere.png"],
+            "--init-image: cannot read `nowhere.png`",
+        ),
+        (&["--from-scale", "1"], "--from-scale has no picture"),
+    ] {
+        let said = refused(&place, more);
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn classes_start_from_pictures_too() {
+    let place = Place::new();
+    let model = tiny::class_model().to_str().unwrap();
+    let paint = |more: &[&str], out: &str| {
+        place.good(
+            &[
+                &["generate", "-m", model, "--class", "cat"],
+                more,
+                &["-o", out],
+            ]
+            .concat(),
+        );
+        read(&place, out)
+    };
+    let first = paint(&["-s", "1"], "a.png");
+    let vary = |from: &str, out: &str| {
+        place.good(&[
+            "generate",
+            "--variation-of",
+            "a.png",
+            "--from-scale",
+            from,
+            "-s",
+            "2",
+            "-o",
+            out,
+        ]);
+        read(&place, out)
+    };
+    assert_eq!(vary("3", "b.png"), first);
+    assert_eq!(vary("0", "c.png"), paint(&["-s", "2"], "d.png"));
+    let from =
+        |seed: &str, from: &str| paint(&["-i", "a.png", "--from-scale", from, "-s", seed], "e.png");
+    assert_eq!(from("1", "3"), from("2", "3"));
+    assert_ne!(from("1", "1"), from("2", "1"));
+}

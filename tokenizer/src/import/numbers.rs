@@ -1,0 +1,240 @@
+//! The numbers of a tensor in a file: to another format, and from PyTorch's layout of matrices to ours.
+//!
+//! Checkpoints have gigabytes of them, so each is touched once, on all cores, and looked at on the way: a NaN in a file
+//! would only show in the picture.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::{DType, TensorData, bf16, f16};
+use rayon::prelude::*;
+
+/// Numbers that one thread takes at a time.
+const CHUNK: usize = 1 << 16;
+
+/// Rows and columns of a tile that is turned: 64 x 64 numbers of 4 bytes fit the smallest cache.
+const TILE: usize = 64;
+
+/// A number format of a file. The conversions have no branches, so that the compiler can do several at once.
+trait Number: Send + Sync {
+    const SIZE: usize;
+    const MAX: f32;
+    fn get(bytes: &[u8]) -> f32;
+    fn put(value: f32, bytes: &mut [u8]);
+}
+
+impl Number for f32 {
+    const SIZE: usize = 4;
+    const MAX: f32 = f32::MAX;
+
+    fn get(bytes: &[u8]) -> f32 {
+        f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+
+    fn put(value: f32, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+impl Number for f16 {
+    const SIZE: usize = 2;
+    const MAX: f32 = 65_504.0;
+
+    fn get(bytes: &[u8]) -> f32 {
+        let half = u32::from(u16::from_le_bytes([bytes[0], bytes[1]]));
+        // The exponent is 112 too small; what becomes 65536 or more was infinite or a NaN, and gets all exponent bits.
+        let size = f32::from_bits((half & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
+        let special = if size >= 65_536.0 { 0x7f80_0000 } else { 0 };
+        f32::from_bits(size.to_bits() | special | (half & 0x8000) << 16)
+    }
+
+    fn put(value: f32, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&f16::from_f32(value).to_le_bytes());
+    }
+}
+
+impl Number for bf16 {
+    const SIZE: usize = 2;
+    const MAX: f32 = 3.389_531_4e38;
+
+    fn get(bytes: &[u8]) -> f32 {
+        f32::from_bits(u32::from(u16::from_le_bytes([bytes[0], bytes[1]])) << 16)
+    }
+
+    fn put(value: f32, bytes: &mut [u8]) {
+        // Half of the last place, and a little less where the last place is even.
+        let bits = value.to_bits();
+        let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+        let nan = bits >> 16 | 0x40;
+        let rounded = if value.is_nan() { nan } else { nearest };
+        bytes.copy_from_slice(&(rounded as u16).to_le_bytes());
+    }
+}
+
+/// `data` with its numbers in another format, and whether all of them are finite there. None for formats other than f32,
+/// f16 and bf16.
+pub fn convert(data: &TensorData, to: DType) -> Option<(TensorData, bool)> {
+    let run = pair(data.dtype(), to)?.0;
+    let (bytes, finite) = run(data.as_bytes());
+    let shape = data.shape().to_vec();
+    Some((TensorData::from_bytes_vec(bytes, shape, to), finite))
+}
+
+/// As [`convert`], for a matrix `[m, n]`, which becomes `[n, m]`: PyTorch's linear layers and ours differ in that.
+///
+/// # Panics
+/// If `data` is no matrix.
+pub fn turn(data: &TensorData, to: DType) -> Option<(TensorData, bool)> {
+    let run = pair(data.dtype(), to)?.1;
+    let [m, n] = data.shape()[..] else {
+        panic!("a tensor of shape {:?} is no matrix", data.shape());
+    };
+    let (bytes, finite) = run(data.as_bytes(), m, n);
+    Some((TensorData::from_bytes_vec(bytes, vec![n, m], to), finite))
+}
+
+type Convert = fn(&[u8]) -> (Vec<u8>, bool);
+type Turn = fn(&[u8], usize, usize) -> (Vec<u8>, bool);
+
+fn pair(from: DType, to: DType) -> Option<(Convert, Turn)> {
+    fn of<S: Number, T: Number>() -> (Convert, Turn) {
+        (convert_bytes::<S, T>, turn_bytes::<S, T>)
+    }
+    Some(match (from, to) {
+        (DType::F32, DType::F32) => of::<f32, f32>(),
+        (DType::F32, DType::F16) => of::<f32, f16>(),
+        (DType::F32, DType::BF16) => of::<f32, bf16>(),
+        (DType::F16, DType::F32) => of::<f16, f32>(),
+        (DType::F16, DType::F16) => of::<f16, f16>(),
+        (DType::F16, DType::BF16) => of::<f16, bf16>(),
+        (DType::BF16, DType::F32) => of::<bf16, f32>(),
+        (DType::BF16, DType::F16) => of::<bf16, f16>(),
+        (DType::BF16, DType::BF16) => of::<bf16, bf16>(),
+        _ => return None,
+    })
+}
+
+/// Brings a run of numbers to f32; whether all of them are finite in a format with this largest number.
+fn unpack<S: Number>(from: &[u8], to: &mut [f32], max: f32) -> bool {
+    let mut good = true;
+    for (to, from) in to.iter_mut().zip(from.chunks_exact(S::SIZE)) {
+        *to = S::get(from);
+        good &= to.abs() <= max; // false for a NaN
+    }
+    good
+}
+
+fn pack<T: Number>(from: &[f32], to: &mut [u8]) {
+    for (from, to) in from.iter().zip(to.chunks_exact_mut(T::SIZE)) {
+        T::put(*from, to);
+    }
+}
+
+fn convert_bytes<S: Number, T: Number>(from: &[u8]) -> (Vec<u8>, bool) {
+    let mut to = vec![0; from.len() / S::SIZE * T::SIZE];
+    let finite = AtomicBool::new(true);
+    let chunks = to.par_chunks_mut(CHUNK * T::SIZE);
+    chunks
+        .zip(from.par_chunks(CHUNK * S::SIZE))
+        .for_each(|(to, from)| {
+            let mut numbers = [0.0; TILE];
+            let mut good = true;
+            let runs = to
+                .chunks_mut(TILE * T::SIZE)
+                .zip(from.chunks(TILE * S::SIZE));
+            for (to, from) in runs {
+                good &= unpack::<S>(from, &mut numbers, T::MAX);
+                pack::<T>(&numbers, to);
+            }
+            finite.fetch_and(good, Ordering::Relaxed);
+        });
+    (to, finite.into_inner())
+}
+
+fn turn_bytes<S: Number, T: Number>(from: &[u8], m: usize, n: usize) -> (Vec<u8>, bool) {
+    let mut to = vec![0; m * n * T::SIZE];
+    let finite = AtomicBool::new(true);
+    // Each thread writes a band of rows of the result, which is a band of columns of the source.
+    let bands = to.par_chunks_mut(TILE * m.max(1) * T::SIZE).enumerate();
+    bands.for_each(|(band, to)| {
+        let (first, columns) = (band * TILE, to.len() / (m * T::SIZE));
+        let mut tile = [[0.0f32; TILE]; TILE];
+        let mut good = true;
+        for start in (0..m).step_by(TILE) {
+            let rows = TILE.min(m - start);
+            for (i, row) in tile[..rows].iter_mut().enumerate() {
+                let at = ((start + i) * n + first) * S::SIZE;
+                good &= unpack::<S>(&from[at..at + columns * S::SIZE], row, T::MAX);
+            }
+            let mut column = [0.0; TILE];
+            for (j, to) in to.chunks_exact_mut(m * T::SIZE).enumerate() {
+                for (number, row) in column.iter_mut().zip(&tile[..rows]) {
+                    *number = row[j];
+                }
+                pack::<T>(
+                    &column[..rows],
+                    &mut to[start * T::SIZE..(start + rows) * T::SIZE],
+                );
+            }
+        }
+        finite.fetch_and(good, Ordering::Relaxed);
+    });
+    (to, finite.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(shape: [usize; 2]) -> TensorData {
+        let count = shape[0] * shape[1];
+        let values = (0..count).map(|i| (i as f32 - 40.0) * 0.37);
+        TensorData::new(values.collect::<Vec<_>>(), shape)
+    }
+
+    #[test]
+    fn formats_are_those_of_the_tensor_library() {
+        let formats = [DType::F32, DType::F16, DType::BF16];
+        let special = [
+            0.0, -0.0, 6e-8, -6e-5, 1.0009766, 30_000.0, 1e-40, 3.3333333,
+        ];
+        let special = TensorData::new(special.to_vec(), [2, 4]);
+        for (from, data) in formats
+            .iter()
+            .flat_map(|f| [(*f, numbers([7, 129])), (*f, special.clone())])
+        {
+            let data = data.convert_dtype(from);
+            for to in formats {
+                let (ours, finite) = convert(&data, to).unwrap();
+                assert!(finite);
+                ours.assert_eq(&data.clone().convert_dtype(to), true);
+            }
+        }
+        assert!(convert(&TensorData::new(vec![1i64], [1]), DType::F32).is_none());
+    }
+
+    #[test]
+    fn matrices_are_turned() {
+        for shape in [[1, 1], [3, 200], [200, 3], [130, 65]] {
+            let data = numbers(shape);
+            let (turned, _) = turn(&data, DType::F32).unwrap();
+            let [m, n] = shape;
+            assert_eq!(turned.shape().to_vec(), [n, m]);
+            let (old, new): (Vec<f32>, Vec<f32>) = (data.iter().collect(), turned.iter().collect());
+            assert!((0..m * n).all(|at| new[at] == old[(at % m) * n + at / m]));
+            let (back, _) = turn(&turned, DType::F32).unwrap();
+            back.assert_eq(&data, true);
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_seen() {
+        for bad in [f32::NAN, f32::INFINITY, -1e6] {
+            let mut values = vec![0.5f32; 200];
+            values[150] = bad;
+            let data = TensorData::new(values, [2, 100]);
+            assert!(!convert(&data, DType::F16).unwrap().1);
+            assert!(!turn(&data, DType::F16).unwrap().1);
+            assert_eq!(convert(&data, DType::BF16).unwrap().1, bad == -1e6);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What a file of a model's weights holds, known from the model alone.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Bool, Int, Tensor};
+
+/// Shapes of all parameters by their names, as PyTorch lays them out: matrices of linear layers are `[output, input]`, and
+/// norms have `weight` and `bias`. No parameter is drawn for it.
+pub fn shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = Shapes::default();
+    module.visit(&mut shapes);
+    shapes.found
+}
+
+#[derive(Default)]
+struct Shapes {
+    path: Vec<(String, String)>,
+    found: BTreeMap<String, Vec<usize>>,
+}
+
+impl Shapes {
+    fn add(&mut self, mut shape: Vec<usize>) {
+        let mut names: Vec<&str> = self.path.iter().map(|(name, _)| name.as_str()).collect();
+        let module = self.path.iter().rev().map(|(_, kind)| kind.as_str());
+        let module = module.into_iter().find(|kind| kind.starts_with("Struct:"));
+        let name = names.last().copied().unwrap_or_default();
+        match module {
+            Some("Struct:Linear") if name == "weight" => shape.reverse(),
+            Some("Struct:LayerNorm") => {
+                names.pop();
+                names.push(if name == "gamma" { "weight" } else { "bias" });
+            }
+            _ => {}
+        }
+        self.found.insert(names.join("."), shape);
+    }
+}
+
+impl ModuleVisitor for Shapes {
+    fn enter_module(&mut self, name: &str, kind: &str) {
+        self.path.push((name.to_owned(), kind.to_owned()));
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.add(param.lazy_shape().to_vec());
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        self.add(param.lazy_shape().to_vec());
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+        self.add(param.lazy_shape().to_vec());
+    }
+}
