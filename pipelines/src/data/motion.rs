@@ -175,6 +175,12 @@ impl Motion {
         self.phrases()[0]
     }
 
+    /// Its kind, whatever its direction: the first word of its name.
+    pub fn kind(self) -> &'static str {
+        let name = self.name();
+        name.split(' ').next().unwrap_or(name)
+    }
+
     /// Where a sprite of `size` is after the share `u` of the clip, 0 to 1.
     pub fn pose(self, u: f32, size: f32) -> Pose {
         use std::f32::consts::{PI, TAU};

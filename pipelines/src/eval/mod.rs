@@ -1,9 +1,9 @@
 //! The `eval` subcommand: how well a tokenizer repaints, and how well a model paints what it is asked for.
 
+mod motion;
 mod pixels;
 mod recall;
 mod tokenizer;
-#[allow(dead_code)]
 mod tracking;
 mod usage;
 
@@ -31,6 +31,8 @@ enum What {
     Tokenizer(tokenizer::TokenizerArgs),
     /// Measure how often a painted picture is recognised as what its prompt asks for
     Recall(recall::RecallArgs),
+    /// Measure how often a video moves as its prompt says
+    Motion(motion::MotionArgs),
 }
 
 /// What every measurement needs.
@@ -100,5 +102,6 @@ pub fn run(args: EvalArgs) -> anyhow::Result<()> {
     match args.what {
         What::Tokenizer(args) => tokenizer::run(&args),
         What::Recall(args) => recall::run(&args),
+        What::Motion(args) => motion::run(&args),
     }
 }
