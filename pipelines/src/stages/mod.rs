@@ -14,6 +14,8 @@ mod start;
 mod text_encoder;
 mod text_to_image;
 
+pub(crate) use decode::LARGE;
+
 use crate::artifact::{ArtifactType, Kind};
 use crate::bundle::{Bundle, ClassBundle, VAE};
 use crate::registry::Registry;

@@ -192,7 +192,10 @@ impl Stage for TextToImage {
         }
         let model = self.bundle.transformer(&context.device, context.dtype)?;
         let config = &self.bundle.manifest().transformer;
-        let plan = Plan::stepwise(config, &schedule, reference, &context.device);
+        let plan = match self.size.known {
+            None => Plan::stepwise(config, &schedule, reference, &context.device),
+            Some(known) => Plan::stretched(config, &schedule, reference, known, &context.device),
+        };
         let keep = match &self.canvas {
             None => None,
             Some(canvas) => {
