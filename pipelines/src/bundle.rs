@@ -198,6 +198,14 @@ impl Bundle {
         Ok(of(text, transformer, vae, &schedule, pixels, rows, place))
     }
 
+    /// A doubt about the tokenizer that nothing but its name can tell.
+    pub(crate) fn doubt(&self) -> Option<String> {
+        match &self.vae {
+            Weights::File(path) => released::doubt(path),
+            Weights::Static(_) => None,
+        }
+    }
+
     /// The name that it was opened by.
     pub fn name(&self) -> &str {
         &self.name

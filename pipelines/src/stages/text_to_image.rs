@@ -184,6 +184,9 @@ impl Stage for TextToImage {
             .bundle
             .estimate(&self.size, guided, context.dtype, &context.device);
         let estimate = estimate.map_err(|e| context.failed(e))?;
+        if let Some(message) = self.bundle.doubt() {
+            (context.observer)(Event::Warning { message });
+        }
         if let Some(message) = estimate.notice() {
             (context.observer)(Event::Warning { message });
         }

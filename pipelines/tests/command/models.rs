@@ -233,3 +233,17 @@ fn pictures_larger_than_any_of_the_training() {
         "{said}"
     );
 }
+
+#[test]
+fn a_tokenizer_that_only_looks_alike_is_named() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("models")).unwrap();
+    place.write("models/infinity_vae_d32.pth", "");
+    let said = place.refused(&["generate", "-m", "infinity-2b", "-p", "a cat"]);
+    assert!(
+        said.contains(
+            "infinity_vae_d32.pth has the shapes of infinity_vae_d32reg.pth, but is another one"
+        ),
+        "{said}"
+    );
+}
