@@ -3,6 +3,7 @@
 mod decoder;
 mod encoder;
 pub mod import;
+mod strips;
 
 pub use decoder::Decoder;
 pub use encoder::Encoder;
@@ -166,6 +167,13 @@ impl BsqVae {
     /// Latent `[b, d, 1, h, w]` to pixels `[b, 3, h s, w s]`, clamped to [-1, 1].
     pub fn decode(&self, latent: Tensor<5>) -> Tensor<4> {
         self.reconstruct(latent).clamp(-1.0, 1.0)
+    }
+
+    /// As [`BsqVae::decode`], with the finest level in strips of `rows` rows of cells (pixels, where a patch is one): the same
+    /// picture, within rounding, from half the memory and for more arithmetic.
+    pub fn decode_strips(&self, latent: Tensor<5>, rows: usize) -> Tensor<4> {
+        let cells = self.decoder.forward_strips(latent.squeeze_dim(2), rows);
+        channels_to_pixels(cells, self.pixel_patch).clamp(-1.0, 1.0)
     }
 
     /// As [`BsqVae::decode`], but not clamped: for training, where a clamp would stop the gradient.

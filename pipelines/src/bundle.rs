@@ -13,7 +13,6 @@
 //! auto-encoder. A [`StarBundle`] makes videos, of the same five files. [`Model`] is any of them, opened by name.
 
 mod classes;
-#[cfg(feature = "download")]
 pub mod fetch;
 mod hub;
 mod manifest;
@@ -35,8 +34,6 @@ use sha2::{Digest, Sha256};
 
 pub use classes::{ClassBundle, ClassManifest};
 pub use hub::Places;
-#[cfg(not(feature = "download"))]
-pub(crate) use hub::advice;
 pub use manifest::{Grid, Manifest, ModelKind, PromptRules, Sampling, Size};
 pub use model::Model;
 pub use star::{FirstFrame, FrameCounts, SPRITES, StarBundle, StarManifest};
@@ -199,6 +196,14 @@ impl Bundle {
         let place = (dtype, device);
         let of = crate::memory::Estimate::infinity;
         Ok(of(text, transformer, vae, &schedule, pixels, rows, place))
+    }
+
+    /// A doubt about the tokenizer that nothing but its name can tell.
+    pub(crate) fn doubt(&self) -> Option<String> {
+        match &self.vae {
+            Weights::File(path) => released::doubt(path),
+            Weights::Static(_) => None,
+        }
     }
 
     /// The name that it was opened by.

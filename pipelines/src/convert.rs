@@ -80,7 +80,8 @@ impl Conversion {
             .prefix(".nextscale-")
             .tempfile_in(folder_of(out))
             .map_err(fail)?;
-        let mut to = BufWriter::with_capacity(1 << 20, hidden);
+        // The file itself: errors of the hidden one would tell its name.
+        let mut to = BufWriter::with_capacity(1 << 20, hidden.as_file());
         let streamed = self
             .file
             .stream(&self.names, &self.loose, dtype, &mut to, go_on);
@@ -90,7 +91,7 @@ impl Conversion {
             StreamError::Stopped => PipelineError::Cancelled,
         })?;
         to.flush().map_err(fail)?;
-        let hidden = to.into_inner().map_err(|e| fail(e.into_error()))?;
+        drop(to);
         hidden.as_file().sync_all().map_err(fail)?;
         crate::picture::make_readable(hidden.path()).map_err(fail)?;
         hidden.persist(out).map_err(|e| fail(e.error))?;

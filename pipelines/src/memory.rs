@@ -16,6 +16,9 @@ const SMALL: u64 = 1 << 30;
 const DECODER: u64 = 4 * 128 * 3;
 /// Maps of its finest level that a video decoder holds at once, for the frames that it decodes at a time.
 const MAPS: u64 = 4;
+/// The same for a picture that is decoded in strips: its largest whole maps have half the rows and columns, and twice the
+/// channels.
+const STRIPS: u64 = DECODER / 2;
 
 /// Bytes of each part of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,10 @@ impl Estimate {
             transformer: transformer.parameters() as u64 * size(dtype),
             vae,
             cache: 2 * depth * width * rows * (tokens + prompt) * working,
-            work: scale.max(pixels * DECODER),
+            work: scale.max(match pixels >= crate::stages::LARGE as u64 {
+                true => pixels * STRIPS,
+                false => pixels * DECODER,
+            }),
         }
     }
 

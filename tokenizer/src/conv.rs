@@ -38,7 +38,7 @@ pub use attention::SpatialAttention;
 use burn::{
     module::{Module, Param},
     nn::Initializer,
-    tensor::{Device, Tensor, activation::silu},
+    tensor::{Device, Tensor, TensorData, activation::silu},
 };
 
 /// A 2-D convolution, `[b, c, h, w]` to `[b, c', h', w']`.
@@ -155,12 +155,75 @@ impl GroupNorm {
         (x.reshape([b, c, h * w]) * scale + bias).reshape([b, c, h, w])
     }
 
+    /// As [`GroupNorm::forward_silu`] for a part `[1, c, h, w]` of a map, whose moments are known.
+    pub fn forward_silu_known(&self, x: Tensor<4>, moments: &Moments) -> Tensor<4> {
+        let (scale, shift) = moments.affine(self);
+        silu(x * scale + shift)
+    }
+
     /// [`GroupNorm::forward`] and SiLU after it.
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
         match fast::norm_silu(&x, &self.weight.val(), &self.bias.val(), self.groups) {
             Some(y) => y,
             None => silu(self.forward(x)),
         }
+    }
+}
+
+/// Means and deviations of the groups of one picture's map, put together from parts of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Moments {
+    count: f64,
+    /// Mean and summed squares of the distances from it, one pair a group.
+    groups: Vec<(f64, f64)>,
+}
+
+impl Moments {
+    /// Of no part yet.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Adds a part `[1, c, h, w]` of the map, which has so many groups of channels.
+    ///
+    /// # Panics
+    /// If the part is of more than one picture, or earlier parts had another number of groups.
+    pub fn add(&mut self, part: &Tensor<4>, groups: usize) {
+        let [b, c, h, w] = part.dims();
+        assert_eq!(b, 1, "moments are those of one picture");
+        // In two steps, so that sums stay short.
+        let rows = part.clone().reshape([groups, c / groups * h, w]);
+        let mean = rows.clone().mean_dim(2).mean_dim(1);
+        let square = (rows - mean.clone()).square().mean_dim(2).mean_dim(1);
+        let count = (c / groups * h * w) as f64;
+        let numbers = |x: Tensor<3>| x.into_data().iter::<f64>().collect::<Vec<_>>();
+        let parts: Vec<(f64, f64)> = numbers(mean).into_iter().zip(numbers(square)).collect();
+        self.groups.resize(groups, (0.0, 0.0));
+        let (before, all) = (self.count, self.count + count);
+        for ((mean, squares), (other, spread)) in self.groups.iter_mut().zip(parts) {
+            let apart = other - *mean;
+            *mean += apart * count / all;
+            *squares += spread * count + apart * apart * before * count / all;
+        }
+        self.count = all;
+    }
+
+    /// Scale and shift of every channel, `[1, c, 1, 1]`, for a norm with these weights and biases.
+    fn affine(&self, norm: &GroupNorm) -> (Tensor<4>, Tensor<4>) {
+        let [c] = norm.weight.dims();
+        let per = c / self.groups.len();
+        let of = |pick: &dyn Fn(&(f64, f64)) -> f64| {
+            let values = self
+                .groups
+                .iter()
+                .flat_map(|group| vec![pick(group) as f32; per]);
+            let data = TensorData::new(values.collect::<Vec<_>>(), [c]);
+            Tensor::<1>::from_data(data, &norm.weight.device())
+        };
+        let inverse = of(&|(_, squares)| (squares / self.count + 1e-6).sqrt().recip());
+        let scale = inverse * norm.weight.val();
+        let shift = norm.bias.val() - of(&|(mean, _)| *mean) * scale.clone();
+        (scale.reshape([1, c, 1, 1]), shift.reshape([1, c, 1, 1]))
     }
 }
 

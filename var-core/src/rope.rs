@@ -114,7 +114,13 @@ impl RopeTable {
 /// (`precompute_rope2d_freqs_grid` of Infinity, mode 2).
 pub fn grid_positions(schedule: &ScaleSchedule, reference: Scale) -> Vec<[f32; 2]> {
     let place = |i: usize, full: usize, side: usize| {
-        (i as f32 * (full as f64 / side as f64) as f32).round_ties_even()
+        let at = i as f32 * (full as f64 / side as f64) as f32;
+        // A grid finer than the one that positions are measured on lies between its places.
+        if side > full {
+            at
+        } else {
+            at.round_ties_even()
+        }
     };
     let mut positions = Vec::with_capacity(schedule.tokens());
     for scale in schedule.scales() {

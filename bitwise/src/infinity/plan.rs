@@ -12,6 +12,7 @@ use super::InfinityConfig;
 #[derive(Debug, Clone)]
 pub struct Plan {
     schedule: ScaleSchedule,
+    known: usize,
     offsets: Vec<usize>,
     pub(crate) rope: RopeTable,
     pub(crate) hidden: Option<Tensor<4, Bool>>,
@@ -39,11 +40,33 @@ impl Plan {
             scales <= rows,
             "{scales} scales, but the model knows {rows}"
         );
+        Self::stretched(config, schedule, reference, rows, device)
+    }
+
+    /// As [`Plan::stepwise`], for larger pictures than the model was trained for: scales behind the first `known` take the
+    /// embedding of the last of these.
+    ///
+    /// # Panics
+    /// If the model has fewer embeddings than `known`, or `known` is 0.
+    pub fn stretched(
+        config: &InfinityConfig,
+        schedule: &ScaleSchedule,
+        reference: Scale,
+        known: usize,
+        device: &Device,
+    ) -> Self {
+        let rows = config.levels;
+        assert!(
+            0 < known && known <= rows,
+            "{known} scale embeddings of {rows}"
+        );
         let positions = grid_positions(schedule, reference);
-        let levels: Vec<i32> = mask::levels(schedule).iter().map(|&k| k as i32).collect();
+        let level = |&k: &usize| k.min(known - 1) as i32;
+        let levels: Vec<i32> = mask::levels(schedule).iter().map(level).collect();
         let l = levels.len();
         Self {
             schedule: schedule.clone(),
+            known,
             offsets: schedule.offsets(),
             rope: RopeTable::new(&positions, config.head_dim(), THETA, device),
             hidden: None,
@@ -77,6 +100,11 @@ impl Plan {
     /// The schedule, in tokens of the transformer.
     pub fn schedule(&self) -> &ScaleSchedule {
         &self.schedule
+    }
+
+    /// The row of scale `k` in the table of scale embeddings.
+    pub(crate) fn level(&self, k: usize) -> usize {
+        k.min(self.known - 1)
     }
 
     /// Positions of the tokens of scale `k`.

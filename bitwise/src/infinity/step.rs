@@ -95,7 +95,8 @@ impl Infinity {
             }
         };
         let c = x.dims()[2];
-        let level = value(&self.lvl_embed).slice([k..k + 1, 0..c]);
+        let row = plan.level(k);
+        let level = value(&self.lvl_embed).slice([row..row + 1, 0..c]);
         x + level.reshape([1, 1, c])
     }
 

@@ -1,13 +1,16 @@
 //! Downloads of released models, only when they are asked for, into the cache of the Hugging Face tools.
 //!
-//! `HF_ENDPOINT`, `HF_TOKEN` and the places of the cache are honoured, and `HF_HUB_OFFLINE` forbids it. A download that was
-//! cut off goes on where it stopped. Large files are published under their SHA-256, with which they are compared.
+//! `curl` does the transfers, so proxies, certificates and the like are those of the machine. `HF_ENDPOINT`, `HF_TOKEN` and the
+//! places of the cache are honoured, and `HF_HUB_OFFLINE` forbids it. A download that was cut off goes on where it stopped.
+//! Large files are published under their SHA-256, with which they are compared.
 
-use std::fs::File;
+use std::env;
+use std::fs::{self, File};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use hf_hub::api::Progress;
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::hub::{self, Places};
@@ -15,42 +18,19 @@ use super::released::{self, Part};
 use super::weights::hex;
 use crate::error::PipelineError;
 
-/// Told about a file that is downloaded.
-pub trait Watch {
-    /// A file begins: its name and how many bytes it has.
-    fn begin(&mut self, file: &str, bytes: u64);
-    /// So many more bytes have arrived.
-    fn arrived(&mut self, bytes: u64);
-    /// The file has arrived.
-    fn end(&mut self);
-}
-
-/// Hands the words of one trait to another.
-struct Heard<'a>(&'a mut dyn Watch);
-
-impl Progress for Heard<'_> {
-    fn init(&mut self, size: usize, file: &str) {
-        self.0.begin(file, size as u64);
-    }
-
-    fn update(&mut self, size: usize) {
-        self.0.arrived(size as u64);
-    }
-
-    fn finish(&mut self) {
-        self.0.end();
-    }
-}
+/// Where models are published unless `HF_ENDPOINT` says otherwise.
+const ENDPOINT: &str = "https://huggingface.co";
+/// How often a transfer that breaks is taken up again.
+const TRIES: usize = 4;
+/// curl's exit codes for transfers that broke: partial file, timeout, empty reply, error while receiving.
+const BROKEN: [i32; 4] = [18, 28, 52, 56];
 
 /// Downloads what a released model lacks on this machine; gives back what was downloaded.
 ///
 /// # Errors
-/// No such model, `HF_HUB_OFFLINE`, a network that does not answer, a full disk, a file that is not the published one.
-pub fn fetch(
-    name: &str,
-    places: &Places,
-    watch: &mut dyn Watch,
-) -> Result<Vec<PathBuf>, PipelineError> {
+/// No such model, `HF_HUB_OFFLINE`, no `curl`, a network that does not answer, a full disk, a file that is not the published
+/// one.
+pub fn fetch(name: &str, places: &Places) -> Result<Vec<PathBuf>, PipelineError> {
     let Some(parts) = released::parts(name, places) else {
         let known: Vec<&str> = released::names().collect();
         let message = format!("there is no released model `{name}`");
@@ -62,25 +42,25 @@ pub fn fetch(
         return Ok(vec![]);
     }
     let advice = hub::advice(&missing);
+    let refused = |message: String| {
+        let hint = format!("ask again to go on; without a network, {advice}");
+        PipelineError::refused_with(message, hint)
+    };
     if is_offline() {
         let message = "HF_HUB_OFFLINE is set, so nothing is downloaded";
         return Err(PipelineError::refused_with(message, advice));
     }
-    let api = api().map_err(|e| failed(name, &e, &advice))?;
+    let Some(cache) = hub::cache() else {
+        return Err(refused(
+            "no folder is known for downloads: neither HF_HOME nor HOME is set".into(),
+        ));
+    };
     let mut fetched = Vec::new();
     for part in missing {
-        let repo = api.model(part.repo.to_owned());
-        let files = files(part, &repo).map_err(|e| failed(part.repo, &e, &advice))?;
-        if files.is_empty() {
-            let message = format!("{} has no file `{}`", part.repo, part.file);
-            return Err(PipelineError::refused_with(message, advice));
-        }
+        let repo = Repository::new(part.repo, &cache);
+        let files = repo.files(part.file).map_err(&refused)?;
         for file in files {
-            let of = format!("{file} of {}", part.repo);
-            let got = repo.download_with_progress(&file, Heard(watch));
-            let path = got.map_err(|e| failed(&of, &e, &advice))?;
-            verify(&path, &of)?;
-            fetched.push(path);
+            fetched.push(repo.fetch(&file, &refused)?);
         }
     }
     Ok(fetched)
@@ -88,32 +68,206 @@ pub fn fetch(
 
 /// Whether the tools are told to leave the network alone, as they read it themselves.
 fn is_offline() -> bool {
-    let value = std::env::var("HF_HUB_OFFLINE").unwrap_or_default();
+    let value = env::var("HF_HUB_OFFLINE").unwrap_or_default();
     matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
 }
 
-fn api() -> Result<Api, ApiError> {
-    let mut builder = ApiBuilder::from_env().with_progress(false).with_retries(3);
-    if let Some(cache) = hub::cache() {
-        builder = builder.with_cache_dir(cache);
-    }
-    if let Ok(token) = std::env::var("HF_TOKEN") {
-        builder = builder.with_token(Some(token));
-    }
-    builder.build()
+/// A repository on the hub, and its folder in the cache.
+struct Repository<'a> {
+    name: &'a str,
+    address: String,
+    folder: PathBuf,
 }
 
-/// The names of the files of a part in its repository.
-fn files(part: &Part, repo: &ApiRepo) -> Result<Vec<String>, ApiError> {
-    if part.file.contains('.') && part.file != "." {
-        return Ok(vec![part.file.to_owned()]);
+/// What the hub says about a file before it sends it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Facts {
+    /// The revision.
+    commit: String,
+    /// The name of its content: the SHA-256 of large files.
+    etag: String,
+}
+
+impl<'a> Repository<'a> {
+    fn new(name: &'a str, cache: &Path) -> Self {
+        let address = env::var("HF_ENDPOINT").unwrap_or_default();
+        let address = if address.is_empty() {
+            ENDPOINT
+        } else {
+            address.trim_end_matches('/')
+        };
+        Self {
+            name,
+            address: address.to_owned(),
+            folder: cache.join(format!("models--{}", name.replace('/', "--"))),
+        }
     }
-    let all = repo.info()?.siblings.into_iter().map(|file| file.rfilename);
-    Ok(wanted(part.file, all.collect()))
+
+    /// The names of the files that make up a part.
+    fn files(&self, part: &str) -> Result<Vec<String>, String> {
+        #[derive(Deserialize)]
+        struct Info {
+            siblings: Vec<Sibling>,
+        }
+        #[derive(Deserialize)]
+        struct Sibling {
+            rfilename: String,
+        }
+        if part != "." && part.contains('.') {
+            return Ok(vec![part.to_owned()]);
+        }
+        let url = format!("{}/api/models/{}", self.address, self.name);
+        let text =
+            curl(&["-fsSL", &url]).map_err(|e| format!("cannot list {}: {}", self.name, e.1))?;
+        let info: Info =
+            serde_json::from_slice(&text).map_err(|e| format!("cannot list {}: {e}", self.name))?;
+        let all = info.siblings.into_iter().map(|file| file.rfilename);
+        match wanted(part, all.collect()) {
+            files if files.is_empty() => Err(format!("{} has no file `{part}`", self.name)),
+            files => Ok(files),
+        }
+    }
+
+    /// Downloads a file and puts it where the tools look for it.
+    fn fetch(
+        &self,
+        file: &str,
+        refused: &dyn Fn(String) -> PipelineError,
+    ) -> Result<PathBuf, PipelineError> {
+        let of = format!("{file} of {}", self.name);
+        let failed = |e: String| refused(format!("cannot download {of}: {e}"));
+        let url = format!("{}/{}/resolve/main/{file}", self.address, self.name);
+        let headers = curl(&["-fsS", "--head", &url]).map_err(|e| failed(e.1))?;
+        let facts = facts(&String::from_utf8_lossy(&headers))
+            .ok_or_else(|| failed("the answer does not say what the file is".into()))?;
+        let blob = self.folder.join("blobs").join(&facts.etag);
+        make_folder(&blob)?;
+        if !blob.is_file() {
+            let part = blob.with_extension("incomplete");
+            eprintln!("{of}");
+            transfer(&url, &part).map_err(failed)?;
+            verify(&part, &facts.etag, &of)?;
+            fs::rename(&part, &blob).map_err(PipelineError::io("write", &blob))?;
+        }
+        let revision = self.folder.join("refs/main");
+        make_folder(&revision)?;
+        fs::write(&revision, &facts.commit).map_err(PipelineError::io("write", &revision))?;
+        let path = self.folder.join("snapshots").join(&facts.commit).join(file);
+        make_folder(&path)?;
+        place(&blob, &path).map_err(PipelineError::io("write", &path))?;
+        Ok(path)
+    }
+}
+
+fn make_folder(file: &Path) -> Result<(), PipelineError> {
+    let folder = crate::picture::folder_of(file);
+    fs::create_dir_all(folder).map_err(PipelineError::io("create", folder))
+}
+
+/// Lets `path` stand for the content at `blob`.
+fn place(blob: &Path, path: &Path) -> std::io::Result<()> {
+    if path.symlink_metadata().is_ok() {
+        fs::remove_file(path)?;
+    }
+    #[cfg(unix)]
+    return std::os::unix::fs::symlink(fs::canonicalize(blob)?, path);
+    #[cfg(not(unix))]
+    fs::rename(blob, path)
+}
+
+/// Runs curl with these arguments; gives back what it printed, or its exit code and what it complained about.
+fn curl(args: &[&str]) -> Result<Vec<u8>, (i32, String)> {
+    run(args, false)
+}
+
+fn run(args: &[&str], show: bool) -> Result<Vec<u8>, (i32, String)> {
+    let start = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::NotFound => (-1, "the program `curl` is not installed".to_owned()),
+        _ => (-1, e.to_string()),
+    };
+    // Settings come through standard input: a token on the command line could be read by everybody on the machine.
+    let mut child = Command::new("curl")
+        .args(["--config", "-"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(if show {
+            Stdio::inherit()
+        } else {
+            Stdio::piped()
+        })
+        .spawn()
+        .map_err(start)?;
+    if let (Some(mut settings), Ok(token)) = (child.stdin.take(), env::var("HF_TOKEN")) {
+        let token: String = token
+            .chars()
+            .filter(|c| c.is_ascii_graphic() && *c != '"')
+            .collect();
+        // Without the token the hub refuses what needs it, and says so.
+        let _ = writeln!(settings, "header = \"Authorization: Bearer {token}\"");
+    }
+    let output = child.wait_with_output().map_err(start)?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said
+        .trim()
+        .rsplit("curl: ")
+        .next()
+        .unwrap_or_default()
+        .trim();
+    let said = said.split_once(") ").map_or(said, |(_, reason)| reason);
+    let code = output.status.code().unwrap_or(-1);
+    match said.is_empty() {
+        true => Err((code, format!("curl ended with code {code}"))),
+        false => Err((code, said.to_owned())),
+    }
+}
+
+/// Brings the content of an address into a file, of which a part may be there.
+fn transfer(url: &str, part: &Path) -> Result<(), String> {
+    let show = std::io::stderr().is_terminal();
+    let (bar, path) = (
+        if show { "--progress-bar" } else { "-sS" },
+        part.display().to_string(),
+    );
+    for left in (0..TRIES).rev() {
+        match run(
+            &["-fL", bar, "--continue-at", "-", "--output", &path, url],
+            show,
+        ) {
+            Ok(_) => return Ok(()),
+            Err((code, _)) if left > 0 && BROKEN.contains(&code) => {}
+            Err((_, reason)) => return Err(reason),
+        }
+    }
+    Ok(())
+}
+
+/// The facts in the headers of an answer.
+fn facts(headers: &str) -> Option<Facts> {
+    let header = |name: &str| {
+        let mut lines = headers.lines();
+        lines.find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            let value = value.trim().trim_start_matches("W/").trim_matches('"');
+            (key.eq_ignore_ascii_case(name) && !value.is_empty()).then(|| value.to_owned())
+        })
+    };
+    let etag = header("x-linked-etag").or_else(|| header("etag"))?;
+    let commit = header("x-repo-commit")?;
+    let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    (plain(&etag) && plain(&commit)).then_some(Facts { commit, etag })
 }
 
 /// What is needed of a folder of a repository, or of a repository as a whole: description, vocabulary and one kind of weights.
 fn wanted(folder: &str, all: Vec<String>) -> Vec<String> {
+    // Names become paths.
+    let all = all
+        .into_iter()
+        .filter(|name| !name.split('/').any(|part| part.is_empty() || part == ".."));
+    let all: Vec<String> = all.collect();
     if folder != "." {
         let prefix = format!("{folder}/");
         return all
@@ -121,74 +275,49 @@ fn wanted(folder: &str, all: Vec<String>) -> Vec<String> {
             .filter(|name| name.starts_with(&prefix))
             .collect();
     }
-    let safe = |name: &str| {
-        name.starts_with("model")
-            && (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json"))
+    let of = |name: &str, stem: &str, ending: &str| {
+        let index = format!("{ending}.index.json");
+        name.starts_with(stem) && (name.ends_with(ending) || name.ends_with(&index))
     };
-    let torch = |name: &str| {
-        name.starts_with("pytorch_model")
-            && (name.ends_with(".bin") || name.ends_with(".bin.index.json"))
-    };
+    let safe = |name: &str| of(name, "model", ".safetensors");
     let has_safe = all.iter().any(|name| safe(name));
-    let weights = |name: &str| if has_safe { safe(name) } else { torch(name) };
+    let weights = |name: &str| match has_safe {
+        true => safe(name),
+        false => of(name, "pytorch_model", ".bin"),
+    };
     let text = ["config.json", "tokenizer.json"];
     all.into_iter()
         .filter(|name| weights(name) || text.contains(&name.as_str()))
         .collect()
 }
 
-/// Compares a file with the SHA-256 that it was published under; one that differs is removed.
-fn verify(path: &Path, of: &str) -> Result<(), PipelineError> {
-    // Files in the cache are links to what is called by its checksum; only that of large files is a SHA-256.
-    let blob = path
-        .canonicalize()
-        .map_err(PipelineError::io("read", path))?;
-    let stated = blob
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+/// Compares a file with the SHA-256 that it is published under, if that is one; a file that differs is removed.
+fn verify(path: &Path, stated: &str, of: &str) -> Result<(), PipelineError> {
     if stated.len() != 64 || !stated.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(());
     }
     let mut hash = Sha256::new();
-    let copied = File::open(&blob).and_then(|mut file| std::io::copy(&mut file, &mut hash));
-    copied.map_err(PipelineError::io("read", &blob))?;
+    let copied = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
+    copied.map_err(PipelineError::io("read", path))?;
     if hex(&hash.finalize()) == stated {
         return Ok(());
     }
-    for damaged in [path, &blob] {
-        std::fs::remove_file(damaged).map_err(PipelineError::io("remove", damaged))?;
-    }
+    fs::remove_file(path).map_err(PipelineError::io("remove", path))?;
     let message =
         format!("{of} did not arrive as it was published (its SHA-256 differs), and was removed");
     Err(PipelineError::refused_with(message, "ask for it again"))
-}
-
-fn failed(what: &str, error: &ApiError, advice: &str) -> PipelineError {
-    // The innermost cause says what happened, without the address around it.
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    let message = format!("cannot download {what}: {cause}");
-    let hint = format!(
-        "a download that was cut off goes on when it is asked for again; without a network, {advice}"
-    );
-    PipelineError::refused_with(message, hint)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn names(all: &[&str]) -> Vec<String> {
+        all.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     #[test]
     fn only_what_is_needed_of_a_repository() {
-        let names = |all: &[&str]| {
-            all.iter()
-                .map(|name| (*name).to_owned())
-                .collect::<Vec<_>>()
-        };
         let t5 = names(&[
             "README.md",
             "config.json",
@@ -201,21 +330,32 @@ mod tests {
             "spiece.model",
             "tokenizer.json",
         ]);
-        let found = wanted(".", t5.clone());
-        assert_eq!(found.len(), 5, "{found:?}");
-        let old = t5
-            .into_iter()
-            .filter(|name| !name.ends_with("tensors") && !name.starts_with("model."));
+        assert_eq!(wanted(".", t5.clone()).len(), 5);
+        let old = t5.into_iter().filter(|name| !name.starts_with("model"));
         assert_eq!(wanted(".", old.collect()).len(), 4);
-        let shards = names(&[
-            "a_weights/x-1.bin",
-            "a_weights/index.json",
-            "a_weights_2/x.bin",
+        let shards = [
+            "w/x-1.bin",
+            "w/index.json",
+            "w_2/x.bin",
             "b.pth",
-        ]);
+            "w/../../x",
+        ];
         assert_eq!(
-            wanted("a_weights", shards),
-            names(&["a_weights/x-1.bin", "a_weights/index.json"])
+            wanted("w", names(&shards)),
+            names(&["w/x-1.bin", "w/index.json"])
         );
+    }
+
+    #[test]
+    fn headers_name_the_content() {
+        let text =
+            "HTTP/2 302\r\nX-Repo-Commit: abc1\r\nx-linked-etag: \"12ef\"\r\nETag: \"other\"\r\n";
+        let known = Facts {
+            commit: "abc1".into(),
+            etag: "12ef".into(),
+        };
+        assert_eq!(facts(text), Some(known));
+        assert_eq!(facts("HTTP/2 200\r\netag: \"1\"\r\n"), None);
+        assert_eq!(facts("x-repo-commit: a\r\netag: \"../../x\"\r\n"), None);
     }
 }

@@ -5,6 +5,7 @@
 //! downloaded unless it is asked for: `nextscale models fetch`.
 
 use std::env;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::released::Part;
@@ -95,10 +96,34 @@ pub(super) fn advice(missing: &[&Part]) -> String {
         )
     });
     let commands: Vec<String> = commands.collect();
+    let others = missing.iter().filter_map(|part| {
+        let other = part.lookalike.as_ref()?;
+        Some(format!(
+            " ({} has the shapes of {}, but is another one: renamed, it gives wrong pictures)",
+            other.display(),
+            part.file
+        ))
+    });
     format!(
-        "get them with {}, or put them into a folder and name it: --models-dir DIR",
-        commands.join(" and ")
+        "get them with {}, or put them into a folder and name it: --models-dir DIR{}",
+        commands.join(" and "),
+        others.collect::<String>()
     )
+}
+
+/// Whether two files are the same, as far as their length and some parts of them tell.
+pub(super) fn same_content(one: &Path, other: &Path) -> bool {
+    const PART: u64 = 1 << 16;
+    let sample = |path: &Path| -> std::io::Result<(u64, Vec<u8>)> {
+        let mut file = std::fs::File::open(path)?;
+        let (length, mut bytes) = (file.metadata()?.len(), vec![]);
+        for share in 0..8 {
+            file.seek(SeekFrom::Start(length / 8 * share))?;
+            (&mut file).take(PART).read_to_end(&mut bytes)?;
+        }
+        Ok((length, bytes))
+    };
+    matches!((sample(one), sample(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The cache of the Hugging Face tools, as they look for it themselves.
@@ -151,5 +176,22 @@ mod tests {
         let other = twin(&folders[0].join("y.pth")).unwrap();
         assert!(other.ends_with("y.safetensors"));
         assert!(snapshots(root.path(), "a/c").is_empty());
+    }
+
+    #[test]
+    fn files_of_another_content_are_told_apart() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let mut bytes = vec![7u8; 600_000];
+        std::fs::write(path("infinity_vae_d32reg.pth"), &bytes).unwrap();
+        std::fs::write(path("infinity_vae_d32.pth"), &bytes).unwrap();
+        let tokenizer = path("infinity_vae_d32reg.pth");
+        let doubt = super::super::released::doubt(&tokenizer).unwrap();
+        assert!(doubt.contains("two tokenizers"), "{doubt}");
+        bytes[300_001] = 8;
+        std::fs::write(path("infinity_vae_d32.pth"), &bytes).unwrap();
+        assert_eq!(super::super::released::doubt(&tokenizer), None);
+        std::fs::remove_file(path("infinity_vae_d32.pth")).unwrap();
+        assert_eq!(super::super::released::doubt(&tokenizer), None);
     }
 }

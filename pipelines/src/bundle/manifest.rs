@@ -73,6 +73,10 @@ pub struct Size {
     /// The grid on which positions are measured; the last of `scales` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Grid>,
+    /// How many scales the transformer knows from training; further ones take the embedding of the last of these. All if
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<usize>,
 }
 
 /// How to sample unless told otherwise.
@@ -252,8 +256,9 @@ impl Manifest {
         }
         for size in &self.sizes {
             let schedule = size.schedule()?;
-            if schedule.len() > transformer.levels {
-                let (scales, levels) = (schedule.len(), transformer.levels);
+            let known = size.known.unwrap_or(schedule.len());
+            if known > transformer.levels || known == 0 {
+                let (scales, levels) = (known, transformer.levels);
                 return Err(format!(
                     "has {scales} scales, but its transformer knows {levels}"
                 ));

@@ -77,6 +77,9 @@ pub(super) struct GenerateArgs {
     /// With --class: blend all codes instead of drawing one, for smoother pictures
     #[arg(long, requires = "class")]
     smooth: bool,
+    /// Decode in strips: less memory for large pictures, the same result. From 2 million pixels on by itself
+    #[arg(long, conflicts_with = "class")]
+    tile: bool,
     /// Where to compute
     #[arg(long, value_enum)]
     device: Option<DeviceChoice>,
@@ -211,6 +214,7 @@ pub(super) fn apply(
     set.stage(painter, "temperature", "--temperature", &args.temperature)?;
     set.stage(painter, "top-k", "--top-k", &args.top_k)?;
     set.stage(painter, "top-p", "--top-p", &args.top_p)?;
+    set.stage("decode", "tile", "--tile", &args.tile.then_some(true))?;
     let smooth = args.smooth.then_some(true);
     set.stage(painter, "smooth", "--smooth", &smooth)
 }

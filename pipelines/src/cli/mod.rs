@@ -98,6 +98,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// An error with its causes, of which those are left out that it has told already.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        match (text.is_empty(), text.ends_with(&cause)) {
+            (true, _) => cause,
+            (_, true) => text,
+            _ => format!("{text}: {cause}"),
+        }
+    })
+}
+
 /// Tells the user what went wrong and what to do, in as few lines as that takes.
 fn report(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<PipelineError>() {
@@ -112,7 +124,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
             }
         }
         known => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", sentence(error));
             let hint = known.and_then(PipelineError::hint);
             hint.iter().for_each(|hint| eprintln!("  hint: {hint}"));
         }

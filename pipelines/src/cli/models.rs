@@ -83,8 +83,8 @@ fn makes(name: &str) -> String {
         return format!("{of}, 15 shapes, {width}x{height} first, up to {seconds} s");
     }
     match name.ends_with("512") {
-        true => "pictures from prompts, 60 sizes, 512x512 first".to_owned(),
-        false => "pictures from prompts, 60 sizes, 1024x1024 first".to_owned(),
+        true => "pictures from prompts, 90 sizes, 512x512 first".to_owned(),
+        false => "pictures from prompts, 90 sizes, 1024x1024 first".to_owned(),
     }
 }
 
@@ -128,46 +128,9 @@ fn tell(name: &str, places: &Places) -> anyhow::Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-/// A bar for each file.
-#[cfg(feature = "download")]
-struct Bar(indicatif::ProgressBar);
-
-#[cfg(feature = "download")]
-impl crate::bundle::fetch::Watch for Bar {
-    fn begin(&mut self, file: &str, bytes: u64) {
-        self.0.set_length(bytes);
-        self.0.set_position(0);
-        self.0.set_message(file.to_owned());
-    }
-
-    fn arrived(&mut self, bytes: u64) {
-        self.0.inc(bytes);
-    }
-
-    fn end(&mut self) {
-        self.0.suspend(|| eprintln!("{}", self.0.message()));
-    }
-}
-
-#[cfg(feature = "download")]
 fn fetch(name: &str, places: &Places) -> anyhow::Result<()> {
-    use indicatif::{ProgressBar, ProgressStyle};
-    let style = "{msg} {bytes}/{total_bytes} {wide_bar} {bytes_per_sec} {eta}";
-    let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?);
-    let mut bar = Bar(bar);
-    let fetched = crate::bundle::fetch::fetch(name, places, &mut bar);
-    bar.0.finish_and_clear();
-    match fetched?.len() {
+    match crate::bundle::fetch::fetch(name, places)?.len() {
         0 => super::small::print(&format!("{name}: nothing is missing")),
         n => super::small::print(&format!("{name}: {n} files downloaded, ready")),
     }
-}
-
-#[cfg(not(feature = "download"))]
-fn fetch(name: &str, places: &Places) -> anyhow::Result<()> {
-    let parts = released::parts(name, places).unwrap_or_default();
-    let missing: Vec<_> = parts.iter().filter(|part| part.found.is_none()).collect();
-    let message = "this program was built without downloads";
-    let hint = crate::bundle::advice(&missing);
-    Err(crate::error::PipelineError::refused_with(message, hint).into())
 }

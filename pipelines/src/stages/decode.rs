@@ -26,7 +26,16 @@ pub struct DecodeParams {
     /// The model to take the auto-encoder of, instead of the pipeline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    /// Whether large pictures are decoded in strips, which takes less memory and more time: always, never, or, if absent,
+    /// from about 2 million pixels on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tile: Option<bool>,
 }
+
+/// Pixels from which on pictures are decoded in strips.
+pub(crate) const LARGE: usize = 2_000_000;
+/// Pixels of a strip.
+const STRIP: usize = 1 << 18;
 
 /// The stage.
 pub(crate) struct Decode {
@@ -42,9 +51,17 @@ enum Decoder {
 }
 
 impl Decoder {
-    fn decode(&self, latent: Tensor<5>) -> Tensor<4> {
+    /// Pixels of a latent, in strips if that is asked for or the picture is large.
+    fn decode(&self, latent: Tensor<5>, tile: Option<bool>) -> Tensor<4> {
         match self {
-            Self::Bits(vae) => vae.decode(latent),
+            Self::Bits(vae) => {
+                let [_, _, _, h, w] = latent.dims();
+                let (height, width) = (h * vae.stride, w * vae.stride);
+                match tile.unwrap_or(height * width >= LARGE) {
+                    true => vae.decode_strips(latent, (STRIP / width).max(16)),
+                    false => vae.decode(latent),
+                }
+            }
             Self::Codebook(vae) => vae.decode(latent),
         }
     }
@@ -53,6 +70,10 @@ impl Decoder {
 impl Decode {
     pub(crate) fn new(params: DecodeParams, setup: &Setup) -> Result<Self, PipelineError> {
         let model = setup.picture_model(params.model.as_deref())?;
+        if params.tile == Some(true) && matches!(model, Model::Class(_)) {
+            let message = "pictures of classes are too small to be decoded in strips";
+            return Err(setup.refuse("tile", message).hint("drop `tile`").into());
+        }
         let vae = None;
         Ok(Self { params, model, vae })
     }
@@ -103,7 +124,7 @@ impl Stage for Decode {
         let (Some(Artifact::Latent(latent)), Some(vae)) = (job.inputs.first(), &self.vae) else {
             return Err(job.context.failed("its input is no latent"));
         };
-        let image = to_image(vae.decode(latent.clone()));
+        let image = to_image(vae.decode(latent.clone(), self.params.tile));
         let image = image.map_err(|e| job.context.failed(e))?;
         out.send(job, Artifact::Image(Arc::new(image)))
     }

@@ -20,6 +20,8 @@ mod text_to_image;
 mod text_to_video;
 mod video_length;
 
+pub(crate) use decode::LARGE;
+
 use crate::artifact::{ArtifactType, Kind};
 use crate::bundle::{Bundle, ClassBundle, StarBundle, VAE};
 use crate::registry::Registry;

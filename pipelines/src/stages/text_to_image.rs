@@ -184,6 +184,9 @@ impl Stage for TextToImage {
             .bundle
             .estimate(&self.size, guided, context.dtype, &context.device);
         let estimate = estimate.map_err(|e| context.failed(e))?;
+        if let Some(message) = self.bundle.doubt() {
+            (context.observer)(Event::Warning { message });
+        }
         if let Some(message) = estimate.notice() {
             (context.observer)(Event::Warning { message });
         }
@@ -192,7 +195,10 @@ impl Stage for TextToImage {
         }
         let model = self.bundle.transformer(&context.device, context.dtype)?;
         let config = &self.bundle.manifest().transformer;
-        let plan = Plan::stepwise(config, &schedule, reference, &context.device);
+        let plan = match self.size.known {
+            None => Plan::stepwise(config, &schedule, reference, &context.device),
+            Some(known) => Plan::stretched(config, &schedule, reference, known, &context.device),
+        };
         let keep = match &self.canvas {
             None => None,
             Some(canvas) => {

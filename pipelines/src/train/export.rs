@@ -89,6 +89,7 @@ fn export_text(
         height: cells.last().h * vae.stride,
         scales: run.scales.iter().map(|&(h, w)| [h, w]).collect(),
         reference: None,
+        known: None,
     };
     let manifest = Manifest {
         kind: ModelKind::Infinity,
@@ -174,6 +175,7 @@ fn export_video(
         height: last.h * vae.stride,
         scales: tokenizer.scales.iter().map(|&(h, w)| [h, w]).collect(),
         reference: None,
+        known: None,
     };
     let mut first_frame = run.first_frame;
     if let Some(first) = &mut first_frame {

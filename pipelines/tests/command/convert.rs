@@ -170,7 +170,8 @@ fn shards_become_one_file() {
     let refused = || {
         let said = place.refused(&["convert", "shards", "-o", "half.safetensors"]);
         assert!(!place.path("half.safetensors").exists());
-        assert_eq!(said.lines().count(), 1, "{said}");
+        let errors = said.lines().filter(|line| line.starts_with("error: "));
+        assert_eq!(errors.count(), 1, "{said}");
         said
     };
     let bytes = std::fs::read(shards.join("b.safetensors")).unwrap();
@@ -178,7 +179,8 @@ fn shards_become_one_file() {
     let said = refused();
     assert!(said.contains("b.safetensors"), "{said}");
     // A shard with other tensors than the index says, and one that is not there.
-    std::fs::copy(shards.join("a.safetensors"), shards.join("b.safetensors")).unwrap();
+    std::fs::write(shards.join("b.safetensors"), &bytes).unwrap();
+    std::fs::copy(shards.join("b.safetensors"), shards.join("a.safetensors")).unwrap();
     let said = refused();
     assert!(
         said.contains("does not fit the model: missing") || said.contains("there is no"),
@@ -282,7 +284,7 @@ fn a_full_disk_leaves_nothing() {
         said.contains("error: cannot write `out.safetensors`: File too large"),
         "{said}"
     );
-    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    assert_eq!(said.matches("File too large").count(), 1, "{said}");
     assert_eq!(place.files("."), ["out.safetensors"]);
     let left = std::fs::read_to_string(place.path("out.safetensors")).unwrap();
     assert_eq!(left, "what was there before");

@@ -42,20 +42,17 @@ impl Hub {
         let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
         let first = lines.next()?.ok()?;
         let path = first.split(' ').nth(1)?.to_owned();
+        let only_head = first.starts_with("HEAD");
         let mut start = 0;
-        let mut end = usize::MAX;
         for line in lines
             .map_while(Result::ok)
             .take_while(|line| !line.is_empty())
         {
             if let Some(range) = line.to_lowercase().strip_prefix("range: bytes=") {
-                let (from, to) = range.split_once('-')?;
-                start = from.parse().ok()?;
-                end = to.parse().unwrap_or(usize::MAX);
+                start = range.split_once('-')?.0.parse().ok()?;
             }
         }
         if let Some(repo) = path.strip_prefix("/api/models/") {
-            let repo = repo.split("/revision").next()?;
             let prefix = format!("{repo}/");
             let names = self
                 .files
@@ -82,23 +79,31 @@ impl Hub {
             )
             .ok();
         };
-        self.asked.lock().unwrap().push((name.clone(), start));
-        let last = end.min(content.len() - 1);
-        let part = &content[start.min(content.len())..=last];
+        let last = content.len() - 1;
+        let part = &content[start.min(content.len())..];
         let print: String = Sha256::digest(content)
             .iter()
             .map(|b| format!("{b:02x}"))
             .collect();
         let print = self.lies.get(&name).unwrap_or(&print);
+        let status = if start > 0 {
+            "206 Partial Content"
+        } else {
+            "200 OK"
+        };
         write!(
             stream,
-            "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {start}-{last}/{}\r\nETag: \"{print}\"\r\nX-Repo-Commit: abc123\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Range: bytes {start}-{last}/{}\r\nETag: \"{print}\"\r\nX-Repo-Commit: abc123\r\nConnection: close\r\n\r\n",
             part.len(),
             content.len()
         )
         .ok()?;
+        if only_head {
+            return Some(());
+        }
+        self.asked.lock().unwrap().push((name.clone(), start));
         let breaks = self.breaks.load(Ordering::SeqCst);
-        if part.len() > 1 && breaks > 0 && breaks < part.len() {
+        if breaks > 0 && breaks < part.len() {
             self.breaks.store(0, Ordering::SeqCst);
             return stream.write_all(&part[..breaks]).ok();
         }

@@ -6,7 +6,6 @@ mod classes;
 mod convert;
 mod edit;
 mod eval;
-#[cfg(feature = "download")]
 mod fetch;
 mod generate;
 mod interrupt;

@@ -180,3 +180,70 @@ fn half_the_memory_is_nearly_the_same_picture() {
         "{said}"
     );
 }
+
+#[test]
+fn pictures_larger_than_any_of_the_training() {
+    let place = Place::new();
+    tiny::copy(&place.path("m"));
+    let path = place.path("m/nextscale.json");
+    let text = std::fs::read(&path).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    // Eight scales, of which the transformer knows three and has six embeddings.
+    let grids = [1, 2, 4, 5, 6, 8, 10, 12].map(|side| [side, side]);
+    manifest["sizes"]
+        .as_array_mut()
+        .unwrap()
+        .push(serde_json::json!({
+            "width": 48, "height": 48, "scales": grids, "reference": [4, 4], "known": 3
+        }));
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let paint = |more: &[&str], out: &str| {
+        let args = [
+            "generate",
+            "-m",
+            "m",
+            "-p",
+            "a cat",
+            "-s",
+            "1",
+            "-W",
+            "48",
+            "--no-metadata",
+        ];
+        place.good(&[&args[..], more, &["-o", out]].concat());
+        image::open(place.path(out)).unwrap().into_rgb8()
+    };
+    let whole = paint(&[], "a.png");
+    assert_eq!(whole.dimensions(), (48, 48));
+    // In strips it is the same picture, but for the last bit of a rounded number.
+    let strips = paint(&["--tile"], "b.png");
+    let off = whole
+        .as_raw()
+        .iter()
+        .zip(strips.as_raw())
+        .map(|(a, b)| a.abs_diff(*b));
+    assert!(off.clone().max() <= Some(1), "{:?}", off.max());
+    let manifest = std::fs::read_to_string(&path)
+        .unwrap()
+        .replace("\"known\":3", "\"known\":7");
+    std::fs::write(&path, manifest).unwrap();
+    let said = place.refused(&["generate", "-m", "m", "-p", "a cat", "-s", "1", "-W", "48"]);
+    assert!(
+        said.contains("has 7 scales, but its transformer knows 6"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_tokenizer_that_only_looks_alike_is_named() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("models")).unwrap();
+    place.write("models/infinity_vae_d32.pth", "");
+    let said = place.refused(&["generate", "-m", "infinity-2b", "-p", "a cat"]);
+    assert!(
+        said.contains(
+            "infinity_vae_d32.pth has the shapes of infinity_vae_d32reg.pth, but is another one"
+        ),
+        "{said}"
+    );
+}

@@ -77,6 +77,7 @@ pub(crate) fn make(folder: &Path, seed: u64) {
         height,
         scales,
         reference: None,
+        known: None,
     };
     let manifest = Manifest {
         kind: ModelKind::Infinity,
@@ -226,6 +227,7 @@ fn video_manifest() -> StarManifest {
         height,
         scales,
         reference: None,
+        known: None,
     };
     StarManifest {
         kind: ModelKind::Star,

@@ -76,6 +76,20 @@ impl RatioTemplate {
         }
     }
 
+    /// A schedule for pictures of `2^octaves` times the sides that the released models were trained for: the last three grids
+    /// doubled, once for each octave. That is the rule of the lists themselves, whose every third square grid from the 16th
+    /// side on is twice as large.
+    pub fn extended(&self, octaves: u32) -> ScaleSchedule {
+        let mut grids = self.grids.to_vec();
+        for _ in 0..octaves {
+            let last = grids[grids.len() - 3..].to_vec();
+            grids.extend(last.iter().map(|&(h, w)| (2 * h, 2 * w)));
+        }
+        ScaleSchedule {
+            scales: grids.iter().map(|&(h, w)| Scale::image(h, w)).collect(),
+        }
+    }
+
     /// Height and width in pixels at a budget.
     pub fn pixels(&self, budget: PixelBudget) -> (usize, usize) {
         let (h, w) = self.grids[budget.scales() - 1];
@@ -402,6 +416,24 @@ mod tests {
         assert_eq!((t.ratio, budget), (1.333, PixelBudget::M1));
         assert_eq!(find(1000, 1000), Err((1024, 1024)));
         assert_eq!(find(250, 260), Err((256, 256)));
+    }
+
+    #[test]
+    fn larger_pictures_double_the_last_grids() {
+        let square = RatioTemplate::nearest(1.0);
+        let sides = |octaves| -> Vec<usize> {
+            let schedule = square.extended(octaves);
+            schedule.scales()[6..].iter().map(|s| s.h).collect()
+        };
+        assert_eq!(sides(0), [16, 20, 24, 32, 40, 48, 64]);
+        assert_eq!(sides(1)[7..], [80, 96, 128]);
+        assert_eq!(sides(2)[7..], [80, 96, 128, 160, 192, 256]);
+        for template in &TEMPLATES {
+            assert_eq!(template.extended(0), template.schedule(PixelBudget::M1));
+            let schedule = template.extended(2);
+            assert_eq!(schedule.len(), 19);
+            assert_eq!(ScaleSchedule::new(schedule.scales().to_vec()), Ok(schedule));
+        }
     }
 
     #[test]

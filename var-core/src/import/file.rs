@@ -274,7 +274,7 @@ pub fn block_name(i: usize, depth: usize, chunks: usize) -> String {
     if chunks == 1 {
         return format!("blocks.{i}.");
     }
-    let size = depth / chunks;
+    let size = (depth / chunks).max(1); // a damaged file may have more chunks than blocks
     format!("block_chunks.{}.module.{}.", i / size, i % size)
 }
 

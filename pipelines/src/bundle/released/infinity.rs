@@ -180,7 +180,11 @@ fn shapes(name: &str, file: &WeightFile) -> Result<InfinityConfig, PipelineError
     config.map_err(|e| unreadable(name, format!("{}: {e}", file.path().display())))
 }
 
-/// All sizes: every aspect ratio at every pixel budget, `first` before all others and the square before all ratios.
+/// How often the sides of the trained sizes are doubled: about 4 and 16 million pixels.
+const OCTAVES: u32 = 2;
+
+/// All sizes: every aspect ratio at every pixel budget, `first` before all others and the square before all ratios; behind
+/// them those larger than any that the models were trained for.
 fn sizes(first: PixelBudget) -> Vec<Size> {
     let others = PixelBudget::ALL.into_iter().rev().filter(|b| *b != first);
     let budgets = std::iter::once(first).chain(others);
@@ -195,10 +199,25 @@ fn sizes(first: PixelBudget) -> Vec<Size> {
                 scales: schedule.scales().iter().map(|s| [s.h, s.w]).collect(),
                 // Positions are those on the grid of one million pixels, whatever the budget.
                 reference: Some([largest.h, largest.w]),
+                known: None,
             }
         })
     };
-    budgets.flat_map(size).collect()
+    let larger = (1..=OCTAVES).flat_map(|octaves| {
+        TEMPLATES.iter().map(move |template| {
+            let (height, width) = template.pixels(PixelBudget::M1);
+            let trained = template.schedule(PixelBudget::M1);
+            let schedule = template.extended(octaves);
+            Size {
+                width: width << octaves,
+                height: height << octaves,
+                scales: schedule.scales().iter().map(|s| [s.h, s.w]).collect(),
+                reference: Some([trained.last().h, trained.last().w]),
+                known: Some(trained.len()),
+            }
+        })
+    });
+    budgets.flat_map(size).chain(larger).collect()
 }
 
 /// Opens the model that an open checkpoint belongs to, by its bits a token.
@@ -230,15 +249,18 @@ mod tests {
     #[test]
     fn every_ratio_at_every_budget() {
         let sizes = sizes(PixelBudget::M1);
-        assert_eq!(sizes.len(), 60);
+        assert_eq!(sizes.len(), 90);
         assert_eq!((sizes[0].width, sizes[0].height), (1024, 1024));
         let mut seen: Vec<_> = sizes.iter().map(|s| (s.width, s.height)).collect();
         seen.sort_unstable();
         seen.dedup();
-        assert_eq!(seen.len(), 60, "no size twice");
+        assert_eq!(seen.len(), 90, "no size twice");
         let square = |side| sizes.iter().find(|s| (s.width, s.height) == (side, side));
         assert_eq!(square(256).unwrap().scales.len(), 7);
         assert_eq!(square(256).unwrap().reference, Some([64, 64]));
+        let large = square(4096).unwrap();
+        assert_eq!((large.scales.len(), large.known), (19, Some(13)));
+        assert_eq!(large.reference, Some([64, 64]));
     }
 
     #[test]

@@ -189,6 +189,7 @@ fn sizes(size: FrameSize) -> Vec<Size> {
             height: h * stride,
             scales: template.grids(size).to_vec(),
             reference: None,
+            known: None,
         }
     };
     let mut all = vec![of(&wide)];
