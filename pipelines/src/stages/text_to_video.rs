@@ -66,7 +66,7 @@ impl TextToVideo {
             Some(ratio) if !wanted.is_something() => nearest(&manifest.sizes, ratio),
             _ => wanted.pick(&manifest.sizes, bundle.name(), setup)?,
         };
-        beginning.check(&size, setup)?;
+        beginning.check(&manifest, &size, setup)?;
         Ok(Self {
             params,
             bundle,

@@ -112,10 +112,24 @@ impl Beginning {
         Some(w.max(1) as f64 / h.max(1) as f64)
     }
 
-    /// Brings what is given to the size of the video, or refuses it.
-    pub(super) fn check(&mut self, size: &Size, setup: &Setup) -> Result<(), PipelineError> {
+    /// Brings what is given to the size of the video, or refuses it. A model whose first frames are pictures in the middle
+    /// of a background gets a given one as it is used to it.
+    pub(super) fn check(
+        &mut self,
+        model: &StarManifest,
+        size: &Size,
+        setup: &Setup,
+    ) -> Result<(), PipelineError> {
         match self {
-            Self::Picture(picture) => *picture = fit::cover(picture, size.width, size.height),
+            Self::Picture(picture) => {
+                *picture = match &model.first_frame {
+                    None => fit::cover(picture, size.width, size.height),
+                    Some(first) => {
+                        let size = [size.width as u32, size.height as u32];
+                        fit::inside(picture, size, first.size, first.background)
+                    }
+                }
+            }
             Self::Video(wish, facts, _) => {
                 wish.size = [size.width, size.height];
                 wish.check(*facts).map_err(|e| at(e, "video", setup))?;
