@@ -245,10 +245,8 @@ fn beginnings_that_contradict_each_other() {
 
 #[test]
 fn weights_that_are_no_numbers() {
-    for (file, says) in [
-        (bundle::VAE, "not made of numbers (NaN)"),
-        (bundle::TRANSFORMER, "gives no numbers (NaN)"),
-    ] {
+    // Whoever notices first, the loader or the stage, says so.
+    for file in [bundle::VAE, bundle::TRANSFORMER] {
         let place = Place::new();
         let folder = place.path("nan");
         std::fs::create_dir(&folder).unwrap();
@@ -268,7 +266,7 @@ fn weights_that_are_no_numbers() {
         let model = folder.to_str().unwrap();
         for out in ["a.mp4", "a.gif", "a/"] {
             let said = place.refused(&["video", "-m", model, "-p", "x", "-o", out]);
-            assert!(said.contains(says), "{file}: {said}");
+            assert!(said.contains("NaN"), "{file}: {said}");
             assert_eq!(place.files("."), ["nan"], "{file} {out}");
         }
     }
