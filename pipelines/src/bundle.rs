@@ -36,7 +36,7 @@ pub use classes::{ClassBundle, ClassManifest};
 pub use hub::Places;
 pub use manifest::{Grid, Manifest, ModelKind, PromptRules, Sampling, Size};
 pub use model::Model;
-pub use star::{FirstFrame, FrameCounts, SPRITES, StarBundle, StarManifest};
+pub use star::{Blocks, FirstFrame, FrameCounts, SPRITES, StarBundle, StarManifest};
 
 use crate::error::PipelineError;
 pub(crate) use weights::cast;

@@ -156,7 +156,7 @@ pub fn generate<'a>(
         plan,
         bits,
         sampler,
-        context: Context::new(model.blocks.len()),
+        context: Context::new(model.depth()),
         halves: if guided { 2 } else { 1 },
         batch: b,
         text_max_len: model.cfg_uncond.dims()[0],

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, FloatDType};
 use nextscale_text::TextEncoder;
 use nextscale_var_core::import::WeightFile;
-use nextscale_video::star::{Limits, Star, read_star};
+use nextscale_video::star::{Limits, Star, read_star, stream_star};
 use nextscale_video::{MemoryEstimate, StarVae};
 
 use super::weights::Weights;
@@ -22,6 +22,15 @@ pub use manifest::{FrameCounts, StarManifest};
 
 /// Name of the video model inside the program.
 pub const SPRITES: &str = "sprites";
+
+/// Where the blocks of a transformer are while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocks {
+    /// In memory.
+    Loaded,
+    /// In their file, from which every pass reads them one after the other.
+    Streamed,
+}
 
 /// A video model that was opened: its description is read and its parts fit together; no weight is loaded.
 #[derive(Debug)]
@@ -135,6 +144,7 @@ impl StarBundle {
         guided: bool,
         dtype: FloatDType,
         device: &Device,
+        blocks: Blocks,
     ) -> Result<Estimate, String> {
         let manifest = &self.manifest;
         let plan = manifest.plan(size, frames)?;
@@ -149,8 +159,12 @@ impl StarBundle {
         let config = &manifest.transformer;
         let text = config.text_max_len.min(64);
         let of = |bytes| MemoryEstimate::new(config, &plan, text, rows, bytes, Limits::default());
+        let held = match blocks {
+            Blocks::Loaded => of(weights).weights,
+            Blocks::Streamed => weights * config.with_one_block().parameters(),
+        };
         let run = MemoryEstimate {
-            weights: of(weights).weights,
+            weights: held,
             ..of(working)
         };
         let pixels = (size.width * size.height) as u64;
@@ -195,11 +209,16 @@ impl StarBundle {
         load_text(&self.name, &self.vocab, &self.text, config, longest, device)
     }
 
-    /// Loads the transformer.
+    /// Loads the transformer, or all of it but its blocks.
     ///
     /// # Errors
     /// A damaged file, and weights that are not those of the manifest.
-    pub fn transformer(&self, device: &Device, dtype: FloatDType) -> Result<Star, PipelineError> {
+    pub fn transformer(
+        &self,
+        device: &Device,
+        dtype: FloatDType,
+        blocks: Blocks,
+    ) -> Result<Star, PipelineError> {
         self.verify(TRANSFORMER, &self.transformer)?;
         let config = &self.manifest.transformer;
         let file = match &self.transformer {
@@ -207,7 +226,13 @@ impl StarBundle {
             Weights::File(path) => WeightFile::open(path),
         };
         // Each tensor is brought to the wanted type as it is read, so that no second copy of the model ever exists.
-        let model = file.and_then(|file| read_star(config, file.in_dtype(dtype.into()), device));
+        let model = file.and_then(|file| {
+            let file = file.in_dtype(dtype.into());
+            match blocks {
+                Blocks::Loaded => read_star(config, file, device),
+                Blocks::Streamed => stream_star(config, file, device),
+            }
+        });
         model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
     }
 
@@ -262,7 +287,9 @@ mod tests {
         let bundle = StarBundle::released("infinitystar-8b-720p", manifest, nowhere).unwrap();
         let size = bundle.manifest().sizes[0].clone();
         let cpu = Device::flex();
-        let of = |frames, guided, dtype| bundle.estimate(&size, frames, guided, dtype, &cpu);
+        let of = |frames, guided, dtype| {
+            bundle.estimate(&size, frames, guided, dtype, &cpu, Blocks::Loaded)
+        };
         let half = of(81, true, FloatDType::BF16).unwrap();
         assert_eq!(half.transformer, 2 * (8_768_382_112 - 4096));
         let full = of(81, true, FloatDType::F32).unwrap();

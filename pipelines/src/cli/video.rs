@@ -58,6 +58,9 @@ pub(super) struct VideoArgs {
     /// Number type of the weights
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
+    /// Leave the transformer's blocks in their file and read them in every pass: for models larger than memory
+    #[arg(long)]
+    stream: bool,
     /// A folder for the first frame of each clip as it is after each pass
     #[arg(long, value_name = "DIR")]
     preview: Option<PathBuf>,
@@ -166,6 +169,7 @@ fn build(args: &VideoArgs) -> Result<Node, PipelineError> {
     let maker = "text-to-video";
     set.stage(maker, "image", "--image", &args.image)?;
     set.stage(maker, "video", "--video", &args.video)?;
+    set.stage(maker, "stream", "--stream", &args.stream.then_some(true))?;
     set.stage(maker, "seconds", "--seconds", &args.length.seconds)?;
     set.stage(maker, "frames", "--frames", &args.length.frames)?;
     let Size {

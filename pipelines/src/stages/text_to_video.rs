@@ -285,9 +285,10 @@ impl Stage for TextToVideo {
         let plan = plan.map_err(|e| context.failed(e))?;
         let guided = self.manifest.guidance.is_active();
         let (dtype, device) = (context.dtype, &context.device);
+        let blocks = self.params.blocks();
         let estimate = self
             .bundle
-            .estimate(&self.size, self.frames, guided, dtype, device);
+            .estimate(&self.size, self.frames, guided, dtype, device, blocks);
         let estimate = estimate.map_err(|e| context.failed(e))?;
         if let Some(message) = estimate.notice() {
             (context.observer)(Event::Warning { message });
@@ -301,7 +302,7 @@ impl Stage for TextToVideo {
             _ => Some(self.bundle.vae(device)?),
         };
         self.loaded = Some(Loaded {
-            model: self.bundle.transformer(device, dtype)?,
+            model: self.bundle.transformer(device, dtype, blocks)?,
             plan,
             vae,
         });

@@ -185,6 +185,22 @@ impl WeightFile {
         bridge::to_data(tensor).map_err(|e| self.failed(format!("{name}: {e}")))
     }
 
+    /// The tensors whose names begin with `prefix`, without it. They are read when asked for, as here.
+    #[must_use]
+    pub fn part(&self, prefix: &str) -> Self {
+        let inside = self.tensors.iter().filter_map(|(name, tensor)| {
+            let name = name.strip_prefix(prefix)?.to_owned();
+            let mut tensor = tensor.clone();
+            tensor.name.clone_from(&name);
+            Some((name, tensor))
+        });
+        Self {
+            path: self.path.clone(),
+            tensors: inside.collect(),
+            dtype: self.dtype,
+        }
+    }
+
     /// Drops tensors.
     pub fn forget(&mut self, drop: impl Fn(&str) -> bool) {
         self.tensors.retain(|name, _| !drop(name));

@@ -51,6 +51,16 @@ impl StarConfig {
         }
     }
 
+    /// The same with a single block.
+    #[must_use]
+    pub fn with_one_block(&self) -> Self {
+        Self {
+            depth: 1,
+            block_chunks: 1,
+            ..self.clone()
+        }
+    }
+
     /// Numbers a head.
     pub fn head_dim(&self) -> usize {
         self.width / self.heads

@@ -9,6 +9,7 @@ use nextscale_var_core::import::{
     Export, Rule, WeightDtype, WeightError, WeightFile, block_name, official_keys, rule,
 };
 
+use super::streamed::StreamedBlocks;
 use super::{Star, StarConfig};
 use crate::codes::CodeBits;
 
@@ -138,15 +139,48 @@ pub fn load_star(config: &StarConfig, path: &Path, device: &Device) -> Result<St
 /// As [`load_star`].
 pub fn read_star(
     config: &StarConfig,
-    mut file: WeightFile,
+    file: WeightFile,
     device: &Device,
 ) -> Result<Star, WeightError> {
-    file.forget(|name| name == UNUSED);
-    file.rename(&TOP, "", "");
-    file.rename_blocks(config.depth, &block_rules(config))?;
+    let file = ours(config, file)?;
     let mut model = config.init(device);
     file.apply(&mut model)?;
     Ok(model)
+}
+
+/// As [`read_star`], but the blocks stay in the file, and every pass reads them one after the other: the transformer takes
+/// the memory of one block, and a pass at least the time in which the file is read.
+///
+/// # Errors
+/// As [`load_star`].
+///
+/// # Panics
+/// As [`load_star`].
+pub fn stream_star(
+    config: &StarConfig,
+    file: WeightFile,
+    device: &Device,
+) -> Result<Star, WeightError> {
+    let mut file = ours(config, file)?;
+    let mut blocks = file.part("");
+    blocks.forget(|name| !name.starts_with("blocks."));
+    let stream = StreamedBlocks::new(blocks, config, device)?;
+    file.forget(|name| name.starts_with("blocks."));
+    let mut model = Star {
+        blocks: Vec::new(),
+        ..config.init(device)
+    };
+    file.apply(&mut model)?;
+    model.stream = Some(stream);
+    Ok(model)
+}
+
+/// The file with our names.
+fn ours(config: &StarConfig, mut file: WeightFile) -> Result<WeightFile, WeightError> {
+    file.forget(|name| name == UNUSED);
+    file.rename(&TOP, "", "");
+    file.rename_blocks(config.depth, &block_rules(config))?;
+    Ok(file)
 }
 
 /// Writes a transformer as one `.safetensors` file in the released layout, without the start token that nothing reads.
@@ -201,6 +235,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn blocks_that_stay_in_their_file_compute_the_same() {
+        use crate::star::{Context, Limits, Segment, text_positions};
+        use burn::tensor::{Distribution, Tensor};
+        let device = Device::flex();
+        let folder = std::env::temp_dir().join(format!("nextscale-stream-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("model.safetensors");
+        let config = tiny();
+        let model = config.init(&device);
+        save_star(&config, &model, &path, WeightDtype::Bf16).unwrap();
+        let open = || WeightFile::open(&path).unwrap();
+        let loaded = read_star(&config, open(), &device).unwrap();
+        let streamed = stream_star(&config, open(), &device).unwrap();
+        assert!(streamed.blocks.is_empty() && streamed.depth() == 2);
+        let x = Tensor::<3>::random([2, 5, 32], Distribution::Default, &device);
+        let run = |model: &Star| {
+            let rope = model.rope(&text_positions(5), &device);
+            let mut context = Context::new(model.depth());
+            let keep = Some(Segment::Text);
+            model.forward(x.clone(), &rope, &mut context, keep, Limits::default())
+        };
+        run(&loaded)
+            .into_data()
+            .assert_eq(&run(&streamed).into_data(), true);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn what_was_written_is_read_back() {
         let device = Device::flex();
         let folder = std::env::temp_dir().join(format!("nextscale-star-{}", std::process::id()));
@@ -222,7 +284,13 @@ mod tests {
             let ours = model.blocks[1].attention.k.weight.val().into_data();
             ours.assert_eq(&read.blocks[1].attention.k.weight.val().into_data(), true);
         }
+        let streamed = |config: &StarConfig| {
+            stream_star(config, WeightFile::open(&path).unwrap(), &device)
+                .map(|model| model.depth())
+        };
         let deeper = StarConfig { depth: 4, ..tiny() };
+        let error = streamed(&deeper).unwrap_err();
+        assert!(matches!(error, WeightError::Keys { .. }), "{error}");
         let error = load_star(&deeper, &path, &device).unwrap_err();
         assert!(matches!(error, WeightError::Keys { .. }), "{error}");
         let wider = StarConfig {
@@ -232,6 +300,8 @@ mod tests {
             ..tiny()
         };
         let error = load_star(&wider, &path, &device).unwrap_err();
+        assert!(matches!(error, WeightError::Mismatch { .. }), "{error}");
+        let error = streamed(&wider).unwrap_err();
         assert!(matches!(error, WeightError::Mismatch { .. }), "{error}");
         std::fs::remove_dir_all(&folder).unwrap();
     }

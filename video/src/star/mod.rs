@@ -14,6 +14,7 @@ mod config;
 mod context;
 mod import;
 mod position;
+mod streamed;
 mod taught;
 
 use burn::{
@@ -33,8 +34,9 @@ pub use config::StarConfig;
 pub use context::{Context, Segment};
 #[cfg(test)]
 pub(crate) use import::tiny;
-pub use import::{is_unread, load_star, read_star, save_star, star_config, star_keys};
+pub use import::{is_unread, load_star, read_star, save_star, star_config, star_keys, stream_star};
 pub use position::{grid_positions, text_positions};
+pub use streamed::StreamedBlocks;
 pub use taught::Seen;
 
 use crate::codes::CodeKind;
@@ -48,8 +50,11 @@ pub struct Star {
     pub text_proj: Linear,
     /// Cells of the latent to tokens.
     pub word_embed: Linear,
-    /// The blocks.
+    /// The blocks, or none if they stay in their file.
     pub blocks: Vec<Block>,
+    /// Where the blocks are read from in every pass, if they are not loaded.
+    #[module(skip)]
+    pub stream: Option<StreamedBlocks>,
     /// The last norm.
     pub norm: RmsNorm,
     /// Tokens to two logits a bit of a detail code.
@@ -75,6 +80,7 @@ impl StarConfig {
             text_proj: linear(t, c, true, std, device),
             word_embed: linear(self.bits.detail, c, true, std, device),
             blocks: (0..self.depth).map(|_| Block::init(self, device)).collect(),
+            stream: None,
             norm: RmsNorm::init(c, device),
             detail_head: linear(c, 2 * self.bits.detail, true, std, device),
             semantic_head: linear(c, 2 * self.bits.semantic, true, std, device),
@@ -85,8 +91,7 @@ impl StarConfig {
 impl Star {
     /// The rotary table for tokens with these coordinates: scale, frame, row, column.
     pub fn rope(&self, positions: &[[f32; 4]], device: &Device) -> RopeTable {
-        let [head_dim] = self.blocks[0].attention.q_norm.weight.dims();
-        RopeTable::new(positions, head_dim, THETA, device)
+        RopeTable::new(positions, self.head_dim(), THETA, device)
     }
 
     /// Channels of the latent.
@@ -128,7 +133,7 @@ impl Star {
         keep: Option<Segment>,
         limits: Limits,
     ) -> Tensor<3> {
-        (0..self.blocks.len()).fold(x, |x, i| self.block(i, x, rope, context, keep, limits))
+        (0..self.depth()).fold(x, |x, i| self.block(i, x, rope, context, keep, limits))
     }
 
     /// Block `i`, as many rows of the batch at a time as the limit allows: they have nothing to do with each other.
@@ -142,6 +147,7 @@ impl Star {
         limits: Limits,
     ) -> Tensor<3> {
         let [b, l, _] = x.dims();
+        let block = self.take(i);
         let at_once = (limits.tokens / l).clamp(1, b);
         let (mut parts, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for from in (0..b).step_by(at_once) {
@@ -154,7 +160,7 @@ impl Star {
                 }
                 context.see(i, rows, k, v, keep)
             };
-            parts.push(self.blocks[i].forward(part, rope, limits, see));
+            parts.push(block.forward(part, rope, limits, see));
         }
         if let Some(segment) = keep {
             context.put(i, segment, Tensor::cat(keys, 0), Tensor::cat(values, 0));

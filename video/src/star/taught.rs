@@ -58,8 +58,8 @@ impl Star {
             });
             Tensor::cat(parts.collect(), 1)
         };
-        let block = |x, i: usize| self.blocks[i].forward_seeing(x, rope, limits, precision, see);
-        (0..self.blocks.len()).fold(x, block)
+        let block = |x, i: usize| self.take(i).forward_seeing(x, rope, limits, precision, see);
+        (0..self.depth()).fold(x, block)
     }
 }
 

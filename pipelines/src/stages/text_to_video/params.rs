@@ -6,7 +6,7 @@ use nextscale_video::StarGuidance;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::StarManifest;
+use crate::bundle::{Blocks, StarManifest};
 use crate::error::PipelineError;
 use crate::registry::Setup;
 
@@ -52,6 +52,20 @@ pub struct TextToVideoParams {
     /// Interactive models need one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) video: Option<PathBuf>,
+    /// Whether the blocks of the transformer stay in their file, from which every pass reads them one after the other: for
+    /// models that are larger than memory. Same video, more time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) stream: bool,
+}
+
+impl TextToVideoParams {
+    /// Where the blocks are.
+    pub(super) fn blocks(&self) -> Blocks {
+        match self.stream {
+            true => Blocks::Streamed,
+            false => Blocks::Loaded,
+        }
+    }
 }
 
 /// The settings of the run: what was given, else the model's own.

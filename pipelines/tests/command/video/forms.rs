@@ -32,6 +32,15 @@ fn an_mp4_is_what_players_expect() {
 }
 
 #[test]
+fn blocks_from_the_file_make_the_same_video() {
+    let place = Place::new();
+    place.good(&with(&["-o", "a.mp4", "--no-metadata"]));
+    place.good(&with(&["-o", "b.mp4", "--no-metadata", "--stream"]));
+    let [loaded, streamed] = ["a.mp4", "b.mp4"].map(|n| std::fs::read(place.path(n)).unwrap());
+    assert!(loaded == streamed, "--stream changes the video");
+}
+
+#[test]
 fn a_video_repeats_itself() {
     let place = Place::new();
     for (name, again) in [("a.mp4", "b.mp4"), ("a.webm", "b.webm"), ("a.gif", "b.gif")] {
