@@ -1,6 +1,7 @@
 //! Weights of tokenizers in files, under the official names: reading, strictly, and writing.
 
 mod adapt;
+mod archive;
 pub mod numbers;
 mod shapes;
 
@@ -13,6 +14,7 @@ use burn::{
     },
     tensor::DType,
 };
+use tempfile::TempPath;
 use thiserror::Error;
 
 pub use adapt::{Adapt, Layout};
@@ -99,7 +101,11 @@ impl FileDType {
 }
 
 /// Tensors of a file, read when a module takes them.
-pub struct Tensors(Vec<FileTensor>);
+pub struct Tensors {
+    all: Vec<FileTensor>,
+    /// The file that they are read from, where it is a copy.
+    copy: Option<TempPath>,
+}
 
 impl Tensors {
     /// Opens a `.safetensors` file (memory-mapped) or a PyTorch file (any other name), whose tensors lie under the key
@@ -109,19 +115,23 @@ impl Tensors {
     /// If the file cannot be read.
     pub fn open(path: &Path, wrapper: Option<&str>) -> Result<Self, WeightsError> {
         let fail = |error: String| WeightsError::file(path, error);
+        let mut copy = None;
         let tensors = if path.extension().is_some_and(|e| e == "safetensors") {
             let mut store = SafetensorsStore::from_file(path);
             let all = store.get_all_tensors().map_err(|e| fail(e.to_string()))?;
             all.clone()
         } else {
-            let mut store = PytorchStore::from_file(path).map_indices_contiguous(false);
+            copy = archive::repaired(path).map_err(|e| fail(e.to_string()))?;
+            let file = copy.as_deref().unwrap_or(path);
+            let mut store = PytorchStore::from_file(file).map_indices_contiguous(false);
             if let Some(key) = wrapper {
                 store = store.with_top_level_key(key);
             }
             let all = store.get_all_tensors().map_err(|e| fail(e.to_string()))?;
             all.clone()
         };
-        Ok(Self(tensors.into_values().collect()))
+        let all = tensors.into_values().collect();
+        Ok(Self { all, copy })
     }
 
     /// Reads the bytes of a `.safetensors` file.
@@ -132,24 +142,25 @@ impl Tensors {
         let mut store = SafetensorsStore::from_bytes(Some(bytes));
         let tensors = store.get_all_tensors().cloned();
         let tensors = tensors.map_err(|e| WeightsError::file(Path::new(IN_MEMORY), e))?;
-        Ok(Self(tensors.into_values().collect()))
+        let all = tensors.into_values().collect();
+        Ok(Self { all, copy: None })
     }
 
     /// Names and shapes of all tensors.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        let all = self.0.iter();
+        let all = self.all.iter();
         all.map(|t| (t.name.clone(), t.shape.to_vec())).collect()
     }
 
     /// Leaves tensors out.
     pub fn without(mut self, drop: impl Fn(&str) -> bool) -> Self {
-        self.0.retain(|tensor| !drop(&tensor.name));
+        self.all.retain(|tensor| !drop(&tensor.name));
         self
     }
 
     /// Gives every tensor another name.
     pub fn renamed(mut self, rename: impl Fn(&str) -> String) -> Self {
-        for tensor in &mut self.0 {
+        for tensor in &mut self.all {
             tensor.name = rename(&tensor.name);
         }
         self
@@ -166,8 +177,10 @@ impl Tensors {
         path: &Path,
         official: impl Fn(&str) -> String,
     ) -> Result<M, WeightsError> {
+        let Self { all, copy } = self;
         let to_f32 = Adapt::new(Layout::Ours, Some(DType::F32));
-        let result = module.apply(self.0, None, Some(Box::new(to_f32.clone())), true);
+        let result = module.apply(all, None, Some(Box::new(to_f32.clone())), true);
+        drop(copy); // everything has been read
         let missing = result.missing.iter().map(|(name, _)| official(name));
         let missing: Vec<_> = missing.collect();
         let unused: Vec<_> = result.unused.iter().map(|n| official(n)).collect();

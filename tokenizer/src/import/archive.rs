@@ -1,0 +1,121 @@
+//! A PyTorch file is a ZIP archive, and one shape of it is misread.
+//!
+//! PyTorch writes the 76 bytes of a ZIP64 record between directory and end record even where they are not needed. The
+//! `zip` crate (9.8.1) looks for the directory by its length, counted from the end record: 76 bytes too far. It notices,
+//! unless another entry happens to begin there, which is so when the first one is 76 bytes long: when the archive's
+//! folder has a name of 21 letters, such as `infinitystar_videovae`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use tempfile::TempPath;
+
+const END: &[u8; 4] = b"PK\x05\x06";
+const ENTRY: &[u8; 4] = b"PK\x01\x02";
+const END_LENGTH: u64 = 22;
+
+/// A copy of the file without the record in between, if the file would be misread.
+///
+/// # Errors
+/// If the file cannot be read, or the copy not be written.
+pub(super) fn repaired(path: &Path) -> io::Result<Option<TempPath>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let Some((directory, end)) = misread(&mut file, length)? else {
+        return Ok(None);
+    };
+    let copy = tempfile::Builder::new()
+        .prefix("nextscale-")
+        .suffix(".pth")
+        .tempfile()?
+        .into_temp_path();
+    std::fs::copy(path, &copy)?;
+    let mut copied = OpenOptions::new().write(true).open(&copy)?;
+    copied.set_len(directory)?;
+    copied.seek(SeekFrom::End(0))?;
+    copied.write_all(&end)?;
+    Ok(Some(copy))
+}
+
+/// Where the directory ends, and the end record, if an entry begins where the directory would be looked for.
+fn misread(file: &mut File, length: u64) -> io::Result<Option<(u64, [u8; END_LENGTH as usize])>> {
+    let Some(at) = length.checked_sub(END_LENGTH) else {
+        return Ok(None);
+    };
+    let mut end = [0; END_LENGTH as usize];
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(&mut end)?;
+    let number = |from: usize| {
+        let bytes = [end[from], end[from + 1], end[from + 2], end[from + 3]];
+        u64::from(u32::from_le_bytes(bytes))
+    };
+    let (size, start) = (number(12), number(16));
+    let directory = start + size;
+    if !end.starts_with(END) || directory >= at {
+        return Ok(None);
+    }
+    let mut there = [0; 4];
+    file.seek(SeekFrom::Start(at - size))?;
+    file.read_exact(&mut there)?;
+    Ok((there == *ENTRY).then_some((directory, end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive of two empty entries whose first name has so many letters, with a record of 76 bytes in between.
+    fn archive(letters: usize) -> Vec<u8> {
+        let (mut bytes, mut directory) = (Vec::new(), Vec::new());
+        for name in ["a".repeat(letters), "b".repeat(40)] {
+            let offset = bytes.len() as u32;
+            let length = (name.len() as u16).to_le_bytes();
+            bytes.extend(b"PK\x03\x04");
+            bytes.extend([0; 22]);
+            bytes.extend(length);
+            bytes.extend([0; 2]);
+            bytes.extend(name.bytes());
+            directory.extend(ENTRY);
+            directory.extend([0; 24]);
+            directory.extend(length);
+            directory.extend([0; 12]);
+            directory.extend(offset.to_le_bytes());
+            directory.extend(name.bytes());
+        }
+        let start = bytes.len() as u32;
+        bytes.extend(&directory);
+        bytes.extend([7; 76]);
+        bytes.extend(END);
+        bytes.extend([0, 0, 0, 0, 2, 0, 2, 0]);
+        bytes.extend((directory.len() as u32).to_le_bytes());
+        bytes.extend(start.to_le_bytes());
+        bytes.extend([0, 0]);
+        bytes
+    }
+
+    #[test]
+    fn only_what_would_be_misread_is_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.pth");
+        for letters in [10, 29, 31] {
+            std::fs::write(&path, archive(letters)).unwrap();
+            assert!(repaired(&path).unwrap().is_none(), "{letters}");
+        }
+        let bytes = archive(30);
+        std::fs::write(&path, &bytes).unwrap();
+        let copy = repaired(&path).unwrap().expect("a copy");
+        let end = bytes.len() - END_LENGTH as usize;
+        let wanted = [&bytes[..end - 76], &bytes[end..]].concat();
+        assert_eq!(std::fs::read(&copy).unwrap(), wanted);
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            bytes,
+            "the file itself stays"
+        );
+        for short in [&b""[..], b"PK", &bytes[..50]] {
+            std::fs::write(&path, short).unwrap();
+            assert!(repaired(&path).unwrap().is_none());
+        }
+    }
+}
