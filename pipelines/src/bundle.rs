@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, FloatDType};
-use nextscale_bitwise::import::{WeightFile, read_infinity};
+use nextscale_bitwise::import::read_infinity;
 use nextscale_bitwise::infinity::Infinity;
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::{T5Config, TextEncoder, Vocab};
@@ -248,13 +248,8 @@ impl Bundle {
     ) -> Result<Infinity, PipelineError> {
         self.verify(TRANSFORMER, &self.transformer)?;
         let config = &self.manifest.transformer;
-        let file = match &self.transformer {
-            Weights::Static(bytes) => WeightFile::from_bytes(bytes.to_vec()),
-            Weights::File(path) => WeightFile::open(path),
-        };
-        // Each tensor is brought to the wanted type as it is read, so that no second copy of the model ever exists.
-        let model =
-            file.and_then(|file| read_infinity(config, file.in_dtype(dtype.into()), device));
+        let file = self.transformer.tensors(dtype);
+        let model = file.and_then(|file| read_infinity(config, file, device));
         model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
     }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, FloatDType};
 use nextscale_text::TextEncoder;
-use nextscale_var_core::import::WeightFile;
 use nextscale_video::star::{Limits, Star, read_star, stream_star};
 use nextscale_video::{MemoryEstimate, StarVae};
 
@@ -221,17 +220,10 @@ impl StarBundle {
     ) -> Result<Star, PipelineError> {
         self.verify(TRANSFORMER, &self.transformer)?;
         let config = &self.manifest.transformer;
-        let file = match &self.transformer {
-            Weights::Static(bytes) => WeightFile::from_bytes(bytes.to_vec()),
-            Weights::File(path) => WeightFile::open(path),
-        };
-        // Each tensor is brought to the wanted type as it is read, so that no second copy of the model ever exists.
-        let model = file.and_then(|file| {
-            let file = file.in_dtype(dtype.into());
-            match blocks {
-                Blocks::Loaded => read_star(config, file, device),
-                Blocks::Streamed => stream_star(config, file, device),
-            }
+        let file = self.transformer.tensors(dtype);
+        let model = file.and_then(|file| match blocks {
+            Blocks::Loaded => read_star(config, file, device),
+            Blocks::Streamed => stream_star(config, file, device),
         });
         model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{FloatDType, Tensor};
+use nextscale_var_core::import::{WeightError, WeightFile};
 use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
 
@@ -44,6 +45,15 @@ impl Weights {
                 Ok(Cow::Owned(bytes))
             }
         }
+    }
+
+    /// Its tensors. Each is brought to the wanted type as it is read, so that no second copy of a model ever exists.
+    pub(super) fn tensors(&self, dtype: FloatDType) -> Result<WeightFile, WeightError> {
+        let file = match self {
+            Self::Static(bytes) => WeightFile::from_bytes(bytes.to_vec()),
+            Self::File(path) => WeightFile::open(path),
+        };
+        Ok(file?.in_dtype(dtype.into()))
     }
 
     /// Its size in bytes.

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use burn::tensor::Device;
+use burn::module::Param;
+use burn::tensor::{Device, Tensor};
 use nextscale_bitwise::import::{WeightDtype, save_infinity};
 use nextscale_bitwise::vae::import::FileDType;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig, Decoder};
@@ -222,12 +223,10 @@ fn with_decoder(folder: &Path, vae: StarVae) -> anyhow::Result<StarVae> {
         bail!("there is no checkpoint in `{}`", folder.display());
     };
     let trained: StarVae = checkpoint.average(run.model.init(&Device::flex()))?;
-    let (ours, theirs) = (
-        vae.encoder.conv_out.weight.val(),
-        trained.encoder.conv_out.weight.val(),
+    let same = is_same(
+        &vae.encoder.conv_out.weight,
+        &trained.encoder.conv_out.weight,
     );
-    let same =
-        ours.dims() == theirs.dims() && (ours - theirs).abs().max().into_scalar::<f32>() < 1e-4;
     ensure!(
         same && run.decoder_only,
         "the decoder of `{}` was trained for another encoder; give its configuration `continues` and `decoder_only`",
@@ -240,6 +239,12 @@ fn with_decoder(folder: &Path, vae: StarVae) -> anyhow::Result<StarVae> {
     })
 }
 
+/// Whether two runs have the same frozen weight. Its average drifts by rounding, so equal means nearly equal.
+fn is_same<const D: usize>(ours: &Param<Tensor<D>>, theirs: &Param<Tensor<D>>) -> bool {
+    let (ours, theirs) = (ours.val(), theirs.val());
+    ours.dims() == theirs.dims() && (ours - theirs).abs().max().into_scalar::<f32>() < 1e-4
+}
+
 /// The decoder of a run that was trained for the codes of `vae`, and that run's sizes.
 fn decoder(folder: &Path, vae: &BsqVae) -> anyhow::Result<(Decoder, BsqVaeConfig)> {
     let name = folder.display();
@@ -248,13 +253,10 @@ fn decoder(folder: &Path, vae: &BsqVae) -> anyhow::Result<(Decoder, BsqVaeConfig
         bail!("there is no checkpoint in `{name}`");
     };
     let trained: BsqVae = checkpoint.average(run.model.init(&Device::flex()))?;
-    // The average of weights that do not change drifts by rounding, so equal means nearly equal.
-    let (ours, theirs) = (
-        vae.encoder.conv_out.weight.val(),
-        trained.encoder.conv_out.weight.val(),
+    let same = is_same(
+        &vae.encoder.conv_out.weight,
+        &trained.encoder.conv_out.weight,
     );
-    let same =
-        ours.dims() == theirs.dims() && (ours - theirs).abs().max().into_scalar::<f32>() < 1e-4;
     if !same {
         bail!(
             "the decoder of `{name}` was trained for another encoder; give its configuration `encoder_of`"

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::causal::CausalRun;
 use super::moving::{ClipSettings, append_clip, clips};
 use super::order::{Order, stream};
-use super::transformer::{TextSizes, TransformerKind, default_drop, tokens};
+use super::transformer::{TextSizes, TransformerKind, default_drop, held_out, tokens};
 use crate::bundle::FirstFrame;
 use crate::data::{IconSet, Motion, captions};
 
@@ -352,11 +352,7 @@ impl Task for StarTask {
         let (pixels, prompts) = &self.held_out;
         let forcing = self.forcing(pixels.clone(), None);
         let bits = self.bits(average, &forcing, prompts, &vec![false; prompts.rows]);
-        let number = |tensor: Tensor<1>| f64::from(tensor.into_scalar::<f32>());
-        vec![
-            ("held_out_loss", number(bits.loss)),
-            ("held_out_right", number(bits.right.mean())),
-        ]
+        held_out(bits)
     }
 
     fn no_decay(&self) -> &[&str] {

@@ -447,6 +447,15 @@ pub(super) fn tokens(vocab: &Vocab, texts: &[String]) -> TokenBatch {
         .expect("captions are plain text and never an empty list")
 }
 
+/// What is logged of held-out examples: their loss and their share of right bits.
+pub(super) fn held_out(bits: BitLoss) -> Vec<(&'static str, f64)> {
+    let number = |tensor: Tensor<1>| f64::from(tensor.into_scalar::<f32>());
+    vec![
+        ("held_out_loss", number(bits.loss)),
+        ("held_out_right", number(bits.right.mean())),
+    ]
+}
+
 /// The task.
 pub struct TransformerTask {
     correction: SelfCorrection,
@@ -549,11 +558,7 @@ impl Task for TransformerTask {
         let (pixels, prompts) = &self.held_out;
         let forcing = self.forcing(pixels.clone(), None);
         let bits = self.bits(average, &forcing, prompts, &vec![false; prompts.rows]);
-        let number = |tensor: Tensor<1>| f64::from(tensor.into_scalar::<f32>());
-        vec![
-            ("held_out_loss", number(bits.loss)),
-            ("held_out_right", number(bits.right.mean())),
-        ]
+        held_out(bits)
     }
 
     fn no_decay(&self) -> &[&str] {
