@@ -6,11 +6,12 @@ use std::path::Path;
 use burn::tensor::{DType, Device, TensorData};
 
 use nextscale_tokenizer::import::shapes;
+use nextscale_var_core::blocks::{Blocks, take_blocks};
 use nextscale_var_core::import::{Export, Rule, block_name, official_keys, rule};
 
 pub use nextscale_var_core::import::{WeightDtype, WeightError, WeightFile};
 
-use crate::infinity::{Infinity, InfinityConfig, unconditional_values};
+use crate::infinity::{Block, Infinity, InfinityConfig, unconditional_values};
 
 /// Everything outside the blocks.
 const TOP: [Rule; 22] = [
@@ -96,10 +97,10 @@ pub fn load_infinity(
     path: &Path,
     device: &Device,
 ) -> Result<Infinity, WeightError> {
-    read_infinity(config, WeightFile::open(path)?, device)
+    read_infinity(config, WeightFile::open(path)?, Blocks::Loaded, device)
 }
 
-/// As [`load_infinity`], from an open file.
+/// As [`load_infinity`], from an open file, with the blocks held as wanted.
 ///
 /// # Errors
 /// As [`load_infinity`].
@@ -109,6 +110,7 @@ pub fn load_infinity(
 pub fn read_infinity(
     config: &InfinityConfig,
     mut file: WeightFile,
+    blocks: Blocks,
     device: &Device,
 ) -> Result<Infinity, WeightError> {
     file.forget(is_stale);
@@ -116,7 +118,16 @@ pub fn read_infinity(
     file.rename(&TOP, "", "");
     file.rename_blocks(config.depth, &BLOCK)?;
     let mut model = config.init(device);
+    let shape = config.clone();
+    let fresh = move |device: &Device| Block::init(&shape, device);
+    let taken = take_blocks(&mut file, config.depth, blocks, device, fresh)?;
+    let Some((loaded, stream)) = taken else {
+        file.apply(&mut model)?;
+        return Ok(model);
+    };
+    model.blocks.clear();
     file.apply(&mut model)?;
+    (model.blocks, model.stream) = (loaded, stream);
     Ok(model)
 }
 

@@ -5,11 +5,13 @@ use burn::tensor::{Device, Distribution, Int, Tensor};
 use nextscale_bitwise::Bsq;
 use nextscale_bitwise::correction::SelfCorrection;
 use nextscale_bitwise::generate::{GenerateOptions, generate};
+use nextscale_bitwise::import::{WeightDtype, WeightFile, read_infinity, save_infinity};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
 use nextscale_bitwise::train::{ScaleWeighting, loss, margins};
 use nextscale_tokenizer::pyramid::Pyramid;
 use nextscale_tokenizer::{Scale, ScaleSchedule};
+use nextscale_var_core::blocks::Blocks;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
@@ -192,4 +194,42 @@ fn half_precision_weights_stay_close() {
     assert_eq!(half.dtype(), burn::tensor::DType::F32);
     let error: f32 = (full - half).abs().mean().into_scalar();
     assert!(error < 0.1 * size, "{error} of {size}");
+}
+
+/// Streamed blocks change nothing; whole numbers of 8 bits little, but something.
+#[test]
+fn blocks_compute_the_same_wherever_they_are() {
+    let device = Device::flex();
+    let folder = std::env::temp_dir().join(format!("nextscale-blocks-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("model.safetensors");
+    save_infinity(&config(), &model(&device), &path, WeightDtype::Bf16).unwrap();
+    let (text, taught, last) = (text(&device), taught(&device), schedule().last());
+    let plan = Plan::teacher_forcing(&config(), &schedule(), last, &device);
+    let steps = Plan::stepwise(&config(), &schedule(), last, &device);
+    let run = |blocks| {
+        let file = WeightFile::open(&path).unwrap();
+        let model = read_infinity(&config(), file, blocks, &device).unwrap();
+        assert_eq!(model.depth(), 3);
+        assert_eq!(model.blocks.is_empty(), blocks == Blocks::Streamed);
+        let mut state = model.start(&text, &steps);
+        let first = model.forward_scale(0, None, &mut state, &steps, None);
+        (model.forward(taught.inputs.clone(), &text, &plan), first)
+    };
+    let (plain, first) = run(Blocks::Loaded);
+    let (streamed, other) = run(Blocks::Streamed);
+    assert_eq!(far(plain.clone(), streamed), 0.0);
+    assert_eq!(far(first, other), 0.0);
+    let (int8, _) = run(Blocks::Int8);
+    let size: f32 = plain.clone().abs().mean().into_scalar();
+    let off: f32 = (int8 - plain).abs().mean().into_scalar();
+    assert!(off > 0.0 && off < 0.03 * size, "{off} of {size}");
+    let mut file = WeightFile::open(&path).unwrap();
+    file.forget(|name| name == "blocks.2.ffn.fc1.bias");
+    let error = read_infinity(&config(), file, Blocks::Int8, &device).unwrap_err();
+    assert!(
+        error.to_string().contains("blocks.2.ffn.fc1.bias"),
+        "{error}"
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
 }

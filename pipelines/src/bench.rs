@@ -90,10 +90,11 @@ struct ScaleTime {
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let device = device::open(args.device)?;
     let dtype = device::dtype(args.dtype, &device)?;
+    let place = (&device, dtype, device::blocks(args.dtype));
     let start = Instant::now();
     let mut subject = match args.random_weights {
         true => Subject::random(&args.model, &device, dtype)?,
-        false => Subject::open(args, &device, dtype)?,
+        false => Subject::open(args, place)?,
     };
     subject.sampling.cfg = args.cfg_scale.unwrap_or(subject.sampling.cfg);
     let load = start.elapsed().as_secs_f64();

@@ -36,7 +36,8 @@ pub use classes::{ClassBundle, ClassManifest};
 pub use hub::Places;
 pub use manifest::{Grid, Manifest, ModelKind, PromptRules, Sampling, Size};
 pub use model::Model;
-pub use star::{Blocks, FirstFrame, FrameCounts, SPRITES, StarBundle, StarManifest};
+pub use nextscale_var_core::blocks::Blocks;
+pub use star::{FirstFrame, FrameCounts, SPRITES, StarBundle, StarManifest};
 
 use crate::error::PipelineError;
 pub(crate) use weights::cast;
@@ -183,8 +184,7 @@ impl Bundle {
         &self,
         size: &Size,
         guided: bool,
-        dtype: FloatDType,
-        device: &Device,
+        place: (FloatDType, &Device, Blocks),
     ) -> Result<crate::memory::Estimate, String> {
         let Manifest {
             text, transformer, ..
@@ -193,7 +193,6 @@ impl Bundle {
         let schedule = size.schedule()?;
         let pixels = (size.width * size.height) as u64;
         let rows = if guided { 2 } else { 1 };
-        let place = (dtype, device);
         let of = crate::memory::Estimate::infinity;
         Ok(of(text, transformer, vae, &schedule, pixels, rows, place))
     }
@@ -237,7 +236,7 @@ impl Bundle {
         load_text(&self.name, &self.vocab, &self.text, config, longest, device)
     }
 
-    /// Loads the transformer.
+    /// Loads the transformer, with its blocks held as wanted.
     ///
     /// # Errors
     /// A damaged file, and weights that are not those of the manifest.
@@ -245,11 +244,12 @@ impl Bundle {
         &self,
         device: &Device,
         dtype: FloatDType,
+        blocks: Blocks,
     ) -> Result<Infinity, PipelineError> {
         self.verify(TRANSFORMER, &self.transformer)?;
         let config = &self.manifest.transformer;
         let file = self.transformer.tensors(dtype);
-        let model = file.and_then(|file| read_infinity(config, file, device));
+        let model = file.and_then(|file| read_infinity(config, file, blocks, device));
         model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
     }
 

@@ -2,6 +2,8 @@
 
 use burn::tensor::{Device, FloatDType};
 
+use nextscale_var_core::blocks::Blocks;
+
 use crate::error::PipelineError;
 use crate::spec::{DeviceChoice, Dtype};
 
@@ -112,7 +114,16 @@ pub fn dtype(choice: Dtype, device: &Device) -> Result<FloatDType, PipelineError
             "use `--dtype bf16` for half the memory, or `--device cuda`",
         )),
         Dtype::F16 => Ok(FloatDType::F16),
-        Dtype::Bf16 => Ok(FloatDType::BF16),
+        // Everything but the large matrices.
+        Dtype::Bf16 | Dtype::Int8 => Ok(FloatDType::BF16),
+    }
+}
+
+/// How transformers hold their blocks under a choice of number type, if they are loaded.
+pub fn blocks(choice: Dtype) -> Blocks {
+    match choice {
+        Dtype::Int8 => Blocks::Int8,
+        _ => Blocks::Loaded,
     }
 }
 

@@ -52,6 +52,7 @@ impl Pipeline {
         );
         let settings = Arc::new(self.spec.settings.clone());
         let (mut inputs, mut outputs) = wire(&self.stages);
+        let joins = self.stages.iter().any(|placed| placed.sources.len() > 1);
         let mut tasks = JoinSet::new();
         for (index, placed) in self.stages.into_iter().enumerate() {
             let context = Context {
@@ -59,6 +60,7 @@ impl Pipeline {
                 settings: settings.clone(),
                 device: device.clone(),
                 dtype,
+                joins,
                 cancel: cancel.clone(),
                 observer: observer.clone(),
                 resolved: resolved.clone(),
@@ -155,7 +157,8 @@ fn work(
             took,
         });
     }
-    context.cancel.check()
+    context.cancel.check()?;
+    stage.finish(out)
 }
 
 fn load(stage: &mut dyn crate::stage::Stage, context: &Context) -> Result<(), PipelineError> {

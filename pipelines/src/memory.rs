@@ -4,6 +4,7 @@ use burn::tensor::{DType, Device, FloatDType};
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_text::T5Config;
 use nextscale_tokenizer::ScaleSchedule;
+use nextscale_var_core::blocks::{self, Blocks};
 use nextscale_video::{MemoryEstimate, StarVaeConfig};
 
 use crate::error::PipelineError;
@@ -12,6 +13,8 @@ use crate::error::PipelineError;
 const GIB: f64 = (1u64 << 30) as f64;
 /// Below this nobody needs to be told, bytes.
 const SMALL: u64 = 1 << 30;
+/// A text encoder of so many bytes does not stay in memory for prompts that may come, unless it is told to.
+pub(crate) const HEAVY: u64 = 1 << 30;
 /// Pixels in f32 that the decoder holds at once, for each pixel of the result: a few maps of its finest level.
 const DECODER: u64 = 4 * 128 * 3;
 /// Maps of its finest level that a video decoder holds at once, for the frames that it decodes at a time.
@@ -23,6 +26,8 @@ const STRIPS: u64 = DECODER / 2;
 /// Bytes of each part of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
+    /// Whether the text encoder is gone when the rest comes.
+    pub apart: bool,
     /// Weights of the text encoder.
     pub text: u64,
     /// Weights of the transformer.
@@ -49,7 +54,7 @@ impl Estimate {
         schedule: &ScaleSchedule,
         pixels: u64,
         rows: u64,
-        (dtype, device): (FloatDType, &Device),
+        (dtype, device, held): (FloatDType, &Device, Blocks),
     ) -> Self {
         // A CPU calculates in f32 whatever the weights are held in.
         let working = match *device == Device::flex() {
@@ -62,9 +67,14 @@ impl Estimate {
         let last = schedule.last().tokens() as u64;
         // Hidden units before and behind the GELU, in f32, and some maps of the model's width.
         let scale = rows * last * (3 * transformer.ffn_hidden() as u64 + 6 * width) * 4;
+        let all = transformer.parameters();
+        let block = transformer.block_parameters();
+        let inside = block * transformer.depth;
         Self {
+            apart: false,
             text: text.parameters() as u64 * 4,
-            transformer: transformer.parameters() as u64 * size(dtype),
+            transformer: blocks::bytes(held, inside, block, all - inside, size(dtype) as usize)
+                as u64,
             vae,
             cache: 2 * depth * width * rows * (tokens + prompt) * working,
             work: scale.max(match pixels >= crate::stages::LARGE as u64 {
@@ -85,6 +95,7 @@ impl Estimate {
         let frames = 2 * vae.frame_stride() as u64;
         let finest = vae.channels.first().copied().unwrap_or_default() as u64;
         Self {
+            apart: false,
             text: text.parameters() as u64 * 4,
             transformer: run.weights as u64,
             vae: file,
@@ -93,9 +104,20 @@ impl Estimate {
         }
     }
 
-    /// All of it.
+    /// With a text encoder that is gone when the rest comes, as far as it is large enough to be sent away.
+    #[must_use]
+    pub fn apart(self, apart: bool) -> Self {
+        let apart = apart && self.text >= HEAVY;
+        Self { apart, ..self }
+    }
+
+    /// The most at one time.
     pub fn total(&self) -> u64 {
-        self.text + self.transformer + self.vae + self.cache + self.work
+        let rest = self.transformer + self.vae + self.cache + self.work;
+        match self.apart {
+            true => rest.max(self.text),
+            false => rest + self.text,
+        }
     }
 
     /// Refuses what cannot fit.
@@ -110,8 +132,7 @@ impl Estimate {
                     self.total() as f64 / GIB,
                     memory as f64 / GIB
                 );
-                let hint =
-                    "hold the weights in half the memory: --dtype bf16; or paint a smaller size";
+                let hint = "hold the weights in less memory: --dtype bf16, --dtype int8, or --stream; or make a smaller size";
                 Err(PipelineError::refused_with(message, hint))
             }
             _ => Ok(()),
@@ -149,7 +170,7 @@ mod tests {
 
     fn estimate(dtype: FloatDType) -> Estimate {
         let schedule = RatioTemplate::nearest(1.0).schedule(PixelBudget::M1);
-        let place = (dtype, &Device::flex());
+        let place = (dtype, &Device::flex(), Blocks::Loaded);
         let (text, transformer) = (T5Config::flan_t5_xl(), InfinityConfig::infinity_2b());
         Estimate::infinity(
             &text,

@@ -97,6 +97,7 @@ impl Pipeline {
     pub fn resolved(&self) -> Result<Node, PipelineError> {
         let mut settings = self.spec.settings.clone();
         (settings.output, settings.preview) = (None, None);
+        settings.keep_loaded = false;
         let mut root = Node::from_data(&settings, "record")?;
         for (spec, placed) in self.spec.stages.iter().zip(&self.stages) {
             let mut node = Node::from_data(&json!({ "stage": spec.kind }), "record")?;

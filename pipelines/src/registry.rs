@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 
-use crate::bundle::{Bundle, ClassBundle, Model, Places, StarBundle};
+use crate::bundle::{Blocks, Bundle, ClassBundle, Model, Places, StarBundle};
 use crate::error::{Diagnostic, Mark, PipelineError, nearest};
 use crate::node::Node;
 use crate::spec::{Settings, StageSpec};
@@ -109,6 +109,19 @@ impl Setup<'_> {
     /// An error at a parameter.
     pub fn refuse(&self, key: &str, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(self.mark(key), message)
+    }
+
+    /// How the transformer of a stage holds its blocks, which stay in their file with `stream`.
+    pub(crate) fn blocks(&self, stream: bool) -> Result<Blocks, PipelineError> {
+        match (stream, crate::device::blocks(self.settings.dtype)) {
+            (false, held) => Ok(held),
+            (true, Blocks::Int8) => {
+                let message = "blocks that stay in their file keep its numbers, and dtype int8 makes others of them";
+                let refused = self.refuse("stream", message);
+                Err(refused.hint("take one of the two").into())
+            }
+            (true, _) => Ok(Blocks::Streamed),
+        }
     }
 
     /// The stages of a kind in the whole pipeline: name, keys, and whether this stage feeds them.

@@ -58,6 +58,8 @@ pub enum Dtype {
     F16,
     /// 16 bits with the range of f32
     Bf16,
+    /// 8 bits and a factor a channel for the matrices of transformers, bf16 for the rest
+    Int8,
 }
 
 /// The settings of a pipeline: every key beside `stages`.
@@ -93,6 +95,14 @@ pub struct Settings {
     /// Whether pictures carry their parameters.
     #[serde(default = "yes")]
     pub metadata: bool,
+    /// Whether the text encoder stays in memory for prompts that may still come, beside the transformer. Otherwise one
+    /// of a gibibyte or more reads all prompts first and is gone before the transformer is loaded.
+    #[serde(
+        default,
+        rename = "keep-loaded",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub keep_loaded: bool,
     /// The stages by name.
     #[serde(skip_serializing)]
     #[schemars(skip)]

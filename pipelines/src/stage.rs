@@ -54,6 +54,14 @@ pub trait Stage: Send {
     /// # Errors
     /// Whatever keeps it from finishing; the pipeline then stops.
     fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError>;
+
+    /// Sends what it kept back, behind its last item.
+    ///
+    /// # Errors
+    /// As `run`.
+    fn finish(&mut self, _out: &mut Emit) -> Result<(), PipelineError> {
+        Ok(())
+    }
 }
 
 /// Stops a run from outside.
@@ -147,6 +155,8 @@ pub struct Context {
     pub device: Device,
     /// Number type of the weights.
     pub dtype: FloatDType,
+    /// Whether a stage of the pipeline waits for several others: one that kept its items back would then hold up all.
+    pub joins: bool,
     /// Asks to stop.
     pub cancel: Cancel,
     /// Receives events.

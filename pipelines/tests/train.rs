@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use burn::tensor::{Device, FloatDType};
-use nextscale_pipelines::bundle::Bundle;
+use nextscale_pipelines::bundle::{Blocks, Bundle};
 use nextscale_pipelines::data::{Entry, Manifest};
 use serde_json::Value;
 
@@ -195,7 +195,9 @@ fn from_pictures_to_a_model() {
             .into_scalar::<f32>()
             .is_finite()
     );
-    model.transformer(&device, FloatDType::F32).unwrap();
+    model
+        .transformer(&device, FloatDType::F32, Blocks::Loaded)
+        .unwrap();
     model.vae(&device).unwrap();
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, FloatDType};
-use nextscale_pipelines::bundle::Model;
+use nextscale_pipelines::bundle::{Blocks, Model};
 use nextscale_pipelines::data::IconSet;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -268,7 +268,9 @@ fn from_idx_files_to_a_model_that_paints_classes() {
     assert_eq!(model.manifest().name, "stripes");
     assert_eq!(model.manifest().class("block"), Ok(2));
     let device = Device::flex();
-    model.transformer(&device, FloatDType::F32).unwrap();
+    model
+        .transformer(&device, FloatDType::F32, Blocks::Loaded)
+        .unwrap();
     model.vae(&device).unwrap();
     let eval = "eval tokenizer --model model --data data --json eval.json";
     succeed(folder, eval);

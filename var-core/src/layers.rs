@@ -1,26 +1,58 @@
 //! Small pieces that the blocks of every model share: everything but matrix products runs in f32.
 
+use crate::int8::Int8;
 use crate::matmul::{Precision, matmul, matmul_half};
 use burn::{
-    module::Param,
-    nn::{Initializer, Linear, LinearConfig},
+    module::{Module, Param},
+    nn::Initializer,
     tensor::{DType, Device, Tensor, activation::sigmoid, module},
 };
 
 /// Epsilon of every norm of the model.
 pub const EPS: f64 = 1e-6;
 
+/// A linear layer, `x w + bias`.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[input, output]`. Where the layer holds whole numbers instead, every number of it is NaN, and it takes no memory.
+    pub weight: Param<Tensor<2>>,
+    /// `[output]`.
+    pub bias: Option<Param<Tensor<1>>>,
+    /// The weights as whole numbers, if that is how they are held.
+    #[module(skip)]
+    pub int8: Option<Int8>,
+}
+
+impl Linear {
+    /// Holds the weights as whole numbers on `device` from now on; what they were is dropped.
+    pub(crate) fn quantize(&mut self, device: &Device) {
+        let weight = self.weight.val();
+        self.weight = nothing([1, 1], weight.dtype(), &weight.device());
+        self.int8 = Some(Int8::of(weight, device));
+    }
+
+    /// Gives the weights that are held as whole numbers their shape, and the number type in which they are multiplied.
+    pub(crate) fn settle(&mut self, dtype: DType, device: &Device) {
+        if let Some(int8) = &self.int8 {
+            self.weight = nothing(int8.dims(), dtype, device);
+        }
+    }
+}
+
+/// NaN in every place of a matrix, all of them the same number in memory.
+fn nothing(shape: [usize; 2], dtype: DType, device: &Device) -> Param<Tensor<2>> {
+    let one = Tensor::<2>::full([1, 1], f32::NAN, (device, dtype));
+    Param::from_tensor(one.expand(shape)).set_require_grad(false)
+}
+
 /// A linear layer with normal weights of deviation `std` and, if wanted, a bias of zeros.
 pub fn linear(input: usize, output: usize, bias: bool, std: f64, device: &Device) -> Linear {
-    let initializer = Initializer::Normal { mean: 0.0, std };
-    let mut layer = LinearConfig::new(input, output)
-        .with_bias(false)
-        .with_initializer(initializer)
-        .init(device);
-    if bias {
-        layer.bias = Some(Initializer::Zeros.init([output], device));
+    let normal = Initializer::Normal { mean: 0.0, std };
+    Linear {
+        weight: normal.init([input, output], device),
+        bias: bias.then(|| Initializer::Zeros.init([output], device)),
+        int8: None,
     }
-    layer
 }
 
 /// Applies `layer` to `x`, `[.., input]` in f32, in the dtype of its weights; the result is f32 again.
@@ -59,19 +91,24 @@ pub fn working_dtype(layer: &Linear) -> DType {
 /// As [`project`], but the result stays in the [`working_dtype`].
 pub fn project_raw(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
     let (held, working) = (layer.weight.dtype(), working_dtype(layer));
-    if held == working {
-        return layer.forward(cast(x, working));
-    }
-    let y = matmul_half(f32(x), layer.weight.val());
+    let y = match &layer.int8 {
+        Some(int8) => int8.product(x, working),
+        None if held == working => {
+            let bias = layer.bias.as_ref().map(Param::val);
+            return module::linear(cast(x, working), layer.weight.val(), bias);
+        }
+        None => matmul_half(f32(x), layer.weight.val()),
+    };
     match &layer.bias {
-        Some(bias) => y + value(bias).unsqueeze(),
+        Some(bias) => y + cast(bias.val(), working).unsqueeze(),
         None => y,
     }
 }
 
 /// As [`project_raw`], with f32 weights multiplied in `precision`.
 pub fn project_raw_in(x: Tensor<2>, layer: &Linear, precision: Precision) -> Tensor<2> {
-    if precision == Precision::F32 || layer.weight.dtype() != DType::F32 {
+    let plain = layer.int8.is_none() && layer.weight.dtype() == DType::F32;
+    if precision == Precision::F32 || !plain {
         return project_raw(x, layer);
     }
     let y = matmul(f32(x), layer.weight.val(), precision);

@@ -13,10 +13,12 @@
 //! | v | values a token can take | 2 per bit, 4096 in VAR |
 
 pub mod attention;
+pub mod blocks;
 pub mod cache;
 pub mod generate;
 pub mod guidance;
 pub mod import;
+pub mod int8;
 pub mod layers;
 pub mod mask;
 pub mod matmul;

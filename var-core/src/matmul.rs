@@ -7,7 +7,7 @@
 #[cfg(target_arch = "x86_64")]
 mod kernel;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// In which numbers the factors of a matrix product are multiplied. Sums are always f32.
@@ -45,6 +45,17 @@ pub fn matmul_half(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     halves(&x, &w).unwrap_or_else(|| x.matmul(w.cast(burn::tensor::DType::F32)))
 }
 
+/// `x w` with `x` `[m, k]` in f32 and `w` `[k, n]` whole numbers of 8 bits, added up in f32: `[m, n]` in f32.
+///
+/// Where the CPU has AVX512-BF16, `x` is rounded to bf16 and nothing is copied; elsewhere `w` becomes f32 for the time of
+/// the product.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn matmul_whole(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
+    wholes(&x, &w).unwrap_or_else(|| x.matmul(w.cast(burn::tensor::FloatDType::F32)))
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 fn fast(_: &Tensor<2>, _: &Tensor<2>) -> Option<Tensor<2>> {
     None
@@ -55,8 +66,13 @@ fn halves(_: &Tensor<2>, _: &Tensor<2>) -> Option<Tensor<2>> {
     None
 }
 
+#[cfg(not(target_arch = "x86_64"))]
+fn wholes(_: &Tensor<2>, _: &Tensor<2, Int>) -> Option<Tensor<2>> {
+    None
+}
+
 #[cfg(target_arch = "x86_64")]
-use x86::{fast, halves};
+use x86::{fast, halves, wholes};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -70,7 +86,7 @@ mod x86 {
             },
             flex::FlexTensor,
         },
-        tensor::{DType, Tensor, TensorData, bf16},
+        tensor::{DType, Int, Tensor, TensorData, bf16},
     };
 
     use super::kernel::{self, Factor};
@@ -96,6 +112,20 @@ mod x86 {
         let x = x.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
         let w = w.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
         let w = Factor::Halves(&w.storage::<bf16>()[..k * n]);
+        let y = kernel::product([m, n, k], Factor::Rows(numbers(&x)), w);
+        Some(Tensor::from_primitive::<Flex>(tensor(y, [m, n])))
+    }
+
+    /// The product with whole numbers on the CPU; none where the backend should do it.
+    pub(super) fn wholes(x: &Tensor<2>, w: &Tensor<2, Int>) -> Option<Tensor<2>> {
+        let ([m, k], [rows, n]) = (x.dims(), w.dims());
+        let types = [x.dtype(), w.dtype()];
+        if k != rows || types != [DType::F32, DType::I8] || !kernel::is_available() {
+            return None;
+        }
+        let x = x.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
+        let w = w.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
+        let w = Factor::Whole(&w.storage::<i8>()[..k * n]);
         let y = kernel::product([m, n, k], Factor::Rows(numbers(&x)), w);
         Some(Tensor::from_primitive::<Flex>(tensor(y, [m, n])))
     }

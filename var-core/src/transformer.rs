@@ -10,14 +10,17 @@ mod config;
 pub mod loss;
 mod plan;
 
+use std::borrow::Cow;
+
 use burn::{
     module::{Module, Param},
-    nn::{Initializer, Linear},
+    nn::Initializer,
     tensor::{Device, Int, Tensor, TensorData},
 };
 
+use crate::blocks::StreamedBlocks;
 use crate::cache::KvCache;
-use crate::layers::{f32, linear, modulate, project, project_f32, silu, value};
+use crate::layers::{Linear, f32, linear, modulate, project, project_f32, silu, value};
 
 pub use block::{Block, FeedForward, SelfAttention};
 pub use config::{AttentionKind, Modulation, VarConfig};
@@ -44,8 +47,11 @@ pub struct Var {
     pub word_embed: Linear,
     /// Class to the blocks' shared modulation, behind a SiLU; none where each block has its own.
     pub shared_ada: Option<Linear>,
-    /// The blocks.
+    /// The blocks, or none if they stay in their file.
     pub blocks: Vec<Block>,
+    /// Where the blocks are read from in every pass, if they are not loaded.
+    #[module(skip)]
+    pub stream: Option<StreamedBlocks<Block>>,
     /// Class to the scale and shift of the last norm, behind a SiLU.
     pub head_ada: Linear,
     /// Tokens to logits over the codebook.
@@ -79,6 +85,7 @@ impl VarConfig {
             word_embed: linear(self.channels, c, true, std, device),
             shared_ada: shared.then(|| linear(c, 6 * c, true, std, device)),
             blocks: (0..self.depth).map(|_| Block::init(self, device)).collect(),
+            stream: None,
             head_ada: linear(c, 2 * c, true, std * INIT_ADA, device),
             head: linear(c, self.vocabulary, true, std * INIT_HEAD, device),
         }
@@ -118,8 +125,8 @@ impl Var {
             hidden: plan.hidden.as_ref(),
             precision: plan.precision,
         };
-        for (block, modulation) in self.blocks.iter().zip(self.modulations(&cond)) {
-            x = block.forward(x, modulation, scene, |k, v| (k, v));
+        for (i, modulation) in self.modulations(&cond).into_iter().enumerate() {
+            x = self.block(i).forward(x, modulation, scene, |k, v| (k, v));
         }
         self.logits(x, cond)
     }
@@ -133,7 +140,7 @@ impl Var {
         VarState {
             modulations: self.modulations(&cond),
             cond,
-            cache: KvCache::new(self.blocks.len(), plan.schedule().tokens()),
+            cache: KvCache::new(self.depth(), plan.schedule().tokens()),
         }
     }
 
@@ -169,11 +176,25 @@ impl Var {
         let VarState {
             modulations, cache, ..
         } = state;
-        for (i, (block, modulation)) in self.blocks.iter().zip(modulations).enumerate() {
+        for (i, modulation) in modulations.iter().enumerate() {
             let remember = |key, value| cache.append(i, key, value);
+            let block = self.block(i);
             x = block.forward(x, modulation.clone(), scene, remember);
         }
         self.logits(x, state.cond.clone())
+    }
+
+    /// Number of blocks, loaded or not.
+    pub fn depth(&self) -> usize {
+        match &self.stream {
+            Some(stream) => stream.depth(),
+            None => self.blocks.len(),
+        }
+    }
+
+    /// Block `i`, loaded or not.
+    fn block(&self, i: usize) -> Cow<'_, Block> {
+        StreamedBlocks::take(&self.blocks, self.stream.as_ref(), i)
     }
 
     /// Embeddings of classes, `[b, C]`.
@@ -207,13 +228,12 @@ impl Var {
         let active = silu(cond.clone());
         let of = |layer: &Linear| project_f32(active.clone(), layer).reshape([b, 1, 6, c]);
         let shared = self.shared_ada.as_ref().map(of);
-        let blocks = self.blocks.iter();
-        let own = blocks.map(|block| match (&block.ada, &block.modulation, &shared) {
+        let own = |block: &Block| match (&block.ada, &block.modulation, &shared) {
             (Some(ada), ..) => of(ada),
             (None, Some(own), Some(shared)) => shared.clone() + value(own),
             _ => unreachable!("a block without modulation"),
-        });
-        own.collect()
+        };
+        (0..self.depth()).map(|i| own(&self.block(i))).collect()
     }
 
     fn logits(&self, x: Tensor<3>, cond: Tensor<2>) -> Tensor<3> {

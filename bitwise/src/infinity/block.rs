@@ -2,14 +2,14 @@
 
 use burn::{
     module::{Module, Param, ParamId},
-    nn::{LayerNorm, LayerNormConfig, Linear},
+    nn::{LayerNorm, LayerNormConfig},
     tensor::{Bool, Device, Distribution, Shape, Tensor},
 };
-use nextscale_var_core::{attention::attend, matmul::Precision, rope::RopeTable};
+use nextscale_var_core::{attention::attend, blocks, matmul::Precision, rope::RopeTable};
 
 use super::InfinityConfig;
 use nextscale_var_core::layers::{
-    cast, f32, gelu, inverse_norm, linear, merge_heads, modulate, normalize, project_in,
+    Linear, cast, f32, gelu, inverse_norm, linear, merge_heads, modulate, normalize, project_in,
     project_raw, project_raw_in, split_heads, value, working_dtype,
 };
 
@@ -228,6 +228,25 @@ impl Block {
         let x = x + self.ca.forward(normed, text, scene);
         let normed = modulate(x.clone(), scale2, shift2);
         x + self.ffn.forward(normed, scene.precision) * gain2
+    }
+}
+
+impl blocks::Block for Block {
+    /// Those of both attentions and of the feed-forward layers.
+    fn linears(&mut self) -> Vec<&mut Linear> {
+        let Self { sa, ca, ffn, .. } = self;
+        vec![
+            &mut sa.q,
+            &mut sa.k,
+            &mut sa.v,
+            &mut sa.proj,
+            &mut ca.q,
+            &mut ca.k,
+            &mut ca.v,
+            &mut ca.proj,
+            &mut ffn.fc1,
+            &mut ffn.fc2,
+        ]
     }
 }
 

@@ -88,22 +88,23 @@ impl InfinityConfig {
         self.text_channels / channels
     }
 
+    /// Parameters of one block.
+    pub fn block_parameters(&self) -> usize {
+        let (c, f) = (self.width, self.ffn_hidden());
+        let square = c * c + c;
+        let attention = 3 * c * c + 2 * c + square + self.heads;
+        let cross = square + 2 * c * c + c + square + 2 * c;
+        6 * c + attention + cross + 2 * c * f + f + c
+    }
+
     /// Parameters of the transformer.
     pub fn parameters(&self) -> usize {
-        let (c, t, d, f) = (
-            self.width,
-            self.text_channels,
-            self.code_dim,
-            self.ffn_hidden(),
-        );
+        let (c, t, d) = (self.width, self.text_channels, self.code_dim);
         let square = c * c + c;
         let text = self.text_max_len * t + t + (2 * c * t + 2 * c + square) + (c * t + c + square);
         let ends = c + self.levels * c + (d * c + c) + (2 * d * c + 2 * d);
         let modulation = 6 * square + 2 * square;
-        let attention = 3 * c * c + 2 * c + square + self.heads;
-        let cross = square + 2 * c * c + c + square + 2 * c;
-        let block = 6 * c + attention + cross + 2 * c * f + f + c;
-        text + ends + modulation + self.depth * block
+        text + ends + modulation + self.depth * self.block_parameters()
     }
 
     /// Numbers an attention head.

@@ -14,9 +14,11 @@ mod plan;
 mod step;
 mod text;
 
+use std::borrow::Cow;
+
 use burn::{
     module::{Module, Param, ParamId},
-    nn::{Initializer, Linear},
+    nn::Initializer,
     tensor::{Device, Shape, Tensor, TensorData, module::linear as linear_op},
 };
 use rand::{Rng, SeedableRng};
@@ -24,7 +26,8 @@ use rand_chacha::ChaCha12Rng;
 
 pub use block::{Block, CrossAttention, FeedForward, SelfAttention};
 pub use config::InfinityConfig;
-pub use nextscale_var_core::layers::{gelu, inverse_norm, normalize, silu};
+use nextscale_var_core::blocks::StreamedBlocks;
+pub use nextscale_var_core::layers::{Linear, gelu, inverse_norm, normalize, silu};
 pub use plan::Plan;
 pub use step::StepState;
 pub use text::{AttentivePool, TextCondition, TextProjection, TextState};
@@ -55,8 +58,11 @@ pub struct Infinity {
     pub word_embed: Linear,
     /// Pooled prompt to the blocks' shared modulation, behind a SiLU.
     pub shared_ada: Linear,
-    /// The blocks.
+    /// The blocks, or none if they stay in their file.
     pub blocks: Vec<Block>,
+    /// Where the blocks are read from in every pass, if they are not loaded.
+    #[module(skip)]
+    pub stream: Option<StreamedBlocks<Block>>,
     /// Pooled prompt to the scale and shift of the last norm, behind a SiLU.
     pub head_ada: Linear,
     /// Tokens to two logits a bit.
@@ -83,6 +89,7 @@ impl InfinityConfig {
             word_embed: linear(self.code_dim, c, true, std, device),
             shared_ada: linear(c, 6 * c, true, std, device),
             blocks: (0..self.depth).map(|_| Block::init(self, device)).collect(),
+            stream: None,
             head_ada: linear(c, 2 * c, true, std * INIT_HEAD_NORM, device),
             head: linear(c, 2 * self.code_dim, true, std * INIT_HEAD, device),
         }
@@ -165,11 +172,25 @@ impl Infinity {
             text_hidden: text.hidden.as_ref(),
             precision: plan.precision,
         };
-        for block in &self.blocks {
+        for i in 0..self.depth() {
+            let block = self.block(i);
             let keys = block.text_keys(text.kv.clone());
             x = block.forward(x, text.modulation.clone(), &keys, scene, |k, v| (k, v));
         }
         x
+    }
+
+    /// Number of blocks, loaded or not.
+    pub fn depth(&self) -> usize {
+        match &self.stream {
+            Some(stream) => stream.depth(),
+            None => self.blocks.len(),
+        }
+    }
+
+    /// Block `i`, loaded or not.
+    fn block(&self, i: usize) -> Cow<'_, Block> {
+        StreamedBlocks::take(&self.blocks, self.stream.as_ref(), i)
     }
 
     /// The first token: the pooled prompt and the start embedding, `[b, 1, C]`.

@@ -31,12 +31,12 @@ impl Infinity {
     /// Under guidance `text` holds the conditional prompts, then as many unconditional ones.
     pub fn start(&self, text: &TextCondition, plan: &Plan) -> StepState {
         let text = self.encode_text(text);
-        let keys = self.blocks.iter();
-        let keys = keys.map(|block| block.text_keys(text.kv.clone())).collect();
+        let keys = (0..self.depth()).map(|i| self.block(i).text_keys(text.kv.clone()));
+        let keys = keys.collect();
         StepState {
             text,
             keys,
-            cache: KvCache::new(self.blocks.len(), plan.schedule().tokens()),
+            cache: KvCache::new(self.depth(), plan.schedule().tokens()),
         }
     }
 
@@ -116,11 +116,13 @@ impl Infinity {
             text_hidden: text.hidden.as_ref(),
             precision: plan.precision,
         };
-        for (i, block) in self.blocks.iter().enumerate() {
+        let depth = self.depth();
+        for (i, keys) in keys.iter().enumerate() {
             let remember = |key, value| cache.append(i, key, value);
-            x = block.forward(x, text.modulation.clone(), &keys[i], scene, remember);
+            let shared = text.modulation.clone();
+            x = self.block(i).forward(x, shared, keys, scene, remember);
             if let Some(guidance) = guidance
-                && guidance.behind_block(k, i, self.blocks.len())
+                && guidance.behind_block(k, i, depth)
             {
                 x = mix(x, guidance.weight(k)).repeat_dim(0, 2);
             }

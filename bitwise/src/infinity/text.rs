@@ -2,14 +2,14 @@
 
 use burn::{
     module::{Module, Param},
-    nn::{Initializer, Linear},
+    nn::Initializer,
     tensor::{Bool, Device, Tensor},
 };
 use nextscale_var_core::{attention::attend, mask};
 
 use super::InfinityConfig;
 use nextscale_var_core::layers::{
-    EPS, cast, f32, gelu, linear, merge_heads, project, project_raw, split_heads, value,
+    EPS, Linear, cast, f32, gelu, linear, merge_heads, project, project_raw, split_heads, value,
 };
 
 /// Text features of a batch of prompts.

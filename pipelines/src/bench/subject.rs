@@ -15,7 +15,7 @@ use nextscale_tokenizer::{ScaleSchedule, VqVae};
 use nextscale_var_core::transformer::{Var, VarPlan};
 
 use super::BenchArgs;
-use crate::bundle::{Bundle, ClassBundle, Model, Sampling, cast, released};
+use crate::bundle::{Blocks, Bundle, ClassBundle, Model, Sampling, cast, released};
 
 /// Tokens of the made-up prompt of a size.
 const PROMPT_TOKENS: usize = 12;
@@ -106,12 +106,11 @@ impl Subject {
     /// A model as `generate` takes it.
     pub(super) fn open(
         args: &BenchArgs,
-        device: &Device,
-        dtype: FloatDType,
+        place: (&Device, FloatDType, Blocks),
     ) -> anyhow::Result<Self> {
         match Model::open(&args.model)? {
-            Model::Text(bundle) => Self::prompted(&bundle, &args.prompt, device, dtype),
-            Model::Class(bundle) => Self::classed(&bundle, &args.class, device, dtype),
+            Model::Text(bundle) => Self::prompted(&bundle, &args.prompt, place),
+            Model::Class(bundle) => Self::classed(&bundle, &args.class, place),
             Model::Video(_) => anyhow::bail!(
                 "`{}` makes videos: only models of pictures are timed",
                 args.model
@@ -122,8 +121,7 @@ impl Subject {
     fn prompted(
         bundle: &Bundle,
         prompt: &str,
-        device: &Device,
-        dtype: FloatDType,
+        (device, dtype, blocks): (&Device, FloatDType, Blocks),
     ) -> anyhow::Result<Self> {
         let manifest = bundle.manifest();
         let size = manifest.sizes.first().context("the model has no size")?;
@@ -132,7 +130,7 @@ impl Subject {
         let parts = Parts::Text {
             text: Some(bundle.text_encoder(device)?),
             prompt: manifest.prompt.apply(prompt),
-            model: bundle.transformer(device, dtype)?,
+            model: bundle.transformer(device, dtype, blocks)?,
             vae: bundle.vae(device)?,
             plan: Plan::stepwise(&manifest.transformer, &schedule, reference, device),
             patching: manifest.patching,
@@ -144,15 +142,14 @@ impl Subject {
     fn classed(
         bundle: &ClassBundle,
         class: &str,
-        device: &Device,
-        dtype: FloatDType,
+        (device, dtype, blocks): (&Device, FloatDType, Blocks),
     ) -> anyhow::Result<Self> {
         let manifest = bundle.manifest();
         let parts = Parts::Class {
             class: manifest
                 .class(class)
                 .map_err(|(message, _)| anyhow!(message))?,
-            model: bundle.transformer(device, dtype)?,
+            model: bundle.transformer(device, dtype, blocks)?,
             vae: bundle.vae(device)?,
             plan: VarPlan::stepwise(&manifest.transformer, device),
         };

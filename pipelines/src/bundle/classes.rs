@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType};
 use nextscale_tokenizer::vqvae::{VqCodes, VqVae, VqVaeConfig};
+use nextscale_var_core::blocks::Blocks;
 use nextscale_var_core::generate::VarOptions;
 use nextscale_var_core::import::{WeightFile, read_var};
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
@@ -239,15 +240,21 @@ impl ClassBundle {
         self.manifest.fingerprints.get(VAE).map(String::as_str)
     }
 
-    /// Loads the transformer.
+    /// Loads the transformer, with its blocks held as wanted.
     ///
     /// # Errors
     /// A damaged file, and weights that are not those of the manifest.
-    pub fn transformer(&self, device: &Device, dtype: FloatDType) -> Result<Var, PipelineError> {
+    pub fn transformer(
+        &self,
+        device: &Device,
+        dtype: FloatDType,
+        blocks: Blocks,
+    ) -> Result<Var, PipelineError> {
         self.verify(TRANSFORMER, &self.transformer)?;
         let config = &self.manifest.transformer;
         let file = WeightFile::open(&self.transformer);
-        let model = file.and_then(|file| read_var(config, file.in_dtype(dtype.into()), device));
+        let file = file.map(|file| file.in_dtype(dtype.into()));
+        let model = file.and_then(|file| read_var(config, file, blocks, device));
         model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
     }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, FloatDType};
 use nextscale_text::TextEncoder;
-use nextscale_video::star::{Limits, Star, read_star, stream_star};
+use nextscale_var_core::blocks::{self, Blocks};
+use nextscale_video::star::{Limits, Star, read_star};
 use nextscale_video::{MemoryEstimate, StarVae};
 
 use super::weights::Weights;
@@ -21,15 +22,6 @@ pub use manifest::{FrameCounts, StarManifest};
 
 /// Name of the video model inside the program.
 pub const SPRITES: &str = "sprites";
-
-/// Where the blocks of a transformer are while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blocks {
-    /// In memory.
-    Loaded,
-    /// In their file, from which every pass reads them one after the other.
-    Streamed,
-}
 
 /// A video model that was opened: its description is read and its parts fit together; no weight is loaded.
 #[derive(Debug)]
@@ -158,10 +150,10 @@ impl StarBundle {
         let config = &manifest.transformer;
         let text = config.text_max_len.min(64);
         let of = |bytes| MemoryEstimate::new(config, &plan, text, rows, bytes, Limits::default());
-        let held = match blocks {
-            Blocks::Loaded => of(weights).weights,
-            Blocks::Streamed => weights * config.with_one_block().parameters(),
-        };
+        let all = config.parameters();
+        let block = (all - config.with_one_block().parameters()) / (config.depth - 1).max(1);
+        let inside = block * config.depth;
+        let held = blocks::bytes(blocks, inside, block, all - inside, weights);
         let run = MemoryEstimate {
             weights: held,
             ..of(working)
@@ -208,7 +200,7 @@ impl StarBundle {
         load_text(&self.name, &self.vocab, &self.text, config, longest, device)
     }
 
-    /// Loads the transformer, or all of it but its blocks.
+    /// Loads the transformer, with its blocks held as wanted.
     ///
     /// # Errors
     /// A damaged file, and weights that are not those of the manifest.
@@ -221,10 +213,7 @@ impl StarBundle {
         self.verify(TRANSFORMER, &self.transformer)?;
         let config = &self.manifest.transformer;
         let file = self.transformer.tensors(dtype);
-        let model = file.and_then(|file| match blocks {
-            Blocks::Loaded => read_star(config, file, device),
-            Blocks::Streamed => stream_star(config, file, device),
-        });
+        let model = file.and_then(|file| read_star(config, file, blocks, device));
         model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
     }
 

@@ -86,6 +86,12 @@ pub(super) struct GenerateArgs {
     /// Number type of the weights
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
+    /// Leave the transformer's blocks in their file and read them in every pass: for models larger than memory
+    #[arg(long)]
+    stream: bool,
+    /// Keep the text encoder in memory beside the transformer: for prompts that are typed while pictures are painted
+    #[arg(long, conflicts_with = "class")]
+    keep_loaded: bool,
     /// A folder for the picture as it is after each scale
     #[arg(long, value_name = "DIR")]
     preview: Option<PathBuf>,
@@ -169,6 +175,8 @@ pub(super) fn apply(
     set.top("seed", "--seed", &args.seed)?;
     set.top("device", "--device", &args.device)?;
     set.top("dtype", "--dtype", &args.dtype)?;
+    let keep_loaded = args.keep_loaded.then_some(true);
+    set.top("keep-loaded", "--keep-loaded", &keep_loaded)?;
     set.top("preview", "--preview", &args.preview)?;
     set.top("output", "--output", &args.output)?;
     set.top(
@@ -214,6 +222,7 @@ pub(super) fn apply(
     set.stage(painter, "temperature", "--temperature", &args.temperature)?;
     set.stage(painter, "top-k", "--top-k", &args.top_k)?;
     set.stage(painter, "top-p", "--top-p", &args.top_p)?;
+    set.stage(painter, "stream", "--stream", &args.stream.then_some(true))?;
     set.stage("decode", "tile", "--tile", &args.tile.then_some(true))?;
     let smooth = args.smooth.then_some(true);
     set.stage(painter, "smooth", "--smooth", &smooth)

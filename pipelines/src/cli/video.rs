@@ -61,6 +61,9 @@ pub(super) struct VideoArgs {
     /// Leave the transformer's blocks in their file and read them in every pass: for models larger than memory
     #[arg(long)]
     stream: bool,
+    /// Keep the text encoder in memory beside the transformer: for prompts that are typed while videos are made
+    #[arg(long)]
+    keep_loaded: bool,
     /// A folder for the first frame of each clip as it is after each pass
     #[arg(long, value_name = "DIR")]
     preview: Option<PathBuf>,
@@ -161,6 +164,8 @@ fn build(args: &VideoArgs) -> Result<Node, PipelineError> {
     set.top("seed", "--seed", &args.seed)?;
     set.top("device", "--device", &args.device)?;
     set.top("dtype", "--dtype", &args.dtype)?;
+    let keep_loaded = args.keep_loaded.then_some(true);
+    set.top("keep-loaded", "--keep-loaded", &keep_loaded)?;
     set.top("preview", "--preview", &args.preview)?;
     set.top("output", "--output", &args.file.output)?;
     let metadata = args.file.no_metadata.then_some(false);

@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::{Common, pixels, progress};
-use crate::bundle::{Bundle, DEFAULT, Manifest, Sampling};
+use crate::bundle::{Blocks, Bundle, DEFAULT, Manifest, Sampling};
 use crate::data::{IconSet, captions};
 
 /// Side of the coarse picture that pixels are compared on.
@@ -175,7 +175,7 @@ impl<'a> Painter<'a> {
         let reference = size.reference().unwrap_or(schedule.last());
         Ok(Self {
             text: bundle.text_encoder(&device)?,
-            model: bundle.transformer(&device, burn::tensor::FloatDType::F32)?,
+            model: bundle.transformer(&device, burn::tensor::FloatDType::F32, Blocks::Loaded)?,
             vae: bundle.vae(&device)?,
             bsq: Bsq::new(manifest.vae.bits),
             plan: Plan::stepwise(&manifest.transformer, &schedule, reference, &device),

@@ -14,7 +14,7 @@ use super::edit::{Canvas, EditParams};
 use super::paint::{self, Knobs};
 use super::start::{Start, StartParams, VariationParams, start};
 use crate::artifact::{Artifact, ArtifactType, Kind};
-use crate::bundle::{ClassBundle, Sampling};
+use crate::bundle::{Blocks, ClassBundle, Sampling};
 use crate::error::PipelineError;
 use crate::registry::Setup;
 use crate::stage::{Context, Emit, Job, Ports, Stage};
@@ -44,6 +44,10 @@ pub struct ClassToImageParams {
     /// Blend all codes instead of drawing one: smoother pictures, for show.
     #[serde(default)]
     smooth: bool,
+    /// Whether the blocks of the transformer stay in their file, from which every pass reads them one after the other: for
+    /// models that are larger than memory. Same picture, more time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stream: bool,
     /// A picture to paint a part of anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     edit: Option<EditParams>,
@@ -62,6 +66,7 @@ pub(crate) struct ClassToImage {
     sampling: Sampling,
     canvas: Option<Canvas>,
     start: Start,
+    blocks: Blocks,
     loaded: Option<Loaded>,
 }
 
@@ -104,6 +109,7 @@ impl ClassToImage {
         Ok(Self {
             canvas,
             start,
+            blocks: setup.blocks(params.stream)?,
             params,
             bundle,
             sampling,
@@ -129,6 +135,7 @@ impl Stage for ClassToImage {
             temperature: Some(self.sampling.tau),
             top_k: Some(self.sampling.top_k),
             top_p: Some(self.sampling.top_p),
+            stream: false,
             ..self.params.clone()
         };
         serde_json::to_value(params).unwrap_or_default()
@@ -146,7 +153,8 @@ impl Stage for ClassToImage {
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
-        let model = self.bundle.transformer(&context.device, context.dtype)?;
+        let (device, dtype) = (&context.device, context.dtype);
+        let model = self.bundle.transformer(device, dtype, self.blocks)?;
         let plan = VarPlan::stepwise(&self.bundle.manifest().transformer, &context.device);
         let keep = match &self.canvas {
             None => None,

@@ -47,9 +47,10 @@ impl Painter {
         let size = &manifest.sizes[0];
         let schedule = size.schedule().map_err(|e| context.failed(e))?;
         let reference = size.reference().unwrap_or(schedule.last());
+        let blocks = crate::device::blocks(context.settings.dtype);
         self.loaded = Some(Loaded {
             encoder: bundle.text_encoder(device)?,
-            model: bundle.transformer(device, context.dtype)?,
+            model: bundle.transformer(device, context.dtype, blocks)?,
             plan: Plan::stepwise(&manifest.transformer, &schedule, reference, device),
             vae: bundle.vae(device)?,
         });

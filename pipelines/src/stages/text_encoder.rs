@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::video_length::Length;
 use super::with_print;
-use crate::artifact::{Artifact, ArtifactType, Kind, Text};
+use crate::artifact::{Artifact, ArtifactType, Item, Kind, Text};
 use crate::bundle::{Bundle, Model, StarBundle, TEXT};
 use crate::error::PipelineError;
+use crate::memory::HEAVY;
 use crate::registry::Setup;
 use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
 
@@ -85,6 +86,8 @@ pub(crate) struct TextEncoderStage {
     params: TextEncoderParams,
     reader: Reader,
     encoder: Option<TextEncoder>,
+    /// What is sent when the encoder is gone, if it does not stay.
+    kept_back: Option<Vec<Item>>,
     /// The last prompt with its features: the pictures of a batch share them.
     last: Option<(String, String, Text)>,
 }
@@ -122,6 +125,15 @@ impl Reader {
         }
     }
 
+    /// What the encoder takes in memory.
+    fn bytes(&self) -> u64 {
+        let config = match self {
+            Self::Pictures(bundle) => &bundle.manifest().text,
+            Self::Videos(bundle, _) => &bundle.manifest().text,
+        };
+        config.parameters() as u64 * 4
+    }
+
     fn load(&self, context: &Context) -> Result<TextEncoder, PipelineError> {
         match self {
             Self::Pictures(bundle) => bundle.text_encoder(&context.device),
@@ -150,13 +162,28 @@ impl Reader {
 impl TextEncoderStage {
     pub(crate) fn new(params: TextEncoderParams, setup: &Setup) -> Result<Self, PipelineError> {
         let reader = Reader::new(&params, setup)?;
-        let (encoder, last) = (None, None);
+        let stays = setup.settings.keep_loaded || reader.bytes() < HEAVY;
         Ok(Self {
             params,
             reader,
-            encoder,
-            last,
+            encoder: None,
+            kept_back: (!stays).then(Vec::new),
+            last: None,
         })
+    }
+
+    /// Sends features, or keeps them until the encoder is gone.
+    fn hand_on(&mut self, text: Text, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
+        let artifact = Artifact::Text(text);
+        let Some(kept_back) = &mut self.kept_back else {
+            return out.send(job, artifact);
+        };
+        kept_back.push(Item {
+            ticket: job.ticket.clone(),
+            preview: job.preview,
+            artifact,
+        });
+        Ok(())
     }
 
     fn encode(
@@ -192,6 +219,9 @@ impl Stage for TextEncoderStage {
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         self.encoder = Some(self.reader.load(context)?);
+        if context.joins {
+            self.kept_back = None;
+        }
         Ok(())
     }
 
@@ -201,7 +231,8 @@ impl Stage for TextEncoderStage {
             && p == prompt
             && n == negative
         {
-            return out.send(job, Artifact::Text(text.clone()));
+            let text = text.clone();
+            return self.hand_on(text, job, out);
         }
         let without = negative.trim().is_empty();
         let text = Text {
@@ -214,13 +245,98 @@ impl Stage for TextEncoderStage {
                 .transpose()?,
         };
         self.last = Some((prompt.clone(), negative.clone(), text.clone()));
-        out.send(job, Artifact::Text(text))
+        self.hand_on(text, job, out)
+    }
+
+    fn finish(&mut self, out: &mut Emit) -> Result<(), PipelineError> {
+        let kept_back = self.kept_back.take().unwrap_or_default();
+        if !kept_back.is_empty() {
+            self.encoder = None;
+        }
+        kept_back.into_iter().try_for_each(|item| out.item(item))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::with_faces;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::node::Node;
+    use crate::pipeline::Pipeline;
+    use crate::registry::Registry;
+    use crate::spec::PipelineSpec;
+    use crate::stage::Cancel;
+
+    /// What happens when two prompts go through an encoder that is, or is not, sent away before its texts are: the names of
+    /// the stages that are done with a prompt, and of the next one when it gets its first.
+    fn order(sent_away: bool, joins: bool) -> Vec<String> {
+        let mut registry = Registry::builtin();
+        registry.register(
+            "encoder",
+            move |params: TextEncoderParams, setup: &Setup| {
+                let mut stage = TextEncoderStage::new(params, setup)?;
+                assert!(stage.kept_back.is_none(), "the embedded encoder is small");
+                stage.kept_back = sent_away.then(Vec::new);
+                Ok(stage)
+            },
+        );
+        registry.register("end", move |_: Nothing, _: &Setup| Ok(End(joins)));
+        let yaml = "stages:\n  p: { stage: prompts, prompts: [a, b] }\n  text: { stage: encoder }\n  end: { stage: end }\n";
+        let wired = match joins {
+            true => yaml.replace(
+                "stage: end",
+                "stage: end, from: { text: text, again: text }",
+            ),
+            false => yaml.to_owned(),
+        };
+        let spec = PipelineSpec::from_yaml(&wired, "x.yaml").unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let into = seen.clone();
+        let observer = Arc::new(move |event: Event| match event {
+            Event::Done { stage, .. } if stage == "text" => into.lock().unwrap().push(stage),
+            Event::Loading { stage } if stage == "end" => into.lock().unwrap().push(stage),
+            _ => {}
+        });
+        let pipeline = Pipeline::with(spec, &registry).unwrap_or_else(|e| panic!("{e}"));
+        pipeline.run_blocking(Cancel::default(), observer).unwrap();
+        Arc::try_unwrap(seen).unwrap().into_inner().unwrap()
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    struct Nothing {}
+
+    /// Takes texts, once or twice; slow, so that whoever does not wait for it is done first.
+    struct End(bool);
+
+    impl Stage for End {
+        fn ports(&self) -> Ports {
+            let text = || ArtifactType::new(Kind::Text);
+            let mut inputs = vec![("text", text())];
+            if self.0 {
+                inputs.push(("again", text()));
+            }
+            Ports {
+                inputs,
+                output: None,
+            }
+        }
+
+        fn run(&mut self, _: &Job, _: &mut Emit) -> Result<(), PipelineError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_large_encoder_reads_all_prompts_and_is_gone_before_the_next_stage_loads() {
+        assert_eq!(order(true, false), ["text", "text", "end"]);
+    }
+
+    #[test]
+    fn nothing_is_kept_back_where_a_stage_waits_for_several() {
+        let seen = order(true, true);
+        assert_eq!(seen.len(), 3);
+    }
 
     #[test]
     fn prompts_of_people_get_words_for_faces() {

@@ -16,7 +16,7 @@ use super::size::Wanted;
 use super::start::{Start, StartParams, VariationParams, start};
 use super::{bit_latent, with_print};
 use crate::artifact::{Artifact, ArtifactType, Kind, Text};
-use crate::bundle::{Bundle, Size, TEXT};
+use crate::bundle::{Blocks, Bundle, Size, TEXT};
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
 use crate::registry::Setup;
@@ -59,6 +59,10 @@ pub struct TextToImageParams {
     /// Sample from the likeliest values that make up this share; 1 for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     top_p: Option<f64>,
+    /// Whether the blocks of the transformer stay in their file, from which every pass reads them one after the other: for
+    /// models that are larger than memory. Same picture, more time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stream: bool,
     /// A picture to paint a part of anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     edit: Option<EditParams>,
@@ -78,6 +82,7 @@ pub(crate) struct TextToImage {
     sampling: BitSampling,
     canvas: Option<Canvas>,
     start: Start,
+    blocks: Blocks,
     loaded: Option<Loaded>,
 }
 
@@ -127,6 +132,7 @@ impl TextToImage {
         Ok(Self {
             canvas,
             start,
+            blocks: setup.blocks(params.stream)?,
             params,
             bundle,
             size,
@@ -161,6 +167,7 @@ impl Stage for TextToImage {
             height: Some(self.size.height),
             aspect: None,
             pixels: None,
+            stream: false,
             cfg_scale: Some(self.sampling.cfg.clone()),
             cfg_insertion_layer: (self.sampling.layer != 0).then_some(self.sampling.layer),
             temperature: Some(self.sampling.temperature.clone()),
@@ -180,10 +187,10 @@ impl Stage for TextToImage {
         let schedule = self.size.schedule().map_err(|e| context.failed(e))?;
         let reference = self.size.reference().unwrap_or(schedule.last());
         let guided = self.sampling.is_guided();
-        let estimate = self
-            .bundle
-            .estimate(&self.size, guided, context.dtype, &context.device);
+        let place = (context.dtype, &context.device, self.blocks);
+        let estimate = self.bundle.estimate(&self.size, guided, place);
         let estimate = estimate.map_err(|e| context.failed(e))?;
+        let estimate = estimate.apart(!context.settings.keep_loaded);
         if let Some(message) = self.bundle.doubt() {
             (context.observer)(Event::Warning { message });
         }
@@ -193,7 +200,8 @@ impl Stage for TextToImage {
         if context.device == burn::tensor::Device::flex() {
             estimate.check(crate::memory::of_machine())?;
         }
-        let model = self.bundle.transformer(&context.device, context.dtype)?;
+        let (device, dtype) = (&context.device, context.dtype);
+        let model = self.bundle.transformer(device, dtype, self.blocks)?;
         let config = &self.bundle.manifest().transformer;
         let plan = match self.size.known {
             None => Plan::stepwise(config, &schedule, reference, &context.device),

@@ -15,7 +15,7 @@ use super::size::Wanted;
 use super::video_length::Length;
 use super::{paint, video_latent, with_print};
 use crate::artifact::{Artifact, ArtifactType, Item, Kind, Step, Text, VideoLatent};
-use crate::bundle::{Size, StarBundle, StarManifest, TEXT};
+use crate::bundle::{Blocks, Size, StarBundle, StarManifest, TEXT};
 use crate::error::PipelineError;
 use crate::registry::Setup;
 use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
@@ -26,6 +26,7 @@ use params::{over, scale_of};
 /// The stage.
 pub(crate) struct TextToVideo {
     params: TextToVideoParams,
+    blocks: Blocks,
     bundle: Arc<StarBundle>,
     size: Size,
     frames: usize,
@@ -68,6 +69,7 @@ impl TextToVideo {
         };
         beginning.check(&manifest, &size, setup)?;
         Ok(Self {
+            blocks: setup.blocks(params.stream)?,
             params,
             bundle,
             size,
@@ -285,11 +287,12 @@ impl Stage for TextToVideo {
         let plan = plan.map_err(|e| context.failed(e))?;
         let guided = self.manifest.guidance.is_active();
         let (dtype, device) = (context.dtype, &context.device);
-        let blocks = self.params.blocks();
+        let blocks = self.blocks;
         let estimate = self
             .bundle
             .estimate(&self.size, self.frames, guided, dtype, device, blocks);
         let estimate = estimate.map_err(|e| context.failed(e))?;
+        let estimate = estimate.apart(!context.settings.keep_loaded);
         if let Some(message) = estimate.notice() {
             (context.observer)(Event::Warning { message });
         }

@@ -224,3 +224,25 @@ fn the_example_model_paints_clothes() {
         "{trousers} {pullovers}"
     );
 }
+
+#[test]
+fn blocks_in_their_file_and_in_8_bits() {
+    let place = Place::new();
+    let paint = |out: &str, more: &[&str]| {
+        let args = [
+            "generate",
+            "-m",
+            model(),
+            "--class",
+            "cat",
+            "-s",
+            "5",
+            "-o",
+            out,
+        ];
+        place.good(&[&args, more].concat());
+        std::fs::read(place.path(out)).unwrap()
+    };
+    assert_eq!(paint("a.png", &[]), paint("b.png", &["--stream"]));
+    paint("c.png", &["--dtype", "int8"]);
+}

@@ -3,6 +3,13 @@
 use std::io::Write;
 use std::process::Stdio;
 
+use burn::tensor::{Device, FloatDType, Int, Tensor};
+use nextscale_bitwise::bsq::Bsq;
+use nextscale_bitwise::generate::generate;
+use nextscale_bitwise::infinity::{Plan, TextCondition};
+use nextscale_pipelines::bundle::{Blocks, Bundle};
+use nextscale_tokenizer::Quantizer;
+
 use crate::{Place, pipeline, stderr, tiny};
 
 fn model() -> &'static str {
@@ -309,4 +316,79 @@ fn small_commands_answer() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(!place.good(&["completions", shell]).stdout.is_empty());
     }
+}
+
+/// Where the blocks are changes no pixel, and 8 bits change few; what the picture records is the same.
+#[test]
+fn blocks_in_their_file_and_in_8_bits() {
+    let place = Place::new();
+    let paint = |out: &str, more: &[&str]| {
+        let args = [
+            "generate",
+            "-m",
+            model(),
+            "-p",
+            "a red house",
+            "-s",
+            "7",
+            "-o",
+            out,
+        ];
+        place.good(&[&args, more].concat());
+        std::fs::read(place.path(out)).unwrap()
+    };
+    let plain = paint("a.png", &[]);
+    assert_eq!(paint("b.png", &["--stream", "--keep-loaded"]), plain);
+    let int8 = image::load_from_memory(&paint("c.png", &["--dtype", "int8"])).unwrap();
+    assert_eq!((int8.width(), int8.height()), (16, 16));
+    let both = ["--stream", "--dtype", "int8"];
+    let args = ["generate", "-m", model(), "-p", "x", "-o", "d.png"];
+    let said = place.refused(&[&args[..], &both].concat());
+    assert!(said.contains("dtype int8 makes others of them"), "{said}");
+    assert!(said.contains("hint: take one of the two"), "{said}");
+    assert!(!place.path("d.png").exists());
+}
+
+/// The embedded model under teacher forcing: its own bits, and the logits that it gives to them in other number formats,
+/// behind guidance.
+#[test]
+fn how_far_8_bits_are_off() {
+    let Ok(bundle) = Bundle::embedded() else {
+        return; // a program without a model
+    };
+    let (device, manifest) = (Device::flex(), bundle.manifest());
+    let size = &manifest.sizes[0];
+    let schedule = size.schedule().unwrap();
+    let reference = size.reference().unwrap_or(schedule.last());
+    let plan = Plan::stepwise(&manifest.transformer, &schedule, reference, &device);
+    let features = bundle.text_encoder(&device).unwrap();
+    let features = features.encode(&["a red apple"]).unwrap();
+    let text = TextCondition::new(features.features, features.lens);
+    let bsq = Bsq::new(manifest.vae.bits);
+    let bsq: &dyn Quantizer = &bsq;
+    let run = |dtype, blocks, forced: Vec<Tensor<5, Int>>| {
+        let model = bundle.transformer(&device, dtype, blocks).unwrap();
+        let (sampler, mut options) = manifest.sampling.start(&[3], schedule.len());
+        options.forced = forced;
+        let patching = manifest.patching;
+        let all = generate(&model, bsq, &plan, patching, &text, None, options, sampler);
+        all.map(|scale| (scale.logits, scale.codes.bits().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let exact = run(FloatDType::F32, Blocks::Loaded, vec![]);
+    let bits: Vec<_> = exact.iter().map(|(_, bits)| bits.clone()).collect();
+    let off = |dtype, blocks| {
+        let other = run(dtype, blocks, bits.clone());
+        let pairs = exact.iter().zip(&other);
+        let sum = |x: Tensor<3>| x.abs().sum().into_scalar::<f32>();
+        let off: f32 = pairs
+            .map(|((a, _), (b, _))| sum(a.clone() - b.clone()))
+            .sum();
+        off / exact.iter().map(|(a, _)| sum(a.clone())).sum::<f32>()
+    };
+    let half = off(FloatDType::BF16, Blocks::Loaded);
+    let int8 = off(FloatDType::BF16, Blocks::Int8);
+    eprintln!("off by {half} in bf16, by {int8} in int8");
+    assert!(0.0 < half && half < 0.02, "{half}");
+    assert!(half < int8 && int8 < 0.03, "{int8}");
 }

@@ -3,6 +3,7 @@
 use burn::tensor::{Int, Tensor};
 use nextscale_tests::{Fixture, Report, Stored};
 use nextscale_tokenizer::Codes;
+use nextscale_var_core::blocks::Blocks;
 use nextscale_var_core::import::{WeightDtype, WeightFile};
 use nextscale_var_core::rope::RopeTable;
 use nextscale_var_core::sampler::Sampler;
@@ -50,7 +51,8 @@ impl<'a> Subject<'a> {
         assert_eq!(config.kv_heads, number("num_key_value_heads"));
         assert_eq!(config.mlp_hidden, number("mlp_ratio") * config.width);
         assert_eq!(config.bits, BITS);
-        let model = read_star(&config, file, &f.device).unwrap_or_else(|e| panic!("{e}"));
+        let model =
+            read_star(&config, file, Blocks::Loaded, &f.device).unwrap_or_else(|e| panic!("{e}"));
         let (widths, blocks) = ("vae_block_out_channels", "vae_layers_per_block");
         let (widths, blocks) = (&f.config[widths], &f.config[blocks]);
         let vae = star_vae::load(f, widths, blocks, "vae_weights.safetensors");

@@ -85,6 +85,11 @@ impl WeightFile {
         self
     }
 
+    /// The format to which floating-point numbers are brought as they are read, if they are brought to any.
+    pub fn dtype(&self) -> Option<DType> {
+        self.dtype
+    }
+
     /// Reads the bytes of a `.safetensors` file.
     ///
     /// # Errors

@@ -8,8 +8,9 @@ use burn::tensor::{Device, TensorData};
 use nextscale_tokenizer::import::shapes;
 
 use super::{Export, Rule, WeightDtype, WeightError, WeightFile, official_keys, rule};
+use crate::blocks::{Blocks, take_blocks};
 use crate::mask;
-use crate::transformer::{AttentionKind, Modulation, Var, VarConfig};
+use crate::transformer::{AttentionKind, Block, Modulation, Var, VarConfig};
 
 /// Everything outside the blocks.
 const TOP: [Rule; 10] = [
@@ -145,10 +146,10 @@ pub fn var_config(file: &WeightFile) -> Result<VarConfig, String> {
 /// # Panics
 /// If `config` contradicts itself.
 pub fn load_var(config: &VarConfig, path: &Path, device: &Device) -> Result<Var, WeightError> {
-    read_var(config, WeightFile::open(path)?, device)
+    read_var(config, WeightFile::open(path)?, Blocks::Loaded, device)
 }
 
-/// As [`load_var`], from an open file.
+/// As [`load_var`], from an open file, with the blocks held as wanted.
 ///
 /// # Errors
 /// As [`load_var`].
@@ -158,6 +159,7 @@ pub fn load_var(config: &VarConfig, path: &Path, device: &Device) -> Result<Var,
 pub fn read_var(
     config: &VarConfig,
     mut file: WeightFile,
+    blocks: Blocks,
     device: &Device,
 ) -> Result<Var, WeightError> {
     file.forget(|name| name == LEVELS || name == MASK);
@@ -168,7 +170,16 @@ pub fn read_var(
         file.rename(&block, &name, &name);
     }
     let mut model = config.init(device);
+    let shape = config.clone();
+    let fresh = move |device: &Device| Block::init(&shape, device);
+    let taken = take_blocks(&mut file, config.depth, blocks, device, fresh)?;
+    let Some((loaded, stream)) = taken else {
+        file.apply(&mut model)?;
+        return Ok(model);
+    };
+    model.blocks.clear();
     file.apply(&mut model)?;
+    (model.blocks, model.stream) = (loaded, stream);
     Ok(model)
 }
 

@@ -25,6 +25,8 @@ pub(super) enum Factor<'a> {
     Columns(&'a [f32]),
     /// The same, in bf16 already.
     Halves(&'a [bf16]),
+    /// The same, whole numbers.
+    Whole(&'a [i8]),
 }
 
 impl Factor<'_> {
@@ -32,6 +34,7 @@ impl Factor<'_> {
         match self {
             Self::Rows(x) | Self::Columns(x) => x.len(),
             Self::Halves(x) => x.len(),
+            Self::Whole(x) => x.len(),
         }
     }
 }
@@ -212,6 +215,12 @@ fn bits(x: bf16) -> u32 {
     u32::from(x.to_bits())
 }
 
+/// A whole number of 8 bits as bf16, which holds it exactly.
+#[inline(always)]
+fn whole(x: i8) -> u32 {
+    f32::from(x).to_bits() >> 16
+}
+
 #[inline(always)]
 fn pair(low: f32, high: f32) -> u32 {
     rounded(low) | (rounded(high) << 16)
@@ -245,6 +254,7 @@ fn pack_panel<const S: usize>(
     match factor {
         Factor::Columns(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, rounded),
         Factor::Halves(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, bits),
+        Factor::Whole(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, whole),
         Factor::Rows(x) => {
             for i in 0..count {
                 let row = &x[(first + i) * k..][..k];

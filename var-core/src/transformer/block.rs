@@ -2,15 +2,16 @@
 
 use burn::{
     module::{Module, Param, ParamId},
-    nn::{Initializer, Linear},
+    nn::Initializer,
     tensor::{Bool, Device, Distribution, Shape, Tensor},
 };
 
 use super::{AttentionKind, Modulation, VarConfig};
 use crate::attention::attend;
+use crate::blocks;
 use crate::layers::{
-    cast, f32, gelu, inverse_norm, linear, merge_heads, modulate, project_in, project_raw_in,
-    value, working_dtype,
+    Linear, cast, f32, gelu, inverse_norm, linear, merge_heads, modulate, project_in,
+    project_raw_in, value, working_dtype,
 };
 use crate::matmul::Precision;
 
@@ -149,6 +150,21 @@ impl Block {
         let normed = modulate(x.clone(), scale2, shift2);
         let hidden = gelu(project_in(normed, &self.ffn.fc1, scene.precision));
         x + project_in(hidden, &self.ffn.fc2, scene.precision) * gain2
+    }
+}
+
+impl blocks::Block for Block {
+    /// Those of attention and of the feed-forward layers.
+    fn linears(&mut self) -> Vec<&mut Linear> {
+        let Self { attn, ffn, .. } = self;
+        vec![
+            &mut attn.q,
+            &mut attn.k,
+            &mut attn.v,
+            &mut attn.proj,
+            &mut ffn.fc1,
+            &mut ffn.fc2,
+        ]
     }
 }
 

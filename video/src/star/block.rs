@@ -2,11 +2,12 @@
 
 use burn::{
     module::{Module, Param},
-    nn::{Initializer, Linear},
+    nn::Initializer,
     tensor::{Device, Tensor},
 };
 use nextscale_var_core::{
-    layers::{EPS, cast, f32, linear, project_raw_in, silu, value, working_dtype},
+    blocks,
+    layers::{EPS, Linear, cast, f32, linear, project_raw_in, silu, value, working_dtype},
     matmul::Precision,
     rope::RopeTable,
 };
@@ -206,5 +207,21 @@ impl Block {
         let x = x + self.attention.forward(normed, rope, precision, see);
         let normed = self.post_norm.forward(x.clone());
         x + self.mlp.forward(normed, limits, precision)
+    }
+}
+
+impl blocks::Block for Block {
+    /// Those of the attention and of the feed-forward layer.
+    fn linears(&mut self) -> Vec<&mut Linear> {
+        let Self { attention, mlp, .. } = self;
+        vec![
+            &mut attention.q,
+            &mut attention.k,
+            &mut attention.v,
+            &mut attention.o,
+            &mut mlp.gate,
+            &mut mlp.up,
+            &mut mlp.down,
+        ]
     }
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use nextscale_tokenizer::import::shapes;
+use nextscale_var_core::blocks::{Blocks, take_blocks};
 use nextscale_var_core::import::{
     Export, Rule, WeightDtype, WeightError, WeightFile, block_name, official_keys, rule,
 };
 
-use super::streamed::StreamedBlocks;
-use super::{Star, StarConfig};
+use super::{Block, Star, StarConfig};
 use crate::codes::CodeBits;
 
 /// Everything outside the blocks.
@@ -127,10 +127,10 @@ pub fn is_unread(name: &str) -> bool {
 /// # Panics
 /// If `config` contradicts itself.
 pub fn load_star(config: &StarConfig, path: &Path, device: &Device) -> Result<Star, WeightError> {
-    read_star(config, WeightFile::open(path)?, device)
+    read_star(config, WeightFile::open(path)?, Blocks::Loaded, device)
 }
 
-/// As [`load_star`], from an open file.
+/// As [`load_star`], from an open file, with the blocks held as wanted.
 ///
 /// # Errors
 /// As [`load_star`].
@@ -140,38 +140,21 @@ pub fn load_star(config: &StarConfig, path: &Path, device: &Device) -> Result<St
 pub fn read_star(
     config: &StarConfig,
     file: WeightFile,
-    device: &Device,
-) -> Result<Star, WeightError> {
-    let file = ours(config, file)?;
-    let mut model = config.init(device);
-    file.apply(&mut model)?;
-    Ok(model)
-}
-
-/// As [`read_star`], but the blocks stay in the file, and every pass reads them one after the other: the transformer takes
-/// the memory of one block, and a pass at least the time in which the file is read.
-///
-/// # Errors
-/// As [`load_star`].
-///
-/// # Panics
-/// As [`load_star`].
-pub fn stream_star(
-    config: &StarConfig,
-    file: WeightFile,
+    blocks: Blocks,
     device: &Device,
 ) -> Result<Star, WeightError> {
     let mut file = ours(config, file)?;
-    let mut blocks = file.part("");
-    blocks.forget(|name| !name.starts_with("blocks."));
-    let stream = StreamedBlocks::new(blocks, config, device)?;
-    file.forget(|name| name.starts_with("blocks."));
-    let mut model = Star {
-        blocks: Vec::new(),
-        ..config.init(device)
+    let mut model = config.init(device);
+    let shape = config.clone();
+    let fresh = move |device: &Device| Block::init(&shape, device);
+    let taken = take_blocks(&mut file, config.depth, blocks, device, fresh)?;
+    let Some((loaded, stream)) = taken else {
+        file.apply(&mut model)?;
+        return Ok(model);
     };
+    model.blocks.clear();
     file.apply(&mut model)?;
-    model.stream = Some(stream);
+    (model.blocks, model.stream) = (loaded, stream);
     Ok(model)
 }
 
@@ -235,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_that_stay_in_their_file_compute_the_same() {
+    fn blocks_compute_the_same_wherever_they_are() {
         use crate::star::{Context, Limits, Segment, text_positions};
         use burn::tensor::{Distribution, Tensor};
         let device = Device::flex();
@@ -246,8 +229,8 @@ mod tests {
         let model = config.init(&device);
         save_star(&config, &model, &path, WeightDtype::Bf16).unwrap();
         let open = || WeightFile::open(&path).unwrap();
-        let loaded = read_star(&config, open(), &device).unwrap();
-        let streamed = stream_star(&config, open(), &device).unwrap();
+        let held = |blocks| read_star(&config, open(), blocks, &device).unwrap();
+        let [loaded, streamed, int8] = [Blocks::Loaded, Blocks::Streamed, Blocks::Int8].map(held);
         assert!(streamed.blocks.is_empty() && streamed.depth() == 2);
         let x = Tensor::<3>::random([2, 5, 32], Distribution::Default, &device);
         let run = |model: &Star| {
@@ -256,9 +239,14 @@ mod tests {
             let keep = Some(Segment::Text);
             model.forward(x.clone(), &rope, &mut context, keep, Limits::default())
         };
-        run(&loaded)
+        let plain = run(&loaded);
+        plain
+            .clone()
             .into_data()
             .assert_eq(&run(&streamed).into_data(), true);
+        let size: f32 = plain.clone().abs().mean().into_scalar();
+        let off: f32 = (run(&int8) - plain).abs().mean().into_scalar();
+        assert!(off > 0.0 && off < 0.01 * size, "{off} of {size}");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
@@ -285,8 +273,9 @@ mod tests {
             ours.assert_eq(&read.blocks[1].attention.k.weight.val().into_data(), true);
         }
         let streamed = |config: &StarConfig| {
-            stream_star(config, WeightFile::open(&path).unwrap(), &device)
-                .map(|model| model.depth())
+            let file = WeightFile::open(&path).unwrap();
+            let model = read_star(config, file, Blocks::Streamed, &device);
+            model.map(|model| model.depth())
         };
         let deeper = StarConfig { depth: 4, ..tiny() };
         let error = streamed(&deeper).unwrap_err();

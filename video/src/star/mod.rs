@@ -14,17 +14,19 @@ mod config;
 mod context;
 mod import;
 mod position;
-mod streamed;
 mod taught;
+
+use std::borrow::Cow;
 
 use burn::{
     module::{Module, Param},
-    nn::{Initializer, Linear},
+    nn::Initializer,
     tensor::{Device, Tensor},
 };
 use nextscale_bitwise::tokens::Patching;
 use nextscale_var_core::{
-    layers::{f32, linear, project, project_f32, value},
+    blocks::StreamedBlocks,
+    layers::{Linear, f32, linear, project, project_f32, value},
     rope::{RopeTable, THETA},
 };
 
@@ -34,9 +36,8 @@ pub use config::StarConfig;
 pub use context::{Context, Segment};
 #[cfg(test)]
 pub(crate) use import::tiny;
-pub use import::{is_unread, load_star, read_star, save_star, star_config, star_keys, stream_star};
+pub use import::{is_unread, load_star, read_star, save_star, star_config, star_keys};
 pub use position::{grid_positions, text_positions};
-pub use streamed::StreamedBlocks;
 pub use taught::Seen;
 
 use crate::codes::CodeKind;
@@ -54,7 +55,7 @@ pub struct Star {
     pub blocks: Vec<Block>,
     /// Where the blocks are read from in every pass, if they are not loaded.
     #[module(skip)]
-    pub stream: Option<StreamedBlocks>,
+    pub stream: Option<StreamedBlocks<Block>>,
     /// The last norm.
     pub norm: RmsNorm,
     /// Tokens to two logits a bit of a detail code.
@@ -92,6 +93,28 @@ impl Star {
     /// The rotary table for tokens with these coordinates: scale, frame, row, column.
     pub fn rope(&self, positions: &[[f32; 4]], device: &Device) -> RopeTable {
         RopeTable::new(positions, self.head_dim(), THETA, device)
+    }
+
+    /// Number of blocks, loaded or not.
+    pub fn depth(&self) -> usize {
+        match &self.stream {
+            Some(stream) => stream.depth(),
+            None => self.blocks.len(),
+        }
+    }
+
+    /// Block `i`, loaded or not.
+    fn at(&self, i: usize) -> Cow<'_, Block> {
+        StreamedBlocks::take(&self.blocks, self.stream.as_ref(), i)
+    }
+
+    /// Numbers a head.
+    fn head_dim(&self) -> usize {
+        let of = |block: &Block| block.attention.q_norm.weight.dims()[0];
+        match &self.stream {
+            Some(stream) => of(&stream.shape()),
+            None => of(&self.blocks[0]),
+        }
     }
 
     /// Channels of the latent.
@@ -147,7 +170,7 @@ impl Star {
         limits: Limits,
     ) -> Tensor<3> {
         let [b, l, _] = x.dims();
-        let block = self.take(i);
+        let block = self.at(i);
         let at_once = (limits.tokens / l).clamp(1, b);
         let (mut parts, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for from in (0..b).step_by(at_once) {

@@ -58,7 +58,7 @@ impl Star {
             });
             Tensor::cat(parts.collect(), 1)
         };
-        let block = |x, i: usize| self.take(i).forward_seeing(x, rope, limits, precision, see);
+        let block = |x, i: usize| self.at(i).forward_seeing(x, rope, limits, precision, see);
         (0..self.depth()).fold(x, block)
     }
 }

@@ -6,7 +6,7 @@ use nextscale_video::StarGuidance;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{Blocks, StarManifest};
+use crate::bundle::StarManifest;
 use crate::error::PipelineError;
 use crate::registry::Setup;
 
@@ -56,16 +56,6 @@ pub struct TextToVideoParams {
     /// models that are larger than memory. Same video, more time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) stream: bool,
-}
-
-impl TextToVideoParams {
-    /// Where the blocks are.
-    pub(super) fn blocks(&self) -> Blocks {
-        match self.stream {
-            true => Blocks::Streamed,
-            false => Blocks::Loaded,
-        }
-    }
 }
 
 /// The settings of the run: what was given, else the model's own.

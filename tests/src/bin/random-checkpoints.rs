@@ -1,0 +1,250 @@
+//! Writes a released model with random weights in the official layout and at full size: names, shapes, file names and shards
+//! as published, numbers drawn. For measuring loading, memory and speed where the real weights are not at hand.
+//!
+//! ```text
+//! cargo build --workspace
+//! target/debug/random-checkpoints infinity-8b models    # then: nextscale generate --model infinity-8b --models-dir models
+//! ```
+//!
+//! Everything is safetensors, of which the readers take as many as of PyTorch's own format. A tensor at a time is in memory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::bf16;
+use nextscale_bitwise::import::infinity_keys;
+use nextscale_bitwise::infinity::InfinityConfig;
+use nextscale_bitwise::vae::BsqVaeConfig;
+use nextscale_text::T5Config;
+use nextscale_tokenizer::VqVaeConfig;
+use nextscale_var_core::import::var_keys;
+use nextscale_var_core::transformer::VarConfig;
+use nextscale_video::star::star_keys;
+use nextscale_video::{StarConfig, StarVaeConfig};
+
+type Keys = BTreeMap<String, Vec<usize>>;
+type Failed = Box<dyn std::error::Error>;
+
+/// Largest shard in bytes, as the tools of Hugging Face cut them.
+const SHARD: usize = 5_000_000_000;
+
+/// What a model is made of: file or folder, and the tensors in it.
+fn parts(model: &str) -> Option<Vec<(&'static str, Keys)>> {
+    let text = || {
+        (
+            "flan-t5-xl",
+            nextscale_text::import::keys(&T5Config::flan_t5_xl()),
+        )
+    };
+    Some(match model {
+        "infinity-2b" => vec![
+            (
+                "infinity_2b_reg.safetensors",
+                infinity_keys(&InfinityConfig::infinity_2b()),
+            ),
+            (
+                "infinity_vae_d32reg.safetensors",
+                BsqVaeConfig::stride_16(32).keys(),
+            ),
+            text(),
+        ],
+        "infinity-8b" => vec![
+            (
+                "infinity_8b_weights",
+                infinity_keys(&InfinityConfig::infinity_8b()),
+            ),
+            (
+                "infinity_vae_d56_f8_14_patchify.safetensors",
+                BsqVaeConfig::stride_8_patchify().keys(),
+            ),
+            text(),
+        ],
+        "infinitystar-8b-480p" | "infinitystar-8b-720p" => vec![
+            (
+                match model {
+                    "infinitystar-8b-480p" => "infinitystar_8b_480p_weights",
+                    _ => "infinitystar_8b_720p_weights",
+                },
+                star_keys(&StarConfig::infinitystar_8b()),
+            ),
+            (
+                "infinitystar_videovae.safetensors",
+                StarVaeConfig::infinitystar().keys(),
+            ),
+            text(),
+        ],
+        "var-d16" | "var-d30" => vec![
+            match model {
+                "var-d16" => (
+                    "var_d16.safetensors",
+                    var_keys(&VarConfig::released_256(16)),
+                ),
+                _ => (
+                    "var_d30.safetensors",
+                    var_keys(&VarConfig::released_256(30)),
+                ),
+            },
+            (
+                "vae_ch160v4096z32.safetensors",
+                VqVaeConfig::released().keys(),
+            ),
+        ],
+        _ => return None,
+    })
+}
+
+/// A run of numbers, not of quality: xorshift.
+struct Numbers {
+    state: u64,
+    normal: Vec<f32>,
+}
+
+impl Numbers {
+    fn new() -> Self {
+        let mut numbers = Self {
+            state: 0x9e37_79b9_7f4a_7c15,
+            normal: Vec::new(),
+        };
+        let mut uniform = || (numbers.next() >> 40) as f32 / (1u64 << 24) as f32;
+        // The sum of twelve uniform numbers is nearly normal.
+        let normal: Vec<f32> = (0..1 << 16)
+            .map(|_| (0..12).map(|_| uniform()).sum::<f32>() - 6.0)
+            .collect();
+        numbers.normal = normal;
+        numbers
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
+    }
+
+    /// Weights of a layer of that name in bf16: norms do nothing, biases are 0, all others keep the size of what comes in.
+    fn fill(&mut self, name: &str, shape: &[usize]) -> Vec<u8> {
+        let count = shape.iter().product::<usize>();
+        let fan_in = shape.iter().skip(1).product::<usize>().max(1);
+        let constant = match shape.len() {
+            0 | 1 if name.ends_with("weight") => Some(1.0),
+            0 | 1 => Some(0.0),
+            _ if name.ends_with("gamma") => Some(1.0),
+            _ => None,
+        };
+        let table: Vec<[u8; 2]> = match constant {
+            Some(value) => vec![bf16::from_f32(value).to_le_bytes()],
+            None => {
+                let scale = (fan_in as f32).sqrt().recip();
+                let scaled = self.normal.iter().map(|x| bf16::from_f32(x * scale));
+                scaled.map(bf16::to_le_bytes).collect()
+            }
+        };
+        let mut bytes = Vec::with_capacity(2 * count);
+        while bytes.len() < 2 * count {
+            let mut four = self.next();
+            for _ in 0..4 {
+                bytes.extend(table[(four & 0xffff) as usize % table.len()]);
+                four >>= 16;
+            }
+        }
+        bytes.truncate(2 * count);
+        bytes
+    }
+}
+
+/// Writes tensors as one safetensors file.
+fn write(path: &Path, keys: &Keys, numbers: &mut Numbers) -> Result<(), Failed> {
+    let mut header = serde_json::Map::new();
+    let mut at = 0;
+    for (name, shape) in keys {
+        let end = at + 2 * shape.iter().product::<usize>();
+        let info =
+            serde_json::json!({ "dtype": "BF16", "shape": shape, "data_offsets": [at, end] });
+        header.insert(name.clone(), info);
+        at = end;
+    }
+    let mut header = serde_json::to_vec(&header)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut file = BufWriter::new(File::create(path)?);
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(&header)?;
+    // The order of the header: serde_json keeps the keys sorted, as the map here does.
+    for (name, shape) in keys {
+        file.write_all(&numbers.fill(name, shape))?;
+    }
+    file.flush()?;
+    println!(
+        "{}: {} tensors, {:.2} GB",
+        path.display(),
+        keys.len(),
+        at as f64 / 1e9
+    );
+    Ok(())
+}
+
+/// Writes tensors as a folder of shards with an index.
+fn write_shards(folder: &Path, keys: &Keys, numbers: &mut Numbers) -> Result<(), Failed> {
+    std::fs::create_dir_all(folder)?;
+    let (mut shards, mut size) = (vec![Keys::new()], 0);
+    for (name, shape) in keys {
+        let bytes = 2 * shape.iter().product::<usize>();
+        if size + bytes > SHARD {
+            shards.push(Keys::new());
+            size = 0;
+        }
+        size += bytes;
+        if let Some(last) = shards.last_mut() {
+            last.insert(name.clone(), shape.clone());
+        }
+    }
+    let mut map = serde_json::Map::new();
+    for (i, shard) in shards.iter().enumerate() {
+        let name = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
+        write(&folder.join(&name), shard, numbers)?;
+        map.extend(shard.keys().map(|key| (key.clone(), name.clone().into())));
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map });
+    std::fs::write(
+        folder.join("model.safetensors.index.json"),
+        index.to_string(),
+    )?;
+    Ok(())
+}
+
+/// What a folder of the text encoder holds besides its weights: its sizes, and a vocabulary, which is that of the embedded
+/// model, as the real one is not ours to give away.
+fn describe_text(folder: &Path) -> Result<(), Failed> {
+    let own =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/models/icons/tokenizer.json");
+    std::fs::copy(own, folder.join("tokenizer.json"))?;
+    let config = T5Config::flan_t5_xl().to_hf_json();
+    std::fs::write(folder.join("config.json"), config)?;
+    Ok(())
+}
+
+fn main() -> Result<(), Failed> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [model, folder] = args.as_slice() else {
+        return Err("usage: random-checkpoints MODEL FOLDER".into());
+    };
+    let parts = parts(model).ok_or_else(|| format!("no model `{model}` is known here"))?;
+    let folder = PathBuf::from(folder);
+    std::fs::create_dir_all(&folder)?;
+    let mut numbers = Numbers::new();
+    for (name, keys) in parts {
+        let path = folder.join(name);
+        if path.exists() {
+            println!("{}: is there already", path.display());
+        } else if name.ends_with(".safetensors") {
+            write(&path, &keys, &mut numbers)?;
+        } else {
+            write_shards(&path, &keys, &mut numbers)?;
+            if name == "flan-t5-xl" {
+                describe_text(&path)?;
+            }
+        }
+    }
+    Ok(())
+}

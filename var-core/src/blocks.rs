@@ -1,0 +1,215 @@
+//! Where the blocks of a transformer are while it runs: in memory as they are in the file or as whole numbers, or in
+//! their file.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::module::{ModuleMapper, Param};
+use burn::store::ModuleSnapshot;
+use burn::tensor::{DType, Device, Tensor};
+use nextscale_tokenizer::import::shapes;
+
+use crate::import::{WeightError, WeightFile};
+use crate::layers::{Linear, cast};
+
+/// How the blocks are held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Blocks {
+    /// In memory, in the number format in which the file is read.
+    #[default]
+    Loaded,
+    /// In memory, their matrices as whole numbers of 8 bits with a factor an output channel, everything else in the
+    /// number format in which the file is read.
+    Int8,
+    /// In their file, from which every pass reads them one after the other: the transformer takes the memory of one
+    /// block, and a pass at least the time in which the file is read.
+    Streamed,
+}
+
+/// A block of a transformer.
+pub trait Block: ModuleSnapshot + Clone {
+    /// The large matrices.
+    fn linears(&mut self) -> Vec<&mut Linear>;
+}
+
+/// The number of bytes that the weights of blocks take: `blocks` parameters in all blocks, of which one has `block`, and
+/// `outside` of them. `size` is the bytes of a number.
+pub fn bytes(held: Blocks, blocks: usize, block: usize, outside: usize, size: usize) -> usize {
+    match held {
+        Blocks::Loaded => size * (blocks + outside),
+        Blocks::Int8 => blocks + size * outside,
+        Blocks::Streamed => size * (block + outside),
+    }
+}
+
+type Fresh<B> = Arc<dyn Fn(&Device) -> B + Send + Sync>;
+
+/// Blocks that stay in their file: each is read when a pass needs it and dropped behind it. Where the file lies in the
+/// system's cache that costs a copy a pass.
+#[derive(Clone)]
+pub struct StreamedBlocks<B> {
+    file: Arc<Mutex<WeightFile>>,
+    fresh: Fresh<B>,
+    depth: usize,
+    device: Device,
+}
+
+impl<B> fmt::Debug for StreamedBlocks<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamedBlocks")
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: Block> StreamedBlocks<B> {
+    /// `depth` blocks in `file`, whose names are ours, `blocks.I.`; `fresh` makes one whose weights are not drawn yet.
+    ///
+    /// # Errors
+    /// If a tensor is missing, left over, or of another shape: only names and shapes are read.
+    fn new(
+        file: WeightFile,
+        depth: usize,
+        device: &Device,
+        fresh: impl Fn(&Device) -> B + Send + Sync + 'static,
+    ) -> Result<Self, WeightError> {
+        let wanted = shapes(&fresh(device));
+        let (mut missing, mut reasons) = (Vec::new(), Vec::new());
+        for i in 0..depth {
+            for (name, shape) in &wanted {
+                let name = format!("blocks.{i}.{name}");
+                match file.shape(&name) {
+                    None => missing.push(name),
+                    Some(has) if has != *shape => {
+                        reasons.push(format!("`{name}` has shape {has:?}, not {shape:?}"));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        let known = |name: &str| {
+            let rest = name.strip_prefix("blocks.").and_then(|n| n.split_once('.'));
+            rest.is_some_and(|(i, name)| {
+                let inside = i.parse::<usize>().is_ok_and(|i| i < depth);
+                inside && wanted.contains_key(name)
+            })
+        };
+        let unused = file.names().filter(|name| !known(name));
+        let unused: Vec<String> = unused.map(str::to_owned).collect();
+        let path = file.path().to_owned();
+        if !reasons.is_empty() {
+            return Err(WeightError::Mismatch { path, reasons });
+        }
+        if !missing.is_empty() || !unused.is_empty() {
+            return Err(WeightError::Keys {
+                path,
+                missing,
+                unused,
+            });
+        }
+        Ok(Self {
+            file: Arc::new(Mutex::new(file)),
+            fresh: Arc::new(fresh),
+            depth,
+            device: device.clone(),
+        })
+    }
+
+    /// Number of blocks.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// A block whose weights are not drawn yet: for its shapes.
+    pub fn shape(&self) -> B {
+        (self.fresh)(&self.device)
+    }
+
+    /// Reads block `i`.
+    ///
+    /// # Errors
+    /// If the file can no longer be read, or holds numbers that are none.
+    pub fn read(&self, i: usize) -> Result<B, WeightError> {
+        let mut block = (self.fresh)(&self.device);
+        self.part(i).apply(&mut block)?;
+        Ok(block)
+    }
+
+    /// Reads block `i` and holds its matrices as whole numbers. They are rounded from the file's own numbers, on the CPU.
+    fn read_int8(&self, i: usize) -> Result<B, WeightError> {
+        let (cpu, part) = (Device::flex(), self.part(i));
+        let rest = part.dtype();
+        let mut block = (self.fresh)(&cpu);
+        part.in_dtype(DType::F32).apply(&mut block)?;
+        for linear in block.linears() {
+            linear.quantize(&self.device);
+        }
+        let working = rest.unwrap_or(DType::F32);
+        let mut block = block.map(&mut Cast(working));
+        if self.device != cpu {
+            block = block.to_device(&self.device);
+        }
+        for linear in block.linears() {
+            linear.settle(working, &self.device);
+        }
+        Ok(block)
+    }
+
+    fn part(&self, i: usize) -> WeightFile {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.part(&format!("blocks.{i}."))
+    }
+
+    /// Block `i`, of those that are loaded if there are any.
+    ///
+    /// # Panics
+    /// If the file was changed or cut off since it was opened, or its numbers are none.
+    pub fn take<'a>(loaded: &'a [B], stream: Option<&Self>, i: usize) -> Cow<'a, B> {
+        match stream {
+            Some(stream) => match stream.read(i) {
+                Ok(block) => Cow::Owned(block),
+                Err(error) => panic!("block {i} cannot be read any more: {error}"),
+            },
+            None => Cow::Borrowed(&loaded[i]),
+        }
+    }
+}
+
+/// All parameters in another number format.
+struct Cast(DType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| cast(tensor, self.0))
+    }
+}
+
+/// Takes the blocks out of a file with our names, `blocks.I.`, and holds them as whole numbers or leaves them there: the
+/// loaded ones, or what reads them. None if they are to be loaded as they are, which the file does with everything else.
+///
+/// # Errors
+/// If a tensor of a block is missing, left over, or of another shape, or cannot be read.
+pub fn take_blocks<B: Block>(
+    file: &mut WeightFile,
+    depth: usize,
+    held: Blocks,
+    device: &Device,
+    fresh: impl Fn(&Device) -> B + Send + Sync + 'static,
+) -> Result<Option<(Vec<B>, Option<StreamedBlocks<B>>)>, WeightError> {
+    if held == Blocks::Loaded {
+        return Ok(None);
+    }
+    let mut blocks = file.part("");
+    blocks.forget(|name| !name.starts_with("blocks."));
+    file.forget(|name| name.starts_with("blocks."));
+    let stream = StreamedBlocks::new(blocks, depth, device, fresh)?;
+    match held {
+        Blocks::Int8 => {
+            let loaded: Result<Vec<B>, WeightError> =
+                (0..depth).map(|i| stream.read_int8(i)).collect();
+            Ok(Some((loaded?, None)))
+        }
+        _ => Ok(Some((Vec::new(), Some(stream)))),
+    }
+}

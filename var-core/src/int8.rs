@@ -1,0 +1,153 @@
+//! Weights as whole numbers of 8 bits.
+//!
+//! Each output channel of a linear layer has a factor, the largest of its weights over 127, and every weight is the
+//! nearest multiple of it: half the memory of bf16. Nothing is ever written out in another format on a CPU with
+//! AVX512-BF16, which multiplies the whole numbers as they are (bf16 holds them exactly) and the sums by the factors;
+//! elsewhere one matrix at a time becomes floating-point numbers for the time of its product.
+
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use rayon::prelude::*;
+
+use crate::layers::{cast, f32};
+use crate::matmul;
+
+/// The largest whole number: -128 is not used, so that both signs reach equally far.
+const LARGEST: f32 = 127.0;
+
+/// A matrix `[input, output]` of whole numbers, with one factor an output channel.
+#[derive(Debug, Clone)]
+pub struct Int8 {
+    values: Tensor<2, Int>,
+    factors: Tensor<1>,
+}
+
+impl Int8 {
+    /// The nearest matrix to `weight`, `[input, output]`, whose numbers are finite; it lies on `device`. Rounding is done
+    /// on the CPU.
+    pub fn of(weight: Tensor<2>, device: &Device) -> Self {
+        let [rows, columns] = weight.dims();
+        let data = f32(weight).into_data();
+        let numbers = data.as_slice::<f32>().unwrap_or_default();
+        let (values, factors) = round(numbers, columns);
+        let values = TensorData::new(values, [rows, columns]);
+        Self {
+            values: Tensor::from_data(values, (device, DType::I8)),
+            factors: Tensor::from_data(TensorData::new(factors, [columns]), (device, DType::F32)),
+        }
+    }
+
+    /// Rows and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        self.values.dims()
+    }
+
+    /// The matrix in f32.
+    pub fn dequantize(&self) -> Tensor<2> {
+        self.values.clone().cast(FloatDType::F32) * self.factors.clone().unsqueeze()
+    }
+
+    /// `x w` with `x` `[m, input]`: `[m, output]`, in `dtype`, in which it is computed; on a CPU that is f32.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn product(&self, x: Tensor<2>, dtype: DType) -> Tensor<2> {
+        let factors = self.factors.clone().unsqueeze();
+        match dtype {
+            DType::F32 => matmul::matmul_whole(f32(x), self.values.clone()) * factors,
+            // Sums of up to 127 times as much would be beyond f16.
+            DType::F16 => cast(x, dtype).matmul(self.dequantize().cast(dtype)),
+            _ => {
+                let sums = cast(x, dtype).matmul(self.values.clone().cast(FloatDType::from(dtype)));
+                sums * cast(factors, dtype)
+            }
+        }
+    }
+}
+
+/// Whole numbers, row by row, and the factors of the columns.
+fn round(numbers: &[f32], columns: usize) -> (Vec<i8>, Vec<f32>) {
+    if numbers.is_empty() {
+        return (Vec::new(), vec![0.0; columns]);
+    }
+    let rows = numbers.len() / columns;
+    let share = rows.div_ceil(rayon::current_num_threads()).max(1) * columns;
+    let larger = |mut a: Vec<f32>, b: &[f32]| {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a = a.max(b.abs()));
+        a
+    };
+    let largest = numbers.par_chunks(share).map(|part| {
+        let lines = part.chunks_exact(columns);
+        lines.fold(vec![0f32; columns], larger)
+    });
+    let largest = largest.reduce(|| vec![0.0; columns], |a, b| larger(a, &b));
+    let inverse: Vec<f32> = largest
+        .iter()
+        .map(|&most| if most > 0.0 { LARGEST / most } else { 0.0 })
+        .collect();
+    let mut values = vec![0i8; numbers.len()];
+    let lines = values
+        .par_chunks_exact_mut(columns)
+        .zip(numbers.par_chunks_exact(columns));
+    lines.for_each(|(to, from)| {
+        for ((to, &from), &inverse) in to.iter_mut().zip(from).zip(&inverse) {
+            *to = (from * inverse).round_ties_even() as i8;
+        }
+    });
+    let factors = largest.into_iter().map(|most| most / LARGEST).collect();
+    (values, factors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+
+    fn device() -> Device {
+        Device::flex()
+    }
+
+    fn largest<const D: usize>(x: Tensor<D>) -> f32 {
+        x.abs().max().into_scalar()
+    }
+
+    #[test]
+    fn every_weight_is_the_nearest_multiple_of_its_channels_factor() {
+        let rows = [[1.27f32, 0.0, -3.0], [0.504, 0.0, 1.5], [-1.0, 0.0, 0.01]];
+        let matrix = Int8::of(Tensor::from_data(rows, &device()), &device());
+        let factors: Vec<f32> = matrix.factors.clone().into_data().iter().collect();
+        assert_eq!(factors, [1.27 / 127.0, 0.0, 3.0 / 127.0]);
+        let values: Vec<i64> = matrix.values.clone().into_data().iter().collect();
+        assert_eq!(values, [127, 0, -127, 50, 0, 64, -100, 0, 0]);
+        let back = matrix.dequantize() - Tensor::from_data(rows, &device());
+        assert!(largest(back) <= 1.5 / 127.0 + 1e-6);
+    }
+
+    /// Against the product with the same matrix in f32; `x` is rounded to bf16 where the CPU multiplies in it, so it gets
+    /// numbers that bf16 can hold.
+    #[test]
+    fn products_are_those_of_the_matrix_in_f32() {
+        for [m, k, n] in [[1, 1, 1], [5, 7, 33], [30, 64, 100], [40, 500, 12_000]] {
+            let w = Tensor::<2>::random([k, n], Distribution::Normal(0.0, 1.0), &device());
+            let matrix = Int8::of(w, &device());
+            assert_eq!(matrix.dims(), [k, n]);
+            let x = (0..m * k).map(|i| ((i * 37 + 11) % 17) as f32 - 8.0);
+            let x = TensorData::new(x.collect::<Vec<f32>>(), [m, k]);
+            let x = Tensor::<2>::from_data(x, &device());
+            let plain = x.clone().matmul(matrix.dequantize());
+            let ours = matrix.product(x, DType::F32);
+            let size = largest(plain.clone());
+            assert!(largest(ours - plain) <= 1e-5 * size, "{m} {k} {n}");
+        }
+    }
+
+    #[test]
+    fn the_error_is_half_a_step() {
+        let w = Tensor::<2>::random([300, 50], Distribution::Normal(0.0, 1.0), &device());
+        let matrix = Int8::of(w.clone(), &device());
+        let steps = (matrix.dequantize() - w).abs() / matrix.factors.clone().unsqueeze();
+        let most: f32 = steps.clone().max().into_scalar();
+        let mean: f32 = steps.mean().into_scalar();
+        assert!(most <= 0.5001, "{most}");
+        assert!((mean - 0.25).abs() < 0.02, "{mean}"); // evenly spread over 0 to a half
+    }
+}
