@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::tensor::{DType, Device, TensorData};
 
 use nextscale_tokenizer::import::shapes;
-use nextscale_var_core::blocks::{Blocks, take_blocks};
+use nextscale_var_core::blocks::{Blocks, fill};
 use nextscale_var_core::import::{Export, Rule, block_name, official_keys, rule};
 
 pub use nextscale_var_core::import::{WeightDtype, WeightError, WeightFile};
@@ -117,18 +117,9 @@ pub fn read_infinity(
     fit_unconditional(&mut file, config)?;
     file.rename(&TOP, "", "");
     file.rename_blocks(config.depth, &BLOCK)?;
-    let mut model = config.init(device);
     let shape = config.clone();
     let fresh = move |device: &Device| Block::init(&shape, device);
-    let taken = take_blocks(&mut file, config.depth, blocks, device, fresh)?;
-    let Some((loaded, stream)) = taken else {
-        file.apply(&mut model)?;
-        return Ok(model);
-    };
-    model.blocks.clear();
-    file.apply(&mut model)?;
-    (model.blocks, model.stream) = (loaded, stream);
-    Ok(model)
+    fill(config.init(device), file, blocks, device, fresh)
 }
 
 /// What a checkpoint in the released layout holds: names and shapes.

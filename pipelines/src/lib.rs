@@ -10,6 +10,7 @@ pub mod bench;
 pub mod bundle;
 pub mod cli;
 pub mod convert;
+mod curl;
 pub mod data;
 pub mod device;
 pub mod error;

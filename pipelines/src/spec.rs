@@ -95,7 +95,7 @@ pub struct Settings {
     /// Whether pictures carry their parameters.
     #[serde(default = "yes")]
     pub metadata: bool,
-    /// Whether the text encoder stays in memory for prompts that may still come, beside the transformer. Otherwise one
+    /// Whether the text encoder stays in memory beside the transformer while there are prompts to come. Otherwise one
     /// of a gibibyte or more reads all prompts first and is gone before the transformer is loaded.
     #[serde(
         default,

@@ -5,7 +5,7 @@ mod archive;
 pub mod numbers;
 mod shapes;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use burn::{
     store::{
@@ -100,11 +100,49 @@ impl FileDType {
     }
 }
 
+/// The tensors of a file by name, read when they are asked for, and as long as this lives.
+#[derive(Clone)]
+pub struct Opened {
+    /// The tensors.
+    pub tensors: BTreeMap<String, FileTensor>,
+    /// What they are read from, where it is a copy of the file.
+    pub copy: Option<KeptCopy>,
+}
+
+/// A copy of a file, which is removed when the last of whoever reads it is gone.
+#[derive(Clone)]
+pub struct KeptCopy(#[allow(dead_code)] Arc<TempPath>);
+
+impl Opened {
+    /// Opens a `.safetensors` file (memory-mapped) or a PyTorch file (any other name), whose tensors lie under the key
+    /// `wrapper` if one is given.
+    ///
+    /// # Errors
+    /// What the reader said, if the file cannot be read.
+    pub fn new(path: &Path, wrapper: Option<&str>) -> Result<Self, String> {
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            let mut store = SafetensorsStore::from_file(path);
+            let tensors = store.get_all_tensors().map_err(|e| e.to_string())?;
+            let (tensors, copy) = (tensors.clone(), None);
+            return Ok(Self { tensors, copy });
+        }
+        let copy = archive::repaired(path).map_err(|e| e.to_string())?;
+        let file = copy.as_deref().unwrap_or(path);
+        let mut store = PytorchStore::from_file(file).map_indices_contiguous(false);
+        if let Some(key) = wrapper {
+            store = store.with_top_level_key(key);
+        }
+        let tensors = store.get_all_tensors().map_err(|e| e.to_string())?.clone();
+        let copy = copy.map(|path| KeptCopy(Arc::new(path)));
+        Ok(Self { tensors, copy })
+    }
+}
+
 /// Tensors of a file, read when a module takes them.
 pub struct Tensors {
     all: Vec<FileTensor>,
-    /// The file that they are read from, where it is a copy.
-    copy: Option<TempPath>,
+    /// What they are read from, where it is a copy of the file.
+    copy: Option<KeptCopy>,
 }
 
 impl Tensors {
@@ -114,23 +152,8 @@ impl Tensors {
     /// # Errors
     /// If the file cannot be read.
     pub fn open(path: &Path, wrapper: Option<&str>) -> Result<Self, WeightsError> {
-        let fail = |error: String| WeightsError::file(path, error);
-        let mut copy = None;
-        let tensors = if path.extension().is_some_and(|e| e == "safetensors") {
-            let mut store = SafetensorsStore::from_file(path);
-            let all = store.get_all_tensors().map_err(|e| fail(e.to_string()))?;
-            all.clone()
-        } else {
-            copy = archive::repaired(path).map_err(|e| fail(e.to_string()))?;
-            let file = copy.as_deref().unwrap_or(path);
-            let mut store = PytorchStore::from_file(file).map_indices_contiguous(false);
-            if let Some(key) = wrapper {
-                store = store.with_top_level_key(key);
-            }
-            let all = store.get_all_tensors().map_err(|e| fail(e.to_string()))?;
-            all.clone()
-        };
-        let all = tensors.into_values().collect();
+        let opened = Opened::new(path, wrapper).map_err(|e| WeightsError::file(path, e))?;
+        let (all, copy) = (opened.tensors.into_values().collect(), opened.copy);
         Ok(Self { all, copy })
     }
 

@@ -185,31 +185,47 @@ impl ModuleMapper for Cast {
     }
 }
 
-/// Takes the blocks out of a file with our names, `blocks.I.`, and holds them as whole numbers or leaves them there: the
-/// loaded ones, or what reads them. None if they are to be loaded as they are, which the file does with everything else.
+/// A model with blocks.
+pub trait Transformer: ModuleSnapshot {
+    /// Its blocks.
+    type Block: Block;
+
+    /// Where it has the blocks that are loaded, and what reads the others.
+    fn shelf(&mut self) -> Shelf<'_, Self::Block>;
+}
+
+/// The blocks of a model: those that are loaded, and what reads the others.
+pub type Shelf<'a, B> = (&'a mut Vec<B>, &'a mut Option<StreamedBlocks<B>>);
+
+/// Fills a model, none of whose weights were drawn yet, with the tensors of a file that has our names, and holds its
+/// blocks as wanted; `fresh` makes one.
 ///
 /// # Errors
-/// If a tensor of a block is missing, left over, or of another shape, or cannot be read.
-pub fn take_blocks<B: Block>(
-    file: &mut WeightFile,
-    depth: usize,
+/// If a tensor is missing, left over, or of another shape, or cannot be read.
+pub fn fill<M: Transformer>(
+    mut model: M,
+    mut file: WeightFile,
     held: Blocks,
     device: &Device,
-    fresh: impl Fn(&Device) -> B + Send + Sync + 'static,
-) -> Result<Option<(Vec<B>, Option<StreamedBlocks<B>>)>, WeightError> {
+    fresh: impl Fn(&Device) -> M::Block + Send + Sync + 'static,
+) -> Result<M, WeightError> {
     if held == Blocks::Loaded {
-        return Ok(None);
+        file.apply(&mut model)?;
+        return Ok(model);
     }
-    let mut blocks = file.part("");
-    blocks.forget(|name| !name.starts_with("blocks."));
+    let depth = std::mem::take(model.shelf().0).len();
+    let mut inside = file.part("");
+    inside.forget(|name| !name.starts_with("blocks."));
     file.forget(|name| name.starts_with("blocks."));
-    let stream = StreamedBlocks::new(blocks, depth, device, fresh)?;
+    file.apply(&mut model)?;
+    let blocks = StreamedBlocks::new(inside, depth, device, fresh)?;
+    let (loaded, stream) = model.shelf();
     match held {
         Blocks::Int8 => {
-            let loaded: Result<Vec<B>, WeightError> =
-                (0..depth).map(|i| stream.read_int8(i)).collect();
-            Ok(Some((loaded?, None)))
+            let all: Result<_, WeightError> = (0..depth).map(|i| blocks.read_int8(i)).collect();
+            *loaded = all?;
         }
-        _ => Ok(Some((Vec::new(), Some(stream)))),
+        _ => *stream = Some(blocks),
     }
+    Ok(model)
 }

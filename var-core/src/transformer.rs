@@ -18,7 +18,7 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 
-use crate::blocks::StreamedBlocks;
+use crate::blocks::{Shelf, StreamedBlocks, Transformer};
 use crate::cache::KvCache;
 use crate::layers::{Linear, f32, linear, modulate, project, project_f32, silu, value};
 
@@ -89,6 +89,14 @@ impl VarConfig {
             head_ada: linear(c, 2 * c, true, std * INIT_ADA, device),
             head: linear(c, self.vocabulary, true, std * INIT_HEAD, device),
         }
+    }
+}
+
+impl Transformer for Var {
+    type Block = Block;
+
+    fn shelf(&mut self) -> Shelf<'_, Block> {
+        (&mut self.blocks, &mut self.stream)
     }
 }
 

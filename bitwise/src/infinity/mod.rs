@@ -26,7 +26,7 @@ use rand_chacha::ChaCha12Rng;
 
 pub use block::{Block, CrossAttention, FeedForward, SelfAttention};
 pub use config::InfinityConfig;
-use nextscale_var_core::blocks::StreamedBlocks;
+use nextscale_var_core::blocks::{Shelf, StreamedBlocks, Transformer};
 pub use nextscale_var_core::layers::{Linear, gelu, inverse_norm, normalize, silu};
 pub use plan::Plan;
 pub use step::StepState;
@@ -126,6 +126,14 @@ pub(crate) fn unconditional_values(rows: usize, channels: usize) -> Vec<f32> {
 /// Second minus first along the last axis of two, `[n, d, 2]` to `[n, d, 1]`.
 fn difference(pairs: Tensor<3>) -> Tensor<3> {
     pairs.clone().slice_dim(2, 1..2) - pairs.slice_dim(2, 0..1)
+}
+
+impl Transformer for Infinity {
+    type Block = Block;
+
+    fn shelf(&mut self) -> Shelf<'_, Block> {
+        (&mut self.blocks, &mut self.stream)
+    }
 }
 
 impl Infinity {

@@ -6,9 +6,8 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -16,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::hub::{self, Places};
 use super::released::{self, Part};
 use super::weights::hex;
+use crate::curl;
 use crate::error::PipelineError;
 
 /// Where models are published unless `HF_ENDPOINT` says otherwise.
@@ -175,54 +175,16 @@ fn place(blob: &Path, path: &Path) -> std::io::Result<()> {
     fs::rename(blob, path)
 }
 
-/// Runs curl with these arguments; gives back what it printed, or its exit code and what it complained about.
+/// Runs curl with these arguments and the user's token; gives back what it printed, or its exit code and what it complained
+/// about.
 fn curl(args: &[&str]) -> Result<Vec<u8>, (i32, String)> {
     run(args, false)
 }
 
 fn run(args: &[&str], show: bool) -> Result<Vec<u8>, (i32, String)> {
-    let start = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => (-1, "the program `curl` is not installed".to_owned()),
-        _ => (-1, e.to_string()),
-    };
-    // Settings come through standard input: a token on the command line could be read by everybody on the machine.
-    let mut child = Command::new("curl")
-        .args(["--config", "-"])
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(if show {
-            Stdio::inherit()
-        } else {
-            Stdio::piped()
-        })
-        .spawn()
-        .map_err(start)?;
-    if let (Some(mut settings), Ok(token)) = (child.stdin.take(), env::var("HF_TOKEN")) {
-        let token: String = token
-            .chars()
-            .filter(|c| c.is_ascii_graphic() && *c != '"')
-            .collect();
-        // Without the token the hub refuses what needs it, and says so.
-        let _ = writeln!(settings, "header = \"Authorization: Bearer {token}\"");
-    }
-    let output = child.wait_with_output().map_err(start)?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said
-        .trim()
-        .rsplit("curl: ")
-        .next()
-        .unwrap_or_default()
-        .trim();
-    let said = said.split_once(") ").map_or(said, |(_, reason)| reason);
-    let code = output.status.code().unwrap_or(-1);
-    match said.is_empty() {
-        true => Err((code, format!("curl ended with code {code}"))),
-        false => Err((code, said.to_owned())),
-    }
+    // Without the token the hub refuses what needs it, and says so.
+    let settings = env::var("HF_TOKEN").map(|token| curl::bearer(&token));
+    curl::run(args, &settings.unwrap_or_default(), show)
 }
 
 /// Brings the content of an address into a file, of which a part may be there.

@@ -89,7 +89,8 @@ pub(super) struct GenerateArgs {
     /// Leave the transformer's blocks in their file and read them in every pass: for models larger than memory
     #[arg(long)]
     stream: bool,
-    /// Keep the text encoder in memory beside the transformer: for prompts that are typed while pictures are painted
+    /// Keep the text encoder in memory beside the transformer, instead of reading all prompts first: more memory, and the
+    /// first of many pictures comes sooner
     #[arg(long, conflicts_with = "class")]
     keep_loaded: bool,
     /// A folder for the picture as it is after each scale

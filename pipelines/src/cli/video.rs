@@ -61,7 +61,8 @@ pub(super) struct VideoArgs {
     /// Leave the transformer's blocks in their file and read them in every pass: for models larger than memory
     #[arg(long)]
     stream: bool,
-    /// Keep the text encoder in memory beside the transformer: for prompts that are typed while videos are made
+    /// Keep the text encoder in memory beside the transformer, instead of reading all prompts first: more memory, and the
+    /// first of many videos comes sooner
     #[arg(long)]
     keep_loaded: bool,
     /// A folder for the first frame of each clip as it is after each pass

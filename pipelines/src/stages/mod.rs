@@ -10,6 +10,7 @@ mod fit;
 mod keep_original;
 mod paint;
 mod prompts;
+mod rewrite;
 mod sampling;
 mod save;
 mod save_video;
@@ -29,6 +30,7 @@ use crate::registry::Registry;
 /// Registers them all, through the door that every other stage uses.
 pub(crate) fn register(registry: &mut Registry) {
     registry.register("prompts", prompts::Prompts::new);
+    registry.register("rewrite", rewrite::Rewrite::new);
     registry.register("classes", classes::Classes::new);
     registry.register("text-encoder", text_encoder::TextEncoderStage::new);
     registry.register("text-to-image", text_to_image::TextToImage::new);

@@ -262,7 +262,6 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::node::Node;
     use crate::pipeline::Pipeline;
     use crate::registry::Registry;
     use crate::spec::PipelineSpec;
@@ -282,14 +281,12 @@ mod tests {
             },
         );
         registry.register("end", move |_: Nothing, _: &Setup| Ok(End(joins)));
-        let yaml = "stages:\n  p: { stage: prompts, prompts: [a, b] }\n  text: { stage: encoder }\n  end: { stage: end }\n";
-        let wired = match joins {
-            true => yaml.replace(
-                "stage: end",
-                "stage: end, from: { text: text, again: text }",
-            ),
-            false => yaml.to_owned(),
+        let yaml = "stages:\n  p: { stage: prompts, prompts: [a, b] }\n  text: { stage: encoder, from: p }\n  end: { stage: end, from: text }\n";
+        let inputs = match joins {
+            true => "{ text: text, again: text }",
+            false => "text",
         };
+        let wired = yaml.replace("from: text", &format!("from: {inputs}"));
         let spec = PipelineSpec::from_yaml(&wired, "x.yaml").unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let into = seen.clone();

@@ -11,6 +11,7 @@ mod generate;
 mod interrupt;
 mod library;
 mod models;
+mod rewrite;
 mod scales;
 mod tiny;
 #[cfg(feature = "ffmpeg")]

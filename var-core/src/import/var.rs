@@ -8,7 +8,7 @@ use burn::tensor::{Device, TensorData};
 use nextscale_tokenizer::import::shapes;
 
 use super::{Export, Rule, WeightDtype, WeightError, WeightFile, official_keys, rule};
-use crate::blocks::{Blocks, take_blocks};
+use crate::blocks::{Blocks, fill};
 use crate::mask;
 use crate::transformer::{AttentionKind, Block, Modulation, Var, VarConfig};
 
@@ -169,18 +169,9 @@ pub fn read_var(
         let name = format!("blocks.{i}.");
         file.rename(&block, &name, &name);
     }
-    let mut model = config.init(device);
     let shape = config.clone();
     let fresh = move |device: &Device| Block::init(&shape, device);
-    let taken = take_blocks(&mut file, config.depth, blocks, device, fresh)?;
-    let Some((loaded, stream)) = taken else {
-        file.apply(&mut model)?;
-        return Ok(model);
-    };
-    model.blocks.clear();
-    file.apply(&mut model)?;
-    (model.blocks, model.stream) = (loaded, stream);
-    Ok(model)
+    fill(config.init(device), file, blocks, device, fresh)
 }
 
 /// Writes a transformer as one `.safetensors` file in the released layout.

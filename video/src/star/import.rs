@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use nextscale_tokenizer::import::shapes;
-use nextscale_var_core::blocks::{Blocks, take_blocks};
+use nextscale_var_core::blocks::{Blocks, fill};
 use nextscale_var_core::import::{
     Export, Rule, WeightDtype, WeightError, WeightFile, block_name, official_keys, rule,
 };
@@ -143,19 +143,10 @@ pub fn read_star(
     blocks: Blocks,
     device: &Device,
 ) -> Result<Star, WeightError> {
-    let mut file = ours(config, file)?;
-    let mut model = config.init(device);
+    let file = ours(config, file)?;
     let shape = config.clone();
     let fresh = move |device: &Device| Block::init(&shape, device);
-    let taken = take_blocks(&mut file, config.depth, blocks, device, fresh)?;
-    let Some((loaded, stream)) = taken else {
-        file.apply(&mut model)?;
-        return Ok(model);
-    };
-    model.blocks.clear();
-    file.apply(&mut model)?;
-    (model.blocks, model.stream) = (loaded, stream);
-    Ok(model)
+    fill(config.init(device), file, blocks, device, fresh)
 }
 
 /// The file with our names.

@@ -25,7 +25,7 @@ use burn::{
 };
 use nextscale_bitwise::tokens::Patching;
 use nextscale_var_core::{
-    blocks::StreamedBlocks,
+    blocks::{Shelf, StreamedBlocks, Transformer},
     layers::{Linear, f32, linear, project, project_f32, value},
     rope::{RopeTable, THETA},
 };
@@ -86,6 +86,14 @@ impl StarConfig {
             detail_head: linear(c, 2 * self.bits.detail, true, std, device),
             semantic_head: linear(c, 2 * self.bits.semantic, true, std, device),
         }
+    }
+}
+
+impl Transformer for Star {
+    type Block = Block;
+
+    fn shelf(&mut self) -> Shelf<'_, Block> {
+        (&mut self.blocks, &mut self.stream)
     }
 }
 

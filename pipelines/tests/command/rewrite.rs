@@ -1,0 +1,153 @@
+//! Prompts in other words, from an endpoint of our own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use crate::{Place, pipeline, tiny};
+
+/// What was asked: the headers, and the question.
+type Asked = Arc<Mutex<Vec<(String, Value)>>>;
+
+/// Serves one answer to everybody; gives back the address, and where questions are noted.
+fn serve(status: &'static str, answer: String) -> (String, Asked) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/v1", listener.local_addr().unwrap());
+    let asked = Asked::default();
+    let noted = asked.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut head = String::new();
+            while reader.read_line(&mut head).unwrap() > 2 {}
+            let length = head.lines().find_map(|line| {
+                let (key, value) = line.split_once(": ")?;
+                key.eq_ignore_ascii_case("content-length")
+                    .then(|| value.trim().to_owned())
+            });
+            let mut body = vec![0; length.unwrap().parse().unwrap()];
+            reader.read_exact(&mut body).unwrap();
+            let question = serde_json::from_slice(&body).unwrap();
+            noted.lock().unwrap().push((head, question));
+            let length = answer.len();
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}"
+            )
+            .unwrap();
+        }
+    });
+    (address, asked)
+}
+
+fn says(text: &str) -> String {
+    json!({ "choices": [{ "message": { "role": "assistant", "content": text } }] }).to_string()
+}
+
+/// The tiny pipeline with a stage between prompts and text encoder.
+fn yaml(url: &str, more: &str) -> String {
+    let text = pipeline(tiny::model());
+    let (from, stage) = (
+        "from: prompts\n",
+        format!(
+            "  words:\n    stage: rewrite\n    from: prompts\n    url: {url}\n    language-model: m\n{more}"
+        ),
+    );
+    assert!(text.contains(from), "{text}");
+    text.replacen(from, "from: words\n", 1) + &stage
+}
+
+#[test]
+fn a_prompt_in_other_words_is_painted_and_recorded() {
+    let place = Place::new();
+    let (url, asked) = serve("200 OK", says(" a red \"house\"\n on a hill "));
+    place.write("p.yaml", &yaml(&url, "    temperature: 0\n"));
+    place.good(&[
+        "run",
+        "p.yaml",
+        "--set",
+        "output=a.png",
+        "--set",
+        "stages.prompts.prompts=[a \"house\"]",
+    ]);
+    let asked = asked.lock().unwrap();
+    let (head, question) = &asked[0];
+    assert!(head.starts_with("POST /v1/chat/completions "), "{head}");
+    assert_eq!(question["model"], "m");
+    assert_eq!(question["temperature"], 0.0);
+    assert_eq!(question["messages"][1]["content"], "a \"house\"");
+    let told = question["messages"][0]["content"].as_str().unwrap();
+    assert!(told.contains("one description of one picture"), "{told}");
+    let shown = place.good(&["metadata", "a.png"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("a red \"house\" on a hill\n"), "{shown}");
+    // Painted again from its record it is the same picture, and nobody is asked.
+    place.good(&["run", "a.png", "--set", "output=b.png"]);
+    let pixels = |name: &str| image::open(place.path(name)).unwrap().into_rgb8();
+    assert!(pixels("a.png") == pixels("b.png"));
+    assert_eq!(asked.len(), 1);
+}
+
+#[test]
+fn endpoints_that_do_not_help() {
+    for (status, answer, why) in [
+        ("500 Internal Server Error", "{}".to_owned(), "500"),
+        ("200 OK", "hello".to_owned(), "its answer is no JSON"),
+        ("200 OK", "{}".to_owned(), "its answer has no text"),
+        ("200 OK", says(" \n"), "its answer is empty"),
+        (
+            "200 OK",
+            says(&"x".repeat(9000)),
+            "an answer of 9000 characters is no prompt",
+        ),
+    ] {
+        let place = Place::new();
+        let (url, _) = serve(status, answer);
+        place.write("p.yaml", &yaml(&url, ""));
+        let said = place.refused(&["run", "p.yaml", "--set", "output=x.png"]);
+        assert!(said.contains("did not rewrite the prompt: "), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert_eq!(place.files("."), ["p.yaml"]);
+    }
+    let place = Place::new();
+    place.write("p.yaml", &yaml("http://127.0.0.1:1/v1", ""));
+    let said = place.refused(&["run", "p.yaml", "--set", "output=x.png"]);
+    assert!(
+        said.contains("the stage `words` failed: http://127.0.0.1:1/v1/chat/completions"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_refused_before_anybody_is_asked() {
+    for (url, more, parts) in [
+        (
+            "localhost:8000",
+            "",
+            "p.yaml:21:10: `localhost:8000` is no address of an endpoint",
+        ),
+        (
+            "http://x/v1",
+            "    temperature: 3\n",
+            "a temperature of 3 is not from 0 to 2",
+        ),
+        (
+            "http://x/v1",
+            "    timeout: 0\n",
+            "no answer comes within 0 seconds",
+        ),
+        (
+            "http://x/v1",
+            "    key-env: NO_SUCH_KEY\n",
+            "the environment variable `NO_SUCH_KEY` is not set",
+        ),
+        ("http://x/v1", "    modle: x\n", "unknown key `modle`"),
+    ] {
+        let place = Place::new();
+        place.write("p.yaml", &yaml(url, more));
+        let said = place.refused(&["validate", "p.yaml"]);
+        assert!(said.contains(parts), "{said}");
+    }
+}
