@@ -1,0 +1,157 @@
+//! The memory plan, counted: what a run of the transformer holds at most, byte by byte, against what is told beforehand.
+//!
+//! The tests are one test, because the counter sees all threads.
+
+use std::alloc::{GlobalAlloc, Layout as Memory, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::{Device, Distribution, Tensor};
+use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_video::clips::Layout;
+use nextscale_video::star::Limits;
+use nextscale_video::templates::Template;
+use nextscale_video::{
+    CodeBits, GenerateOptions, MemoryEstimate, SpacetimePlan, Star, StarConfig, StarGuidance,
+    StarPreset, generate,
+};
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+/// The system's allocator, and how many bytes it gave away.
+struct Counting;
+
+// SAFETY: everything is handed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
+        let now = NOW.fetch_add(memory.size(), Ordering::SeqCst) + memory.size();
+        MOST.fetch_max(now, Ordering::SeqCst);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(memory) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, memory: Memory) {
+        NOW.fetch_sub(memory.size(), Ordering::SeqCst);
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, memory) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn config() -> StarConfig {
+    StarConfig {
+        width: 128,
+        depth: 2,
+        heads: 4,
+        kv_heads: 2,
+        mlp_hidden: 512,
+        bits: CodeBits {
+            semantic: 2,
+            detail: 8,
+        },
+        text_channels: 16,
+        text_max_len: 9,
+        attention_bias: false,
+        block_chunks: 1,
+    }
+}
+
+fn options(limits: Limits) -> GenerateOptions {
+    let guidance = StarGuidance::Cfg { scale: 3.0 };
+    GenerateOptions {
+        limits,
+        ..GenerateOptions::new(guidance, 1.0, 1.0)
+    }
+}
+
+fn sampler() -> Sampler {
+    let config = SamplerConfig {
+        temperature: 1.0,
+        top_k: 0,
+        top_p: 0.0,
+    };
+    Sampler::new(config, &[1])
+}
+
+/// The most bytes that a run of a model holds beside its weights, and the keys and values, in numbers, that are kept at its end.
+fn run(model: &Star, plan: &SpacetimePlan, limits: Limits) -> (usize, usize) {
+    let text = Tensor::<3>::random([1, 9, 16], Distribution::Default, &Device::flex());
+    let before = NOW.load(Ordering::SeqCst);
+    MOST.store(before, Ordering::SeqCst);
+    let mut run = generate(model, plan, text, None, &[], options(limits), sampler());
+    let mut numbers = 0;
+    while run.next().is_some() {
+        numbers = numbers.max(run.context().numbers());
+    }
+    (MOST.load(Ordering::SeqCst) - before, numbers)
+}
+
+#[test]
+fn a_run_takes_what_was_told() {
+    let model = config().init(&Device::flex());
+    let layout = Layout {
+        image_repeats: vec![1; 3],
+        clip_repeats: vec![1; 3],
+        semantic_scales: 1,
+        clip_frames: 4,
+    };
+    let tight = Limits {
+        tokens: 1 << 16,
+        scores: 1 << 20,
+        hidden: 1 << 16,
+    };
+    let grids = [[1, 1], [6, 9], [12, 18]];
+    for (frames, limits) in [
+        (9, tight),
+        (5, tight),
+        (
+            9,
+            Limits {
+                tokens: 900,
+                ..tight
+            },
+        ),
+    ] {
+        let plan = SpacetimePlan::new(&layout, &grids, frames).unwrap();
+        run(&model, &plan, limits); // weights are drawn when they are first used
+        let (most, kept) = run(&model, &plan, limits);
+        let told = MemoryEstimate::new(&config(), &plan, 9, 2, 4, limits);
+        assert_eq!(4 * kept, told.kept, "{frames} frames");
+        let all = told.kept + told.pass;
+        assert!(
+            most <= all,
+            "{frames} frames take {most} bytes, told were {all}"
+        );
+        assert!(
+            3 * most > all,
+            "{frames} frames take only {most} bytes of {all}"
+        );
+    }
+
+    // The image of five seconds at 720p in full: only what the clip behind it sees stays, 3600 tokens and the prompt.
+    let preset = StarPreset::infinitystar_8b_720p();
+    let template = Template::nearest(0.562);
+    let grids = template.grids(preset.size);
+    let plan = SpacetimePlan::new(&preset.layout, grids, preset.latent_frames(5)).unwrap();
+    let told = MemoryEstimate::new(&config(), &plan, 9, 2, 4, Limits::default());
+    let text = Tensor::<3>::random([1, 9, 16], Distribution::Default, &Device::flex());
+    let limits = Limits {
+        scores: 1 << 24,
+        ..Limits::default()
+    };
+    let mut run = generate(&model, &plan, text, None, &[], options(limits), sampler());
+    let image = plan.clips()[0].passes.len();
+    for pass in run.by_ref().take(image + 1) {
+        let all = pass.pass.clip > 0 || pass.ends_clip;
+        assert_eq!(
+            pass.kept_tokens,
+            if all { 3609 } else { 9 },
+            "pass {}",
+            pass.k
+        );
+    }
+    assert_eq!(4 * run.context().numbers(), told.kept);
+    assert_eq!(plan.largest_pass(), 72_000);
+}
