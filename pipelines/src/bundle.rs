@@ -176,14 +176,14 @@ impl Bundle {
         equal("encoder.conv_out.conv.weight", &out[..1], &[vae.bits])
     }
 
-    /// What painting one picture takes.
+    /// What painting takes; `rows` are those of the transformer's batch, two a picture under guidance.
     ///
     /// # Errors
     /// A size without a schedule.
     pub fn estimate(
         &self,
         size: &Size,
-        guided: bool,
+        rows: usize,
         place: (FloatDType, &Device, Blocks),
     ) -> Result<crate::memory::Estimate, String> {
         let Manifest {
@@ -192,8 +192,8 @@ impl Bundle {
         let vae = self.vae.len().unwrap_or_default();
         let schedule = size.schedule()?;
         let pixels = (size.width * size.height) as u64;
-        let rows = if guided { 2 } else { 1 };
         let of = crate::memory::Estimate::infinity;
+        let rows = rows as u64;
         Ok(of(text, transformer, vae, &schedule, pixels, rows, place))
     }
 

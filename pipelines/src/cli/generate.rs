@@ -39,6 +39,9 @@ pub(super) struct GenerateArgs {
     /// Pictures of each prompt
     #[arg(short, long, value_name = "N")]
     batch_count: Option<u32>,
+    /// Pictures that are painted at once: more memory, less time for each
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
     /// Width in pixels
     #[arg(short = 'W', long)]
     width: Option<usize>,
@@ -201,6 +204,7 @@ pub(super) fn apply(
         &args.negative_prompt,
     )?;
     set.stage(source, "count", "--batch-count", &args.batch_count)?;
+    set.stage(painter, "batch", "--batch-size", &args.batch_size)?;
     set.stage(painter, "width", "--width", &args.width)?;
     set.stage(painter, "height", "--height", &args.height)?;
     set.stage(painter, "aspect", "--aspect", &args.aspect)?;

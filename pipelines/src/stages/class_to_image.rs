@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codebook_latent;
 use super::edit::{Canvas, EditParams};
-use super::paint::{self, Knobs};
+use super::paint::{self, Batch, Knobs, Waiting};
 use super::start::{Start, StartParams, VariationParams, start};
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::bundle::{Blocks, ClassBundle, Sampling};
@@ -44,6 +44,9 @@ pub struct ClassToImageParams {
     /// Blend all codes instead of drawing one: smoother pictures, for show.
     #[serde(default)]
     smooth: bool,
+    /// Pictures that are painted at once: more memory, less time for each. They are the same as one by one, up to rounding.
+    #[serde(default = "paint::one", skip_serializing_if = "paint::is_one")]
+    batch: usize,
     /// Whether the blocks of the transformer stay in their file, from which every pass reads them one after the other: for
     /// models that are larger than memory. Same picture, more time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -67,6 +70,7 @@ pub(crate) struct ClassToImage {
     canvas: Option<Canvas>,
     start: Start,
     blocks: Blocks,
+    waiting: Waiting<usize>,
     loaded: Option<Loaded>,
 }
 
@@ -110,6 +114,7 @@ impl ClassToImage {
             canvas,
             start,
             blocks: setup.blocks(params.stream)?,
+            waiting: Waiting::new(paint::batch(params.batch, setup)?),
             params,
             bundle,
             sampling,
@@ -136,6 +141,7 @@ impl Stage for ClassToImage {
             top_k: Some(self.sampling.top_k),
             top_p: Some(self.sampling.top_p),
             stream: false,
+            batch: 1,
             ..self.params.clone()
         };
         serde_json::to_value(params).unwrap_or_default()
@@ -186,9 +192,27 @@ impl Stage for ClassToImage {
     }
 
     fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let (Some(Artifact::Class(class)), Some(loaded)) = (job.inputs.first(), &self.loaded)
-        else {
+        let Some(Artifact::Class(class)) = job.inputs.first() else {
             return Err(job.context.failed("its input is no class"));
+        };
+        match self.waiting.add(job, *class) {
+            Some(batch) => self.paint(&batch, out),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, out: &mut Emit) -> Result<(), PipelineError> {
+        match self.waiting.rest() {
+            Some(batch) => self.paint(&batch, out),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ClassToImage {
+    fn paint(&self, batch: &Batch<usize>, out: &mut Emit) -> Result<(), PipelineError> {
+        let Some(loaded) = &self.loaded else {
+            return Err(out.context.failed("it was not loaded"));
         };
         let Loaded {
             model,
@@ -197,19 +221,21 @@ impl Stage for ClassToImage {
             keep,
             forced,
         } = loaded;
-        let scales = plan.schedule().len();
-        let (seed, first) = (job.ticket.seed, self.start.first_seed(job.ticket.seed));
-        let (sampler, mut options) = self.sampling.start_classes(&[first], scales);
-        options.forced.clone_from(forced);
+        let (scales, seeds, classes) = (plan.schedule().len(), batch.seeds(), &batch.of);
+        let first: Vec<u64> = seeds.iter().map(|&s| self.start.first_seed(s)).collect();
+        let (sampler, mut options) = self.sampling.start_classes(&first, scales);
+        let forced = forced.iter();
+        let forced = forced.map(|codes| codes.clone().repeat_dim(0, classes.len()));
+        options.forced = forced.collect();
         options.smooth = self.params.smooth;
         options.keep = keep.clone();
-        let mut all = generate(model, codes.pyramid(), plan, &[*class], options, sampler);
+        let mut all = generate(model, codes.pyramid(), plan, classes, options, sampler);
         let next = || {
             if Some(all.position()) == self.start.takes_over() {
-                all.set_sampler(self.sampling.start_classes(&[seed], scales).0);
+                all.set_sampler(self.sampling.start_classes(&seeds, scales).0);
             }
             all.next().map(|scale| scale.features)
         };
-        paint::scales(std::iter::from_fn(next), scales, job, out)
+        batch.scales(std::iter::from_fn(next), scales, out)
     }
 }

@@ -101,8 +101,8 @@ impl BitKnobs {
 
 impl BitSampling {
     /// The sampler and the options for a picture of this seed.
-    pub(super) fn start(&self, seed: u64) -> (Sampler, GenerateOptions) {
-        let (sampler, mut options) = self.base.start(&[seed], self.weights.len());
+    pub(super) fn start(&self, seeds: &[u64]) -> (Sampler, GenerateOptions) {
+        let (sampler, mut options) = self.base.start(seeds, self.weights.len());
         options.guidance.weights.clone_from(&self.weights);
         if self.layer < 0 {
             let from_end = self.layer.unsigned_abs() as usize;

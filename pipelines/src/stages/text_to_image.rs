@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::edit::{Canvas, EditParams};
-use super::paint;
+use super::paint::{self, Batch, Waiting};
 use super::sampling::{BitKnobs, BitSampling};
 use super::size::Wanted;
 use super::start::{Start, StartParams, VariationParams, start};
@@ -59,6 +59,9 @@ pub struct TextToImageParams {
     /// Sample from the likeliest values that make up this share; 1 for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     top_p: Option<f64>,
+    /// Pictures that are painted at once: more memory, less time for each. They are the same as one by one, up to rounding.
+    #[serde(default = "paint::one", skip_serializing_if = "paint::is_one")]
+    batch: usize,
     /// Whether the blocks of the transformer stay in their file, from which every pass reads them one after the other: for
     /// models that are larger than memory. Same picture, more time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -83,6 +86,7 @@ pub(crate) struct TextToImage {
     canvas: Option<Canvas>,
     start: Start,
     blocks: Blocks,
+    waiting: Waiting<Text>,
     loaded: Option<Loaded>,
 }
 
@@ -133,6 +137,7 @@ impl TextToImage {
             canvas,
             start,
             blocks: setup.blocks(params.stream)?,
+            waiting: Waiting::new(paint::batch(params.batch, setup)?),
             params,
             bundle,
             size,
@@ -142,9 +147,59 @@ impl TextToImage {
     }
 }
 
-fn condition(features: &Tensor<3>) -> TextCondition {
-    let [_, l, _] = features.dims();
-    TextCondition::new(features.clone(), vec![l])
+/// Prompts of any lengths as one batch.
+fn conditions<'a>(prompts: impl Iterator<Item = &'a Tensor<3>>) -> Option<TextCondition> {
+    let one = |features: &Tensor<3>| {
+        let [_, l, _] = features.dims();
+        TextCondition::new(features.clone(), vec![l])
+    };
+    prompts.map(one).reduce(|all, next| all.concat(&next))
+}
+
+impl TextToImage {
+    fn paint(&self, batch: &Batch<Text>, out: &mut Emit) -> Result<(), PipelineError> {
+        let Some(loaded) = &self.loaded else {
+            return Err(out.context.failed("it was not loaded"));
+        };
+        let text = conditions(batch.of.iter().map(|text| &text.prompt));
+        let text = text.ok_or_else(|| out.context.failed("there is nothing to paint"))?;
+        // What is not to be painted is the same for all prompts of a run.
+        let negative = conditions(batch.of.iter().filter_map(|text| text.negative.as_ref()));
+        let negative = negative.filter(|negative| negative.batch() == text.batch());
+        let Loaded {
+            model,
+            plan,
+            keep,
+            forced,
+        } = loaded;
+        let (scales, seeds) = (plan.schedule().len(), batch.seeds());
+        let first: Vec<u64> = seeds.iter().map(|&s| self.start.first_seed(s)).collect();
+        let (sampler, mut options) = self.sampling.start(&first);
+        options.keep = keep.clone();
+        let forced = forced.iter();
+        let forced = forced.map(|bits| bits.clone().repeat_dim(0, text.batch()));
+        options.forced = forced.collect();
+        let manifest = self.bundle.manifest();
+        let bsq = nextscale_bitwise::bsq::Bsq::new(manifest.vae.bits);
+        let bsq: &dyn Quantizer = &bsq;
+        let mut all = generate(
+            model,
+            bsq,
+            plan,
+            manifest.patching,
+            &text,
+            negative.as_ref(),
+            options,
+            sampler,
+        );
+        let next = || {
+            if Some(all.position()) == self.start.takes_over() {
+                all.set_sampler(self.sampling.start(&seeds).0);
+            }
+            all.next().map(|scale| scale.features)
+        };
+        batch.scales(std::iter::from_fn(next), scales, out)
+    }
 }
 
 impl Stage for TextToImage {
@@ -168,6 +223,7 @@ impl Stage for TextToImage {
             aspect: None,
             pixels: None,
             stream: false,
+            batch: 1,
             cfg_scale: Some(self.sampling.cfg.clone()),
             cfg_insertion_layer: (self.sampling.layer != 0).then_some(self.sampling.layer),
             temperature: Some(self.sampling.temperature.clone()),
@@ -187,8 +243,9 @@ impl Stage for TextToImage {
         let schedule = self.size.schedule().map_err(|e| context.failed(e))?;
         let reference = self.size.reference().unwrap_or(schedule.last());
         let guided = self.sampling.is_guided();
+        let rows = self.params.batch * if guided { 2 } else { 1 };
         let place = (context.dtype, &context.device, self.blocks);
-        let estimate = self.bundle.estimate(&self.size, guided, place);
+        let estimate = self.bundle.estimate(&self.size, rows, place);
         let estimate = estimate.map_err(|e| context.failed(e))?;
         let estimate = estimate.apart(!context.settings.keep_loaded);
         if let Some(message) = self.bundle.doubt() {
@@ -236,42 +293,19 @@ impl Stage for TextToImage {
     }
 
     fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let (Some(Artifact::Text(text)), Some(loaded)) = (job.inputs.first(), &self.loaded) else {
+        let Some(Artifact::Text(text)) = job.inputs.first() else {
             return Err(job.context.failed("its input is no text"));
         };
-        let Text { prompt, negative } = text;
-        let negative = negative.as_ref().map(condition);
-        let Loaded {
-            model,
-            plan,
-            keep,
-            forced,
-        } = loaded;
-        let scales = plan.schedule().len();
-        let seed = job.ticket.seed;
-        let (sampler, mut options) = self.sampling.start(self.start.first_seed(seed));
-        options.keep = keep.clone();
-        options.forced.clone_from(forced);
-        let manifest = self.bundle.manifest();
-        let bsq = nextscale_bitwise::bsq::Bsq::new(manifest.vae.bits);
-        let bsq: &dyn Quantizer = &bsq;
-        let text = condition(prompt);
-        let mut all = generate(
-            model,
-            bsq,
-            plan,
-            manifest.patching,
-            &text,
-            negative.as_ref(),
-            options,
-            sampler,
-        );
-        let next = || {
-            if Some(all.position()) == self.start.takes_over() {
-                all.set_sampler(self.sampling.start(seed).0);
-            }
-            all.next().map(|scale| scale.features)
-        };
-        paint::scales(std::iter::from_fn(next), scales, job, out)
+        match self.waiting.add(job, text.clone()) {
+            Some(batch) => self.paint(&batch, out),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, out: &mut Emit) -> Result<(), PipelineError> {
+        match self.waiting.rest() {
+            Some(batch) => self.paint(&batch, out),
+            None => Ok(()),
+        }
     }
 }

@@ -246,3 +246,20 @@ fn blocks_in_their_file_and_in_8_bits() {
     assert_eq!(paint("a.png", &[]), paint("b.png", &["--stream"]));
     paint("c.png", &["--dtype", "int8"]);
 }
+
+#[test]
+fn classes_painted_at_once_are_those_painted_one_by_one() {
+    let place = Place::new();
+    let paint = |folder: &str, size: &str| {
+        std::fs::create_dir(place.path(folder)).unwrap();
+        let args = ["generate", "-m", model(), "-s", "7", "-o", folder];
+        let classes = ["--class", "cat", "--class", "0", "--class", "tree"];
+        place.good(&[&args[..], &classes, &["--batch-size", size]].concat());
+        let files = place.files(folder).into_iter();
+        let read = |name: String| std::fs::read(place.path(folder).join(name)).unwrap();
+        files.map(read).collect::<Vec<_>>()
+    };
+    let one_by_one = paint("one/", "1");
+    assert_eq!(one_by_one.len(), 3);
+    assert!(paint("two/", "2") == one_by_one);
+}

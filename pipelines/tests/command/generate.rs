@@ -392,3 +392,48 @@ fn how_far_8_bits_are_off() {
     assert!(0.0 < half && half < 0.02, "{half}");
     assert!(half < int8 && int8 < 0.03, "{int8}");
 }
+
+/// Prompts of different lengths, five in batches of two: the last batch is not full. Names, seeds and records are those of
+/// pictures that are painted one by one.
+#[test]
+fn pictures_painted_at_once_are_those_painted_one_by_one() {
+    let place = Place::new();
+    let paint = |folder: &str, more: &[&str]| {
+        std::fs::create_dir(place.path(folder)).unwrap();
+        let prompts = [
+            "a red house",
+            "a",
+            "a very blue tree in the sun",
+            "house",
+            "a cat",
+        ];
+        let prompts = prompts.iter().flat_map(|p| ["-p", p]);
+        let mut args = vec![
+            "generate",
+            "-m",
+            model(),
+            "-s",
+            "7",
+            "-n",
+            "a dog",
+            "-o",
+            folder,
+        ];
+        args.extend(prompts);
+        args.extend(more);
+        place.good(&args);
+        place.files(folder)
+    };
+    let one_by_one = paint("one/", &[]);
+    std::fs::create_dir(place.path("previews")).unwrap();
+    let previews = ["--batch-size", "2", "--preview", "previews"];
+    assert_eq!(paint("two/", &previews), one_by_one);
+    assert_eq!(one_by_one.len(), 5);
+    for name in &one_by_one {
+        let read = |folder: &str| std::fs::read(place.path(folder).join(name)).unwrap();
+        assert!(read("one") == read("two"), "{name}");
+    }
+    assert_eq!(place.files("previews").len(), 10); // 2 scales of 5 pictures
+    let said = place.refused(&["generate", "-m", model(), "-p", "x", "--batch-size", "0"]);
+    assert!(said.contains("`batch` should be at least 1"), "{said}");
+}
