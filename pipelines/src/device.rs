@@ -40,19 +40,26 @@ pub fn cuda() -> Cuda {
     count_cards()
 }
 
-/// Asks the driver library itself; burn's device would panic in a thread of its own.
-fn count_cards() -> Cuda {
+/// The driver's library, if it is installed.
+///
+/// # Safety
+/// Loading it runs its initialisers, which are safe.
+unsafe fn driver() -> Option<libloading::Library> {
     let names: &[&str] = match cfg!(windows) {
         true => &["nvcuda.dll"],
         false => &["libcuda.so.1", "libcuda.so"],
     };
+    // SAFETY: the caller's promise.
+    let open = |name: &&str| unsafe { libloading::Library::new(*name) }.ok();
+    names.iter().find_map(open)
+}
+
+/// Asks the driver library itself; burn's device would panic in a thread of its own.
+fn count_cards() -> Cuda {
     // SAFETY: the driver's library has no unsafe initialisers; the two functions have had these
     // signatures since CUDA 2.0 (CUDA driver API, "Initialization" and "Device Management").
     unsafe {
-        let library = names
-            .iter()
-            .find_map(|name| libloading::Library::new(*name).ok());
-        let Some(library) = library else {
+        let Some(library) = driver() else {
             return Cuda::NoDriver;
         };
         let init = library.get::<unsafe extern "C" fn(u32) -> i32>(b"cuInit\0");
@@ -65,6 +72,31 @@ fn count_cards() -> Cuda {
             true => Cuda::Cards(cards as usize),
             false => Cuda::NoCard,
         }
+    }
+}
+
+/// The memory of the first card in bytes, if the driver tells.
+fn memory_of_card() -> Option<u64> {
+    // SAFETY: as in `count_cards`; `cuDeviceGet` and `cuDeviceTotalMem_v2` write to the places that they are given, and the
+    // second has had this signature since CUDA 3.2.
+    unsafe {
+        let library = driver()?;
+        let init = library.get::<unsafe extern "C" fn(u32) -> i32>(b"cuInit\0");
+        let get = library.get::<unsafe extern "C" fn(*mut i32, i32) -> i32>(b"cuDeviceGet\0");
+        let total = b"cuDeviceTotalMem_v2\0";
+        let total = library.get::<unsafe extern "C" fn(*mut usize, i32) -> i32>(total);
+        let (init, get, total) = (init.ok()?, get.ok()?, total.ok()?);
+        let (mut card, mut bytes) = (0, 0);
+        let good = init(0) == 0 && get(&mut card, 0) == 0 && total(&mut bytes, card) == 0;
+        good.then_some(bytes as u64)
+    }
+}
+
+/// The memory that a device has in bytes, where the system or the driver tells.
+pub fn memory(device: &Device) -> Option<u64> {
+    match *device == Device::flex() {
+        true => crate::memory::of_machine(),
+        false => memory_of_card(),
     }
 }
 

@@ -128,7 +128,7 @@ impl Estimate {
         match memory {
             Some(memory) if self.total() > memory => {
                 let message = format!(
-                    "this run needs about {:.1} GiB of memory, and this machine has {:.1} GiB",
+                    "this run needs about {:.1} GiB of memory, and the device has {:.1} GiB",
                     self.total() as f64 / GIB,
                     memory as f64 / GIB
                 );
@@ -200,7 +200,7 @@ mod tests {
         assert!(full.check(Some(64 << 30)).is_ok() && full.check(None).is_ok());
         let error = full.check(Some(8 << 30)).unwrap_err();
         assert!(
-            error.to_string().contains("this machine has 8.0 GiB"),
+            error.to_string().contains("the device has 8.0 GiB"),
             "{error}"
         );
         assert!(error.hint().unwrap().contains("--dtype bf16"));

@@ -280,7 +280,7 @@ mod tests {
         assert!(of(1, true, FloatDType::BF16).unwrap().total() < half.total());
         assert!(of(81, false, FloatDType::BF16).unwrap().total() < half.total());
         let error = half.check(Some(16 << 30)).unwrap_err().to_string();
-        assert!(error.contains("this machine has 16.0 GiB"), "{error}");
+        assert!(error.contains("the device has 16.0 GiB"), "{error}");
         assert!(half.notice().unwrap().contains("transformer 16.3"));
     }
 }

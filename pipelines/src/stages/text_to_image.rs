@@ -254,9 +254,7 @@ impl Stage for TextToImage {
         if let Some(message) = estimate.notice() {
             (context.observer)(Event::Warning { message });
         }
-        if context.device == burn::tensor::Device::flex() {
-            estimate.check(crate::memory::of_machine())?;
-        }
+        estimate.check(crate::device::memory(&context.device))?;
         let (device, dtype) = (&context.device, context.dtype);
         let model = self.bundle.transformer(device, dtype, self.blocks)?;
         let config = &self.bundle.manifest().transformer;

@@ -296,9 +296,7 @@ impl Stage for TextToVideo {
         if let Some(message) = estimate.notice() {
             (context.observer)(Event::Warning { message });
         }
-        if *device == Device::flex() {
-            estimate.check(crate::memory::of_machine())?;
-        }
+        estimate.check(crate::device::memory(device))?;
         self.beginning.load(context)?;
         let vae = match self.beginning {
             Beginning::None => None,
