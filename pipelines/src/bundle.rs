@@ -41,7 +41,7 @@ pub use star::{FirstFrame, FrameCounts, SPRITES, StarBundle, StarManifest};
 
 use crate::error::PipelineError;
 pub(crate) use weights::cast;
-use weights::{Weights, hex};
+use weights::{Files, Weights, hex};
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
@@ -65,12 +65,8 @@ const VERIFIED: u64 = 1 << 30;
 /// A model that was opened: its description is read and its parts fit together; no weight is loaded.
 #[derive(Debug)]
 pub struct Bundle {
-    name: String,
     manifest: Manifest,
-    vocab: Weights,
-    text: Weights,
-    transformer: Weights,
-    vae: Weights,
+    files: Files,
 }
 
 impl Bundle {
@@ -88,11 +84,7 @@ impl Bundle {
 
     /// The model in a folder, whose manifest has been read.
     fn folder(name: &str, manifest: &[u8]) -> Result<Self, PipelineError> {
-        let path = Path::new(name);
-        let read = |file: &str| Weights::open(path.join(file)).map_err(|e| damaged(name, e));
-        let vocab = read(VOCAB)?;
-        let (text, transformer, vae) = (read(TEXT)?, read(TRANSFORMER)?, read(VAE)?);
-        Self::new(name, manifest, vocab, text, transformer, vae)
+        Self::new(manifest, Files::folder(name)?)
     }
 
     /// The model inside the program.
@@ -100,38 +92,20 @@ impl Bundle {
     /// # Errors
     /// A program that was built before a model was trained.
     pub fn embedded() -> Result<Self, PipelineError> {
-        let Some([manifest, vocab, text, transformer, vae]) = EMBEDDED else {
+        let Some([manifest, rest @ ..]) = EMBEDDED else {
             return Err(PipelineError::refused_with(
                 "there is no model inside this program",
                 "name a model folder: --model PATH",
             ));
         };
-        let [vocab, text, transformer, vae] = [vocab, text, transformer, vae].map(Weights::Static);
-        Self::new(DEFAULT, manifest, vocab, text, transformer, vae)
+        Self::new(manifest, Files::new(DEFAULT, rest.map(Weights::Static)))
     }
 
-    fn new(
-        name: &str,
-        manifest: &[u8],
-        vocab: Weights,
-        text: Weights,
-        transformer: Weights,
-        vae: Weights,
-    ) -> Result<Self, PipelineError> {
-        let manifest = serde_json::from_slice(manifest)
-            .map_err(|e| damaged(name, format!("has an unreadable {MANIFEST}: {e}")))?;
-        let name = name.to_owned();
-        let bundle = Self {
-            name,
-            manifest,
-            vocab,
-            text,
-            transformer,
-            vae,
-        };
-        bundle
-            .check()
-            .map_err(|message| damaged(&bundle.name, message))?;
+    fn new(manifest: &[u8], files: Files) -> Result<Self, PipelineError> {
+        let manifest = read_manifest(&files.name, manifest)?;
+        let bundle = Self { manifest, files };
+        let checked = bundle.check();
+        checked.map_err(|message| damaged(bundle.name(), message))?;
         Ok(bundle)
     }
 
@@ -142,15 +116,8 @@ impl Bundle {
         files: [PathBuf; 4],
     ) -> Result<Self, PipelineError> {
         manifest.check().map_err(|message| damaged(name, message))?;
-        let [vocab, text, transformer, vae] = files.map(Weights::File);
-        Ok(Self {
-            name: name.to_owned(),
-            manifest,
-            vocab,
-            text,
-            transformer,
-            vae,
-        })
+        let files = Files::new(name, files.map(Weights::File));
+        Ok(Self { manifest, files })
     }
 
     /// What the parts say about each other, from the manifest and the headers of the weights.
@@ -162,17 +129,18 @@ impl Bundle {
             ..
         } = &self.manifest;
         self.manifest.check()?;
-        let word = self.transformer.shape("word_embed.weight")?;
+        let files = &self.files;
+        let word = files.transformer.shape("word_embed.weight")?;
         equal(
             "word_embed.weight",
             &word,
             &[transformer.width, transformer.code_dim],
         )?;
-        let norm = self.transformer.shape("text_norm.weight")?;
+        let norm = files.transformer.shape("text_norm.weight")?;
         equal("text_norm.weight", &norm, &[transformer.text_channels])?;
-        let table = self.text.shape("shared.weight")?;
+        let table = files.text.shape("shared.weight")?;
         equal("shared.weight", &table, &[text.vocab_size, text.d_model])?;
-        let out = self.vae.shape("encoder.conv_out.conv.weight")?;
+        let out = files.vae.shape("encoder.conv_out.conv.weight")?;
         equal("encoder.conv_out.conv.weight", &out[..1], &[vae.bits])
     }
 
@@ -189,7 +157,7 @@ impl Bundle {
         let Manifest {
             text, transformer, ..
         } = &self.manifest;
-        let vae = self.vae.len().unwrap_or_default();
+        let vae = self.files.vae.len().unwrap_or_default();
         let schedule = size.schedule()?;
         let pixels = (size.width * size.height) as u64;
         let of = crate::memory::Estimate::infinity;
@@ -199,7 +167,7 @@ impl Bundle {
 
     /// A doubt about the tokenizer that nothing but its name can tell.
     pub(crate) fn doubt(&self) -> Option<String> {
-        match &self.vae {
+        match &self.files.vae {
             Weights::File(path) => released::doubt(path),
             Weights::Static(_) => None,
         }
@@ -207,7 +175,7 @@ impl Bundle {
 
     /// The name that it was opened by.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.files.name
     }
 
     /// Its description.
@@ -230,10 +198,14 @@ impl Bundle {
     /// # Errors
     /// Damaged files, and weights that are not those of the manifest.
     pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder, PipelineError> {
-        self.verify(VOCAB, &self.vocab)?;
-        self.verify(TEXT, &self.text)?;
-        let (config, longest) = (&self.manifest.text, self.manifest.transformer.text_max_len);
-        load_text(&self.name, &self.vocab, &self.text, config, longest, device)
+        let Manifest {
+            text,
+            transformer,
+            fingerprints,
+            ..
+        } = &self.manifest;
+        let longest = transformer.text_max_len;
+        self.files.text_encoder(fingerprints, text, longest, device)
     }
 
     /// Loads the transformer, with its blocks held as wanted.
@@ -246,11 +218,9 @@ impl Bundle {
         dtype: FloatDType,
         blocks: Blocks,
     ) -> Result<Infinity, PipelineError> {
-        self.verify(TRANSFORMER, &self.transformer)?;
-        let config = &self.manifest.transformer;
-        let file = self.transformer.tensors(dtype);
-        let model = file.and_then(|file| read_infinity(config, file, blocks, device));
-        model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
+        let (config, prints) = (&self.manifest.transformer, &self.manifest.fingerprints);
+        let read = |file| read_infinity(config, file, blocks, device);
+        self.files.transformer(prints, dtype, read)
     }
 
     /// Loads the auto-encoder, in f32.
@@ -258,19 +228,10 @@ impl Bundle {
     /// # Errors
     /// A damaged file, and weights that are not those of the manifest.
     pub fn vae(&self, device: &Device) -> Result<BsqVae, PipelineError> {
-        self.verify(VAE, &self.vae)?;
-        let fresh = self.manifest.vae.init(device);
-        let loaded = match &self.vae {
-            Weights::Static(bytes) => fresh.load_bytes(bytes.to_vec()),
-            Weights::File(path) => fresh.load(path),
-        };
-        loaded.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
-    }
-
-    /// Refuses a file that is not the one that the manifest describes.
-    fn verify(&self, file: &str, weights: &Weights) -> Result<(), PipelineError> {
-        let stated = self.manifest.fingerprints.get(file);
-        verify(&self.name, file, stated, weights)
+        let (config, prints) = (&self.manifest.vae, &self.manifest.fingerprints);
+        let fresh = || config.init(device);
+        let of_bytes = |bytes| fresh().load_bytes(bytes);
+        self.files.vae(prints, of_bytes, |path| fresh().load(path))
     }
 
     /// Completes a model folder: writes the manifest with the fingerprints of the files that lie
@@ -283,6 +244,15 @@ impl Bundle {
         let json = write_manifest(folder, &manifest)?;
         Self::folder(&folder.display().to_string(), json.as_bytes())
     }
+}
+
+/// A description, read from the bytes of its file.
+fn read_manifest<T: serde::de::DeserializeOwned>(
+    model: &str,
+    manifest: &[u8],
+) -> Result<T, PipelineError> {
+    let read = serde_json::from_slice(manifest);
+    read.map_err(|e| damaged(model, format!("has an unreadable {MANIFEST}: {e}")))
 }
 
 /// Loads the text encoder of `model`, which takes prompts of up to `longest` tokens.

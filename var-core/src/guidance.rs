@@ -1,6 +1,6 @@
 //! Classifier-free guidance: how much, and where in the network.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 /// A place at which the conditional and the unconditional half of a batch are mixed.
@@ -80,6 +80,19 @@ pub fn mix<const D: usize>(x: Tensor<D>, weight: f64) -> Tensor<D> {
     let cond = x.clone().slice_dim(0, 0..b);
     let uncond = x.slice_dim(0, b..doubled);
     cond * weight + uncond * (1.0 - weight)
+}
+
+/// Features `[b, l, t]` with those of marked rows replaced by `other`, `[1, l, t]`: the condition dropout of training,
+/// differentiable in both.
+///
+/// # Panics
+/// If there is not one mark a row.
+pub fn replace_rows(features: Tensor<3>, other: Tensor<3>, marked: &[bool]) -> Tensor<3> {
+    let [b, ..] = features.dims();
+    assert_eq!(b, marked.len(), "{b} prompts and {} marks", marked.len());
+    let marks: Vec<f32> = marked.iter().map(|&m| f32::from(u8::from(m))).collect();
+    let marks = Tensor::<3>::from_data(TensorData::new(marks, [b, 1, 1]), &features.device());
+    features * (marks.clone().neg() + 1.0) + other * marks
 }
 
 #[cfg(test)]

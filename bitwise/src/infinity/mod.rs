@@ -27,6 +27,7 @@ use rand_chacha::ChaCha12Rng;
 pub use block::{Block, CrossAttention, FeedForward, SelfAttention};
 pub use config::InfinityConfig;
 use nextscale_var_core::blocks::{Shelf, StreamedBlocks, Transformer};
+use nextscale_var_core::guidance::replace_rows;
 pub use nextscale_var_core::layers::{Linear, gelu, inverse_norm, normalize, silu};
 pub use plan::Plan;
 pub use step::StepState;
@@ -282,13 +283,9 @@ impl Infinity {
     /// # Panics
     /// If there is not one mark a prompt, or a prompt is too long.
     pub fn drop_condition(&self, text: &TextCondition, drop: &[bool]) -> TextCondition {
-        let [b, l, _] = text.features.dims();
-        assert_eq!(b, drop.len(), "{b} prompts and {} marks", drop.len());
-        let marks: Vec<f32> = drop.iter().map(|&d| f32::from(u8::from(d))).collect();
-        let device = text.features.device();
-        let marks = Tensor::<3>::from_data(TensorData::new(marks, [b, 1, 1]), &device);
-        let kept = f32(text.features.clone()) * (marks.clone() * -1.0 + 1.0);
-        let features = kept + self.unconditional_rows(l) * marks;
+        let [_, l, _] = text.features.dims();
+        let features = f32(text.features.clone());
+        let features = replace_rows(features, self.unconditional_rows(l), drop);
         TextCondition::new(features, text.lens.clone())
     }
 }

@@ -12,8 +12,8 @@ use nextscale_var_core::blocks::{self, Blocks};
 use nextscale_video::star::{Limits, Star, read_star};
 use nextscale_video::{MemoryEstimate, StarVae};
 
-use super::weights::Weights;
-use super::{MANIFEST, Model, Size, TEXT, TRANSFORMER, VAE, VOCAB, damaged, equal, load_text};
+use super::weights::{Files, Weights};
+use super::{Model, Size, TEXT, TRANSFORMER, VAE, VOCAB, damaged, equal, read_manifest};
 use crate::error::PipelineError;
 use crate::memory::Estimate;
 
@@ -26,12 +26,8 @@ pub const SPRITES: &str = "sprites";
 /// A video model that was opened: its description is read and its parts fit together; no weight is loaded.
 #[derive(Debug)]
 pub struct StarBundle {
-    name: String,
     manifest: StarManifest,
-    vocab: Weights,
-    text: Weights,
-    transformer: Weights,
-    vae: Weights,
+    files: Files,
 }
 
 impl StarBundle {
@@ -48,10 +44,7 @@ impl StarBundle {
 
     /// The model in a folder, whose manifest has been read.
     pub(super) fn folder(name: &str, manifest: &[u8]) -> Result<Self, PipelineError> {
-        let path = Path::new(name);
-        let read = |file: &str| Weights::open(path.join(file)).map_err(|e| damaged(name, e));
-        let files = [read(VOCAB)?, read(TEXT)?, read(TRANSFORMER)?, read(VAE)?];
-        Self::described(name, manifest, files)
+        Self::described(manifest, Files::folder(name)?)
     }
 
     /// The video model inside the program.
@@ -65,15 +58,14 @@ impl StarBundle {
                 "name one: --model infinitystar-8b-480p, or the folder of a model",
             ));
         };
-        Self::described(SPRITES, manifest, rest.map(Weights::Static))
+        Self::described(manifest, Files::new(SPRITES, rest.map(Weights::Static)))
     }
 
-    fn described(name: &str, manifest: &[u8], files: [Weights; 4]) -> Result<Self, PipelineError> {
-        let manifest = serde_json::from_slice(manifest)
-            .map_err(|e| damaged(name, format!("has an unreadable {MANIFEST}: {e}")))?;
-        let bundle = Self::of(name, manifest, files);
+    fn described(manifest: &[u8], files: Files) -> Result<Self, PipelineError> {
+        let manifest = read_manifest(&files.name, manifest)?;
+        let bundle = Self { manifest, files };
         let checked = bundle.check();
-        checked.map_err(|message| damaged(name, message))?;
+        checked.map_err(|message| damaged(bundle.name(), message))?;
         Ok(bundle)
     }
 
@@ -86,19 +78,8 @@ impl StarBundle {
     ) -> Result<Self, PipelineError> {
         let checked = manifest.check();
         checked.map_err(|message| damaged(name, message))?;
-        Ok(Self::of(name, manifest, files.map(Weights::File)))
-    }
-
-    fn of(name: &str, manifest: StarManifest, files: [Weights; 4]) -> Self {
-        let [vocab, text, transformer, vae] = files;
-        Self {
-            name: name.to_owned(),
-            manifest,
-            vocab,
-            text,
-            transformer,
-            vae,
-        }
+        let files = Files::new(name, files.map(Weights::File));
+        Ok(Self { manifest, files })
     }
 
     /// What the parts say about each other, from the manifest and the headers of the weights.
@@ -110,18 +91,27 @@ impl StarBundle {
             ..
         } = &self.manifest;
         self.manifest.check()?;
+        let files = &self.files;
         let has = |weights: &Weights, key: &str, wanted: [usize; 2]| {
             equal(key, &weights.shape(key)?, &wanted)
         };
         let (width, bits) = (transformer.width, transformer.bits);
-        has(&self.transformer, "word_embed.weight", [width, bits.detail])?;
+        has(
+            &files.transformer,
+            "word_embed.weight",
+            [width, bits.detail],
+        )?;
         let semantic = "semantic_head2.weight";
-        has(&self.transformer, semantic, [2 * bits.semantic, width])?;
+        has(&files.transformer, semantic, [2 * bits.semantic, width])?;
         let text_rows = [transformer.text_max_len, transformer.text_channels];
-        has(&self.transformer, "cfg_uncond", text_rows)?;
-        has(&self.text, "shared.weight", [text.vocab_size, text.d_model])?;
+        has(&files.transformer, "cfg_uncond", text_rows)?;
+        has(
+            &files.text,
+            "shared.weight",
+            [text.vocab_size, text.d_model],
+        )?;
         let channels = vae.latent_channels();
-        has(&self.vae, "proj_up.weight", [channels; 2])
+        has(&files.vae, "proj_up.weight", [channels; 2])
     }
 
     /// What one video of a size and so many frames takes.
@@ -159,7 +149,7 @@ impl StarBundle {
             ..of(working)
         };
         let pixels = (size.width * size.height) as u64;
-        let vae = self.vae.len().unwrap_or_default();
+        let vae = self.files.vae.len().unwrap_or_default();
         Ok(Estimate::star(
             &manifest.text,
             &manifest.vae,
@@ -171,7 +161,7 @@ impl StarBundle {
 
     /// The name that it was opened by.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.files.name
     }
 
     /// Its description.
@@ -194,10 +184,14 @@ impl StarBundle {
     /// # Errors
     /// Damaged files, and weights that are not those of the manifest.
     pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder, PipelineError> {
-        self.verify(VOCAB, &self.vocab)?;
-        self.verify(TEXT, &self.text)?;
-        let (config, longest) = (&self.manifest.text, self.manifest.transformer.text_max_len);
-        load_text(&self.name, &self.vocab, &self.text, config, longest, device)
+        let StarManifest {
+            text,
+            transformer,
+            fingerprints,
+            ..
+        } = &self.manifest;
+        let longest = transformer.text_max_len;
+        self.files.text_encoder(fingerprints, text, longest, device)
     }
 
     /// Loads the transformer, with its blocks held as wanted.
@@ -210,11 +204,9 @@ impl StarBundle {
         dtype: FloatDType,
         blocks: Blocks,
     ) -> Result<Star, PipelineError> {
-        self.verify(TRANSFORMER, &self.transformer)?;
-        let config = &self.manifest.transformer;
-        let file = self.transformer.tensors(dtype);
-        let model = file.and_then(|file| read_star(config, file, blocks, device));
-        model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
+        let (config, prints) = (&self.manifest.transformer, &self.manifest.fingerprints);
+        let read = |file| read_star(config, file, blocks, device);
+        self.files.transformer(prints, dtype, read)
     }
 
     /// Loads the auto-encoder, in f32.
@@ -222,19 +214,10 @@ impl StarBundle {
     /// # Errors
     /// A damaged file, and weights that are not those of the manifest.
     pub fn vae(&self, device: &Device) -> Result<StarVae, PipelineError> {
-        self.verify(VAE, &self.vae)?;
-        let fresh = self.manifest.vae.init(device);
-        let loaded = match &self.vae {
-            Weights::Static(bytes) => fresh.load_bytes(bytes.to_vec()),
-            Weights::File(path) => fresh.load(path),
-        };
-        loaded.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
-    }
-
-    /// Refuses a file that is not the one that the manifest describes.
-    fn verify(&self, file: &str, weights: &Weights) -> Result<(), PipelineError> {
-        let stated = self.manifest.fingerprints.get(file);
-        super::verify(&self.name, file, stated, weights)
+        let (config, prints) = (&self.manifest.vae, &self.manifest.fingerprints);
+        let fresh = || config.init(device);
+        let of_bytes = |bytes| fresh().load_bytes(bytes);
+        self.files.vae(prints, of_bytes, |path| fresh().load(path))
     }
 
     /// Completes a model folder, in which `tokenizer.json`, `text.safetensors`, `transformer.safetensors` and

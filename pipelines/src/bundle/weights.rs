@@ -1,16 +1,20 @@
 //! The bytes of a model's file, wherever they lie, and what can be said of them unread.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
+use nextscale_text::{T5Config, TextEncoder};
+use nextscale_tokenizer::import::WeightsError;
 use nextscale_var_core::import::{WeightError, WeightFile};
 use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
 
+use super::{TEXT, TRANSFORMER, VAE, VOCAB, damaged, load_text, verify};
 use crate::error::PipelineError;
 
 /// A file of a model.
@@ -127,6 +131,95 @@ impl Weights {
         Ok((Cow::Owned(header), length, name))
     }
 }
+
+/// The five files of a model that reads prompts, without its description: vocabulary, text encoder, transformer and
+/// auto-encoder.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// The name that the model was opened by.
+    pub(super) name: String,
+    pub(super) vocab: Weights,
+    pub(super) text: Weights,
+    pub(super) transformer: Weights,
+    pub(super) vae: Weights,
+}
+
+impl Files {
+    /// Of a model of that name, in the order vocabulary, text encoder, transformer, auto-encoder.
+    pub(super) fn new(name: &str, [vocab, text, transformer, vae]: [Weights; 4]) -> Self {
+        let name = name.to_owned();
+        Self {
+            name,
+            vocab,
+            text,
+            transformer,
+            vae,
+        }
+    }
+
+    /// Those in a folder.
+    pub(super) fn folder(name: &str) -> Result<Self, PipelineError> {
+        let path = Path::new(name);
+        let read = |file: &str| Weights::open(path.join(file)).map_err(|e| damaged(name, e));
+        let all = [read(VOCAB)?, read(TEXT)?, read(TRANSFORMER)?, read(VAE)?];
+        Ok(Self::new(name, all))
+    }
+
+    /// Vocabulary and text encoder, in f32, for prompts of up to `longest` tokens. `stated` are the fingerprints that the
+    /// files must have, by name.
+    pub(super) fn text_encoder(
+        &self,
+        stated: &Stated,
+        config: &T5Config,
+        longest: usize,
+        device: &Device,
+    ) -> Result<TextEncoder, PipelineError> {
+        self.verify(VOCAB, stated)?;
+        self.verify(TEXT, stated)?;
+        load_text(&self.name, &self.vocab, &self.text, config, longest, device)
+    }
+
+    /// The transformer, as `read` makes it of the tensors, whose numbers are brought to `dtype`.
+    pub(super) fn transformer<M>(
+        &self,
+        stated: &Stated,
+        dtype: FloatDType,
+        read: impl FnOnce(WeightFile) -> Result<M, WeightError>,
+    ) -> Result<M, PipelineError> {
+        self.verify(TRANSFORMER, stated)?;
+        let model = self.transformer.tensors(dtype).and_then(read);
+        model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
+    }
+
+    /// The auto-encoder, as one of the two makes it: of bytes, or of a file.
+    pub(super) fn vae<M>(
+        &self,
+        stated: &Stated,
+        of_bytes: impl FnOnce(Vec<u8>) -> Result<M, WeightsError>,
+        of_file: impl FnOnce(&Path) -> Result<M, WeightsError>,
+    ) -> Result<M, PipelineError> {
+        self.verify(VAE, stated)?;
+        let loaded = match &self.vae {
+            Weights::Static(bytes) => of_bytes(bytes.to_vec()),
+            Weights::File(path) => of_file(path),
+        };
+        loaded.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
+    }
+
+    /// Refuses a file that is not the one that the model's description states.
+    fn verify(&self, file: &str, stated: &Stated) -> Result<(), PipelineError> {
+        let weights = match file {
+            VOCAB => &self.vocab,
+            TEXT => &self.text,
+            TRANSFORMER => &self.transformer,
+            _ => &self.vae,
+        };
+        verify(&self.name, file, stated.get(file), weights)
+    }
+}
+
+/// Fingerprints by file.
+type Stated = BTreeMap<String, String>;
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()

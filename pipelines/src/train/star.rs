@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use nextscale_bitwise::correction::SelfCorrection;
 use nextscale_bitwise::train::{BitLoss, ScaleWeighting};
 use nextscale_text::encoder::encode_tokens;
 use nextscale_text::{T5Config, T5Encoder, TokenBatch, Vocab, train_unigram};
+use nextscale_var_core::guidance::replace_rows;
 use nextscale_var_core::matmul::Precision;
 use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
 use nextscale_video::train::{Forcing, Lesson, loss};
@@ -310,7 +311,9 @@ impl StarTask {
         drop: &[bool],
     ) -> BitLoss {
         let text = encode_tokens(&model.text, prompts);
-        let features = dropped(&model.transformer, text.features, drop);
+        let [_, l, _] = text.features.dims();
+        let other = model.transformer.unconditional(l);
+        let features = replace_rows(text.features, other, drop);
         let (lesson, precision) = (&self.lesson, self.precision);
         loss(
             &model.transformer,
@@ -321,14 +324,6 @@ impl StarTask {
             precision,
         )
     }
-}
-
-/// Features `[b, l, T]` with those of marked prompts replaced by the unconditional prompt.
-fn dropped(model: &Star, features: Tensor<3>, drop: &[bool]) -> Tensor<3> {
-    let [b, l, _] = features.dims();
-    let marks: Vec<f32> = drop.iter().map(|&d| f32::from(u8::from(d))).collect();
-    let marks = Tensor::<3>::from_data(TensorData::new(marks, [b, 1, 1]), &features.device());
-    features * (marks.clone().neg() + 1.0) + model.unconditional(l) * marks
 }
 
 impl Task for StarTask {
