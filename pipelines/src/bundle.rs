@@ -152,7 +152,7 @@ impl Bundle {
         &self,
         size: &Size,
         rows: usize,
-        place: (FloatDType, &Device, Blocks),
+        (dtype, device, blocks): (FloatDType, &Device, Blocks),
     ) -> Result<crate::memory::Estimate, String> {
         let Manifest {
             text, transformer, ..
@@ -162,6 +162,7 @@ impl Bundle {
         let pixels = (size.width * size.height) as u64;
         let of = crate::memory::Estimate::infinity;
         let rows = rows as u64;
+        let place = (dtype, crate::memory::working(dtype, device), blocks);
         Ok(of(text, transformer, vae, &schedule, pixels, rows, place))
     }
 

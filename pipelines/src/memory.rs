@@ -45,8 +45,17 @@ fn size(dtype: FloatDType) -> u64 {
     DType::from(dtype).size() as u64
 }
 
+/// Bytes of a number in matrix products and the cache: a CPU calculates in f32 whatever the weights are held in.
+pub fn working(dtype: FloatDType, device: &Device) -> u64 {
+    match *device == Device::flex() {
+        true => 4,
+        false => size(dtype),
+    }
+}
+
 impl Estimate {
-    /// One picture of `pixels` pixels; `rows` is 2 with guidance and 1 without, `vae` the size of the auto-encoder.
+    /// Pictures of `pixels` pixels; `rows` are those of the transformer's batch, two a picture with guidance; `vae` is the size
+    /// of the auto-encoder, and `working` the bytes of a number in matrix products ([`working`]).
     pub fn infinity(
         text: &T5Config,
         transformer: &InfinityConfig,
@@ -54,15 +63,10 @@ impl Estimate {
         schedule: &ScaleSchedule,
         pixels: u64,
         rows: u64,
-        (dtype, device, held): (FloatDType, &Device, Blocks),
+        (dtype, working, held): (FloatDType, u64, Blocks),
     ) -> Self {
-        // A CPU calculates in f32 whatever the weights are held in.
-        let working = match *device == Device::flex() {
-            true => 4,
-            false => size(dtype),
-        };
         let (width, depth) = (transformer.width as u64, transformer.depth as u64);
-        let tokens = schedule.tokens() as u64;
+        let (tokens, kept) = (schedule.tokens() as u64, schedule.kept_tokens() as u64);
         let prompt = transformer.text_max_len as u64;
         let last = schedule.last().tokens() as u64;
         // Hidden units before and behind the GELU, in f32, and some maps of the model's width.
@@ -76,7 +80,8 @@ impl Estimate {
             transformer: blocks::bytes(held, inside, block, all - inside, size(dtype) as usize)
                 as u64,
             vae,
-            cache: 2 * depth * width * rows * (tokens + prompt) * working,
+            // Of all scales but the last; of one block at a time, those of the last too.
+            cache: 2 * width * rows * (depth * (kept + prompt) + tokens) * working,
             work: scale.max(match pixels >= crate::stages::LARGE as u64 {
                 true => pixels * STRIPS,
                 false => pixels * DECODER,
@@ -168,13 +173,14 @@ mod tests {
     use super::*;
     use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 
-    fn estimate(dtype: FloatDType) -> Estimate {
+    /// A picture of a million pixels by the 2B or the 8B model, guided.
+    fn of(transformer: &InfinityConfig, dtype: FloatDType, working: u64, held: Blocks) -> Estimate {
         let schedule = RatioTemplate::nearest(1.0).schedule(PixelBudget::M1);
-        let place = (dtype, &Device::flex(), Blocks::Loaded);
-        let (text, transformer) = (T5Config::flan_t5_xl(), InfinityConfig::infinity_2b());
-        Estimate::infinity(
+        let (text, place) = (T5Config::flan_t5_xl(), (dtype, working, held));
+        let of = Estimate::infinity;
+        of(
             &text,
-            &transformer,
+            transformer,
             440_000_000,
             &schedule,
             1 << 20,
@@ -183,13 +189,37 @@ mod tests {
         )
     }
 
+    fn estimate(dtype: FloatDType) -> Estimate {
+        of(&InfinityConfig::infinity_2b(), dtype, 4, Blocks::Loaded)
+    }
+
+    /// On a card, in bf16: 2B fits 8 GiB with whole numbers, and 8B fits 12 with its blocks in their file.
+    #[test]
+    fn cards_of_8_and_12_gib() {
+        let two = InfinityConfig::infinity_2b();
+        let card = |model, held| of(model, FloatDType::BF16, 2, held).apart(true);
+        let eight = InfinityConfig::infinity_8b();
+        for (estimate, gib) in [
+            (card(&two, Blocks::Int8), 8),
+            (card(&two, Blocks::Loaded), 10),
+            (card(&eight, Blocks::Streamed), 11),
+            (card(&eight, Blocks::Int8), 19),
+        ] {
+            let total = estimate.total() as f64 / GIB;
+            assert!(
+                total < f64::from(gib) && total > f64::from(gib) - 1.0,
+                "{total}"
+            );
+        }
+    }
+
     #[test]
     fn the_2b_model_at_a_million_pixels() {
         let (full, half) = (estimate(FloatDType::F32), estimate(FloatDType::BF16));
         assert_eq!(full.transformer, 4 * 2_204_564_032);
         assert_eq!(half.transformer * 2, full.transformer);
-        // 2 (keys and values) x 32 blocks x 2048 numbers x 2 rows x (10,521 + 512) tokens x 4 bytes
-        assert_eq!(full.cache, 2 * 32 * 2048 * 2 * 11_033 * 4);
+        // 2 (keys and values) x 2048 numbers x 2 rows x 4 bytes: of (10,521 - 4096 + 512) tokens in 32 blocks, of 10,521 in one
+        assert_eq!(full.cache, 2 * 2048 * 2 * 4 * (32 * 6937 + 10_521));
         assert_eq!(half.cache, full.cache);
         assert!(full.notice().unwrap().contains("transformer 8.2"));
     }

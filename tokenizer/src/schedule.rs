@@ -137,6 +137,11 @@ impl ScaleSchedule {
         self.scales.iter().map(Scale::tokens).sum()
     }
 
+    /// Tokens of all scales but the last: those that later scales look back at.
+    pub fn kept_tokens(&self) -> usize {
+        self.tokens() - self.last().tokens()
+    }
+
     /// First token of each scale and, as a last entry, the number of all tokens: K + 1 numbers.
     pub fn offsets(&self) -> Vec<usize> {
         let mut at = 0;

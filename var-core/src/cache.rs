@@ -10,7 +10,7 @@ struct Layer {
     len: usize,
 }
 
-/// Keys and values of every layer of a model.
+/// Keys and values of every layer of a model: those of all scales but the last, which nobody looks back at.
 ///
 /// Room for `capacity` tokens is taken when a layer is first written; after that each scale is written into
 /// its place, so nothing already there is copied again (as long as no returned view is still alive).
@@ -76,6 +76,23 @@ impl KvCache {
         self.layers[layer] = Some(Layer { k, v, len: end });
         views
     }
+
+    /// What `layer` holds, with `k` and `v` of the last scale behind it, which are not kept: a third of all tokens and more.
+    ///
+    /// Of one layer at a time there is a copy then.
+    pub fn with_last(&self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+        let Some(Layer {
+            k: keys,
+            v: values,
+            len,
+        }) = &self.layers[layer]
+        else {
+            return (k, v);
+        };
+        let behind =
+            |held: &Tensor<4>, new| Tensor::cat(vec![held.clone().slice_dim(2, 0..*len), new], 2);
+        (behind(keys, k), behind(values, v))
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +111,13 @@ mod tests {
         cache.append(1, part(1..3), part(1..3));
         cache.truncate(1);
         cache.append(1, part(1..3), part(1..3));
+        let (last, _) = cache.with_last(1, part(3..6), part(3..6));
+        assert_eq!((cache.len(1), cache.len(0)), (3, 0));
+        assert_eq!(
+            cache.with_last(0, part(0..2), part(0..2)).1.dims(),
+            [2, 3, 2, 4]
+        );
+        last.into_data().assert_eq(&all.clone().into_data(), true);
         let (k, v) = cache.append(1, part(3..6), part(3..6) * 2.0);
         assert_eq!((cache.len(0), cache.len(1)), (0, 6));
         k.into_data().assert_eq(&all.clone().into_data(), true);

@@ -148,7 +148,7 @@ impl Var {
         VarState {
             modulations: self.modulations(&cond),
             cond,
-            cache: KvCache::new(self.depth(), plan.schedule().tokens()),
+            cache: KvCache::new(self.depth(), plan.schedule().kept_tokens()),
         }
     }
 
@@ -181,11 +181,15 @@ impl Var {
             hidden: None,
             precision: plan.precision,
         };
+        let last = k + 1 == plan.schedule().len();
         let VarState {
             modulations, cache, ..
         } = state;
         for (i, modulation) in modulations.iter().enumerate() {
-            let remember = |key, value| cache.append(i, key, value);
+            let remember = |key, value| match last {
+                true => cache.with_last(i, key, value),
+                false => cache.append(i, key, value),
+            };
             let block = self.block(i);
             x = block.forward(x, modulation.clone(), scene, remember);
         }

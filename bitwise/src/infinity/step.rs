@@ -36,7 +36,7 @@ impl Infinity {
         StepState {
             text,
             keys,
-            cache: KvCache::new(self.depth(), plan.schedule().tokens()),
+            cache: KvCache::new(self.depth(), plan.schedule().kept_tokens()),
         }
     }
 
@@ -116,9 +116,12 @@ impl Infinity {
             text_hidden: text.hidden.as_ref(),
             precision: plan.precision,
         };
-        let depth = self.depth();
+        let (depth, last) = (self.depth(), k + 1 == plan.schedule().len());
         for (i, keys) in keys.iter().enumerate() {
-            let remember = |key, value| cache.append(i, key, value);
+            let remember = |key, value| match last {
+                true => cache.with_last(i, key, value),
+                false => cache.append(i, key, value),
+            };
             let shared = text.modulation.clone();
             x = self.block(i).forward(x, shared, keys, scene, remember);
             if let Some(guidance) = guidance

@@ -127,15 +127,21 @@ impl StarBundle {
         device: &Device,
         blocks: Blocks,
     ) -> Result<Estimate, String> {
+        let working = crate::memory::working(dtype, device);
+        self.takes(size, frames, guided, (dtype, working, blocks))
+    }
+
+    /// The same with `working` bytes for a number in matrix products.
+    fn takes(
+        &self,
+        size: &Size,
+        frames: usize,
+        guided: bool,
+        (dtype, working, blocks): (FloatDType, u64, Blocks),
+    ) -> Result<Estimate, String> {
         let manifest = &self.manifest;
         let plan = manifest.plan(size, frames)?;
-        // A CPU calculates in f32 whatever the weights are held in.
         let weights = burn::tensor::DType::from(dtype).size();
-        let working = if *device == Device::flex() {
-            4
-        } else {
-            weights
-        };
         let rows = if guided { 2 } else { 1 };
         let config = &manifest.transformer;
         let text = config.text_max_len.min(64);
@@ -146,7 +152,7 @@ impl StarBundle {
         let held = blocks::bytes(blocks, inside, block, all - inside, weights);
         let run = MemoryEstimate {
             weights: held,
-            ..of(working)
+            ..of(working as usize)
         };
         let pixels = (size.width * size.height) as u64;
         let vae = self.files.vae.len().unwrap_or_default();
@@ -239,16 +245,22 @@ mod tests {
     use nextscale_text::T5Config;
     use nextscale_video::{StarConfig, StarVaeConfig};
 
-    /// What 720p takes is told and refused before any weight is read: there are none here.
-    #[test]
-    fn memory_is_estimated_from_the_description() {
-        let manifest = PRESETS[0].manifest(
+    /// A released model without its files.
+    fn opened(preset: usize) -> StarBundle {
+        let preset = &PRESETS[preset];
+        let manifest = preset.manifest(
             StarConfig::infinitystar_8b(),
             StarVaeConfig::infinitystar(),
             T5Config::flan_t5_xl(),
         );
         let nowhere = [(); 4].map(|()| PathBuf::from("nowhere"));
-        let bundle = StarBundle::released("infinitystar-8b-720p", manifest, nowhere).unwrap();
+        StarBundle::released(preset.name, manifest, nowhere).unwrap()
+    }
+
+    /// What 720p takes is told and refused before any weight is read: there are none here.
+    #[test]
+    fn memory_is_estimated_from_the_description() {
+        let bundle = opened(0);
         let size = bundle.manifest().sizes[0].clone();
         let cpu = Device::flex();
         let of = |frames, guided, dtype| {
@@ -265,5 +277,26 @@ mod tests {
         let error = half.check(Some(16 << 30)).unwrap_err().to_string();
         assert!(error.contains("the device has 16.0 GiB"), "{error}");
         assert!(half.notice().unwrap().contains("transformer 16.3"));
+        // On a card, in bf16: five seconds at 720p within 32 GB, and within 24 with whole numbers.
+        let card = |blocks| {
+            let place = (FloatDType::BF16, 2, blocks);
+            let estimate = bundle.takes(&size, 81, true, place).unwrap();
+            estimate.apart(true).total() as f64 / 1e9
+        };
+        let [loaded, int8, streamed] = [Blocks::Loaded, Blocks::Int8, Blocks::Streamed].map(card);
+        assert!(
+            loaded < 32.0 && int8 < 24.0 && streamed < 16.0,
+            "{loaded} {int8} {streamed}"
+        );
+        // At 480p five seconds fit 24 GB as they are, and ten with whole numbers.
+        let small = opened(1);
+        let size = small.manifest().sizes[0].clone();
+        let card = |frames, blocks| {
+            let place = (FloatDType::BF16, 2, blocks);
+            let estimate = small.takes(&size, frames, true, place).unwrap();
+            estimate.apart(true).total() as f64 / 1e9
+        };
+        let (five, ten) = (card(81, Blocks::Loaded), card(161, Blocks::Int8));
+        assert!(five < 24.0 && ten < 24.0, "{five} {ten}");
     }
 }

@@ -26,10 +26,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 65536 tokens, and a quarter of a billion of the others: half a gigabyte in 16 bits.
+    /// 32768 tokens, and a quarter of a billion of the others: half a gigabyte in 16 bits.
     fn default() -> Self {
         Self {
-            tokens: 1 << 16,
+            tokens: 1 << 15,
             scores: 1 << 28,
             hidden: 1 << 28,
         }
