@@ -20,8 +20,14 @@ use crate::bundle::{Blocks, Bundle, ClassBundle, Model, Sampling, cast, released
 /// Tokens of the made-up prompt of a size.
 const PROMPT_TOKENS: usize = 12;
 
-/// The size of the smallest model of Infinity's training code.
-const INFINITY: &str = "infinity-125m";
+/// The sizes of Infinity for random weights: that of the smallest model of its training code, and 2B.
+fn infinity(name: &str) -> Option<InfinityConfig> {
+    match name {
+        "infinity-125m" => Some(InfinityConfig::infinity_125m()),
+        "infinity-2b" => Some(InfinityConfig::infinity_2b()),
+        _ => None,
+    }
+}
 
 /// The parts of a model, loaded.
 pub(super) struct Subject {
@@ -58,12 +64,12 @@ pub(super) struct Round {
 impl Subject {
     /// A size with random weights and sampling as in the official demos.
     pub(super) fn random(name: &str, device: &Device, dtype: FloatDType) -> anyhow::Result<Self> {
-        if name == INFINITY {
-            return Ok(Self::infinity(device, dtype));
+        if let Some(config) = infinity(name) {
+            return Ok(Self::infinity(&config, device, dtype));
         }
         let Some(config) = released::var_config(name) else {
             bail!(
-                "there is no size `{name}` for --random-weights: {INFINITY}, or var-d16, -d20, -d24, -d30, -d36"
+                "there is no size `{name}` for --random-weights: infinity-125m, infinity-2b, or var-d16, -d20, -d24, -d30, -d36"
             );
         };
         let vae = VqVaeConfig::released();
@@ -80,9 +86,8 @@ impl Subject {
         })
     }
 
-    /// The 125M model of the reference's training code with its 32-bit tokenizer, at 256x256 pixels.
-    fn infinity(device: &Device, dtype: FloatDType) -> Self {
-        let config = InfinityConfig::infinity_125m();
+    /// An Infinity model with its 32-bit tokenizer, at 256x256 pixels.
+    fn infinity(config: &InfinityConfig, device: &Device, dtype: FloatDType) -> Self {
         let template = RatioTemplate::nearest(1.0);
         let schedule = template.schedule(PixelBudget::M006);
         let reference = template.schedule(PixelBudget::M1).last();
@@ -91,7 +96,7 @@ impl Subject {
             prompt: String::new(),
             model: cast(config.init(device), dtype),
             vae: BsqVaeConfig::stride_16(config.code_dim).init(device),
-            plan: Plan::stepwise(&config, &schedule, reference, device),
+            plan: Plan::stepwise(config, &schedule, reference, device),
             patching: Patching::Single,
         };
         let sampling = Sampling {
