@@ -53,19 +53,23 @@ impl Pipeline {
         let settings = Arc::new(self.spec.settings.clone());
         let (mut inputs, mut outputs) = wire(&self.stages);
         let joins = self.stages.iter().any(|placed| placed.sources.len() > 1);
+        let context = |placed: &Placed| Context {
+            stage: placed.name.clone(),
+            settings: settings.clone(),
+            device: device.clone(),
+            dtype,
+            joins,
+            cancel: cancel.clone(),
+            observer: observer.clone(),
+            resolved: resolved.clone(),
+            notes: notes.clone(),
+        };
+        let contexts: Vec<Context> = self.stages.iter().map(context).collect();
+        for (placed, context) in self.stages.iter_mut().zip(&contexts) {
+            placed.stage.prepare(context)?;
+        }
         let mut tasks = JoinSet::new();
-        for (index, placed) in self.stages.into_iter().enumerate() {
-            let context = Context {
-                stage: placed.name,
-                settings: settings.clone(),
-                device: device.clone(),
-                dtype,
-                joins,
-                cancel: cancel.clone(),
-                observer: observer.clone(),
-                resolved: resolved.clone(),
-                notes: notes.clone(),
-            };
+        for (index, (placed, context)) in self.stages.into_iter().zip(contexts).enumerate() {
             let receivers = std::mem::take(&mut inputs[index]);
             let senders = std::mem::take(&mut outputs[index]);
             let mut stage = placed.stage;

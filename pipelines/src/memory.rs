@@ -5,6 +5,7 @@ use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_text::T5Config;
 use nextscale_tokenizer::ScaleSchedule;
 use nextscale_var_core::blocks::{self, Blocks};
+use nextscale_var_core::transformer::VarConfig;
 use nextscale_video::{MemoryEstimate, StarVaeConfig};
 
 use crate::error::PipelineError;
@@ -89,6 +90,38 @@ impl Estimate {
         }
     }
 
+    /// Pictures of `pixels` pixels of classes; the rest as for [`Estimate::infinity`].
+    pub fn var(
+        transformer: &VarConfig,
+        vae: u64,
+        pixels: u64,
+        rows: u64,
+        (dtype, working, held): (FloatDType, u64, Blocks),
+    ) -> Self {
+        let (width, depth) = (transformer.width as u64, transformer.depth as u64);
+        let schedule = &transformer.schedule;
+        let (tokens, kept) = (schedule.tokens() as u64, schedule.kept_tokens() as u64);
+        let last = schedule.last().tokens() as u64;
+        let logits = transformer.vocabulary as u64;
+        let scale =
+            rows * last * (3 * transformer.ffn_hidden() as u64 + 6 * width + 3 * logits) * 4;
+        let (all, (block, modulation)) = (transformer.parameters(), transformer.block_parameters());
+        // Whole numbers are for the other matrices.
+        let inside = match held {
+            Blocks::Int8 => (block - modulation) * transformer.depth,
+            _ => block * transformer.depth,
+        };
+        let weights = blocks::bytes(held, inside, block, all - inside, size(dtype) as usize);
+        Self {
+            apart: false,
+            text: 0,
+            transformer: weights as u64,
+            vae,
+            cache: 2 * width * rows * (depth * kept + tokens) * working,
+            work: scale.max(pixels * DECODER),
+        }
+    }
+
     /// One video whose transformer takes `run`, with frames of `pixels` pixels; `file` is the size of the auto-encoder.
     pub fn star(
         text: &T5Config,
@@ -148,10 +181,13 @@ impl Estimate {
     pub fn notice(&self) -> Option<String> {
         let gib = |bytes: u64| bytes as f64 / GIB;
         (self.total() > SMALL).then(|| {
+            let text = match self.text {
+                0 => String::new(),
+                bytes => format!("text encoder {:.1}, ", gib(bytes)),
+            };
             format!(
-                "memory: about {:.1} GiB (text encoder {:.1}, transformer {:.1}, cache {:.1}, other {:.1})",
+                "memory: about {:.1} GiB ({text}transformer {:.1}, cache {:.1}, other {:.1})",
                 gib(self.total()),
-                gib(self.text),
                 gib(self.transformer),
                 gib(self.cache),
                 gib(self.vae + self.work)
@@ -222,6 +258,25 @@ mod tests {
         assert_eq!(full.cache, 2 * 2048 * 2 * 4 * (32 * 6937 + 10_521));
         assert_eq!(half.cache, full.cache);
         assert!(full.notice().unwrap().contains("transformer 8.2"));
+    }
+
+    #[test]
+    fn var_of_512_pixels() {
+        let of = |held| {
+            let place = (FloatDType::BF16, 4, held);
+            Estimate::var(&VarConfig::released_512(), 440_000_000, 1 << 18, 2, place)
+        };
+        let [loaded, int8, streamed] = [Blocks::Loaded, Blocks::Int8, Blocks::Streamed].map(of);
+        assert_eq!(
+            loaded.transformer,
+            2 * VarConfig::released_512().parameters() as u64
+        );
+        assert!(int8.transformer < loaded.transformer && streamed.transformer < int8.transformer);
+        assert_eq!(loaded.cache, int8.cache);
+        assert!(
+            loaded.notice().unwrap().contains("memory: about"),
+            "{loaded:?}"
+        );
     }
 
     #[test]

@@ -41,6 +41,14 @@ pub trait Stage: Send {
         vec![]
     }
 
+    /// Says what it will take and refuses what cannot be, before any stage loads anything.
+    ///
+    /// # Errors
+    /// Whatever keeps it from running, as far as that is known yet.
+    fn prepare(&mut self, _context: &Context) -> Result<(), PipelineError> {
+        Ok(())
+    }
+
     /// Loads what it needs.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{MANIFEST, ModelKind, Sampling, TRANSFORMER, VAE, damaged, weights};
 use crate::error::{PipelineError, nearest};
+use crate::memory::{self, Estimate};
 use weights::Weights;
 
 /// Everything about a class-conditional model but its weights.
@@ -238,6 +239,19 @@ impl ClassBundle {
     /// The SHA-256 that the manifest states for the auto-encoder.
     pub fn vae_print(&self) -> Option<&str> {
         self.manifest.fingerprints.get(VAE).map(String::as_str)
+    }
+
+    /// What painting takes; `rows` are those of the transformer's batch, two a picture under guidance.
+    pub fn estimate(
+        &self,
+        rows: usize,
+        (dtype, device, blocks): (FloatDType, &Device, Blocks),
+    ) -> Estimate {
+        let vae = std::fs::metadata(&self.vae).map_or(0, |meta| meta.len());
+        let (width, height) = self.manifest.size();
+        let place = (dtype, memory::working(dtype, device), blocks);
+        let pixels = (width * height) as u64;
+        Estimate::var(&self.manifest.transformer, vae, pixels, rows as u64, place)
     }
 
     /// Loads the transformer, with its blocks held as wanted.

@@ -17,7 +17,7 @@ use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::bundle::{Blocks, ClassBundle, Sampling};
 use crate::error::PipelineError;
 use crate::registry::Setup;
-use crate::stage::{Context, Emit, Job, Ports, Stage};
+use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
 
 /// Paints the latent of a picture of a class, one pass of the transformer a scale.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -156,6 +156,16 @@ impl Stage for ClassToImage {
             &manifest.name,
             self.bundle.fingerprint(),
         )
+    }
+
+    fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
+        let (device, dtype) = (&context.device, context.dtype);
+        let rows = self.params.batch * if self.sampling.cfg == 0.0 { 1 } else { 2 };
+        let estimate = self.bundle.estimate(rows, (dtype, device, self.blocks));
+        if let Some(message) = estimate.notice() {
+            (context.observer)(Event::Warning { message });
+        }
+        estimate.check(crate::device::memory(device))
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {

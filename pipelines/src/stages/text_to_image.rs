@@ -239,9 +239,7 @@ impl Stage for TextToImage {
         self.sampling.notes(name, self.bundle.fingerprint())
     }
 
-    fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
-        let schedule = self.size.schedule().map_err(|e| context.failed(e))?;
-        let reference = self.size.reference().unwrap_or(schedule.last());
+    fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
         let guided = self.sampling.is_guided();
         let rows = self.params.batch * if guided { 2 } else { 1 };
         let place = (context.dtype, &context.device, self.blocks);
@@ -254,7 +252,12 @@ impl Stage for TextToImage {
         if let Some(message) = estimate.notice() {
             (context.observer)(Event::Warning { message });
         }
-        estimate.check(crate::device::memory(&context.device))?;
+        estimate.check(crate::device::memory(&context.device))
+    }
+
+    fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
+        let schedule = self.size.schedule().map_err(|e| context.failed(e))?;
+        let reference = self.size.reference().unwrap_or(schedule.last());
         let (device, dtype) = (&context.device, context.dtype);
         let model = self.bundle.transformer(device, dtype, self.blocks)?;
         let config = &self.bundle.manifest().transformer;

@@ -282,9 +282,7 @@ impl Stage for TextToVideo {
         notes.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
     }
 
-    fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
-        let plan = self.manifest.plan(&self.size, self.frames);
-        let plan = plan.map_err(|e| context.failed(e))?;
+    fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
         let guided = self.manifest.guidance.is_active();
         let (dtype, device) = (context.dtype, &context.device);
         let blocks = self.blocks;
@@ -296,7 +294,13 @@ impl Stage for TextToVideo {
         if let Some(message) = estimate.notice() {
             (context.observer)(Event::Warning { message });
         }
-        estimate.check(crate::device::memory(device))?;
+        estimate.check(crate::device::memory(device))
+    }
+
+    fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
+        let plan = self.manifest.plan(&self.size, self.frames);
+        let plan = plan.map_err(|e| context.failed(e))?;
+        let (dtype, device, blocks) = (context.dtype, &context.device, self.blocks);
         self.beginning.load(context)?;
         let vae = match self.beginning {
             Beginning::None => None,

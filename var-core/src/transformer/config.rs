@@ -90,6 +90,34 @@ impl VarConfig {
         (self.width as f64 * self.mlp_ratio).round_ties_even() as usize
     }
 
+    /// Parameters of one block, and how many of them are gains, scales and shifts.
+    pub fn block_parameters(&self) -> (usize, usize) {
+        let (c, f) = (self.width, self.ffn_hidden());
+        let modulation = match self.modulation {
+            Modulation::Own => 6 * (c * c + c),
+            Modulation::Shared => 6 * c,
+        };
+        let factors = match self.attention {
+            AttentionKind::Cosine => self.heads,
+            AttentionKind::Scaled => 0,
+        };
+        let attention = 4 * c * c + 3 * c + factors;
+        (modulation + attention + 2 * c * f + f + c, modulation)
+    }
+
+    /// Parameters of the transformer.
+    pub fn parameters(&self) -> usize {
+        let (c, v) = (self.width, self.vocabulary);
+        let first = self.schedule.scales()[0].tokens();
+        let rows = first + self.schedule.tokens() + self.schedule.len() + self.classes + 1;
+        let shared = match self.modulation {
+            Modulation::Own => 0,
+            Modulation::Shared => 6 * (c * c + c),
+        };
+        let ends = (self.channels + 1) * c + 2 * (c * c + c) + (c + 1) * v;
+        rows * c + shared + ends + self.depth * self.block_parameters().0
+    }
+
     /// Numbers an attention head.
     pub fn head_dim(&self) -> usize {
         self.width / self.heads
@@ -119,6 +147,7 @@ impl VarConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::module::Module;
 
     #[test]
     fn released_sizes() {
@@ -129,5 +158,10 @@ mod tests {
         );
         assert_eq!(d16.schedule.tokens(), 680);
         assert_eq!(VarConfig::released_512().schedule.tokens(), 2240);
+        for config in [d16, VarConfig::released_512()] {
+            let model = config.init(&burn::tensor::Device::flex()); // nothing is drawn
+            assert_eq!(config.parameters(), model.num_params());
+            assert_eq!(config.block_parameters().0, model.blocks[0].num_params());
+        }
     }
 }
