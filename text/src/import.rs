@@ -14,10 +14,11 @@ use safetensors::tensor::{Dtype as FileDtype, TensorView, serialize, serialize_t
 use crate::{T5Config, T5Encoder, TextError};
 
 /// Names under which a folder may hold the weights, in the order in which they are tried.
-pub const WEIGHT_FILES: [&str; 3] = [
+pub const WEIGHT_FILES: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
 ];
 
 /// Precision of a written file.
@@ -201,7 +202,8 @@ fn read_shards(index: &Path) -> Result<BTreeMap<String, FileTensor>, TextError> 
     let dir = index.parent().unwrap_or(Path::new("."));
     let mut tensors = BTreeMap::new();
     for file in files {
-        if file.extension().is_none_or(|e| e != "safetensors") || file.components().count() != 1 {
+        let known = |e: &std::ffi::OsStr| e == "safetensors" || e == "bin";
+        if !file.extension().is_some_and(known) || file.components().count() != 1 {
             return Err(broken(index, &format!("strange shard name {file:?}")));
         }
         tensors.extend(read(&dir.join(file))?);
@@ -395,6 +397,28 @@ mod tests {
             load(&mut tiny(), &index),
             Err(TextError::Weights { .. })
         ));
+    }
+
+    /// PyTorch's shards, as older tools download them: two files written by PyTorch, in which every number of tensor `i` in
+    /// the order of the names is `i`.
+    #[test]
+    fn shards_of_pytorch_are_joined() {
+        let index =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch_model.bin.index.json");
+        let mut t5 = tiny();
+        load(&mut t5, &index).unwrap();
+        let names: Vec<String> = keys(&T5Config::new(20, 16, 2, 4, 24)).into_keys().collect();
+        let read = official_tensors(&t5, Precision::F32).unwrap();
+        assert_eq!(read.len(), names.len());
+        for entry in read {
+            let number = names.iter().position(|name| *name == entry.key).unwrap() as f32;
+            let all = entry.bytes.chunks_exact(4);
+            assert!(
+                all.len() > 0 && all.clone().all(|b| b == number.to_le_bytes()),
+                "{}",
+                entry.key
+            );
+        }
     }
 
     #[test]
