@@ -123,13 +123,14 @@ impl Numbers {
         self.state
     }
 
-    /// Weights of a layer of that name in bf16: norms do nothing, biases are 0, all others keep the size of what comes in.
+    /// Weights of a layer of that name in bf16: biases are 0, norms and factors do nothing, all others keep the size of what
+    /// comes in.
     fn fill(&mut self, name: &str, shape: &[usize]) -> Vec<u8> {
         let count = shape.iter().product::<usize>();
         let fan_in = shape.iter().skip(1).product::<usize>().max(1);
         let constant = match shape.len() {
-            0 | 1 if name.ends_with("weight") => Some(1.0),
-            0 | 1 => Some(0.0),
+            0 | 1 if name.ends_with("bias") => Some(0.0),
+            0 | 1 => Some(1.0),
             _ if name.ends_with("gamma") => Some(1.0),
             _ => None,
         };
