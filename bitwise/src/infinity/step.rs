@@ -14,6 +14,7 @@ use nextscale_var_core::layers::{f32, project, value};
 #[derive(Debug, Clone)]
 pub struct StepState {
     text: TextState,
+    /// Those of the blocks that the first scale has been through.
     keys: Vec<TextKeys>,
     cache: KvCache,
 }
@@ -30,12 +31,9 @@ impl Infinity {
     ///
     /// Under guidance `text` holds the conditional prompts, then as many unconditional ones.
     pub fn start(&self, text: &TextCondition, plan: &Plan) -> StepState {
-        let text = self.encode_text(text);
-        let keys = (0..self.depth()).map(|i| self.block(i).text_keys(text.kv.clone()));
-        let keys = keys.collect();
         StepState {
-            text,
-            keys,
+            text: self.encode_text(text),
+            keys: Vec::with_capacity(self.depth()),
             cache: KvCache::new(self.depth(), plan.schedule().kept_tokens()),
         }
     }
@@ -117,13 +115,18 @@ impl Infinity {
             precision: plan.precision,
         };
         let (depth, last) = (self.depth(), k + 1 == plan.schedule().len());
-        for (i, keys) in keys.iter().enumerate() {
+        for i in 0..depth {
+            // Read once for both, where it is not loaded.
+            let block = self.block(i);
+            if keys.len() == i {
+                keys.push(block.text_keys(text.kv.clone()));
+            }
             let remember = |key, value| match last {
                 true => cache.with_last(i, key, value),
                 false => cache.append(i, key, value),
             };
             let shared = text.modulation.clone();
-            x = self.block(i).forward(x, shared, keys, scene, remember);
+            x = block.forward(x, shared, &keys[i], scene, remember);
             if let Some(guidance) = guidance
                 && guidance.behind_block(k, i, depth)
             {
