@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use image::Rgb;
-use nextscale_pipelines::registry::Setup;
+use nextscale_pipelines::setup::Setup;
 use nextscale_pipelines::stage::{Cancel, Emit, Event, Job, Ports, Stage};
 use nextscale_pipelines::{
     Artifact, ArtifactType, Kind, Pipeline, PipelineError, PipelineSpec, Registry,

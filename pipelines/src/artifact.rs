@@ -8,7 +8,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use image::RgbImage;
 
-use crate::node::Node;
+use crate::yaml::Node;
 
 /// The kinds of artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use nextscale_models::error::{ModelError, nearest};
 use thiserror::Error;
 
 /// Where a value was written: a file with line and column, or an option of the command line.
@@ -83,44 +84,9 @@ pub enum PipelineError {
     /// The pipeline as written is not valid. Nothing was loaded.
     #[error("{}", list(.0))]
     Invalid(Vec<Diagnostic>),
-    /// A file or folder could not be used.
-    #[error("cannot {action} `{}`: {source}", path.display())]
-    Io {
-        /// What was tried: `read`, `write`, ...
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file was read, but its content is not what it should be.
-    #[error("`{}` {message}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it, as the rest of a sentence.
-        message: String,
-        /// A way out, if one is known.
-        hint: Option<String>,
-    },
-    /// A model folder does not fit together or is incomplete.
-    #[error("the model `{model}` {message}")]
-    Model {
-        /// Name or folder of the model.
-        model: String,
-        /// What is wrong with it, as the rest of a sentence.
-        message: String,
-        /// A way out, if one is known.
-        hint: Option<String>,
-    },
-    /// Something that was asked for is not possible here.
-    #[error("{message}")]
-    Refused {
-        /// One sentence.
-        message: String,
-        /// A way out, if one is known.
-        hint: Option<String>,
-    },
+    /// A model or a file cannot be used, or something that was asked for is not possible here.
+    #[error(transparent)]
+    Model(ModelError),
     /// A stage failed while it ran.
     #[error("the stage `{stage}` failed: {message}")]
     Stage {
@@ -137,14 +103,12 @@ pub enum PipelineError {
 impl PipelineError {
     /// A refusal without a way out.
     pub fn refused(message: impl Into<String>) -> Self {
-        let (message, hint) = (message.into(), None);
-        Self::Refused { message, hint }
+        Self::Model(ModelError::refused(message))
     }
 
     /// A refusal with a way out.
     pub fn refused_with(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let (message, hint) = (message.into(), Some(hint.into()));
-        Self::Refused { message, hint }
+        Self::Model(ModelError::refused_with(message, hint))
     }
 
     /// Wraps an I/O error with what was tried and where.
@@ -152,21 +116,15 @@ impl PipelineError {
         action: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+        let wrap = ModelError::io(action, path);
+        move |source| Self::Model(wrap(source))
     }
 
     /// The way out, if one is known.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Invalid(all) => all.iter().find_map(|d| d.hint.as_deref()),
-            Self::Content { hint, .. } | Self::Model { hint, .. } | Self::Refused { hint, .. } => {
-                hint.as_deref()
-            }
+            Self::Model(error) => error.hint(),
             _ => None,
         }
     }
@@ -178,20 +136,18 @@ impl From<Diagnostic> for PipelineError {
     }
 }
 
+impl From<ModelError> for PipelineError {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Cancelled => Self::Cancelled,
+            error => Self::Model(error),
+        }
+    }
+}
+
 fn list(all: &[Diagnostic]) -> String {
     let lines: Vec<String> = all.iter().map(ToString::to_string).collect();
     lines.join("\n")
-}
-
-/// The known word nearest to `word`, if it is near enough to be a slip of the keyboard.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1);
-    known
-        .into_iter()
-        .map(|k| (strsim::damerau_levenshtein(word, k), k))
-        .filter(|&(distance, k)| distance <= limit || k.replace('-', "_") == word.replace('-', "_"))
-        .min()
-        .map(|(_, k)| k)
 }
 
 /// "did you mean `x`?" or the list of what is known.
@@ -200,18 +156,5 @@ pub(crate) fn did_you_mean(word: &str, known: &[&str], what: &str) -> String {
         Some(k) => format!("did you mean `{k}`?"),
         None if known.is_empty() => format!("there is no {what} here"),
         None => format!("{what} here: {}", known.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nearest_finds_slips_only() {
-        let known = ["prompts", "text-encoder", "save"];
-        assert_eq!(nearest("promtps", known), Some("prompts"));
-        assert_eq!(nearest("text_encoder", known), Some("text-encoder"));
-        assert_eq!(nearest("video", known), None);
     }
 }

@@ -7,60 +7,11 @@ use schemars::JsonSchema;
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::{Deserialize as DeriveDeserialize, Serialize};
 
+use nextscale_models::ModelError;
+use nextscale_models::device::{DeviceChoice, Dtype};
+
 use crate::error::{Diagnostic, Mark, PipelineError};
-use crate::node::{Node, SKIP, Value};
-
-/// Where to compute.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    DeriveDeserialize,
-    Serialize,
-    JsonSchema,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceChoice {
-    /// The first CUDA card if there is one, else the CPU
-    #[default]
-    Auto,
-    /// The CPU
-    Cpu,
-    /// The first CUDA card
-    Cuda,
-}
-
-/// Number type of the weights and activations.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    DeriveDeserialize,
-    Serialize,
-    JsonSchema,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// f32 on the CPU, bf16 on a card
-    #[default]
-    Auto,
-    /// 32 bits
-    F32,
-    /// 16 bits
-    F16,
-    /// 16 bits with the range of f32
-    Bf16,
-    /// 8 bits and a factor a channel for the matrices of transformers, bf16 for the rest
-    Int8,
-}
+use crate::yaml::{Node, SKIP, Value};
 
 /// The settings of a pipeline: every key beside `stages`.
 #[derive(Debug, Clone, PartialEq, DeriveDeserialize, Serialize, JsonSchema)]
@@ -294,14 +245,16 @@ pub const PRESETS: &[(&str, &str)] = &[
 pub fn read_tree(path: &Path) -> Result<Node, PipelineError> {
     let origin = path.display().to_string();
     if crate::media::carrier(path)?.is_some() {
-        let text = crate::picture::pipeline_of(path, crate::media::tags(path)?)?;
+        let text = crate::media::image::pipeline_of(path, crate::media::tags(path)?)?;
         return Node::parse(&text, &origin);
     }
     let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
-    let text = String::from_utf8(bytes).map_err(|_| PipelineError::Content {
-        path: path.to_owned(),
-        message: "is neither YAML nor a picture or video with a pipeline in it".into(),
-        hint: None,
+    let text = String::from_utf8(bytes).map_err(|_| {
+        PipelineError::Model(ModelError::Content {
+            path: path.to_owned(),
+            message: "is neither YAML nor a picture or video with a pipeline in it".into(),
+            hint: None,
+        })
     })?;
     Node::parse(&text, &origin)
 }

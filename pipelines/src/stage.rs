@@ -9,8 +9,8 @@ use tokio::sync::mpsc::Sender;
 
 use crate::artifact::{Artifact, ArtifactType, Item, Step, Ticket};
 use crate::error::PipelineError;
-use crate::node::Node;
 use crate::spec::Settings;
+use crate::yaml::Node;
 
 /// The typed ends of a stage.
 #[derive(Debug, Clone, Default)]

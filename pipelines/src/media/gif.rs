@@ -7,9 +7,12 @@ use gif::{AnyExtension, Encoder, Extension, Frame, Repeat};
 use image::RgbImage;
 use tempfile::NamedTempFile;
 
-use super::sink::{Settings, Sink};
+use super::frame_sink::{Settings, Sink};
+use nextscale_models::ModelError;
+
+use nextscale_files::atomic_file;
+
 use crate::error::PipelineError;
-use crate::picture;
 
 /// Between the name and the text of a comment.
 const SEPARATOR: &str = ":\n";
@@ -35,7 +38,7 @@ impl Gif {
             let message = format!("a GIF has sides up to 65535, not {}x{}", size[0], size[1]);
             return Err(PipelineError::refused(message));
         };
-        let file = picture::part_in(picture::folder_of(path));
+        let file = atomic_file::hidden_in(atomic_file::folder_of(path));
         let file = file.map_err(PipelineError::io("write", path))?;
         let write = || -> Result<_, gif::EncodingError> {
             let mut encoder = Encoder::new(BufWriter::new(file), w, h, &[])?;
@@ -85,7 +88,7 @@ impl Sink for Gif {
         let file = encoder.into_inner().map_err(|e| failed(&path, e))?;
         let whole = || -> std::io::Result<()> {
             let file = file.into_inner().map_err(|e| e.into_error())?;
-            picture::make_readable(file.path())?;
+            atomic_file::make_readable(file.path())?;
             file.persist(&path).map(drop).map_err(|e| e.error)
         };
         whole().map_err(PipelineError::io("write", &path))?;
@@ -96,10 +99,12 @@ impl Sink for Gif {
 /// The comments of a GIF, as [`Gif`] writes them; others have the name `comment`.
 pub(super) fn comments(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
     let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
-    let found = scan(&bytes).ok_or_else(|| PipelineError::Content {
-        path: path.to_owned(),
-        message: "is a GIF that is cut off".into(),
-        hint: None,
+    let found = scan(&bytes).ok_or_else(|| {
+        PipelineError::Model(ModelError::Content {
+            path: path.to_owned(),
+            message: "is a GIF that is cut off".into(),
+            hint: None,
+        })
     })?;
     let named = found.into_iter().map(|text| {
         let text = String::from_utf8_lossy(&text).into_owned();

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use image::{ImageFormat, RgbImage};
 use tempfile::TempDir;
 
+use super::frame_sink::{CodecChoice, Settings, Sink};
 use super::gif::Gif;
-use super::{CodecChoice, video};
+use super::video;
+use nextscale_files::atomic_file;
+
 use crate::error::PipelineError;
-use crate::picture;
+use crate::media::image as picture;
 
 /// The form of a result, by the name of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,28 +24,6 @@ pub(crate) enum Form {
     Picture(ImageFormat),
     /// A folder with a PNG for each frame.
     Folder,
-}
-
-/// How the frames are written.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    /// Frames a second.
-    pub(crate) fps: usize,
-    /// For videos; their container's own if absent.
-    pub(crate) codec: Option<CodecChoice>,
-    /// Constant rate factor; the codec's own if absent.
-    pub(crate) quality: Option<u32>,
-    /// Names and texts that the result carries.
-    pub(crate) tags: Vec<(&'static str, String)>,
-}
-
-/// Takes frames one after the other. What is dropped before it is finished leaves nothing behind.
-pub(crate) trait Sink: Send {
-    /// Adds a frame; all have the size of the first.
-    fn write(&mut self, frame: &RgbImage) -> Result<(), PipelineError>;
-
-    /// Gives the whole its name, which is returned.
-    fn finish(self: Box<Self>) -> Result<PathBuf, PipelineError>;
 }
 
 /// Endings of videos.
@@ -147,7 +128,7 @@ impl Sink for Single {
             }
         };
         let bytes = bytes.map_err(PipelineError::refused)?;
-        picture::write_whole(&self.path, &bytes)?;
+        atomic_file::write(&self.path, &bytes).map_err(PipelineError::io("write", &self.path))?;
         Ok(self.path)
     }
 }
@@ -167,7 +148,7 @@ impl Folder {
         let part = tempfile::Builder::new()
             .prefix(".nextscale-")
             .suffix(".part")
-            .tempdir_in(picture::folder_of(path));
+            .tempdir_in(atomic_file::folder_of(path));
         Ok(Self {
             path: path.to_owned(),
             part: part.map_err(PipelineError::io("make", path))?,

@@ -9,15 +9,15 @@ use nextscale_var_core::transformer::{Var, VarPlan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::codebook_latent;
-use super::edit::{Canvas, EditParams};
-use super::paint::{self, Batch, Knobs, Waiting};
-use super::start::{Start, StartParams, VariationParams, start};
+use super::batch::{self, Batch, Knobs, Waiting};
+use super::init_image::{Start, StartParams, VariationParams, start};
+use super::inpaint::{Canvas, EditParams};
+use super::latent_types::codebook_latent;
 use crate::artifact::{Artifact, ArtifactType, Kind};
-use crate::bundle::{Blocks, ClassBundle, Sampling};
 use crate::error::PipelineError;
-use crate::registry::Setup;
+use crate::setup::Setup;
 use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
+use nextscale_models::bundle::{Blocks, ClassBundle, Sampling};
 
 /// Paints the latent of a picture of a class, one pass of the transformer a scale.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -45,7 +45,7 @@ pub struct ClassToImageParams {
     #[serde(default)]
     smooth: bool,
     /// Pictures that are painted at once: more memory, less time for each. They are the same as one by one, up to rounding.
-    #[serde(default = "paint::one", skip_serializing_if = "paint::is_one")]
+    #[serde(default = "batch::one", skip_serializing_if = "batch::is_one")]
     batch: usize,
     /// Whether the blocks of the transformer stay in their file, from which every pass reads them one after the other: for
     /// models that are larger than memory. Same picture, more time.
@@ -85,7 +85,7 @@ struct Loaded {
 impl ClassToImage {
     pub(crate) fn new(params: ClassToImageParams, setup: &Setup) -> Result<Self, PipelineError> {
         let bundle = setup.class_model(params.model.as_deref())?;
-        paint::check_print(
+        batch::check_print(
             &params.fingerprint,
             bundle.fingerprint(),
             bundle.name(),
@@ -114,7 +114,7 @@ impl ClassToImage {
             canvas,
             start,
             blocks: setup.blocks(params.stream)?,
-            waiting: Waiting::new(paint::batch(params.batch, setup)?),
+            waiting: Waiting::new(batch::batch(params.batch, setup)?),
             params,
             bundle,
             sampling,
@@ -150,7 +150,7 @@ impl Stage for ClassToImage {
     fn notes(&self) -> Vec<(String, String)> {
         let manifest = self.bundle.manifest();
         let scales = manifest.transformer.schedule.len();
-        paint::notes(
+        batch::notes(
             &self.sampling,
             scales,
             &manifest.name,
@@ -165,7 +165,7 @@ impl Stage for ClassToImage {
         if let Some(message) = estimate.notice() {
             (context.observer)(Event::Warning { message });
         }
-        estimate.check(crate::device::memory(device))
+        Ok(estimate.check(nextscale_models::device::memory(device))?)
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {

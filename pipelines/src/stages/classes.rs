@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Artifact, ArtifactType, Item, Kind, Ticket};
 use crate::error::PipelineError;
-use crate::node::Node;
-use crate::registry::Setup;
+use crate::setup::Setup;
 use crate::stage::{Emit, Job, Ports, Stage};
+use crate::yaml::Node;
 
 /// The classes to paint.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]

@@ -9,12 +9,12 @@ use nextscale_tokenizer::VqVae;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{bit_latent, codebook_latent};
+use super::latent_types::{bit_latent, codebook_latent};
 use crate::artifact::{Artifact, ArtifactType, Kind};
-use crate::bundle::Model;
 use crate::error::PipelineError;
-use crate::registry::Setup;
+use crate::setup::Setup;
 use crate::stage::{Context, Emit, Job, Ports, Stage};
+use nextscale_models::bundle::Model;
 
 /// What is said of pixels that are none.
 pub(super) const NOT_NUMBERS: &str = "the picture is not made of numbers (NaN): the weights are damaged, or overflow in this --dtype";

@@ -11,12 +11,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::decode::to_image;
-use super::video_latent;
+use super::latent_types::video_latent;
 use crate::artifact::{Artifact, ArtifactType, Frames, Kind, VideoLatent};
-use crate::bundle::StarBundle;
 use crate::error::PipelineError;
-use crate::registry::Setup;
+use crate::setup::Setup;
 use crate::stage::{Context, Emit, Job, Ports, Stage};
+use nextscale_models::bundle::StarBundle;
 
 /// Turns the latents of videos into frames. They go on to the next stage in small chunks while later ones are decoded,
 /// so that memory does not grow with the video.

@@ -7,10 +7,10 @@ use image::{Rgb, RgbImage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::edit;
+use super::inpaint;
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
-use crate::registry::Setup;
+use crate::setup::Setup;
 use crate::stage::{Emit, Job, Ports, Stage};
 
 /// How a picture of another shape fits.
@@ -77,7 +77,7 @@ impl Fit {
 
 /// The picture covering `width` x `height` pixels, cut evenly.
 pub(super) fn cover(picture: &RgbImage, width: usize, height: usize) -> RgbImage {
-    edit::fit(picture, width as u32, height as u32)
+    inpaint::fit(picture, width as u32, height as u32)
 }
 
 /// The whole picture in the middle of `width` x `height` pixels, within `size` of both sides.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::edit::{Canvas, EditParams};
+use super::inpaint::{Canvas, EditParams};
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
-use crate::registry::Setup;
+use crate::setup::Setup;
 use crate::stage::{Emit, Job, Ports, Stage};
 
 /// Puts the original pixels back where an edit keeps them: an auto-encoder changes them a little.

@@ -1,34 +1,38 @@
 //! The built-in stages.
 
+mod batch;
 mod class_to_image;
 mod classes;
 mod decode;
 mod decode_video;
-mod edit;
-mod first_frame;
 mod fit;
+mod init_image;
+mod inpaint;
 mod keep_original;
-mod paint;
+mod latent_types;
 mod prompts;
 mod rewrite;
 mod sampling;
 mod save;
 mod save_video;
 mod size;
-mod start;
 mod text_encoder;
 mod text_to_image;
-mod text_to_video;
-mod video_length;
+mod video;
 
-pub(crate) use decode::LARGE;
-
-use crate::artifact::{ArtifactType, Kind};
-use crate::bundle::{Bundle, ClassBundle, StarBundle, VAE};
 use crate::registry::Registry;
 
+impl Registry {
+    /// The built-in stages.
+    pub fn builtin() -> Self {
+        let mut registry = Self::empty();
+        register(&mut registry);
+        registry
+    }
+}
+
 /// Registers them all, through the door that every other stage uses.
-pub(crate) fn register(registry: &mut Registry) {
+fn register(registry: &mut Registry) {
     registry.register("prompts", prompts::Prompts::new);
     registry.register("rewrite", rewrite::Rewrite::new);
     registry.register("classes", classes::Classes::new);
@@ -39,37 +43,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.register("keep-original", keep_original::KeepOriginal::new);
     registry.register("save", save::Save::new);
     registry.register("fit", fit::Fit::new);
-    registry.register("text-to-video", text_to_video::TextToVideo::new);
+    registry.register("text-to-video", video::TextToVideo::new);
     registry.register("decode-video", decode_video::DecodeVideo::new);
     registry.register("save-video", save_video::SaveVideo::new);
-}
-
-/// Adds the fingerprint of a part, so that parts of the same shape from two models do not pass as one.
-fn with_print(of: ArtifactType, part: &'static str, print: Option<&str>) -> ArtifactType {
-    match print {
-        Some(print) => of.fact(part, &print[..print.len().min(12)]),
-        None => of,
-    }
-}
-
-/// The latents of a text-to-image model.
-fn bit_latent(bundle: &Bundle) -> ArtifactType {
-    let codes = format!("of {} bits", bundle.manifest().vae.bits);
-    let latent = ArtifactType::new(Kind::Latent).fact("codes", codes);
-    with_print(latent, "the auto-encoder", bundle.fingerprint_of(VAE))
-}
-
-/// The latents of a video model.
-fn video_latent(bundle: &StarBundle) -> ArtifactType {
-    let channels = bundle.manifest().vae.latent_channels();
-    let latent = ArtifactType::new(Kind::VideoLatent).fact("channels", channels);
-    with_print(latent, "the auto-encoder", bundle.fingerprint_of(VAE))
-}
-
-/// The latents of a class-conditional model.
-fn codebook_latent(bundle: &ClassBundle) -> ArtifactType {
-    let vae = &bundle.manifest().vae;
-    let codes = format!("out of {} with {} channels", vae.vocabulary, vae.channels);
-    let latent = ArtifactType::new(Kind::Latent).fact("codes", codes);
-    with_print(latent, "the auto-encoder", bundle.vae_print())
 }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Artifact, ArtifactType, Item, Kind, Ticket};
 use crate::error::{Diagnostic, Mark, PipelineError};
-use crate::node::Node;
-use crate::registry::Setup;
+use crate::setup::Setup;
 use crate::stage::{Emit, Job, Ports, Stage};
+use crate::yaml::Node;
 
 /// The prompts to paint: a list, a file with one prompt a line, or standard input.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]

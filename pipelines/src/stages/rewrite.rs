@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::artifact::{Artifact, ArtifactType, Item, Kind, Ticket};
-use crate::curl;
 use crate::error::PipelineError;
-use crate::node::Node;
-use crate::registry::Setup;
+use crate::setup::Setup;
 use crate::stage::{Context, Emit, Job, Ports, Stage};
+use crate::yaml::Node;
+use nextscale_files::curl;
 
 /// Where the key is, if `key-env` does not say otherwise.
 const KEY: &str = "OPENAI_API_KEY";

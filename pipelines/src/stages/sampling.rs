@@ -4,11 +4,11 @@ use nextscale_bitwise::generate::GenerateOptions;
 use nextscale_var_core::guidance::GuidancePoint;
 use nextscale_var_core::sampler::Sampler;
 
-use super::paint::{self, Knobs};
-use crate::bundle::Sampling;
+use super::batch::{self, Knobs};
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
-use crate::registry::Setup;
+use crate::setup::Setup;
+use nextscale_models::bundle::Sampling;
 
 /// Sampling settings that the user may have given.
 pub(super) struct BitKnobs {
@@ -126,7 +126,7 @@ impl BitSampling {
             PerScale::All(_) => value.to_string(),
             PerScale::Each(_) => format!("\"{value}\""),
         };
-        let mut notes = paint::notes(&self.base, self.weights.len(), model, print);
+        let mut notes = batch::notes(&self.base, self.weights.len(), model, print);
         for (name, value) in &mut notes {
             match name.as_str() {
                 "CFG scale" => *value = text(&self.cfg),

@@ -7,10 +7,12 @@ use image::RgbImage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use nextscale_files::atomic_file;
+
 use crate::artifact::{Artifact, ArtifactType, Kind, Ticket};
 use crate::error::{Diagnostic, PipelineError};
-use crate::picture;
-use crate::registry::Setup;
+use crate::media::image as picture;
+use crate::setup::Setup;
 use crate::stage::{Emit, Job, Ports, Stage};
 
 /// Writes each picture to a PNG file.
@@ -43,7 +45,7 @@ impl Save {
         if output != "-" {
             let folder = match is_folder(&output) {
                 true => Path::new(&output),
-                false => picture::folder_of(Path::new(&output)),
+                false => atomic_file::folder_of(Path::new(&output)),
             };
             check_folder(folder, key, setup)?;
             let name = Path::new(&output).extension().and_then(|e| e.to_str());
@@ -174,7 +176,7 @@ impl Stage for Save {
             written.map_err(PipelineError::io("write", "standard output"))?;
             return Ok(());
         }
-        picture::write_whole(&path, &bytes)?;
+        atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path))?;
         match job.preview {
             None => out.send(job, Artifact::File(path)),
             Some(_) => Ok(()),

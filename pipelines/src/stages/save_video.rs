@@ -7,12 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::save::{check_folder, fill, numbered};
-use super::video_length::Length;
+use super::video::length::Length;
+use nextscale_files::atomic_file;
+
 use crate::artifact::{Artifact, ArtifactType, Frames, Kind, Ticket};
 use crate::error::PipelineError;
+use crate::media::image as picture;
 use crate::media::{CodecChoice, Form, Settings, Sink};
-use crate::picture;
-use crate::registry::Setup;
+use crate::setup::Setup;
 use crate::stage::{Emit, Job, Ports, Stage};
 
 /// Writes videos. The form follows from the name: `.mp4` (H.264), `.mov`, `.mkv`, `.webm` (VP9), `.gif`, a name that ends
@@ -144,7 +146,7 @@ impl SaveVideo {
         let (index, turn) = (job.ticket.index.max(job.ticket.turn), step.scale);
         let path = folder.join(format!("{index:05}-pass-{turn:03}.png"));
         let bytes = picture::encode(picture, &[]).map_err(|e| job.context.failed(e))?;
-        picture::write_whole(&path, &bytes)
+        atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path))
     }
 }
 
@@ -158,13 +160,13 @@ fn form(output: &str, key: &str, setup: &Setup) -> Result<Form, PipelineError> {
             let hint = "frames go into a folder of their own: give it another name";
             return Err(setup.refuse(key, message).hint(hint).into());
         }
-        let parent = picture::folder_of(path)
+        let parent = atomic_file::folder_of(path)
             .ancestors()
             .find(|folder| folder.exists());
         check_folder(parent.unwrap_or(Path::new(".")), key, setup)?;
         return Ok(Form::Folder);
     }
-    check_folder(picture::folder_of(path), key, setup)?;
+    check_folder(atomic_file::folder_of(path), key, setup)?;
     let Some(form) = Form::of(path) else {
         let message = format!("`{output}` has an ending that nothing is written for");
         return Err(setup.refuse(key, message).hint(Form::KNOWN).into());

@@ -1,8 +1,8 @@
 //! The size that a stage paints, from what the user asked for.
 
-use crate::bundle::Size;
 use crate::error::PipelineError;
-use crate::registry::Setup;
+use crate::setup::Setup;
+use nextscale_models::bundle::Size;
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, Default)]

@@ -6,14 +6,14 @@ use nextscale_text::TextEncoder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::video_length::Length;
-use super::with_print;
+use super::latent_types::with_print;
+use super::video::length::Length;
 use crate::artifact::{Artifact, ArtifactType, Item, Kind, Text};
-use crate::bundle::{Bundle, Model, StarBundle, TEXT};
 use crate::error::PipelineError;
-use crate::memory::HEAVY;
-use crate::registry::Setup;
+use crate::setup::Setup;
 use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
+use nextscale_models::bundle::{Bundle, Model, StarBundle, TEXT};
+use nextscale_models::memory::HEAVY;
 
 /// Turns prompts into text features.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -135,10 +135,10 @@ impl Reader {
     }
 
     fn load(&self, context: &Context) -> Result<TextEncoder, PipelineError> {
-        match self {
-            Self::Pictures(bundle) => bundle.text_encoder(&context.device),
-            Self::Videos(bundle, _) => bundle.text_encoder(&context.device),
-        }
+        Ok(match self {
+            Self::Pictures(bundle) => bundle.text_encoder(&context.device)?,
+            Self::Videos(bundle, _) => bundle.text_encoder(&context.device)?,
+        })
     }
 
     fn output(&self) -> ArtifactType {
@@ -262,7 +262,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::pipeline::Pipeline;
+    use crate::graph::Pipeline;
     use crate::registry::Registry;
     use crate::spec::PipelineSpec;
     use crate::stage::Cancel;

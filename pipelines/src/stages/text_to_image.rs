@@ -9,18 +9,18 @@ use nextscale_tokenizer::{Keep, Quantizer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::edit::{Canvas, EditParams};
-use super::paint::{self, Batch, Waiting};
+use super::batch::{self, Batch, Waiting};
+use super::init_image::{Start, StartParams, VariationParams, start};
+use super::inpaint::{Canvas, EditParams};
+use super::latent_types::{bit_latent, with_print};
 use super::sampling::{BitKnobs, BitSampling};
 use super::size::Wanted;
-use super::start::{Start, StartParams, VariationParams, start};
-use super::{bit_latent, with_print};
 use crate::artifact::{Artifact, ArtifactType, Kind, Text};
-use crate::bundle::{Blocks, Bundle, Size, TEXT};
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
-use crate::registry::Setup;
+use crate::setup::Setup;
 use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
+use nextscale_models::bundle::{Blocks, Bundle, Size, TEXT};
 
 /// Paints the latent of a picture, one pass of the transformer a scale.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -60,7 +60,7 @@ pub struct TextToImageParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     top_p: Option<f64>,
     /// Pictures that are painted at once: more memory, less time for each. They are the same as one by one, up to rounding.
-    #[serde(default = "paint::one", skip_serializing_if = "paint::is_one")]
+    #[serde(default = "batch::one", skip_serializing_if = "batch::is_one")]
     batch: usize,
     /// Whether the blocks of the transformer stay in their file, from which every pass reads them one after the other: for
     /// models that are larger than memory. Same picture, more time.
@@ -107,7 +107,7 @@ impl TextToImage {
             pixels: params.pixels.as_deref(),
         };
         let size = wanted.pick(&bundle.manifest().sizes, bundle.name(), setup)?;
-        paint::check_print(
+        batch::check_print(
             &params.fingerprint,
             bundle.fingerprint(),
             bundle.name(),
@@ -137,7 +137,7 @@ impl TextToImage {
             canvas,
             start,
             blocks: setup.blocks(params.stream)?,
-            waiting: Waiting::new(paint::batch(params.batch, setup)?),
+            waiting: Waiting::new(batch::batch(params.batch, setup)?),
             params,
             bundle,
             size,
@@ -252,7 +252,7 @@ impl Stage for TextToImage {
         if let Some(message) = estimate.notice() {
             (context.observer)(Event::Warning { message });
         }
-        estimate.check(crate::device::memory(&context.device))
+        Ok(estimate.check(nextscale_models::device::memory(&context.device))?)
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {

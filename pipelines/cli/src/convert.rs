@@ -1,0 +1,67 @@
+//! `nextscale convert`: a checkpoint as one safetensors file.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use nextscale_var_core::import::WeightDtype;
+
+use nextscale_models::convert::Conversion;
+use nextscale_pipelines::stage::Cancel;
+
+/// Arguments of `nextscale convert`.
+#[derive(Debug, Args)]
+pub(super) struct ConvertArgs {
+    /// A checkpoint: a PyTorch or safetensors file, or a folder or index of shards
+    input: PathBuf,
+    /// The file to write, which ends with .safetensors
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Number type of the weights; as they are if absent
+    #[arg(long, value_enum)]
+    dtype: Option<FileDtype>,
+}
+
+/// Number type in a file.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FileDtype {
+    /// 32 bits
+    F32,
+    /// 16 bits
+    F16,
+    /// 16 bits with the range of f32
+    Bf16,
+}
+
+pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
+    let out = &args.output;
+    if out.extension().is_none_or(|e| e != "safetensors") {
+        bail!(
+            "the output `{}` should end with .safetensors",
+            out.display()
+        );
+    }
+    let conversion = Conversion::open(&args.input)?;
+    eprintln!("{}: {}", args.input.display(), conversion.kind());
+    let dtype = args.dtype.map(|dtype| match dtype {
+        FileDtype::F32 => WeightDtype::F32,
+        FileDtype::F16 => WeightDtype::F16,
+        FileDtype::Bf16 => WeightDtype::Bf16,
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_io()
+        .build()?;
+    let cancel = Cancel::default();
+    runtime.spawn(crate::signal::stop_on_ctrl_c(cancel.clone()));
+    let style = "{bytes}/{total_bytes} {wide_bar} {bytes_per_sec} {eta}";
+    let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?);
+    let written = conversion.write(out, dtype, |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+        !cancel.is_cancelled()
+    });
+    bar.finish_and_clear();
+    Ok(written?)
+}

@@ -1,0 +1,25 @@
+//! The `nextscale` command: one file a subcommand.
+
+mod command;
+mod convert;
+mod edit;
+mod generate;
+mod huge_pages;
+mod info;
+mod metadata;
+mod models;
+mod options;
+mod output;
+mod progress;
+mod run;
+mod signal;
+mod video;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: huge_pages::Pages = huge_pages::Pages;
+
+fn main() -> ExitCode {
+    command::main()
+}

@@ -1,0 +1,182 @@
+//! Progress bars and the table of timings, fed by the events of a run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use nextscale_pipelines::artifact::{Artifact, Step};
+use nextscale_pipelines::stage::{Event, Observer};
+
+/// Shows a run on standard error: bars on a terminal, file names anywhere.
+pub(super) struct Progress {
+    state: Arc<Mutex<State>>,
+    timings: bool,
+}
+
+struct State {
+    bars: MultiProgress,
+    loading: BTreeMap<String, ProgressBar>,
+    scales: Option<ProgressBar>,
+    pictures: Option<ProgressBar>,
+    table: Table,
+    start: Instant,
+}
+
+/// Times by row; rows in the order in which they first appeared.
+#[derive(Default)]
+struct Table(Vec<(String, Vec<Duration>)>);
+
+impl Table {
+    fn add(&mut self, row: String, took: Duration) {
+        match self.0.iter_mut().find(|(name, _)| *name == row) {
+            Some((_, times)) => times.push(took),
+            None => self.0.push((row, vec![took])),
+        }
+    }
+
+    fn render(&self, total: Duration) -> String {
+        let width = self
+            .0
+            .iter()
+            .map(|(name, _)| name.len())
+            .max()
+            .unwrap_or(0)
+            .max(5);
+        let mut text = format!("{:<width$}  count   mean s  total s", "part");
+        for (name, times) in &self.0 {
+            let sum = times.iter().sum::<Duration>().as_secs_f64();
+            let (count, mean) = (times.len(), sum / times.len() as f64);
+            text += &format!("\n{name:<width$}  {count:>5}  {mean:>7.3}  {sum:>7.3}");
+        }
+        text + &format!(
+            "\n{:<width$}  {:>5}  {:>7}  {:>7.3}",
+            "wall",
+            "",
+            "",
+            total.as_secs_f64()
+        )
+    }
+}
+
+impl Progress {
+    pub(super) fn new(timings: bool) -> Self {
+        let state = State {
+            bars: MultiProgress::new(),
+            loading: BTreeMap::new(),
+            scales: None,
+            pictures: None,
+            table: Table::default(),
+            start: Instant::now(),
+        };
+        let state = Arc::new(Mutex::new(state));
+        Self { state, timings }
+    }
+
+    pub(super) fn observer(&self) -> Observer {
+        let state = self.state.clone();
+        Arc::new(move |event| {
+            state
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .show(event)
+        })
+    }
+
+    /// Takes the bars away and prints the table if it was asked for.
+    pub(super) fn finish(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing can be done about a terminal that is gone.
+        let _ = state.bars.clear();
+        if self.timings {
+            eprintln!("{}", state.table.render(state.start.elapsed()));
+        }
+    }
+}
+
+impl State {
+    fn show(&mut self, event: Event) {
+        match event {
+            Event::Loading { stage } => {
+                let bar = self.bars.add(ProgressBar::new_spinner());
+                bar.set_message(format!("loading {stage}"));
+                bar.enable_steady_tick(Duration::from_millis(100));
+                self.loading.insert(stage, bar);
+            }
+            Event::Loaded { stage, took } => {
+                if let Some(bar) = self.loading.remove(&stage) {
+                    bar.finish_and_clear();
+                }
+                self.table.add(format!("load {stage}"), took);
+            }
+            Event::Scale {
+                stage,
+                ticket,
+                step,
+                took,
+            } => {
+                self.table
+                    .add(format!("{stage} scale {}", step.scale), took);
+                self.scale(step);
+                if ticket.total > 1 {
+                    let total = ticket.total as u64;
+                    let style = "{bar:30} picture {pos}/{len}, {eta} left";
+                    let bar = self
+                        .pictures
+                        .get_or_insert_with(|| bar(&self.bars, total, style));
+                    bar.set_position(ticket.index as u64);
+                }
+            }
+            Event::Done { stage, took, .. } => self.table.add(stage, took),
+            Event::Warning { message } => {
+                self.bars.suspend(|| eprintln!("warning: {message}"));
+            }
+            Event::Output { item, .. } => {
+                if let Artifact::File(path) = item.artifact {
+                    self.saved(&path);
+                }
+            }
+        }
+    }
+
+    fn scale(&mut self, step: Step) {
+        let style = "{bar:30} scale {pos}/{len}, {per_sec}";
+        let scales = step.scales as u64;
+        let bar = self
+            .scales
+            .get_or_insert_with(|| bar(&self.bars, scales, style));
+        if step.scale == 1 {
+            bar.reset();
+        }
+        bar.set_length(scales);
+        bar.set_position(step.scale as u64);
+    }
+
+    fn saved(&self, path: &Path) {
+        // `println` of the bars says nothing when there is no terminal.
+        self.bars.suspend(|| eprintln!("{}", path.display()));
+    }
+}
+
+fn bar(bars: &MultiProgress, length: u64, style: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(style);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    bars.add(ProgressBar::new(length).with_style(style))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_adds_up() {
+        let mut table = Table::default();
+        table.add("text".into(), Duration::from_millis(100));
+        table.add("text".into(), Duration::from_millis(300));
+        let text = table.render(Duration::from_secs(1));
+        assert!(text.contains("text       2    0.200    0.400"), "{text}");
+        assert!(text.ends_with("1.000"), "{text}");
+    }
+}

@@ -1,0 +1,416 @@
+//! What is refused: one clear sentence with the place, a way out, and nothing painted.
+
+use crate::{Place, pipeline, tiny};
+
+fn model() -> &'static str {
+    tiny::model().to_str().unwrap()
+}
+
+/// `generate` with the tiny model and further arguments.
+fn generate(place: &Place, more: &[&str]) -> String {
+    place.refused(&[&["generate", "-m", model(), "-s", "1", "-o", "x.png"], more].concat())
+}
+
+/// Validates a changed pipeline; the answer must have all parts, and `run` must say the same.
+fn yaml(from: &str, to: &str, parts: &[&str]) {
+    let place = Place::new();
+    let text = pipeline(tiny::model());
+    assert!(text.contains(from), "{from}");
+    place.write("p.yaml", &text.replacen(from, to, 1));
+    let said = place.refused(&["validate", "p.yaml"]);
+    for part in parts {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+    assert_eq!(place.refused(&["run", "p.yaml"]), said);
+    assert_eq!(place.files("."), ["p.yaml"]);
+}
+
+#[test]
+fn unknown_keys_and_stages() {
+    yaml(
+        "    from: text\n",
+        "    from: text\n    cfg-scal: 3\n",
+        &[
+            "error: p.yaml:12:5: unknown key `cfg-scal`",
+            "hint: did you mean `cfg-scale`?",
+        ],
+    );
+    yaml(
+        "stages:",
+        "sed: 3\nstages:",
+        &["p.yaml:2:1: unknown key `sed`", "did you mean `seed`?"],
+    );
+    yaml(
+        "stage: decode",
+        "stage: decoed",
+        &[
+            "p.yaml:13:12: there is no stage `decoed`",
+            "did you mean `decode`?",
+        ],
+    );
+    yaml(
+        "    stage: save\n",
+        "",
+        &["p.yaml:15:3: the stage `save` does not say what it is"],
+    );
+}
+
+#[test]
+fn wrong_types() {
+    yaml(
+        "    from: text\n",
+        "    from: text\n    cfg-scale: high\n",
+        &["p.yaml:12:16:", "the string `high`"],
+    );
+    yaml("[a red house]", "[7]", &["p.yaml:5:15:", "the number 7"]);
+    yaml(
+        "    from: text\n",
+        "    from: text\n    top-p: 2\n",
+        &["p.yaml:12:12: `top-p` should be from 0 to 1"],
+    );
+    yaml("stages:", "seed: -3\nstages:", &["p.yaml:2:7:", "-3"]);
+}
+
+#[test]
+fn wrong_wiring() {
+    yaml(
+        "from: image",
+        "from: latent",
+        &[
+            "p.yaml:17:11: `save` needs an image, but `latent` gives a latent",
+            "an image comes from `image`",
+        ],
+    );
+    yaml(
+        "    from: image\n",
+        "",
+        &["p.yaml:15:3: `save` needs an image but nothing feeds it"],
+    );
+    yaml(
+        "from: image",
+        "from: imge",
+        &["p.yaml:17:11:", "no such stage", "did you mean `image`?"],
+    );
+    yaml(
+        "    from: image\n",
+        "    from: {image: image, mask: text}\n",
+        &["`save` has no input `mask`"],
+    );
+    yaml(
+        "    prompts: [a",
+        "    from: save\n    prompts: [a",
+        &["circle"],
+    );
+    yaml(
+        "from: prompts",
+        "from: latent",
+        &["p.yaml:11:11: the stages feed each other in a circle: text <- latent <- text"],
+    );
+}
+
+#[test]
+fn two_stages_of_one_name() {
+    yaml(
+        "  image:\n",
+        "  latent:\n",
+        &[
+            "p.yaml:12:3: `latent` stands twice",
+            "first written at p.yaml:9:3",
+        ],
+    );
+}
+
+#[test]
+fn several_mistakes_are_all_told() {
+    yaml(
+        "    from: image\n",
+        "    from: imag\n    pth: x\n",
+        &["p.yaml:17:11:", "p.yaml:18:5: unknown key `pth`"],
+    );
+}
+
+#[test]
+fn parts_of_two_models() {
+    let place = Place::new();
+    tiny::make(place.folder.path(), 2);
+    let other = place.folder.path().display();
+    yaml(
+        "stage: text-encoder\n",
+        &format!("stage: text-encoder\n    model: {other}\n"),
+        &[
+            "`latent` and `text` do not belong together",
+            "use the tokenizer, the text encoder and the transformer of one model",
+        ],
+    );
+    yaml(
+        "stage: decode\n",
+        &format!("stage: decode\n    model: {other}\n"),
+        &["do not belong together"],
+    );
+}
+
+#[test]
+fn missing_and_damaged_models() {
+    let place = Place::new();
+    let said = place.refused(&["generate", "-p", "x", "-s", "1", "-m", "nowhere"]);
+    assert!(
+        said.contains("error: --model: the model `nowhere` does not exist"),
+        "{said}"
+    );
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    if nextscale_models::Bundle::embedded().is_err() {
+        let said = place.refused(&["generate", "-p", "x", "-s", "1"]);
+        let hint = "hint: name a model folder: --model PATH";
+        assert!(
+            said.contains("error: there is no model inside this program"),
+            "{said}"
+        );
+        assert!(said.contains(hint), "{said}");
+    }
+    let damage = |name: &str, change: &dyn Fn(Vec<u8>) -> Option<Vec<u8>>| {
+        let folder = place.path("m");
+        tiny::copy(&folder);
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        match change(bytes) {
+            Some(bytes) => std::fs::write(folder.join(name), bytes).unwrap(),
+            None => std::fs::remove_file(folder.join(name)).unwrap(),
+        }
+        place.refused(&["generate", "-p", "x", "-s", "1", "-m", "m"])
+    };
+    let said = damage("vae.safetensors", &|_| None);
+    assert!(said.contains("lacks the file vae.safetensors"), "{said}");
+    for keep in [0, 5, 100, 5000] {
+        let said = damage("transformer.safetensors", &|mut b| {
+            b.truncate(keep);
+            Some(b)
+        });
+        assert!(said.contains("transformer.safetensors"), "{keep}: {said}");
+    }
+    let said = damage("transformer.safetensors", &|mut b| {
+        b.truncate(b.len() - 1);
+        Some(b)
+    });
+    assert!(said.contains("cut-off transformer.safetensors"), "{said}");
+    let said = damage("text.safetensors", &|mut b| {
+        *b.last_mut().unwrap() ^= 1;
+        Some(b)
+    });
+    assert!(
+        said.contains("not the one its nextscale.json describes"),
+        "{said}"
+    );
+    let said = damage("nextscale.json", &|b| {
+        let text = String::from_utf8(b).unwrap();
+        Some(text.replace("\"bits\": 4", "\"bits\": 8").into_bytes())
+    });
+    assert!(
+        said.contains("gives 32 bits a token, its transformer takes 16"),
+        "{said}"
+    );
+    assert_eq!(place.files("."), ["m"]);
+}
+
+/// Changes one tensor of a part of a model to NaN, in f16, and forgets the model's fingerprints.
+fn damage_numbers(folder: &std::path::Path, file: &str, tensor: &str) {
+    let path = folder.join(file);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let size = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + size]).unwrap();
+    let info = &header[tensor];
+    assert_eq!(info["dtype"], "F16", "{tensor}");
+    let start = 8 + size + info["data_offsets"][0].as_u64().unwrap() as usize;
+    bytes[start..start + 2].copy_from_slice(&0x7e00u16.to_le_bytes());
+    std::fs::write(path, bytes).unwrap();
+    let path = folder.join("nextscale.json");
+    let text = std::fs::read(&path).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    manifest["fingerprints"] = serde_json::json!({});
+    std::fs::write(path, manifest.to_string()).unwrap();
+}
+
+#[test]
+fn weights_that_are_no_numbers() {
+    for (file, tensor) in [
+        ("transformer.safetensors", "blocks.1.sa.mat_qkv.weight"),
+        ("transformer.safetensors", "blocks.0.ffn.fc2.bias"),
+        ("text.safetensors", "shared.weight"),
+        (
+            "text.safetensors",
+            "encoder.block.0.layer.0.SelfAttention.o.weight",
+        ),
+        ("vae.safetensors", "decoder.conv_in.conv.weight"),
+    ] {
+        let place = Place::new();
+        let folder = place.path("m");
+        tiny::copy(&folder);
+        damage_numbers(&folder, file, tensor);
+        let args = ["generate", "-p", "x", "-s", "1", "-m", "m", "-o", "x.png"];
+        let said = place.refused(&args);
+        assert!(said.contains("no finite numbers (NaN"), "{tensor}: {said}");
+        assert!(
+            said.contains(file) && said.matches("error: ").count() == 1,
+            "{tensor}: {said}"
+        );
+        assert_eq!(place.files("."), ["m"]);
+    }
+}
+
+#[test]
+fn seeds_prompts_and_sizes() {
+    let place = Place::new();
+    let said = place.refused(&["generate", "-m", model(), "-p", "x", "--seed", "-3"]);
+    assert!(said.contains("a seed cannot be negative"), "{said}");
+    let said = generate(&place, &["-p", "  "]);
+    assert!(
+        said.contains("--prompt: prompt number 1 is empty"),
+        "{said}"
+    );
+    let said = generate(&place, &[]);
+    assert!(said.contains("there is no prompt"), "{said}");
+    let said = generate(&place, &["-p", "x", "-W", "20", "-H", "16"]);
+    assert!(said.contains("--width: the model"), "{said}");
+    assert!(said.contains("does not paint 20x16 pixels"), "{said}");
+    assert!(
+        said.contains("the nearest size that it paints is 24x16"),
+        "{said}"
+    );
+    let said = generate(&place, &["-p", "x", "-H", "0"]);
+    assert!(said.contains("--height: the model"), "{said}");
+    assert!(
+        said.contains("does not paint pictures 0 pixels high"),
+        "{said}"
+    );
+    let said = generate(&place, &["-p", "x", "--aspect", "wide"]);
+    assert!(said.contains("--aspect: `wide` is no ratio"), "{said}");
+    let said = generate(&place, &["-p", "x", "-b", "0"]);
+    assert!(
+        said.contains("--batch-count: `count` should be at least 1"),
+        "{said}"
+    );
+    let said = generate(&place, &["--prompt-file", "nowhere.txt"]);
+    assert!(
+        said.contains("--prompt-file: cannot read the prompt file `nowhere.txt`"),
+        "{said}"
+    );
+    assert!(place.files(".").is_empty());
+}
+
+#[test]
+fn outputs() {
+    let place = Place::new();
+    place.write("file", "");
+    let said = place.refused(&[
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "x",
+        "-s",
+        "1",
+        "-o",
+        "nowhere/x.png",
+    ]);
+    assert!(
+        said.contains("--output: the folder `nowhere` does not exist"),
+        "{said}"
+    );
+    let said = place.refused(&[
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "x",
+        "-s",
+        "1",
+        "-o",
+        "file/x.png",
+    ]);
+    assert!(said.contains("--output: `file` is not a folder"), "{said}");
+    let said = place.refused(&[
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "x",
+        "-s",
+        "1",
+        "-o",
+        "x.jpg",
+    ]);
+    assert!(said.contains("should end with .png"), "{said}");
+    let said = place.refused(&[
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "x",
+        "-p",
+        "y",
+        "-s",
+        "1",
+        "-o",
+        "-",
+    ]);
+    assert!(
+        said.contains("only one picture can go to standard output"),
+        "{said}"
+    );
+    let said = generate(&place, &["-p", "x", "--preview", "file"]);
+    assert!(said.contains("--preview: `file` is not a folder"), "{said}");
+    assert_eq!(place.files("."), ["file"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_not_be_written_to() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let folder = place.path("locked");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o555)).unwrap();
+    if std::fs::write(folder.join("probe"), "").is_ok() {
+        return; // the superuser may write anywhere
+    }
+    let said = place.refused(&[
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "x",
+        "-s",
+        "1",
+        "-o",
+        "locked/",
+    ]);
+    assert!(
+        said.contains("the folder `locked/` cannot be written to"),
+        "{said}"
+    );
+}
+
+#[test]
+fn devices_files_and_overrides() {
+    let place = Place::new();
+    let said = generate(&place, &["-p", "x", "--device", "cpu", "--dtype", "f16"]);
+    assert!(said.contains("f16 is not supported on the CPU"), "{said}");
+    if nextscale_models::device::cuda().missing().is_some() {
+        let said = generate(&place, &["-p", "x", "--device", "cuda"]);
+        assert!(said.contains("--device cuda is not possible"), "{said}");
+    }
+    let said = place.refused(&["run", "nowhere.yaml"]);
+    assert!(said.contains("cannot read `nowhere.yaml`"), "{said}");
+    place.write("p.yaml", &pipeline(tiny::model()));
+    let said = place.refused(&["run", "p.yaml", "--set", "stages.latent.cfg=3"]);
+    assert!(
+        said.contains("--set stages.latent.cfg=3: unknown key `cfg`"),
+        "{said}"
+    );
+    let said = place.refused(&["run", "p.yaml", "--set", "seed"]);
+    assert!(said.contains("should be --set KEY=VALUE"), "{said}");
+    place.write("q.png", "not a picture");
+    assert!(
+        place
+            .refused(&["metadata", "q.png"])
+            .contains("not a readable PNG")
+    );
+}

@@ -1,0 +1,439 @@
+//! What goes well.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use burn::tensor::{Device, FloatDType, Int, Tensor};
+use nextscale_bitwise::bsq::Bsq;
+use nextscale_bitwise::generate::generate;
+use nextscale_bitwise::infinity::{Plan, TextCondition};
+use nextscale_models::bundle::{Blocks, Bundle};
+use nextscale_tokenizer::Quantizer;
+
+use crate::{Place, pipeline, stderr, tiny};
+
+fn model() -> &'static str {
+    tiny::model().to_str().unwrap()
+}
+
+#[test]
+fn one_seed_gives_the_same_bytes_again() {
+    let place = Place::new();
+    let paint = |seed: &str, out: &str| {
+        place.good(&[
+            "generate",
+            "-m",
+            model(),
+            "-p",
+            "a red house",
+            "--seed",
+            seed,
+            "-o",
+            out,
+        ]);
+        std::fs::read(place.path(out)).unwrap()
+    };
+    let (first, again, other) = (
+        paint("7", "a.png"),
+        paint("7", "b.png"),
+        paint("8", "c.png"),
+    );
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    let image = image::load_from_memory(&first).unwrap();
+    assert_eq!((image.width(), image.height()), (16, 16));
+}
+
+#[test]
+fn a_picture_repaints_itself() {
+    let place = Place::new();
+    let largest = u64::MAX.to_string();
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a blue tree",
+        "-p",
+        "caf\u{e9}: \u{1f34e} # 'x'",
+    ];
+    let more = [
+        "-n",
+        "a cat",
+        "-s",
+        &largest,
+        "-W",
+        "24",
+        "--temperature",
+        "0.7",
+        "-o",
+        "x.png",
+    ];
+    place.good(&[&args[..], &more[..]].concat());
+    for name in ["x-00000.png", "x-00001.png"] {
+        place.good(&["run", name, "--set", "output=again.png"]);
+        let (one, two) = (
+            std::fs::read(place.path(name)),
+            std::fs::read(place.path("again.png")),
+        );
+        assert_eq!(one.unwrap(), two.unwrap(), "{name}");
+    }
+    let shown = place.good(&["metadata", "x-00000.png"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for part in [
+        "a blue tree\nNegative prompt: a cat\nSteps: 3, Sampler: next-scale, CFG scale: 3,",
+        &format!("Seed: {largest}, Size: 24x16"),
+        "temperature: 0.7",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}
+
+#[test]
+fn a_picture_of_a_batch_is_the_picture_alone() {
+    let place = Place::new();
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a red house",
+        "-b",
+        "3",
+        "-s",
+        "5",
+    ];
+    place.good(&[&args[..], &["-o", "{seed}.png"]].concat());
+    assert_eq!(place.files("."), ["5.png", "6.png", "7.png"]);
+    place.good(&[
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a red house",
+        "-s",
+        "7",
+        "-o",
+        "alone.png",
+    ]);
+    let (one, two) = (
+        std::fs::read(place.path("7.png")),
+        std::fs::read(place.path("alone.png")),
+    );
+    assert_eq!(one.unwrap(), two.unwrap());
+}
+
+#[test]
+fn a_random_seed_is_printed() {
+    let place = Place::new();
+    let output = place.good(&["generate", "-m", model(), "-p", "a cat", "-o", "a.png"]);
+    let text = stderr(&output);
+    let seed = text.lines().find_map(|l| l.strip_prefix("seed: ")).unwrap();
+    place.good(&[
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a cat",
+        "-s",
+        seed,
+        "-o",
+        "b.png",
+    ]);
+    let (one, two) = (
+        std::fs::read(place.path("a.png")),
+        std::fs::read(place.path("b.png")),
+    );
+    assert_eq!(one.unwrap(), two.unwrap());
+}
+
+#[test]
+fn prompts_from_standard_input_and_a_picture_to_standard_output() {
+    let place = Place::new();
+    let mut command = place.command(&["generate", "-m", model(), "-s", "1", "-o", "-"]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"a red house\n")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(image::load_from_memory(&output.stdout).unwrap().width(), 16);
+    assert!(place.files(".").is_empty());
+}
+
+#[test]
+fn previews_timings_and_no_metadata() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("p")).unwrap();
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a cat",
+        "-s",
+        "1",
+        "-o",
+        "a.png",
+        "--preview",
+        "p",
+    ];
+    let output = place.good(&[&args[..], &["--timings", "--no-metadata"]].concat());
+    assert_eq!(
+        place.files("p"),
+        ["00000-scale-01.png", "00000-scale-02.png"]
+    );
+    let text = stderr(&output);
+    for row in ["load text", "latent scale 3", "image", "save", "wall"] {
+        assert!(text.lines().any(|l| l.starts_with(row)), "{row} in {text}");
+    }
+    assert!(
+        place
+            .refused(&["metadata", "a.png"])
+            .contains("carries no metadata")
+    );
+    assert!(
+        place
+            .refused(&["run", "a.png"])
+            .contains("carries no pipeline")
+    );
+    place.good(&[
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a cat",
+        "-s",
+        "1",
+        "-o",
+        "b.png",
+    ]);
+    let pixels = |name: &str| {
+        image::open(place.path(name))
+            .unwrap()
+            .into_rgb8()
+            .into_raw()
+    };
+    assert_eq!(pixels("a.png"), pixels("b.png"));
+}
+
+#[test]
+fn an_aspect_takes_the_nearest_size() {
+    let place = Place::new();
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a cat",
+        "-s",
+        "1",
+        "-o",
+        "a.png",
+    ];
+    place.good(&[&args[..], &["--aspect", "16:9"]].concat());
+    assert_eq!(image::open(place.path("a.png")).unwrap().width(), 24);
+}
+
+#[test]
+fn a_yaml_pipeline_runs_with_values_set() {
+    let place = Place::new();
+    place.write("p.yaml", &pipeline(tiny::model()));
+    place.good(&["validate", "p.yaml"]);
+    let set = [
+        "--set",
+        "seed=3",
+        "--set",
+        "output=y.png",
+        "--set",
+        "stages.latent.cfg-scale=1",
+    ];
+    place.good(&[&["run", "p.yaml"], &set[..]].concat());
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "-p",
+        "a red house",
+        "-s",
+        "3",
+        "--cfg-scale",
+        "1",
+    ];
+    place.good(&[&args[..], &["-o", "g.png"]].concat());
+    let (one, two) = (
+        std::fs::read(place.path("y.png")),
+        std::fs::read(place.path("g.png")),
+    );
+    assert_eq!(
+        one.unwrap(),
+        two.unwrap(),
+        "generate is the same path as run"
+    );
+}
+
+#[test]
+fn ten_thousand_prompts_are_read_before_anything_is_painted() {
+    let place = Place::new();
+    let mut lines: Vec<&str> = vec!["a cat"; 10_000];
+    lines[7_776] = "";
+    place.write("prompts.txt", &lines.join("\n"));
+    let args = [
+        "generate",
+        "-m",
+        model(),
+        "--prompt-file",
+        "prompts.txt",
+        "-o",
+        "{index}.png",
+    ];
+    let text = place.refused(&args);
+    assert!(
+        text.contains("prompts.txt:7777:1: line 7777 of 10000 is empty"),
+        "{text}"
+    );
+    assert_eq!(place.files("."), ["prompts.txt"]);
+}
+
+#[test]
+fn small_commands_answer() {
+    let place = Place::new();
+    let schema: serde_json::Value =
+        serde_json::from_slice(&place.good(&["schema"]).stdout).unwrap();
+    assert!(schema["definitions"]["stage-text-to-image"]["properties"]["cfg-scale"].is_object());
+    let devices = String::from_utf8(place.good(&["devices"]).stdout).unwrap();
+    assert!(
+        devices.starts_with("cpu ") && devices.contains("\ncuda "),
+        "{devices}"
+    );
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(!place.good(&["completions", shell]).stdout.is_empty());
+    }
+}
+
+/// Where the blocks are changes no pixel, and 8 bits change few; what the picture records is the same.
+#[test]
+fn blocks_in_their_file_and_in_8_bits() {
+    let place = Place::new();
+    let paint = |out: &str, more: &[&str]| {
+        let args = [
+            "generate",
+            "-m",
+            model(),
+            "-p",
+            "a red house",
+            "-s",
+            "7",
+            "-o",
+            out,
+        ];
+        place.good(&[&args, more].concat());
+        std::fs::read(place.path(out)).unwrap()
+    };
+    let plain = paint("a.png", &[]);
+    assert_eq!(paint("b.png", &["--stream", "--keep-loaded"]), plain);
+    let int8 = image::load_from_memory(&paint("c.png", &["--dtype", "int8"])).unwrap();
+    assert_eq!((int8.width(), int8.height()), (16, 16));
+    let both = ["--stream", "--dtype", "int8"];
+    let args = ["generate", "-m", model(), "-p", "x", "-o", "d.png"];
+    let said = place.refused(&[&args[..], &both].concat());
+    assert!(said.contains("dtype int8 makes others of them"), "{said}");
+    assert!(said.contains("hint: take one of the two"), "{said}");
+    assert!(!place.path("d.png").exists());
+}
+
+/// The embedded model under teacher forcing: its own bits, and the logits that it gives to them in other number formats,
+/// behind guidance.
+#[test]
+fn how_far_8_bits_are_off() {
+    let Ok(bundle) = Bundle::embedded() else {
+        return; // a program without a model
+    };
+    let (device, manifest) = (Device::flex(), bundle.manifest());
+    let size = &manifest.sizes[0];
+    let schedule = size.schedule().unwrap();
+    let reference = size.reference().unwrap_or(schedule.last());
+    let plan = Plan::stepwise(&manifest.transformer, &schedule, reference, &device);
+    let features = bundle.text_encoder(&device).unwrap();
+    let features = features.encode(&["a red apple"]).unwrap();
+    let text = TextCondition::new(features.features, features.lens);
+    let bsq = Bsq::new(manifest.vae.bits);
+    let bsq: &dyn Quantizer = &bsq;
+    let run = |dtype, blocks, forced: Vec<Tensor<5, Int>>| {
+        let model = bundle.transformer(&device, dtype, blocks).unwrap();
+        let (sampler, mut options) = manifest.sampling.start(&[3], schedule.len());
+        options.forced = forced;
+        let patching = manifest.patching;
+        let all = generate(&model, bsq, &plan, patching, &text, None, options, sampler);
+        all.map(|scale| (scale.logits, scale.codes.bits().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let exact = run(FloatDType::F32, Blocks::Loaded, vec![]);
+    let bits: Vec<_> = exact.iter().map(|(_, bits)| bits.clone()).collect();
+    let off = |dtype, blocks| {
+        let other = run(dtype, blocks, bits.clone());
+        let pairs = exact.iter().zip(&other);
+        let sum = |x: Tensor<3>| x.abs().sum().into_scalar::<f32>();
+        let off: f32 = pairs
+            .map(|((a, _), (b, _))| sum(a.clone() - b.clone()))
+            .sum();
+        off / exact.iter().map(|(a, _)| sum(a.clone())).sum::<f32>()
+    };
+    let half = off(FloatDType::BF16, Blocks::Loaded);
+    let int8 = off(FloatDType::BF16, Blocks::Int8);
+    eprintln!("off by {half} in bf16, by {int8} in int8");
+    assert!(0.0 < half && half < 0.02, "{half}");
+    assert!(half < int8 && int8 < 0.03, "{int8}");
+}
+
+/// Prompts of different lengths, five in batches of two: the last batch is not full. Names, seeds and records are those of
+/// pictures that are painted one by one.
+#[test]
+fn pictures_painted_at_once_are_those_painted_one_by_one() {
+    let place = Place::new();
+    let paint = |folder: &str, more: &[&str]| {
+        std::fs::create_dir(place.path(folder)).unwrap();
+        let prompts = [
+            "a red house",
+            "a",
+            "a very blue tree in the sun",
+            "house",
+            "a cat",
+        ];
+        let prompts = prompts.iter().flat_map(|p| ["-p", p]);
+        let mut args = vec![
+            "generate",
+            "-m",
+            model(),
+            "-s",
+            "7",
+            "-n",
+            "a dog",
+            "-o",
+            folder,
+        ];
+        args.extend(prompts);
+        args.extend(more);
+        place.good(&args);
+        place.files(folder)
+    };
+    let one_by_one = paint("one/", &[]);
+    std::fs::create_dir(place.path("previews")).unwrap();
+    let previews = ["--batch-size", "2", "--preview", "previews"];
+    assert_eq!(paint("two/", &previews), one_by_one);
+    assert_eq!(one_by_one.len(), 5);
+    for name in &one_by_one {
+        let read = |folder: &str| std::fs::read(place.path(folder).join(name)).unwrap();
+        assert!(read("one") == read("two"), "{name}");
+    }
+    assert_eq!(place.files("previews").len(), 10); // 2 scales of 5 pictures
+    let said = place.refused(&["generate", "-m", model(), "-p", "x", "--batch-size", "0"]);
+    assert!(said.contains("`batch` should be at least 1"), "{said}");
+}

@@ -1,0 +1,286 @@
+//! A model with random weights, small enough to paint in milliseconds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use burn::tensor::Device;
+use nextscale_bitwise::import::{WeightDtype, save_infinity};
+use nextscale_bitwise::infinity::InfinityConfig;
+use nextscale_bitwise::tokens::Patching;
+use nextscale_bitwise::vae::{BsqVaeConfig, import::FileDType};
+use nextscale_models::bundle::{
+    self, Bundle, ClassBundle, ClassManifest, FrameCounts, Manifest, ModelKind, Sampling, Size,
+    StarBundle, StarManifest,
+};
+use nextscale_text::import::Precision;
+use nextscale_text::{T5Config, train_unigram};
+use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
+use nextscale_var_core::import::save_var;
+use nextscale_var_core::transformer::{AttentionKind, Modulation, VarConfig};
+use nextscale_video::codes::CodeBits;
+use nextscale_video::star::save_star;
+use nextscale_video::vae::resample::Resample;
+use nextscale_video::{Layout, StarConfig, StarGuidance, StarVaeConfig};
+
+/// The folder of the model, made once for all tests.
+pub(crate) fn model() -> &'static Path {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tiny-model");
+        std::fs::create_dir_all(&folder).unwrap();
+        make(&folder, 1);
+        folder
+    })
+}
+
+/// Writes a model whose weights depend on a seed.
+pub(crate) fn make(folder: &Path, seed: u64) {
+    let device = Device::flex();
+    device.seed(seed);
+    let vocab = train_unigram(["a red house", "a blue tree and a cat"], 40).unwrap();
+    let text = T5Config::new(vocab.size(), 128, 1, 2, 64);
+    let transformer = InfinityConfig {
+        width: 32,
+        depth: 2,
+        heads: 2,
+        code_dim: 16,
+        text_channels: 128,
+        text_max_len: 16,
+        mlp_ratio: 8.0,
+        block_chunks: 1,
+        levels: 6,
+    };
+    let vae = BsqVaeConfig {
+        bits: 4,
+        base_channels: 8,
+        encoder_mult: vec![1, 2],
+        decoder_mult: vec![1, 2],
+        encoder_blocks: 1,
+        decoder_blocks: 1,
+        norm_groups: Some(4),
+        pixel_patch: 1,
+    };
+    vocab.save(folder.join(bundle::VOCAB)).unwrap();
+    let t5 = text.init(&device);
+    nextscale_text::import::save(&t5, folder.join(bundle::TEXT), Precision::F16).unwrap();
+    let model = transformer.init(&device);
+    let path = folder.join(bundle::TRANSFORMER);
+    save_infinity(&transformer, &model, &path, WeightDtype::F16).unwrap();
+    vae.init(&device)
+        .save(folder.join(bundle::VAE), FileDType::F16)
+        .unwrap();
+    let square = vec![[1, 1], [2, 2], [4, 4]];
+    let wide = vec![[1, 1], [2, 3], [4, 6]];
+    let size = |width, height, scales| Size {
+        width,
+        height,
+        scales,
+        reference: None,
+        known: None,
+    };
+    let manifest = Manifest {
+        kind: ModelKind::Infinity,
+        name: "tiny".into(),
+        about: String::new(),
+        text,
+        transformer,
+        vae,
+        patching: Patching::Double,
+        sizes: vec![size(16, 16, square), size(24, 16, wide)],
+        sampling: Sampling {
+            cfg: 3.0,
+            tau: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+        },
+        prompt: Default::default(),
+        fingerprints: BTreeMap::new(),
+    };
+    Bundle::seal(folder, manifest).unwrap();
+}
+
+/// A copy of the model in another folder, to be damaged.
+pub(crate) fn copy(to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(model()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The folder of a class-conditional model, made once for all tests.
+pub(crate) fn class_model() -> &'static Path {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tiny-classes");
+        std::fs::create_dir_all(&folder).unwrap();
+        let (transformer, vae) = class_parts(ScaleSchedule::square(&[1, 2, 4]).unwrap(), 24);
+        save_class(
+            &folder,
+            [bundle::TRANSFORMER, bundle::VAE],
+            &transformer,
+            &vae,
+        );
+        let manifest = ClassManifest {
+            kind: ModelKind::Var,
+            name: "tiny".into(),
+            about: String::new(),
+            transformer,
+            vae,
+            sampling: Sampling {
+                cfg: 2.0,
+                tau: 1.0,
+                top_k: 0,
+                top_p: 1.0,
+            },
+            classes: ["house, home", "tree", "cat"].map(str::to_owned).to_vec(),
+            fingerprints: BTreeMap::new(),
+        };
+        ClassBundle::seal(&folder, manifest).unwrap();
+        folder
+    })
+}
+
+/// Shapes of a class-conditional model with three classes and a stride of 4.
+pub(crate) fn class_parts(schedule: ScaleSchedule, vocabulary: usize) -> (VarConfig, VqVaeConfig) {
+    let transformer = VarConfig {
+        width: 64,
+        depth: 2,
+        heads: 1,
+        classes: 3,
+        vocabulary,
+        channels: 4,
+        schedule,
+        mlp_ratio: 2.0,
+        modulation: Modulation::Own,
+        attention: AttentionKind::Cosine,
+    };
+    let vae = VqVaeConfig {
+        vocabulary,
+        channels: 4,
+        base_channels: 32,
+        mult: vec![1, 1, 1],
+        blocks: 1,
+        phis: 2,
+        phi_ratio: 0.5,
+        norm_groups: 32,
+    };
+    (transformer, vae)
+}
+
+/// Writes random weights in the official layout under these names.
+pub(crate) fn save_class(
+    folder: &Path,
+    [transformer, vae]: [&str; 2],
+    config: &VarConfig,
+    vae_config: &VqVaeConfig,
+) {
+    let device = Device::flex();
+    device.seed(3);
+    let path = folder.join(transformer);
+    let mut model = config.init(&device);
+    // A fresh head is nearly nothing: classes would make no difference.
+    model.head.weight = model.head.weight.map(|weight| weight * 1000.0);
+    save_var(config, &model, &path, WeightDtype::F32).unwrap();
+    let path = folder.join(vae);
+    let model = vae_config.init(&device);
+    model
+        .save(path, nextscale_tokenizer::import::FileDType::F32)
+        .unwrap();
+}
+
+/// The folder of a video model, made once for all tests: 16x16 or 24x16 pixels, 8 frames a second, 1 to 17 frames.
+pub(crate) fn video_model() -> &'static Path {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tiny-video");
+        std::fs::create_dir_all(&folder).unwrap();
+        make_video(&folder, |_| {});
+        folder
+    })
+}
+
+/// Writes a video model with random weights whose description is changed.
+pub(crate) fn make_video(folder: &Path, change: impl FnOnce(&mut StarManifest)) {
+    let mut manifest = video_manifest();
+    change(&mut manifest);
+    let device = Device::flex();
+    device.seed(5);
+    let vocab = train_unigram(["a red house", "a blue tree and a cat"], 40).unwrap();
+    manifest.text = T5Config::new(vocab.size(), 128, 1, 2, 64);
+    vocab.save(folder.join(bundle::VOCAB)).unwrap();
+    let t5 = manifest.text.init(&device);
+    nextscale_text::import::save(&t5, folder.join(bundle::TEXT), Precision::F16).unwrap();
+    let model = manifest.transformer.init(&device);
+    let path = folder.join(bundle::TRANSFORMER);
+    save_star(&manifest.transformer, &model, &path, WeightDtype::F32).unwrap();
+    let vae = manifest.vae.init(&device);
+    let dtype = nextscale_video::vae::FileDType::F32;
+    vae.save(folder.join(bundle::VAE), dtype).unwrap();
+    StarBundle::seal(folder, manifest).unwrap();
+}
+
+fn video_manifest() -> StarManifest {
+    let size = |width, height, scales| Size {
+        width,
+        height,
+        scales,
+        reference: None,
+        known: None,
+    };
+    StarManifest {
+        kind: ModelKind::Star,
+        name: "tiny".into(),
+        about: String::new(),
+        text: T5Config::new(40, 128, 1, 2, 64),
+        transformer: StarConfig {
+            width: 32,
+            depth: 2,
+            heads: 2,
+            kv_heads: 1,
+            mlp_hidden: 48,
+            bits: CodeBits {
+                semantic: 2,
+                detail: 8,
+            },
+            text_channels: 128,
+            text_max_len: 32,
+            attention_bias: false,
+            block_chunks: 1,
+        },
+        vae: StarVaeConfig {
+            channels: vec![4, 4, 8],
+            levels: vec![Resample::SpaceTime, Resample::Space],
+            encoder_blocks: 1,
+            decoder_blocks: 1,
+            latent: 2,
+            pixel_patch: 1,
+        },
+        layout: Layout {
+            image_repeats: vec![2, 1],
+            clip_repeats: vec![1, 1],
+            semantic_scales: 1,
+            clip_frames: 4,
+        },
+        sizes: vec![
+            size(16, 16, vec![[1, 1], [2, 2]]),
+            size(24, 16, vec![[1, 1], [2, 3]]),
+        ],
+        fps: 8,
+        frames: FrameCounts {
+            default: 9,
+            longest: 17,
+            step: 4,
+        },
+        guidance: StarGuidance::Cfg { scale: 2.0 },
+        image_temperature: 1.0,
+        clip_temperature: 1.0,
+        prompt: Default::default(),
+        duration_tag: true,
+        soft_start: false,
+        semantic_scale: None,
+        first_frame: None,
+        fingerprints: BTreeMap::new(),
+    }
+}

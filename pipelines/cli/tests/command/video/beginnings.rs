@@ -1,0 +1,286 @@
+//! Videos that begin with a picture or go on from a video.
+
+use image::{Rgb, RgbImage};
+use nextscale_models::bundle::FirstFrame;
+
+use super::{count, ffmpeg, frames, model, probe, with};
+use crate::{Place, tiny};
+
+fn picture(place: &Place, name: &str, colour: [u8; 3]) {
+    let picture = RgbImage::from_pixel(60, 40, Rgb(colour));
+    picture.save(place.path(name)).unwrap();
+}
+
+/// The first frame of a folder of frames.
+fn first(place: &Place, folder: &str) -> Vec<u8> {
+    let frame = image::open(place.path(folder).join("00000.png")).unwrap();
+    frame.into_rgb8().into_raw()
+}
+
+#[test]
+fn a_picture_is_the_beginning() {
+    let place = Place::new();
+    picture(&place, "red.png", [250, 10, 10]);
+    picture(&place, "blue.jpg", [10, 10, 250]);
+    place.good(&with(&["--image", "red.png", "-o", "red/"]));
+    // What the model draws does not change the given image.
+    place.good(&with(&[
+        "-i",
+        "red.png",
+        "--cfg-scale",
+        "5",
+        "-o",
+        "again/",
+    ]));
+    place.good(&with(&["--init-image", "blue.jpg", "-o", "blue/"]));
+    assert_eq!(place.files("red").len(), 9);
+    assert_eq!(first(&place, "red"), first(&place, "again"));
+    assert_ne!(first(&place, "red"), first(&place, "blue"));
+    // The picture is wide, so the video is, unless a size is asked for.
+    let size = |folder: &str| {
+        image::open(place.path(folder).join("00000.png"))
+            .unwrap()
+            .width()
+    };
+    assert_eq!(size("red"), 24);
+    place.good(&with(&[
+        "-i", "red.png", "-W", "16", "-H", "16", "-o", "square/",
+    ]));
+    assert_eq!(size("square"), 16);
+}
+
+#[test]
+fn a_video_goes_on() {
+    let place = Place::new();
+    place.good(&with(&["--seconds", "2", "-o", "one.mp4"]));
+    place.good(&with(&["--video", "one.mp4", "-o", "two/"]));
+    assert_eq!(
+        place.files("two").len(),
+        17,
+        "9 given frames and as many as a clip"
+    );
+    place.good(&with(&[
+        "--video",
+        "one.mp4",
+        "--frames",
+        "13",
+        "-o",
+        "short.mp4",
+    ]));
+    assert_eq!(count(&place.path("short.mp4")), 13);
+    // The given frames are the same whatever is drawn behind them; the new ones are not.
+    place.good(&[
+        "video",
+        "-m",
+        model(),
+        "-p",
+        "a cat",
+        "-s",
+        "7",
+        "--video",
+        "one.mp4",
+        "-o",
+        "cat/",
+    ]);
+    let frame = |folder: &str, i: usize| {
+        std::fs::read(place.path(folder).join(format!("{i:05}.png"))).unwrap()
+    };
+    (1..9).for_each(|i| assert_eq!(frame("two", i), frame("cat", i), "frame {i}"));
+    assert!((9..17).any(|i| frame("two", i) != frame("cat", i)));
+}
+
+/// Frames of odd size, turned by metadata, at a rate that varies: all become the model's.
+#[test]
+fn any_video_will_do() {
+    let place = Place::new();
+    let source = |size: &str| format!("testsrc2=size={size}:rate=25:duration=3");
+    let make = |name: &str, size: &str, more: &[&str]| {
+        ffmpeg(
+            &place,
+            &[&["-f", "lavfi", "-i", &source(size)], more, &[name]].concat(),
+        );
+    };
+    make("odd.mkv", "35x21", &["-c:v", "ffv1"]);
+    make(
+        "grey.avi",
+        "40x40",
+        &["-pix_fmt", "gray", "-c:v", "rawvideo"],
+    );
+    let rates = "select='not(mod(n\\,5))+lt(n\\,20)'";
+    make("vfr.mp4", "48x32", &["-vf", rates, "-fps_mode", "vfr"]);
+    make("flat.mp4", "48x32", &["-c:v", "libx264", "-g", "250"]);
+    ffmpeg(
+        &place,
+        &[
+            "-i",
+            "flat.mp4",
+            "-c",
+            "copy",
+            "-metadata:s:v:0",
+            "rotate=90",
+            "turned.mp4",
+        ],
+    );
+    // Sound that goes on for 20 s behind the pictures; Matroska only says how long the whole is.
+    let sound = [
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=duration=23",
+        "-i",
+        "flat.mp4",
+        "sound.mkv",
+    ];
+    ffmpeg(&place, &sound);
+    for name in [
+        "odd.mkv",
+        "grey.avi",
+        "vfr.mp4",
+        "flat.mp4",
+        "turned.mp4",
+        "sound.mkv",
+    ] {
+        let out = format!("{name}.out.mp4");
+        place.good(&with(&["--video", name, "-o", &out]));
+        let (stream, _) = probe(&place.path(&out));
+        assert_eq!(stream["nb_read_frames"], "17", "{name}");
+        // The nearest shape that the model has; one that is turned to stand upright is not wide.
+        let wide = !matches!(name, "grey.avi" | "turned.mp4");
+        assert_eq!(stream["width"], if wide { 24 } else { 16 }, "{name}");
+    }
+}
+
+/// A video of four hours of which only the end can be decoded: nothing else is read.
+#[test]
+fn only_the_end_of_a_long_video_is_read() {
+    let place = Place::new();
+    let colour = "color=c=orange:size=32x32:rate=2:duration=14400";
+    let coded = ["-c:v", "mpeg4", "-g", "20", "-movflags", "faststart"];
+    ffmpeg(
+        &place,
+        &[&["-f", "lavfi", "-i", colour], &coded[..], &["long.mp4"]].concat(),
+    );
+    let mut bytes = std::fs::read(place.path("long.mp4")).unwrap();
+    let data = bytes.windows(4).position(|w| w == b"mdat").unwrap() + 4;
+    let end = bytes.len() - (bytes.len() - data) / 100;
+    bytes[data..end].fill(0x5a);
+    std::fs::write(place.path("long.mp4"), &bytes).unwrap();
+    let start = std::time::Instant::now();
+    place.good(&with(&["--video", "long.mp4", "-o", "end.mp4"]));
+    let took = start.elapsed().as_secs_f64();
+    assert!(took < 20.0, "{took} s");
+    assert_eq!(count(&place.path("end.mp4")), 17);
+}
+
+fn interactive(place: &Place) -> String {
+    let folder = place.path("story");
+    std::fs::create_dir(&folder).unwrap();
+    tiny::make_video(&folder, |manifest| {
+        manifest.semantic_scale = Some(0);
+        manifest.frames.longest = 9;
+        manifest.frames.step = 8;
+    });
+    folder.display().to_string()
+}
+
+#[test]
+fn a_story_goes_on_from_prompt_to_prompt() {
+    let place = Place::new();
+    let model = interactive(&place);
+    place.good(&with(&["--seconds", "2", "-o", "before.mp4"]));
+    let story = |prompts: &[&str], out: &str| {
+        let first = [
+            "video",
+            "-m",
+            &model,
+            "-s",
+            "3",
+            "--video",
+            "before.mp4",
+            "-o",
+            out,
+        ];
+        let prompts = prompts.iter().flat_map(|p| ["-p", p]);
+        place.good(&first.into_iter().chain(prompts).collect::<Vec<_>>());
+    };
+    story(&["a red house", "a cat", "a tree"], "story.mp4");
+    assert_eq!(count(&place.path("story.mp4")), 24, "8 frames a prompt");
+    let (_, format) = probe(&place.path("story.mp4"));
+    assert_eq!(format["tags"]["prompt"], "a red house\na cat\na tree");
+    // A turn depends on those before, not on those behind.
+    story(&["a red house"], "one/");
+    story(&["a red house", "a cat"], "two/");
+    story(&["a tree", "a cat"], "other/");
+    let frame = |folder: &str, i: usize| {
+        image::open(place.path(folder).join(format!("{i:05}.png")))
+            .unwrap()
+            .into_rgb8()
+    };
+    assert_eq!(place.files("two").len(), 16);
+    (0..8).for_each(|i| assert_eq!(frame("one", i), frame("two", i), "frame {i}"));
+    assert!((8..16).any(|i| frame("two", i) != frame("other", i)));
+    // All prompts are in the record.
+    place.good(&["run", "story.mp4", "--set", "output=again.mp4"]);
+    assert_eq!(frames(&place, "again.mp4"), frames(&place, "story.mp4"));
+
+    let said = place.refused(&["video", "-m", &model, "-p", "a cat", "-o", "x.mp4"]);
+    assert!(said.contains("goes on from a video"), "{said}");
+    assert!(said.contains("--video FILE"), "{said}");
+}
+
+#[test]
+fn a_model_lets_another_paint_its_first_frame() {
+    let place = Place::new();
+    let folder = place.path("painted");
+    std::fs::create_dir(&folder).unwrap();
+    tiny::make_video(&folder, |manifest| {
+        manifest.first_frame = Some(FirstFrame {
+            model: "default".into(),
+            size: 0.5,
+            background: [0, 0, 0],
+            motions: vec!["bouncing".into()],
+        });
+    });
+    let model = folder.to_str().unwrap();
+    let make = |prompt: &str, out: &str| {
+        place.good(&["video", "-m", model, "-p", prompt, "-s", "7", "-o", out]);
+    };
+    make("a red house", "a/");
+    make("a red house bouncing", "b/");
+    make("a blue tree", "c/");
+    assert_eq!(
+        first(&place, "a"),
+        first(&place, "b"),
+        "motion is no part of the picture"
+    );
+    assert_ne!(first(&place, "a"), first(&place, "c"));
+    // It is what the same picture gives as a file: that one is made smaller in the same way.
+    place.good(&[
+        "generate",
+        "-p",
+        "a red house",
+        "-s",
+        "7",
+        "-o",
+        "house.png",
+    ]);
+    let given = [
+        "video",
+        "-m",
+        model,
+        "-p",
+        "a red house",
+        "-s",
+        "7",
+        "-i",
+        "house.png",
+        "-o",
+        "d/",
+    ];
+    place.good(&given);
+    assert_eq!(place.files("a").len(), 9);
+    for i in 0..9 {
+        let frame = |folder: &str| image::open(place.path(folder).join(format!("{i:05}.png")));
+        assert_eq!(frame("a").unwrap(), frame("d").unwrap(), "frame {i}");
+    }
+}

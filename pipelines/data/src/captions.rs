@@ -1,0 +1,231 @@
+//! Captions: what the model is told about a picture, and how a prompt is brought to the same form.
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+use crate::entry::Entry;
+
+/// The background when a caption names none.
+pub const WHITE: [u8; 3] = [255, 255, 255];
+
+/// Named backgrounds with their exact RGB.
+pub const COLOURS: [(&str, [u8; 3]); 13] = [
+    ("white", WHITE),
+    ("black", [0, 0, 0]),
+    ("gray", [128, 128, 128]),
+    ("red", [220, 40, 40]),
+    ("orange", [250, 140, 20]),
+    ("yellow", [255, 220, 50]),
+    ("green", [50, 160, 70]),
+    ("teal", [0, 150, 150]),
+    ("light blue", [150, 205, 245]),
+    ("blue", [40, 90, 220]),
+    ("purple", [130, 60, 180]),
+    ("pink", [250, 160, 195]),
+    ("brown", [130, 85, 45]),
+];
+
+/// Chance of a synonym instead of the name.
+const SYNONYM: f64 = 0.12;
+/// Chance of an article before the name.
+const ARTICLE: f64 = 0.1;
+/// Usual chance that the plain picture of a concept is called by its name alone.
+pub const PLAIN: f64 = 0.25;
+/// Chance of a named background.
+const COLOUR: f64 = 0.2;
+
+/// The default caption of a picture, on white: `red apple, flat style`.
+pub fn canonical(entry: &Entry) -> String {
+    styled(entry.name.clone(), entry)
+}
+
+/// A text with the style of a picture, if it has one.
+fn styled(text: String, entry: &Entry) -> String {
+    match entry.style.as_str() {
+        "" => text,
+        style => format!("{text}, {style} style"),
+    }
+}
+
+/// A random caption and its background.
+///
+/// Mostly `{name}, {style} style` on white; sometimes ` on a {colour} background` follows, the name has an
+/// article, or a synonym stands for it. The style is only left out for the one picture of a concept that
+/// answers its plain name, with the chance `plain`. The same generator state gives the same caption.
+pub fn caption(entry: &Entry, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
+    let Parts {
+        subject,
+        rest,
+        background,
+    } = parts(entry, plain, rng);
+    (subject + &rest, background)
+}
+
+/// A random caption of a picture that does something, `phrase`, and its background: `red apple bouncing, 3d style`.
+pub fn moving(entry: &Entry, phrase: &str, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
+    let Parts {
+        subject,
+        rest,
+        background,
+    } = parts(entry, plain, rng);
+    (format!("{subject} {phrase}{rest}"), background)
+}
+
+/// A caption in two.
+struct Parts {
+    subject: String,
+    /// Style and background, as far as they are named.
+    rest: String,
+    background: [u8; 3],
+}
+
+fn parts(entry: &Entry, plain: f64, rng: &mut impl Rng) -> Parts {
+    let synonym = rng.random_bool(SYNONYM);
+    let mut subject = match entry.synonyms.choose(rng) {
+        Some(other) if synonym => other.clone(),
+        _ => entry.name.clone(),
+    };
+    if rng.random_bool(ARTICLE) {
+        subject = format!("{} {subject}", article(&subject));
+    }
+    let mut rest = String::new();
+    if !(rng.random_bool(plain) && entry.plain) {
+        rest = styled(rest, entry);
+    }
+    let coloured = rng.random_bool(COLOUR);
+    let background = match COLOURS.choose(rng) {
+        Some((colour, rgb)) if coloured => {
+            rest += &format!(" on {} {colour} background", article(colour));
+            *rgb
+        }
+        _ => WHITE,
+    };
+    Parts {
+        subject,
+        rest,
+        background,
+    }
+}
+
+/// Where the first of two things is, seen from the second: the words, and the signs of its shift to the right and down.
+pub const RELATIONS: [(&str, [f32; 2]); 4] = [
+    ("left of", [-1.0, 0.0]),
+    ("right of", [1.0, 0.0]),
+    ("above", [0.0, -1.0]),
+    ("below", [0.0, 1.0]),
+];
+
+/// The caption of a picture with two things of one style: `a red apple left of a dog, 3d style`.
+pub fn scene(first: &Entry, relation: &str, second: &Entry) -> String {
+    let (a, b) = (&first.name, &second.name);
+    let (one, other) = (article(a), article(b));
+    format!("{one} {a} {relation} {other} {b}, {} style", first.style)
+}
+
+fn article(word: &str) -> &'static str {
+    if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    }
+}
+
+/// Brings a prompt to the form of the captions: lower case, plain apostrophes, single spaces, no final stop.
+pub fn normalise(prompt: &str) -> String {
+    let lower = prompt.to_lowercase().replace(['’', '‘'], "'");
+    let words: Vec<&str> = lower.split_whitespace().collect();
+    words.join(" ").trim_end_matches(['.', '!', ',']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    fn apple(plain: bool) -> Entry {
+        Entry {
+            name: "red apple".into(),
+            style: "3d".into(),
+            synonyms: vec!["apple".into()],
+            plain,
+            ..Entry::default()
+        }
+    }
+
+    fn many(entry: &Entry) -> Vec<(String, [u8; 3])> {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        (0..2000).map(|_| caption(entry, PLAIN, &mut rng)).collect()
+    }
+
+    #[test]
+    fn the_default_caption_is_the_most_common_one() {
+        let all = many(&apple(true));
+        let usual = all
+            .iter()
+            .filter(|(c, b)| *c == canonical(&apple(true)) && *b == WHITE)
+            .count();
+        assert!(usual > 800, "{usual}");
+        assert_eq!(all, many(&apple(true)));
+        assert!(all.iter().any(|(c, _)| c == "red apple"));
+        assert!(all.iter().any(|(c, _)| c.starts_with("an apple")));
+        assert!(
+            all.iter()
+                .any(|(c, b)| c.ends_with("on an orange background") && *b == [250, 140, 20])
+        );
+    }
+
+    #[test]
+    fn motions_stand_behind_the_name() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let all: Vec<String> = (0..500)
+            .map(|_| moving(&apple(true), "bouncing", PLAIN, &mut rng).0)
+            .collect();
+        for expected in ["red apple bouncing", "red apple bouncing, 3d style"] {
+            assert!(all.iter().any(|text| text == expected), "{expected}");
+        }
+        assert!(all.iter().all(|text| text.contains("apple bouncing")));
+    }
+
+    #[test]
+    fn two_things_are_said_with_their_places() {
+        let dog = Entry {
+            name: "dog".into(),
+            ..apple(false)
+        };
+        let text = scene(&apple(true), RELATIONS[0].0, &dog);
+        assert_eq!(text, "a red apple left of a dog, 3d style");
+    }
+
+    #[test]
+    fn only_the_plain_picture_goes_without_its_style() {
+        assert!(
+            many(&apple(false))
+                .iter()
+                .all(|(c, _)| c.contains(", 3d style"))
+        );
+    }
+
+    #[test]
+    fn every_colour_of_a_caption_is_the_background() {
+        for (text, background) in many(&apple(true)) {
+            let named = COLOURS
+                .iter()
+                .find(|(c, _)| text.ends_with(&format!(" {c} background")));
+            match named {
+                // "light blue" also ends in "blue": the phrase with its article decides.
+                Some(_) => assert!(COLOURS.iter().any(|(c, rgb)| {
+                    *rgb == background
+                        && text.ends_with(&format!("on {} {c} background", article(c)))
+                })),
+                None => assert_eq!(background, WHITE),
+            }
+        }
+    }
+
+    #[test]
+    fn prompts_are_brought_to_the_form_of_captions() {
+        assert_eq!(normalise("  Red  Apple, 3D style. "), "red apple, 3d style");
+        assert_eq!(normalise("Man’s shoe"), "man's shoe");
+    }
+}

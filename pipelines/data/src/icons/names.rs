@@ -1,0 +1,328 @@
+//! Names: every emoji has one name across all styles, whatever a set calls it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::DataError;
+
+/// One thing that can be drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concept {
+    /// Lower-case name, the same in every style.
+    pub name: String,
+    /// Emoji group, or `Icons`.
+    pub group: String,
+    /// Other names that mean only this concept, best first.
+    pub synonyms: Vec<String>,
+}
+
+/// The emoji by code points, and the slugs that lead to them.
+#[derive(Debug, Default)]
+pub struct Names {
+    concepts: BTreeMap<String, Concept>,
+    slugs: BTreeMap<String, String>,
+}
+
+/// Most synonyms kept for a concept.
+const MAX_SYNONYMS: usize = 6;
+
+/// Words a concept.
+type Words = BTreeMap<String, Vec<String>>;
+/// Concepts a word.
+type Owners = BTreeMap<String, BTreeSet<String>>;
+
+#[derive(Deserialize)]
+struct UnicodeEntry {
+    name: String,
+    group: String,
+}
+
+#[derive(Deserialize)]
+struct EmojibaseEntry {
+    hexcode: String,
+    label: String,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Shortcodes {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// Files of the three packages, as read from their tarballs.
+pub struct NameFiles<'a> {
+    /// `data-by-emoji.json` of `unicode-emoji-json`.
+    pub unicode: &'a [u8],
+    /// `en/data.json` of `emojibase-data`.
+    pub emojibase: &'a [u8],
+    /// `en/shortcodes/*.json` of `emojibase-data`.
+    pub shortcodes: Vec<&'a [u8]>,
+    /// `annotations/en/annotations.json` of `cldr-annotations-full`.
+    pub cldr: &'a [u8],
+}
+
+impl Names {
+    /// Joins the three packages by code point.
+    ///
+    /// # Errors
+    /// A file is not the JSON that its package documents.
+    pub fn new(files: &NameFiles<'_>) -> Result<Self, DataError> {
+        let unicode: BTreeMap<String, UnicodeEntry> = json(files.unicode, "data-by-emoji.json")?;
+        let emojibase: Vec<EmojibaseEntry> = json(files.emojibase, "data.json")?;
+        let cldr: serde_json::Value = json(files.cldr, "annotations.json")?;
+        let mut names = Names::default();
+        for (emoji, entry) in unicode {
+            let key = key_of(&emoji);
+            if is_country_flag(&key) {
+                continue;
+            }
+            let name = clean(&entry.name);
+            names.slugs.insert(slug(&entry.name), key.clone());
+            names.concepts.insert(
+                key,
+                Concept {
+                    name,
+                    group: entry.group,
+                    synonyms: Vec::new(),
+                },
+            );
+        }
+        let mut other_names = Words::new();
+        let mut tags = Words::new();
+        for file in &files.shortcodes {
+            let table: BTreeMap<String, Shortcodes> = json(file, "shortcodes")?;
+            for (code, short) in table {
+                let list = match short {
+                    Shortcodes::One(one) => vec![one],
+                    Shortcodes::Many(many) => many,
+                };
+                let list = list.iter().map(|s| clean(s));
+                other_names.entry(hex_key(&code)).or_default().extend(list);
+            }
+        }
+        for entry in emojibase {
+            let key = hex_key(&entry.hexcode);
+            if names.concepts.contains_key(&key) {
+                names.slugs.entry(slug(&entry.label)).or_insert(key.clone());
+            }
+            other_names
+                .entry(key.clone())
+                .or_default()
+                .insert(0, clean(&entry.label));
+            tags.entry(key)
+                .or_default()
+                .extend(entry.tags.iter().map(|t| clean(t)));
+        }
+        if let Some(table) = cldr["annotations"]["annotations"].as_object() {
+            for (emoji, value) in table {
+                let list = value["default"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|t| t.as_str());
+                tags.entry(key_of(emoji))
+                    .or_default()
+                    .extend(list.map(clean));
+            }
+        }
+        names.set_synonyms(&other_names, &tags);
+        Ok(names)
+    }
+
+    /// Keeps the other names that mean one concept, then the tags that no other concept has in any list.
+    fn set_synonyms(&mut self, other_names: &Words, tags: &Words) {
+        let taken: BTreeSet<String> = self.concepts.values().map(|c| c.name.clone()).collect();
+        let (named, all) = (
+            self.owners(&[other_names]),
+            self.owners(&[other_names, tags]),
+        );
+        let alone = |owners: &Owners, word: &str| owners.get(word).is_some_and(|o| o.len() == 1);
+        for (key, concept) in &mut self.concepts {
+            let part = |word: &str| concept.name.split(' ').any(|p| p == word);
+            let others = other_names
+                .get(key)
+                .into_iter()
+                .flatten()
+                .filter(|w| alone(&named, w));
+            let tags = tags
+                .get(key)
+                .into_iter()
+                .flatten()
+                .filter(|w| alone(&all, w) && !part(w));
+            let mut list: Vec<String> = Vec::new();
+            for word in others
+                .chain(tags)
+                .filter(|w| speakable(w) && !taken.contains(*w))
+            {
+                if list.len() < MAX_SYNONYMS && !list.contains(word) {
+                    list.push(word.clone());
+                }
+            }
+            concept.synonyms = list;
+        }
+    }
+
+    /// Which concepts have a word in any of the lists.
+    fn owners(&self, lists: &[&Words]) -> Owners {
+        let mut owners = Owners::new();
+        for (key, words) in lists.iter().flat_map(|list| list.iter()) {
+            for word in words.iter().filter(|_| self.concepts.contains_key(key)) {
+                owners.entry(word.clone()).or_default().insert(key.clone());
+            }
+        }
+        owners
+    }
+
+    /// Adds the slugs of an icon set's own table (`chars.json`: code points to slug).
+    pub fn add_chars(&mut self, chars: &BTreeMap<String, String>) {
+        for (code, name) in chars {
+            let key = hex_key(code);
+            if self.concepts.contains_key(&key) {
+                self.slugs.entry(name.clone()).or_insert(key);
+            }
+        }
+    }
+
+    /// Makes `from` lead to the concept that the slug `to` leads to.
+    pub fn add_alias(&mut self, from: &str, to: &str) {
+        if let Some(key) = self.slugs.get(to).cloned() {
+            self.slugs.insert(from.to_owned(), key);
+        }
+    }
+
+    /// The key (code points) of a slug.
+    pub fn key(&self, slug: &str) -> Option<&str> {
+        self.slugs.get(slug).map(String::as_str)
+    }
+
+    /// The concept of a key (code points in hexadecimal joined by `-`, without variation selectors).
+    pub fn concept(&self, key: &str) -> Option<&Concept> {
+        self.concepts.get(key)
+    }
+}
+
+/// Whether a word can stand in a caption: plain letters, at least three of them, no digits.
+fn speakable(word: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || matches!(b, b' ' | b'-' | b'\'');
+    word.len() >= 3 && word.bytes().all(plain)
+}
+
+fn json<T: serde::de::DeserializeOwned>(bytes: &[u8], name: &str) -> Result<T, DataError> {
+    serde_json::from_slice(bytes).map_err(|e| DataError::content(Path::new(name), e.to_string()))
+}
+
+/// Code points in hexadecimal, at least four digits each, joined by `-`, without variation selectors.
+pub fn key_of(emoji: &str) -> String {
+    let points = emoji
+        .chars()
+        .filter(|c| *c != '\u{fe0f}')
+        .map(|c| format!("{:04x}", c as u32));
+    points.collect::<Vec<_>>().join("-")
+}
+
+/// The same key from written code points such as `2615-FE0F` or `39-fe0f-20e3`.
+pub fn hex_key(code: &str) -> String {
+    let points = code
+        .split(['-', '_'])
+        .map(|p| format!("{:0>4}", p.to_ascii_lowercase()));
+    points.filter(|p| p != "fe0f").collect::<Vec<_>>().join("-")
+}
+
+fn is_country_flag(key: &str) -> bool {
+    key.split('-')
+        .filter_map(|p| u32::from_str_radix(p, 16).ok())
+        .any(|p| (0x1f1e6..=0x1f1ff).contains(&p) || (0xe0020..=0xe007f).contains(&p))
+}
+
+/// A name as captions use it: lower case, plain apostrophes, no brackets or quotes, single spaces.
+pub fn clean(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        match c {
+            '’' => text.push('\''),
+            '“' | '”' | '"' | '(' | ')' | ':' | '!' => {}
+            ',' => text.push_str(" and"),
+            '&' => text.push_str("and"),
+            '_' => text.push(' '),
+            'ñ' => text.push('n'),
+            c => text.extend(c.to_lowercase()),
+        }
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A name as icon sets write it: `man’s shoe` is `mans-shoe`.
+pub fn slug(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars().flat_map(char::to_lowercase) {
+        let c = match c {
+            'ñ' => 'n',
+            'é' => 'e',
+            'ô' => 'o',
+            other => other,
+        };
+        match c {
+            'a'..='z' | '0'..='9' | '#' | '*' => out.push(c),
+            '’' | '\'' | '“' | '”' | '!' | '.' | ',' | '(' | ')' | ':' => {}
+            '&' => out.push_str("and"),
+            _ if !out.ends_with('-') => out.push('-'),
+            _ => {}
+        }
+    }
+    out.trim_matches('-').to_owned()
+}
+
+/// Whether a slug names a skin-tone variant.
+pub fn has_skin_tone(slug: &str) -> bool {
+    let mut parts = slug.split('-');
+    parts.any(|p| {
+        p.strip_prefix("tone")
+            .is_some_and(|n| n.is_empty() || n.parse::<u8>().is_ok())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        Names::new(&NameFiles {
+            unicode: r#"{"🍎":{"name":"red apple","group":"Food & Drink"},"☕":{"name":"hot beverage","group":"Food & Drink"},
+                "🇫🇷":{"name":"flag France","group":"Flags"}}"#.as_bytes(),
+            emojibase: br#"[{"hexcode":"1F34E","label":"red apple","tags":["fruit","red"]},{"hexcode":"2615","label":"hot beverage","tags":["tea","fruit","apple"]}]"#,
+            shortcodes: vec![br#"{"2615":["coffee","hot_drink","cup2"],"1F34E":"apple"}"#],
+            cldr: r#"{"annotations":{"annotations":{"🍎":{"default":["red apple","malus"]}}}}"#.as_bytes(),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn one_name_and_only_unambiguous_synonyms() {
+        let names = names();
+        let key = names.key("hot-beverage").unwrap();
+        assert_eq!(key, "2615");
+        assert_eq!(
+            names.concept(key).unwrap().synonyms,
+            ["coffee", "hot drink", "tea"]
+        );
+        assert_eq!(names.concept("1f34e").unwrap().synonyms, ["apple", "malus"]);
+        assert!(names.key("flag-france").is_none());
+    }
+
+    #[test]
+    fn keys_and_slugs() {
+        assert_eq!(hex_key("39-FE0F-20e3"), "0039-20e3");
+        assert_eq!(key_of("9\u{fe0f}\u{20e3}"), "0039-20e3");
+        assert_eq!(slug("Man’s shoe"), "mans-shoe");
+        assert_eq!(slug("Japanese “here” button"), "japanese-here-button");
+        assert_eq!(clean("kiss woman, man"), "kiss woman and man");
+        assert!(has_skin_tone("woman-climbing-tone4"));
+        assert!(has_skin_tone("boy-light-skin-tone"));
+        assert!(!has_skin_tone("tombstone"));
+    }
+}

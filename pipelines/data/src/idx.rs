@@ -1,0 +1,239 @@
+//! Data sets in the IDX form of MNIST and its relatives: grey pictures of one size and a class for each.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::DataError;
+use nextscale_files::checksum;
+
+use crate::dataset::{Contents, Manifest};
+use crate::entry::Entry;
+use crate::recipe::{DataKind, check_sha256, read_recipe};
+use crate::sources::{self, PinnedFile, Place};
+
+/// Counts up when the same recipe would give other bytes.
+const VERSION: u32 = 1;
+
+/// What the user wrote in the YAML file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdxRecipe {
+    /// [`DataKind::Idx`].
+    pub kind: DataKind,
+    /// Side of every picture in pixels, 8 to 1024: pictures are centred on it, on black.
+    pub size: usize,
+    /// Folder of the finished data set.
+    pub out: PathBuf,
+    /// Folder of downloads.
+    pub cache: PathBuf,
+    /// Names of the classes, in the order of the labels.
+    pub classes: Vec<String>,
+    /// Whether the mirrored picture still is the same thing.
+    #[serde(default)]
+    pub flip: bool,
+    /// Pictures that training sees.
+    pub train: IdxPair,
+    /// Pictures that training never sees.
+    pub held_out: IdxPair,
+    /// Where to look for the files, one place after the other.
+    pub from: Vec<Place>,
+}
+
+/// Pictures and their labels.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdxPair {
+    /// Bytes of three dimensions: pictures, rows, columns.
+    pub images: PinnedFile,
+    /// Bytes of one dimension.
+    pub labels: PinnedFile,
+}
+
+impl IdxRecipe {
+    /// Reads and checks a recipe.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not valid YAML for such a recipe, or holds a value out of range.
+    pub fn load(path: &Path) -> Result<Self, DataError> {
+        read_recipe(path, Self::check)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.kind != DataKind::Idx {
+            return Err("kind must be idx".into());
+        }
+        if !(8..=1024).contains(&self.size) {
+            return Err(format!("size must be 8 to 1024, not {}", self.size));
+        }
+        if !(1..=256).contains(&self.classes.len()) {
+            return Err("classes must have 1 to 256 names".into());
+        }
+        for (i, name) in self.classes.iter().enumerate() {
+            if name.trim().is_empty() || self.classes[..i].contains(name) {
+                return Err(format!("classes: {name:?} is empty or there twice"));
+            }
+        }
+        if self.from.is_empty() {
+            return Err("from must name at least one place".into());
+        }
+        self.files()
+            .iter()
+            .try_for_each(|file| check_sha256(&file.file, &file.sha256))
+    }
+
+    /// The four files: training pictures and labels, held-out pictures and labels.
+    fn files(&self) -> [&PinnedFile; 4] {
+        let (train, held_out) = (&self.train, &self.held_out);
+        [
+            &train.images,
+            &train.labels,
+            &held_out.images,
+            &held_out.labels,
+        ]
+    }
+
+    /// What decides the bytes of the data set: not where files come from and go to.
+    fn fingerprint(&self) -> String {
+        let recipe = Self {
+            out: PathBuf::new(),
+            cache: PathBuf::new(),
+            from: Vec::new(),
+            ..self.clone()
+        };
+        let text = serde_json::to_string(&(VERSION, recipe)).unwrap_or_default();
+        checksum::of_bytes(text.as_bytes())
+    }
+}
+
+/// Builds the data set of a recipe in `out` and returns its manifest. A finished one is left as it is unless `force`.
+///
+/// # Errors
+/// A file is found nowhere, has another checksum or is no IDX file, or a folder cannot be written.
+pub fn build(recipe: &IdxRecipe, out: &Path, force: bool) -> Result<Manifest, DataError> {
+    std::fs::create_dir_all(out).map_err(|e| DataError::write(out, e))?;
+    std::fs::create_dir_all(&recipe.cache).map_err(|e| DataError::write(&recipe.cache, e))?;
+    let fingerprint = recipe.fingerprint();
+    if !force && let Some(manifest) = Manifest::current(out, &fingerprint) {
+        return Ok(manifest);
+    }
+    let files = recipe.files();
+    let bytes = sources::collect(&files, &recipe.from, &recipe.cache)?;
+    let mut contents = Contents {
+        size: recipe.size,
+        recipe: fingerprint,
+        classes: recipe.classes.clone(),
+        ..Contents::default()
+    };
+    for (part, held_out) in [(0, false), (2, true)] {
+        let fail = |i: usize, message| DataError::content(Path::new(&files[i].file), message);
+        let images = parse::<3>(&bytes[part]).map_err(|e| fail(part, e))?;
+        let labels = parse::<1>(&bytes[part + 1]).map_err(|e| fail(part + 1, e))?;
+        append(&mut contents, recipe, images, labels, held_out).map_err(|e| fail(part, e))?;
+    }
+    contents.inputs = files
+        .iter()
+        .map(|file| (file.file.clone(), file.sha256.clone()))
+        .collect();
+    contents.write(out)
+}
+
+/// The dimensions and the bytes of an IDX file of bytes with `D` dimensions.
+fn parse<const D: usize>(bytes: &[u8]) -> Result<([usize; D], &[u8]), String> {
+    let magic = [0, 0, 8, D as u8];
+    if bytes.get(..4) != Some(&magic[..]) {
+        return Err(format!("this is no IDX file of bytes in {D} dimensions"));
+    }
+    let mut dims = [0; D];
+    for (i, dim) in dims.iter_mut().enumerate() {
+        let at = bytes.get(4 + 4 * i..8 + 4 * i);
+        let at = at
+            .and_then(|b| b.try_into().ok())
+            .ok_or("the header is cut off")?;
+        *dim = u32::from_be_bytes(at) as usize;
+    }
+    let rest = &bytes[4 + 4 * D..];
+    let wanted = dims
+        .iter()
+        .try_fold(1usize, |all, &dim| all.checked_mul(dim));
+    match wanted == Some(rest.len()) {
+        true => Ok((dims, rest)),
+        false => Err(format!("{} bytes do not make {dims:?}", rest.len())),
+    }
+}
+
+fn append(
+    contents: &mut Contents,
+    recipe: &IdxRecipe,
+    ([count, h, w], images): ([usize; 3], &[u8]),
+    ([labelled], labels): ([usize; 1], &[u8]),
+    held_out: bool,
+) -> Result<(), String> {
+    let size = recipe.size;
+    if count != labelled {
+        return Err(format!("{count} pictures, but {labelled} labels"));
+    }
+    if h > size || w > size || h * w == 0 {
+        return Err(format!(
+            "pictures of {h}x{w} pixels do not fit into {size}x{size}"
+        ));
+    }
+    let (top, left) = ((size - h) / 2, (size - w) / 2);
+    for (picture, &label) in images.chunks_exact(h * w).zip(labels) {
+        let Some(name) = recipe.classes.get(usize::from(label)) else {
+            let known = recipe.classes.len();
+            return Err(format!("the label {label} is none of {known} classes"));
+        };
+        let start = contents.images.len();
+        contents.images.resize(start + size * size * 3, 0);
+        for (y, row) in picture.chunks_exact(w).enumerate() {
+            for (x, &grey) in row.iter().enumerate() {
+                let at = start + ((top + y) * size + left + x) * 3;
+                contents.images[at..at + 3].fill(grey);
+            }
+        }
+        contents
+            .alpha
+            .resize(contents.alpha.len() + size * size, 255);
+        contents.entries.push(Entry {
+            id: contents.entries.len(),
+            name: name.clone(),
+            flip: recipe.flip,
+            held_out,
+            ..Entry::default()
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recipe_in_the_repository_is_valid() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/fashion-mnist.yaml");
+        let recipe = IdxRecipe::load(&path).unwrap();
+        assert_eq!((recipe.size, recipe.classes.len()), (32, 10));
+        assert_eq!(recipe.from.len(), 3);
+    }
+
+    #[test]
+    fn what_is_no_idx_file_is_refused() {
+        let error = parse::<1>(b"\0\0\x08\x03\0\0\0\x01a").unwrap_err();
+        assert!(error.contains("1 dimensions"), "{error}");
+        let error = parse::<1>(b"\0\0\x08\x01\0\0\0\x02a").unwrap_err();
+        assert!(error.contains("[2]"), "{error}");
+        assert!(
+            parse::<3>(b"\0\0\x08\x03\0\0\0\x01")
+                .unwrap_err()
+                .contains("cut off")
+        );
+        let huge = [&b"\0\0\x08\x03"[..], &[255; 12]].concat();
+        assert!(parse::<3>(&huge).is_err());
+        assert_eq!(
+            parse::<1>(b"\0\0\x08\x01\0\0\0\x02ab"),
+            Ok(([2], &b"ab"[..]))
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! The recipe of a data set: which packages, which version, which checksum.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::DataError;
+
+/// What a recipe makes a data set of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataKind {
+    /// Icons with names out of packages: a [`Recipe`].
+    #[default]
+    Icons,
+    /// Grey pictures with classes, in the form of MNIST: an [`IdxRecipe`](crate::IdxRecipe).
+    Idx,
+}
+
+impl DataKind {
+    /// The kind that a recipe states.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no YAML, or states a kind that there is not.
+    pub fn of(path: &Path) -> Result<Self, DataError> {
+        #[derive(Deserialize)]
+        struct Stated {
+            #[serde(default)]
+            kind: DataKind,
+        }
+        read_recipe(path, |_: &Stated| Ok(())).map(|stated| stated.kind)
+    }
+}
+
+/// What the user wrote in the YAML file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// [`DataKind::Icons`].
+    #[serde(default, skip_serializing)]
+    pub kind: DataKind,
+    /// Side of every picture in pixels, 8 to 1024.
+    pub size: usize,
+    /// SVGs are drawn this many times larger and then reduced, 1 to 8.
+    pub supersample: usize,
+    /// Folder of the finished data set.
+    pub out: PathBuf,
+    /// Folder of downloaded tarballs and finished stages.
+    pub cache: PathBuf,
+    /// The pairs that training never sees.
+    pub held_out: HeldOut,
+    /// Packages that name the emoji.
+    pub names: NamePackages,
+    /// Packages with pictures, in the order of preference for a plain prompt.
+    pub sources: Vec<Source>,
+    /// Slugs of older sets to slugs of current names.
+    #[serde(default)]
+    pub aliases: BTreeMap<String, String>,
+    /// Slugs to leave out; a final `*` matches any ending.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Which pictures must not be mirrored.
+    #[serde(default)]
+    pub no_flip: NoFlip,
+}
+
+/// How many (concept, style) pairs are held out, and of which concepts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldOut {
+    /// Number of pairs, at most one for a concept.
+    pub pairs: usize,
+    /// Only concepts that at least this many styles draw.
+    pub min_styles: usize,
+}
+
+/// One npm package, pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// Name in the npm registry, with its scope.
+    pub package: String,
+    /// Exact version.
+    pub version: String,
+    /// SHA-256 of the tarball in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// The packages that name emoji.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamePackages {
+    /// `unicode-emoji-json`: the name and group of every emoji.
+    pub unicode: Package,
+    /// `emojibase-data`: other labels, short codes and tags.
+    pub emojibase: Package,
+    /// `cldr-annotations-full`: keywords.
+    pub cldr: Package,
+}
+
+/// How a package stores its pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One `icons.json` of SVG bodies.
+    Iconify,
+    /// One WebP file a code point sequence under `assets/`.
+    Webp,
+}
+
+/// One package with pictures.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The style word of the captions.
+    pub style: String,
+    /// How the pictures are stored.
+    pub format: Format,
+    /// Whether pictures that are no emoji are kept under their own slug.
+    #[serde(default)]
+    pub keep_unmatched: bool,
+    /// Whether pictures of this source may be mirrored at all.
+    #[serde(default = "yes")]
+    pub flip: bool,
+    /// Name in the npm registry, with its scope.
+    pub package: String,
+    /// Exact version.
+    pub version: String,
+    /// SHA-256 of the tarball in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Source {
+    /// The pinned package of this source.
+    pub fn pinned(&self) -> Package {
+        Package {
+            package: self.package.clone(),
+            version: self.version.clone(),
+            sha256: self.sha256.clone(),
+        }
+    }
+}
+
+/// Which pictures must not be mirrored.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoFlip {
+    /// Emoji groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Words of the name.
+    #[serde(default)]
+    pub words: Vec<String>,
+}
+
+impl Recipe {
+    /// Reads and checks a recipe.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not valid YAML for a recipe, or holds a value out of range.
+    pub fn load(path: &Path) -> Result<Self, DataError> {
+        read_recipe(path, Self::check)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.kind != DataKind::Icons {
+            return Err("kind must be icons".into());
+        }
+        if !(8..=1024).contains(&self.size) {
+            return Err(format!("size must be 8 to 1024, not {}", self.size));
+        }
+        if !(1..=8).contains(&self.supersample) {
+            return Err(format!(
+                "supersample must be 1 to 8, not {}",
+                self.supersample
+            ));
+        }
+        if self.sources.is_empty() {
+            return Err("sources must list at least one package".into());
+        }
+        for (i, source) in self.sources.iter().enumerate() {
+            if self.sources[..i]
+                .iter()
+                .any(|other| other.style == source.style)
+            {
+                return Err(format!("two sources have the style {:?}", source.style));
+            }
+        }
+        for package in self.packages() {
+            check_sha256(&package.package, &package.sha256)?;
+        }
+        Ok(())
+    }
+
+    /// Every package of the recipe: names first, then the sources in order.
+    pub fn packages(&self) -> Vec<Package> {
+        let names = &self.names;
+        let mut all = vec![
+            names.unicode.clone(),
+            names.emojibase.clone(),
+            names.cldr.clone(),
+        ];
+        all.extend(self.sources.iter().map(Source::pinned));
+        all
+    }
+
+    /// Whether the recipe leaves this icon out.
+    pub fn excludes(&self, slug: &str) -> bool {
+        self.exclude
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => slug.starts_with(prefix),
+                None => slug == pattern,
+            })
+    }
+}
+
+/// Reads a recipe of any kind and checks it.
+pub(super) fn read_recipe<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    check: impl FnOnce(&T) -> Result<(), String>,
+) -> Result<T, DataError> {
+    let text = std::fs::read_to_string(path).map_err(|e| DataError::read(path, e))?;
+    let wrong = |message| DataError::Recipe {
+        path: path.into(),
+        message,
+    };
+    let recipe = serde_saphyr::from_str(&text);
+    let recipe: T = recipe.map_err(|e| wrong(first_sentence(&e.to_string())))?;
+    check(&recipe).map_err(wrong)?;
+    Ok(recipe)
+}
+
+/// Refuses what is no SHA-256.
+pub(super) fn check_sha256(of: &str, sha256: &str) -> Result<(), String> {
+    let digit = |b| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    match sha256.len() == 64 && sha256.bytes().all(digit) {
+        true => Ok(()),
+        false => Err(format!(
+            "sha256 of {of} must be 64 lower-case hexadecimal digits, not {sha256:?}"
+        )),
+    }
+}
+
+/// The parser's message without the excerpt of the file that follows it.
+fn first_sentence(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn icons() -> Recipe {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/icons.yaml");
+        Recipe::load(&path).expect("the recipe in the repository is valid")
+    }
+
+    #[test]
+    fn the_recipe_in_the_repository_is_valid() {
+        let recipe = icons();
+        assert_eq!(recipe.size, 64);
+        assert_eq!(recipe.packages().len(), 9);
+        assert!(recipe.excludes("flag-for-flag-japan"));
+        assert!(!recipe.excludes("flag-in-hole"));
+    }
+
+    #[test]
+    fn a_short_checksum_and_a_repeated_style_are_refused() {
+        let mut recipe = icons();
+        recipe.sources[1].sha256.pop();
+        assert!(recipe.check().unwrap_err().contains("64 lower-case"));
+        let mut recipe = icons();
+        recipe.sources[1].style = recipe.sources[0].style.clone();
+        assert!(recipe.check().unwrap_err().contains("style"));
+    }
+
+    #[test]
+    fn mistakes_are_told_in_one_line_with_their_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.yaml");
+        std::fs::write(&path, "# pictures\nsise: 64\n").unwrap();
+        let text = Recipe::load(&path).unwrap_err().to_string();
+        assert!(text.contains("line 2") && text.contains("sise"), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let missing = anyhow::Error::new(Recipe::load(Path::new("none.yaml")).unwrap_err());
+        assert_eq!(format!("{missing:#}").matches("No such file").count(), 1);
+    }
+}

@@ -1,0 +1,9 @@
+//! Files that are written whole or not at all, their checksums, and downloads by `curl`.
+//!
+//! Everything else in Nextscale may use this crate, and it uses nothing of Nextscale.
+
+#![deny(clippy::print_stdout)]
+
+pub mod atomic_file;
+pub mod checksum;
+pub mod curl;

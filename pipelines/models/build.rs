@@ -1,0 +1,44 @@
+//! Finds out whether the repository carries trained models to put into the program.
+
+use std::path::Path;
+use std::{env, fs};
+
+/// The files of a model folder, `nextscale.json` first.
+const FILES: [&str; 5] = [
+    "nextscale.json",
+    "tokenizer.json",
+    "text.safetensors",
+    "transformer.safetensors",
+    "vae.safetensors",
+];
+
+/// Folders of models, and the constants that hold their files.
+const MODELS: [(&str, &str); 2] = [("icons", "EMBEDDED"), ("sprites", "EMBEDDED_VIDEO")];
+
+fn main() -> std::io::Result<()> {
+    let root = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let models = Path::new(&root);
+    println!("cargo::rerun-if-changed=build.rs");
+    let mut source = String::new();
+    for (name, constant) in MODELS {
+        let folder = models.join(name);
+        // The nearest folder that exists: so that the arrival of the others is noticed too.
+        let watched = folder.ancestors().find(|f| f.is_dir()).unwrap_or(&folder);
+        println!("cargo::rerun-if-changed={}", watched.display());
+        let value = files(&folder);
+        let count = FILES.len();
+        source += &format!("const {constant}: Option<[&[u8]; {count}]> = {value};\n");
+    }
+    let out = env::var_os("OUT_DIR").unwrap_or_default();
+    fs::write(Path::new(&out).join("embedded.rs"), source)
+}
+
+/// The bytes of a model's files as Rust has to say it.
+fn files(folder: &Path) -> String {
+    if !FILES.iter().all(|name| folder.join(name).is_file()) {
+        return "None".to_owned();
+    }
+    let include = |name: &&str| format!("include_bytes!({:?})", folder.join(name));
+    let files: Vec<String> = FILES.iter().map(include).collect();
+    format!("Some([{}])", files.join(", "))
+}

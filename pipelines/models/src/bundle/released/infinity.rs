@@ -1,0 +1,290 @@
+//! The released Infinity models: transformer, tokenizer and flan-T5 XL, bound together.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nextscale_bitwise::import::{WeightFile, infinity_config};
+use nextscale_bitwise::infinity::InfinityConfig;
+use nextscale_bitwise::tokens::Patching;
+use nextscale_bitwise::vae::BsqVaeConfig;
+use nextscale_text::T5Config;
+use nextscale_text::import::WEIGHT_FILES;
+use nextscale_tokenizer::schedule::infinity::{PixelBudget, TEMPLATES};
+
+use super::{Part, lacks, unreadable};
+use crate::bundle::hub::Places;
+use crate::bundle::model::Model;
+use crate::bundle::{Bundle, Manifest, ModelKind, PromptRules, Sampling, Size, damaged};
+use crate::error::ModelError;
+
+/// Where transformers and tokenizers are published (the README of github.com/FoundationVision/Infinity).
+const REPO: &str = "FoundationVision/Infinity";
+/// The text encoder of all of them.
+const TEXT_REPO: &str = "google/flan-t5-xl";
+
+/// A released model: its files and the settings that its authors run it with.
+#[derive(Debug)]
+pub struct Preset {
+    /// Its name here.
+    pub name: &'static str,
+    /// File or folder of the transformer.
+    pub transformer: &'static str,
+    /// File of the tokenizer.
+    pub vae: &'static str,
+    /// Bits a token: which tokenizer a transformer belongs to.
+    code_dim: usize,
+    /// The pixel budget that it was trained for last.
+    budget: PixelBudget,
+    cfg: f64,
+    tau: f64,
+}
+
+/// All of them. Settings: `scripts/infer.sh` for 2B, the official notebooks for 8B (spec: top-k 900, top-p 0.97).
+pub const PRESETS: [Preset; 3] = [
+    Preset {
+        name: "infinity-2b",
+        transformer: "infinity_2b_reg.pth",
+        vae: "infinity_vae_d32reg.pth",
+        code_dim: 32,
+        budget: PixelBudget::M1,
+        cfg: 4.0,
+        tau: 0.5,
+    },
+    Preset {
+        name: "infinity-8b",
+        transformer: "infinity_8b_weights",
+        vae: "infinity_vae_d56_f8_14_patchify.pth",
+        code_dim: 56,
+        budget: PixelBudget::M1,
+        cfg: 3.0,
+        tau: 1.0,
+    },
+    Preset {
+        name: "infinity-8b-512",
+        transformer: "infinity_8b_512x512_weights",
+        vae: "infinity_vae_d56_f8_14_patchify.pth",
+        code_dim: 56,
+        budget: PixelBudget::M025,
+        cfg: 3.0,
+        tau: 1.0,
+    },
+];
+
+impl Preset {
+    /// Transformer, tokenizer and text encoder, in this order.
+    pub(super) fn parts(&self, places: &Places) -> Vec<Part> {
+        vec![
+            Part::new("transformer", REPO, self.transformer, places),
+            Part::new("tokenizer", REPO, self.vae, places),
+            Part::new("text encoder", TEXT_REPO, ".", places),
+        ]
+    }
+
+    /// Opens the model from its files; `text` is a folder in Hugging Face's layout.
+    pub(super) fn open(
+        &self,
+        name: &str,
+        file: &WeightFile,
+        vae: &Path,
+        text: &Path,
+    ) -> Result<Model, ModelError> {
+        let config = shapes(name, file)?;
+        self.check(name, file, &config)?;
+        let text_config = T5Config::from_hf_file(text.join("config.json"));
+        let text_config = text_config.map_err(|e| unreadable(name, e))?;
+        let vae_config = BsqVaeConfig::of_file(vae).map_err(|e| unreadable(name, e))?;
+        let weights = WEIGHT_FILES.map(|file| text.join(file));
+        let Some(weights) = weights.iter().find(|path| path.is_file()) else {
+            let message = format!(
+                "lacks the weights of its text encoder in {}",
+                text.display()
+            );
+            return Err(damaged(name, message));
+        };
+        let vocab = text.join("tokenizer.json");
+        if !vocab.is_file() {
+            return Err(damaged(name, format!("lacks the file {}", vocab.display())));
+        }
+        let manifest = self.manifest(config, vae_config, text_config);
+        let files = [&vocab, weights, &file.path().to_owned(), &vae.to_owned()];
+        let bundle = Bundle::released(name, manifest, files.map(PathBuf::clone))?;
+        Ok(Model::Text(Arc::new(bundle)))
+    }
+
+    /// Refuses another model under the name of this one: opened by a path, a checkpoint may have any shapes.
+    fn check(
+        &self,
+        name: &str,
+        file: &WeightFile,
+        found: &InfinityConfig,
+    ) -> Result<(), ModelError> {
+        let expected = match self.code_dim {
+            32 => InfinityConfig::infinity_2b(),
+            _ => InfinityConfig::infinity_8b(),
+        };
+        // How the names are chunked and how many rows the unconditional prompt has changes nothing.
+        let same = InfinityConfig {
+            block_chunks: expected.block_chunks,
+            text_max_len: expected.text_max_len,
+            ..found.clone()
+        };
+        if name != self.name || same == expected {
+            return Ok(());
+        }
+        let message = format!(
+            "is not what {} holds: width {}, {} blocks, {} bits a token instead of width {}, {} blocks, {} bits",
+            file.path().display(),
+            found.width,
+            found.depth,
+            found.code_dim,
+            expected.width,
+            expected.depth,
+            expected.code_dim
+        );
+        Err(damaged(name, message))
+    }
+
+    fn manifest(&self, transformer: InfinityConfig, vae: BsqVaeConfig, text: T5Config) -> Manifest {
+        let patching = match vae.stride() {
+            8 => Patching::Double,
+            _ => Patching::Single,
+        };
+        Manifest {
+            kind: ModelKind::Infinity,
+            name: self.name.to_owned(),
+            about: "Text to image; Infinity, arXiv 2412.04431.".into(),
+            text,
+            // A prompt may be as long as the released code allows; a shorter unconditional prompt is completed.
+            transformer: InfinityConfig {
+                text_max_len: transformer.text_max_len.max(512),
+                ..transformer
+            },
+            vae,
+            patching,
+            sizes: sizes(self.budget),
+            sampling: Sampling {
+                cfg: self.cfg,
+                tau: self.tau,
+                top_k: 900,
+                top_p: 0.97,
+            },
+            prompt: PromptRules::default(),
+            fingerprints: BTreeMap::new(),
+        }
+    }
+}
+
+fn shapes(name: &str, file: &WeightFile) -> Result<InfinityConfig, ModelError> {
+    let config = infinity_config(file);
+    config.map_err(|e| unreadable(name, format!("{}: {e}", file.path().display())))
+}
+
+/// How often the sides of the trained sizes are doubled: about 4 and 16 million pixels.
+const OCTAVES: u32 = 2;
+
+/// All sizes: every aspect ratio at every pixel budget, `first` before all others and the square before all ratios; behind
+/// them those larger than any that the models were trained for.
+fn sizes(first: PixelBudget) -> Vec<Size> {
+    let others = PixelBudget::ALL.into_iter().rev().filter(|b| *b != first);
+    let budgets = std::iter::once(first).chain(others);
+    let size = |budget: PixelBudget| {
+        TEMPLATES.iter().map(move |template| {
+            let (height, width) = template.pixels(budget);
+            let largest = template.schedule(PixelBudget::M1).last();
+            let schedule = template.schedule(budget);
+            Size {
+                width,
+                height,
+                scales: schedule.scales().iter().map(|s| [s.h, s.w]).collect(),
+                // Positions are those on the grid of one million pixels, whatever the budget.
+                reference: Some([largest.h, largest.w]),
+                known: None,
+            }
+        })
+    };
+    let larger = (1..=OCTAVES).flat_map(|octaves| {
+        TEMPLATES.iter().map(move |template| {
+            let (height, width) = template.pixels(PixelBudget::M1);
+            let trained = template.schedule(PixelBudget::M1);
+            let schedule = template.extended(octaves);
+            Size {
+                width: width << octaves,
+                height: height << octaves,
+                scales: schedule.scales().iter().map(|s| [s.h, s.w]).collect(),
+                reference: Some([trained.last().h, trained.last().w]),
+                known: Some(trained.len()),
+            }
+        })
+    });
+    budgets.flat_map(size).chain(larger).collect()
+}
+
+/// Opens the model that an open checkpoint belongs to, by its bits a token.
+pub(super) fn by_file(name: &str, file: &WeightFile, places: &Places) -> Result<Model, ModelError> {
+    let config = shapes(name, file)?;
+    let Some(preset) = PRESETS
+        .iter()
+        .find(|preset| preset.code_dim == config.code_dim)
+    else {
+        let message = format!(
+            "has {} bits a token, which no released tokenizer has (32 or 56)",
+            config.code_dim
+        );
+        return Err(damaged(name, message));
+    };
+    let parts = preset.parts(places);
+    let found = |part: &Part| part.found.clone().ok_or_else(|| lacks(name, part));
+    preset.open(name, file, &found(&parts[1])?, &found(&parts[2])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ratio_at_every_budget() {
+        let sizes = sizes(PixelBudget::M1);
+        assert_eq!(sizes.len(), 90);
+        assert_eq!((sizes[0].width, sizes[0].height), (1024, 1024));
+        let mut seen: Vec<_> = sizes.iter().map(|s| (s.width, s.height)).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 90, "no size twice");
+        let square = |side| sizes.iter().find(|s| (s.width, s.height) == (side, side));
+        assert_eq!(square(256).unwrap().scales.len(), 7);
+        assert_eq!(square(256).unwrap().reference, Some([64, 64]));
+        let large = square(4096).unwrap();
+        assert_eq!((large.scales.len(), large.known), (19, Some(13)));
+        assert_eq!(large.reference, Some([64, 64]));
+    }
+
+    #[test]
+    fn descriptions_fit_together() {
+        for (preset, transformer, vae) in [
+            (
+                &PRESETS[0],
+                InfinityConfig::infinity_2b(),
+                BsqVaeConfig::stride_16(32),
+            ),
+            (
+                &PRESETS[1],
+                InfinityConfig::infinity_8b(),
+                BsqVaeConfig::stride_8_patchify(),
+            ),
+        ] {
+            let manifest = preset.manifest(transformer.clone(), vae, T5Config::flan_t5_xl());
+            assert_eq!(manifest.check(), Ok(()));
+            let other = preset.manifest(
+                transformer,
+                BsqVaeConfig::stride_16(16),
+                T5Config::flan_t5_xl(),
+            );
+            let message = other.check().unwrap_err();
+            assert!(
+                message.contains("its auto-encoder gives 16 bits"),
+                "{message}"
+            );
+        }
+    }
+}

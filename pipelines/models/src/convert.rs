@@ -1,0 +1,233 @@
+//! A checkpoint rewritten as one safetensors file: any layout that is read here in, official names out.
+//!
+//! Tensors go through one by one, so a model larger than the memory converts as well, and the file has its name only once it
+//! is complete.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use nextscale_bitwise::import::{infinity_config, infinity_keys, is_stale};
+use nextscale_bitwise::vae::BsqVaeConfig;
+use nextscale_bitwise::vae::import::{is_constant, newest_name};
+use nextscale_text::T5Config;
+use nextscale_text::import as t5;
+use nextscale_tokenizer::VqVaeConfig;
+use nextscale_var_core::import::{
+    StreamError, WeightDtype, WeightError, WeightFile, var_config, var_keys,
+};
+use nextscale_video::star::{is_unread, star_config, star_keys};
+use nextscale_video::vae::{StarVaeConfig, is_unused};
+
+use crate::error::ModelError;
+use nextscale_files::atomic_file::{self, folder_of};
+
+/// A checkpoint that was recognised and found complete; no tensor is read.
+pub struct Conversion {
+    file: WeightFile,
+    kind: &'static str,
+    names: Vec<String>,
+    /// Those of the names that the model does not need.
+    loose: Vec<String>,
+}
+
+/// Names and shapes of what a model needs.
+type Keys = BTreeMap<String, Vec<usize>>;
+
+impl Conversion {
+    /// Opens a checkpoint: a PyTorch file, a `.safetensors` file, or a folder or index of shards.
+    ///
+    /// # Errors
+    /// A file that cannot be read, that is of no known model, or that lacks tensors or has unknown ones.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let file = WeightFile::open(path).map_err(|e| unusable(path, e))?;
+        let (kind, file, keys) = recognise(path, file)?;
+        let loose: Vec<String> = file
+            .names()
+            .filter(|name| is_loose(kind, name))
+            .map(str::to_owned)
+            .collect();
+        check(path, kind, &file, &keys, &loose)?;
+        let names = file.names().map(str::to_owned).collect();
+        Ok(Self {
+            file,
+            kind,
+            names,
+            loose,
+        })
+    }
+
+    /// What it is, in words.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Writes it, with floating-point numbers in `dtype` or, without one, as they are. `go_on` is told the bytes written so
+    /// far and of how many; false stops.
+    ///
+    /// # Errors
+    /// Numbers that are not finite in that format, a file that cannot be written, and [`ModelError::Cancelled`]; nothing
+    /// is left then, and a file that was there before stays.
+    pub fn write(
+        &self,
+        out: &Path,
+        dtype: Option<WeightDtype>,
+        go_on: impl FnMut(u64, u64) -> bool,
+    ) -> Result<(), ModelError> {
+        let fail = |e: std::io::Error| ModelError::io("write", out)(e);
+        let hidden = atomic_file::hidden_in(folder_of(out)).map_err(fail)?;
+        // The file itself: errors of the hidden one would tell its name.
+        let mut to = BufWriter::with_capacity(1 << 20, hidden.as_file());
+        let streamed = self
+            .file
+            .stream(&self.names, &self.loose, dtype, &mut to, go_on);
+        streamed.map_err(|error| match error {
+            StreamError::Weights(error) => unusable(self.file.path(), error),
+            StreamError::Io(error) => fail(error),
+            StreamError::Stopped => ModelError::Cancelled,
+        })?;
+        to.flush().map_err(fail)?;
+        drop(to);
+        hidden.as_file().sync_all().map_err(fail)?;
+        atomic_file::persist(hidden, out).map_err(fail)
+    }
+}
+
+const INFINITY: &str = "an Infinity transformer";
+const STAR: &str = "an InfinityStar transformer";
+const VAR: &str = "a VAR transformer";
+const VQ: &str = "a VAR tokenizer";
+const STAR_VAE: &str = "an InfinityStar tokenizer";
+const BSQ: &str = "an Infinity tokenizer";
+const T5: &str = "a T5 encoder";
+
+/// What a checkpoint is by its names, with them brought to the newest official ones, and what it should hold.
+fn recognise(
+    path: &Path,
+    mut file: WeightFile,
+) -> Result<(&'static str, WeightFile, Keys), ModelError> {
+    let has = |name: &str| file.shape(name).is_some();
+    let no = |e: String| unusable(path, e);
+    if has("text_norm.weight") {
+        file.forget(is_stale);
+        let keys = infinity_keys(&infinity_config(&file).map_err(no)?);
+        return Ok((INFINITY, file, keys));
+    }
+    if has("semantic_head2.weight") {
+        file.forget(is_unread);
+        let keys = star_keys(&star_config(&file).map_err(no)?);
+        return Ok((STAR, file, keys));
+    }
+    if has("pos_1LC") {
+        let keys = var_keys(&var_config(&file).map_err(no)?);
+        return Ok((VAR, file, keys));
+    }
+    if has("quantize.embedding.weight") {
+        let config = VqVaeConfig::of_file(path).map_err(|e| unusable(path, e))?;
+        return Ok((VQ, file, config.keys()));
+    }
+    if has("scale_learnable_parameters") {
+        file.forget(is_unused);
+        return Ok((STAR_VAE, file, StarVaeConfig::infinitystar().keys()));
+    }
+    if has("encoder.conv_out.conv.weight") || has("encoder.conv_out.weight") {
+        let file = file.renamed(newest_name);
+        let shape = |name: &str| Some((name.to_owned(), file.shape(name)?));
+        let keys = BsqVaeConfig::keys_like(&file.names().filter_map(shape).collect());
+        let keys = keys.ok_or_else(|| no("its tokenizer has no levels".to_owned()))?;
+        return Ok((BSQ, file, keys));
+    }
+    if has("encoder.final_layer_norm.weight") {
+        return text_encoder(path, file);
+    }
+    let message = "holds the weights of no model that is known here".to_owned();
+    let hint =
+        "Infinity, InfinityStar and VAR transformers and tokenizers and T5 encoders are converted"
+            .to_owned();
+    let (path, hint) = (path.to_owned(), Some(hint));
+    Err(ModelError::Content {
+        path,
+        message,
+        hint,
+    })
+}
+
+/// The half of a T5 that is used here.
+fn text_encoder(
+    path: &Path,
+    mut file: WeightFile,
+) -> Result<(&'static str, WeightFile, Keys), ModelError> {
+    let folder = if path.is_dir() { path } else { folder_of(path) };
+    let config =
+        T5Config::from_hf_file(folder.join("config.json")).map_err(|e| unusable(path, e))?;
+    file.forget(t5::is_decoder);
+    match file.shape(t5::SHARED) {
+        Some(_) => file.forget(|name| name == t5::SHARED_ALIAS),
+        None => {
+            file = file.renamed(|name| match name {
+                t5::SHARED_ALIAS => t5::SHARED.to_owned(),
+                name => name.to_owned(),
+            });
+        }
+    }
+    Ok((T5, file, t5::keys(&config)))
+}
+
+/// Whether a tensor goes along although the model does not need it: constants and statistics.
+fn is_loose(kind: &str, name: &str) -> bool {
+    match kind {
+        VAR => name == "attn_bias_for_masking" || name == "lvl_1L",
+        VQ => name == "quantize.ema_vocab_hit_SV",
+        BSQ => is_constant(name),
+        _ => false,
+    }
+}
+
+fn check(
+    path: &Path,
+    kind: &str,
+    file: &WeightFile,
+    keys: &Keys,
+    loose: &[String],
+) -> Result<(), ModelError> {
+    let known = |name: &str| loose.iter().any(|l| l == name);
+    let missing = keys
+        .keys()
+        .filter(|name| file.shape(name).is_none() && !is_loose(kind, name));
+    let missing: Vec<String> = missing.cloned().collect();
+    let unused = file
+        .names()
+        .filter(|name| !keys.contains_key(*name) && !known(name));
+    let unused: Vec<String> = unused.map(str::to_owned).collect();
+    let path = path.to_owned();
+    if !missing.is_empty() || !unused.is_empty() {
+        let error = WeightError::Keys {
+            path: path.clone(),
+            missing,
+            unused,
+        };
+        return Err(unusable(&path, error));
+    }
+    let wrong = keys.iter().filter_map(|(name, wanted)| {
+        let found = file.shape(name).filter(|found| found != wanted)?;
+        Some(format!("`{name}` has shape {found:?}, not {wanted:?}"))
+    });
+    let reasons: Vec<String> = wrong.collect();
+    match reasons.is_empty() {
+        true => Ok(()),
+        false => Err(unusable(
+            &path.clone(),
+            WeightError::Mismatch { path, reasons },
+        )),
+    }
+}
+
+fn unusable(path: &Path, error: impl ToString) -> ModelError {
+    let path: PathBuf = path.to_owned();
+    let (message, hint) = (format!("cannot be converted: {}", error.to_string()), None);
+    ModelError::Content {
+        path,
+        message,
+        hint,
+    }
+}

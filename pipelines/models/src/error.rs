@@ -1,0 +1,112 @@
+//! What can go wrong with a model or a file, with a way out where one is known.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Every way in which a model or a file cannot be used.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// A file or folder could not be used.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried: `read`, `write`, ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file was read, but its content is not what it should be.
+    #[error("`{}` {message}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, as the rest of a sentence.
+        message: String,
+        /// A way out, if one is known.
+        hint: Option<String>,
+    },
+    /// A model folder does not fit together or is incomplete.
+    #[error("the model `{model}` {message}")]
+    Model {
+        /// Name or folder of the model.
+        model: String,
+        /// What is wrong with it, as the rest of a sentence.
+        message: String,
+        /// A way out, if one is known.
+        hint: Option<String>,
+    },
+    /// Something that was asked for is not possible here.
+    #[error("{message}")]
+    Refused {
+        /// One sentence.
+        message: String,
+        /// A way out, if one is known.
+        hint: Option<String>,
+    },
+    /// The work was stopped on request.
+    #[error("stopped")]
+    Cancelled,
+}
+
+impl ModelError {
+    /// A refusal without a way out.
+    pub fn refused(message: impl Into<String>) -> Self {
+        let (message, hint) = (message.into(), None);
+        Self::Refused { message, hint }
+    }
+
+    /// A refusal with a way out.
+    pub fn refused_with(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (message, hint) = (message.into(), Some(hint.into()));
+        Self::Refused { message, hint }
+    }
+
+    /// Wraps an I/O error with what was tried and where.
+    pub fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// The way out, if one is known.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Content { hint, .. } | Self::Model { hint, .. } | Self::Refused { hint, .. } => {
+                hint.as_deref()
+            }
+            Self::Io { .. } | Self::Cancelled => None,
+        }
+    }
+}
+
+/// The known word nearest to `word`, if it is near enough to be a slip of the keyboard.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).max(1);
+    known
+        .into_iter()
+        .map(|k| (strsim::damerau_levenshtein(word, k), k))
+        .filter(|&(distance, k)| distance <= limit || k.replace('-', "_") == word.replace('-', "_"))
+        .min()
+        .map(|(_, k)| k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_finds_slips_only() {
+        let known = ["prompts", "text-encoder", "save"];
+        assert_eq!(nearest("promtps", known), Some("prompts"));
+        assert_eq!(nearest("text_encoder", known), Some("text-encoder"));
+        assert_eq!(nearest("video", known), None);
+    }
+}

@@ -1,0 +1,182 @@
+//! PNG files that carry how they were painted.
+//!
+//! Two text chunks: `parameters`, in the layout that Stable Diffusion tools read and show, and
+//! `nextscale`, the pipeline that paints the same picture again.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+
+use crate::artifact::Ticket;
+use nextscale_models::ModelError;
+
+use crate::error::PipelineError;
+
+/// Key of the text chunk with the whole pipeline.
+pub const KEY: &str = "nextscale";
+
+/// The bytes of a PNG with text chunks.
+///
+/// # Errors
+/// None for a picture with pixels; the encoder's message otherwise.
+pub fn encode(image: &RgbImage, texts: &[(&str, String)]) -> Result<Vec<u8>, String> {
+    let mut bytes = vec![];
+    let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    for (key, text) in texts {
+        // tEXt is Latin-1; anything beyond it goes into iTXt, as PIL does it.
+        let latin = text.chars().all(|c| u32::from(c) < 256);
+        let added = match latin {
+            true => encoder.add_text_chunk((*key).to_owned(), text.clone()),
+            false => encoder.add_itxt_chunk((*key).to_owned(), text.clone()),
+        };
+        added.map_err(|e| e.to_string())?;
+    }
+    let mut writer = encoder.write_header().map_err(|e| e.to_string())?;
+    writer
+        .write_image_data(image.as_raw())
+        .map_err(|e| e.to_string())?;
+    writer.finish().map_err(|e| e.to_string())?;
+    Ok(bytes)
+}
+
+/// Reads a PNG, JPEG or WebP picture as 8-bit RGB: turned upright as its EXIF data say, transparent parts on white, 16
+/// bits rounded to 8, grey and CMYK brought to RGB.
+///
+/// # Errors
+/// A file that cannot be read, is no such picture, or is cut off.
+pub fn read(path: &Path) -> Result<RgbImage, PipelineError> {
+    let file = std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
+    let decode = || -> image::ImageResult<DynamicImage> {
+        let reader = ImageReader::new(std::io::BufReader::new(file)).with_guessed_format()?;
+        let mut decoder = reader.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut picture = DynamicImage::from_decoder(decoder)?;
+        picture.apply_orientation(orientation);
+        Ok(picture)
+    };
+    let picture = decode().map_err(|e| {
+        PipelineError::Model(ModelError::Content {
+            path: path.to_owned(),
+            message: format!("is not a readable picture: {}", e.to_string().trim()),
+            hint: Some("PNG, JPEG and WebP are read".into()),
+        })
+    })?;
+    if !picture.color().has_alpha() {
+        return Ok(picture.into_rgb8());
+    }
+    let rgba = picture.into_rgba8();
+    let on_white = |c: u8, alpha: u8| {
+        let (c, alpha) = (u32::from(c), u32::from(alpha));
+        ((c * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    Ok(RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let [r, g, b, alpha] = rgba.get_pixel(x, y).0;
+        image::Rgb([r, g, b].map(|c| on_white(c, alpha)))
+    }))
+}
+
+/// Whether bytes begin as a PNG does.
+pub fn is_png(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x89PNG\r\n\x1a\n")
+}
+
+/// All text chunks of a PNG, in their order.
+///
+/// # Errors
+/// A file that is no PNG or is cut off.
+pub fn texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, PipelineError> {
+    let bad = |message: String| {
+        let (path, hint) = (path.to_owned(), None);
+        PipelineError::Model(ModelError::Content {
+            path,
+            message,
+            hint,
+        })
+    };
+    let decoder = png::Decoder::new(Cursor::new(bytes));
+    let reader = decoder
+        .read_info()
+        .map_err(|e| bad(format!("is not a readable PNG: {e}")))?;
+    let info = reader.info();
+    let latin = info.uncompressed_latin1_text.iter();
+    let mut all: Vec<_> = latin.map(|c| (c.keyword.clone(), c.text.clone())).collect();
+    for chunk in &info.utf8_text {
+        let text = chunk
+            .get_text()
+            .map_err(|e| bad(format!("has a broken text chunk: {e}")))?;
+        all.push((chunk.keyword.clone(), text));
+    }
+    Ok(all)
+}
+
+/// The pipeline among the texts that a picture or video carries.
+///
+/// # Errors
+/// One that carries none.
+pub fn pipeline_of(path: &Path, texts: Vec<(String, String)>) -> Result<String, PipelineError> {
+    let found = texts.into_iter().find(|(key, _)| key == KEY);
+    found.map(|(_, text)| text).ok_or_else(|| {
+        PipelineError::Model(ModelError::Content {
+            path: path.to_owned(),
+            message: "carries no pipeline".into(),
+            hint: Some("only what nextscale made without --no-metadata does".into()),
+        })
+    })
+}
+
+/// The `parameters` text: prompt, negative prompt, then one line of named values.
+pub fn parameters(ticket: &Ticket, size: (u32, u32), notes: &[(String, String)]) -> String {
+    let mut text = match ticket.story.is_empty() {
+        true => ticket.prompt.clone(),
+        false => ticket.story.join("\n"),
+    };
+    if !ticket.negative.is_empty() {
+        text += &format!("\nNegative prompt: {}", ticket.negative);
+    }
+    let seed = ("Seed".to_owned(), ticket.seed.to_string());
+    let size = ("Size".to_owned(), format!("{}x{}", size.0, size.1));
+    let version = (
+        "Version".to_owned(),
+        concat!("nextscale ", env!("CARGO_PKG_VERSION")).to_owned(),
+    );
+    let all = notes.iter().chain([&seed, &size, &version]);
+    let line: Vec<String> = all.map(|(k, v)| format!("{k}: {v}")).collect();
+    text + "\n" + &line.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_come_back() {
+        let image = RgbImage::new(2, 2);
+        let written = [
+            ("parameters", "caf\u{e9}".to_owned()),
+            (KEY, "a: \u{1f34e}\n".to_owned()),
+        ];
+        let bytes = encode(&image, &written).unwrap();
+        let read = texts(Path::new("x.png"), &bytes).unwrap();
+        for (key, text) in &written {
+            assert!(
+                read.contains(&((*key).to_owned(), text.clone())),
+                "{read:?}"
+            );
+        }
+        assert_eq!(
+            pipeline_of(Path::new("x.png"), read).unwrap(),
+            "a: \u{1f34e}\n"
+        );
+        let error = pipeline_of(Path::new("x.png"), vec![]).unwrap_err();
+        assert_eq!(error.to_string(), "`x.png` carries no pipeline");
+    }
+
+    #[test]
+    fn a_cut_picture_is_an_error() {
+        let bytes = encode(&RgbImage::new(2, 2), &[]).unwrap();
+        assert!(texts(Path::new("x.png"), &bytes[..20]).is_err());
+    }
+}

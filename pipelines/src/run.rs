@@ -1,0 +1,203 @@
+//! Running a pipeline: one thread a stage, bounded queues between them.
+//!
+//! Each stage is a blocking task of the tokio runtime, because computing is what it does; while one
+//! picture is painted, the text of the next is already encoded and the one before is decoded and
+//! saved. A full queue holds the faster stage back, so memory stays bounded however long the list of
+//! prompts is.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinSet;
+
+use crate::artifact::{Item, Ticket};
+use crate::error::PipelineError;
+use crate::graph::{Pipeline, Placed};
+use crate::stage::{Cancel, Context, Emit, Event, Job, Observer};
+
+/// Items that wait between two stages.
+const QUEUE: usize = 2;
+
+impl Pipeline {
+    /// Runs to the end, on a runtime of its own.
+    ///
+    /// # Errors
+    /// The first error of a stage, or [`PipelineError::Cancelled`].
+    pub fn run_blocking(self, cancel: Cancel, observer: Observer) -> Result<(), PipelineError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build();
+        let runtime = runtime
+            .map_err(|e| PipelineError::refused(format!("cannot start the runtime: {e}")))?;
+        runtime.block_on(self.run(cancel, observer))
+    }
+
+    /// Runs to the end. `cancel` stops it after the scale that it works on; `observer` is told what
+    /// happens and gets what comes out of stages that feed no other.
+    ///
+    /// # Errors
+    /// The first error of a stage, or [`PipelineError::Cancelled`].
+    pub async fn run(mut self, cancel: Cancel, observer: Observer) -> Result<(), PipelineError> {
+        let device = nextscale_models::device::open(self.spec.settings.device)?;
+        let dtype = nextscale_models::device::dtype(self.spec.settings.dtype, &device)?;
+        let seed = *self.spec.settings.seed.get_or_insert_with(rand::random);
+        tracing::info!(seed, "run");
+        let resolved = Arc::new(self.resolved()?);
+        let notes = Arc::new(
+            self.stages
+                .iter()
+                .flat_map(|s| s.stage.notes())
+                .collect::<Vec<_>>(),
+        );
+        let settings = Arc::new(self.spec.settings.clone());
+        let (mut inputs, mut outputs) = wire(&self.stages);
+        let joins = self.stages.iter().any(|placed| placed.sources.len() > 1);
+        let context = |placed: &Placed| Context {
+            stage: placed.name.clone(),
+            settings: settings.clone(),
+            device: device.clone(),
+            dtype,
+            joins,
+            cancel: cancel.clone(),
+            observer: observer.clone(),
+            resolved: resolved.clone(),
+            notes: notes.clone(),
+        };
+        let contexts: Vec<Context> = self.stages.iter().map(context).collect();
+        for (placed, context) in self.stages.iter_mut().zip(&contexts) {
+            placed.stage.prepare(context)?;
+        }
+        let mut tasks = JoinSet::new();
+        for (index, (placed, context)) in self.stages.into_iter().zip(contexts).enumerate() {
+            let receivers = std::mem::take(&mut inputs[index]);
+            let senders = std::mem::take(&mut outputs[index]);
+            let mut stage = placed.stage;
+            tasks.spawn_blocking(move || {
+                let mut out = Emit {
+                    senders,
+                    context: context.clone(),
+                };
+                let result = work(&mut *stage, receivers, &context, &mut out);
+                if result.is_err() {
+                    context.cancel.cancel();
+                }
+                result
+            });
+        }
+        collect(tasks).await
+    }
+}
+
+/// Waits for all stages; the first real error counts, then a stop on request.
+async fn collect(mut tasks: JoinSet<Result<(), PipelineError>>) -> Result<(), PipelineError> {
+    let mut first = None;
+    while let Some(joined) = tasks.join_next().await {
+        let result = joined.unwrap_or_else(|panic| {
+            Err(PipelineError::refused(format!(
+                "a stage broke down: {panic}"
+            )))
+        });
+        match (&first, result) {
+            (_, Ok(())) => {}
+            (None | Some(PipelineError::Cancelled), Err(error)) => first = Some(error),
+            (Some(_), Err(_)) => {}
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+type Ends = (Vec<Vec<Receiver<Item>>>, Vec<Vec<Sender<Item>>>);
+
+/// A queue for every wire: receivers by stage in the order of its inputs, senders by stage.
+fn wire(stages: &[Placed]) -> Ends {
+    let mut receivers: Vec<Vec<_>> = stages.iter().map(|_| vec![]).collect();
+    let mut senders: Vec<Vec<_>> = stages.iter().map(|_| vec![]).collect();
+    for (index, placed) in stages.iter().enumerate() {
+        for &source in &placed.sources {
+            let (sender, receiver) = channel(QUEUE);
+            receivers[index].push(receiver);
+            senders[source].push(sender);
+        }
+    }
+    (receivers, senders)
+}
+
+fn work(
+    stage: &mut dyn crate::stage::Stage,
+    mut receivers: Vec<Receiver<Item>>,
+    context: &Context,
+    out: &mut Emit,
+) -> Result<(), PipelineError> {
+    if receivers.is_empty() {
+        load(stage, context)?;
+        let job = Job {
+            ticket: Arc::new(Ticket::default()),
+            preview: None,
+            inputs: vec![],
+            context: context.clone(),
+        };
+        return stage.run(&job, out);
+    }
+    let mut loaded = false;
+    while let Some(items) = next(&mut receivers, context)? {
+        context.cancel.check()?;
+        if !std::mem::replace(&mut loaded, true) {
+            load(stage, context)?;
+        }
+        let start = Instant::now();
+        let ticket = items[0].ticket.clone();
+        let job = Job {
+            ticket: ticket.clone(),
+            preview: items[0].preview,
+            inputs: items.into_iter().map(|i| i.artifact).collect(),
+            context: context.clone(),
+        };
+        stage.run(&job, out)?;
+        let (stage, took) = (context.stage.clone(), start.elapsed());
+        (context.observer)(Event::Done {
+            stage,
+            ticket,
+            took,
+        });
+    }
+    context.cancel.check()?;
+    stage.finish(out)
+}
+
+fn load(stage: &mut dyn crate::stage::Stage, context: &Context) -> Result<(), PipelineError> {
+    let (name, start) = (context.stage.clone(), Instant::now());
+    (context.observer)(Event::Loading {
+        stage: name.clone(),
+    });
+    stage.load(context)?;
+    let took = start.elapsed();
+    (context.observer)(Event::Loaded { stage: name, took });
+    Ok(())
+}
+
+/// One item of each input; none when all of them have come to their end. A stage of several inputs gets no previews,
+/// which the inputs have at different times.
+fn next(
+    receivers: &mut [Receiver<Item>],
+    context: &Context,
+) -> Result<Option<Vec<Item>>, PipelineError> {
+    let several = receivers.len() > 1;
+    let mut receive = |receiver: &mut Receiver<Item>| loop {
+        match receiver.blocking_recv() {
+            Some(item) if several && item.preview.is_some() => {}
+            item => return item,
+        }
+    };
+    let items: Vec<_> = receivers.iter_mut().map(&mut receive).collect();
+    let ended = items.iter().filter(|i| i.is_none()).count();
+    if ended == items.len() {
+        return Ok(None);
+    }
+    if ended > 0 {
+        // A run that stops ends its inputs one after the other.
+        context.cancel.check()?;
+        return Err(context.failed("its inputs do not have the same number of items"));
+    }
+    Ok(items.into_iter().collect())
+}

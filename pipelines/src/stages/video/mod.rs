@@ -1,0 +1,339 @@
+//! `text-to-video`: text features to the latents of videos, pass by pass and clip by clip.
+
+mod condition;
+mod first_frame;
+pub(super) mod length;
+mod params;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor};
+use nextscale_video::generate::{Condition, GeneratedPass, generate};
+use nextscale_video::star::Star;
+use nextscale_video::{GenerateOptions, SpacetimePlan, StarVae, Story};
+
+use self::condition::{Beginning, Given};
+use self::length::Length;
+use super::batch;
+use super::latent_types::{video_latent, with_print};
+use super::size::Wanted;
+use crate::artifact::{Artifact, ArtifactType, Item, Kind, Step, Text, VideoLatent};
+use crate::error::PipelineError;
+use crate::setup::Setup;
+use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
+use nextscale_models::bundle::{Blocks, Size, StarBundle, StarManifest, TEXT};
+pub use params::TextToVideoParams;
+use params::{over, scale_of};
+
+/// The stage.
+pub(crate) struct TextToVideo {
+    params: TextToVideoParams,
+    blocks: Blocks,
+    bundle: Arc<StarBundle>,
+    size: Size,
+    frames: usize,
+    /// The model's settings with those of the user over them.
+    manifest: StarManifest,
+    beginning: Beginning,
+    loaded: Option<Loaded>,
+    story: Option<Story>,
+}
+
+struct Loaded {
+    model: Star,
+    plan: SpacetimePlan,
+    /// Where the beginning has to be encoded.
+    vae: Option<StarVae>,
+}
+
+impl TextToVideo {
+    pub(crate) fn new(params: TextToVideoParams, setup: &Setup) -> Result<Self, PipelineError> {
+        let bundle = setup.video_model(params.model.as_deref())?;
+        let print = bundle.fingerprint();
+        batch::check_print(&params.fingerprint, print, bundle.name(), setup)?;
+        let manifest = over(&params, bundle.manifest(), setup)?;
+        let length = Length {
+            seconds: params.seconds,
+            frames: params.frames,
+            continues: params.video.is_some(),
+        };
+        let frames = length.resolve(&manifest, setup)?;
+        let mut beginning = Beginning::new(&params, &manifest, frames, setup)?;
+        let wanted = Wanted {
+            width: params.width,
+            height: params.height,
+            aspect: params.aspect.as_deref(),
+            pixels: None,
+        };
+        let size = match beginning.shape() {
+            Some(ratio) if !wanted.is_something() => nearest(&manifest.sizes, ratio),
+            _ => wanted.pick(&manifest.sizes, bundle.name(), setup)?,
+        };
+        beginning.check(&manifest, &size, setup)?;
+        Ok(Self {
+            blocks: setup.blocks(params.stream)?,
+            params,
+            bundle,
+            size,
+            frames,
+            manifest,
+            beginning,
+            loaded: None,
+            story: None,
+        })
+    }
+
+    /// The work on one prompt: an image and clips, or a turn of a story.
+    fn options(
+        &mut self,
+        job: &Job,
+        vae: Option<&StarVae>,
+        plan: &SpacetimePlan,
+    ) -> Result<(GenerateOptions, Vec<Condition>), PipelineError> {
+        let (_, mut options) = self.manifest.start(job.ticket.seed);
+        let Some(given) = self.beginning.given(job, &self.size)? else {
+            return Ok((options, vec![]));
+        };
+        let Some(vae) = vae else {
+            return Err(job.context.failed("its auto-encoder was not loaded"));
+        };
+        let Some(scale) = self.manifest.semantic_scale else {
+            let latent = encode(vae, &given, job.ticket.seed, &job.context.device);
+            let bits = self.manifest.transformer.bits;
+            options.forced = nextscale_video::generate::given_bits(plan, bits, latent);
+            return Ok((options, vec![]));
+        };
+        if job.ticket.turn == 0 || self.story.is_none() {
+            let latent = encode(vae, &given, job.ticket.seed, &job.context.device);
+            self.story = Some(Story::new(latent));
+        }
+        let grid = self.size.scales[scale];
+        let conditions = self.story.as_ref().map(|story| story.conditions(grid));
+        Ok((options, conditions.into_iter().flatten().collect()))
+    }
+
+    /// What has to be decoded for a finished clip.
+    fn part(&mut self, pass: GeneratedPass, plan: &SpacetimePlan, job: &Job) -> VideoLatent {
+        let (fps, stride) = (self.manifest.fps, self.manifest.vae.frame_stride());
+        let clips = plan.clips().len();
+        if let Some(story) = &mut self.story {
+            let new = pass.features.dims()[2] * stride;
+            let latent = story.go_on(pass.features);
+            return VideoLatent {
+                fps,
+                first: job.ticket.turn * new,
+                fresh: true,
+                skip: 1 + (latent.dims()[2] - 1) * stride - new,
+                last: job.ticket.turn + 1 >= job.ticket.story.len(),
+                latent,
+            };
+        }
+        VideoLatent {
+            latent: pass.features,
+            fps,
+            first: match pass.pass.first_frame {
+                0 => 0,
+                latents => 1 + (latents - 1) * stride,
+            },
+            fresh: pass.pass.clip == 0,
+            skip: 0,
+            last: pass.pass.clip + 1 == clips,
+        }
+    }
+
+    /// A preview of the clip that a pass belongs to: its first frame.
+    fn preview(&self, pass: &GeneratedPass, step: Step, job: &Job) -> Item {
+        let latent = VideoLatent {
+            latent: pass.features.clone().slice_dim(2, 0..1),
+            fps: self.manifest.fps,
+            first: 0,
+            fresh: true,
+            skip: 0,
+            last: true,
+        };
+        Item {
+            ticket: job.ticket.clone(),
+            preview: Some(step),
+            artifact: Artifact::VideoLatent(latent),
+        }
+    }
+
+    fn work(
+        &mut self,
+        text: &Text,
+        loaded: &Loaded,
+        job: &Job,
+        out: &mut Emit,
+    ) -> Result<(), PipelineError> {
+        let Loaded { model, plan, vae } = loaded;
+        let (options, conditions) = self.options(job, vae.as_ref(), plan)?;
+        let (sampler, _) = self.manifest.start(job.ticket.seed);
+        let Text { prompt, negative } = text.clone();
+        let context = &job.context;
+        let scales = plan.passes().count();
+        let mut start = Instant::now();
+        for pass in generate(model, plan, prompt, negative, &conditions, options, sampler) {
+            context.cancel.check()?;
+            check_numbers(&pass).map_err(|e| context.failed(e))?;
+            let step = Step {
+                scale: pass.k + 1,
+                scales,
+            };
+            (context.observer)(Event::Scale {
+                stage: context.stage.clone(),
+                ticket: job.ticket.clone(),
+                step,
+                took: start.elapsed(),
+            });
+            if pass.ends_clip {
+                let part = self.part(pass, plan, job);
+                out.send(job, Artifact::VideoLatent(part))?;
+            } else if context.settings.preview.is_some() {
+                out.item(self.preview(&pass, step, job))?;
+            }
+            start = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// The size whose shape is nearest to a ratio of width to height.
+fn nearest(sizes: &[Size], ratio: f64) -> Size {
+    let far = |size: &&Size| (size.width as f64 / size.height as f64 / ratio).ln().abs();
+    let nearest = sizes.iter().min_by(|a, b| far(a).total_cmp(&far(b)));
+    nearest.unwrap_or(&sizes[0]).clone()
+}
+
+/// The latent of given frames, drawn from what the auto-encoder makes of them, chunk by chunk.
+fn encode(vae: &StarVae, given: &Given, seed: u64, device: &Device) -> Tensor<5> {
+    let mut stream = vae.encode_stream();
+    let chunks = given.chunks(vae.frame_stride);
+    let moments = chunks.map(|frames| stream.push(Given::pixels(frames, device)));
+    let moments = Tensor::cat(moments.collect(), 2);
+    vae.latent(vae.posterior(moments).sample(seed))
+}
+
+/// Logits that are no numbers would become bits without a word.
+fn check_numbers(pass: &GeneratedPass) -> Result<(), &'static str> {
+    let Some(logits) = &pass.raw else {
+        return Ok(());
+    };
+    // One that is none makes the sum none.
+    match logits.clone().sum().into_scalar::<f32>().is_finite() {
+        true => Ok(()),
+        false => Err(
+            "the transformer gives no numbers (NaN): its weights are damaged, or overflow in this --dtype",
+        ),
+    }
+}
+
+impl Stage for TextToVideo {
+    fn ports(&self) -> Ports {
+        let config = &self.manifest.transformer;
+        let text = ArtifactType::new(Kind::Text).fact("channels", config.text_channels);
+        let print = self.bundle.fingerprint_of(TEXT);
+        let mut text = with_print(text, "the text encoder", print);
+        if self.manifest.duration_tag {
+            text = text.fact("frames", self.frames);
+        }
+        let mut inputs = vec![("text", text)];
+        if matches!(self.beginning, Beginning::Wired) {
+            inputs.push(("image", ArtifactType::new(Kind::Image)));
+        }
+        Ports {
+            inputs,
+            output: Some(video_latent(&self.bundle)),
+        }
+    }
+
+    fn resolved(&self) -> serde_json::Value {
+        let params = TextToVideoParams {
+            fingerprint: self.bundle.fingerprint(),
+            seconds: None,
+            frames: Some(self.frames),
+            width: Some(self.size.width),
+            height: Some(self.size.height),
+            aspect: None,
+            cfg_scale: Some(scale_of(self.manifest.guidance)),
+            temperature: Some(self.manifest.clip_temperature),
+            image_temperature: Some(self.manifest.image_temperature),
+            ..self.params.clone()
+        };
+        serde_json::to_value(params).unwrap_or_default()
+    }
+
+    fn notes(&self) -> Vec<(String, String)> {
+        let passes = self.manifest.plan(&self.size, self.frames);
+        let passes = passes.map_or(0, |plan| plan.passes().count());
+        let mut notes = vec![
+            ("Steps", passes.to_string()),
+            ("Sampler", "next-scale".to_owned()),
+            ("CFG scale", scale_of(self.manifest.guidance).to_string()),
+            ("Temperature", self.manifest.clip_temperature.to_string()),
+            (
+                "Image temperature",
+                self.manifest.image_temperature.to_string(),
+            ),
+            ("Frames", self.frames.to_string()),
+            ("FPS", self.manifest.fps.to_string()),
+            ("Model", self.manifest.name.clone()),
+        ];
+        if let Some(print) = self.bundle.fingerprint() {
+            notes.push(("Model hash", print[..10].to_owned()));
+        }
+        notes.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+    }
+
+    fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
+        let guided = self.manifest.guidance.is_active();
+        let (dtype, device) = (context.dtype, &context.device);
+        let blocks = self.blocks;
+        let estimate = self
+            .bundle
+            .estimate(&self.size, self.frames, guided, dtype, device, blocks);
+        let estimate = estimate.map_err(|e| context.failed(e))?;
+        let estimate = estimate.apart(!context.settings.keep_loaded);
+        if let Some(message) = estimate.notice() {
+            (context.observer)(Event::Warning { message });
+        }
+        Ok(estimate.check(nextscale_models::device::memory(device))?)
+    }
+
+    fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
+        let plan = self.manifest.plan(&self.size, self.frames);
+        let plan = plan.map_err(|e| context.failed(e))?;
+        let (dtype, device, blocks) = (context.dtype, &context.device, self.blocks);
+        self.beginning.load(context)?;
+        let vae = match self.beginning {
+            Beginning::None => None,
+            _ => Some(self.bundle.vae(device)?),
+        };
+        self.loaded = Some(Loaded {
+            model: self.bundle.transformer(device, dtype, blocks)?,
+            plan,
+            vae,
+        });
+        Ok(())
+    }
+
+    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
+        let Some(Artifact::Text(text)) = job.inputs.first() else {
+            return Err(job.context.failed("its input is no text"));
+        };
+        if job.ticket.story.len() > 1 && self.manifest.semantic_scale.is_none() {
+            let message = format!(
+                "the model `{}` makes a video of one prompt, not a story of several",
+                self.bundle.name()
+            );
+            let hint = "name an interactive one, such as infinitystar-interact";
+            return Err(PipelineError::refused_with(message, hint));
+        }
+        let Some(loaded) = self.loaded.take() else {
+            return Err(job.context.failed("it was not loaded"));
+        };
+        let done = self.work(text, &loaded, job, out);
+        self.loaded = Some(loaded);
+        done
+    }
+}

@@ -1,0 +1,4 @@
+//! What the trainers see: batches of images and of clips.
+
+pub mod clips;
+pub mod images;
