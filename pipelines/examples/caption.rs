@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
 use nextscale_pipelines::setup::Setup;
-use nextscale_pipelines::stage::{Cancel, Emit, Event, Job, Ports, Stage};
+use nextscale_pipelines::stage::{Cancel, Event, Input, Output, Ports, Stage};
 use nextscale_pipelines::{
     Artifact, ArtifactType, Kind, Pipeline, PipelineError, PipelineSpec, Registry,
 };
@@ -89,14 +89,14 @@ impl Stage for Caption {
     }
 
     /// Works on a chunk: a video comes in several, and the whole is never in memory.
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Some(Artifact::Frames(frames)) = job.inputs.first() else {
-            return Err(job.context.failed("its input are no frames"));
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Frames(frames)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input are no frames"));
         };
-        let text = self.params.text.as_ref().unwrap_or(&job.ticket.prompt);
+        let text = self.params.text.as_ref().unwrap_or(&input.sample.prompt);
         let fps = frames.fps as f64;
         let captioned = frames.map(|number, frame| self.burn(frame, text, number as f64 / fps));
-        out.send(job, Artifact::Frames(Arc::new(captioned)))
+        out.send(input, Artifact::Frames(Arc::new(captioned)))
     }
 }
 
@@ -149,8 +149,8 @@ fn main() -> Result<(), PipelineError> {
     let spec = PipelineSpec::from_yaml(&yaml, "caption.yaml")?;
     let pipeline = Pipeline::with(spec, &registry)?;
     let observer = Arc::new(|event| {
-        if let Event::Output { item, .. } = event
-            && let Artifact::File(path) = item.artifact
+        if let Event::Output { message, .. } = event
+            && let Artifact::File(path) = message.artifact
         {
             println!("{}", path.display());
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use image::Rgb;
 use nextscale_pipelines::setup::Setup;
-use nextscale_pipelines::stage::{Cancel, Emit, Event, Job, Ports, Stage};
+use nextscale_pipelines::stage::{Cancel, Event, Input, Output, Ports, Stage};
 use nextscale_pipelines::{
     Artifact, ArtifactType, Kind, Pipeline, PipelineError, PipelineSpec, Registry,
 };
@@ -54,9 +54,9 @@ impl Stage for Watermark {
         }
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Some(Artifact::Image(image)) = job.inputs.first() else {
-            return Err(job.context.failed("its input is no image"));
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Image(image)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input is no image"));
         };
         let mut image = (**image).clone();
         let (width, height) = image.dimensions();
@@ -65,7 +65,7 @@ impl Stage for Watermark {
                 image.put_pixel(x, y, Rgb(self.params.colour));
             }
         }
-        out.send(job, Artifact::Image(Arc::new(image)))
+        out.send(input, Artifact::Image(Arc::new(image)))
     }
 }
 
@@ -114,8 +114,8 @@ fn main() -> Result<(), PipelineError> {
 
 fn run(pipeline: Pipeline) -> Result<(), PipelineError> {
     let observer = Arc::new(|event| {
-        if let Event::Output { item, .. } = event
-            && let Artifact::File(path) = item.artifact
+        if let Event::Output { message, .. } = event
+            && let Artifact::File(path) = message.artifact
         {
             println!("{}", path.display());
         }

@@ -55,27 +55,27 @@ pub struct ArtifactType {
     /// What flows.
     pub kind: Kind,
     /// Named facts; one that only one end states is not compared.
-    pub facts: Vec<(&'static str, String)>,
+    pub constraints: Vec<(&'static str, String)>,
 }
 
 impl ArtifactType {
     /// A kind without facts.
     pub fn new(kind: Kind) -> Self {
-        let facts = vec![];
-        Self { kind, facts }
+        let constraints = vec![];
+        Self { kind, constraints }
     }
 
     /// Adds a fact.
     #[must_use]
-    pub fn fact(mut self, name: &'static str, value: impl fmt::Display) -> Self {
-        self.facts.push((name, value.to_string()));
+    pub fn constraint(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.constraints.push((name, value.to_string()));
         self
     }
 
     /// The first fact on which the two ends differ: its name, the value here and the value there.
-    pub fn differs<'a>(&'a self, other: &'a Self) -> Option<(&'static str, &'a str, &'a str)> {
-        self.facts.iter().find_map(|(name, here)| {
-            let (_, there) = other.facts.iter().find(|(n, _)| n == name)?;
+    pub fn mismatch<'a>(&'a self, other: &'a Self) -> Option<(&'static str, &'a str, &'a str)> {
+        self.constraints.iter().find_map(|(name, here)| {
+            let (_, there) = other.constraints.iter().find(|(n, _)| n == name)?;
             (here != there).then_some((*name, here.as_str(), there.as_str()))
         })
     }
@@ -101,7 +101,7 @@ pub struct VideoLatent {
     pub first: usize,
     /// Whether the decoder begins anew with it, instead of going on from the part before.
     pub fresh: bool,
-    /// Decoded frames that are left out at its beginning.
+    /// Decoded frames that are left out at its condition.
     pub skip: usize,
     /// Whether it ends the video.
     pub last: bool,
@@ -112,7 +112,7 @@ pub struct VideoLatent {
 #[derive(Debug, Clone)]
 pub struct Frames {
     /// The frames, all of one size.
-    pub pictures: Vec<RgbImage>,
+    pub images: Vec<RgbImage>,
     /// Frames a second.
     pub fps: usize,
     /// Number of the first of them in the video, from 0.
@@ -125,9 +125,9 @@ impl Frames {
     /// The same frames, each changed by `change`, which also gets the number of the frame in the video.
     #[must_use]
     pub fn map(&self, mut change: impl FnMut(usize, &RgbImage) -> RgbImage) -> Self {
-        let numbered = self.pictures.iter().enumerate();
+        let numbered = self.images.iter().enumerate();
         Self {
-            pictures: numbered.map(|(i, p)| change(self.first + i, p)).collect(),
+            images: numbered.map(|(i, p)| change(self.first + i, p)).collect(),
             ..*self
         }
     }
@@ -137,9 +137,9 @@ impl Frames {
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant)] // a tensor is a wide handle, and few are on their way
 pub enum Artifact {
-    /// The prompt itself is in the ticket.
+    /// The prompt itself is in the sample.
     Prompt,
-    /// The number of a class; its name is in the ticket.
+    /// The number of a class; its name is in the sample.
     Class(usize),
     /// Text features.
     Text(Text),
@@ -176,7 +176,7 @@ impl Artifact {
 
 /// What belongs to one picture from the prompt to the file, whichever stage it is in.
 #[derive(Debug, Clone, Default)]
-pub struct Ticket {
+pub struct Sample {
     /// Number of the picture in its run, from 0.
     pub index: usize,
     /// Pictures of the run.
@@ -204,11 +204,11 @@ pub struct Step {
     pub scales: usize,
 }
 
-/// An artifact with its ticket.
+/// An artifact with its sample.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub struct Message {
     /// Which picture it belongs to.
-    pub ticket: Arc<Ticket>,
+    pub sample: Arc<Sample>,
     /// Set if this is a preview of an unfinished picture.
     pub preview: Option<Step>,
     /// The value.

@@ -13,7 +13,7 @@ use crate::stage::{Ports, Stage};
 use crate::yaml::Node;
 
 /// A stage with the stages that its inputs come from.
-pub(crate) struct Placed {
+pub(crate) struct GraphNode {
     pub(crate) name: String,
     pub(crate) stage: Box<dyn Stage>,
     /// For each input, the index of the stage that feeds it.
@@ -23,7 +23,7 @@ pub(crate) struct Placed {
 /// A pipeline that was checked and can run.
 pub struct Pipeline {
     pub(crate) spec: PipelineSpec,
-    pub(crate) stages: Vec<Placed>,
+    pub(crate) stages: Vec<GraphNode>,
 }
 
 impl Pipeline {
@@ -76,7 +76,7 @@ impl Pipeline {
         }
         let stages = spec.stages.iter().zip(made).zip(sources);
         let stages = stages
-            .map(|((spec, stage), sources)| Placed {
+            .map(|((spec, stage), sources)| GraphNode {
                 name: spec.name.clone(),
                 stage,
                 sources,
@@ -105,25 +105,22 @@ impl Pipeline {
         (settings.output, settings.preview) = (None, None);
         settings.keep_loaded = false;
         let mut root = Node::from_data(&settings, "record")?;
-        for (spec, placed) in self.spec.stages.iter().zip(&self.stages) {
-            let mut node = Node::from_data(&json!({ "stage": spec.kind }), "record")?;
-            if let Some(from) = self
-                .spec
-                .root
-                .get("stages")
-                .and_then(|s| s.get(&spec.name)?.get("from"))
-            {
-                put(&mut node, &["from"], from.clone())?;
+        for (spec, node) in self.spec.stages.iter().zip(&self.stages) {
+            let mut record = Node::from_data(&json!({ "stage": spec.kind }), "record")?;
+            let written = self.spec.root.get("stages");
+            if let Some(from) = written.and_then(|s| s.get(&spec.name)?.get("from")) {
+                put(&mut record, &["from"], from.clone())?;
             }
-            let resolved = placed.stage.resolved();
-            let params = match resolved.is_null() {
-                true => spec.params.clone(),
-                false => Node::from_data(&resolved, "record")?,
+            let resolved = node.stage.resolved();
+            let params = if resolved.is_null() {
+                spec.params.clone()
+            } else {
+                Node::from_data(&resolved, "record")?
             };
             for entry in params.entries() {
-                put(&mut node, &[&entry.key], entry.node.clone())?;
+                put(&mut record, &[&entry.key], entry.node.clone())?;
             }
-            put(&mut root, &["stages", &spec.name], node)?;
+            put(&mut root, &["stages", &spec.name], record)?;
         }
         Ok(root)
     }
@@ -277,7 +274,7 @@ fn mismatch(
         );
         return Some(Diagnostic::new(&wire.mark, message));
     }
-    let (fact, here, there) = wanted.differs(given)?;
+    let (fact, here, there) = wanted.mismatch(given)?;
     let message = format!(
         "`{name}` and `{from}` do not belong together: `{name}` needs {} with {fact} {here}, `{from}` gives {there}",
         wanted.kind

@@ -11,10 +11,10 @@ use std::time::Instant;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 
-use crate::artifact::{Item, Ticket};
+use crate::artifact::{Message, Sample};
 use crate::error::PipelineError;
-use crate::graph::{Pipeline, Placed};
-use crate::stage::{Cancel, Context, Emit, Event, Job, Observer};
+use crate::graph::{GraphNode, Pipeline};
+use crate::stage::{Cancel, Context, Event, Input, Observer, Output};
 
 /// Items that wait between two stages.
 const QUEUE: usize = 2;
@@ -44,17 +44,17 @@ impl Pipeline {
         let seed = *self.spec.settings.seed.get_or_insert_with(rand::random);
         tracing::info!(seed, "run");
         let resolved = Arc::new(self.resolved()?);
-        let notes = Arc::new(
+        let parameters = Arc::new(
             self.stages
                 .iter()
-                .flat_map(|s| s.stage.notes())
+                .flat_map(|s| s.stage.parameters())
                 .collect::<Vec<_>>(),
         );
         let settings = Arc::new(self.spec.settings.clone());
         let (mut inputs, mut outputs) = wire(&self.stages);
-        let joins = self.stages.iter().any(|placed| placed.sources.len() > 1);
-        let context = |placed: &Placed| Context {
-            stage: placed.name.clone(),
+        let joins = self.stages.iter().any(|node| node.sources.len() > 1);
+        let context = |node: &GraphNode| Context {
+            stage: node.name.clone(),
             settings: settings.clone(),
             device: device.clone(),
             dtype,
@@ -62,19 +62,19 @@ impl Pipeline {
             cancel: cancel.clone(),
             observer: observer.clone(),
             resolved: resolved.clone(),
-            notes: notes.clone(),
+            parameters: parameters.clone(),
         };
         let contexts: Vec<Context> = self.stages.iter().map(context).collect();
-        for (placed, context) in self.stages.iter_mut().zip(&contexts) {
-            placed.stage.prepare(context)?;
+        for (node, context) in self.stages.iter_mut().zip(&contexts) {
+            node.stage.prepare(context)?;
         }
         let mut tasks = JoinSet::new();
-        for (index, (placed, context)) in self.stages.into_iter().zip(contexts).enumerate() {
+        for (index, (node, context)) in self.stages.into_iter().zip(contexts).enumerate() {
             let receivers = std::mem::take(&mut inputs[index]);
             let senders = std::mem::take(&mut outputs[index]);
-            let mut stage = placed.stage;
+            let mut stage = node.stage;
             tasks.spawn_blocking(move || {
-                let mut out = Emit {
+                let mut out = Output {
                     senders,
                     context: context.clone(),
                 };
@@ -107,14 +107,14 @@ async fn collect(mut tasks: JoinSet<Result<(), PipelineError>>) -> Result<(), Pi
     first.map_or(Ok(()), Err)
 }
 
-type Ends = (Vec<Vec<Receiver<Item>>>, Vec<Vec<Sender<Item>>>);
+type Ends = (Vec<Vec<Receiver<Message>>>, Vec<Vec<Sender<Message>>>);
 
 /// A queue for every wire: receivers by stage in the order of its inputs, senders by stage.
-fn wire(stages: &[Placed]) -> Ends {
+fn wire(stages: &[GraphNode]) -> Ends {
     let mut receivers: Vec<Vec<_>> = stages.iter().map(|_| vec![]).collect();
     let mut senders: Vec<Vec<_>> = stages.iter().map(|_| vec![]).collect();
-    for (index, placed) in stages.iter().enumerate() {
-        for &source in &placed.sources {
+    for (index, node) in stages.iter().enumerate() {
+        for &source in &node.sources {
             let (sender, receiver) = channel(QUEUE);
             receivers[index].push(receiver);
             senders[source].push(sender);
@@ -125,39 +125,39 @@ fn wire(stages: &[Placed]) -> Ends {
 
 fn work(
     stage: &mut dyn crate::stage::Stage,
-    mut receivers: Vec<Receiver<Item>>,
+    mut receivers: Vec<Receiver<Message>>,
     context: &Context,
-    out: &mut Emit,
+    out: &mut Output,
 ) -> Result<(), PipelineError> {
     if receivers.is_empty() {
         load(stage, context)?;
-        let job = Job {
-            ticket: Arc::new(Ticket::default()),
+        let input = Input {
+            sample: Arc::new(Sample::default()),
             preview: None,
-            inputs: vec![],
+            artifacts: vec![],
             context: context.clone(),
         };
-        return stage.run(&job, out);
+        return stage.run(&input, out);
     }
     let mut loaded = false;
-    while let Some(items) = next(&mut receivers, context)? {
+    while let Some(messages) = next(&mut receivers, context)? {
         context.cancel.check()?;
         if !std::mem::replace(&mut loaded, true) {
             load(stage, context)?;
         }
         let start = Instant::now();
-        let ticket = items[0].ticket.clone();
-        let job = Job {
-            ticket: ticket.clone(),
-            preview: items[0].preview,
-            inputs: items.into_iter().map(|i| i.artifact).collect(),
+        let sample = messages[0].sample.clone();
+        let input = Input {
+            sample: sample.clone(),
+            preview: messages[0].preview,
+            artifacts: messages.into_iter().map(|i| i.artifact).collect(),
             context: context.clone(),
         };
-        stage.run(&job, out)?;
+        stage.run(&input, out)?;
         let (stage, took) = (context.stage.clone(), start.elapsed());
         (context.observer)(Event::Done {
             stage,
-            ticket,
+            sample,
             took,
         });
     }
@@ -176,28 +176,28 @@ fn load(stage: &mut dyn crate::stage::Stage, context: &Context) -> Result<(), Pi
     Ok(())
 }
 
-/// One item of each input; none when all of them have come to their end. A stage of several inputs gets no previews,
+/// One message of each input; none when all of them have come to their end. A stage of several inputs gets no previews,
 /// which the inputs have at different times.
 fn next(
-    receivers: &mut [Receiver<Item>],
+    receivers: &mut [Receiver<Message>],
     context: &Context,
-) -> Result<Option<Vec<Item>>, PipelineError> {
+) -> Result<Option<Vec<Message>>, PipelineError> {
     let several = receivers.len() > 1;
-    let mut receive = |receiver: &mut Receiver<Item>| loop {
+    let mut receive = |receiver: &mut Receiver<Message>| loop {
         match receiver.blocking_recv() {
-            Some(item) if several && item.preview.is_some() => {}
-            item => return item,
+            Some(message) if several && message.preview.is_some() => {}
+            message => return message,
         }
     };
-    let items: Vec<_> = receivers.iter_mut().map(&mut receive).collect();
-    let ended = items.iter().filter(|i| i.is_none()).count();
-    if ended == items.len() {
+    let messages: Vec<_> = receivers.iter_mut().map(&mut receive).collect();
+    let ended = messages.iter().filter(|i| i.is_none()).count();
+    if ended == messages.len() {
         return Ok(None);
     }
     if ended > 0 {
         // A run that stops ends its inputs one after the other.
         context.cancel.check()?;
-        return Err(context.failed("its inputs do not have the same number of items"));
+        return Err(context.failed("its inputs do not have the same number of messages"));
     }
-    Ok(items.into_iter().collect())
+    Ok(messages.into_iter().collect())
 }

@@ -245,7 +245,7 @@ pub const PRESETS: &[(&str, &str)] = &[
 pub fn read_tree(path: &Path) -> Result<Node, PipelineError> {
     let origin = path.display().to_string();
     if crate::media::carrier(path)?.is_some() {
-        let text = crate::media::image::pipeline_of(path, crate::media::tags(path)?)?;
+        let text = crate::media::image::find_pipeline(path, crate::media::tags(path)?)?;
         return Node::parse(&text, &origin);
     }
     let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;

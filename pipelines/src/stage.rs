@@ -7,7 +7,7 @@ use std::time::Duration;
 use burn::tensor::{Device, FloatDType};
 use tokio::sync::mpsc::Sender;
 
-use crate::artifact::{Artifact, ArtifactType, Item, Step, Ticket};
+use crate::artifact::{Artifact, ArtifactType, Message, Sample, Step};
 use crate::error::PipelineError;
 use crate::spec::Settings;
 use crate::yaml::Node;
@@ -37,7 +37,7 @@ pub trait Stage: Send {
     }
 
     /// Named values for the line of parameters in a PNG, such as `CFG scale`.
-    fn notes(&self) -> Vec<(String, String)> {
+    fn parameters(&self) -> Vec<(String, String)> {
         vec![]
     }
 
@@ -61,13 +61,13 @@ pub trait Stage: Send {
     ///
     /// # Errors
     /// Whatever keeps it from finishing; the pipeline then stops.
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError>;
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError>;
 
     /// Sends what it kept back, behind its last item.
     ///
     /// # Errors
     /// As `run`.
-    fn finish(&mut self, _out: &mut Emit) -> Result<(), PipelineError> {
+    fn finish(&mut self, _out: &mut Output) -> Result<(), PipelineError> {
         Ok(())
     }
 }
@@ -120,7 +120,7 @@ pub enum Event {
         /// Name of the stage.
         stage: String,
         /// The picture.
-        ticket: Arc<Ticket>,
+        sample: Arc<Sample>,
         /// Which scale.
         step: Step,
         /// How long it took.
@@ -131,7 +131,7 @@ pub enum Event {
         /// Name of the stage.
         stage: String,
         /// The picture.
-        ticket: Arc<Ticket>,
+        sample: Arc<Sample>,
         /// How long it worked.
         took: Duration,
     },
@@ -145,7 +145,7 @@ pub enum Event {
         /// Name of the stage.
         stage: String,
         /// What came out.
-        item: Item,
+        message: Message,
     },
 }
 
@@ -171,8 +171,8 @@ pub struct Context {
     pub observer: Observer,
     /// The pipeline with every default filled in.
     pub resolved: Arc<Node>,
-    /// The notes of all stages.
-    pub notes: Arc<Vec<(String, String)>>,
+    /// The parameters of all stages.
+    pub parameters: Arc<Vec<(String, String)>>,
 }
 
 impl Context {
@@ -183,9 +183,9 @@ impl Context {
     }
 
     /// The pipeline as it would have to be written to paint one picture of the run again.
-    pub fn record(&self, ticket: &Ticket) -> Node {
+    pub fn record(&self, sample: &Sample) -> Node {
         let mut record = (*self.resolved).clone();
-        for (path, value) in &ticket.pins {
+        for (path, value) in &sample.pins {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
             // A pin that does not fit is left out: the record is then less exact, never wrong.
             let _ = record.set(&path, value.clone());
@@ -195,50 +195,50 @@ impl Context {
 }
 
 /// One call of a stage.
-pub struct Job {
-    /// The picture; an empty ticket for a source.
-    pub ticket: Arc<Ticket>,
+pub struct Input {
+    /// The picture; an empty sample for a source.
+    pub sample: Arc<Sample>,
     /// Set if the inputs are a preview.
     pub preview: Option<Step>,
     /// One artifact for each input of the ports, in their order.
-    pub inputs: Vec<Artifact>,
+    pub artifacts: Vec<Artifact>,
     /// The run.
     pub context: Context,
 }
 
 /// Where a stage puts what it made. Sending waits while the next stage's queue is full.
-pub struct Emit {
-    pub(crate) senders: Vec<Sender<Item>>,
+pub struct Output {
+    pub(crate) senders: Vec<Sender<Message>>,
     pub(crate) context: Context,
 }
 
-impl Emit {
-    /// Sends an artifact that belongs to the picture of the job.
+impl Output {
+    /// Sends an artifact that belongs to the picture of the input.
     ///
     /// # Errors
     /// [`PipelineError::Cancelled`] if the run stops.
-    pub fn send(&mut self, job: &Job, artifact: Artifact) -> Result<(), PipelineError> {
-        let (ticket, preview) = (job.ticket.clone(), job.preview);
-        self.item(Item {
-            ticket,
+    pub fn send(&mut self, input: &Input, artifact: Artifact) -> Result<(), PipelineError> {
+        let (sample, preview) = (input.sample.clone(), input.preview);
+        self.message(Message {
+            sample,
             preview,
             artifact,
         })
     }
 
-    /// Sends an item: for sources, which make tickets, and for previews.
+    /// Sends an item: for sources, which make samples, and for previews.
     ///
     /// # Errors
     /// [`PipelineError::Cancelled`] if the run stops.
-    pub fn item(&mut self, item: Item) -> Result<(), PipelineError> {
+    pub fn message(&mut self, message: Message) -> Result<(), PipelineError> {
         self.context.cancel.check()?;
         if self.senders.is_empty() {
             let stage = self.context.stage.clone();
-            (self.context.observer)(Event::Output { stage, item });
+            (self.context.observer)(Event::Output { stage, message });
             return Ok(());
         }
         for sender in &self.senders {
-            let sent = sender.blocking_send(item.clone());
+            let sent = sender.blocking_send(message.clone());
             sent.map_err(|_| PipelineError::Cancelled)?;
         }
         Ok(())

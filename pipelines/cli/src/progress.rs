@@ -113,28 +113,28 @@ impl State {
             }
             Event::Scale {
                 stage,
-                ticket,
+                sample,
                 step,
                 took,
             } => {
                 self.table
                     .add(format!("{stage} scale {}", step.scale), took);
                 self.scale(step);
-                if ticket.total > 1 {
-                    let total = ticket.total as u64;
+                if sample.total > 1 {
+                    let total = sample.total as u64;
                     let style = "{bar:30} picture {pos}/{len}, {eta} left";
                     let bar = self
                         .pictures
                         .get_or_insert_with(|| bar(&self.bars, total, style));
-                    bar.set_position(ticket.index as u64);
+                    bar.set_position(sample.index as u64);
                 }
             }
             Event::Done { stage, took, .. } => self.table.add(stage, took),
             Event::Warning { message } => {
                 self.bars.suspend(|| eprintln!("warning: {message}"));
             }
-            Event::Output { item, .. } => {
-                if let Artifact::File(path) = item.artifact {
+            Event::Output { message, .. } => {
+                if let Artifact::File(path) = message.artifact {
                     self.saved(&path);
                 }
             }

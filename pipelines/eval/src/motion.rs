@@ -202,15 +202,15 @@ fn videos(args: &MotionArgs, prompts: &[(String, Motion)]) -> anyhow::Result<Vec
     let clips: Arc<Mutex<BTreeMap<usize, Clip>>> = Arc::default();
     let (kept, shown) = (Arc::clone(&clips), bar.clone());
     let observer = move |event: Event| {
-        let Event::Output { item, .. } = event else {
+        let Event::Output { message, .. } = event else {
             return;
         };
-        let Artifact::Frames(part) = item.artifact else {
+        let Artifact::Frames(part) = message.artifact else {
             return;
         };
         let mut kept = kept.lock().expect("no panic while it is held");
-        let (frames, side) = kept.entry(item.ticket.index).or_default();
-        for picture in &part.pictures {
+        let (frames, side) = kept.entry(message.sample.index).or_default();
+        for picture in &part.images {
             *side = picture.width() as usize;
             frames.push(picture.as_raw().clone());
         }

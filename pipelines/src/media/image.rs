@@ -8,19 +8,19 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
 
-use crate::artifact::Ticket;
+use crate::artifact::Sample;
 use nextscale_models::ModelError;
 
 use crate::error::PipelineError;
 
 /// Key of the text chunk with the whole pipeline.
-pub const KEY: &str = "nextscale";
+pub const PIPELINE_KEY: &str = "nextscale";
 
 /// The bytes of a PNG with text chunks.
 ///
 /// # Errors
 /// None for a picture with pixels; the encoder's message otherwise.
-pub fn encode(image: &RgbImage, texts: &[(&str, String)]) -> Result<Vec<u8>, String> {
+pub fn encode_png(image: &RgbImage, texts: &[(&str, String)]) -> Result<Vec<u8>, String> {
     let mut bytes = vec![];
     let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
     encoder.set_color(png::ColorType::Rgb);
@@ -47,7 +47,7 @@ pub fn encode(image: &RgbImage, texts: &[(&str, String)]) -> Result<Vec<u8>, Str
 ///
 /// # Errors
 /// A file that cannot be read, is no such picture, or is cut off.
-pub fn read(path: &Path) -> Result<RgbImage, PipelineError> {
+pub fn read_image(path: &Path) -> Result<RgbImage, PipelineError> {
     let file = std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
     let decode = || -> image::ImageResult<DynamicImage> {
         let reader = ImageReader::new(std::io::BufReader::new(file)).with_guessed_format()?;
@@ -87,7 +87,7 @@ pub fn is_png(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// A file that is no PNG or is cut off.
-pub fn texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, PipelineError> {
+pub fn png_texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, PipelineError> {
     let bad = |message: String| {
         let (path, hint) = (path.to_owned(), None);
         PipelineError::Model(ModelError::Content {
@@ -116,8 +116,8 @@ pub fn texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, Pipelin
 ///
 /// # Errors
 /// One that carries none.
-pub fn pipeline_of(path: &Path, texts: Vec<(String, String)>) -> Result<String, PipelineError> {
-    let found = texts.into_iter().find(|(key, _)| key == KEY);
+pub fn find_pipeline(path: &Path, texts: Vec<(String, String)>) -> Result<String, PipelineError> {
+    let found = texts.into_iter().find(|(key, _)| key == PIPELINE_KEY);
     found.map(|(_, text)| text).ok_or_else(|| {
         PipelineError::Model(ModelError::Content {
             path: path.to_owned(),
@@ -128,21 +128,25 @@ pub fn pipeline_of(path: &Path, texts: Vec<(String, String)>) -> Result<String, 
 }
 
 /// The `parameters` text: prompt, negative prompt, then one line of named values.
-pub fn parameters(ticket: &Ticket, size: (u32, u32), notes: &[(String, String)]) -> String {
-    let mut text = match ticket.story.is_empty() {
-        true => ticket.prompt.clone(),
-        false => ticket.story.join("\n"),
+pub fn parameters_text(
+    sample: &Sample,
+    size: (u32, u32),
+    parameters: &[(String, String)],
+) -> String {
+    let mut text = match sample.story.is_empty() {
+        true => sample.prompt.clone(),
+        false => sample.story.join("\n"),
     };
-    if !ticket.negative.is_empty() {
-        text += &format!("\nNegative prompt: {}", ticket.negative);
+    if !sample.negative.is_empty() {
+        text += &format!("\nNegative prompt: {}", sample.negative);
     }
-    let seed = ("Seed".to_owned(), ticket.seed.to_string());
+    let seed = ("Seed".to_owned(), sample.seed.to_string());
     let size = ("Size".to_owned(), format!("{}x{}", size.0, size.1));
     let version = (
         "Version".to_owned(),
         concat!("nextscale ", env!("CARGO_PKG_VERSION")).to_owned(),
     );
-    let all = notes.iter().chain([&seed, &size, &version]);
+    let all = parameters.iter().chain([&seed, &size, &version]);
     let line: Vec<String> = all.map(|(k, v)| format!("{k}: {v}")).collect();
     text + "\n" + &line.join(", ")
 }
@@ -156,10 +160,10 @@ mod tests {
         let image = RgbImage::new(2, 2);
         let written = [
             ("parameters", "caf\u{e9}".to_owned()),
-            (KEY, "a: \u{1f34e}\n".to_owned()),
+            (PIPELINE_KEY, "a: \u{1f34e}\n".to_owned()),
         ];
-        let bytes = encode(&image, &written).unwrap();
-        let read = texts(Path::new("x.png"), &bytes).unwrap();
+        let bytes = encode_png(&image, &written).unwrap();
+        let read = png_texts(Path::new("x.png"), &bytes).unwrap();
         for (key, text) in &written {
             assert!(
                 read.contains(&((*key).to_owned(), text.clone())),
@@ -167,16 +171,16 @@ mod tests {
             );
         }
         assert_eq!(
-            pipeline_of(Path::new("x.png"), read).unwrap(),
+            find_pipeline(Path::new("x.png"), read).unwrap(),
             "a: \u{1f34e}\n"
         );
-        let error = pipeline_of(Path::new("x.png"), vec![]).unwrap_err();
+        let error = find_pipeline(Path::new("x.png"), vec![]).unwrap_err();
         assert_eq!(error.to_string(), "`x.png` carries no pipeline");
     }
 
     #[test]
     fn a_cut_picture_is_an_error() {
-        let bytes = encode(&RgbImage::new(2, 2), &[]).unwrap();
-        assert!(texts(Path::new("x.png"), &bytes[..20]).is_err());
+        let bytes = encode_png(&RgbImage::new(2, 2), &[]).unwrap();
+        assert!(png_texts(Path::new("x.png"), &bytes[..20]).is_err());
     }
 }

@@ -50,7 +50,7 @@ pub fn tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
     match carrier(path)? {
         Some(Carrier::Png) => {
             let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
-            crate::media::image::texts(path, &bytes)
+            crate::media::image::png_texts(path, &bytes)
         }
         Some(Carrier::Gif) => gif::comments(path),
         Some(Carrier::Video) => video_tags(path),
@@ -78,7 +78,7 @@ pub(crate) fn carrier(path: &Path) -> Result<Option<Carrier>, PipelineError> {
 /// How a given video is read.
 #[derive(Debug, Clone)]
 #[cfg_attr(not(feature = "ffmpeg"), allow(dead_code))]
-pub(crate) struct Wish {
+pub(crate) struct ClipRequest {
     pub(crate) path: PathBuf,
     /// Columns and rows.
     pub(crate) size: [usize; 2],
@@ -89,7 +89,7 @@ pub(crate) struct Wish {
 
 /// What the check of a given video finds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts {
+pub(crate) struct VideoInfo {
     pub(crate) width: usize,
     pub(crate) height: usize,
     /// None where the file does not say.
@@ -97,10 +97,10 @@ pub(crate) struct Facts {
     pub(crate) seconds: Option<f64>,
 }
 
-impl Wish {
+impl ClipRequest {
     /// Refuses a video that is too short, as far as its header tells.
-    pub(crate) fn check(&self, facts: Facts) -> Result<(), PipelineError> {
-        match facts.seconds {
+    pub(crate) fn check(&self, info: VideoInfo) -> Result<(), PipelineError> {
+        match info.seconds {
             // A frame less may be a matter of rounding; the frames themselves are counted when they are read.
             Some(seconds) if seconds * (self.fps as f64) + 1.0 < self.frames as f64 => {
                 Err(self.short(&format!("{seconds:.2} s")))
@@ -146,11 +146,11 @@ mod ffmpeg {
     }
 
     /// What the header of a video says.
-    pub(crate) fn facts(path: &Path) -> Result<Facts, PipelineError> {
+    pub(crate) fn video_info(path: &Path) -> Result<VideoInfo, PipelineError> {
         std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
         let reader = VideoReader::open(path, ReaderOptions::default())?;
         let info = reader.info();
-        Ok(Facts {
+        Ok(VideoInfo {
             width: info.width,
             height: info.height,
             seconds: info.seconds,
@@ -159,24 +159,24 @@ mod ffmpeg {
 
     /// The last frames of a video, brought to the wished rate and size. The file is entered shortly before them: what
     /// lies in front is not read, unless the file does not say how long it is.
-    pub(crate) fn last_frames(wish: &Wish) -> Result<Vec<RgbImage>, PipelineError> {
-        let facts = facts(&wish.path)?;
-        wish.check(facts)?;
+    pub(crate) fn last_frames(request: &ClipRequest) -> Result<Vec<RgbImage>, PipelineError> {
+        let info = video_info(&request.path)?;
+        request.check(info)?;
         let mut found = VecDeque::new();
         for earlier in EARLIER {
-            let span = wish.frames as f64 / wish.fps as f64 + earlier;
-            let start = facts
+            let span = request.frames as f64 / request.fps as f64 + earlier;
+            let start = info
                 .seconds
                 .map_or(0.0, |seconds| (seconds - span).max(0.0));
-            found = read_from(start, wish)?;
-            if found.len() == wish.frames || start == 0.0 {
+            found = read_from(start, request)?;
+            if found.len() == request.frames || start == 0.0 {
                 break;
             }
         }
         match found.len() {
-            n if n == wish.frames => Ok(found.into()),
-            1 => Err(wish.short("1 frame")),
-            n => Err(wish.short(&format!("{n} frames at that rate"))),
+            n if n == request.frames => Ok(found.into()),
+            1 => Err(request.short("1 frame")),
+            n => Err(request.short(&format!("{n} frames at that rate"))),
         }
     }
 
@@ -185,18 +185,18 @@ mod ffmpeg {
     const EARLIER: [f64; 2] = [0.25, 30.0];
 
     /// As many frames as are wished for, or less, from the end of a video that is read from `start` on.
-    fn read_from(start: f64, wish: &Wish) -> Result<VecDeque<RgbImage>, PipelineError> {
+    fn read_from(start: f64, request: &ClipRequest) -> Result<VecDeque<RgbImage>, PipelineError> {
         let options = ReaderOptions {
-            size: Some(wish.size),
-            fps: Some(wish.fps as f64),
+            size: Some(request.size),
+            fps: Some(request.fps as f64),
             start,
         };
-        let mut kept = VecDeque::with_capacity(wish.frames + 1);
-        for frame in VideoReader::open(&wish.path, options)? {
+        let mut kept = VecDeque::with_capacity(request.frames + 1);
+        for frame in VideoReader::open(&request.path, options)? {
             let ([w, h], bytes) = frame?;
             let picture = RgbImage::from_raw(w as u32, h as u32, bytes);
-            kept.push_back(picture.ok_or_else(|| wish.short("broken frames"))?);
-            if kept.len() > wish.frames {
+            kept.push_back(picture.ok_or_else(|| request.short("broken frames"))?);
+            if kept.len() > request.frames {
                 kept.pop_front();
             }
         }
@@ -211,7 +211,7 @@ mod ffmpeg {
 #[cfg(feature = "ffmpeg")]
 use ffmpeg::video_tags;
 #[cfg(feature = "ffmpeg")]
-pub(crate) use ffmpeg::{facts, last_frames};
+pub(crate) use ffmpeg::{last_frames, video_info};
 
 #[cfg(not(feature = "ffmpeg"))]
 mod without {
@@ -226,12 +226,12 @@ mod without {
         })
     }
 
-    pub(crate) fn facts(path: &Path) -> Result<Facts, PipelineError> {
+    pub(crate) fn video_info(path: &Path) -> Result<VideoInfo, PipelineError> {
         Err(refuse(path, "read"))
     }
 
-    pub(crate) fn last_frames(wish: &Wish) -> Result<Vec<RgbImage>, PipelineError> {
-        Err(refuse(&wish.path, "read"))
+    pub(crate) fn last_frames(request: &ClipRequest) -> Result<Vec<RgbImage>, PipelineError> {
+        Err(refuse(&request.path, "read"))
     }
 
     pub(super) fn video_tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
@@ -242,4 +242,4 @@ mod without {
 #[cfg(not(feature = "ffmpeg"))]
 use without::video_tags;
 #[cfg(not(feature = "ffmpeg"))]
-pub(crate) use without::{facts, last_frames};
+pub(crate) use without::{last_frames, video_info};

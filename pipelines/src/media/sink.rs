@@ -11,7 +11,7 @@ use super::video;
 use nextscale_files::atomic_file;
 
 use crate::error::PipelineError;
-use crate::media::image as picture;
+use crate::media::image::encode_png;
 
 /// The form of a result, by the name of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Form {
                 path: path.to_owned(),
                 format,
                 tags: settings.tags,
-                picture: None,
+                image: None,
             }),
             Self::Folder => Box::new(Folder::create(path, settings.tags)?),
         })
@@ -96,12 +96,12 @@ struct Single {
     path: PathBuf,
     format: ImageFormat,
     tags: Vec<(&'static str, String)>,
-    picture: Option<RgbImage>,
+    image: Option<RgbImage>,
 }
 
 impl Sink for Single {
     fn write(&mut self, frame: &RgbImage) -> Result<(), PipelineError> {
-        match self.picture.replace(frame.clone()) {
+        match self.image.replace(frame.clone()) {
             None => Ok(()),
             Some(_) => Err(PipelineError::refused_with(
                 format!(
@@ -114,14 +114,14 @@ impl Sink for Single {
     }
 
     fn finish(self: Box<Self>) -> Result<PathBuf, PipelineError> {
-        let Some(picture) = &self.picture else {
+        let Some(image) = &self.image else {
             return Err(PipelineError::refused("a video without frames"));
         };
         let bytes = match self.format {
-            ImageFormat::Png => picture::encode(picture, &self.tags),
+            ImageFormat::Png => encode_png(image, &self.tags),
             format => {
                 let mut bytes = std::io::Cursor::new(vec![]);
-                let written = picture.write_to(&mut bytes, format);
+                let written = image.write_to(&mut bytes, format);
                 written
                     .map(|()| bytes.into_inner())
                     .map_err(|e| e.to_string())
@@ -165,7 +165,7 @@ impl Sink for Folder {
         } else {
             &[]
         };
-        let bytes = picture::encode(frame, tags).map_err(PipelineError::refused)?;
+        let bytes = encode_png(frame, tags).map_err(PipelineError::refused)?;
         let path = self.part.path().join(format!("{:05}.png", self.frames));
         self.frames += 1;
         std::fs::write(&path, bytes).map_err(PipelineError::io("write", &path))
@@ -202,7 +202,7 @@ mod tests {
             quality: None,
             tags: vec![
                 ("prompt", "a cat".into()),
-                (picture::KEY, "a: b\n".repeat(99)),
+                (crate::media::image::PIPELINE_KEY, "a: b\n".repeat(99)),
             ],
         }
     }
@@ -223,7 +223,13 @@ mod tests {
         sink.finish().unwrap();
         let found = tags(&path).unwrap();
         assert_eq!(found[0], ("prompt".into(), "a cat".into()));
-        assert_eq!(found[1], (picture::KEY.into(), "a: b\n".repeat(99)));
+        assert_eq!(
+            found[1],
+            (
+                crate::media::image::PIPELINE_KEY.into(),
+                "a: b\n".repeat(99)
+            )
+        );
         let mut decoder = ::gif::DecodeOptions::new();
         decoder.set_color_output(::gif::ColorOutput::RGBA);
         let mut reader = decoder

@@ -5,21 +5,21 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 
-use crate::artifact::{Artifact, Item, Step, Ticket};
+use crate::artifact::{Artifact, Message, Sample, Step};
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use crate::stage::{Emit, Event, Job};
+use crate::stage::{Event, Input, Output};
 use nextscale_models::bundle::Sampling;
 
 /// Sampling settings that the user may have given.
-pub(super) struct Knobs {
+pub(super) struct ScalarOverrides {
     pub cfg: Option<f64>,
     pub temperature: Option<f64>,
     pub top_k: Option<usize>,
     pub top_p: Option<f64>,
 }
 
-impl Knobs {
+impl ScalarOverrides {
     /// The settings of the run: what was given, else the model's own.
     pub(super) fn over(
         &self,
@@ -48,7 +48,7 @@ impl Knobs {
 }
 
 /// Refuses another model than the one that a picture was painted with.
-pub(super) fn check_print(
+pub(super) fn check_fingerprint(
     wanted: &Option<String>,
     found: Option<String>,
     model: &str,
@@ -63,13 +63,13 @@ pub(super) fn check_print(
 }
 
 /// The named values of the line of parameters.
-pub(super) fn notes(
+pub(super) fn parameters(
     sampling: &Sampling,
     scales: usize,
     model: &str,
     print: Option<String>,
 ) -> Vec<(String, String)> {
-    let mut notes = vec![
+    let mut parameters = vec![
         ("Steps".to_owned(), scales.to_string()),
         ("Sampler".to_owned(), "next-scale".to_owned()),
         ("CFG scale".to_owned(), sampling.cfg.to_string()),
@@ -79,9 +79,9 @@ pub(super) fn notes(
         ("Model".to_owned(), model.to_owned()),
     ];
     if let Some(print) = print {
-        notes.push(("Model hash".to_owned(), print[..10].to_owned()));
+        parameters.push(("Model hash".to_owned(), print[..10].to_owned()));
     }
-    notes
+    parameters
 }
 
 /// A number of pictures that can be painted at once.
@@ -101,13 +101,13 @@ pub(super) fn is_one(n: &usize) -> bool {
     *n == 1
 }
 
-/// What waits until a batch is full: tickets with what is to be painted for them.
-pub(super) struct Waiting<T> {
+/// What waits until a batch is full: samples with what is to be painted for them.
+pub(super) struct BatchQueue<T> {
     most: usize,
-    all: Vec<(Arc<Ticket>, T)>,
+    all: Vec<(Arc<Sample>, T)>,
 }
 
-impl<T> Waiting<T> {
+impl<T> BatchQueue<T> {
     /// For batches of `most` pictures.
     pub(super) fn new(most: usize) -> Self {
         let all = Vec::new();
@@ -116,24 +116,24 @@ impl<T> Waiting<T> {
 
     /// Adds one; gives back the batch if it is full. Where a stage of the pipeline waits for several others nothing waits
     /// here, or all would.
-    pub(super) fn add(&mut self, job: &Job, what: T) -> Option<Batch<T>> {
-        self.all.push((job.ticket.clone(), what));
-        let full = self.all.len() >= self.most || job.context.joins;
+    pub(super) fn add(&mut self, input: &Input, what: T) -> Option<Batch<T>> {
+        self.all.push((input.sample.clone(), what));
+        let full = self.all.len() >= self.most || input.context.joins;
         full.then(|| self.rest()).flatten()
     }
 
     /// The batch that will not become full, if there is one.
     pub(super) fn rest(&mut self) -> Option<Batch<T>> {
         let all = std::mem::take(&mut self.all);
-        let (tickets, of) = all.into_iter().unzip();
-        let batch = Batch { tickets, of };
+        let (samples, of) = all.into_iter().unzip();
+        let batch = Batch { samples, of };
         (!batch.of.is_empty()).then_some(batch)
     }
 }
 
 /// Pictures that are painted together.
 pub(super) struct Batch<T> {
-    pub(super) tickets: Vec<Arc<Ticket>>,
+    pub(super) samples: Vec<Arc<Sample>>,
     /// What is to be painted, in the same order.
     pub(super) of: Vec<T>,
 }
@@ -141,7 +141,7 @@ pub(super) struct Batch<T> {
 impl<T> Batch<T> {
     /// The seeds of the pictures.
     pub(super) fn seeds(&self) -> Vec<u64> {
-        self.tickets.iter().map(|ticket| ticket.seed).collect()
+        self.samples.iter().map(|sample| sample.seed).collect()
     }
 
     /// Runs through the feature maps of all scales, `[b, c, t, h, w]`: reports each, sends previews where they are wanted, and
@@ -150,14 +150,14 @@ impl<T> Batch<T> {
         &self,
         all: impl Iterator<Item = Tensor<5>>,
         scales: usize,
-        out: &mut Emit,
+        out: &mut Output,
     ) -> Result<(), PipelineError> {
         let context = out.context.clone();
-        let send = |features: &Tensor<5>, preview: Option<Step>, out: &mut Emit| {
-            for (i, ticket) in self.tickets.iter().enumerate() {
+        let send = |features: &Tensor<5>, preview: Option<Step>, out: &mut Output| {
+            for (i, sample) in self.samples.iter().enumerate() {
                 let own = features.clone().slice_dim(0, i..i + 1);
-                out.item(Item {
-                    ticket: ticket.clone(),
+                out.message(Message {
+                    sample: sample.clone(),
                     preview,
                     artifact: Artifact::Latent(own),
                 })?;
@@ -172,11 +172,11 @@ impl<T> Batch<T> {
                 scales,
             };
             // The pictures of a batch share the time.
-            let took = start.elapsed() / self.tickets.len() as u32;
-            for ticket in &self.tickets {
+            let took = start.elapsed() / self.samples.len() as u32;
+            for sample in &self.samples {
                 (context.observer)(Event::Scale {
                     stage: context.stage.clone(),
-                    ticket: ticket.clone(),
+                    sample: sample.clone(),
                     step,
                     took,
                 });

@@ -9,14 +9,14 @@ use nextscale_var_core::transformer::{Var, VarPlan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::batch::{self, Batch, Knobs, Waiting};
-use super::init_image::{Start, StartParams, VariationParams, start};
-use super::inpaint::{Canvas, EditParams};
+use super::batch::{self, Batch, BatchQueue, ScalarOverrides};
+use super::init_image::{InitImage, StartParams, VariationParams, init_image};
+use super::inpaint::{EditParams, InpaintImage};
 use super::latent_types::codebook_latent;
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
+use crate::stage::{Context, Event, Input, Output, Ports, Stage};
 use nextscale_models::bundle::{Blocks, ClassBundle, Sampling};
 
 /// Paints the latent of a picture of a class, one pass of the transformer a scale.
@@ -67,10 +67,10 @@ pub(crate) struct ClassToImage {
     params: ClassToImageParams,
     bundle: Arc<ClassBundle>,
     sampling: Sampling,
-    canvas: Option<Canvas>,
-    start: Start,
+    inpaint: Option<InpaintImage>,
+    start: InitImage,
     blocks: Blocks,
-    waiting: Waiting<usize>,
+    queue: BatchQueue<usize>,
     loaded: Option<Loaded>,
 }
 
@@ -85,36 +85,36 @@ struct Loaded {
 impl ClassToImage {
     pub(crate) fn new(params: ClassToImageParams, setup: &Setup) -> Result<Self, PipelineError> {
         let bundle = setup.class_model(params.model.as_deref())?;
-        batch::check_print(
+        batch::check_fingerprint(
             &params.fingerprint,
             bundle.fingerprint(),
             bundle.name(),
             setup,
         )?;
-        let knobs = Knobs {
+        let overrides = ScalarOverrides {
             cfg: params.cfg_scale,
             temperature: params.temperature,
             top_k: params.top_k,
             top_p: params.top_p,
         };
-        let sampling = knobs.over(&bundle.manifest().sampling, setup)?;
+        let sampling = overrides.over(&bundle.manifest().sampling, setup)?;
         let (width, height) = bundle.manifest().size();
         let edit = params.edit.as_ref();
-        let canvas = edit.map(|edit| edit.canvas(width, height, setup));
-        let canvas = canvas.transpose()?;
+        let inpaint = edit.map(|edit| edit.load(width, height, setup));
+        let inpaint = inpaint.transpose()?;
         let scales = bundle.manifest().transformer.schedule.len();
-        let start = start(
+        let start = init_image(
             params.start.as_ref(),
             params.variation.as_ref(),
-            canvas.is_some(),
+            inpaint.is_some(),
             [width, height, scales],
             setup,
         )?;
         Ok(Self {
-            canvas,
+            inpaint,
             start,
             blocks: setup.blocks(params.stream)?,
-            waiting: Waiting::new(batch::batch(params.batch, setup)?),
+            queue: BatchQueue::new(batch::batch(params.batch, setup)?),
             params,
             bundle,
             sampling,
@@ -126,7 +126,7 @@ impl ClassToImage {
 impl Stage for ClassToImage {
     fn ports(&self) -> Ports {
         let classes = self.bundle.manifest().transformer.classes;
-        let class = ArtifactType::new(Kind::Class).fact("numbers below", classes);
+        let class = ArtifactType::new(Kind::Class).constraint("numbers below", classes);
         Ports {
             inputs: vec![("class", class)],
             output: Some(codebook_latent(&self.bundle)),
@@ -147,10 +147,10 @@ impl Stage for ClassToImage {
         serde_json::to_value(params).unwrap_or_default()
     }
 
-    fn notes(&self) -> Vec<(String, String)> {
+    fn parameters(&self) -> Vec<(String, String)> {
         let manifest = self.bundle.manifest();
         let scales = manifest.transformer.schedule.len();
-        batch::notes(
+        batch::parameters(
             &self.sampling,
             scales,
             &manifest.name,
@@ -172,11 +172,11 @@ impl Stage for ClassToImage {
         let (device, dtype) = (&context.device, context.dtype);
         let model = self.bundle.transformer(device, dtype, self.blocks)?;
         let plan = VarPlan::stepwise(&self.bundle.manifest().transformer, &context.device);
-        let keep = match &self.canvas {
+        let keep = match &self.inpaint {
             None => None,
-            Some(canvas) => {
+            Some(inpaint) => {
                 let vae = self.bundle.vae(&context.device)?;
-                Some(canvas.keep(&context.device, |pixels| vae.encode(pixels)))
+                Some(inpaint.keep(&context.device, |pixels| vae.encode(pixels)))
             }
         };
         let forced = self.start.codes(&context.device, |pixels| {
@@ -201,18 +201,18 @@ impl Stage for ClassToImage {
         Ok(())
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Some(Artifact::Class(class)) = job.inputs.first() else {
-            return Err(job.context.failed("its input is no class"));
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Class(class)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input is no class"));
         };
-        match self.waiting.add(job, *class) {
+        match self.queue.add(input, *class) {
             Some(batch) => self.paint(&batch, out),
             None => Ok(()),
         }
     }
 
-    fn finish(&mut self, out: &mut Emit) -> Result<(), PipelineError> {
-        match self.waiting.rest() {
+    fn finish(&mut self, out: &mut Output) -> Result<(), PipelineError> {
+        match self.queue.rest() {
             Some(batch) => self.paint(&batch, out),
             None => Ok(()),
         }
@@ -220,7 +220,7 @@ impl Stage for ClassToImage {
 }
 
 impl ClassToImage {
-    fn paint(&self, batch: &Batch<usize>, out: &mut Emit) -> Result<(), PipelineError> {
+    fn paint(&self, batch: &Batch<usize>, out: &mut Output) -> Result<(), PipelineError> {
         let Some(loaded) = &self.loaded else {
             return Err(out.context.failed("it was not loaded"));
         };

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{Artifact, ArtifactType, Item, Kind, Ticket};
+use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use crate::stage::{Emit, Job, Ports, Stage};
+use crate::stage::{Input, Output, Ports, Stage};
 use crate::yaml::Node;
 
 /// The classes to paint.
@@ -93,7 +93,7 @@ impl Classes {
 
 impl Stage for Classes {
     fn ports(&self) -> Ports {
-        let output = ArtifactType::new(Kind::Class).fact("numbers below", self.all);
+        let output = ArtifactType::new(Kind::Class).constraint("numbers below", self.all);
         let (inputs, output) = (vec![], Some(output));
         Ports { inputs, output }
     }
@@ -102,8 +102,8 @@ impl Stage for Classes {
         serde_json::to_value(&self.params).unwrap_or_default()
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let first = job.context.settings.seed.unwrap_or_default();
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let first = input.context.settings.seed.unwrap_or_default();
         let count = self.params.count as usize;
         let total = self.classes.len() * count;
         for index in 0..total {
@@ -114,18 +114,18 @@ impl Stage for Classes {
                 (path(&["seed"]), Node::from_data(&seed, "record")?),
                 (path(&["stages", &self.name]), self.pin(*class)?),
             ];
-            let ticket = Ticket {
+            let sample = Sample {
                 index,
                 total,
                 prompt: name.clone(),
                 negative: String::new(),
                 seed,
                 pins,
-                ..Ticket::default()
+                ..Sample::default()
             };
-            let (ticket, preview) = (Arc::new(ticket), None);
-            out.item(Item {
-                ticket,
+            let (sample, preview) = (Arc::new(sample), None);
+            out.message(Message {
+                sample,
                 preview,
                 artifact: Artifact::Class(*class),
             })?;

@@ -13,7 +13,7 @@ use super::latent_types::{bit_latent, codebook_latent};
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use crate::stage::{Context, Emit, Job, Ports, Stage};
+use crate::stage::{Context, Input, Output, Ports, Stage};
 use nextscale_models::bundle::Model;
 
 /// What is said of pixels that are none.
@@ -120,13 +120,14 @@ impl Stage for Decode {
         Ok(())
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let (Some(Artifact::Latent(latent)), Some(vae)) = (job.inputs.first(), &self.vae) else {
-            return Err(job.context.failed("its input is no latent"));
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let (Some(Artifact::Latent(latent)), Some(vae)) = (input.artifacts.first(), &self.vae)
+        else {
+            return Err(input.context.failed("its input is no latent"));
         };
         let image = to_image(vae.decode(latent.clone(), self.params.tile));
-        let image = image.map_err(|e| job.context.failed(e))?;
-        out.send(job, Artifact::Image(Arc::new(image)))
+        let image = image.map_err(|e| input.context.failed(e))?;
+        out.send(input, Artifact::Image(Arc::new(image)))
     }
 }
 

@@ -15,7 +15,7 @@ use super::latent_types::video_latent;
 use crate::artifact::{Artifact, ArtifactType, Frames, Kind, VideoLatent};
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use crate::stage::{Context, Emit, Job, Ports, Stage};
+use crate::stage::{Context, Input, Output, Ports, Stage};
 use nextscale_models::bundle::StarBundle;
 
 /// Turns the latents of videos into frames. They go on to the next stage in small chunks while later ones are decoded,
@@ -53,8 +53,8 @@ impl DecodeVideo {
         &mut self,
         part: &VideoLatent,
         vae: &StarVae,
-        job: &Job,
-        out: &mut Emit,
+        input: &Input,
+        out: &mut Output,
     ) -> Result<(), PipelineError> {
         let cache = match part.fresh {
             true => FrameCache::new(),
@@ -67,24 +67,24 @@ impl DecodeVideo {
         let mut stream = DecodeStream::resume(vae, cache);
         let mut done = 0;
         for pixels in stream.push_all(part.latent.clone()) {
-            job.context.cancel.check()?;
-            let mut pictures = pictures(pixels).map_err(|e| job.context.failed(e))?;
-            if soft && done == 0 && pictures.len() > 1 {
-                pictures[0] = pictures[1].clone();
+            input.context.cancel.check()?;
+            let mut images = pictures(pixels).map_err(|e| input.context.failed(e))?;
+            if soft && done == 0 && images.len() > 1 {
+                images[0] = images[1].clone();
             }
             let from = done;
-            done += pictures.len();
-            pictures.drain(..part.skip.saturating_sub(from).min(done - from));
-            if pictures.is_empty() {
+            done += images.len();
+            images.drain(..part.skip.saturating_sub(from).min(done - from));
+            if images.is_empty() {
                 continue;
             }
             let frames = Frames {
                 first: part.first + from.max(part.skip) - part.skip,
                 fps: part.fps,
                 last: part.last && done == total,
-                pictures,
+                images,
             };
-            out.send(job, Artifact::Frames(Arc::new(frames)))?;
+            out.send(input, Artifact::Frames(Arc::new(frames)))?;
         }
         self.cache = stream.into_cache();
         Ok(())
@@ -115,15 +115,15 @@ impl Stage for DecodeVideo {
         Ok(())
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Some(Artifact::VideoLatent(part)) = job.inputs.first() else {
-            return Err(job.context.failed("its input is no video latent"));
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::VideoLatent(part)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input is no video latent"));
         };
         let Some(vae) = self.vae.take() else {
-            return Err(job.context.failed("it was not loaded"));
+            return Err(input.context.failed("it was not loaded"));
         };
-        let before = job.preview.map(|_| std::mem::take(&mut self.cache));
-        let done = self.decode(part, &vae, job, out);
+        let before = input.preview.map(|_| std::mem::take(&mut self.cache));
+        let done = self.decode(part, &vae, input, out);
         if let Some(before) = before {
             // A preview is no part of the video.
             self.cache = before;

@@ -11,7 +11,7 @@ use super::inpaint;
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use crate::stage::{Emit, Job, Ports, Stage};
+use crate::stage::{Input, Output, Ports, Stage};
 
 /// How a picture of another shape fits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -114,9 +114,9 @@ impl Stage for Fit {
         serde_json::to_value(&self.params).unwrap_or_default()
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Some(Artifact::Image(image)) = job.inputs.first() else {
-            return Err(job.context.failed("its input is no image"));
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Image(image)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input is no image"));
         };
         let FitParams {
             width,
@@ -129,7 +129,7 @@ impl Stage for Fit {
             FitMode::Cover => cover(image, width as usize, height as usize),
             FitMode::Inside => inside(image, [width, height], size, background),
         };
-        out.send(job, Artifact::Image(Arc::new(fitted)))
+        out.send(input, Artifact::Image(Arc::new(fitted)))
     }
 }
 

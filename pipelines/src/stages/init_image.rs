@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::inpaint;
 use crate::error::PipelineError;
-use crate::media::image as picture;
+use crate::media::image::read_image;
 use crate::setup::Setup;
 
 /// A picture whose first scales are taken over.
@@ -38,11 +38,11 @@ pub struct VariationParams {
 }
 
 /// The start of a run, checked and read.
-pub(super) enum Start {
+pub(super) enum InitImage {
     /// No scale is given.
-    Nothing,
+    None,
     /// The first scales of a picture.
-    Picture(RgbImage, usize),
+    Scales(RgbImage, usize),
     /// The first scales are drawn with another seed.
     Seed(u64, usize),
 }
@@ -50,13 +50,13 @@ pub(super) enum Start {
 /// The start of a run of `scales` scales that paints `width` x `height` pixels.
 ///
 /// `edited` says whether a part of a picture is painted anew, which goes with none of the others.
-pub(super) fn start(
+pub(super) fn init_image(
     start: Option<&StartParams>,
     variation: Option<&VariationParams>,
     edited: bool,
     [width, height, scales]: [usize; 3],
     setup: &Setup,
-) -> Result<Start, PipelineError> {
+) -> Result<InitImage, PipelineError> {
     let given = [
         ("start", start.is_some()),
         ("variation", variation.is_some()),
@@ -86,23 +86,22 @@ pub(super) fn start(
     };
     if let Some(start) = start {
         let from = checked("start", start.from_scale)?;
-        let picture =
-            picture::read(&start.image).map_err(|e| inpaint::refused("start", &e, setup))?;
-        return Ok(Start::Picture(
+        let picture = read_image(&start.image).map_err(|e| inpaint::refused("start", &e, setup))?;
+        return Ok(InitImage::Scales(
             inpaint::fit(&picture, width as u32, height as u32),
             from,
         ));
     }
     match variation {
-        Some(variation) => Ok(Start::Seed(
+        Some(variation) => Ok(InitImage::Seed(
             variation.seed,
             checked("variation", variation.from_scale)?,
         )),
-        None => Ok(Start::Nothing),
+        None => Ok(InitImage::None),
     }
 }
 
-impl Start {
+impl InitImage {
     /// The codes of the scales that are taken over, by `encode` from pixels `[1, 3, h, w]` in [-1, 1] to the codes of
     /// all scales.
     pub(super) fn codes<C>(
@@ -110,7 +109,7 @@ impl Start {
         device: &Device,
         encode: impl FnOnce(Tensor<4>) -> Result<Vec<C>, PipelineError>,
     ) -> Result<Vec<C>, PipelineError> {
-        let Self::Picture(picture, from) = self else {
+        let Self::Scales(picture, from) = self else {
             return Ok(vec![]);
         };
         let mut codes = encode(inpaint::pixels(picture, device))?;

@@ -10,20 +10,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Diagnostic, PipelineError};
-use crate::media::image as picture;
+use crate::media::image::read_image;
 use crate::setup::Setup;
 use crate::stage::Context;
 
-/// A picture of which a part is painted anew: exactly one of `mask`, `box` and `outpaint` says which.
+/// A picture of which a part is painted mask: exactly one of `mask`, `box` and `outpaint` says which.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditParams {
-    /// The picture: PNG, JPEG or WebP. It is scaled and evenly cropped to the size that is painted.
+    /// The image: PNG, JPEG or WebP. It is scaled and evenly cropped to the size that is painted.
     pub image: PathBuf,
     /// A picture of the same size: white is painted anew, black stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<PathBuf>,
-    /// A rectangle that is painted anew: `left,top,width,height` in pixels of the picture, or each with `%`.
+    /// A rectangle that is painted mask: `left,top,width,height` in pixels of the picture, or each with `%`.
     #[serde(default, rename = "box", skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// Sides at which the picture is continued, with the share of the result that is new: `left 0.5`, or
@@ -37,20 +37,20 @@ pub struct EditParams {
 
 /// A picture at the size of the result, and how much of each pixel is painted anew, 0 to 1, row by row.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Canvas {
-    pub picture: RgbImage,
-    pub anew: Vec<f32>,
+pub(super) struct InpaintImage {
+    pub image: RgbImage,
+    pub mask: Vec<f32>,
 }
 
 impl EditParams {
     /// Reads the picture and the mask for a result of `width` x `height` pixels; mistakes are reported at the key
     /// `edit`.
-    pub(super) fn canvas(
+    pub(super) fn load(
         &self,
         width: usize,
         height: usize,
         setup: &Setup,
-    ) -> Result<Canvas, PipelineError> {
+    ) -> Result<InpaintImage, PipelineError> {
         self.prepare(width as u32, height as u32)
             .map_err(|error| match error {
                 Problem::File(error) => refused("edit", &error, setup).into(),
@@ -60,35 +60,35 @@ impl EditParams {
             })
     }
 
-    /// As [`EditParams::canvas`], while the pipeline runs.
+    /// As [`EditParams::inpaint`], while the pipeline runs.
     pub(super) fn sized(
         &self,
         width: u32,
         height: u32,
         context: &Context,
-    ) -> Result<Canvas, PipelineError> {
+    ) -> Result<InpaintImage, PipelineError> {
         self.prepare(width, height).map_err(|error| match error {
             Problem::File(error) => error,
             Problem::Wrong(message, _) => context.failed(message),
         })
     }
 
-    fn prepare(&self, width: u32, height: u32) -> Result<Canvas, Problem> {
-        let picture = picture::read(&self.image).map_err(Problem::File)?;
+    fn prepare(&self, width: u32, height: u32) -> Result<InpaintImage, Problem> {
+        let image = read_image(&self.image).map_err(Problem::File)?;
         match (&self.mask, &self.region, &self.outpaint) {
             (Some(mask), None, None) => {
-                let mask = self.read_mask(mask, &picture)?;
-                self.masked(&picture, &mask, width, height)
+                let mask = self.read_mask(mask, &image)?;
+                self.masked(&image, &mask, width, height)
             }
             (None, Some(region), None) => {
-                let (w, h) = picture.dimensions();
+                let (w, h) = image.dimensions();
                 let [x0, y0, x1, y1] = rectangle(region, w, h)?;
                 let inside = |x, y| x0 <= x && x < x1 && y0 <= y && y < y1;
                 let mask =
                     GrayImage::from_fn(w, h, |x, y| Luma([if inside(x, y) { 255 } else { 0 }]));
-                self.masked(&picture, &mask, width, height)
+                self.masked(&image, &mask, width, height)
             }
-            (None, None, Some(sides)) if !self.invert => outpaint(&picture, sides, width, height),
+            (None, None, Some(sides)) if !self.invert => outpaint(&image, sides, width, height),
             (None, None, Some(_)) => Err(wrong(
                 "`invert` goes with a mask or a box, not with `outpaint`",
                 "drop `invert`",
@@ -104,10 +104,10 @@ impl EditParams {
         }
     }
 
-    fn read_mask(&self, path: &Path, picture: &RgbImage) -> Result<GrayImage, Problem> {
-        let mask = picture::read(path).map_err(Problem::File)?;
-        if mask.dimensions() != picture.dimensions() {
-            let ((w, h), (pw, ph)) = (mask.dimensions(), picture.dimensions());
+    fn read_mask(&self, path: &Path, image: &RgbImage) -> Result<GrayImage, Problem> {
+        let mask = read_image(path).map_err(Problem::File)?;
+        if mask.dimensions() != image.dimensions() {
+            let ((w, h), (pw, ph)) = (mask.dimensions(), image.dimensions());
             let (mask, image) = (path.display(), self.image.display());
             return Err(wrong(
                 &format!(
@@ -122,27 +122,27 @@ impl EditParams {
     /// The picture and a mask of its size, both brought to the size of the result.
     fn masked(
         &self,
-        picture: &RgbImage,
+        image: &RgbImage,
         mask: &GrayImage,
         width: u32,
         height: u32,
-    ) -> Result<Canvas, Problem> {
-        let [x, y, w, h] = cover(picture.dimensions(), (width, height));
+    ) -> Result<InpaintImage, Problem> {
+        let [x, y, w, h] = cover(image.dimensions(), (width, height));
         let part = imageops::crop_imm(mask, x, y, w, h).to_image();
         let part = imageops::resize(&part, width, height, FilterType::Triangle);
         let share = part.pixels().map(|p| f32::from(p.0[0]) / 255.0);
-        let anew: Vec<f32> = match self.invert {
+        let mask: Vec<f32> = match self.invert {
             true => share.map(|s| 1.0 - s).collect(),
             false => share.collect(),
         };
-        if anew.iter().all(|&s| s <= 0.5) {
+        if mask.iter().all(|&s| s <= 0.5) {
             return Err(wrong(
                 "no part of the picture is painted anew",
                 "white parts of a mask are, and what a box encloses; pictures are evenly cropped to the size of the result",
             ));
         }
-        let picture = fit(picture, width, height);
-        Ok(Canvas { picture, anew })
+        let image = fit(image, width, height);
+        Ok(InpaintImage { image, mask })
     }
 }
 
@@ -154,16 +154,16 @@ pub(super) fn refused(key: &str, error: &PipelineError, setup: &Setup) -> Diagno
 }
 
 /// Pixels `[1, 3, h, w]` in [-1, 1].
-pub(super) fn pixels(picture: &RgbImage, device: &Device) -> Tensor<4> {
-    let (w, h) = picture.dimensions();
-    let values = picture.as_raw().iter();
+pub(super) fn pixels(image: &RgbImage, device: &Device) -> Tensor<4> {
+    let (w, h) = image.dimensions();
+    let values = image.as_raw().iter();
     let values: Vec<f32> = values.map(|&v| f32::from(v) / 127.5 - 1.0).collect();
     let shape = [1, h as usize, w as usize, 3];
     let rows = Tensor::<4>::from_data(TensorData::new(values, shape), device);
     rows.permute([0, 3, 1, 2])
 }
 
-/// Why there is no canvas.
+/// Why there is no inpaint.
 #[derive(Debug)]
 enum Problem {
     File(PipelineError),
@@ -191,9 +191,9 @@ fn cover((w, h): (u32, u32), (width, height): (u32, u32)) -> [u32; 4] {
 }
 
 /// The largest part in the middle with the shape of the result, at the size of the result.
-pub(super) fn fit(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
-    let [x, y, w, h] = cover(picture.dimensions(), (width, height));
-    let part = imageops::crop_imm(picture, x, y, w, h).to_image();
+pub(super) fn fit(image: &RgbImage, width: u32, height: u32) -> RgbImage {
+    let [x, y, w, h] = cover(image.dimensions(), (width, height));
+    let part = imageops::crop_imm(image, x, y, w, h).to_image();
     match (w, h) == (width, height) {
         true => part,
         false => imageops::resize(&part, width, height, FilterType::CatmullRom),
@@ -266,7 +266,12 @@ fn sides(text: &str) -> Result<[f64; 4], Problem> {
 }
 
 /// The picture in its part of the result, its border continued into the new part for the encoder's sake.
-fn outpaint(picture: &RgbImage, text: &str, width: u32, height: u32) -> Result<Canvas, Problem> {
+fn outpaint(
+    image: &RgbImage,
+    text: &str,
+    width: u32,
+    height: u32,
+) -> Result<InpaintImage, Problem> {
     let [left, top, right, bottom] = sides(text)?;
     let range = |before: f64, after: f64, all: u32| {
         let start = (before * f64::from(all)).round() as u32;
@@ -274,17 +279,17 @@ fn outpaint(picture: &RgbImage, text: &str, width: u32, height: u32) -> Result<C
         (start.min(all - 1), end.clamp(start.min(all - 1) + 1, all))
     };
     let ((x0, x1), (y0, y1)) = (range(left, right, width), range(top, bottom, height));
-    let part = fit(picture, x1 - x0, y1 - y0);
+    let part = fit(image, x1 - x0, y1 - y0);
     let inside = |x: u32, y: u32| (x0..x1).contains(&x) && (y0..y1).contains(&y);
-    let picture = RgbImage::from_fn(width, height, |x, y| {
+    let image = RgbImage::from_fn(width, height, |x, y| {
         *part.get_pixel(x.clamp(x0, x1 - 1) - x0, y.clamp(y0, y1 - 1) - y0)
     });
     let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-    let anew: Vec<f32> = pixels
+    let mask: Vec<f32> = pixels
         .map(|(x, y)| if inside(x, y) { 0.0 } else { 1.0 })
         .collect();
-    match anew.iter().any(|&s| s > 0.0) {
-        true => Ok(Canvas { picture, anew }),
+    match mask.iter().any(|&s| s > 0.0) {
+        true => Ok(InpaintImage { image, mask }),
         false => Err(wrong(
             &format!("`{text}` is less than a pixel of the result"),
             "continue the picture by a larger share",
@@ -292,17 +297,17 @@ fn outpaint(picture: &RgbImage, text: &str, width: u32, height: u32) -> Result<C
     }
 }
 
-impl Canvas {
+impl InpaintImage {
     /// What generation needs: the picture's latent, by `encode` from pixels `[1, 3, h, w]` in [-1, 1], and what stays.
     pub(super) fn keep(
         &self,
         device: &Device,
         encode: impl FnOnce(Tensor<4>) -> Tensor<5>,
     ) -> Keep {
-        let (w, h) = self.picture.dimensions();
+        let (w, h) = self.image.dimensions();
         let (w, h) = (w as usize, h as usize);
-        let latent = encode(pixels(&self.picture, device));
-        let stays: Vec<f32> = self.anew.iter().map(|share| 1.0 - share).collect();
+        let latent = encode(pixels(&self.image, device));
+        let stays: Vec<f32> = self.mask.iter().map(|share| 1.0 - share).collect();
         let stays = Tensor::from_data(TensorData::new(stays, [1, 1, 1, h, w]), device);
         Keep::new(latent, stays)
     }
@@ -311,14 +316,14 @@ impl Canvas {
     /// pixels inside the new part in which one goes over into the other.
     pub(super) fn restore(&self, painted: &RgbImage, feather: f32) -> RgbImage {
         let (w, h) = painted.dimensions();
-        let depth = depth(&self.anew, w as usize, h as usize);
+        let depth = depth(&self.mask, w as usize, h as usize);
         RgbImage::from_fn(w, h, |x, y| {
             let deep = depth[(y * w + x) as usize];
             let share = match deep == 0.0 {
                 true => 0.0,
                 false => (deep / (feather + 1.0)).min(1.0),
             };
-            let (new, old) = (painted.get_pixel(x, y), self.picture.get_pixel(x, y));
+            let (new, old) = (painted.get_pixel(x, y), self.image.get_pixel(x, y));
             let mix = |c: usize| {
                 let (new, old) = (f32::from(new.0[c]), f32::from(old.0[c]));
                 (old + (new - old) * share).round() as u8
@@ -329,9 +334,9 @@ impl Canvas {
 }
 
 /// How many pixels deep each pixel lies in the new part, 0 outside it; steps go along and across (a 1, 1.4 chamfer).
-fn depth(anew: &[f32], w: usize, h: usize) -> Vec<f32> {
+fn depth(mask: &[f32], w: usize, h: usize) -> Vec<f32> {
     const DIAGONAL: f32 = 1.4;
-    let mut depth: Vec<f32> = anew
+    let mut depth: Vec<f32> = mask
         .iter()
         .map(|&s| if s > 0.5 { f32::INFINITY } else { 0.0 })
         .collect();
@@ -418,21 +423,21 @@ mod tests {
 
     #[test]
     fn outpainting_puts_the_picture_where_it_stays() {
-        let picture = RgbImage::from_pixel(1, 1, Rgb([9, 8, 7]));
-        let canvas = outpaint(&picture, "left 0.5", 8, 4).unwrap();
-        assert!(canvas.picture.pixels().all(|p| p.0 == [9, 8, 7]));
-        assert_eq!(canvas.anew[..8], [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+        let image = RgbImage::from_pixel(1, 1, Rgb([9, 8, 7]));
+        let inpaint = outpaint(&image, "left 0.5", 8, 4).unwrap();
+        assert!(inpaint.image.pixels().all(|p| p.0 == [9, 8, 7]));
+        assert_eq!(inpaint.mask[..8], [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
     }
 
     #[test]
     fn what_stays_is_restored_exactly_and_the_border_is_soft() {
-        let canvas = Canvas {
-            picture: RgbImage::from_pixel(8, 1, Rgb([0, 0, 0])),
-            anew: vec![0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+        let inpaint = InpaintImage {
+            image: RgbImage::from_pixel(8, 1, Rgb([0, 0, 0])),
+            mask: vec![0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
         };
         let painted = RgbImage::from_pixel(8, 1, Rgb([100, 100, 100]));
         let reds = |feather| -> Vec<u8> {
-            let restored = canvas.restore(&painted, feather);
+            let restored = inpaint.restore(&painted, feather);
             restored.pixels().map(|p| p.0[0]).collect()
         };
         assert_eq!(reds(0.0), [0, 0, 100, 100, 100, 100, 100, 100]);
@@ -469,8 +474,8 @@ mod tests {
             .save(folder.path().join("black.png"))
             .unwrap();
         assert!(refused(params(Some("black.png"), None, None)).starts_with("no part"));
-        let canvas = params(None, Some("0,0,2,4"), None).prepare(8, 8).unwrap();
-        assert_eq!(canvas.anew[0], 1.0);
-        assert_eq!(canvas.anew[7], 0.0);
+        let inpaint = params(None, Some("0,0,2,4"), None).prepare(8, 8).unwrap();
+        assert_eq!(inpaint.mask[0], 1.0);
+        assert_eq!(inpaint.mask[7], 0.0);
     }
 }

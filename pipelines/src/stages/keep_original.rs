@@ -5,11 +5,11 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::inpaint::{Canvas, EditParams};
+use super::inpaint::{EditParams, InpaintImage};
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use crate::stage::{Emit, Job, Ports, Stage};
+use crate::stage::{Input, Output, Ports, Stage};
 
 /// Puts the original pixels back where an edit keeps them: an auto-encoder changes them a little.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -30,7 +30,7 @@ fn feather() -> f32 {
 pub(crate) struct KeepOriginal {
     params: KeepOriginalParams,
     /// Made when the first picture tells the size, for all pictures of that size.
-    canvas: Option<Canvas>,
+    inpaint: Option<InpaintImage>,
 }
 
 impl KeepOriginal {
@@ -43,9 +43,9 @@ impl KeepOriginal {
             return Err(setup.refuse("feather", message).into());
         }
         // Only the size of the result is not known yet; whatever else is wrong shows at any size.
-        params.edit.canvas(64, 64, setup)?;
-        let canvas = None;
-        Ok(Self { params, canvas })
+        params.edit.load(64, 64, setup)?;
+        let inpaint = None;
+        Ok(Self { params, inpaint })
     }
 }
 
@@ -60,21 +60,21 @@ impl Stage for KeepOriginal {
         serde_json::to_value(&self.params).unwrap_or_default()
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Some(Artifact::Image(painted)) = job.inputs.first() else {
-            return Err(job.context.failed("its input is no image"));
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Image(painted)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input is no image"));
         };
         let (w, h) = painted.dimensions();
         let ready = self
-            .canvas
+            .inpaint
             .take()
-            .filter(|canvas| canvas.picture.dimensions() == (w, h));
-        let canvas = match ready {
-            Some(canvas) => canvas,
-            None => self.params.edit.sized(w, h, &job.context)?,
+            .filter(|inpaint| inpaint.image.dimensions() == (w, h));
+        let inpaint = match ready {
+            Some(inpaint) => inpaint,
+            None => self.params.edit.sized(w, h, &input.context)?,
         };
-        let canvas = self.canvas.insert(canvas);
-        let restored = canvas.restore(painted, self.params.feather);
-        out.send(job, Artifact::Image(Arc::new(restored)))
+        let inpaint = self.inpaint.insert(inpaint);
+        let restored = inpaint.restore(painted, self.params.feather);
+        out.send(input, Artifact::Image(Arc::new(restored)))
     }
 }

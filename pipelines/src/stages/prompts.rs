@@ -7,10 +7,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{Artifact, ArtifactType, Item, Kind, Ticket};
+use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::setup::Setup;
-use crate::stage::{Emit, Job, Ports, Stage};
+use crate::stage::{Input, Output, Ports, Stage};
 use crate::yaml::Node;
 
 /// The prompts to paint: a list, a file with one prompt a line, or standard input.
@@ -144,7 +144,7 @@ impl Stage for Prompts {
         serde_json::to_value(&self.params).unwrap_or_default()
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
         let prompts = match self.prompts.take() {
             Some(prompts) => prompts,
             None => {
@@ -154,7 +154,7 @@ impl Stage for Prompts {
                 lines(&text, "standard input")?
             }
         };
-        let first = job.context.settings.seed.unwrap_or_default();
+        let first = input.context.settings.seed.unwrap_or_default();
         let story: Arc<[String]> = match self.params.story {
             true => prompts.clone().into(),
             false => Arc::default(),
@@ -180,7 +180,7 @@ impl Stage for Prompts {
                     self.pin(pinned)?,
                 ),
             ];
-            let ticket = Ticket {
+            let sample = Sample {
                 index,
                 total,
                 prompt: prompt.clone(),
@@ -190,9 +190,9 @@ impl Stage for Prompts {
                 story: story.clone(),
                 pins,
             };
-            let (ticket, preview, artifact) = (Arc::new(ticket), None, Artifact::Prompt);
-            out.item(Item {
-                ticket,
+            let (sample, preview, artifact) = (Arc::new(sample), None, Artifact::Prompt);
+            out.message(Message {
+                sample,
                 preview,
                 artifact,
             })?;

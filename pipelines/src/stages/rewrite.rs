@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::artifact::{Artifact, ArtifactType, Item, Kind, Ticket};
+use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use crate::stage::{Context, Emit, Job, Ports, Stage};
+use crate::stage::{Context, Input, Output, Ports, Stage};
 use crate::yaml::Node;
 use nextscale_files::curl;
 
@@ -148,31 +148,31 @@ impl Stage for Rewrite {
         serde_json::to_value(&self.params).unwrap_or_default()
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let ticket = &job.ticket;
-        if ticket.story.len() > 1 {
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let sample = &input.sample;
+        if sample.story.len() > 1 {
             let message = "the prompts of a story cannot be rewritten one by one";
-            return Err(job.context.failed(message));
+            return Err(input.context.failed(message));
         }
         let known = self
             .last
             .as_ref()
-            .filter(|(from, _)| *from == ticket.prompt);
+            .filter(|(from, _)| *from == sample.prompt);
         let prompt = match known {
             Some((_, to)) => to.clone(),
-            None => self.rewritten(&ticket.prompt, &job.context)?,
+            None => self.rewritten(&sample.prompt, &input.context)?,
         };
-        self.last = Some((ticket.prompt.clone(), prompt.clone()));
-        let mut pins = ticket.pins.clone();
+        self.last = Some((sample.prompt.clone(), prompt.clone()));
+        let mut pins = sample.pins.clone();
         let place = ["stages", &self.name, "answer"].map(str::to_owned);
         pins.push((place.to_vec(), Node::from_data(&prompt, "record")?));
-        let ticket = Arc::new(Ticket {
+        let sample = Arc::new(Sample {
             prompt,
             pins,
-            ..(**ticket).clone()
+            ..(**sample).clone()
         });
-        out.item(Item {
-            ticket,
+        out.message(Message {
+            sample,
             preview: None,
             artifact: Artifact::Prompt,
         })

@@ -4,14 +4,14 @@ use nextscale_bitwise::generate::GenerateOptions;
 use nextscale_var_core::guidance::GuidancePoint;
 use nextscale_var_core::sampler::Sampler;
 
-use super::batch::{self, Knobs};
+use super::batch::{self, ScalarOverrides};
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
 use crate::setup::Setup;
 use nextscale_models::bundle::Sampling;
 
 /// Sampling settings that the user may have given.
-pub(super) struct BitKnobs {
+pub(super) struct SamplingOverrides {
     pub cfg: Option<PerScale>,
     pub temperature: Option<PerScale>,
     pub top_k: Option<usize>,
@@ -20,7 +20,7 @@ pub(super) struct BitKnobs {
 }
 
 /// The settings of a run.
-pub(super) struct BitSampling {
+pub(super) struct ResolvedSampling {
     pub cfg: PerScale,
     pub temperature: PerScale,
     /// 0 guides the logits, `-n` the output of the n-th block from the end.
@@ -31,7 +31,7 @@ pub(super) struct BitSampling {
     pub base: Sampling,
 }
 
-impl BitKnobs {
+impl SamplingOverrides {
     /// The settings of a run over `scales` scales of a model of `depth` blocks: what was given, else the model's own.
     pub(super) fn over(
         self,
@@ -39,7 +39,7 @@ impl BitKnobs {
         scales: usize,
         depth: usize,
         setup: &Setup,
-    ) -> Result<BitSampling, PipelineError> {
+    ) -> Result<ResolvedSampling, PipelineError> {
         let cfg = self.cfg.unwrap_or(defaults.cfg.into());
         let temperature = self.temperature.unwrap_or(defaults.tau.into());
         let of = |key: &str, value: &PerScale| {
@@ -62,13 +62,13 @@ impl BitKnobs {
         for &tau in temperature.given() {
             let (cfg, top_k, top_p) = (None, self.top_k, self.top_p);
             let temperature = Some(tau);
-            let knobs = Knobs {
+            let overrides = ScalarOverrides {
                 cfg,
                 temperature,
                 top_k,
                 top_p,
             };
-            knobs.over(defaults, setup)?;
+            overrides.over(defaults, setup)?;
         }
         let layer = self.layer.unwrap_or(0);
         if layer > 0 || layer.unsigned_abs() as usize >= depth {
@@ -88,7 +88,7 @@ impl BitKnobs {
             top_k: self.top_k.unwrap_or(defaults.top_k),
             top_p: self.top_p.unwrap_or(defaults.top_p),
         };
-        Ok(BitSampling {
+        Ok(ResolvedSampling {
             cfg,
             temperature,
             layer,
@@ -99,7 +99,7 @@ impl BitKnobs {
     }
 }
 
-impl BitSampling {
+impl ResolvedSampling {
     /// The sampler and the options for a picture of this seed.
     pub(super) fn start(&self, seeds: &[u64]) -> (Sampler, GenerateOptions) {
         let (sampler, mut options) = self.base.start(seeds, self.weights.len());
@@ -120,14 +120,14 @@ impl BitSampling {
     }
 
     /// The named values of the line of parameters.
-    pub(super) fn notes(&self, model: &str, print: Option<String>) -> Vec<(String, String)> {
+    pub(super) fn parameters(&self, model: &str, print: Option<String>) -> Vec<(String, String)> {
         // Lists are quoted there, as values with commas are by the tools that read the line.
         let text = |value: &PerScale| match value {
             PerScale::All(_) => value.to_string(),
             PerScale::Each(_) => format!("\"{value}\""),
         };
-        let mut notes = batch::notes(&self.base, self.weights.len(), model, print);
-        for (name, value) in &mut notes {
+        let mut parameters = batch::parameters(&self.base, self.weights.len(), model, print);
+        for (name, value) in &mut parameters {
             match name.as_str() {
                 "CFG scale" => *value = text(&self.cfg),
                 "Temperature" => *value = text(&self.temperature),
@@ -135,8 +135,8 @@ impl BitSampling {
             }
         }
         if self.layer != 0 {
-            notes.push(("CFG layer".to_owned(), self.layer.to_string()));
+            parameters.push(("CFG layer".to_owned(), self.layer.to_string()));
         }
-        notes
+        parameters
     }
 }

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use nextscale_files::atomic_file;
 
-use crate::artifact::{Artifact, ArtifactType, Kind, Ticket};
+use crate::artifact::{Artifact, ArtifactType, Kind, Sample};
 use crate::error::{Diagnostic, PipelineError};
-use crate::media::image as picture;
+use crate::media::image::{PIPELINE_KEY, encode_png, parameters_text};
 use crate::setup::Setup;
-use crate::stage::{Emit, Job, Ports, Stage};
+use crate::stage::{Input, Output, Ports, Stage};
 
 /// Writes each picture to a PNG file.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -61,13 +61,14 @@ impl Save {
         Ok(Self { output, preview })
     }
 
-    fn texts(&self, image: &RgbImage, job: &Job) -> Vec<(&'static str, String)> {
-        if !job.context.settings.metadata {
+    fn texts(&self, image: &RgbImage, input: &Input) -> Vec<(&'static str, String)> {
+        if !input.context.settings.metadata {
             return vec![];
         }
-        let parameters = picture::parameters(&job.ticket, image.dimensions(), &job.context.notes);
-        let record = job.context.record(&job.ticket).to_yaml();
-        vec![("parameters", parameters), (picture::KEY, record)]
+        let parameters =
+            parameters_text(&input.sample, image.dimensions(), &input.context.parameters);
+        let record = input.context.record(&input.sample).to_yaml();
+        vec![("parameters", parameters), (PIPELINE_KEY, record)]
     }
 }
 
@@ -100,33 +101,33 @@ pub(super) fn check_folder(folder: &Path, key: &str, setup: &Setup) -> Result<()
 
 /// The file of a picture: placeholders filled in; a number before the ending if there are more
 /// pictures than names.
-fn file_name(output: &str, ticket: &Ticket) -> PathBuf {
-    let index = format!("{:05}", ticket.index);
+fn file_name(output: &str, sample: &Sample) -> PathBuf {
+    let index = format!("{:05}", sample.index);
     if is_folder(output) {
-        return Path::new(output).join(format!("{index}-{}.png", ticket.seed));
+        return Path::new(output).join(format!("{index}-{}.png", sample.seed));
     }
-    numbered(output, fill(output, ticket), ticket)
+    numbered(output, fill(output, sample), sample)
 }
 
 /// A name with its placeholders filled in.
-pub(super) fn fill(output: &str, ticket: &Ticket) -> String {
+pub(super) fn fill(output: &str, sample: &Sample) -> String {
     output
-        .replace("{index}", &format!("{:05}", ticket.index))
-        .replace("{seed}", &ticket.seed.to_string())
-        .replace("{prompt}", &slug(&ticket.prompt))
+        .replace("{index}", &format!("{:05}", sample.index))
+        .replace("{seed}", &sample.seed.to_string())
+        .replace("{prompt}", &slug(&sample.prompt))
 }
 
 /// A filled name, with a number before the ending if it would stand for several results.
-pub(super) fn numbered(output: &str, filled: String, ticket: &Ticket) -> PathBuf {
+pub(super) fn numbered(output: &str, filled: String, sample: &Sample) -> PathBuf {
     let unique = ["{index}", "{seed}"].iter().any(|p| output.contains(p));
     let path = PathBuf::from(filled);
-    if unique || ticket.total < 2 {
+    if unique || sample.total < 2 {
         return path;
     }
     let part =
         |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
     let (stem, ending) = (part(path.file_stem()), part(path.extension()));
-    path.with_file_name(format!("{stem}-{:05}.{ending}", ticket.index))
+    path.with_file_name(format!("{stem}-{:05}.{ending}", sample.index))
 }
 
 /// A prompt as part of a file name: letters and digits, at most 60 of them.
@@ -151,22 +152,22 @@ impl Stage for Save {
         Ports { inputs, output }
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Some(Artifact::Image(image)) = job.inputs.first() else {
-            return Err(job.context.failed("its input is no image"));
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Image(image)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input is no image"));
         };
-        let path = match (&self.preview, job.preview) {
-            (_, None) => file_name(&self.output, &job.ticket),
+        let path = match (&self.preview, input.preview) {
+            (_, None) => file_name(&self.output, &input.sample),
             (None, Some(_)) => return Ok(()),
             (Some(folder), Some(step)) => folder.join(format!(
                 "{:05}-scale-{:02}.png",
-                job.ticket.index, step.scale
+                input.sample.index, step.scale
             )),
         };
-        let texts = self.texts(image, job);
-        let bytes = picture::encode(image, &texts).map_err(|e| job.context.failed(e))?;
-        if self.output == "-" && job.preview.is_none() {
-            if job.ticket.total > 1 {
+        let texts = self.texts(image, input);
+        let bytes = encode_png(image, &texts).map_err(|e| input.context.failed(e))?;
+        if self.output == "-" && input.preview.is_none() {
+            if input.sample.total > 1 {
                 let message = "only one picture can go to standard output";
                 let hint = "write more of them to files: --output NAME-{index}.png";
                 return Err(PipelineError::refused_with(message, hint));
@@ -177,8 +178,8 @@ impl Stage for Save {
             return Ok(());
         }
         atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path))?;
-        match job.preview {
-            None => out.send(job, Artifact::File(path)),
+        match input.preview {
+            None => out.send(input, Artifact::File(path)),
             Some(_) => Ok(()),
         }
     }
@@ -191,27 +192,27 @@ mod tests {
     #[test]
     fn names_of_files() {
         let prompt = "A red apple, 3d style!".to_owned();
-        let mut ticket = Ticket {
+        let mut sample = Sample {
             index: 3,
             total: 1,
             seed: 42,
             prompt,
-            ..Ticket::default()
+            ..Sample::default()
         };
-        let name = |output: &str, ticket: &Ticket| file_name(output, ticket).display().to_string();
-        assert_eq!(name("a.png", &ticket), "a.png");
-        ticket.total = 9;
-        assert_eq!(name("a.png", &ticket), "a-00003.png");
-        assert_eq!(name("x/{index}_{seed}.png", &ticket), "x/00003_42.png");
+        let name = |output: &str, sample: &Sample| file_name(output, sample).display().to_string();
+        assert_eq!(name("a.png", &sample), "a.png");
+        sample.total = 9;
+        assert_eq!(name("a.png", &sample), "a-00003.png");
+        assert_eq!(name("x/{index}_{seed}.png", &sample), "x/00003_42.png");
         assert_eq!(
-            name("{prompt}-{seed}.png", &ticket),
+            name("{prompt}-{seed}.png", &sample),
             "A-red-apple-3d-style-42.png"
         );
         assert_eq!(
-            name("{prompt}.png", &ticket),
+            name("{prompt}.png", &sample),
             "A-red-apple-3d-style-00003.png"
         );
-        assert_eq!(name("./", &ticket), "./00003-42.png");
+        assert_eq!(name("./", &sample), "./00003-42.png");
         assert_eq!(slug("../../etc/passwd"), "etc-passwd");
     }
 }

@@ -10,12 +10,12 @@ use super::save::{check_folder, fill, numbered};
 use super::video::length::Length;
 use nextscale_files::atomic_file;
 
-use crate::artifact::{Artifact, ArtifactType, Frames, Kind, Ticket};
+use crate::artifact::{Artifact, ArtifactType, Frames, Kind, Sample};
 use crate::error::PipelineError;
-use crate::media::image as picture;
+use crate::media::image::{PIPELINE_KEY, encode_png, parameters_text};
 use crate::media::{CodecChoice, Form, Settings, Sink};
 use crate::setup::Setup;
-use crate::stage::{Emit, Job, Ports, Stage};
+use crate::stage::{Input, Output, Ports, Stage};
 
 /// Writes videos. The form follows from the name: `.mp4` (H.264), `.mov`, `.mkv`, `.webm` (VP9), `.gif`, a name that ends
 /// with `/` for a folder of frames; `.png`, `.jpg` and `.webp` hold one frame.
@@ -50,7 +50,7 @@ struct Open {
     sink: Box<dyn Sink>,
     size: (u32, u32),
     frames: usize,
-    ticket: Arc<Ticket>,
+    sample: Arc<Sample>,
 }
 
 const DEFAULT: &str = match cfg!(feature = "ffmpeg") {
@@ -98,23 +98,23 @@ impl SaveVideo {
         })
     }
 
-    /// Where the video of a ticket goes.
-    fn path(&self, ticket: &Ticket) -> PathBuf {
-        let filled = fill(&self.output, ticket);
+    /// Where the video of a sample goes.
+    fn path(&self, sample: &Sample) -> PathBuf {
+        let filled = fill(&self.output, sample);
         if self.form != Form::Folder {
-            return numbered(&self.output, filled, ticket);
+            return numbered(&self.output, filled, sample);
         }
         let folder = filled.trim_end_matches(['/', std::path::MAIN_SEPARATOR]);
-        let unique = filled != self.output || ticket.total < 2;
+        let unique = filled != self.output || sample.total < 2;
         match unique {
             true => PathBuf::from(folder),
-            false => Path::new(folder).join(format!("{:05}-{}", ticket.index, ticket.seed)),
+            false => Path::new(folder).join(format!("{:05}-{}", sample.index, sample.seed)),
         }
     }
 
-    fn start(&self, frames: &Frames, job: &Job) -> Result<Open, PipelineError> {
-        let Some(first) = frames.pictures.first().filter(|_| frames.first == 0) else {
-            return Err(job
+    fn start(&self, frames: &Frames, input: &Input) -> Result<Open, PipelineError> {
+        let Some(first) = frames.images.first().filter(|_| frames.first == 0) else {
+            return Err(input
                 .context
                 .failed("a video does not begin with its first frame"));
         };
@@ -123,29 +123,29 @@ impl SaveVideo {
             fps: self.params.fps.unwrap_or(frames.fps),
             codec: self.params.codec,
             quality: self.params.quality,
-            tags: tags(size, job),
+            tags: tags(size, input),
         };
-        let path = self.path(&job.ticket);
+        let path = self.path(&input.sample);
         let sink = self.form.open(&path, settings, [size.0, size.1])?;
         Ok(Open {
             sink,
             size,
             frames: 0,
-            ticket: job.ticket.clone(),
+            sample: input.sample.clone(),
         })
     }
 
     /// A frame of an unfinished video as a picture of its own.
-    fn save_preview(&self, frames: &Frames, job: &Job) -> Result<(), PipelineError> {
-        let (Some(folder), Some(step)) = (&self.preview, job.preview) else {
+    fn save_preview(&self, frames: &Frames, input: &Input) -> Result<(), PipelineError> {
+        let (Some(folder), Some(step)) = (&self.preview, input.preview) else {
             return Ok(());
         };
-        let Some(picture) = frames.pictures.first() else {
+        let Some(picture) = frames.images.first() else {
             return Ok(());
         };
-        let (index, turn) = (job.ticket.index.max(job.ticket.turn), step.scale);
+        let (index, turn) = (input.sample.index.max(input.sample.turn), step.scale);
         let path = folder.join(format!("{index:05}-pass-{turn:03}.png"));
-        let bytes = picture::encode(picture, &[]).map_err(|e| job.context.failed(e))?;
+        let bytes = encode_png(picture, &[]).map_err(|e| input.context.failed(e))?;
         atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path))
     }
 }
@@ -187,23 +187,23 @@ fn form(output: &str, key: &str, setup: &Setup) -> Result<Form, PipelineError> {
 }
 
 /// What the result carries.
-fn tags(size: (u32, u32), job: &Job) -> Vec<(&'static str, String)> {
-    let (ticket, context) = (&job.ticket, &job.context);
+fn tags(size: (u32, u32), input: &Input) -> Vec<(&'static str, String)> {
+    let (sample, context) = (&input.sample, &input.context);
     if !context.settings.metadata {
         return vec![];
     }
-    let prompt = match ticket.story.is_empty() {
-        true => ticket.prompt.clone(),
-        false => ticket.story.join("\n"),
+    let prompt = match sample.story.is_empty() {
+        true => sample.prompt.clone(),
+        false => sample.story.join("\n"),
     };
     vec![
         ("prompt", prompt),
-        ("seed", ticket.seed.to_string()),
+        ("seed", sample.seed.to_string()),
         (
             "parameters",
-            picture::parameters(ticket, size, &context.notes),
+            parameters_text(sample, size, &context.parameters),
         ),
-        (picture::KEY, context.record(ticket).to_yaml()),
+        (PIPELINE_KEY, context.record(sample).to_yaml()),
     ]
 }
 
@@ -224,32 +224,32 @@ impl Stage for SaveVideo {
         serde_json::to_value(params).unwrap_or_default()
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Some(Artifact::Frames(frames)) = job.inputs.first() else {
-            return Err(job.context.failed("its input are no frames"));
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Frames(frames)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input are no frames"));
         };
-        if job.preview.is_some() {
-            return self.save_preview(frames, job);
+        if input.preview.is_some() {
+            return self.save_preview(frames, input);
         }
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => self.start(frames, job)?,
+            None => self.start(frames, input)?,
         };
-        if open.ticket.index != job.ticket.index || open.frames != frames.first {
-            return Err(job.context.failed("frames of a video are missing"));
+        if open.sample.index != input.sample.index || open.frames != frames.first {
+            return Err(input.context.failed("frames of a video are missing"));
         }
-        for picture in &frames.pictures {
+        for picture in &frames.images {
             let (w, h) = picture.dimensions();
             if (w, h) != open.size {
                 let (width, height) = open.size;
                 let message = format!("a frame of {w}x{h} pixels in a video of {width}x{height}");
-                return Err(job.context.failed(message));
+                return Err(input.context.failed(message));
             }
             open.sink.write(picture)?;
             open.frames += 1;
         }
         match frames.last {
-            true => out.send(job, Artifact::File(open.sink.finish()?)),
+            true => out.send(input, Artifact::File(open.sink.finish()?)),
             false => {
                 self.open = Some(open);
                 Ok(())

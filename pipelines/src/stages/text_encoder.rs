@@ -6,12 +6,12 @@ use nextscale_text::TextEncoder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::latent_types::with_print;
+use super::latent_types::with_fingerprint;
 use super::video::length::Length;
-use crate::artifact::{Artifact, ArtifactType, Item, Kind, Text};
+use crate::artifact::{Artifact, ArtifactType, Kind, Message, Text};
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
+use crate::stage::{Context, Event, Input, Output, Ports, Stage};
 use nextscale_models::bundle::{Bundle, Model, StarBundle, TEXT};
 use nextscale_models::memory::HEAVY;
 
@@ -87,7 +87,7 @@ pub(crate) struct TextEncoderStage {
     reader: Reader,
     encoder: Option<TextEncoder>,
     /// What is sent when the encoder is gone, if it does not stay.
-    kept_back: Option<Vec<Item>>,
+    kept_back: Option<Vec<Message>>,
     /// The last prompt with its features: the pictures of a batch share them.
     last: Option<(String, String, Text)>,
 }
@@ -148,11 +148,11 @@ impl Reader {
                 (bundle.manifest().text.d_model, bundle.fingerprint_of(TEXT))
             }
         };
-        let text = ArtifactType::new(Kind::Text).fact("channels", channels);
-        let text = with_print(text, "the text encoder", print);
+        let text = ArtifactType::new(Kind::Text).constraint("channels", channels);
+        let text = with_fingerprint(text, "the text encoder", print);
         match self {
             Self::Videos(bundle, frames) if bundle.manifest().duration_tag => {
-                text.fact("frames", frames)
+                text.constraint("frames", frames)
             }
             _ => text,
         }
@@ -173,14 +173,19 @@ impl TextEncoderStage {
     }
 
     /// Sends features, or keeps them until the encoder is gone.
-    fn hand_on(&mut self, text: Text, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
+    fn hand_on(
+        &mut self,
+        text: Text,
+        input: &Input,
+        out: &mut Output,
+    ) -> Result<(), PipelineError> {
         let artifact = Artifact::Text(text);
         let Some(kept_back) = &mut self.kept_back else {
-            return out.send(job, artifact);
+            return out.send(input, artifact);
         };
-        kept_back.push(Item {
-            ticket: job.ticket.clone(),
-            preview: job.preview,
+        kept_back.push(Message {
+            sample: input.sample.clone(),
+            preview: input.preview,
             artifact,
         });
         Ok(())
@@ -225,35 +230,37 @@ impl Stage for TextEncoderStage {
         Ok(())
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let (prompt, negative) = (&job.ticket.prompt, &job.ticket.negative);
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let (prompt, negative) = (&input.sample.prompt, &input.sample.negative);
         if let Some((p, n, text)) = &self.last
             && p == prompt
             && n == negative
         {
             let text = text.clone();
-            return self.hand_on(text, job, out);
+            return self.hand_on(text, input, out);
         }
         let without = negative.trim().is_empty();
         let text = Text {
             prompt: match self.params.positive_prompt {
-                true => self.encode(&with_faces(prompt), &job.context)?,
-                false => self.encode(prompt, &job.context)?,
+                true => self.encode(&with_faces(prompt), &input.context)?,
+                false => self.encode(prompt, &input.context)?,
             },
             negative: (!without)
-                .then(|| self.encode(negative, &job.context))
+                .then(|| self.encode(negative, &input.context))
                 .transpose()?,
         };
         self.last = Some((prompt.clone(), negative.clone(), text.clone()));
-        self.hand_on(text, job, out)
+        self.hand_on(text, input, out)
     }
 
-    fn finish(&mut self, out: &mut Emit) -> Result<(), PipelineError> {
+    fn finish(&mut self, out: &mut Output) -> Result<(), PipelineError> {
         let kept_back = self.kept_back.take().unwrap_or_default();
         if !kept_back.is_empty() {
             self.encoder = None;
         }
-        kept_back.into_iter().try_for_each(|item| out.item(item))
+        kept_back
+            .into_iter()
+            .try_for_each(|message| out.message(message))
     }
 }
 
@@ -319,7 +326,7 @@ mod tests {
             }
         }
 
-        fn run(&mut self, _: &Job, _: &mut Emit) -> Result<(), PipelineError> {
+        fn run(&mut self, _: &Input, _: &mut Output) -> Result<(), PipelineError> {
             Ok(())
         }
     }

@@ -9,17 +9,17 @@ use nextscale_tokenizer::{Keep, Quantizer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::batch::{self, Batch, Waiting};
-use super::init_image::{Start, StartParams, VariationParams, start};
-use super::inpaint::{Canvas, EditParams};
-use super::latent_types::{bit_latent, with_print};
-use super::sampling::{BitKnobs, BitSampling};
+use super::batch::{self, Batch, BatchQueue};
+use super::init_image::{InitImage, StartParams, VariationParams, init_image};
+use super::inpaint::{EditParams, InpaintImage};
+use super::latent_types::{bit_latent, with_fingerprint};
+use super::sampling::{ResolvedSampling, SamplingOverrides};
 use super::size::Wanted;
 use crate::artifact::{Artifact, ArtifactType, Kind, Text};
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
 use crate::setup::Setup;
-use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
+use crate::stage::{Context, Event, Input, Output, Ports, Stage};
 use nextscale_models::bundle::{Blocks, Bundle, Size, TEXT};
 
 /// Paints the latent of a picture, one pass of the transformer a scale.
@@ -82,11 +82,11 @@ pub(crate) struct TextToImage {
     params: TextToImageParams,
     bundle: Arc<Bundle>,
     size: Size,
-    sampling: BitSampling,
-    canvas: Option<Canvas>,
-    start: Start,
+    sampling: ResolvedSampling,
+    inpaint: Option<InpaintImage>,
+    start: InitImage,
     blocks: Blocks,
-    waiting: Waiting<Text>,
+    queue: BatchQueue<Text>,
     loaded: Option<Loaded>,
 }
 
@@ -107,13 +107,13 @@ impl TextToImage {
             pixels: params.pixels.as_deref(),
         };
         let size = wanted.pick(&bundle.manifest().sizes, bundle.name(), setup)?;
-        batch::check_print(
+        batch::check_fingerprint(
             &params.fingerprint,
             bundle.fingerprint(),
             bundle.name(),
             setup,
         )?;
-        let knobs = BitKnobs {
+        let overrides = SamplingOverrides {
             cfg: params.cfg_scale.clone(),
             temperature: params.temperature.clone(),
             top_k: params.top_k,
@@ -122,22 +122,22 @@ impl TextToImage {
         };
         let (manifest, scales) = (bundle.manifest(), size.scales.len());
         let depth = manifest.transformer.depth;
-        let sampling = knobs.over(&manifest.sampling, scales, depth, setup)?;
+        let sampling = overrides.over(&manifest.sampling, scales, depth, setup)?;
         let edit = params.edit.as_ref();
-        let canvas = edit.map(|edit| edit.canvas(size.width, size.height, setup));
-        let canvas = canvas.transpose()?;
-        let start = start(
+        let inpaint = edit.map(|edit| edit.load(size.width, size.height, setup));
+        let inpaint = inpaint.transpose()?;
+        let start = init_image(
             params.start.as_ref(),
             params.variation.as_ref(),
-            canvas.is_some(),
+            inpaint.is_some(),
             [size.width, size.height, scales],
             setup,
         )?;
         Ok(Self {
-            canvas,
+            inpaint,
             start,
             blocks: setup.blocks(params.stream)?,
-            waiting: Waiting::new(batch::batch(params.batch, setup)?),
+            queue: BatchQueue::new(batch::batch(params.batch, setup)?),
             params,
             bundle,
             size,
@@ -157,7 +157,7 @@ fn conditions<'a>(prompts: impl Iterator<Item = &'a Tensor<3>>) -> Option<TextCo
 }
 
 impl TextToImage {
-    fn paint(&self, batch: &Batch<Text>, out: &mut Emit) -> Result<(), PipelineError> {
+    fn paint(&self, batch: &Batch<Text>, out: &mut Output) -> Result<(), PipelineError> {
         let Some(loaded) = &self.loaded else {
             return Err(out.context.failed("it was not loaded"));
         };
@@ -205,10 +205,10 @@ impl TextToImage {
 impl Stage for TextToImage {
     fn ports(&self) -> Ports {
         let manifest = self.bundle.manifest();
-        let text =
-            ArtifactType::new(Kind::Text).fact("channels", manifest.transformer.text_channels);
+        let text = ArtifactType::new(Kind::Text)
+            .constraint("channels", manifest.transformer.text_channels);
         let print = self.bundle.fingerprint_of(TEXT);
-        let text = with_print(text, "the text encoder", print);
+        let text = with_fingerprint(text, "the text encoder", print);
         Ports {
             inputs: vec![("text", text)],
             output: Some(bit_latent(&self.bundle)),
@@ -234,9 +234,9 @@ impl Stage for TextToImage {
         serde_json::to_value(params).unwrap_or_default()
     }
 
-    fn notes(&self) -> Vec<(String, String)> {
+    fn parameters(&self) -> Vec<(String, String)> {
         let name = &self.bundle.manifest().name;
-        self.sampling.notes(name, self.bundle.fingerprint())
+        self.sampling.parameters(name, self.bundle.fingerprint())
     }
 
     fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
@@ -265,11 +265,11 @@ impl Stage for TextToImage {
             None => Plan::stepwise(config, &schedule, reference, &context.device),
             Some(known) => Plan::stretched(config, &schedule, reference, known, &context.device),
         };
-        let keep = match &self.canvas {
+        let keep = match &self.inpaint {
             None => None,
-            Some(canvas) => {
+            Some(inpaint) => {
                 let vae = self.bundle.vae(&context.device)?;
-                Some(canvas.keep(&context.device, |pixels| vae.encode(pixels)))
+                Some(inpaint.keep(&context.device, |pixels| vae.encode(pixels)))
             }
         };
         let forced = self.start.codes(&context.device, |pixels| {
@@ -293,18 +293,18 @@ impl Stage for TextToImage {
         Ok(())
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Some(Artifact::Text(text)) = job.inputs.first() else {
-            return Err(job.context.failed("its input is no text"));
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Text(text)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input is no text"));
         };
-        match self.waiting.add(job, text.clone()) {
+        match self.queue.add(input, text.clone()) {
             Some(batch) => self.paint(&batch, out),
             None => Ok(()),
         }
     }
 
-    fn finish(&mut self, out: &mut Emit) -> Result<(), PipelineError> {
-        match self.waiting.rest() {
+    fn finish(&mut self, out: &mut Output) -> Result<(), PipelineError> {
+        match self.queue.rest() {
             Some(batch) => self.paint(&batch, out),
             None => Ok(()),
         }

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use nextscale_pipelines::artifact::{Item, Ticket};
-use nextscale_pipelines::stage::{Cancel, Emit, Event, Job, Ports, Stage};
+use nextscale_pipelines::artifact::{Message, Sample};
+use nextscale_pipelines::stage::{Cancel, Event, Input, Output, Ports, Stage};
 use nextscale_pipelines::{
     Artifact, ArtifactType, Kind, Pipeline, PipelineError, PipelineSpec, Registry,
 };
@@ -30,15 +30,15 @@ impl Stage for Numbers {
         }
     }
 
-    fn run(&mut self, _: &Job, out: &mut Emit) -> Result<(), PipelineError> {
+    fn run(&mut self, _: &Input, out: &mut Output) -> Result<(), PipelineError> {
         for index in 0..self.0 {
-            let ticket = Arc::new(Ticket {
+            let sample = Arc::new(Sample {
                 index,
-                ..Ticket::default()
+                ..Sample::default()
             });
             let artifact = Artifact::Custom("a number", Arc::new(index));
-            out.item(Item {
-                ticket,
+            out.message(Message {
+                sample,
                 preview: None,
                 artifact,
             })?;
@@ -78,18 +78,18 @@ impl Stage for Add {
         }
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
         std::thread::sleep(std::time::Duration::from_millis(1));
         let ahead = self
             .sent
             .load(Ordering::SeqCst)
-            .saturating_sub(job.ticket.index);
+            .saturating_sub(input.sample.index);
         self.ahead.fetch_max(ahead, Ordering::SeqCst);
-        if self.params.fail_at == Some(job.ticket.index) {
-            return Err(job.context.failed("as asked"));
+        if self.params.fail_at == Some(input.sample.index) {
+            return Err(input.context.failed("as asked"));
         }
-        let sum = number(&job.inputs[0]) + number(&job.inputs[1]);
-        out.send(job, Artifact::Custom("a number", Arc::new(sum)))
+        let sum = number(&input.artifacts[0]) + number(&input.artifacts[1]);
+        out.send(input, Artifact::Custom("a number", Arc::new(sum)))
     }
 }
 
@@ -121,9 +121,9 @@ fn run(yaml: &str, stop_after: usize) -> Outcome {
     let numbers = Arc::new(Mutex::new(vec![]));
     let (into, stop) = (numbers.clone(), cancel.clone());
     let observer = Arc::new(move |event: Event| {
-        if let Event::Output { item, .. } = event {
+        if let Event::Output { message, .. } = event {
             let mut all = into.lock().unwrap();
-            all.push(number(&item.artifact));
+            all.push(number(&message.artifact));
             if all.len() == stop_after {
                 stop.cancel();
             }

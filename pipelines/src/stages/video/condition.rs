@@ -9,15 +9,15 @@ use super::first_frame::Painter;
 use super::params::TextToVideoParams;
 use crate::artifact::Artifact;
 use crate::error::PipelineError;
-use crate::media::image as picture;
-use crate::media::{self, Facts, Wish};
+use crate::media::image::read_image;
+use crate::media::{self, ClipRequest, VideoInfo};
 use crate::setup::Setup;
-use crate::stage::{Context, Job};
+use crate::stage::{Context, Input};
 use crate::stages::fit;
 use nextscale_models::bundle::{Size, StarManifest};
 
 /// What is given, if anything is.
-pub(super) enum Beginning {
+pub(super) enum VideoCondition {
     /// The prompt is all.
     None,
     /// A picture that comes from another stage.
@@ -27,13 +27,13 @@ pub(super) enum Beginning {
     /// A picture that another model paints of the prompt.
     Painted(Box<Painter>),
     /// The end of a video, and its frames once they are read.
-    Video(Box<Wish>, Facts, Option<Arc<Given>>),
+    Video(Box<ClipRequest>, VideoInfo, Option<Arc<ConditionFrames>>),
 }
 
-/// Given frames, all of the size of the video.
-pub(super) struct Given(Vec<RgbImage>);
+/// ConditionFrames frames, all of the size of the video.
+pub(super) struct ConditionFrames(Vec<RgbImage>);
 
-impl Beginning {
+impl VideoCondition {
     pub(super) fn new(
         params: &TextToVideoParams,
         model: &StarManifest,
@@ -74,18 +74,18 @@ impl Beginning {
                 "a video begins with a picture or a video, not with both",
                 "drop one of them",
             ),
-            (Some(path), None) => picture::read(path)
+            (Some(path), None) => read_image(path)
                 .map(Self::Picture)
                 .map_err(|e| at(e, "image", setup)),
             (None, Some(path)) => {
-                let facts = media::facts(path).map_err(|e| at(e, "video", setup))?;
-                let wish = Wish {
+                let info = media::video_info(path).map_err(|e| at(e, "video", setup))?;
+                let request = ClipRequest {
                     path: path.clone(),
                     size: [0; 2],
                     fps: model.fps,
                     frames: model.condition_frames(),
                 };
-                Ok(Self::Video(Box::new(wish), facts, None))
+                Ok(Self::Video(Box::new(request), info, None))
             }
             (None, None) if wired => Ok(Self::Wired),
             (None, None) if story => {
@@ -102,11 +102,11 @@ impl Beginning {
     /// The ratio of width to height of what is given, where it is known.
     pub(super) fn shape(&self) -> Option<f64> {
         let (w, h) = match self {
-            Self::Picture(picture) => {
-                let (w, h) = picture.dimensions();
+            Self::Picture(image) => {
+                let (w, h) = image.dimensions();
                 (w as usize, h as usize)
             }
-            Self::Video(_, facts, _) => (facts.width, facts.height),
+            Self::Video(_, info, _) => (info.width, info.height),
             Self::None | Self::Wired | Self::Painted(_) => return None,
         };
         Some(w.max(1) as f64 / h.max(1) as f64)
@@ -121,18 +121,18 @@ impl Beginning {
         setup: &Setup,
     ) -> Result<(), PipelineError> {
         match self {
-            Self::Picture(picture) => {
-                *picture = match &model.first_frame {
-                    None => fit::cover(picture, size.width, size.height),
+            Self::Picture(image) => {
+                *image = match &model.first_frame {
+                    None => fit::cover(image, size.width, size.height),
                     Some(first) => {
                         let size = [size.width as u32, size.height as u32];
-                        fit::inside(picture, size, first.size, first.background)
+                        fit::inside(image, size, first.size, first.background)
                     }
                 }
             }
-            Self::Video(wish, facts, _) => {
-                wish.size = [size.width, size.height];
-                wish.check(*facts).map_err(|e| at(e, "video", setup))?;
+            Self::Video(request, info, _) => {
+                request.size = [size.width, size.height];
+                request.check(*info).map_err(|e| at(e, "video", setup))?;
             }
             Self::None | Self::Wired | Self::Painted(_) => {}
         }
@@ -142,32 +142,32 @@ impl Beginning {
     pub(super) fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         match self {
             Self::Painted(painter) => painter.load(context),
-            Self::Video(wish, _, frames) => {
-                *frames = Some(Arc::new(Given(media::last_frames(wish)?)));
+            Self::Video(request, _, frames) => {
+                *frames = Some(Arc::new(ConditionFrames(media::last_frames(request)?)));
                 Ok(())
             }
             Self::None | Self::Wired | Self::Picture(_) => Ok(()),
         }
     }
 
-    /// The frames that the video of a job begins with.
+    /// The frames that the video of a input begins with.
     pub(super) fn given(
         &self,
-        job: &Job,
+        input: &Input,
         size: &Size,
-    ) -> Result<Option<Arc<Given>>, PipelineError> {
-        let one = |picture: RgbImage| Ok(Some(Arc::new(Given(vec![picture]))));
+    ) -> Result<Option<Arc<ConditionFrames>>, PipelineError> {
+        let one = |image: RgbImage| Ok(Some(Arc::new(ConditionFrames(vec![image]))));
         match self {
             Self::None => Ok(None),
-            Self::Picture(picture) => one(picture.clone()),
+            Self::Picture(image) => one(image.clone()),
             Self::Painted(painter) => {
                 let size = [size.width as u32, size.height as u32];
-                one(painter.paint(&job.ticket, size, &job.context)?)
+                one(painter.paint(&input.sample, size, &input.context)?)
             }
             Self::Video(_, _, frames) => Ok(frames.clone()),
-            Self::Wired => match job.inputs.get(1) {
-                Some(Artifact::Image(picture)) => one(fit::cover(picture, size.width, size.height)),
-                _ => Err(job.context.failed("its second input is no image")),
+            Self::Wired => match input.artifacts.get(1) {
+                Some(Artifact::Image(image)) => one(fit::cover(image, size.width, size.height)),
+                _ => Err(input.context.failed("its second input is no image")),
             },
         }
     }
@@ -180,7 +180,7 @@ fn at(error: PipelineError, key: &str, setup: &Setup) -> PipelineError {
     diagnostic.into()
 }
 
-impl Given {
+impl ConditionFrames {
     /// The frames in the chunks that an encoder takes: one and some, then multiples of `stride`.
     pub(super) fn chunks(&self, stride: usize) -> impl Iterator<Item = &[RgbImage]> {
         let (first, rest) = self.0.split_at(self.0.len().min(1 + 2 * stride));

@@ -9,7 +9,7 @@ use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::TextEncoder;
 
-use crate::artifact::Ticket;
+use crate::artifact::Sample;
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::Context;
@@ -57,10 +57,10 @@ impl Painter {
         Ok(())
     }
 
-    /// The first frame, `width` x `height` pixels, of the video of a ticket.
+    /// The first frame, `width` x `height` pixels, of the video of a sample.
     pub(super) fn paint(
         &self,
-        ticket: &Ticket,
+        sample: &Sample,
         size: [u32; 2],
         context: &Context,
     ) -> Result<RgbImage, PipelineError> {
@@ -68,12 +68,12 @@ impl Painter {
             return Err(context.failed("its model of pictures was not loaded"));
         };
         let manifest = self.bundle.manifest();
-        let prompt = manifest.prompt.apply(&self.rules.prompt(&ticket.prompt));
+        let prompt = manifest.prompt.apply(&self.rules.prompt(&sample.prompt));
         let text = loaded.encoder.encode(&[&prompt]);
         let text = text.map_err(|e| context.failed(e))?;
         let text = TextCondition::new(text.features, text.lens);
         let scales = loaded.plan.schedule().len();
-        let (sampler, options) = manifest.sampling.start(&[ticket.seed], scales);
+        let (sampler, options) = manifest.sampling.start(&[sample.seed], scales);
         let bsq = Bsq::new(manifest.vae.bits);
         let all = generate(
             &loaded.model,

@@ -13,15 +13,15 @@ use nextscale_video::generate::{Condition, GeneratedPass, generate};
 use nextscale_video::star::Star;
 use nextscale_video::{GenerateOptions, SpacetimePlan, StarVae, Story};
 
-use self::condition::{Beginning, Given};
+use self::condition::{ConditionFrames, VideoCondition};
 use self::length::Length;
 use super::batch;
-use super::latent_types::{video_latent, with_print};
+use super::latent_types::{video_latent, with_fingerprint};
 use super::size::Wanted;
-use crate::artifact::{Artifact, ArtifactType, Item, Kind, Step, Text, VideoLatent};
+use crate::artifact::{Artifact, ArtifactType, Kind, Message, Step, Text, VideoLatent};
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use crate::stage::{Context, Emit, Event, Job, Ports, Stage};
+use crate::stage::{Context, Event, Input, Output, Ports, Stage};
 use nextscale_models::bundle::{Blocks, Size, StarBundle, StarManifest, TEXT};
 pub use params::TextToVideoParams;
 use params::{over, scale_of};
@@ -35,7 +35,7 @@ pub(crate) struct TextToVideo {
     frames: usize,
     /// The model's settings with those of the user over them.
     manifest: StarManifest,
-    beginning: Beginning,
+    condition: VideoCondition,
     loaded: Option<Loaded>,
     story: Option<Story>,
 }
@@ -51,7 +51,7 @@ impl TextToVideo {
     pub(crate) fn new(params: TextToVideoParams, setup: &Setup) -> Result<Self, PipelineError> {
         let bundle = setup.video_model(params.model.as_deref())?;
         let print = bundle.fingerprint();
-        batch::check_print(&params.fingerprint, print, bundle.name(), setup)?;
+        batch::check_fingerprint(&params.fingerprint, print, bundle.name(), setup)?;
         let manifest = over(&params, bundle.manifest(), setup)?;
         let length = Length {
             seconds: params.seconds,
@@ -59,18 +59,18 @@ impl TextToVideo {
             continues: params.video.is_some(),
         };
         let frames = length.resolve(&manifest, setup)?;
-        let mut beginning = Beginning::new(&params, &manifest, frames, setup)?;
+        let mut condition = VideoCondition::new(&params, &manifest, frames, setup)?;
         let wanted = Wanted {
             width: params.width,
             height: params.height,
             aspect: params.aspect.as_deref(),
             pixels: None,
         };
-        let size = match beginning.shape() {
+        let size = match condition.shape() {
             Some(ratio) if !wanted.is_something() => nearest(&manifest.sizes, ratio),
             _ => wanted.pick(&manifest.sizes, bundle.name(), setup)?,
         };
-        beginning.check(&manifest, &size, setup)?;
+        condition.check(&manifest, &size, setup)?;
         Ok(Self {
             blocks: setup.blocks(params.stream)?,
             params,
@@ -78,7 +78,7 @@ impl TextToVideo {
             size,
             frames,
             manifest,
-            beginning,
+            condition,
             loaded: None,
             story: None,
         })
@@ -87,25 +87,25 @@ impl TextToVideo {
     /// The work on one prompt: an image and clips, or a turn of a story.
     fn options(
         &mut self,
-        job: &Job,
+        input: &Input,
         vae: Option<&StarVae>,
         plan: &SpacetimePlan,
     ) -> Result<(GenerateOptions, Vec<Condition>), PipelineError> {
-        let (_, mut options) = self.manifest.start(job.ticket.seed);
-        let Some(given) = self.beginning.given(job, &self.size)? else {
+        let (_, mut options) = self.manifest.start(input.sample.seed);
+        let Some(given) = self.condition.given(input, &self.size)? else {
             return Ok((options, vec![]));
         };
         let Some(vae) = vae else {
-            return Err(job.context.failed("its auto-encoder was not loaded"));
+            return Err(input.context.failed("its auto-encoder was not loaded"));
         };
         let Some(scale) = self.manifest.semantic_scale else {
-            let latent = encode(vae, &given, job.ticket.seed, &job.context.device);
+            let latent = encode(vae, &given, input.sample.seed, &input.context.device);
             let bits = self.manifest.transformer.bits;
             options.forced = nextscale_video::generate::given_bits(plan, bits, latent);
             return Ok((options, vec![]));
         };
-        if job.ticket.turn == 0 || self.story.is_none() {
-            let latent = encode(vae, &given, job.ticket.seed, &job.context.device);
+        if input.sample.turn == 0 || self.story.is_none() {
+            let latent = encode(vae, &given, input.sample.seed, &input.context.device);
             self.story = Some(Story::new(latent));
         }
         let grid = self.size.scales[scale];
@@ -114,7 +114,7 @@ impl TextToVideo {
     }
 
     /// What has to be decoded for a finished clip.
-    fn part(&mut self, pass: GeneratedPass, plan: &SpacetimePlan, job: &Job) -> VideoLatent {
+    fn part(&mut self, pass: GeneratedPass, plan: &SpacetimePlan, input: &Input) -> VideoLatent {
         let (fps, stride) = (self.manifest.fps, self.manifest.vae.frame_stride());
         let clips = plan.clips().len();
         if let Some(story) = &mut self.story {
@@ -122,10 +122,10 @@ impl TextToVideo {
             let latent = story.go_on(pass.features);
             return VideoLatent {
                 fps,
-                first: job.ticket.turn * new,
+                first: input.sample.turn * new,
                 fresh: true,
                 skip: 1 + (latent.dims()[2] - 1) * stride - new,
-                last: job.ticket.turn + 1 >= job.ticket.story.len(),
+                last: input.sample.turn + 1 >= input.sample.story.len(),
                 latent,
             };
         }
@@ -143,7 +143,7 @@ impl TextToVideo {
     }
 
     /// A preview of the clip that a pass belongs to: its first frame.
-    fn preview(&self, pass: &GeneratedPass, step: Step, job: &Job) -> Item {
+    fn preview(&self, pass: &GeneratedPass, step: Step, input: &Input) -> Message {
         let latent = VideoLatent {
             latent: pass.features.clone().slice_dim(2, 0..1),
             fps: self.manifest.fps,
@@ -152,8 +152,8 @@ impl TextToVideo {
             skip: 0,
             last: true,
         };
-        Item {
-            ticket: job.ticket.clone(),
+        Message {
+            sample: input.sample.clone(),
             preview: Some(step),
             artifact: Artifact::VideoLatent(latent),
         }
@@ -163,14 +163,14 @@ impl TextToVideo {
         &mut self,
         text: &Text,
         loaded: &Loaded,
-        job: &Job,
-        out: &mut Emit,
+        input: &Input,
+        out: &mut Output,
     ) -> Result<(), PipelineError> {
         let Loaded { model, plan, vae } = loaded;
-        let (options, conditions) = self.options(job, vae.as_ref(), plan)?;
-        let (sampler, _) = self.manifest.start(job.ticket.seed);
+        let (options, conditions) = self.options(input, vae.as_ref(), plan)?;
+        let (sampler, _) = self.manifest.start(input.sample.seed);
         let Text { prompt, negative } = text.clone();
-        let context = &job.context;
+        let context = &input.context;
         let scales = plan.passes().count();
         let mut start = Instant::now();
         for pass in generate(model, plan, prompt, negative, &conditions, options, sampler) {
@@ -182,15 +182,15 @@ impl TextToVideo {
             };
             (context.observer)(Event::Scale {
                 stage: context.stage.clone(),
-                ticket: job.ticket.clone(),
+                sample: input.sample.clone(),
                 step,
                 took: start.elapsed(),
             });
             if pass.ends_clip {
-                let part = self.part(pass, plan, job);
-                out.send(job, Artifact::VideoLatent(part))?;
+                let part = self.part(pass, plan, input);
+                out.send(input, Artifact::VideoLatent(part))?;
             } else if context.settings.preview.is_some() {
-                out.item(self.preview(&pass, step, job))?;
+                out.message(self.preview(&pass, step, input))?;
             }
             start = Instant::now();
         }
@@ -206,10 +206,10 @@ fn nearest(sizes: &[Size], ratio: f64) -> Size {
 }
 
 /// The latent of given frames, drawn from what the auto-encoder makes of them, chunk by chunk.
-fn encode(vae: &StarVae, given: &Given, seed: u64, device: &Device) -> Tensor<5> {
+fn encode(vae: &StarVae, given: &ConditionFrames, seed: u64, device: &Device) -> Tensor<5> {
     let mut stream = vae.encode_stream();
     let chunks = given.chunks(vae.frame_stride);
-    let moments = chunks.map(|frames| stream.push(Given::pixels(frames, device)));
+    let moments = chunks.map(|frames| stream.push(ConditionFrames::pixels(frames, device)));
     let moments = Tensor::cat(moments.collect(), 2);
     vae.latent(vae.posterior(moments).sample(seed))
 }
@@ -231,14 +231,14 @@ fn check_numbers(pass: &GeneratedPass) -> Result<(), &'static str> {
 impl Stage for TextToVideo {
     fn ports(&self) -> Ports {
         let config = &self.manifest.transformer;
-        let text = ArtifactType::new(Kind::Text).fact("channels", config.text_channels);
+        let text = ArtifactType::new(Kind::Text).constraint("channels", config.text_channels);
         let print = self.bundle.fingerprint_of(TEXT);
-        let mut text = with_print(text, "the text encoder", print);
+        let mut text = with_fingerprint(text, "the text encoder", print);
         if self.manifest.duration_tag {
-            text = text.fact("frames", self.frames);
+            text = text.constraint("frames", self.frames);
         }
         let mut inputs = vec![("text", text)];
-        if matches!(self.beginning, Beginning::Wired) {
+        if matches!(self.condition, VideoCondition::Wired) {
             inputs.push(("image", ArtifactType::new(Kind::Image)));
         }
         Ports {
@@ -263,10 +263,10 @@ impl Stage for TextToVideo {
         serde_json::to_value(params).unwrap_or_default()
     }
 
-    fn notes(&self) -> Vec<(String, String)> {
+    fn parameters(&self) -> Vec<(String, String)> {
         let passes = self.manifest.plan(&self.size, self.frames);
         let passes = passes.map_or(0, |plan| plan.passes().count());
-        let mut notes = vec![
+        let mut parameters = vec![
             ("Steps", passes.to_string()),
             ("Sampler", "next-scale".to_owned()),
             ("CFG scale", scale_of(self.manifest.guidance).to_string()),
@@ -280,9 +280,12 @@ impl Stage for TextToVideo {
             ("Model", self.manifest.name.clone()),
         ];
         if let Some(print) = self.bundle.fingerprint() {
-            notes.push(("Model hash", print[..10].to_owned()));
+            parameters.push(("Model hash", print[..10].to_owned()));
         }
-        notes.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+        parameters
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v))
+            .collect()
     }
 
     fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
@@ -304,9 +307,9 @@ impl Stage for TextToVideo {
         let plan = self.manifest.plan(&self.size, self.frames);
         let plan = plan.map_err(|e| context.failed(e))?;
         let (dtype, device, blocks) = (context.dtype, &context.device, self.blocks);
-        self.beginning.load(context)?;
-        let vae = match self.beginning {
-            Beginning::None => None,
+        self.condition.load(context)?;
+        let vae = match self.condition {
+            VideoCondition::None => None,
             _ => Some(self.bundle.vae(device)?),
         };
         self.loaded = Some(Loaded {
@@ -317,11 +320,11 @@ impl Stage for TextToVideo {
         Ok(())
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Some(Artifact::Text(text)) = job.inputs.first() else {
-            return Err(job.context.failed("its input is no text"));
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Text(text)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input is no text"));
         };
-        if job.ticket.story.len() > 1 && self.manifest.semantic_scale.is_none() {
+        if input.sample.story.len() > 1 && self.manifest.semantic_scale.is_none() {
             let message = format!(
                 "the model `{}` makes a video of one prompt, not a story of several",
                 self.bundle.name()
@@ -330,9 +333,9 @@ impl Stage for TextToVideo {
             return Err(PipelineError::refused_with(message, hint));
         }
         let Some(loaded) = self.loaded.take() else {
-            return Err(job.context.failed("it was not loaded"));
+            return Err(input.context.failed("it was not loaded"));
         };
-        let done = self.work(text, &loaded, job, out);
+        let done = self.work(text, &loaded, input, out);
         self.loaded = Some(loaded);
         done
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use nextscale_pipelines::artifact::Frames;
-use nextscale_pipelines::stage::{Cancel, Emit, Event, Job, Ports, Stage};
+use nextscale_pipelines::stage::{Cancel, Event, Input, Output, Ports, Stage};
 use nextscale_pipelines::{
     Artifact, ArtifactType, Kind, Pipeline, PipelineError, PipelineSpec, Registry,
 };
@@ -46,12 +46,12 @@ impl Stage for Probe {
         }
     }
 
-    fn run(&mut self, job: &Job, out: &mut Emit) -> Result<(), PipelineError> {
-        let Some(Artifact::Frames(frames)) = job.inputs.first() else {
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Frames(frames)) = input.artifacts.first() else {
             panic!("no frames");
         };
         self.0.lock().unwrap().push((**frames).clone());
-        out.send(job, Artifact::Frames(frames.clone()))
+        out.send(input, Artifact::Frames(frames.clone()))
     }
 }
 
@@ -77,7 +77,7 @@ fn frames_come_in_chunks_of_one_size() {
     run(&text, &registry);
     let chunks = chunks.lock().unwrap();
     // Two clips of four latent frames behind the image: two latent frames at a time.
-    let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk.pictures.len()).collect();
+    let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk.images.len()).collect();
     assert_eq!(sizes, [1, 4, 4, 4, 4]);
     let first: Vec<usize> = chunks.iter().map(|chunk| chunk.first).collect();
     assert_eq!(first, [0, 1, 5, 9, 13]);
