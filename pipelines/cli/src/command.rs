@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use nextscale_models::ModelError;
 use nextscale_pipelines::error::PipelineError;
 
-use crate::{convert, edit, generate, info, metadata, models, run, video};
+use crate::{bench, convert, data, edit, eval, generate, info, metadata, models, run, video};
 
 /// Generate images and video by next-scale prediction.
 #[derive(Debug, Parser)]
@@ -45,13 +45,13 @@ enum Command {
         shell: clap_complete::Shell,
     },
     /// Build the data set that the embedded model is trained on
-    Data(nextscale_data::DataArgs),
+    Data(data::DataArgs),
     /// Train a tokenizer or a transformer
     Train(nextscale_train::TrainArgs),
     /// Measure how good a model is
-    Eval(nextscale_eval::EvalArgs),
+    Eval(eval::EvalArgs),
     /// Measure how fast a model is
-    Bench(nextscale_eval::bench::BenchArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// Parses the command line, runs it and turns an error into one sentence and a non-zero exit:
@@ -77,10 +77,10 @@ pub(crate) fn main() -> ExitCode {
             );
             Ok(())
         }
-        Command::Data(args) => nextscale_data::run(args),
+        Command::Data(args) => data::run(args),
         Command::Train(args) => nextscale_train::run(args),
-        Command::Eval(args) => nextscale_eval::run(args),
-        Command::Bench(args) => nextscale_eval::bench::run(&args),
+        Command::Eval(args) => eval::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

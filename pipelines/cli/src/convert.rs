@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use nextscale_var_core::import::WeightDtype;
 
 use nextscale_models::convert::Conversion;
 use nextscale_pipelines::stage::Cancel;
+
+use crate::bar;
 
 /// Arguments of `nextscale convert`.
 #[derive(Debug, Args)]
@@ -55,8 +56,7 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         .build()?;
     let cancel = Cancel::default();
     runtime.spawn(crate::signal::stop_on_ctrl_c(cancel.clone()));
-    let style = "{bytes}/{total_bytes} {wide_bar} {bytes_per_sec} {eta}";
-    let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?);
+    let bar = bar::bytes("written");
     let written = conversion.write(out, dtype, |done, all| {
         bar.set_length(all);
         bar.set_position(done);

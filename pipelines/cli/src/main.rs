@@ -1,8 +1,12 @@
 //! The `nextscale` command: one file a subcommand.
 
+mod bar;
+mod bench;
 mod command;
 mod convert;
+mod data;
 mod edit;
+mod eval;
 mod generate;
 mod huge_pages;
 mod info;

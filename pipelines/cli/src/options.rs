@@ -125,6 +125,11 @@ pub(super) fn parse_seed(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Parses a whole number from 1 on.
+pub(crate) fn at_least_one() -> clap::builder::RangedU64ValueParser<usize> {
+    clap::builder::RangedU64ValueParser::new().range(1..)
+}
+
 /// Prints or runs what was built.
 pub(super) fn finish(args: &GenerateArgs, root: Node) -> anyhow::Result<()> {
     if args.print_pipeline {

@@ -1,6 +1,10 @@
 //! What a command prints to standard output.
 
 use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Serialize;
 
 /// To standard output; a reader that has gone, such as `head`, is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
@@ -8,4 +12,10 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
         _ => Ok(()),
     }
+}
+
+/// Writes a report as indented JSON.
+pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(report)? + "\n";
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -5,89 +5,89 @@
 
 mod subject;
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::tensor::{Device, FloatDType};
 use serde::Serialize;
 
-use nextscale_models::bundle::DEFAULT;
 use nextscale_models::device;
 use nextscale_models::device::{DeviceChoice, Dtype};
 use subject::{Round, Subject};
 
-/// Arguments of `nextscale bench`.
-#[derive(Debug, clap::Args)]
-pub struct BenchArgs {
-    /// A model as `generate` takes it, or with --random-weights a size: `infinity-125m` or `var-d16` to `var-d36`
-    #[arg(short, long, value_name = "NAME|PATH", default_value = DEFAULT)]
-    model: String,
-    /// Measure this size with random weights: no file is read
-    #[arg(long)]
-    random_weights: bool,
-    /// What to paint
-    #[arg(short, long, default_value = "red apple")]
-    prompt: String,
-    /// What to paint with a class-conditional model, by name or number
-    #[arg(long, default_value = "0")]
-    class: String,
-    /// Pictures painted together
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = crate::common::at_least_one())]
-    batch: usize,
-    /// Rounds that count
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = crate::common::at_least_one())]
-    rounds: usize,
-    /// Rounds before them
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    warmup: usize,
-    /// How strongly the prompt counts; 1 turns guidance off [default: the model's, 4 for a preset]
-    #[arg(long)]
-    cfg_scale: Option<f64>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
-    /// Number type of the transformer's weights
-    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
-    dtype: Dtype,
-    /// Write the result as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct BenchOptions {
+    /// A model as `generate` takes it, or with random weights a size: `infinity-125m`, `infinity-2b`, `var-d16` to `var-d36`.
+    pub model: String,
+    /// Measure this size with random weights: no file is read.
+    pub random_weights: bool,
+    /// The prompt.
+    pub prompt: String,
+    /// The class of a class-conditional model, by name or number.
+    pub class: String,
+    /// Images generated at once, at least 1.
+    pub batch: usize,
+    /// Rounds that count, at least 1.
+    pub rounds: usize,
+    /// Rounds before them.
+    pub warmup: usize,
+    /// Guidance scale; the model's if absent.
+    pub cfg_scale: Option<f64>,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// Number type of the transformer's weights.
+    pub dtype: Dtype,
 }
 
 /// What was measured; times are medians over the rounds, in seconds.
 #[derive(Debug, Serialize)]
-struct Report {
-    model: String,
-    device: String,
-    dtype: String,
-    size: [usize; 2],
-    batch: usize,
-    rounds: usize,
-    load: f64,
-    text: Option<f64>,
-    scales: Vec<ScaleTime>,
-    decode: f64,
+pub struct Report {
+    /// The model or size.
+    pub model: String,
+    /// Where it was computed.
+    pub device: String,
+    /// Number type of the weights.
+    pub dtype: String,
+    /// Width and height in pixels.
+    pub size: [usize; 2],
+    /// Images generated at once.
+    pub batch: usize,
+    /// Rounds that count.
+    pub rounds: usize,
+    /// Loading the model.
+    pub load: f64,
+    /// Encoding the prompt; none for classes.
+    pub text: Option<f64>,
+    /// Each scale.
+    pub scales: Vec<ScaleTime>,
+    /// Decoding.
+    pub decode: f64,
     /// One batch from prompt to pixels.
-    total: f64,
-    fastest: f64,
-    seconds_a_picture: f64,
-    /// Tokens of all scales and pictures over the time of all scales.
-    tokens_a_second: f64,
-    /// Largest resident size of this process so far, where the system tells.
-    peak_memory_mib: Option<f64>,
+    pub total: f64,
+    /// The fastest round.
+    pub fastest: f64,
+    /// The total over the batch.
+    pub seconds_a_picture: f64,
+    /// Tokens of all scales and images over the time of all scales.
+    pub tokens_a_second: f64,
+    /// Largest resident size of this process so far, where the system reports it.
+    pub peak_memory_mib: Option<f64>,
 }
 
+/// The time of one scale.
 #[derive(Debug, Serialize)]
-struct ScaleTime {
-    grid: [usize; 2],
-    seconds: f64,
+pub struct ScaleTime {
+    /// Rows and columns.
+    pub grid: [usize; 2],
+    /// Median over the rounds.
+    pub seconds: f64,
 }
 
-/// Runs `nextscale bench`.
+/// Measures a model.
 ///
 /// # Errors
 /// When the model can't be used, or a picture is not a picture of numbers.
-pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
+pub fn run(args: &BenchOptions) -> anyhow::Result<Report> {
     let device = device::open(args.device)?;
     let dtype = device::dtype(args.dtype, &device)?;
     let place = (&device, dtype, device::blocks(args.dtype));
@@ -105,17 +105,12 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             rounds.push(round);
         }
     }
-    let report = report(&subject, args, load, &rounds, &device, dtype);
-    println!("{}", report.table());
-    match &args.json {
-        Some(path) => crate::common::write_json(path, &report),
-        None => Ok(()),
-    }
+    Ok(report(&subject, args, load, &rounds, &device, dtype))
 }
 
 fn report(
     subject: &Subject,
-    args: &BenchArgs,
+    args: &BenchOptions,
     load: f64,
     rounds: &[Round],
     device: &Device,
@@ -170,35 +165,6 @@ fn peak_memory_mib() -> Option<f64> {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib / 1024.0)
-}
-
-impl Report {
-    fn table(&self) -> String {
-        let [w, h] = self.size;
-        let mut text = format!(
-            "{} at {w}x{h}, batch {}, {}, {}; median of {} rounds\n",
-            self.model, self.batch, self.dtype, self.device, self.rounds
-        );
-        let mut row =
-            |name: String, seconds: f64| text += &format!("{name:<16} {seconds:>9.4} s\n");
-        row("load".into(), self.load);
-        if let Some(seconds) = self.text {
-            row("text".into(), seconds);
-        }
-        for (k, scale) in self.scales.iter().enumerate() {
-            let [h, w] = scale.grid;
-            row(format!("scale {} ({h}x{w})", k + 1), scale.seconds);
-        }
-        row("decode".into(), self.decode);
-        row("total".into(), self.total);
-        row("fastest".into(), self.fastest);
-        row("a picture".into(), self.seconds_a_picture);
-        text += &format!("{:<16} {:>9.0}", "tokens a second", self.tokens_a_second);
-        if let Some(mib) = self.peak_memory_mib {
-            text += &format!("\n{:<16} {mib:>9.0} MiB", "peak memory");
-        }
-        text
-    }
 }
 
 #[cfg(test)]

@@ -4,17 +4,15 @@
 //! motion whose course is nearest to the tracked one is what was seen. Guessing finds 1 of 13.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::common::{progress, write_json};
+use crate::common::{Measured, OnProgress};
 use crate::tracking::{recognise, track};
 use nextscale_data::{Motion, Pose};
-use nextscale_models::bundle::SPRITES;
 use nextscale_models::device::DeviceChoice;
 use nextscale_pipelines::Pipeline;
 use nextscale_pipelines::PipelineSpec;
@@ -45,69 +43,63 @@ const THINGS: [&str; 20] = [
     "carrot",
 ];
 
-/// Arguments of `nextscale eval motion`.
-#[derive(Debug, clap::Args)]
-pub struct MotionArgs {
-    /// The video model: `sprites` for the one inside this program, or a folder
-    #[arg(long, value_name = "NAME|PATH", default_value = SPRITES)]
-    model: String,
-    /// Prompts
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = crate::common::at_least_one())]
-    count: usize,
-    /// Seed of the videos
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// How strongly the prompt counts; 1 turns guidance off [default: the model's]
-    #[arg(long)]
-    cfg_scale: Option<f64>,
-    /// Above 1 more varied, below 1 more likely; 0 always takes the likeliest [default: the model's]
-    #[arg(long)]
-    temperature: Option<f64>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
-    /// Write the result as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write a contact sheet: eight frames of each video, two videos a row
-    #[arg(long, value_name = "FILE.png")]
-    sheet: Option<PathBuf>,
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct MotionOptions {
+    /// The video model: a name or a folder.
+    pub model: String,
+    /// Number of prompts.
+    pub count: usize,
+    /// Seed of the first video.
+    pub seed: u64,
+    /// Guidance scale; the model's if absent.
+    pub cfg_scale: Option<f64>,
+    /// Temperature; the model's if absent.
+    pub temperature: Option<f64>,
+    /// Where to compute.
+    pub device: DeviceChoice,
 }
 
 /// What was measured.
 #[derive(Debug, Serialize)]
-struct Report {
-    model: String,
-    seed: u64,
-    prompts: usize,
-    /// Share of videos in which the motion of the prompt was seen.
-    right: f64,
+pub struct Report {
+    /// The model as it was named.
+    pub model: String,
+    /// Seed of the first video.
+    pub seed: u64,
+    /// Number of prompts.
+    pub prompts: usize,
+    /// Share of videos in which the motion of the prompt was recognised.
+    pub right: f64,
     /// Share in which at least its kind was: a slide, a turn, a change of size, whatever its direction.
-    right_kind: f64,
+    pub right_kind: f64,
     /// Videos and right ones of each motion.
-    motions: BTreeMap<String, [usize; 2]>,
-    videos: Vec<Video>,
+    pub motions: BTreeMap<String, [usize; 2]>,
+    /// Each video.
+    pub videos: Vec<Video>,
 }
 
 /// One video.
 #[derive(Debug, Serialize)]
-struct Video {
-    prompt: String,
-    seen: &'static str,
+pub struct Video {
+    /// Its prompt.
+    pub prompt: String,
+    /// The motion that was recognised.
+    pub seen: &'static str,
     /// The tracked pose at the end: right, down (parts of the side), size, angle (degrees), share of its mass.
-    end: [f32; 5],
-    /// How far the tracked course is from that of the motion that was seen.
-    distance: f32,
+    pub end: [f32; 5],
+    /// Distance between the tracked course and that of the recognised motion.
+    pub distance: f32,
 }
 
 /// Frames of a video as RGB bytes, and their side.
 type Clip = (Vec<Vec<u8>>, usize);
 
-/// Runs `nextscale eval motion`.
+/// Generates videos and recognises their motions.
 ///
 /// # Errors
-/// When the model can't be used, its frames are not square, or a file can't be written.
-pub fn run(args: &MotionArgs) -> anyhow::Result<()> {
+/// When the model can't be used, or its frames are not square.
+pub fn run(args: &MotionOptions, progress: &OnProgress) -> anyhow::Result<Measured<Report>> {
     let prompts: Vec<(String, Motion)> = (0..args.count)
         .map(|i| {
             let motion = Motion::ALL[i % Motion::ALL.len()];
@@ -115,7 +107,7 @@ pub fn run(args: &MotionArgs) -> anyhow::Result<()> {
             (format!("{thing} {}", motion.name()), motion)
         })
         .collect();
-    let clips = videos(args, &prompts)?;
+    let clips = videos(args, &prompts, progress)?;
     let mut report = Report {
         model: args.model.clone(),
         seed: args.seed,
@@ -145,23 +137,11 @@ pub fn run(args: &MotionArgs) -> anyhow::Result<()> {
             distance,
         });
     }
-    println!(
-        "{} of {} videos move as their prompt says ({:.1} %), {:.1} % are of the right kind",
-        (report.right * prompts.len() as f64).round(),
-        prompts.len(),
-        100.0 * report.right,
-        100.0 * report.right_kind
-    );
-    for (motion, [all, right]) in &report.motions {
-        println!("  {motion}: {right} of {all}");
-    }
-    if let Some(path) = &args.json {
-        write_json(path, &report)?;
-    }
-    match &args.sheet {
-        Some(path) => sheet(&clips, path),
-        None => Ok(()),
-    }
+    Ok(Measured {
+        report,
+        tiles: tiles(&clips),
+        side: clips.first().map_or(1, |(_, side)| *side),
+    })
 }
 
 fn end(poses: &[Pose]) -> [f32; 5] {
@@ -177,7 +157,11 @@ fn end(poses: &[Pose]) -> [f32; 5] {
 }
 
 /// The videos of all prompts, in their order, made by the pipeline that everybody uses.
-fn videos(args: &MotionArgs, prompts: &[(String, Motion)]) -> anyhow::Result<Vec<Clip>> {
+fn videos(
+    args: &MotionOptions,
+    prompts: &[(String, Motion)],
+    progress: &OnProgress,
+) -> anyhow::Result<Vec<Clip>> {
     let texts: Vec<&str> = prompts.iter().map(|(text, _)| text.as_str()).collect();
     let mut latent = json!({ "stage": "text-to-video", "from": "text" });
     if let Some(cfg) = args.cfg_scale {
@@ -198,9 +182,9 @@ fn videos(args: &MotionArgs, prompts: &[(String, Motion)]) -> anyhow::Result<Vec
         },
     });
     let spec = PipelineSpec::from_yaml(&spec.to_string(), "eval motion")?;
-    let bar = progress(prompts.len());
     let clips: Arc<Mutex<BTreeMap<usize, Clip>>> = Arc::default();
-    let (kept, shown) = (Arc::clone(&clips), bar.clone());
+    let (kept, progress, total) = (Arc::clone(&clips), Arc::clone(progress), prompts.len());
+    let finished = AtomicUsize::new(0);
     let observer = move |event: Event| {
         let Event::Output { message, .. } = event else {
             return;
@@ -215,11 +199,10 @@ fn videos(args: &MotionArgs, prompts: &[(String, Motion)]) -> anyhow::Result<Vec
             frames.push(picture.as_raw().clone());
         }
         if part.last {
-            shown.inc(1);
+            progress(finished.fetch_add(1, Ordering::Relaxed) + 1, total);
         }
     };
     Pipeline::new(spec)?.run_blocking(Cancel::default(), Arc::new(observer))?;
-    bar.finish_and_clear();
     let clips = std::mem::take(&mut *clips.lock().expect("no panic while it is held"));
     let clips: Vec<Clip> = clips.into_values().collect();
     let square = |(frames, side): &Clip| frames.iter().all(|f| f.len() == 3 * side * side);
@@ -231,13 +214,11 @@ fn videos(args: &MotionArgs, prompts: &[(String, Motion)]) -> anyhow::Result<Vec
     Ok(clips)
 }
 
-fn sheet(clips: &[Clip], path: &std::path::Path) -> anyhow::Result<()> {
-    let side = clips.first().map_or(1, |(_, side)| *side);
-    let tiles = clips.iter().flat_map(|(frames, _)| {
+/// Eight frames of each video.
+fn tiles(clips: &[Clip]) -> Vec<Vec<u8>> {
+    let frames = clips.iter().flat_map(|(frames, _)| {
         let last = frames.len().saturating_sub(1);
         (0..8).map(move |i| frames[i * last / 7].clone())
     });
-    let tiles: Vec<Vec<u8>> = tiles.collect();
-    nextscale_data::contact_sheet::save(&tiles, side, 16, path)
-        .with_context(|| format!("cannot write {}", path.display()))
+    frames.collect()
 }

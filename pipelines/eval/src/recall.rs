@@ -18,80 +18,89 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::common::{Common, progress};
+use crate::common::{Common, Measured, OnProgress};
 use crate::pixels;
 use nextscale_data::{IconSet, captions};
-use nextscale_models::bundle::{Blocks, Bundle, DEFAULT, Manifest, Sampling};
+use nextscale_models::bundle::{Blocks, Bundle, Manifest, Sampling};
 
 /// Side of the coarse picture that pixels are compared on.
 const COARSE: usize = 16;
 /// The reference counts as found among so many nearest.
 const NEAREST: usize = 5;
 
-/// Arguments of `nextscale eval recall`.
-#[derive(Debug, clap::Args)]
-pub struct RecallArgs {
-    /// The model: `default` for the one inside this program, or a folder
-    #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT)]
-    model: String,
-    /// Prompts that training saw
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    seen: usize,
-    /// Prompts of held-out pairs
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    held_out: usize,
-    /// Pictures that each painted one is compared with
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = crate::common::at_least_one())]
-    candidates: usize,
-    /// How strongly the prompt counts; 1 turns guidance off [default: the model's]
-    #[arg(long)]
-    cfg_scale: Option<f64>,
-    /// Above 1 more varied, below 1 more likely; 0 always takes the likeliest [default: the model's]
-    #[arg(long)]
-    temperature: Option<f64>,
-    #[command(flatten)]
-    common: Common,
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct RecallOptions {
+    /// The model: a name or a folder.
+    pub model: String,
+    /// Prompts that training saw.
+    pub seen: usize,
+    /// Prompts of held-out pairs of concept and style.
+    pub held_out: usize,
+    /// Images that each generated one is compared with, at least 1.
+    pub candidates: usize,
+    /// Guidance scale; the model's if absent.
+    pub cfg_scale: Option<f64>,
+    /// Temperature, 0 or more; the model's if absent.
+    pub temperature: Option<f64>,
+    /// Data set, seed, batch and device.
+    pub common: Common,
 }
 
 /// What was measured.
 #[derive(Debug, Serialize)]
-struct Report {
-    model: String,
-    fingerprint: Option<String>,
-    seed: u64,
-    sampling: Sampling,
-    lists: Vec<ListReport>,
+pub struct Report {
+    /// Name in the model's manifest.
+    pub model: String,
+    /// Fingerprint of the weights.
+    pub fingerprint: Option<String>,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// How bits were sampled.
+    pub sampling: Sampling,
+    /// One entry per list of prompts.
+    pub lists: Vec<ListReport>,
 }
 
-/// One list of prompts.
+/// Figures of one list of prompts.
 #[derive(Debug, Serialize)]
-struct ListReport {
-    list: &'static str,
-    candidates: usize,
+pub struct ListReport {
+    /// `seen` or `held out`.
+    pub list: &'static str,
+    /// Images that each generated one was compared with.
+    pub candidates: usize,
     /// What a model that ignores the prompt would reach.
-    chance: f64,
-    pixels: Recall,
-    features: Recall,
-    prompts: Vec<PromptReport>,
+    pub chance: f64,
+    /// Compared by pixels.
+    pub pixels: Recall,
+    /// Compared by the features of the auto-encoder.
+    pub features: Recall,
+    /// Each prompt.
+    pub prompts: Vec<PromptReport>,
 }
 
 /// Shares of prompts whose reference is found.
 #[derive(Debug, PartialEq, Serialize)]
-struct Recall {
+pub struct Recall {
     /// As the nearest candidate.
-    first: f64,
+    pub first: f64,
     /// Among the five nearest.
-    among_5: f64,
-    median_rank: usize,
+    pub among_5: f64,
+    /// Median rank, counted from 0.
+    pub median_rank: usize,
 }
 
 /// One prompt; ranks count from 0.
 #[derive(Debug, Serialize)]
-struct PromptReport {
-    id: usize,
-    prompt: String,
-    pixel_rank: usize,
-    feature_rank: usize,
+pub struct PromptReport {
+    /// Number of the image in the data set.
+    pub id: usize,
+    /// The prompt, without the model's own words.
+    pub prompt: String,
+    /// Rank of the reference by pixels.
+    pub pixel_rank: usize,
+    /// Rank of the reference by features.
+    pub feature_rank: usize,
 }
 
 /// The parts of a model, loaded.
@@ -106,11 +115,11 @@ struct Painter<'a> {
     device: Device,
 }
 
-/// Runs `nextscale eval recall`.
+/// Generates an image for each prompt and ranks its reference among the candidates.
 ///
 /// # Errors
 /// When the model or the data set can't be used.
-pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
+pub fn run(args: &RecallOptions, progress: &OnProgress) -> anyhow::Result<Measured<Report>> {
     let (set, device) = args.common.open()?;
     anyhow::ensure!(
         set.size() % COARSE == 0,
@@ -133,7 +142,8 @@ pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
             continue;
         }
         let pool = choose(ids, args.candidates.max(count), args.common.seed);
-        let painted = painter.paint(&set, &pool[..count.min(pool.len())], &args.common)?;
+        let painted =
+            painter.paint(&set, &pool[..count.min(pool.len())], &args.common, progress)?;
         for (&id, picture) in pool.iter().zip(&painted).take(32) {
             pairs.extend([set.picture(id, captions::WHITE), picture.clone()]);
         }
@@ -147,8 +157,11 @@ pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
         sampling: painter.sampling.clone(),
         lists,
     };
-    print(&report);
-    args.common.write(&report, &pairs, set.size())
+    Ok(Measured {
+        report,
+        tiles: pairs,
+        side: set.size(),
+    })
 }
 
 /// Up to `count` of the pictures in a random order that depends on the seed only.
@@ -187,9 +200,14 @@ impl<'a> Painter<'a> {
     }
 
     /// Paints the default captions of the pictures `ids`, on white, one seed a prompt.
-    fn paint(&self, set: &IconSet, ids: &[usize], common: &Common) -> anyhow::Result<Vec<Vec<u8>>> {
+    fn paint(
+        &self,
+        set: &IconSet,
+        ids: &[usize],
+        common: &Common,
+        progress: &OnProgress,
+    ) -> anyhow::Result<Vec<Vec<u8>>> {
         let scales = self.plan.schedule().len();
-        let bar = progress(ids.len());
         let mut painted = Vec::new();
         for chunk in ids.chunks(common.batch) {
             let prompt = |&id: &usize| {
@@ -221,9 +239,8 @@ impl<'a> Painter<'a> {
             );
             let last = all.last().context("the schedule has no scale")?;
             painted.extend(pixels::to_bytes(self.vae.decode(last.features)));
-            bar.inc(chunk.len() as u64);
+            progress(painted.len(), ids.len());
         }
-        bar.finish_and_clear();
         Ok(painted)
     }
 
@@ -304,29 +321,6 @@ impl Recall {
             first: share(1),
             among_5: share(NEAREST),
             median_rank,
-        }
-    }
-}
-
-fn print(report: &Report) {
-    let Sampling { cfg, tau, .. } = report.sampling;
-    println!(
-        "{}, guidance {cfg}, temperature {tau}, seed {}",
-        report.model, report.seed
-    );
-    println!("list      prompts  candidates  compared by   first  among 5  (chance)  median rank");
-    for list in &report.lists {
-        for (by, recall) in [("pixels", &list.pixels), ("features", &list.features)] {
-            println!(
-                "{:<9} {:>7} {:>11}  {by:<11} {:>6.1}% {:>7.1}% {:>8.1}% {:>12}",
-                list.list,
-                list.prompts.len(),
-                list.candidates,
-                recall.first * 100.0,
-                recall.among_5 * 100.0,
-                list.chance * 100.0,
-                recall.median_rank
-            );
         }
     }
 }

@@ -8,51 +8,54 @@ use nextscale_tokenizer::pyramid::Encoded;
 use nextscale_tokenizer::{Pyramid, ScaleSchedule, VqVae};
 use serde::Serialize;
 
-use crate::common::{Common, progress};
+use crate::common::{Common, Measured, OnProgress};
 use crate::pixels;
-use crate::usage::{self, ScaleReport, Usage};
+use crate::usage::{ScaleReport, Usage};
 use nextscale_data::{IconSet, captions::WHITE};
-use nextscale_models::bundle::{DEFAULT, Model};
+use nextscale_models::bundle::Model;
 
-/// Arguments of `nextscale eval tokenizer`.
-#[derive(Debug, clap::Args)]
-pub struct TokenizerArgs {
-    /// The model: `default` for the one inside this program, or a folder
-    #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT)]
-    model: String,
-    /// Use the pictures of the training set instead of the held-out ones
-    #[arg(long)]
-    seen: bool,
-    /// Use at most so many pictures, evenly spread
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = crate::common::at_least_one())]
-    count: usize,
-    #[command(flatten)]
-    common: Common,
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct TokenizerOptions {
+    /// The model: a name or a folder.
+    pub model: String,
+    /// Use images of the training set instead of held-out ones.
+    pub seen: bool,
+    /// Use at most this many images, evenly spread.
+    pub count: usize,
+    /// Data set, seed, batch and device.
+    pub common: Common,
 }
 
 /// What was measured.
 #[derive(Debug, Serialize)]
-struct Report {
-    pictures: usize,
-    held_out: bool,
-    /// Of the mean squared error over all pictures, in dB.
-    psnr: f64,
+pub struct Report {
+    /// Images measured.
+    pub pictures: usize,
+    /// Whether the images were held out from training.
+    pub held_out: bool,
+    /// Of the mean squared error over all images, in dB.
+    pub psnr: f64,
     /// The same without the quantiser: what the auto-encoder alone loses.
-    psnr_without_bits: f64,
-    /// Mean over pictures of their own ratio, in dB.
-    psnr_of_a_picture: f64,
+    pub psnr_without_bits: f64,
+    /// Mean over images of their own PSNR, in dB.
+    pub psnr_of_a_picture: f64,
     /// By style, or by class.
-    styles: BTreeMap<String, StyleReport>,
-    /// How many codes of a codebook occur, of how many.
+    pub styles: BTreeMap<String, StyleReport>,
+    /// Codes of the codebook that occur, and codes in it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    used_codes: Option<(usize, usize)>,
-    scales: Vec<ScaleReport>,
+    pub used_codes: Option<(usize, usize)>,
+    /// Use of the codes on each scale.
+    pub scales: Vec<ScaleReport>,
 }
 
+/// Figures of one style or class.
 #[derive(Debug, Default, Serialize)]
-struct StyleReport {
-    pictures: usize,
-    psnr: f64,
+pub struct StyleReport {
+    /// Images measured.
+    pub pictures: usize,
+    /// Of the mean squared error over them, in dB.
+    pub psnr: f64,
 }
 
 /// The auto-encoder of a model.
@@ -114,15 +117,15 @@ impl Tokenizer {
     }
 }
 
-/// Runs `nextscale eval tokenizer`.
+/// Measures the reconstruction of images and the use of the codes.
 ///
 /// # Errors
 /// When the model or the data set can't be used.
-pub fn run(args: &TokenizerArgs) -> anyhow::Result<()> {
-    let (set, device) = args.common.open()?;
+pub fn run(options: &TokenizerOptions, progress: &OnProgress) -> anyhow::Result<Measured<Report>> {
+    let (set, device) = options.common.open()?;
     let side = set.size();
-    let (tokenizer, schedule) = Tokenizer::load(&args.model, side, &device)?;
-    let ids = if args.seen {
+    let (tokenizer, schedule) = Tokenizer::load(&options.model, side, &device)?;
+    let ids = if options.seen {
         set.train_ids()
     } else {
         set.held_out_ids()
@@ -132,22 +135,16 @@ pub fn run(args: &TokenizerArgs) -> anyhow::Result<()> {
         "{} has no such pictures",
         set.folder().display()
     );
-    let count = args.count.min(ids.len());
+    let count = options.count.min(ids.len());
     let ids: Vec<usize> = (0..count).map(|i| ids[i * ids.len() / count]).collect();
-    let (report, pairs) = measure(
-        &tokenizer,
-        &schedule,
-        &set,
-        &ids,
-        args.common.batch,
-        &device,
-    );
-    let report = Report {
-        held_out: !args.seen,
-        ..report
-    };
-    print(&report);
-    args.common.write(&report, &pairs, side)
+    let batch = options.common.batch;
+    let (mut report, tiles) = measure(&tokenizer, &schedule, &set, &ids, batch, &device, progress);
+    report.held_out = !options.seen;
+    Ok(Measured {
+        report,
+        tiles,
+        side,
+    })
 }
 
 /// Repaints the pictures; gives the report and up to 64 pairs of original and reconstruction.
@@ -158,10 +155,10 @@ fn measure(
     ids: &[usize],
     batch: usize,
     device: &Device,
+    progress: &OnProgress,
 ) -> (Report, Vec<Vec<u8>>) {
     let mut usage = tokenizer.usage(schedule.len());
     let (mut errors, mut free, mut pairs) = (Vec::new(), 0.0, Vec::new());
-    let bar = progress(ids.len());
     for chunk in ids.chunks(batch) {
         let originals: Vec<Vec<u8>> = chunk.iter().map(|&i| set.picture(i, WHITE)).collect();
         let image = pixels::to_tensor(&originals, set.size(), device);
@@ -177,9 +174,8 @@ fn measure(
                 pairs.extend([original.clone(), painted.clone()]);
             }
         }
-        bar.inc(chunk.len() as u64);
+        progress(errors.len(), ids.len());
     }
-    bar.finish_and_clear();
     let count = ids.len() as f64;
     let mut styles: BTreeMap<String, StyleReport> = BTreeMap::new();
     for (&i, error) in ids.iter().zip(&errors) {
@@ -203,23 +199,4 @@ fn measure(
         scales: usage.report(schedule),
     };
     (report, pairs)
-}
-
-fn print(report: &Report) {
-    let kind = if report.held_out {
-        "held-out"
-    } else {
-        "training"
-    };
-    println!("{} {kind} pictures", report.pictures);
-    println!("PSNR               {:6.2} dB", report.psnr);
-    println!("  without bits     {:6.2} dB", report.psnr_without_bits);
-    println!("  mean of pictures {:6.2} dB", report.psnr_of_a_picture);
-    for (style, of) in &report.styles {
-        println!("  {style:<10} {:>6}  {:6.2} dB", of.pictures, of.psnr);
-    }
-    if let Some((used, codes)) = report.used_codes {
-        println!("codes that occur   {used:>6} of {codes}");
-    }
-    usage::print(&report.scales);
 }

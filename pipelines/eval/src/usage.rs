@@ -11,28 +11,34 @@ use serde::Serialize;
 pub enum ScaleReport {
     /// Of a tokenizer of bits.
     Bits {
+        /// Rows of the scale.
         height: usize,
+        /// Columns of the scale.
         width: usize,
         /// Mean entropy of a bit over all cells and pictures: 1 is an even coin, 0 a constant.
         entropy: f64,
         /// Bits that hardly ever (or nearly always) are 1: below 1 or above 99 per cent.
         constant: usize,
+        /// Bits of a code.
         bits: usize,
     },
     /// Of a tokenizer with a codebook.
     Codes {
+        /// Rows of the scale.
         height: usize,
+        /// Columns of the scale.
         width: usize,
         /// Codes that occur.
         used: usize,
         /// To how many equally frequent codes their use amounts.
         perplexity: f64,
+        /// Codes in the codebook.
         codes: usize,
     },
 }
 
 /// What was counted, scale by scale.
-pub enum Usage {
+pub(crate) enum Usage {
     /// Ones of each bit, and cells.
     Bits {
         ones: Vec<Vec<f64>>,
@@ -135,32 +141,6 @@ fn add_bits(ones: &mut [f64], cells: &mut f64, codes: &Codes) {
 fn entropy(p: f64) -> f64 {
     let term = |p: f64| if p > 0.0 { -p * p.log2() } else { 0.0 };
     term(p) + term(1.0 - p)
-}
-
-/// Prints one line a scale, below a heading.
-pub fn print(scales: &[ScaleReport]) {
-    match scales.first() {
-        Some(ScaleReport::Bits { .. }) => println!("scale    entropy of a bit   constant bits"),
-        _ => println!("scale    perplexity   codes that occur"),
-    }
-    for scale in scales {
-        match scale {
-            ScaleReport::Bits {
-                height,
-                width,
-                entropy,
-                constant,
-                bits,
-            } => println!("{height:>2} x {width:<2}  {entropy:16.3}   {constant:>5} of {bits}"),
-            ScaleReport::Codes {
-                height,
-                width,
-                used,
-                perplexity,
-                codes,
-            } => println!("{height:>2} x {width:<2}  {perplexity:10.1}   {used:>5} of {codes}"),
-        }
-    }
 }
 
 #[cfg(test)]

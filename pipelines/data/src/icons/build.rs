@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use crate::archive;
 use crate::dataset::{Contents, Manifest};
 use crate::entry::Entry;
 use crate::error::write_atomically;
+use crate::progress::{OnProgress, Progress};
 use crate::recipe::{Format, Package, Recipe, Source};
 
 /// Counts up when the same recipe would give other bytes.
@@ -54,24 +55,30 @@ enum Picture<'a> {
 ///
 /// # Errors
 /// A package cannot be downloaded or has another checksum, or a folder cannot be written.
-pub fn build(recipe: &Recipe, out: &Path, force: bool) -> Result<Manifest, DataError> {
+pub fn build(
+    recipe: &Recipe,
+    out: &Path,
+    force: bool,
+    progress: OnProgress<'_>,
+) -> Result<Manifest, DataError> {
     std::fs::create_dir_all(out).map_err(|e| DataError::write(out, e))?;
     std::fs::create_dir_all(&recipe.cache).map_err(|e| DataError::write(&recipe.cache, e))?;
     let fingerprint = fingerprint(recipe);
     if !force && let Some(manifest) = Manifest::current(out, &fingerprint) {
         return Ok(manifest);
     }
-    let bar = bar(recipe.packages().len() as u64, "packages");
+    let packages = recipe.packages();
     let mut tarballs = BTreeMap::new();
-    for package in recipe.packages() {
-        bar.set_message(package.package.clone());
-        tarballs.insert(
-            package.package.clone(),
-            super::npm::tarball(&package, &recipe.cache)?,
-        );
-        bar.inc(1);
+    for (done, package) in packages.iter().enumerate() {
+        progress(Progress {
+            step: "packages",
+            item: &package.package,
+            done,
+            total: packages.len(),
+        });
+        let tarball = super::npm::tarball(package, &recipe.cache)?;
+        tarballs.insert(package.package.clone(), tarball);
     }
-    bar.finish_and_clear();
     let names = load_names(recipe, &tarballs)?;
     let mut stages = Vec::new();
     for source in &recipe.sources {
@@ -82,6 +89,7 @@ pub fn build(recipe: &Recipe, out: &Path, force: bool) -> Result<Manifest, DataE
             &names,
             &fingerprint,
             force,
+            progress,
         )?);
     }
     write(recipe, out, fingerprint, &stages)
@@ -94,14 +102,6 @@ fn fingerprint(recipe: &Recipe) -> String {
     recipe.cache = PathBuf::new();
     let text = serde_json::to_string(&(VERSION, recipe)).unwrap_or_default();
     checksum::of_bytes(text.as_bytes())
-}
-
-fn bar(length: u64, what: &str) -> ProgressBar {
-    let bar = ProgressBar::new(length); // hidden when stderr is no terminal
-    let style = ProgressStyle::with_template("{prefix:>10} {bar:30} {pos}/{len} {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_prefix(what.to_owned());
-    bar
 }
 
 fn load_names(recipe: &Recipe, tarballs: &BTreeMap<String, Vec<u8>>) -> Result<Names, DataError> {
@@ -163,6 +163,7 @@ fn stage(
     names: &Names,
     fingerprint: &str,
     force: bool,
+    progress: OnProgress<'_>,
 ) -> Result<Stage, DataError> {
     let id =
         checksum::of_bytes(format!("{fingerprint} {} {}", source.style, source.sha256).as_bytes());
@@ -183,13 +184,18 @@ fn stage(
                 ));
             };
             let set: IconifySet = parse(bytes, source, "icons.json")?;
-            draw(recipe, source, iconify_jobs(recipe, source, &set, names))?
+            draw(
+                recipe,
+                source,
+                iconify_jobs(recipe, source, &set, names),
+                progress,
+            )?
         }
         Format::Webp => {
             let files = archive::files(tarball, Path::new(&source.package), |p| {
                 p.ends_with(".webp")
             })?;
-            draw(recipe, source, webp_jobs(&files, names))?
+            draw(recipe, source, webp_jobs(&files, names), progress)?
         }
     };
     let head =
@@ -348,8 +354,13 @@ fn webp_jobs<'a>(files: &'a BTreeMap<String, Vec<u8>>, names: &Names) -> Vec<Job
 }
 
 /// Draws every job in parallel, in order, and leaves out what is empty or cannot be drawn.
-fn draw(recipe: &Recipe, source: &Source, jobs: Vec<Job<'_>>) -> Result<Stage, DataError> {
-    let bar = bar(jobs.len() as u64, &source.style);
+fn draw(
+    recipe: &Recipe,
+    source: &Source,
+    jobs: Vec<Job<'_>>,
+    progress: OnProgress<'_>,
+) -> Result<Stage, DataError> {
+    let drawn = AtomicUsize::new(0);
     let one = |job: &Job<'_>| {
         let picture = match job.picture {
             Picture::Webp(bytes) => render::webp(bytes, recipe.size),
@@ -362,7 +373,12 @@ fn draw(recipe: &Recipe, source: &Source, jobs: Vec<Job<'_>>) -> Result<Stage, D
                 })
             }
         };
-        bar.inc(1);
+        progress(Progress {
+            step: &source.style,
+            item: "",
+            done: drawn.fetch_add(1, Ordering::Relaxed) + 1,
+            total: jobs.len(),
+        });
         picture.map_err(|e| {
             DataError::content(
                 Path::new(&source.package),
@@ -371,7 +387,6 @@ fn draw(recipe: &Recipe, source: &Source, jobs: Vec<Job<'_>>) -> Result<Stage, D
         })
     };
     let pictures: Vec<Vec<u8>> = jobs.par_iter().map(one).collect::<Result<_, _>>()?;
-    bar.finish_and_clear();
     let mut stage: Stage = (Vec::new(), Vec::new());
     for (job, picture) in jobs.into_iter().zip(pictures) {
         if !render::is_empty(&picture) {

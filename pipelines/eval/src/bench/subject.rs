@@ -14,7 +14,7 @@ use nextscale_tokenizer::vqvae::VqVaeConfig;
 use nextscale_tokenizer::{ScaleSchedule, VqVae};
 use nextscale_var_core::transformer::{Var, VarPlan};
 
-use super::BenchArgs;
+use super::BenchOptions;
 use nextscale_models::bundle::{Blocks, Bundle, ClassBundle, Model, Sampling, cast, released};
 
 /// Tokens of the made-up prompt of a size.
@@ -110,7 +110,7 @@ impl Subject {
 
     /// A model as `generate` takes it.
     pub(super) fn open(
-        args: &BenchArgs,
+        args: &BenchOptions,
         place: (&Device, FloatDType, Blocks),
     ) -> anyhow::Result<Self> {
         match Model::open(&args.model)? {

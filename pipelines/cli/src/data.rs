@@ -1,0 +1,129 @@
+//! `nextscale data`: building and looking at data sets.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::{Args, Subcommand};
+use nextscale_data::{
+    DataKind, Entry, IconSet, IdxRecipe, Manifest, Progress, Recipe, build, build_idx, captions,
+    contact_sheet,
+};
+
+use crate::{bar, options, output};
+
+/// Arguments of `nextscale data`.
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    #[command(subcommand)]
+    command: DataCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DataCommand {
+    /// Build a data set from a recipe: download, verify and render its images
+    Build(BuildArgs),
+    /// Write a contact sheet of a data set
+    Sheet(SheetArgs),
+}
+
+/// Arguments of `nextscale data build`.
+#[derive(Debug, Args)]
+struct BuildArgs {
+    /// Recipe, for example configs/icons.yaml
+    config: PathBuf,
+    /// Folder of the data set [default: from the recipe]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Folder for downloads and finished steps [default: from the recipe]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Rebuild everything, even what already exists
+    #[arg(long)]
+    force: bool,
+}
+
+/// Arguments of `nextscale data sheet`.
+#[derive(Debug, Args)]
+struct SheetArgs {
+    /// Folder of the data set
+    data: PathBuf,
+    /// PNG file to write
+    file: PathBuf,
+    /// Number of images, evenly spread over the data set
+    #[arg(long, default_value_t = 200)]
+    count: usize,
+    /// Images per row
+    #[arg(long, default_value_t = 20, value_parser = options::at_least_one())]
+    columns: usize,
+    /// Show only this style
+    #[arg(long)]
+    style: Option<String>,
+    /// Show only images held out from training
+    #[arg(long)]
+    held_out: bool,
+}
+
+pub(crate) fn run(args: DataArgs) -> anyhow::Result<()> {
+    match args.command {
+        DataCommand::Build(args) => run_build(args),
+        DataCommand::Sheet(args) => run_sheet(&args),
+    }
+}
+
+fn run_build(args: BuildArgs) -> anyhow::Result<()> {
+    let (manifest, out) = match DataKind::of(&args.config)? {
+        DataKind::Icons => {
+            let mut recipe = Recipe::load(&args.config)?;
+            recipe.cache = args.cache.unwrap_or(recipe.cache);
+            let out = args.out.unwrap_or_else(|| recipe.out.clone());
+            let bar = bar::items("");
+            let progress = |at: Progress<'_>| {
+                bar.set_prefix(at.step.to_owned());
+                bar.set_message(at.item.to_owned());
+                bar::show(&bar, at.done, at.total);
+            };
+            let manifest = build(&recipe, &out, args.force, &progress);
+            bar.finish_and_clear();
+            (manifest?, out)
+        }
+        DataKind::Idx => {
+            let mut recipe = IdxRecipe::load(&args.config)?;
+            recipe.cache = args.cache.unwrap_or(recipe.cache);
+            let out = args.out.unwrap_or_else(|| recipe.out.clone());
+            (build_idx(&recipe, &out, args.force)?, out)
+        }
+    };
+    let Manifest {
+        size,
+        count,
+        held_out,
+        styles,
+        ..
+    } = &manifest;
+    let mut text = format!(
+        "{count} images of {size}x{size} pixels in {}, {held_out} of them held out",
+        out.display()
+    );
+    for (style, count) in styles {
+        text += &format!("\n{style:>10} {count:>6}");
+    }
+    output::print(&text)
+}
+
+fn run_sheet(args: &SheetArgs) -> anyhow::Result<()> {
+    let set = IconSet::load(&args.data)?;
+    let wanted = |e: &&Entry| {
+        args.style.as_ref().is_none_or(|s| *s == e.style) && (e.held_out || !args.held_out)
+    };
+    let all: Vec<&Entry> = set.entries().iter().filter(wanted).collect();
+    let count = args.count.min(all.len());
+    ensure!(count > 0, "no image of {} matches", args.data.display());
+    let chosen: Vec<&Entry> = (0..count).map(|i| all[i * all.len() / count]).collect();
+    let images = chosen.iter().map(|e| set.picture(e.id, captions::WHITE));
+    let images: Vec<Vec<u8>> = images.collect();
+    for (i, row) in chosen.chunks(args.columns).enumerate() {
+        let names: Vec<String> = row.iter().map(|e| captions::canonical(e)).collect();
+        output::print(&format!("row {}: {}", i + 1, names.join("; ")))?;
+    }
+    contact_sheet::save(&images, set.size(), args.columns, &args.file)
+}

@@ -1,0 +1,76 @@
+//! `nextscale eval`: the quality of a model, in figures.
+
+mod options;
+mod tables;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
+use nextscale_eval::{Measured, OnProgress, motion, recall, tokenizer};
+use serde::Serialize;
+
+use self::options::{Files, MotionArgs, RecallArgs, TokenizerArgs};
+use crate::{bar, output};
+
+/// Arguments of `nextscale eval`.
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Measure how well an auto-encoder reconstructs images held out from training
+    Tokenizer(TokenizerArgs),
+    /// Measure how often a generated image is recognised as what its prompt asks for
+    Recall(RecallArgs),
+    /// Measure how often a video moves as its prompt says
+    Motion(MotionArgs),
+}
+
+pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
+    let bar = bar::items("eval");
+    let progress = on_progress(&bar);
+    match args.what {
+        What::Tokenizer(args) => {
+            let measured = tokenizer::run(&args.options(), &progress);
+            finish(&bar, measured, tables::tokenizer, args.files())
+        }
+        What::Recall(args) => {
+            let measured = recall::run(&args.options(), &progress);
+            finish(&bar, measured, tables::recall, args.files())
+        }
+        What::Motion(args) => {
+            let measured = motion::run(&args.options(), &progress);
+            finish(&bar, measured, tables::motion, args.files())
+        }
+    }
+}
+
+fn on_progress(bar: &ProgressBar) -> OnProgress {
+    let bar = bar.clone();
+    std::sync::Arc::new(move |done, total| bar::show(&bar, done, total))
+}
+
+/// Takes the bar away, prints the table and writes the files that were asked for.
+fn finish<R: Serialize>(
+    bar: &ProgressBar,
+    measured: anyhow::Result<Measured<R>>,
+    table: impl Fn(&R) -> String,
+    files: &Files,
+) -> anyhow::Result<()> {
+    bar.finish_and_clear();
+    let measured = measured?;
+    output::print(table(&measured.report).trim_end())?;
+    if let Some(path) = &files.json {
+        output::write_json(path, &measured.report)?;
+    }
+    match &files.sheet {
+        Some(path) if !measured.tiles.is_empty() => {
+            nextscale_data::contact_sheet::save(&measured.tiles, measured.side, 16, path)
+                .with_context(|| format!("cannot write {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

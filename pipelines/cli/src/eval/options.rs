@@ -1,0 +1,173 @@
+//! Arguments of `nextscale eval tokenizer`, `recall` and `motion`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use nextscale_eval::Common;
+use nextscale_eval::motion::MotionOptions;
+use nextscale_eval::recall::RecallOptions;
+use nextscale_eval::tokenizer::TokenizerOptions;
+use nextscale_models::bundle::{DEFAULT, SPRITES};
+use nextscale_models::device::DeviceChoice;
+
+use crate::options::at_least_one;
+
+/// Options of a measurement on a data set.
+#[derive(Debug, Args)]
+struct DataOptions {
+    /// Data set, as written by `nextscale data build`
+    #[arg(long, value_name = "DIR", default_value = "data/icons")]
+    data: PathBuf,
+    /// Random seed
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Images per batch
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one())]
+    batch: usize,
+    /// Compute device
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+    #[command(flatten)]
+    files: Files,
+}
+
+impl DataOptions {
+    fn common(&self) -> Common {
+        Common {
+            data: self.data.clone(),
+            seed: self.seed,
+            batch: self.batch,
+            device: self.device,
+        }
+    }
+}
+
+/// Where the result goes.
+#[derive(Debug, Args)]
+pub(super) struct Files {
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Write a contact sheet of what was measured
+    #[arg(long, value_name = "FILE.png")]
+    pub(super) sheet: Option<PathBuf>,
+}
+
+/// Sampling options of a measurement that generates.
+#[derive(Debug, Args)]
+struct SamplingOptions {
+    /// Guidance scale: how strongly the prompt counts; 1 turns guidance off [default: the model's]
+    #[arg(long)]
+    cfg_scale: Option<f64>,
+    /// Temperature: above 1 more varied, below 1 more likely; 0 always takes the most likely value [default: the model's]
+    #[arg(long)]
+    temperature: Option<f64>,
+}
+
+/// Arguments of `nextscale eval tokenizer`.
+#[derive(Debug, Args)]
+pub(super) struct TokenizerArgs {
+    /// Model: `default` for the embedded one, or a model folder
+    #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT)]
+    model: String,
+    /// Use images of the training set instead of held-out ones
+    #[arg(long)]
+    seen: bool,
+    /// Use at most N images, evenly spread over the data set
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = at_least_one())]
+    count: usize,
+    #[command(flatten)]
+    data: DataOptions,
+}
+
+impl TokenizerArgs {
+    pub(super) fn options(&self) -> TokenizerOptions {
+        TokenizerOptions {
+            model: self.model.clone(),
+            seen: self.seen,
+            count: self.count,
+            common: self.data.common(),
+        }
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.data.files
+    }
+}
+
+/// Arguments of `nextscale eval recall`.
+#[derive(Debug, Args)]
+pub(super) struct RecallArgs {
+    /// Model: `default` for the embedded one, or a model folder
+    #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT)]
+    model: String,
+    /// Number of prompts from the training set
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    seen: usize,
+    /// Number of prompts held out from training
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    held_out: usize,
+    /// Number of images that each generated one is compared with
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = at_least_one())]
+    candidates: usize,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+    #[command(flatten)]
+    data: DataOptions,
+}
+
+impl RecallArgs {
+    pub(super) fn options(&self) -> RecallOptions {
+        RecallOptions {
+            model: self.model.clone(),
+            seen: self.seen,
+            held_out: self.held_out,
+            candidates: self.candidates,
+            cfg_scale: self.sampling.cfg_scale,
+            temperature: self.sampling.temperature,
+            common: self.data.common(),
+        }
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.data.files
+    }
+}
+
+/// Arguments of `nextscale eval motion`.
+#[derive(Debug, Args)]
+pub(super) struct MotionArgs {
+    /// Video model: `sprites` for the embedded one, or a model folder
+    #[arg(long, value_name = "NAME|PATH", default_value = SPRITES)]
+    model: String,
+    /// Number of prompts
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = at_least_one())]
+    count: usize,
+    /// Seed of the first video
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+    /// Compute device
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+    #[command(flatten)]
+    files: Files,
+}
+
+impl MotionArgs {
+    pub(super) fn options(&self) -> MotionOptions {
+        MotionOptions {
+            model: self.model.clone(),
+            count: self.count,
+            seed: self.seed,
+            cfg_scale: self.sampling.cfg_scale,
+            temperature: self.sampling.temperature,
+            device: self.device,
+        }
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.files
+    }
+}

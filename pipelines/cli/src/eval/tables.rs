@@ -1,0 +1,87 @@
+//! The results of `nextscale eval` as text.
+
+use nextscale_eval::usage::ScaleReport;
+use nextscale_eval::{motion, recall, tokenizer};
+
+pub(super) fn tokenizer(report: &tokenizer::Report) -> String {
+    let kind = if report.held_out {
+        "held-out"
+    } else {
+        "training"
+    };
+    let mut text = format!("{} {kind} images\n", report.pictures);
+    text += &format!("PSNR               {:6.2} dB\n", report.psnr);
+    text += &format!("  without bits     {:6.2} dB\n", report.psnr_without_bits);
+    text += &format!("  mean of images   {:6.2} dB\n", report.psnr_of_a_picture);
+    for (style, figures) in &report.styles {
+        let (count, psnr) = (figures.pictures, figures.psnr);
+        text += &format!("  {style:<10} {count:>6}  {psnr:6.2} dB\n");
+    }
+    if let Some((used, codes)) = report.used_codes {
+        text += &format!("codes that occur   {used:>6} of {codes}\n");
+    }
+    text + &scales(&report.scales)
+}
+
+/// One line per scale below a heading.
+fn scales(scales: &[ScaleReport]) -> String {
+    let heading = match scales.first() {
+        Some(ScaleReport::Bits { .. }) => "scale    entropy of a bit   constant bits\n",
+        _ => "scale    perplexity   codes that occur\n",
+    };
+    let line = |scale: &ScaleReport| match scale {
+        ScaleReport::Bits {
+            height,
+            width,
+            entropy,
+            constant,
+            bits,
+        } => format!("{height:>2} x {width:<2}  {entropy:16.3}   {constant:>5} of {bits}\n"),
+        ScaleReport::Codes {
+            height,
+            width,
+            used,
+            perplexity,
+            codes,
+        } => format!("{height:>2} x {width:<2}  {perplexity:10.1}   {used:>5} of {codes}\n"),
+    };
+    heading.to_owned() + &scales.iter().map(line).collect::<String>()
+}
+
+pub(super) fn recall(report: &recall::Report) -> String {
+    let sampling = &report.sampling;
+    let mut text = format!(
+        "{}, guidance {}, temperature {}, seed {}\n",
+        report.model, sampling.cfg, sampling.tau, report.seed
+    );
+    text += "list      prompts  candidates  compared by   first  among 5  (chance)  median rank\n";
+    for list in &report.lists {
+        for (by, recall) in [("pixels", &list.pixels), ("features", &list.features)] {
+            text += &format!(
+                "{:<9} {:>7} {:>11}  {by:<11} {:>6.1}% {:>7.1}% {:>8.1}% {:>12}\n",
+                list.list,
+                list.prompts.len(),
+                list.candidates,
+                recall.first * 100.0,
+                recall.among_5 * 100.0,
+                list.chance * 100.0,
+                recall.median_rank
+            );
+        }
+    }
+    text
+}
+
+pub(super) fn motion(report: &motion::Report) -> String {
+    let mut text = format!(
+        "{} of {} videos move as their prompt says ({:.1} %), {:.1} % are of the right kind\n",
+        (report.right * report.prompts as f64).round(),
+        report.prompts,
+        100.0 * report.right,
+        100.0 * report.right_kind
+    );
+    for (motion, [all, right]) in &report.motions {
+        text += &format!("  {motion}: {right} of {all}\n");
+    }
+    text
+}
