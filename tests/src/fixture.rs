@@ -8,12 +8,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-/// One stored tensor, as wide numbers: f32 and 32-bit integers are exact in f64.
+/// One stored tensor in double precision, in which f32 and 32-bit integers are exact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
     /// Its shape.
     pub dims: Vec<usize>,
-    /// Its numbers, row by row.
+    /// Its values in row-major order.
     pub values: Vec<f64>,
 }
 
@@ -28,7 +28,8 @@ pub struct Fixture {
     /// Where tensors go.
     pub device: Device,
     io: BTreeMap<String, Stored>,
-    looked_at: RefCell<BTreeSet<String>>,
+    read: RefCell<BTreeSet<String>>,
+    exempt: Vec<String>,
 }
 
 /// Sub-folders that hold a `config.json` or weights, by name.
@@ -67,11 +68,13 @@ impl Fixture {
                 .into_owned(),
             config,
             device: device.clone(),
-            io: match io.is_file() {
-                true => read_safetensors(&io)?,
-                false => BTreeMap::new(),
+            io: if io.is_file() {
+                read_safetensors(&io)?
+            } else {
+                BTreeMap::new()
             },
-            looked_at: RefCell::default(),
+            read: RefCell::default(),
+            exempt: exempt(dir)?,
         })
     }
 
@@ -86,16 +89,42 @@ impl Fixture {
         names.filter(move |name| name.starts_with(prefix))
     }
 
-    /// The stored tensors that nobody asked for.
-    pub fn untouched(&self) -> Vec<&str> {
-        let looked_at = self.looked_at.borrow();
+    /// The stored tensors that were neither compared nor used as an input.
+    pub fn unread(&self) -> Vec<&str> {
+        let read = self.read.borrow();
         let names = self.io.keys().map(String::as_str);
-        names.filter(|name| !looked_at.contains(*name)).collect()
+        names.filter(|name| !read.contains(*name)).collect()
     }
 
-    /// Counts a tensor as an input, which needs no comparison.
+    /// Whether a README of this folder, or of the folder that holds it, lists the tensor as not compared:
+    ///
+    /// ```text
+    /// Not compared: `lfq_mask`, `infinity-dev/tf_logits_bf16*`
+    /// ```
+    ///
+    /// The names are in backquotes, may begin with the name of a fixture, and `*` stands for any text.
+    pub fn is_exempt(&self, name: &str) -> bool {
+        let full = format!("{}/{name}", self.name);
+        let matches = |pattern: &String| matches(pattern, name) || matches(pattern, &full);
+        self.exempt.iter().any(matches)
+    }
+
+    /// Marks a tensor as an input, which needs no comparison.
     pub fn is_input(&self, name: &str) {
-        self.looked_at.borrow_mut().insert(name.to_owned());
+        self.read.borrow_mut().insert(name.to_owned());
+    }
+
+    /// The shape of a stored tensor, which does not count as a comparison.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    pub fn dims(&self, name: &str) -> &[usize] {
+        &self.find(name).dims
+    }
+
+    fn find(&self, name: &str) -> &Stored {
+        let stored = self.io.get(name);
+        stored.unwrap_or_else(|| panic!("{} stores no tensor {name}", self.name))
     }
 
     /// A stored tensor.
@@ -104,10 +133,7 @@ impl Fixture {
     /// If there is none of that name.
     pub fn stored(&self, name: &str) -> &Stored {
         self.is_input(name);
-        let Some(stored) = self.io.get(name) else {
-            panic!("{} stores no tensor {name}", self.name);
-        };
-        stored
+        self.find(name)
     }
 
     /// A stored tensor as floats.
@@ -142,18 +168,18 @@ impl Fixture {
         values.map(|&x| x as usize).collect()
     }
 
-    /// A whole number of the configuration.
+    /// An integer of the configuration.
     ///
     /// # Panics
     /// If there is none.
     pub fn number(&self, key: &str) -> usize {
         let Some(number) = self.config[key].as_u64() else {
-            panic!("{}/config.json has no whole number {key:?}", self.name);
+            panic!("{}/config.json has no integer {key:?}", self.name);
         };
         number as usize
     }
 
-    /// A list of whole numbers of the configuration.
+    /// A list of integers of the configuration.
     ///
     /// # Panics
     /// If there is none.
@@ -161,8 +187,31 @@ impl Fixture {
         let Some(list) = self.config[key].as_array() else {
             panic!("{}/config.json has no list {key:?}", self.name);
         };
-        let number = |x: &Value| x.as_u64().expect("a whole number") as usize;
+        let number = |x: &Value| x.as_u64().expect("an integer") as usize;
         list.iter().map(number).collect()
+    }
+
+    /// A setting of the run: a key of the configuration or, where that has none, of its `args`.
+    pub fn setting(&self, key: &str) -> &Value {
+        let config = self.config.get(key);
+        config.unwrap_or(&self.config["args"][key])
+    }
+
+    /// A number of the run's settings.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn real(&self, key: &str) -> f64 {
+        let number = self.setting(key).as_f64();
+        number.unwrap_or_else(|| panic!("{}/config.json has no number {key:?}", self.name))
+    }
+
+    /// A switch of the run's settings: a boolean or a number. Off where there is none.
+    pub fn flag(&self, key: &str) -> bool {
+        let value = self.setting(key);
+        value
+            .as_bool()
+            .unwrap_or(value.as_f64().unwrap_or(0.0) != 0.0)
     }
 
     /// The `.pth` twin of the weights: in the folder, or in the sibling whose name ends in `-pth`.
@@ -180,10 +229,46 @@ fn dims<const D: usize>(name: &str, stored: &Stored) -> [usize; D] {
     dims
 }
 
+/// The names that READMEs next to a fixture, or inside it, list in lines that begin with "Not compared:".
+fn exempt(dir: &Path) -> Result<Vec<String>, String> {
+    let mut names = Vec::new();
+    for folder in [Some(dir), dir.parent()].into_iter().flatten() {
+        let fail = |e: std::io::Error| format!("{}: {e}", folder.display());
+        for entry in std::fs::read_dir(folder).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            if file.starts_with("README") && path.is_file() {
+                names.extend(listed(&std::fs::read_to_string(&path).map_err(fail)?));
+            }
+        }
+    }
+    Ok(names)
+}
+
+fn listed(readme: &str) -> Vec<String> {
+    let lines = readme
+        .lines()
+        .map(|line| line.trim_start_matches([' ', '-', '*']));
+    let lists = lines.filter_map(|line| line.strip_prefix("Not compared:"));
+    let names = lists.flat_map(|list| list.split('`').skip(1).step_by(2));
+    names.map(str::to_owned).collect()
+}
+
+/// Whether `name` is `pattern`, in which each `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+            ends.into_iter().any(|at| matches(rest, &name[at..]))
+        }),
+    }
+}
+
 /// Reads a whole safetensors file.
 ///
 /// # Errors
-/// A sentence, if the file is missing or damaged, or has numbers of an unusual kind.
+/// A sentence, if the file is missing or damaged, or has numbers of an unsupported kind.
 pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Stored>, String> {
     let fail = |e: String| format!("{}: {e}", path.display());
     let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
@@ -213,4 +298,32 @@ fn numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
         Dtype::I8 => each(bytes, |[c]: [u8; 1]| f64::from(c as i8)),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_readme_exempts_tensors() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("var-small");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(
+            dir.join("config.json"),
+            r#"{ "cfg": 3, "args": { "cfg": 4, "use_apg": 1 } }"#,
+        )
+        .unwrap();
+        let text = "`logits` are compared.\n- Not compared: `mask`, `*_bf16_*`, `var-small/noise_*` (unused)\n";
+        std::fs::write(root.path().join("README-of-all.md"), text).unwrap();
+        let f = Fixture::open(&dir, &Device::flex()).unwrap();
+        for name in ["mask", "logits_bf16_0", "noise_3"] {
+            assert!(f.is_exempt(name), "{name}");
+        }
+        for name in ["logits", "masks", "bf16", "tf_noise_3"] {
+            assert!(!f.is_exempt(name), "{name}");
+        }
+        assert_eq!(f.real("cfg"), 3.0);
+        assert!(f.flag("use_apg") && !f.flag("use_cfg"));
+    }
 }

@@ -7,4 +7,4 @@ mod fixture;
 mod report;
 
 pub use fixture::{Fixture, Stored, fixtures_in};
-pub use report::{Agreement, Report};
+pub use report::{Agreement, Gaps, Report};

@@ -10,15 +10,21 @@ use burn::tensor::{Int, Tensor};
 
 use crate::fixture::{Fixture, Stored, read_safetensors};
 
-/// A bit whose two logits are closer than this decides nothing.
-const TIE: f64 = 1e-4;
+/// How clearly each bit was decided: the distance between its two logits, or of its value from 0.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gaps {
+    /// One distance a bit.
+    pub values: Vec<f64>,
+    /// A bit with a smaller distance is undecided: rounding may turn it over.
+    pub tie: f64,
+}
 
 /// How a list of bits compares with the stored one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agreement {
-    /// Every bit is the same.
+    /// All bits are equal.
     Same,
-    /// Bits differ, all of them where the stored logits are all but equal.
+    /// Bits differ, but only where the stored logits are nearly equal.
     Inconclusive,
     /// A bit is wrong.
     Wrong,
@@ -63,9 +69,10 @@ impl Report {
             "PARITY {} {tensor} {error} {tolerance} {status}{note}",
             self.folder
         );
-        match good {
-            true => self.passed += 1,
-            false => self.failed.push(format!("{} {tensor}", self.folder)),
+        if good {
+            self.passed += 1;
+        } else {
+            self.failed.push(format!("{} {tensor}", self.folder));
         }
     }
 
@@ -115,7 +122,7 @@ impl Report {
         self.numbers(tensor, &Stored { dims, values }, theirs, tolerance);
     }
 
-    /// Compares whole numbers, which must be equal.
+    /// Compares integers, which must be equal.
     pub fn equal<const D: usize>(&mut self, f: &Fixture, tensor: &str, ours: Tensor<D, Int>) {
         let dims = ours.dims().to_vec();
         let values: Vec<f64> = ours.into_data().convert::<i64>().iter::<f64>().collect();
@@ -140,14 +147,13 @@ impl Report {
         );
     }
 
-    /// Compares bits. `gaps` are the distances between the two stored logits of each bit, where they
-    /// are known: a difference where the gap is below 1e-4 does not count.
+    /// Compares bits. Bits that are undecided by `gaps` may differ.
     pub fn bits<const D: usize>(
         &mut self,
         f: &Fixture,
         tensor: &str,
         ours: Tensor<D, Int>,
-        gaps: Option<&[f64]>,
+        gaps: Option<&Gaps>,
     ) -> Agreement {
         self.bits_as(tensor, ours, f.stored(tensor), gaps)
     }
@@ -158,7 +164,7 @@ impl Report {
         tensor: &str,
         ours: Tensor<D, Int>,
         stored: &Stored,
-        gaps: Option<&[f64]>,
+        gaps: Option<&Gaps>,
     ) -> Agreement {
         if ours.dims().to_vec() != stored.dims {
             self.fail(
@@ -174,8 +180,8 @@ impl Report {
             self.line(tensor, "0", "0", true, "");
             return Agreement::Same;
         }
-        let tie = TIE * self.factor;
-        let tied = |at: &usize| gaps.is_some_and(|gaps| gaps[*at] < tie);
+        let factor = self.factor;
+        let tied = |at: &usize| gaps.is_some_and(|gaps| gaps.values[*at] < gaps.tie * factor);
         let all = differing.iter().all(tied);
         let note = format!(
             " ({} of {} bits differ, all undecided: {all})",
@@ -183,13 +189,14 @@ impl Report {
             ours.len()
         );
         self.line(tensor, "1", "0", all, &note);
-        match all {
-            true => Agreement::Inconclusive,
-            false => Agreement::Wrong,
+        if all {
+            Agreement::Inconclusive
+        } else {
+            Agreement::Wrong
         }
     }
 
-    /// Compares bytes that were cut from floats: off by one at most, and rarely.
+    /// Compares bytes that were truncated from floats: at most `share` of them are off, by one.
     pub fn bytes(&mut self, f: &Fixture, tensor: &str, ours: &Stored, share: f64) {
         let theirs = f.stored(tensor);
         if ours.dims != theirs.dims {
@@ -262,10 +269,14 @@ fn largest_error(a: &[f64], b: &[f64]) -> f64 {
     if a.len() != b.len() {
         return f64::INFINITY;
     }
-    let error = |(a, b): (&f64, &f64)| match a == b {
-        true => 0.0,
-        false if (a - b).is_nan() => f64::INFINITY,
-        false => (a - b).abs(),
+    let error = |(a, b): (&f64, &f64)| {
+        if a == b {
+            0.0
+        } else if (a - b).is_nan() {
+            f64::INFINITY
+        } else {
+            (a - b).abs()
+        }
     };
     a.iter().zip(b).map(error).fold(0.0, f64::max)
 }

@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor};
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::import::FileDType;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
-use nextscale_tests::{Fixture, Report};
+use nextscale_tests::{Fixture, Gaps, Report, Stored};
 use nextscale_tokenizer::{Codes, Pyramid, Quantizer, Resize, ScaleSchedule, patchify};
 
 use crate::infinity::{patching, schedule, size_of};
@@ -15,6 +15,8 @@ const FEATURES: f64 = 5e-5;
 const CODES: f64 = 1e-6;
 const SUMS: f64 = 1e-5;
 const IMAGE: f64 = 3e-4;
+/// A bit of a number closer to zero than this is undecided.
+const MARGIN: f64 = 1e-4;
 
 fn config(f: &Fixture) -> BsqVaeConfig {
     let blocks = f.number("num_res_blocks");
@@ -62,9 +64,18 @@ pub fn check(f: &Fixture, report: &mut Report) {
         report.same_file("resaved", &path, &official, mask);
     });
     if f.has("lfq_mask") {
-        f.is_input("lfq_mask");
-        report.skip("lfq_mask", "(a constant of the file that bits do not need)");
+        report.part("lfq_mask", |report| mask(f, vae.quantizer().dim, report));
     }
+}
+
+/// The weights of the bits in an integer label, the first bit highest: a constant that the bits do not need.
+fn mask(f: &Fixture, bits: usize, report: &mut Report) {
+    let weight = |bit: usize| 1_i64.wrapping_shl(bit as u32) as f64;
+    let ours = Stored {
+        dims: vec![bits],
+        values: (0..bits).rev().map(weight).collect(),
+    };
+    report.numbers("lfq_mask", &ours, f.stored("lfq_mask"), 0.0);
 }
 
 fn encoder(f: &Fixture, vae: &BsqVae, report: &mut Report) {
@@ -77,7 +88,7 @@ fn bits(f: &Fixture, k: usize) -> Tensor<5, Int> {
     f.int::<5>(&format!("bits_{k}")).permute([0, 4, 1, 2, 3])
 }
 
-/// From the stored latent, scale by scale behind the stored bits, so that each scale is judged by itself.
+/// From the stored latent, scale by scale on the stored bits, so that each scale is judged by itself.
 fn quantizer(f: &Fixture, vae: &BsqVae, schedule: &ScaleSchedule, report: &mut Report) {
     let bsq = vae.quantizer();
     let latent = f.float::<4>("z").unsqueeze_dim(2);
@@ -85,12 +96,12 @@ fn quantizer(f: &Fixture, vae: &BsqVae, schedule: &ScaleSchedule, report: &mut R
         let Codes::Bits(ours) = bsq.quantize(cells.clone()) else {
             panic!("not bits");
         };
-        let distance = cells.clone().abs().permute([0, 2, 3, 4, 1]); // of each bit from turning over
-        let gaps: Vec<f64> = distance
-            .into_data()
-            .convert::<f32>()
-            .iter::<f64>()
-            .collect();
+        let distance = cells.clone().abs().permute([0, 2, 3, 4, 1]);
+        let values = distance.into_data().convert::<f32>();
+        let gaps = Gaps {
+            values: values.iter::<f64>().collect(),
+            tie: MARGIN,
+        };
         let name = format!("bits_{k}");
         report.bits(f, &name, ours.clone().permute([0, 2, 3, 4, 1]), Some(&gaps));
         let name = format!("lfq_in_{k}");
@@ -146,7 +157,7 @@ fn decoder(f: &Fixture, vae: &BsqVae, schedule: &ScaleSchedule, report: &mut Rep
         .collect();
     let image = vae.decode_bits(&codes, schedule);
     for name in f.names("recon") {
-        let [_, _, h, w] = f.float::<4>(name).dims();
+        let [h, w] = [f.dims(name)[2], f.dims(name)[3]];
         let corner = image.clone().slice_dim(2, 0..h).slice_dim(3, 0..w);
         report.close(f, name, corner, IMAGE);
     }

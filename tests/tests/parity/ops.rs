@@ -24,12 +24,12 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("schedules", |report| schedules(f, report));
 }
 
-/// The size of a stored `[b, c, t, h, w]`, or of a picture `[b, c, h, w]`.
+/// The size of a stored `[b, c, t, h, w]`, or of an image `[b, c, h, w]`.
 fn size(f: &Fixture, name: &str) -> Scale {
-    match f.stored(name).dims[2..] {
+    match f.dims(name)[2..] {
         [h, w] => Scale::image(h, w),
         [t, h, w] => Scale::new(t, h, w),
-        _ => panic!("{name} is no picture"),
+        _ => panic!("{name} is not an image"),
     }
 }
 

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::generate::{GenerateOptions, GeneratedScale, Generation, generate};
 use nextscale_bitwise::infinity::Plan;
-use nextscale_tests::{Agreement, Fixture, Report, Stored};
+use nextscale_tests::{Agreement, Fixture, Gaps, Report, Stored};
 use nextscale_var_core::guidance::{Guidance, GuidancePoint};
 use nextscale_var_core::sampler::Sampler;
 use serde_json::Value;
@@ -13,6 +13,8 @@ use crate::infinity::Subject;
 use crate::infinity_vae;
 
 const LOGITS: f64 = 3e-4;
+/// A bit whose logits are closer than this is undecided.
+const TIE: f64 = 1e-4;
 const INPUTS: f64 = 1e-5;
 const IMAGE: f64 = 3e-4;
 /// Bytes that may be off by one.
@@ -43,9 +45,12 @@ fn numbers(json: &Value) -> Vec<f64> {
 
 /// Settings of a run whose first `forced` scales take the stored bits.
 fn options(s: &Subject, run: &str, settings: &Value, forced: usize) -> GenerateOptions {
-    let point = |at: f64| match at < 0.0 {
-        true => GuidancePoint::FromEnd(-at as usize),
-        false => GuidancePoint::Logits,
+    let point = |at: f64| {
+        if at < 0.0 {
+            GuidancePoint::FromEnd(-at as usize)
+        } else {
+            GuidancePoint::Logits
+        }
     };
     let forced = (0..forced).map(|k| {
         let bits = s.f.int::<3>(&format!("ar_{run}_bits_{k}"));
@@ -89,13 +94,17 @@ fn pairs(logits: Tensor<3>) -> Tensor<4> {
 }
 
 /// The distance between the two logits of each bit: the stored ones where they are stored, else ours.
-fn gaps(f: &Fixture, name: &str, ours: Tensor<3>) -> Vec<f64> {
-    let values: Vec<f64> = match f.has(name) {
-        true => f.stored(name).values.clone(),
-        false => ours.into_data().convert::<f32>().iter::<f64>().collect(),
+fn gaps(f: &Fixture, name: &str, ours: Tensor<3>) -> Gaps {
+    let logits: Vec<f64> = if f.has(name) {
+        f.stored(name).values.clone()
+    } else {
+        ours.into_data().convert::<f32>().iter::<f64>().collect()
     };
-    let pairs = values.as_chunks::<2>().0.iter();
-    pairs.map(|[zero, one]| (one - zero).abs()).collect()
+    let pairs = logits.as_chunks::<2>().0.iter();
+    Gaps {
+        values: pairs.map(|[zero, one]| (one - zero).abs()).collect(),
+        tie: TIE,
+    }
 }
 
 /// A free run. Where bits differ, a fresh run goes on from the stored ones, so that every scale is judged by itself.
@@ -152,7 +161,7 @@ fn follow(s: &Subject, run: &str, step: &GeneratedScale, report: &mut Report) {
     }
 }
 
-/// Each scale from the stored input, behind stored bits.
+/// Each scale from the stored input, on stored bits.
 fn alone(s: &Subject, run: &str, settings: &Value, report: &mut Report) {
     let plan = s.stepwise();
     let scales = s.schedule.len();
@@ -184,7 +193,7 @@ fn alone(s: &Subject, run: &str, settings: &Value, report: &mut Report) {
     }
 }
 
-/// What is stored of the running sum and of the decoded picture.
+/// What is stored of the running sum and of the decoded image.
 fn image(s: &Subject, run: &str, features: Tensor<5>, report: &mut Report) {
     let summed = format!("ar_{run}_summed_codes");
     if s.f.has(&summed) {
@@ -206,7 +215,7 @@ fn image(s: &Subject, run: &str, features: Tensor<5>, report: &mut Report) {
     let vae = Fixture::open(&s.f.dir.join(vae), &s.f.device).unwrap_or_else(|e| panic!("{e}"));
     let image = infinity_vae::load(&vae).decode(features.slice_dim(0, 0..1)); // [1, 3, h, w]
     if s.f.has(&crop) {
-        let [_, _, h, w] = s.f.float::<4>(&crop).dims();
+        let [h, w] = [s.f.dims(&crop)[2], s.f.dims(&crop)[3]];
         let ours = image.clone().slice([0..1, 0..3, 0..h, 0..w]);
         report.close(s.f, &crop, ours, IMAGE);
     }
@@ -215,7 +224,7 @@ fn image(s: &Subject, run: &str, features: Tensor<5>, report: &mut Report) {
     }
 }
 
-/// `[1, 3, h, w]` in [-1, 1] to bytes as the released code returns them: rows, columns, blue green red, cut off.
+/// `[1, 3, h, w]` in [-1, 1] to bytes as the released code returns them: `[1, h, w, 3]` in BGR order, truncated.
 fn bgr(image: Tensor<4>) -> Stored {
     let [_, _, h, w] = image.dims();
     let x = (image.flip([1]) + 1.0) / 2.0 * 255.0;

@@ -1,8 +1,7 @@
 //! InfinityStar: image and clip from a prompt, and clips from a given image.
 
 use burn::tensor::{Int, Tensor};
-use nextscale_tests::{Fixture, Report, Stored};
-use nextscale_tokenizer::Codes;
+use nextscale_tests::{Agreement, Fixture, Gaps, Report, Stored};
 use nextscale_var_core::blocks::Blocks;
 use nextscale_var_core::import::{WeightDtype, WeightFile};
 use nextscale_var_core::rope::RopeTable;
@@ -17,16 +16,13 @@ use nextscale_video::star::{
 use nextscale_video::{CodeKind, StarVae};
 use serde_json::Value;
 
-use crate::star_vae::{self, BITS, bits, pick};
+use crate::star_vae::{self, LATENTS, bits, code_bits, compare_pixels, pick, pixel_tolerance};
 
-pub const RAW_LOGITS: f64 = 1e-4;
-/// Behind guidance of 34, which amplifies roundings.
-const GUIDED_LOGITS: f64 = 3e-3;
+const RAW_LOGITS: f64 = 1e-4;
 pub const SUMS: f64 = 1e-5;
-pub const PIXELS: f64 = 2e-5;
 /// Bytes that may be off by one.
 pub const BYTES_OFF: f64 = 1e-3;
-/// A bit whose guided logits are closer than this decides nothing.
+/// A bit whose guided logits are closer than this is undecided.
 const TIE: f64 = 5e-3;
 
 /// A folder with its models.
@@ -35,6 +31,7 @@ pub struct Subject<'a> {
     pub model: Star,
     pub vae: StarVae,
     pub config: StarConfig,
+    pub guidance: StarGuidance,
 }
 
 impl<'a> Subject<'a> {
@@ -44,13 +41,19 @@ impl<'a> Subject<'a> {
         let config = star_config(&file).unwrap_or_else(|e| panic!("{e}"));
         let stated = &f.config["model"];
         let number = |key: &str| stated[key].as_u64().expect("a size") as usize;
+        let kv_heads = stated["num_key_value_heads"].as_u64(); // none or -1 if each head has its own
         assert_eq!(config.depth, number("depth"));
         assert_eq!(config.block_chunks, number("block_chunks"));
         assert_eq!(config.width, number("embed_dim"));
         assert_eq!(config.heads, number("num_heads"));
-        assert_eq!(config.kv_heads, number("num_key_value_heads"));
-        assert_eq!(config.mlp_hidden, number("mlp_ratio") * config.width);
-        assert_eq!(config.bits, BITS);
+        assert_eq!(
+            config.kv_heads,
+            kv_heads.map_or(config.heads, |n| n as usize)
+        );
+        let ratio = stated["mlp_ratio"].as_f64().expect("a ratio");
+        let rounded = config.mlp_hidden as f64 - ratio * config.width as f64;
+        assert!(rounded.abs() < 256.0, "{} hidden units", config.mlp_hidden);
+        assert_eq!(config.bits, code_bits(f));
         let model =
             read_star(&config, file, Blocks::Loaded, &f.device).unwrap_or_else(|e| panic!("{e}"));
         let (widths, blocks) = ("vae_block_out_channels", "vae_layers_per_block");
@@ -61,6 +64,7 @@ impl<'a> Subject<'a> {
             model,
             vae,
             config,
+            guidance: guidance(f),
         }
     }
 
@@ -86,6 +90,47 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// Guidance as the settings ask for it: plain or projected.
+fn guidance(f: &Fixture) -> StarGuidance {
+    let scale = f.real("cfg");
+    match (f.flag("use_cfg"), f.flag("use_apg")) {
+        (true, false) => StarGuidance::Cfg { scale },
+        (false, true) => StarGuidance::Apg {
+            scale,
+            threshold: f.real("apg_norm_threshold"),
+        },
+        (cfg, apg) => panic!("config.json has use_cfg {cfg} and use_apg {apg}: one must be on"),
+    }
+}
+
+/// The tolerance of logits after guidance, which amplifies rounding; projection adds its own.
+fn guided_tolerance(guidance: StarGuidance) -> f64 {
+    match guidance {
+        StarGuidance::Apg { .. } => 3e-3,
+        _ => 5e-4,
+    }
+}
+
+/// Temperatures of the image, or of the only clip, and of the clips after it.
+pub fn temperatures(f: &Fixture) -> [f64; 2] {
+    let tau = f.setting("tau");
+    let Some(list) = tau.as_array() else {
+        return [f.real("tau"); 2];
+    };
+    let list: Vec<f64> = list
+        .iter()
+        .map(|x| x.as_f64().expect("a temperature"))
+        .collect();
+    let (image, clips) = list.split_at(f.number("scales_in_one_clip").min(list.len()));
+    let ends = [image[0], *clips.last().unwrap_or(&image[0])];
+    let same = |list: &[f64], value: f64| list.iter().all(|&x| x == value);
+    assert!(
+        same(image, ends[0]) && same(clips, ends[1]),
+        "temperatures {list:?}"
+    );
+    ends
+}
+
 /// A rotary table as it is stored, the first rows of it: `[2, rows, pairs]`.
 pub fn pairs(rope: &RopeTable, rows: usize) -> Tensor<3> {
     let (cos, sin) = rope.slice(0, rows).pairs();
@@ -100,7 +145,7 @@ pub fn tables(s: &Subject, report: &mut Report) {
     }
     let text = s.config.text_max_len as f32;
     let count = |name: &str| {
-        let rows = f.stored(name).dims[1];
+        let rows = f.dims(name)[1];
         (0..rows).map(|i| i as f32).collect::<Vec<_>>()
     };
     let scales = match f.config["rope_freqs_scales_rows_saved"].as_array() {
@@ -130,7 +175,7 @@ pub fn tables(s: &Subject, report: &mut Report) {
     }
     let name = "rope.freqs_text";
     if f.has(name) {
-        let rows = f.stored(name).dims[4];
+        let rows = f.dims(name)[4];
         let table = s.model.rope(&text_positions(rows), &f.device);
         let [two, _, width] = pairs(&table, rows).dims();
         let ours = pairs(&table, rows).reshape([two, 1, 1, 1, rows, width]);
@@ -214,31 +259,39 @@ pub fn check(f: &Fixture, report: &mut Report) {
         report.close(f, "summed_codes", latent.clone(), SUMS);
         report.part("frames", |report| frames(&s, latent, report));
     });
-    if matches!(f.config["case"].as_str(), Some("t2i" | "t2v_1s")) {
-        report.part("free", |report| free(&s, &plan, report));
-    }
+    report.part("free", |report| free(&s, &plan, report));
     report.part("resaved", |report| s.resaved(report));
 }
 
-fn options(s: &Subject) -> GenerateOptions {
-    let config = &s.f.config;
-    let number = |x: &Value| x.as_f64().expect("a number");
-    let guidance = StarGuidance::Apg {
-        scale: number(&config["cfg"]),
-        threshold: number(&config["apg_norm_threshold"]),
-    };
-    let tau = config["tau"].as_array().expect("temperatures");
-    GenerateOptions::new(guidance, number(&tau[0]), number(&tau[tau.len() - 1]))
+/// Settings of a run that takes the bits of the first passes as given.
+pub fn options(s: &Subject, forced: Vec<Tensor<5, Int>>) -> GenerateOptions {
+    let [image, clips] = temperatures(s.f);
+    GenerateOptions {
+        forced,
+        forced_logits: true,
+        ..GenerateOptions::new(s.guidance, image, clips)
+    }
 }
 
-/// Compares what went into and came out of a pass; `prefix` stands in front of all names.
+/// The stored bits of a pass: those of a given image or video where the config says that they were used.
+fn used_bits(f: &Fixture, k: usize) -> Tensor<5, Int> {
+    let prefix = if is_given(f, k) { "gt_" } else { "" };
+    bits(f, &format!("{prefix}bits.{k:03}"))
+}
+
+fn is_given(f: &Fixture, k: usize) -> bool {
+    f.config["steps"][k]["leaked"].as_bool().unwrap_or(false)
+}
+
+/// Compares what went into and came out of a pass; `prefix` stands before all names.
 pub fn compare_pass(
-    f: &Fixture,
+    s: &Subject,
     prefix: &str,
     pass: &GeneratedPass,
     step: &Value,
     report: &mut Report,
 ) {
+    let f = s.f;
     let name = |what: &str| format!("{prefix}{what}.{:03}", pass.k);
     let stage_in = name("stage_in");
     if f.has(&stage_in) {
@@ -253,17 +306,13 @@ pub fn compare_pass(
     }
     if f.has(&name("logits")) {
         let ours = strided(logits, stride).squeeze_dim::<2>(0);
-        let tolerance = match f.has(&name("raw_logits")) {
-            true => GUIDED_LOGITS,
-            false => 5e-4, // plain guidance
-        };
-        report.close(f, &name("logits"), ours, tolerance);
+        report.close(f, &name("logits"), ours, guided_tolerance(s.guidance));
     }
     let (ours, gaps) = decide(logits, pass);
     report.bits(f, &name("bits"), ours, Some(&gaps));
 }
 
-/// Every so many tokens.
+/// Every `stride`-th token.
 fn strided(logits: &Tensor<3>, stride: usize) -> Tensor<3> {
     let tokens = (0..logits.dims()[1]).step_by(stride);
     let tokens: Vec<i32> = tokens.map(|i| i as i32).collect();
@@ -271,44 +320,36 @@ fn strided(logits: &Tensor<3>, stride: usize) -> Tensor<3> {
     logits.clone().select(1, index)
 }
 
-/// The likelier bits, `[t, h, w, d]`, and how sure each is, in the report's units.
-fn decide(logits: &Tensor<3>, pass: &GeneratedPass) -> (Tensor<4, Int>, Vec<f64>) {
+/// The more likely bits, `[t, h, w, d]`, and how clearly each was decided.
+fn decide(logits: &Tensor<3>, pass: &GeneratedPass) -> (Tensor<4, Int>, Gaps) {
     let [_, l, wide] = logits.dims();
     let s = pass.pass.scale;
     let bits = Sampler::greedy().sample_bits(logits.clone());
     let pairs = logits.clone().reshape([l * wide / 2, 2]);
     let gap = pairs.clone().slice_dim(1, 1..2) - pairs.slice_dim(1, 0..1);
-    let gap = gap.abs() * (1e-4 / TIE);
-    let gaps = gap.into_data().iter().collect();
+    let gaps = Gaps {
+        values: gap.abs().into_data().iter().collect(),
+        tie: TIE,
+    };
     (bits.reshape([s.t, s.h, s.w, wide / 2]), gaps)
 }
 
-/// Every pass behind the stored bits. Returns the sums of all clips.
+/// Every pass on the stored bits. Returns the sums of all clips.
 fn taught(s: &Subject, plan: &SpacetimePlan, report: &mut Report) -> Tensor<5> {
     let (f, steps) = (s.f, &s.f.config["steps"]);
-    let used = plan.passes().enumerate().map(|(k, _)| {
-        let leaked = steps[k]["leaked"].as_bool().unwrap_or(false);
-        bits(
-            f,
-            &format!("{}bits.{k:03}", if leaked { "gt_" } else { "" }),
-        )
-    });
-    let options = GenerateOptions {
-        forced: used.collect(),
-        forced_logits: true,
-        ..options(s)
-    };
+    let used = (0..plan.passes().count()).map(|k| used_bits(f, k));
+    let options = options(s, used.collect());
     let text = s.text("text_features");
     let greedy = Sampler::greedy();
     let mut clips = Vec::new();
     for pass in generate(&s.model, plan, text, None, &[], options, greedy) {
         let rope = format!("rope_step.{:03}", pass.k);
         if f.has(&rope) {
-            let rows = f.stored(&rope).dims[1];
+            let rows = f.dims(&rope)[1];
             let table = s.rope(plan, &pass.pass);
             report.close(f, &rope, pairs(&table, rows), SUMS);
         }
-        compare_pass(f, "", &pass, &steps[pass.k], report);
+        compare_pass(s, "", &pass, &steps[pass.k], report);
         if pass.ends_clip {
             clips.push(pass.features);
         }
@@ -316,26 +357,24 @@ fn taught(s: &Subject, plan: &SpacetimePlan, report: &mut Report) -> Tensor<5> {
     Tensor::cat(clips, 2)
 }
 
-/// Every pass behind our own bits.
+/// Every pass on our own bits. Long runs hold undecided bits, which may end the comparison; an image and a clip of one
+/// second do not.
 fn free(s: &Subject, plan: &SpacetimePlan, report: &mut Report) {
     let text = s.text("text_features");
-    let run = generate(
-        &s.model,
-        plan,
-        text,
-        None,
-        &[],
-        options(s),
-        Sampler::greedy(),
-    );
+    let given = (0..plan.passes().count()).take_while(|&k| is_given(s.f, k));
+    let options = options(s, given.map(|k| used_bits(s.f, k)).collect());
+    let short = matches!(s.f.config["case"].as_str(), Some("t2i" | "t2v_1s"));
+    let greedy = Sampler::greedy();
     let mut clips = Vec::new();
-    for pass in run {
-        let Codes::Bits(ours) = pass.codes else {
-            panic!("not bits");
-        };
+    for pass in generate(&s.model, plan, text, None, &[], options, greedy) {
         let name = format!("bits.{:03}", pass.k);
-        let ours = ours.squeeze_dim::<4>(0).permute([1, 2, 3, 0]);
-        report.bits_as(&format!("{name}@free"), ours, s.f.stored(&name), None);
+        let (ours, gaps) = decide(pass.logits.as_ref().expect("logits"), &pass);
+        let (label, stored) = (format!("{name}@free"), s.f.stored(&name));
+        let gaps = (!short).then_some(&gaps);
+        let agreement = report.bits_as(&label, ours, stored, gaps);
+        if agreement != Agreement::Same && !is_given(s.f, pass.k) {
+            return;
+        }
         if pass.ends_clip {
             clips.push(pass.features);
         }
@@ -344,7 +383,7 @@ fn free(s: &Subject, plan: &SpacetimePlan, report: &mut Report) {
     report.close_as("summed_codes@free", Tensor::cat(clips, 2), stored, SUMS);
 }
 
-/// The image or video that a run goes on from.
+/// The image or video that a run continues.
 fn given(s: &Subject, plan: &SpacetimePlan, report: &mut Report) {
     let f = s.f;
     if !f.has("cond_latent") {
@@ -352,8 +391,8 @@ fn given(s: &Subject, plan: &SpacetimePlan, report: &mut Report) {
     }
     let frames = f.float::<5>("cond_frames_u8") / 127.5 - 1.0;
     let draw = s.vae.encode(frames).with_noise(f.float("cond_eps"));
-    report.close(f, "cond_latent", s.vae.latent(draw), PIXELS);
-    let ours = given_bits(plan, BITS, f.float("cond_latent"));
+    report.close(f, "cond_latent", s.vae.latent(draw), LATENTS);
+    let ours = given_bits(plan, s.config.bits, f.float("cond_latent"));
     assert_eq!(ours.len(), f.names("gt_bits.").count(), "given passes");
     for (k, bits) in ours.into_iter().enumerate() {
         let bits = bits.squeeze_dim::<4>(0).permute([1, 2, 3, 0]);
@@ -365,19 +404,22 @@ fn given(s: &Subject, plan: &SpacetimePlan, report: &mut Report) {
 fn frames(s: &Subject, latent: Tensor<5>, report: &mut Report) {
     let f = s.f;
     let decoded = s.vae.decode(latent);
-    let which = match f.has("frame_index") {
-        true => f.sizes("frame_index"),
-        false => (0..decoded.dims()[2]).collect(),
+    let which = if f.has("frame_index") {
+        f.sizes("frame_index")
+    } else {
+        (0..decoded.dims()[2]).collect()
     };
     for name in ["decoded_frames", "decoded"] {
         if f.has(name) {
-            compare_pixels(f, name, pick(decoded.clone(), &which), PIXELS, report);
+            let ours = pick(decoded.clone(), &which);
+            compare_pixels(name, ours, f.float(name), false, report);
         }
     }
     if f.has("frame_mean") {
         let [_, c, t, h, w] = decoded.dims();
         let flat = decoded.clone().swap_dims(1, 2).reshape([t, c * h * w]);
-        report.close(f, "frame_mean", flat.mean_dim(1).reshape([t]), PIXELS);
+        let means = flat.mean_dim(1).reshape([t]);
+        report.close(f, "frame_mean", means, pixel_tolerance(&decoded));
     }
     if f.has("frames_bgr_u8") {
         let shown = pick(without_soft_start(decoded), &which);
@@ -385,27 +427,7 @@ fn frames(s: &Subject, latent: Tensor<5>, report: &mut Report) {
     }
 }
 
-/// Decoded pixels, which are not clamped: those of random weights reach 20, where f32 has steps of 2e-6. So what is shown
-/// of them is held to `tolerance`, and the whole to so many parts of the largest.
-pub fn compare_pixels(
-    f: &Fixture,
-    name: &str,
-    ours: Tensor<5>,
-    tolerance: f64,
-    report: &mut Report,
-) {
-    let theirs = f.float::<5>(name);
-    let largest: f32 = theirs.clone().abs().max().into_scalar();
-    let off = (ours.clone().clamp(-1.0, 1.0) - theirs.clamp(-1.0, 1.0)).abs();
-    let zero = Stored {
-        dims: off.dims().to_vec(),
-        values: vec![0.0; off.dims().iter().product()],
-    };
-    report.close_as(&format!("{name}@shown"), off, &zero, tolerance);
-    report.close(f, name, ours, tolerance.max(4e-6 * f64::from(largest)));
-}
-
-/// `[1, 3, t, h, w]` as the released code returns it: blue first.
+/// `[1, 3, t, h, w]` as the released code returns it: `[1, t, h, w, 3]` in BGR order.
 pub fn bgr(frames: Tensor<5>) -> Stored {
     let [_, _, t, h, w] = frames.dims();
     let bytes = rgb_bytes(frames.flip([1]));

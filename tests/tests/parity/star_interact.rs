@@ -1,22 +1,18 @@
-//! InfinityStar's interactive videos: two prompts, one after the other, behind a given clip.
+//! InfinityStar's interactive videos: prompts, one after the other, that continue a given clip.
 
 use burn::tensor::Tensor;
 use nextscale_tests::{Fixture, Report};
 use nextscale_var_core::sampler::Sampler;
 use nextscale_video::clips::SpacetimePlan;
-use nextscale_video::generate::{Condition, GenerateOptions, generate};
-use nextscale_video::guidance::StarGuidance;
+use nextscale_video::generate::{Condition, generate};
 use nextscale_video::star::grid_positions;
 use nextscale_video::story::Story;
 
 use crate::star::{
-    BYTES_OFF, PIXELS, SUMS, Subject, bgr, compare_pass, compare_pixels, compare_plan, grids,
-    layout, pairs, tables,
+    BYTES_OFF, SUMS, Subject, bgr, compare_pass, compare_plan, grids, layout, options, pairs,
+    tables,
 };
-use crate::star_vae::{bits, pick};
-
-/// Pixels of a turn. The stored ones of the second turn lie 2.8e-5 from the same decoder in double precision.
-const CONTINUED: f64 = 5e-5;
+use crate::star_vae::{LATENTS, bits, compare_pixels, pick};
 
 pub fn check(f: &Fixture, report: &mut Report) {
     let s = Subject::open(f);
@@ -46,15 +42,15 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("resaved", |report| s.resaved(report));
 }
 
-/// The clip that the story begins with.
+/// The clip that the first turn continues.
 fn reference(s: &Subject, report: &mut Report) {
     let f = s.f;
     let frames = f.float::<5>("ref_frames_u8") / 127.5 - 1.0;
     let draw = s.vae.encode(frames).with_noise(f.float("ref_eps"));
     let latent = s.vae.latent(draw);
-    report.close(f, "former_clip_features.0", latent.clone(), PIXELS);
+    report.close(f, "former_clip_features.0", latent.clone(), LATENTS);
     let first = latent.slice_dim(2, 0..1);
-    report.close(f, "first_frame_features", first, PIXELS);
+    report.close(f, "first_frame_features", first, LATENTS);
 }
 
 fn conditions_are(
@@ -68,6 +64,11 @@ fn conditions_are(
         let name = format!("t{turn}.{what}_condition");
         report.close(s.f, &name, condition.cells.clone(), SUMS);
         let [_, _, t, h, w] = condition.cells.dims();
+        let stated = &s.f.config["cond_rope"][what];
+        if stated.is_object() {
+            assert_eq!(stated["frames"], serde_json::json!(condition.frames));
+            assert_eq!(stated["scale_pos"], condition.position);
+        }
         let scale = nextscale_tokenizer::Scale::new(t, h, w);
         let at = s.config.text_max_len + condition.position;
         let positions = grid_positions(scale, plan.reference(), &condition.frames, at);
@@ -77,7 +78,7 @@ fn conditions_are(
     }
 }
 
-/// Every pass of a turn behind the stored bits.
+/// Every pass of a turn on the stored bits.
 fn taught(
     s: &Subject,
     plan: &SpacetimePlan,
@@ -86,24 +87,16 @@ fn taught(
     report: &mut Report,
 ) -> Tensor<5> {
     let prefix = format!("t{turn}.");
-    let number = |key: &str| s.f.config[key].as_f64().expect("a number");
-    let guidance = StarGuidance::Cfg {
-        scale: number("cfg"),
-    };
     let passes = 0..plan.passes().count();
     let stored = passes.map(|k| bits(s.f, &format!("{prefix}bits.{k:03}")));
-    let options = GenerateOptions {
-        forced: stored.collect(),
-        forced_logits: true,
-        ..GenerateOptions::new(guidance, number("tau"), number("tau"))
-    };
+    let options = options(s, stored.collect());
     let text = s.text(&format!("{prefix}text_features"));
     let greedy = Sampler::greedy();
     let run = generate(&s.model, plan, text, None, conditions, options, greedy);
     let steps = &s.f.config["turns"][turn]["steps"];
     let mut latent = None;
     for pass in run {
-        compare_pass(s.f, &prefix, &pass, &steps[pass.k], report);
+        compare_pass(s, &prefix, &pass, &steps[pass.k], report);
         latent = Some(pass.features);
     }
     latent.expect("a pass")
@@ -123,6 +116,7 @@ fn frames(s: &Subject, turn: usize, decode: Tensor<5>, report: &mut Report) {
     let new = decoded.slice_dim(2, all - number("n_frames_out")..all);
     let shown = pick(new, &saved);
     let name = |what: &str| format!("t{turn}.{what}");
-    compare_pixels(s.f, &name("frames_float"), shown.clone(), CONTINUED, report);
+    let (float, ours) = (name("frames_float"), shown.clone());
+    compare_pixels(&float, ours, s.f.float(&float), false, report);
     report.bytes(s.f, &name("frames_bgr_u8"), &bgr(shown), BYTES_OFF);
 }

@@ -1,18 +1,27 @@
 //! InfinityStar's tokenizer: encoder, codes of a spacetime pyramid, decoder.
 
 use burn::tensor::{Int, Tensor};
-use nextscale_tests::{Fixture, Report};
+use nextscale_tests::{Fixture, Gaps, Report, Stored};
 use nextscale_tokenizer::{Codes, Pyramid, Quantizer, Scale, ScaleSchedule};
 use nextscale_video::codes::{CodeBits, CodeKind};
 use nextscale_video::vae::{FileDType, StarVae, StarVaeConfig};
 use serde_json::Value;
 
-const PIXELS: f64 = 2e-5;
+pub const LATENTS: f64 = 2e-5;
+/// Decoded pixels, clamped to [-1, 1]. Those of the same decoder in double precision are up to 3e-5 off.
+pub const PIXELS: f64 = 5e-5;
 const SUMS: f64 = 1e-5;
-/// A bit of a number nearer to zero than this decides nothing.
+/// A bit of a number closer to zero than this is undecided.
 const MARGIN: f64 = 1e-5;
 
-pub const BITS: CodeBits = CodeBits::INFINITYSTAR;
+/// Bits of the codes, from the settings.
+pub fn code_bits(f: &Fixture) -> CodeBits {
+    let bits = |key: &str| f.real(key) as usize;
+    CodeBits {
+        semantic: bits("semantic_scale_dim"),
+        detail: bits("detail_scale_dim"),
+    }
+}
 
 /// The auto-encoder of a folder, whose config has its sizes under the first two keys.
 pub fn load(f: &Fixture, channels: &Value, blocks: &Value, file: &str) -> StarVae {
@@ -62,12 +71,12 @@ fn unused(key: &str) -> bool {
 
 fn encoder(f: &Fixture, vae: &StarVae, report: &mut Report) {
     let frames = f.float::<5>("video_u8") / 127.5 - 1.0;
-    report.close(f, "moments", vae.moments(frames.clone()), PIXELS);
+    report.close(f, "moments", vae.moments(frames.clone()), LATENTS);
     let posterior = vae.encode(frames.clone());
     let latent = vae.latent(posterior.mode());
-    report.close(f, "latent_mode", latent, PIXELS);
+    report.close(f, "latent_mode", latent, LATENTS);
     let latent = vae.latent(posterior.with_noise(f.float("eps")));
-    report.close(f, "latent", latent, PIXELS);
+    report.close(f, "latent", latent, LATENTS);
     // Latent frame by latent frame.
     let mut stream = vae.encode_stream();
     let [_, _, t, _, _] = frames.dims();
@@ -81,7 +90,7 @@ fn encoder(f: &Fixture, vae: &StarVae, report: &mut Report) {
         stream.push(frames.clone().slice_dim(2, from..to))
     });
     let moments = Tensor::cat(moments.collect(), 2);
-    report.close_as("moments@chunks", moments, f.stored("moments"), PIXELS);
+    report.close_as("moments@chunks", moments, f.stored("moments"), LATENTS);
 }
 
 /// The passes of a pyramid, from the config's list of steps.
@@ -121,8 +130,9 @@ pub fn bits(f: &Fixture, name: &str) -> Tensor<5, Int> {
     f.int::<4>(name).permute([3, 0, 1, 2]).unsqueeze_dim(0)
 }
 
-/// From the stored latent, pass by pass behind the stored bits, so that each is judged by itself.
+/// From the stored latent, pass by pass on the stored bits, so that each is judged by itself.
 fn codes(f: &Fixture, report: &mut Report) {
+    let code_bits = code_bits(f);
     let latent = f.float::<5>("latent");
     let (mut sums, mut from) = (Vec::new(), 0);
     for clip in clips(&f.config["steps"]) {
@@ -131,14 +141,15 @@ fn codes(f: &Fixture, report: &mut Report) {
         let frames = schedule.last().t;
         let target = latent.clone().slice_dim(2, from..from + frames);
         from += frames;
-        let full = BITS.quantizer(CodeKind::Detail);
+        let full = code_bits.quantizer(CodeKind::Detail);
         let sum = Pyramid::plain(&full).descend(target, &schedule, |i, cells| {
-            let (k, quantizer) = (clip[i].k, BITS.quantizer(clip[i].kind));
+            let (k, quantizer) = (clip[i].k, code_bits.quantizer(clip[i].kind));
             let numbers = quantizer.cells(cells.clone()).squeeze_dim::<4>(0);
             let distance = numbers.clone().abs().permute([1, 2, 3, 0]);
-            // The report's limit for logits, over the one for these numbers.
-            let distance = distance * (1e-4 / MARGIN);
-            let gaps: Vec<f64> = distance.into_data().iter().collect();
+            let gaps = Gaps {
+                values: distance.into_data().iter().collect(),
+                tie: MARGIN,
+            };
             report.close(f, &format!("lfq_in.{k:03}"), numbers, SUMS);
             let ours = quantizer.quantize(cells).bits().expect("bits");
             let ours = ours.squeeze_dim::<4>(0).permute([1, 2, 3, 0]);
@@ -162,12 +173,45 @@ fn decoder(f: &Fixture, vae: &StarVae, input: &str, name: &str, report: &mut Rep
     let parts = (0..t).map(|i| stream.push(latent.clone().slice_dim(2, i..i + 1)));
     let parts = Tensor::cat(parts.collect(), 2);
     for (suffix, frames) in [("", whole), ("@chunks", parts)] {
-        let frames = match input {
-            "codes" => frames.clamp(-1.0, 1.0),
-            _ => frames,
-        };
         let kept = kept(f, &format!("kept_frames_{name}"), frames);
-        report.close_as(&format!("{name}{suffix}"), kept, f.stored(name), PIXELS);
+        let compared = format!("{name}{suffix}");
+        compare_pixels(&compared, kept, f.float(name), input == "codes", report);
+    }
+}
+
+/// Compares decoded pixels as they are shown, clamped to [-1, 1], and, unless the stored ones are clamped, all of them:
+/// with random weights they reach 20, where f32 has steps of 2e-6, so the tolerance grows with the largest.
+pub fn compare_pixels(
+    name: &str,
+    ours: Tensor<5>,
+    theirs: Tensor<5>,
+    clamped: bool,
+    report: &mut Report,
+) {
+    let shown = theirs.clone().clamp(-1.0, 1.0);
+    let label = format!("{name}@shown");
+    report.close_as(
+        &label,
+        ours.clone().clamp(-1.0, 1.0),
+        &stored(shown),
+        PIXELS,
+    );
+    if !clamped {
+        let tolerance = pixel_tolerance(&theirs);
+        report.close_as(name, ours, &stored(theirs), tolerance);
+    }
+}
+
+/// The tolerance of pixels that are not clamped.
+pub fn pixel_tolerance(pixels: &Tensor<5>) -> f64 {
+    let largest: f32 = pixels.clone().abs().max().into_scalar();
+    PIXELS.max(4e-6 * f64::from(largest))
+}
+
+fn stored(pixels: Tensor<5>) -> Stored {
+    Stored {
+        dims: pixels.dims().to_vec(),
+        values: pixels.into_data().iter().collect(),
     }
 }
 

@@ -38,7 +38,10 @@ fn features(f: &Fixture, t5: &T5Encoder, report: &mut Report) {
     let valid: Tensor<2, Bool> = f.int::<2>("attention_mask").equal_elem(1);
     let stages = t5.stages(ids, valid);
     report.close(f, "embedding", stages[0].clone(), 0.0);
-    report.close(f, "after_block_0", stages[1].clone(), 5e-5);
+    for name in f.names("after_block_") {
+        let block: usize = name["after_block_".len()..].parse().expect("a block");
+        report.close(f, name, stages[block + 1].clone(), 5e-5);
+    }
     report.close(
         f,
         "last_hidden_state",

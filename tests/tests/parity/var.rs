@@ -37,18 +37,20 @@ fn config(f: &Fixture) -> VarConfig {
         channels: f.number("Cvae"),
         schedule: var_vqvae::square(&f.numbers("patch_nums")),
         mlp_ratio: f.config["mlp_ratio"].as_f64().expect("a ratio"),
-        modulation: match flag("shared_aln") {
-            true => Modulation::Shared,
-            false => Modulation::Own,
+        modulation: if flag("shared_aln") {
+            Modulation::Shared
+        } else {
+            Modulation::Own
         },
-        attention: match flag("attn_l2_norm") {
-            true => AttentionKind::Cosine,
-            false => AttentionKind::Scaled,
+        attention: if flag("attn_l2_norm") {
+            AttentionKind::Cosine
+        } else {
+            AttentionKind::Scaled
         },
     }
 }
 
-/// The tokenizer's fixture lies beside this one, or its weights do.
+/// The tokenizer, from the fixture that the configuration names.
 fn tokenizer(f: &Fixture) -> VqVae {
     let folder = f.config["vqvae"].as_str().expect("a folder");
     let fixture = Fixture::open(&f.dir.join(folder), &f.device);
@@ -129,7 +131,12 @@ fn teacher_forcing(s: &Subject, report: &mut Report) {
 }
 
 fn options(s: &Subject) -> VarOptions {
-    let cfg = s.f.config["infer"]["cfg"].as_f64().expect("cfg");
+    let infer = &s.f.config["infer"];
+    assert_ne!(
+        infer["more_smooth"], true,
+        "a run with Gumbel noise cannot be repeated"
+    );
+    let cfg = infer["cfg"].as_f64().expect("cfg");
     VarOptions::ramp(cfg, s.schedule().len())
 }
 

@@ -94,7 +94,7 @@ fn encoder(f: &Fixture, vae: &VqVae, report: &mut Report) {
     report.close(f, "f", vae.encode(image).squeeze_dim::<4>(2), FEATURES);
 }
 
-/// From the stored latent, scale by scale behind the stored codes, so that each scale is judged by itself.
+/// From the stored latent, scale by scale on the stored codes, so that each scale is judged by itself.
 fn quantizer(f: &Fixture, vae: &VqVae, schedule: &ScaleSchedule, report: &mut Report) {
     let latent = f.float::<4>("f").unsqueeze_dim(2);
     let (mut k, mut sums) = (0, Vec::new());
