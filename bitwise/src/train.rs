@@ -1,42 +1,10 @@
 //! The training loss: cross entropy of each bit.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_sigmoid};
-use nextscale_tokenizer::ScaleSchedule;
-use serde::{Deserialize, Serialize};
+use burn::tensor::{Int, Tensor, activation::log_sigmoid};
+pub use nextscale_var_core::train::ScaleWeighting;
 
 use crate::infinity::{Infinity, Plan, TextCondition};
 use crate::tokens::TeacherForcing;
-
-/// How much the tokens of each scale count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScaleWeighting {
-    /// Every token the same, so that the last scale decides.
-    #[default]
-    Uniform,
-    /// A token counts `sqrt(area of the last scale / area of its own)` times a token of the last scale
-    /// (`reweight_loss_by_scale` of the reference).
-    Area,
-}
-
-impl ScaleWeighting {
-    /// The weight of every token, `[1, l]`; they sum to 1.
-    pub fn weights(self, schedule: &ScaleSchedule, device: &Device) -> Tensor<2> {
-        let last = schedule.last().tokens() as f64;
-        let tokens = schedule.scales().iter().flat_map(|scale| {
-            let weight = match self {
-                Self::Uniform => 1.0,
-                Self::Area => (last / scale.tokens() as f64).sqrt(),
-            };
-            std::iter::repeat_n(weight, scale.tokens())
-        });
-        let weights: Vec<f64> = tokens.collect();
-        let total: f64 = weights.iter().sum();
-        let weights: Vec<f32> = weights.iter().map(|w| (w / total) as f32).collect();
-        let l = weights.len();
-        Tensor::from_data(TensorData::new(weights, [1, l]), device)
-    }
-}
 
 /// Cross entropy of every token, the mean over its bits: `[b, l]`.
 ///
@@ -106,16 +74,9 @@ pub fn loss(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use burn::tensor::Device;
 
-    #[test]
-    fn weights_sum_to_one() {
-        let schedule = ScaleSchedule::square(&[1, 2, 4]).unwrap();
-        let weights = ScaleWeighting::Area.weights(&schedule, &Device::flex());
-        let w: Vec<f32> = weights.into_data().iter().collect();
-        assert!((w.iter().sum::<f32>() - 1.0).abs() < 1e-6);
-        assert!((w[0] / w[20] - 4.0).abs() < 1e-5 && (w[1] / w[20] - 2.0).abs() < 1e-5);
-    }
+    use super::*;
 
     #[test]
     fn cross_entropy_of_known_logits() {

@@ -8,11 +8,12 @@ use nextscale_bitwise::generate::{GenerateOptions, generate};
 use nextscale_bitwise::import::{WeightDtype, WeightFile, read_infinity, save_infinity};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
-use nextscale_bitwise::train::{ScaleWeighting, loss, margins};
+use nextscale_bitwise::train::{loss, margins};
 use nextscale_tokenizer::pyramid::Pyramid;
 use nextscale_tokenizer::{Scale, ScaleSchedule};
 use nextscale_var_core::blocks::Blocks;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_var_core::train::ScaleWeighting;
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 

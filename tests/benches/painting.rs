@@ -10,10 +10,11 @@ use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::generate::{GenerateOptions, generate};
 use nextscale_bitwise::infinity::{InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
-use nextscale_bitwise::train::{ScaleWeighting, loss};
+use nextscale_bitwise::train::loss;
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_tokenizer::ScaleSchedule;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_var_core::train::ScaleWeighting;
 
 const PATCHING: Patching = Patching::Double;
 

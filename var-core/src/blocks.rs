@@ -10,8 +10,9 @@ use burn::store::ModuleSnapshot;
 use burn::tensor::{DType, Device, Tensor};
 use nextscale_tokenizer::import::shapes;
 
+use crate::dtype::cast;
 use crate::import::{WeightError, WeightFile};
-use crate::layers::{Linear, cast};
+use crate::layers::Linear;
 
 /// How the blocks are held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::layers::{cast, f32};
+use crate::dtype::{cast, f32};
 use crate::matmul;
 
 /// The largest whole number: -128 is not used, so that both signs reach equally far.

@@ -1,5 +1,6 @@
 //! Small pieces that the blocks of every model share: everything but matrix products runs in f32.
 
+use crate::dtype::{cast, f32, value};
 use crate::int8::Int8;
 use crate::matmul::{Precision, matmul, matmul_half};
 use burn::{
@@ -116,21 +117,6 @@ pub fn project_raw_in(x: Tensor<2>, layer: &Linear, precision: Precision) -> Ten
         Some(bias) => y + bias.val().unsqueeze(),
         None => y,
     }
-}
-
-/// `x` in `dtype`, untouched if it is already.
-pub fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
-    if x.dtype() == dtype { x } else { x.cast(dtype) }
-}
-
-/// `x` in f32.
-pub fn f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    cast(x, DType::F32)
-}
-
-/// The value of a parameter in f32.
-pub fn value<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<D> {
-    f32(param.val())
 }
 
 /// Layer norm without weights, over the last axis of `[b, l, c]`.

@@ -15,6 +15,7 @@
 pub mod attention;
 pub mod blocks;
 pub mod cache;
+pub mod dtype;
 pub mod generate;
 pub mod guidance;
 pub mod import;

@@ -20,7 +20,8 @@ use burn::{
 
 use crate::blocks::{Shelf, StreamedBlocks, Transformer};
 use crate::cache::KvCache;
-use crate::layers::{Linear, f32, linear, modulate, project, project_f32, silu, value};
+use crate::dtype::{f32, value};
+use crate::layers::{Linear, linear, modulate, project, project_f32, silu};
 
 pub use block::{Block, FeedForward, SelfAttention};
 pub use config::{AttentionKind, Modulation, VarConfig};

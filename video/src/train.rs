@@ -9,8 +9,9 @@ use std::ops::Range;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use nextscale_bitwise::correction::SelfCorrection;
 use nextscale_bitwise::tokens::Patching;
-use nextscale_bitwise::train::{BitLoss, ScaleWeighting, loss_per_token, margins};
+use nextscale_bitwise::train::{BitLoss, loss_per_token, margins};
 use nextscale_tokenizer::{Codes, Quantizer as _, Scale};
+use nextscale_var_core::train::ScaleWeighting;
 use nextscale_var_core::{mask::padding, matmul::Precision};
 use rand::Rng;
 

@@ -8,9 +8,10 @@ use burn::{
 use nextscale_var_core::{attention::attend, blocks, matmul::Precision, rope::RopeTable};
 
 use super::InfinityConfig;
+use nextscale_var_core::dtype::{cast, f32, value};
 use nextscale_var_core::layers::{
-    Linear, cast, f32, gelu, inverse_norm, linear, merge_heads, modulate, normalize, project_in,
-    project_raw, project_raw_in, split_heads, value, working_dtype,
+    Linear, gelu, inverse_norm, linear, merge_heads, modulate, normalize, project_in, project_raw,
+    project_raw_in, split_heads, working_dtype,
 };
 
 /// Deviation factors of fresh AdaLN gains, and of scales and shifts (`train.sh` of the reference).

@@ -34,7 +34,8 @@ pub use step::StepState;
 pub use text::{AttentivePool, TextCondition, TextProjection, TextState};
 
 use block::Scene;
-use nextscale_var_core::layers::{f32, linear, modulate, project, project_f32, value};
+use nextscale_var_core::dtype::{f32, value};
+use nextscale_var_core::layers::{linear, modulate, project, project_f32};
 
 /// Deviation factor of a fresh head, and of its norm's modulation.
 const INIT_HEAD: f64 = 0.02;

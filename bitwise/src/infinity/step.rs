@@ -8,7 +8,8 @@ use nextscale_var_core::{
 
 use super::block::{Scene, TextKeys};
 use super::{Infinity, Plan, TextCondition, TextState};
-use nextscale_var_core::layers::{f32, project, value};
+use nextscale_var_core::dtype::{f32, value};
+use nextscale_var_core::layers::project;
 
 /// What generation carries from scale to scale.
 #[derive(Debug, Clone)]

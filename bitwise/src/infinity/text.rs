@@ -8,8 +8,9 @@ use burn::{
 use nextscale_var_core::{attention::attend, mask};
 
 use super::InfinityConfig;
+use nextscale_var_core::dtype::{cast, f32, value};
 use nextscale_var_core::layers::{
-    EPS, Linear, cast, f32, gelu, linear, merge_heads, project, project_raw, split_heads, value,
+    EPS, Linear, gelu, linear, merge_heads, project, project_raw, split_heads,
 };
 
 /// Text features of a batch of prompts.

@@ -3,9 +3,10 @@
 use burn::tensor::{Device, Tensor};
 use nextscale_bitwise::correction::encode_given;
 use nextscale_bitwise::tokens::TeacherForcing;
-use nextscale_bitwise::train::{ScaleWeighting, loss, loss_per_token, margins};
+use nextscale_bitwise::train::{loss, loss_per_token, margins};
 use nextscale_tokenizer::Codes;
 use nextscale_tokenizer::pyramid::{Encoded, Pyramid};
+use nextscale_var_core::train::ScaleWeighting;
 
 use super::fixture::{Fixture, NAMES, close, root};
 

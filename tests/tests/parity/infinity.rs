@@ -8,11 +8,12 @@ use nextscale_bitwise::correction::encode_given;
 use nextscale_bitwise::import::{WeightDtype, load_infinity, save_infinity};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
-use nextscale_bitwise::train::{ScaleWeighting, loss};
+use nextscale_bitwise::train::loss;
 use nextscale_tests::{Fixture, Report};
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_tokenizer::{Codes, Pyramid, Scale, ScaleSchedule};
 use nextscale_var_core::sampler::filter;
+use nextscale_var_core::train::ScaleWeighting;
 use serde_json::Value;
 
 use crate::runs;

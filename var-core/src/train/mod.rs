@@ -20,6 +20,7 @@
 //! | `log` | one JSON line a step |
 //! | `parallel` | several batches of one step side by side |
 //! | `trainer` | the loop |
+//! | `weighting` | how much the tokens of each scale count |
 
 mod average;
 mod checkpoint;
@@ -31,6 +32,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 mod trainer;
+mod weighting;
 
 pub use average::WeightAverage;
 pub use checkpoint::{Checkpoint, Progress, TrainError, latest};
@@ -39,3 +41,4 @@ pub use log::{LogLine, Measurements, TrainLog};
 pub use optimizer::{AdamW, AdamWConfig, clip_by_global_norm};
 pub use schedule::{Budget, Decay, LearningRate};
 pub use trainer::{Loss, Outcome, Task, TrainOptions, Trainer};
+pub use weighting::ScaleWeighting;

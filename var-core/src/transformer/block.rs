@@ -9,9 +9,10 @@ use burn::{
 use super::{AttentionKind, Modulation, VarConfig};
 use crate::attention::attend;
 use crate::blocks;
+use crate::dtype::{cast, f32, value};
 use crate::layers::{
-    Linear, cast, f32, gelu, inverse_norm, linear, merge_heads, modulate, project_in,
-    project_raw_in, value, working_dtype,
+    Linear, gelu, inverse_norm, linear, merge_heads, modulate, project_in, project_raw_in,
+    working_dtype,
 };
 use crate::matmul::Precision;
 

@@ -7,7 +7,8 @@ use burn::{
 };
 use nextscale_var_core::{
     blocks,
-    layers::{EPS, Linear, cast, f32, linear, project_raw_in, silu, value, working_dtype},
+    dtype::{cast, f32, value},
+    layers::{EPS, Linear, linear, project_raw_in, silu, working_dtype},
     matmul::Precision,
     rope::RopeTable,
 };

@@ -26,7 +26,8 @@ use burn::{
 use nextscale_bitwise::tokens::Patching;
 use nextscale_var_core::{
     blocks::{Shelf, StreamedBlocks, Transformer},
-    layers::{Linear, f32, linear, project, project_f32, value},
+    dtype::{f32, value},
+    layers::{Linear, linear, project, project_f32},
     rope::{RopeTable, THETA},
 };
 
