@@ -1,12 +1,12 @@
-//! What a file of a model's weights holds, known from the model alone.
+//! What a weight file of a module has to hold, known from the module alone.
 
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, Int, Tensor};
 
-/// Shapes of all parameters by their names, as PyTorch lays them out: matrices of linear layers are `[output, input]`, and
-/// norms have `weight` and `bias`. No parameter is drawn for it.
+/// Names and shapes of all parameters in PyTorch's layout: linear layers are `[output, input]`, and norms have `weight`
+/// and `bias`. No parameter is initialised for it.
 pub fn shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = Shapes::default();
     module.visit(&mut shapes);
@@ -27,7 +27,7 @@ impl Shapes {
         let name = names.last().copied().unwrap_or_default();
         match module {
             Some("Struct:Linear") if name == "weight" => shape.reverse(),
-            Some("Struct:LayerNorm") => {
+            Some("Struct:LayerNorm" | "Struct:RmsNorm") => {
                 names.pop();
                 names.push(if name == "gamma" { "weight" } else { "bias" });
             }

@@ -1,20 +1,20 @@
-//! The numbers of a tensor in a file: to another format, and from PyTorch's layout of matrices to ours.
+//! The numbers of a tensor: converted to another format, and transposed.
 //!
-//! Checkpoints have gigabytes of them, so each is touched once, on all cores, and looked at on the way: a NaN in a file
-//! would only show in the picture.
+//! Checkpoints have gigabytes of them, so each is touched once, on all cores, and checked on the way: a NaN in a file
+//! would otherwise only show in the image.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{DType, TensorData, bf16, f16};
 use rayon::prelude::*;
 
-/// Numbers that one thread takes at a time.
+/// Numbers per task.
 const CHUNK: usize = 1 << 16;
 
-/// Rows and columns of a tile that is turned: 64 x 64 numbers of 4 bytes fit the smallest cache.
+/// Rows and columns of a transposed tile: 64 x 64 numbers of 4 bytes fit the smallest cache.
 const TILE: usize = 64;
 
-/// A number format of a file. The conversions have no branches, so that the compiler can do several at once.
+/// A number format of a file. The conversions have no branches, so that the compiler can vectorise them.
 trait Number: Send + Sync {
     const SIZE: usize;
     const MAX: f32;
@@ -41,7 +41,7 @@ impl Number for f16 {
 
     fn get(bytes: &[u8]) -> f32 {
         let half = u32::from(u16::from_le_bytes([bytes[0], bytes[1]]));
-        // The exponent is 112 too small; what becomes 65536 or more was infinite or a NaN, and gets all exponent bits.
+        // The exponent is 112 too small. What becomes 65536 or more was infinite or NaN, and gets all exponent bits.
         let size = f32::from_bits((half & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
         let special = if size >= 65_536.0 { 0x7f80_0000 } else { 0 };
         f32::from_bits(size.to_bits() | special | (half & 0x8000) << 16)
@@ -70,50 +70,50 @@ impl Number for bf16 {
     }
 }
 
-/// `data` with its numbers in another format, and whether all of them are finite there. None for formats other than f32,
+/// `data` with its numbers in another format, and whether all of them are finite in it. None for formats other than f32,
 /// f16 and bf16.
-pub fn convert(data: &TensorData, to: DType) -> Option<(TensorData, bool)> {
-    let run = pair(data.dtype(), to)?.0;
+pub(crate) fn convert(data: &TensorData, to: DType) -> Option<(TensorData, bool)> {
+    let run = functions(data.dtype(), to)?.0;
     let (bytes, finite) = run(data.as_bytes());
     let shape = data.shape().to_vec();
     Some((TensorData::from_bytes_vec(bytes, shape, to), finite))
 }
 
-/// As [`convert`], for a matrix `[m, n]`, which becomes `[n, m]`: PyTorch's linear layers and ours differ in that.
+/// As [`convert`], for a matrix `[m, n]`, which becomes `[n, m]`.
 ///
 /// # Panics
-/// If `data` is no matrix.
-pub fn turn(data: &TensorData, to: DType) -> Option<(TensorData, bool)> {
-    let run = pair(data.dtype(), to)?.1;
+/// If `data` is not a matrix.
+pub(crate) fn transpose(data: &TensorData, to: DType) -> Option<(TensorData, bool)> {
+    let run = functions(data.dtype(), to)?.1;
     let [m, n] = data.shape()[..] else {
-        panic!("a tensor of shape {:?} is no matrix", data.shape());
+        panic!("a tensor of shape {:?} is not a matrix", data.shape());
     };
     let (bytes, finite) = run(data.as_bytes(), m, n);
     Some((TensorData::from_bytes_vec(bytes, vec![n, m], to), finite))
 }
 
 type Convert = fn(&[u8]) -> (Vec<u8>, bool);
-type Turn = fn(&[u8], usize, usize) -> (Vec<u8>, bool);
+type Transpose = fn(&[u8], usize, usize) -> (Vec<u8>, bool);
 
-fn pair(from: DType, to: DType) -> Option<(Convert, Turn)> {
-    fn of<S: Number, T: Number>() -> (Convert, Turn) {
-        (convert_bytes::<S, T>, turn_bytes::<S, T>)
+fn functions(from: DType, to: DType) -> Option<(Convert, Transpose)> {
+    fn between<S: Number, T: Number>() -> (Convert, Transpose) {
+        (convert_bytes::<S, T>, transpose_bytes::<S, T>)
     }
     Some(match (from, to) {
-        (DType::F32, DType::F32) => of::<f32, f32>(),
-        (DType::F32, DType::F16) => of::<f32, f16>(),
-        (DType::F32, DType::BF16) => of::<f32, bf16>(),
-        (DType::F16, DType::F32) => of::<f16, f32>(),
-        (DType::F16, DType::F16) => of::<f16, f16>(),
-        (DType::F16, DType::BF16) => of::<f16, bf16>(),
-        (DType::BF16, DType::F32) => of::<bf16, f32>(),
-        (DType::BF16, DType::F16) => of::<bf16, f16>(),
-        (DType::BF16, DType::BF16) => of::<bf16, bf16>(),
+        (DType::F32, DType::F32) => between::<f32, f32>(),
+        (DType::F32, DType::F16) => between::<f32, f16>(),
+        (DType::F32, DType::BF16) => between::<f32, bf16>(),
+        (DType::F16, DType::F32) => between::<f16, f32>(),
+        (DType::F16, DType::F16) => between::<f16, f16>(),
+        (DType::F16, DType::BF16) => between::<f16, bf16>(),
+        (DType::BF16, DType::F32) => between::<bf16, f32>(),
+        (DType::BF16, DType::F16) => between::<bf16, f16>(),
+        (DType::BF16, DType::BF16) => between::<bf16, bf16>(),
         _ => return None,
     })
 }
 
-/// Brings a run of numbers to f32; whether all of them are finite in a format with this largest number.
+/// Converts numbers to f32. True if all of them are finite in a format whose largest number is `max`.
 fn unpack<S: Number>(from: &[u8], to: &mut [f32], max: f32) -> bool {
     let mut good = true;
     for (to, from) in to.iter_mut().zip(from.chunks_exact(S::SIZE)) {
@@ -150,7 +150,7 @@ fn convert_bytes<S: Number, T: Number>(from: &[u8]) -> (Vec<u8>, bool) {
     (to, finite.into_inner())
 }
 
-fn turn_bytes<S: Number, T: Number>(from: &[u8], m: usize, n: usize) -> (Vec<u8>, bool) {
+fn transpose_bytes<S: Number, T: Number>(from: &[u8], m: usize, n: usize) -> (Vec<u8>, bool) {
     let mut to = vec![0; m * n * T::SIZE];
     let finite = AtomicBool::new(true);
     // Each thread writes a band of rows of the result, which is a band of columns of the source.
@@ -213,27 +213,27 @@ mod tests {
     }
 
     #[test]
-    fn matrices_are_turned() {
+    fn matrices_are_transposed() {
         for shape in [[1, 1], [3, 200], [200, 3], [130, 65]] {
             let data = numbers(shape);
-            let (turned, _) = turn(&data, DType::F32).unwrap();
+            let (transposed, _) = transpose(&data, DType::F32).unwrap();
             let [m, n] = shape;
-            assert_eq!(turned.shape().to_vec(), [n, m]);
-            let (old, new): (Vec<f32>, Vec<f32>) = (data.iter().collect(), turned.iter().collect());
+            assert_eq!(transposed.shape().to_vec(), [n, m]);
+            let (old, new): (Vec<f32>, Vec<f32>) = (data.iter().collect(), transposed.iter().collect());
             assert!((0..m * n).all(|at| new[at] == old[(at % m) * n + at / m]));
-            let (back, _) = turn(&turned, DType::F32).unwrap();
+            let (back, _) = transpose(&transposed, DType::F32).unwrap();
             back.assert_eq(&data, true);
         }
     }
 
     #[test]
-    fn numbers_that_are_none_are_seen() {
+    fn numbers_that_are_not_finite_are_found() {
         for bad in [f32::NAN, f32::INFINITY, -1e6] {
             let mut values = vec![0.5f32; 200];
             values[150] = bad;
             let data = TensorData::new(values, [2, 100]);
             assert!(!convert(&data, DType::F16).unwrap().1);
-            assert!(!turn(&data, DType::F16).unwrap().1);
+            assert!(!transpose(&data, DType::F16).unwrap().1);
             assert_eq!(convert(&data, DType::BF16).unwrap().1, bad == -1e6);
         }
     }

@@ -1,9 +1,9 @@
-//! A PyTorch file is a ZIP archive, and one shape of it is misread.
+//! PyTorch files are ZIP archives, some of which the ZIP reader misreads.
 //!
 //! PyTorch writes the 76 bytes of a ZIP64 record between directory and end record even where they are not needed. The
-//! `zip` crate (9.8.1) looks for the directory by its length, counted from the end record: 76 bytes too far. It notices,
-//! unless another entry happens to begin there, which is so when the first one is 76 bytes long: when the archive's
-//! folder has a name of 21 letters, such as `infinitystar_videovae`.
+//! `zip` crate (9.8.1) looks for the directory by its length, counted back from the end record: 76 bytes too far. It
+//! notices, unless another entry happens to begin there. That is so when the first entry is 76 bytes long, which means
+//! that the archive's folder has a name of 21 letters, such as `infinitystar_videovae`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,11 +15,11 @@ const END: &[u8; 4] = b"PK\x05\x06";
 const ENTRY: &[u8; 4] = b"PK\x01\x02";
 const END_LENGTH: u64 = 22;
 
-/// A copy of the file without the record in between, if the file would be misread.
+/// A copy of the file without the record in between; none if the file is read correctly.
 ///
 /// # Errors
-/// If the file cannot be read, or the copy not be written.
-pub(super) fn repaired(path: &Path) -> io::Result<Option<TempPath>> {
+/// If the file cannot be read or the copy cannot be written.
+pub(crate) fn repaired(path: &Path) -> io::Result<Option<TempPath>> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     let Some((directory, end)) = misread(&mut file, length)? else {
@@ -65,7 +65,7 @@ fn misread(file: &mut File, length: u64) -> io::Result<Option<(u64, [u8; END_LEN
 mod tests {
     use super::*;
 
-    /// An archive of two empty entries whose first name has so many letters, with a record of 76 bytes in between.
+    /// An archive of two empty entries, the first of which has a name of `letters` letters, and a record of 76 bytes.
     fn archive(letters: usize) -> Vec<u8> {
         let (mut bytes, mut directory) = (Vec::new(), Vec::new());
         for name in ["a".repeat(letters), "b".repeat(40)] {

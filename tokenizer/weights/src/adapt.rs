@@ -1,4 +1,4 @@
-//! From PyTorch's layout to ours while a model is filled.
+//! From PyTorch's layout to burn's while a module is filled.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,28 +7,28 @@ use burn::{
     tensor::{DType, Shape, TensorData},
 };
 
-use super::numbers;
+use crate::convert;
 
-/// How a file lays out the parameters of linear layers and norms.
+/// How the parameters of linear layers and norms are laid out and named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// As we do.
-    Ours,
-    /// As PyTorch: matrices are turned, and the parameters of norms have other names.
+    /// As in burn: linear layers are `[input, output]`, norms have `gamma` and `beta`.
+    Burn,
+    /// As in PyTorch: linear layers are `[output, input]`, norms have `weight` and `bias`.
     PyTorch,
 }
 
-/// Brings tensors of a file to our layout and floating-point numbers to one format, in one pass over each; remembers
-/// tensors with numbers that are not finite.
+/// Converts tensors of a file to burn's layout and to one floating-point format, in one pass over each. Tensors with
+/// numbers that are not finite are recorded.
 #[derive(Clone)]
-pub struct Adapt {
+pub(crate) struct Adapt {
     layout: Layout,
     dtype: Option<DType>,
     damaged: Arc<Mutex<Vec<String>>>,
 }
 
 impl Adapt {
-    /// From this layout. Floating-point numbers are brought to this format; without one they keep that of the file.
+    /// Converts from `layout`, and floating-point tensors to `dtype`; without it they keep the format of the file.
     pub fn new(layout: Layout, dtype: Option<DType>) -> Self {
         let damaged = Arc::default();
         Self {
@@ -38,7 +38,7 @@ impl Adapt {
         }
     }
 
-    /// The tensors, by our names, that held numbers that are not finite in the wanted format.
+    /// The tensors, by our names, with numbers that are not finite in the wanted format.
     pub fn damaged(&self) -> Vec<String> {
         let names = self.damaged.lock().map(|names| names.clone());
         names.unwrap_or_default()
@@ -46,7 +46,7 @@ impl Adapt {
 
     fn laid_out(&self, tensor: Tensor, context: ModuleContext<'_>) -> Tensor {
         match self.layout {
-            Layout::Ours => tensor,
+            Layout::Burn => tensor,
             Layout::PyTorch => PyTorchToBurnAdapter.adapt(tensor, context),
         }
     }
@@ -55,7 +55,7 @@ impl Adapt {
         let to = self.dtype.unwrap_or(tensor.dtype);
         let (name, damaged) = (tensor.name.clone(), self.damaged.clone());
         bridge::map_data(tensor, name.clone(), to, shape, move |data| {
-            // Only formats for which this is not none come here.
+            // `adapt` passes only formats that `run` knows.
             let Some((data, finite)) = run(&data, to) else {
                 return data.convert_dtype(to);
             };
@@ -87,16 +87,16 @@ impl ModuleAdapter for Adapt {
             self.layout == Layout::PyTorch && context.module_type() == Some("Struct:Linear");
         if linear && tensor.name.ends_with("weight") && tensor.shape.len() == 2 {
             let shape = Shape::new([tensor.shape[1], tensor.shape[0]]);
-            return self.map(tensor, shape, numbers::turn);
+            return self.map(tensor, shape, convert::transpose);
         }
         let shape = tensor.shape.clone();
-        let tensor = self.map(tensor, shape, numbers::convert);
+        let tensor = self.map(tensor, shape, convert::convert);
         self.laid_out(tensor, context)
     }
 
     fn get_alternative_param_name(&self, name: &str, container: &str) -> Option<String> {
         match self.layout {
-            Layout::Ours => None,
+            Layout::Burn => None,
             Layout::PyTorch => PyTorchToBurnAdapter.get_alternative_param_name(name, container),
         }
     }

@@ -1,12 +1,11 @@
-//! A checkpoint written tensor by tensor: never more than one of them is in memory.
+//! Writing a checkpoint tensor by tensor: at most one of them is in memory.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use burn::tensor::{DType, TensorData};
-use nextscale_tokenizer::import::numbers;
 
-use super::{WeightDtype, WeightError, WeightFile};
+use crate::{convert::convert, dtype::WeightDtype, error::WeightError, file::WeightFile};
 
 /// Why a checkpoint was not written.
 #[derive(Debug)]
@@ -15,7 +14,7 @@ pub enum StreamError {
     Weights(WeightError),
     /// The file cannot be written.
     Io(io::Error),
-    /// The caller wanted to stop.
+    /// The caller stopped it.
     Stopped,
 }
 
@@ -28,12 +27,12 @@ struct Entry {
 }
 
 impl WeightFile {
-    /// Writes the tensors of these names as safetensors, floating-point numbers in `dtype` or, without one, as they are.
-    /// `loose` are names of tensors that may hold infinite numbers. `go_on` is told the bytes written so far and of how
-    /// many, behind every tensor; false stops.
+    /// Writes the tensors of these names as safetensors, floating-point tensors in `dtype` or, without it, as they are.
+    /// Tensors named in `loose` may hold infinite numbers. After every tensor `go_on` gets the number of bytes written
+    /// so far and the number of all bytes, and returns false to stop.
     ///
     /// # Errors
-    /// As [`StreamError`] says.
+    /// [`StreamError`]: weights that cannot be read or converted, a failed write, or a stop.
     pub fn stream(
         &self,
         names: &[String],
@@ -63,7 +62,7 @@ impl WeightFile {
 
     fn converted(&self, entry: &Entry, strict: bool) -> Result<TensorData, WeightError> {
         let data = self.read(&entry.name)?;
-        match numbers::convert(&data, entry.dtype) {
+        match convert(&data, entry.dtype) {
             Some((_, false)) if strict => Err(WeightError::Numbers {
                 path: self.path().to_owned(),
                 tensors: vec![entry.name.clone()],
@@ -73,7 +72,7 @@ impl WeightFile {
         }
     }
 
-    /// Wide numbers first, as the format wants it, so that every tensor is aligned.
+    /// Wide number formats first, so that every tensor is aligned.
     fn entries(
         &self,
         names: &[String],
@@ -85,7 +84,7 @@ impl WeightFile {
                 Some(dtype) if found.is_float() => dtype.into(),
                 _ => found,
             };
-            word(wanted)?;
+            format_name(wanted)?;
             let len = shape.iter().product::<usize>() * wanted.size();
             let (name, dtype) = (name.clone(), wanted);
             Some(Entry {
@@ -97,9 +96,9 @@ impl WeightFile {
         };
         let mut entries = Vec::new();
         for name in names {
-            entries.push(entry(name).ok_or_else(|| WeightError::Read {
-                path: self.path().to_owned(),
-                reason: format!("`{name}` has numbers that safetensors does not know"),
+            entries.push(entry(name).ok_or_else(|| {
+                let reason = format!("`{name}` has a number format that safetensors does not have");
+                WeightError::read(self.path(), reason)
             })?);
         }
         entries.sort_by(|a, b| {
@@ -112,8 +111,8 @@ impl WeightFile {
     }
 }
 
-/// The word of the format for a number type.
-fn word(dtype: DType) -> Option<&'static str> {
+/// The name of a number format in a header.
+fn format_name(dtype: DType) -> Option<&'static str> {
     Some(match dtype {
         DType::F64 => "F64",
         DType::F32 => "F32",
@@ -128,7 +127,7 @@ fn word(dtype: DType) -> Option<&'static str> {
     })
 }
 
-/// Length and text of the header, padded to a multiple of 8 bytes.
+/// The header with its length in front, padded to a multiple of 8 bytes.
 fn header(entries: &[Entry]) -> Vec<u8> {
     let mut at = 0;
     let mut map = BTreeMap::new();
@@ -140,7 +139,7 @@ fn header(entries: &[Entry]) -> Vec<u8> {
     } in entries
     {
         let info = serde_json::json!({
-            "dtype": word(*dtype).unwrap_or_default(),
+            "dtype": format_name(*dtype).unwrap_or_default(),
             "shape": shape,
             "data_offsets": [at, at + len],
         });

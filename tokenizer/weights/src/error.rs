@@ -1,0 +1,100 @@
+//! What can go wrong with weight files.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why weights could not be read or written.
+#[derive(Debug, Error)]
+pub enum WeightError {
+    /// The file cannot be opened, is damaged, or is not what its name says.
+    #[error("{path}: {reason}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The tensors of the file are not those of the model.
+    #[error("{path} does not fit the model: {}", keys(.missing, .unused))]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// Tensors of the model that the file lacks.
+        missing: Vec<String>,
+        /// Tensors of the file that the model does not have.
+        unused: Vec<String>,
+    },
+    /// A tensor has another shape or type than the model's.
+    #[error("{path} does not fit the model: {}", list(.reasons))]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// One sentence per tensor.
+        reasons: Vec<String>,
+    },
+    /// Some numbers are NaN or infinite.
+    #[error(
+        "{path} is damaged: {} no finite numbers (NaN, infinite, or too large for the number format)",
+        holders(.tensors)
+    )]
+    Numbers {
+        /// The file.
+        path: PathBuf,
+        /// The tensors.
+        tensors: Vec<String>,
+    },
+    /// The file cannot be written.
+    #[error("{path} cannot be written: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl WeightError {
+    /// [`WeightError::Read`] of `path`.
+    pub fn read(path: &Path, reason: impl ToString) -> Self {
+        Self::Read {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// [`WeightError::Write`] of `path`.
+    pub fn write(path: &Path, reason: impl ToString) -> Self {
+        Self::Write {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// What a file lacks, and what it should not have.
+fn keys(missing: &[String], unused: &[String]) -> String {
+    let parts = [("missing", missing), ("unknown", unused)];
+    let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+    let parts = parts.map(|(kind, names)| format!("{kind}: {}", list(names)));
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+/// The first few names, and how many more there are.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    if names.len() <= SHOWN {
+        return names.join(", ");
+    }
+    let more = names.len() - SHOWN;
+    format!("{} and {more} more", names[..SHOWN].join(", "))
+}
+
+/// The first tensor and how many more, with the verb that goes with them.
+fn holders(tensors: &[String]) -> String {
+    let first = tensors.first().map_or("?", String::as_str);
+    match tensors.len() {
+        0 | 1 => format!("`{first}` holds"),
+        n => format!("`{first}` and {} more tensors hold", n - 1),
+    }
+}

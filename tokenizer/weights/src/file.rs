@@ -1,0 +1,360 @@
+//! An open weight file: names, shapes and tensors, and filling a module with them.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use burn::{
+    store::{ApplyError, ApplyResult, ModuleSnapshot, bridge, burn_pack::Tensor},
+    tensor::{DType, TensorData},
+};
+
+use crate::{
+    adapt::{Adapt, Layout},
+    error::WeightError,
+    format::{self, RepairedCopy, Tensors},
+    rules::{Rule, block_name},
+    split::split,
+};
+
+/// What stands for the path of weights that lie in memory.
+const IN_MEMORY: &str = "weights in memory";
+
+/// The tensors of a checkpoint, read when asked for.
+pub struct WeightFile {
+    path: PathBuf,
+    tensors: Tensors,
+    /// Repaired copies of files that the tensors are read from.
+    copies: Vec<RepairedCopy>,
+    dtype: Option<DType>,
+}
+
+impl WeightFile {
+    /// Opens a `.safetensors` file, a PyTorch file (any other name), an index of shards (`*.index.json`), or a folder of
+    /// either with all its shards. Names lose what training checkpoints put in front of them.
+    ///
+    /// # Errors
+    /// [`WeightError::Read`] if there is no such file, or it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, WeightError> {
+        let (mut tensors, mut copies) = (BTreeMap::new(), Vec::new());
+        for shard in format::shards(path)? {
+            let (inside, copy) = format::open(&shard)?;
+            copies.extend(copy);
+            tensors.extend(inside);
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            tensors: unwrapped(tensors),
+            copies,
+            dtype: None,
+        })
+    }
+
+    /// Converts floating-point tensors to `dtype` as they are read. Without it they keep the format of the file.
+    #[must_use]
+    pub fn in_dtype(mut self, dtype: DType) -> Self {
+        self.dtype = Some(dtype);
+        self
+    }
+
+    /// The format that floating-point tensors are converted to, if any.
+    pub fn dtype(&self) -> Option<DType> {
+        self.dtype
+    }
+
+    /// Opens the bytes of a `.safetensors` file.
+    ///
+    /// # Errors
+    /// [`WeightError::Read`] if they are not such a file.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, WeightError> {
+        let tensors = format::open_bytes(bytes, Path::new(IN_MEMORY))?;
+        Ok(Self {
+            tensors: unwrapped(tensors),
+            ..Self::empty(IN_MEMORY)
+        })
+    }
+
+    /// A file without tensors, to be filled with [`WeightFile::replace`]; errors call it `path`.
+    pub fn empty(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            tensors: BTreeMap::new(),
+            copies: Vec::new(),
+            dtype: None,
+        }
+    }
+
+    /// The file or folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Renames every tensor. Where several get the same name, the last one stays.
+    #[must_use]
+    pub fn renamed(mut self, rename: impl Fn(&str) -> String) -> Self {
+        let all = self.tensors.into_iter().map(|(name, mut tensor)| {
+            tensor.name = rename(&name);
+            (tensor.name.clone(), tensor)
+        });
+        self.tensors = all.collect();
+        self
+    }
+
+    /// Number format and shape of a tensor; none if there is no tensor of that name.
+    pub fn kind(&self, name: &str) -> Option<(DType, Vec<usize>)> {
+        let tensor = self.tensors.get(name)?;
+        Some((tensor.dtype, tensor.shape.to_vec()))
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor; none if there is no tensor of that name.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.tensors.get(name).map(|t| t.shape.to_vec())
+    }
+
+    /// Names and shapes of all tensors.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let all = self.tensors.iter();
+        all.map(|(name, t)| (name.clone(), t.shape.to_vec()))
+            .collect()
+    }
+
+    /// The shape of a tensor that every `model` has, with `rank` axes.
+    ///
+    /// # Errors
+    /// A sentence: there is no tensor of that name, or it has another number of axes.
+    pub fn shape_of(&self, name: &str, rank: usize, model: &str) -> Result<Vec<usize>, String> {
+        match self.shape(name) {
+            Some(shape) if shape.len() == rank => Ok(shape),
+            Some(shape) => Err(format!("`{name}` has shape {shape:?}, not {rank} axes")),
+            None => Err(format!("it is not {model}: it has no `{name}`")),
+        }
+    }
+
+    /// One more than the largest number that follows `prefix` in a name; 0 if no name has one.
+    pub fn count(&self, prefix: &str) -> usize {
+        let numbers = self.names().filter_map(|name| {
+            let (number, _) = name.strip_prefix(prefix)?.split_once('.')?;
+            number.parse::<usize>().ok()
+        });
+        numbers.max().map_or(0, |last| last + 1)
+    }
+
+    /// Number of chunks that the names divide the blocks into; 1 if the blocks are not chunked.
+    pub fn chunks(&self) -> usize {
+        self.count("block_chunks.").max(1)
+    }
+
+    /// Reads a tensor.
+    ///
+    /// # Errors
+    /// [`WeightError::Keys`] if there is no tensor of that name, [`WeightError::Read`] if reading fails.
+    pub fn read(&self, name: &str) -> Result<TensorData, WeightError> {
+        let tensor = self.tensors.get(name).ok_or_else(|| WeightError::Keys {
+            path: self.path.clone(),
+            missing: vec![name.to_owned()],
+            unused: vec![],
+        })?;
+        bridge::to_data(tensor).map_err(|e| WeightError::read(&self.path, format!("{name}: {e}")))
+    }
+
+    /// The tensors whose names begin with `prefix`, under the rest of their names. None is read.
+    #[must_use]
+    pub fn part(&self, prefix: &str) -> Self {
+        let inside = self.tensors.iter().filter_map(|(name, tensor)| {
+            let name = name.strip_prefix(prefix)?.to_owned();
+            let mut tensor = tensor.clone();
+            tensor.name.clone_from(&name);
+            Some((name, tensor))
+        });
+        Self {
+            path: self.path.clone(),
+            tensors: inside.collect(),
+            copies: self.copies.clone(),
+            dtype: self.dtype,
+        }
+    }
+
+    /// Drops tensors by name.
+    pub fn forget(&mut self, drop: impl Fn(&str) -> bool) {
+        self.tensors.retain(|name, _| !drop(name));
+    }
+
+    /// Replaces or adds the tensor of that name.
+    pub fn replace(&mut self, name: &str, data: TensorData) {
+        let tensor = bridge::from_data(data, name.to_owned(), None);
+        self.tensors.insert(name.to_owned(), tensor);
+    }
+
+    /// Renames the tensors under `official` to our names, under `ours`, and splits stacked ones.
+    pub fn rename(&mut self, rules: &[Rule], official: &str, ours: &str) {
+        for rule in rules {
+            let Some(tensor) = self.tensors.remove(&format!("{official}{}", rule.official)) else {
+                continue;
+            };
+            let names = rule.ours.iter().map(|name| format!("{ours}{name}"));
+            let parts = split(tensor, names.collect()).into_iter();
+            self.tensors
+                .extend(parts.map(|part| (part.name.clone(), part)));
+        }
+    }
+
+    /// Renames the tensors of `depth` blocks, chunked or not, to our names under `blocks.0.`, `blocks.1.`, ..
+    ///
+    /// # Errors
+    /// [`WeightError::Mismatch`] if the number of chunks does not divide the number of blocks.
+    pub fn rename_blocks(&mut self, depth: usize, rules: &[Rule]) -> Result<(), WeightError> {
+        let chunks = self.chunks();
+        if !depth.is_multiple_of(chunks) {
+            return Err(WeightError::Mismatch {
+                path: self.path.clone(),
+                reasons: vec![format!("{chunks} chunks of blocks for {depth} blocks")],
+            });
+        }
+        for i in 0..depth {
+            let name = block_name(i, depth, chunks);
+            self.rename(rules, &name, &format!("blocks.{i}."));
+        }
+        Ok(())
+    }
+
+    /// Fills `module` with the tensors, which have our names and PyTorch's layout: all of them and nothing else.
+    ///
+    /// # Errors
+    /// [`WeightError::Mismatch`] if a tensor has another shape, [`WeightError::Keys`] if one is missing or left over,
+    /// [`WeightError::Numbers`] if one holds numbers that are not finite. The module may be filled in part then.
+    pub fn apply<M: ModuleSnapshot>(self, module: &mut M) -> Result<(), WeightError> {
+        self.apply_as(module, Layout::PyTorch, str::to_owned)
+    }
+
+    /// As [`WeightFile::apply`], for tensors in `layout`; `official` gives the name in the file for one of ours, for
+    /// error messages.
+    ///
+    /// # Errors
+    /// As for [`WeightFile::apply`].
+    pub fn apply_as<M: ModuleSnapshot>(
+        self,
+        module: &mut M,
+        layout: Layout,
+        official: impl Fn(&str) -> String,
+    ) -> Result<(), WeightError> {
+        let path = self.path;
+        let tensors = self.tensors.into_values().collect();
+        let adapter = Adapt::new(layout, self.dtype);
+        let ApplyResult {
+            missing,
+            unused,
+            errors,
+            ..
+        } = module.apply(tensors, None, Some(Box::new(adapter.clone())), true);
+        if !errors.is_empty() {
+            let reasons = errors.iter().map(|e| reason(e, &official)).collect();
+            return Err(WeightError::Mismatch { path, reasons });
+        }
+        if !missing.is_empty() || !unused.is_empty() {
+            return Err(WeightError::Keys {
+                path,
+                missing: missing.iter().map(|(name, _)| official(name)).collect(),
+                unused: unused.iter().map(|name| official(name)).collect(),
+            });
+        }
+        let damaged = adapter.damaged();
+        if !damaged.is_empty() {
+            let tensors = damaged.iter().map(|name| official(name)).collect();
+            return Err(WeightError::Numbers { path, tensors });
+        }
+        Ok(())
+    }
+}
+
+/// A sentence about a tensor that does not fit.
+fn reason(error: &ApplyError, official: impl Fn(&str) -> String) -> String {
+    match error {
+        ApplyError::ShapeMismatch {
+            path,
+            expected,
+            found,
+        } => format!(
+            "`{}` has shape {:?}, not {:?}",
+            official(path),
+            found.to_vec(),
+            expected.to_vec()
+        ),
+        ApplyError::DTypeMismatch {
+            path,
+            expected,
+            found,
+        } => format!(
+            "`{}` holds {found:?}, not {expected:?}",
+            official(path)
+        ),
+        other => other.to_string(),
+    }
+}
+
+/// Prefixes that training checkpoints put in front of the model's own names.
+const WRAPPERS: [&str; 6] = [
+    "trainer.gpt_fsdp.",
+    "trainer.var_wo_ddp.",
+    "gpt_fsdp.",
+    "state_dict.",
+    "module.",
+    "vae.",
+];
+
+/// The tensors under the first wrapper that holds any, without its prefix; all tensors if there is no wrapper.
+fn unwrapped(tensors: Tensors) -> Tensors {
+    let holds = |wrapper: &&&str| tensors.keys().any(|name| name.starts_with(**wrapper));
+    let Some(wrapper) = WRAPPERS.iter().find(holds) else {
+        return tensors;
+    };
+    let inner = tensors.into_iter().filter_map(|(name, mut tensor)| {
+        let name = name.strip_prefix(wrapper)?.to_owned();
+        tensor.name.clone_from(&name);
+        Some((name, tensor))
+    });
+    inner.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str) -> (String, Tensor) {
+        let data = TensorData::new(vec![1.0f32], [1]);
+        (
+            name.to_owned(),
+            bridge::from_data(data, name.to_owned(), None),
+        )
+    }
+
+    /// The name of this file has as many letters as the ZIP reader takes for something else.
+    #[test]
+    fn a_misread_archive_opens_and_stays_readable() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/infinitystar_videovae.pth");
+        let part = WeightFile::open(&path).unwrap().part("a."); // without the file it came from
+        let data = part.read("weight").unwrap();
+        assert_eq!(data.shape().to_vec(), [2, 3]);
+        let values: Vec<f32> = data.iter().collect();
+        assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn training_checkpoints_are_unwrapped() {
+        let names = [
+            "trainer.gpt_fsdp.head.weight",
+            "trainer.gpt_opt.state",
+            "epoch",
+        ];
+        let inner = unwrapped(names.map(tensor).into());
+        assert_eq!(inner.keys().collect::<Vec<_>>(), ["head.weight"]);
+        assert_eq!(inner["head.weight"].name, "head.weight");
+        let plain = ["head.weight", "head.bias"].map(tensor);
+        assert_eq!(unwrapped(plain.into()).len(), 2);
+    }
+}

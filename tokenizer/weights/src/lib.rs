@@ -1,0 +1,39 @@
+//! Weight files of every model: one reader, one error, one writer.
+//!
+//! A [`WeightFile`] opens a PyTorch file, a `.safetensors` file or all shards of either. Tensors are read when a module
+//! takes them: memory-mapped, converted to the wanted number format and layout in one pass. Loading is strict: a tensor
+//! that is missing, left over, of another shape or not finite is an error that names it. [`Rule`] tables say which of our
+//! parameters a tensor of a released checkpoint holds; the same tables serve reading and writing.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `file` | an open file: names, shapes, tensors, and filling a module |
+//! | `format` | which files there are, and opening one of them |
+//! | `archive` | PyTorch archives that the ZIP reader misreads |
+//! | `adapt`, `convert` | PyTorch's layout to burn's, one number format to another |
+//! | `rules`, `split` | names of released checkpoints, and stacked tensors cut into parts |
+//! | `shapes` | what a file has to hold, known from the module alone |
+//! | `export`, `stream` | writing: a module, or a checkpoint larger than memory |
+
+mod adapt;
+mod archive;
+mod convert;
+mod dtype;
+mod error;
+mod export;
+mod file;
+mod format;
+mod rules;
+mod shapes;
+mod split;
+mod stream;
+
+pub use adapt::Layout;
+pub use dtype::WeightDtype;
+pub use error::WeightError;
+pub use export::Export;
+pub use file::WeightFile;
+pub use format::check_header;
+pub use rules::{Rule, block_name, official_keys, rule};
+pub use shapes::shapes;
+pub use stream::StreamError;
