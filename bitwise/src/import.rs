@@ -5,11 +5,11 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, TensorData};
 
-use nextscale_tokenizer::import::shapes;
 use nextscale_var_core::blocks::{Blocks, fill};
-use nextscale_var_core::import::{Export, Rule, block_name, official_keys, rule};
-
-pub use nextscale_var_core::import::{WeightDtype, WeightError, WeightFile};
+use nextscale_weights::{
+    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, block_name, official_keys, rule,
+    shapes,
+};
 
 use crate::infinity::{Block, Infinity, InfinityConfig, unconditional_values};
 
@@ -204,32 +204,15 @@ pub fn save_infinity(
     path: &Path,
     dtype: WeightDtype,
 ) -> Result<(), WeightError> {
-    let mut export = Export::new(model, dtype);
-    let mut add_all = || -> Result<(), String> {
-        export.add(&TOP, "", "", config.width)?;
-        for i in 0..config.depth {
-            let name = block_name(i, config.depth, config.block_chunks);
-            export.add(&BLOCK, &name, &format!("blocks.{i}."), config.width)?;
-        }
-        Ok(())
-    };
-    let fail = |reason| WeightError::Write {
-        path: path.to_owned(),
-        reason,
-    };
-    add_all().map_err(fail)?;
-    export.write(path).map_err(fail)
+    let mut export = Export::new(model, path, Layout::PyTorch, dtype);
+    export.add(&TOP, "", "", config.width)?;
+    export.add_blocks(&BLOCK, config.depth, config.block_chunks, config.width)?;
+    export.write()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn blocks_are_named_by_chunk() {
-        assert_eq!(block_name(5, 8, 4), "block_chunks.2.module.1.");
-        assert_eq!(block_name(5, 8, 1), "blocks.5.");
-    }
 
     fn tiny() -> InfinityConfig {
         InfinityConfig {

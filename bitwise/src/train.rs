@@ -1,7 +1,6 @@
 //! The training loss: cross entropy of each bit.
 
 use burn::tensor::{Int, Tensor, activation::log_sigmoid};
-pub use nextscale_var_core::train::ScaleWeighting;
 
 use crate::infinity::{Infinity, Plan, TextCondition};
 use crate::tokens::TeacherForcing;

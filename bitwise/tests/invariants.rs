@@ -5,7 +5,7 @@ use burn::tensor::{Device, Distribution, Int, Tensor};
 use nextscale_bitwise::Bsq;
 use nextscale_bitwise::correction::SelfCorrection;
 use nextscale_bitwise::generate::{GenerateOptions, generate};
-use nextscale_bitwise::import::{WeightDtype, WeightFile, read_infinity, save_infinity};
+use nextscale_bitwise::import::{read_infinity, save_infinity};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
 use nextscale_bitwise::train::{loss, margins};
@@ -14,6 +14,7 @@ use nextscale_tokenizer::{Scale, ScaleSchedule};
 use nextscale_var_core::blocks::Blocks;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use nextscale_var_core::train::ScaleWeighting;
+use nextscale_weights::{WeightDtype, WeightFile};
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use nextscale_bitwise::import::{WeightError, load_infinity};
+use nextscale_bitwise::import::load_infinity;
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::vae::BsqVaeConfig;
-use nextscale_bitwise::vae::import::WeightsError;
 use nextscale_text::{T5Config, TextEncoder, TextError, Vocab, import};
+use nextscale_weights::WeightError;
 
 fn golden(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -34,7 +34,7 @@ fn t5_config(num_layers: usize) -> T5Config {
     }
 }
 
-fn load_t5(num_layers: usize, path: &Path) -> Result<(), TextError> {
+fn load_t5(num_layers: usize, path: &Path) -> Result<(), WeightError> {
     import::load(&mut t5_config(num_layers).init(&Device::flex()), path)
 }
 
@@ -47,16 +47,16 @@ fn t5_files() {
 
         let absent = file.with_file_name("absent").with_extension("pth");
         let error = load_t5(2, &absent).unwrap_err();
-        assert!(matches!(error, TextError::Io { .. }), "{error}");
+        assert!(matches!(error, WeightError::Read { .. }), "{error}");
         assert!(error.to_string().contains("absent.pth"), "{error}");
 
         for cut in [100, 40_000] {
             let error = load_t5(2, &truncated(&file, dir.path(), cut)).unwrap_err();
-            assert!(matches!(error, TextError::Weights { .. }), "{error}");
+            assert!(matches!(error, WeightError::Read { .. }), "{error}");
             assert!(error.to_string().contains("weights."), "{error}");
         }
 
-        let Err(TextError::Keys {
+        let Err(WeightError::Keys {
             missing, unused, ..
         }) = load_t5(1, &file)
         else {
@@ -64,7 +64,7 @@ fn t5_files() {
         };
         assert!(missing.is_empty() && unused.len() == 9, "{unused:?}");
 
-        let Err(TextError::Keys {
+        let Err(WeightError::Keys {
             missing, unused, ..
         }) = load_t5(3, &file)
         else {
@@ -132,7 +132,7 @@ fn auto_encoder_files() {
         truncated(&file, dir.path(), 100),
     ] {
         let error = load(&config, &path).unwrap_err();
-        assert!(matches!(error, WeightsError::File { .. }), "{error}");
+        assert!(matches!(error, WeightError::Read { .. }), "{error}");
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         assert!(error.to_string().contains(&name), "{error}");
     }
@@ -148,7 +148,7 @@ fn auto_encoder_files() {
     let other = BsqVaeConfig { bits: 8, ..config };
     assert!(matches!(
         load(&other, &file),
-        Err(WeightsError::Mismatch { .. })
+        Err(WeightError::Mismatch { .. })
     ));
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use nextscale_weights::WeightError;
 use thiserror::Error;
 
 /// Errors of this crate.
@@ -15,37 +16,9 @@ pub enum TextError {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// A weight file is damaged, or of a kind that is not known.
-    #[error("{}: not readable as weights: {message}", path.display())]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// What the reader said.
-        message: String,
-    },
-    /// A weight file lacks tensors of the model, or has some that the model does not know.
-    #[error(
-        "{}: the weights do not fit the model; missing: [{}]; unknown: [{}]",
-        path.display(),
-        missing.join(", "),
-        unused.join(", ")
-    )]
-    Keys {
-        /// The file.
-        path: PathBuf,
-        /// Keys that the model needs and the file lacks.
-        missing: Vec<String>,
-        /// Keys that the file has and the model does not know.
-        unused: Vec<String>,
-    },
-    /// Tensors of the file have another shape or kind than the model's.
-    #[error("{}: tensors do not fit the model: {}", path.display(), problems.join("; "))]
-    Tensors {
-        /// The file.
-        path: PathBuf,
-        /// One line a tensor.
-        problems: Vec<String>,
-    },
+    /// A weight file cannot be read, or its tensors are not those of the encoder.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
     /// A model configuration is damaged or names an architecture other than the supported one.
     #[error("{}: {message}", path.display())]
     Config {

@@ -16,7 +16,6 @@
 //! | k | scale, from 0 | k | 0..13 |
 
 pub mod conv;
-pub mod import;
 pub mod keep;
 pub mod patch;
 pub mod phi;

@@ -8,19 +8,16 @@ use std::path::Path;
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor},
+    store::ModuleSnapshot,
+    tensor::{DType, Device, Tensor},
 };
+use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, shapes};
 use serde::{Deserialize, Serialize};
 
 pub use parts::{Decoder, Down, Encoder, Mid, Up};
 
 use crate::{
-    Codes, Pyramid, Resize, ScaleSchedule,
-    conv::Conv,
-    import::{self, FileDType, IN_MEMORY, Tensors, WeightsError},
-    phi::Phi,
-    pyramid::Encoded,
-    vq::Codebook,
+    Codes, Pyramid, Resize, ScaleSchedule, conv::Conv, phi::Phi, pyramid::Encoded, vq::Codebook,
 };
 
 /// What fixes the auto-encoder's shapes and mathematics.
@@ -65,9 +62,9 @@ impl VqVaeConfig {
     ///
     /// # Errors
     /// If the file cannot be read, or is no such checkpoint.
-    pub fn of_file(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+    pub fn of_file(path: impl AsRef<Path>) -> Result<Self, WeightError> {
         let path = path.as_ref();
-        let shapes = Tensors::open(path, None)?.shapes();
+        let shapes = WeightFile::open(path)?.shapes();
         let no = |name: &str| format!("it is no VAR tokenizer: there is no `{name}`");
         let shape = |name: &str| {
             shapes
@@ -103,13 +100,13 @@ impl VqVaeConfig {
                 )),
             }
         };
-        read().map_err(|message| WeightsError::file(path, message))
+        read().map_err(|message| WeightError::read(path, message))
     }
 
     /// What a file of the weights holds: official names and shapes. The statistics of code usage, `quantize.ema_vocab_hit_SV`,
     /// may be there as well.
     pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
-        let ours = import::shapes(&self.init(&Device::flex())).into_iter();
+        let ours = shapes(&self.init(&Device::flex())).into_iter();
         ours.map(|(name, shape)| (official_name(&name), shape))
             .collect()
     }
@@ -166,11 +163,11 @@ impl VqCodes {
     ///
     /// # Errors
     /// As for [`VqVae::load`].
-    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
-        let path = path.as_ref();
-        let tensors = Tensors::open(path, None)?.without(|name| !name.starts_with("quantize."));
-        let tensors = tensors.without(|name| name == USAGE).renamed(field_name);
-        tensors.fill(self, path, official_name)
+    pub fn load(mut self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
+        let mut file = WeightFile::open(path.as_ref())?;
+        file.forget(|name| !name.starts_with("quantize."));
+        fill(&mut self, file)?;
+        Ok(self)
     }
 }
 
@@ -291,40 +288,32 @@ impl VqVae {
         }
     }
 
-    /// Loads official weights into this model, from `.safetensors` (memory-mapped) or `.pth`, as f32. The file's
-    /// statistics of code usage are passed over.
+    /// Loads official weights, a `.safetensors` or PyTorch file, as f32. The file's statistics of code usage are
+    /// ignored.
     ///
     /// # Errors
-    /// If the file cannot be read, or if any tensor is missing, unknown or of another shape: all of them are listed.
-    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
-        let path = path.as_ref();
-        self.fill(Tensors::open(path, None)?, path)
-    }
-
-    /// Loads official weights from the bytes of a `.safetensors` file, as [`VqVae::load`] does.
-    ///
-    /// # Errors
-    /// As for [`VqVae::load`].
-    pub fn load_bytes(self, bytes: Vec<u8>) -> Result<Self, WeightsError> {
-        self.fill(Tensors::from_bytes(bytes)?, Path::new(IN_MEMORY))
-    }
-
-    fn fill(self, tensors: Tensors, path: &Path) -> Result<Self, WeightsError> {
-        let tensors = tensors.without(|name| name == USAGE).renamed(field_name);
-        tensors.fill(self, path, official_name)
+    /// If the file cannot be read, or a tensor is missing, unknown, of another shape or not finite.
+    pub fn load(mut self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
+        fill(&mut self, WeightFile::open(path.as_ref())?)?;
+        Ok(self)
     }
 
     /// Writes the weights as safetensors under the official names. An existing file is replaced.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>, dtype: FileDType) -> Result<(), WeightsError> {
-        let names = vec![
-            (r"^codebook\.embedding$", CODEBOOK),
-            (r"^phi\.convs\.", PHI),
-        ];
-        import::save(self, path.as_ref(), dtype, names)
+    pub fn save(&self, path: impl AsRef<Path>, dtype: WeightDtype) -> Result<(), WeightError> {
+        let mut export = Export::new(self, path.as_ref(), Layout::Burn, dtype);
+        export.add_rest(official_name)?;
+        export.write()
     }
+}
+
+/// Fills `module` with official weights, as f32.
+fn fill<M: ModuleSnapshot>(module: &mut M, mut file: WeightFile) -> Result<(), WeightError> {
+    file.forget(|name| name == USAGE);
+    let file = file.renamed(field_name).in_dtype(DType::F32);
+    file.apply_as(module, Layout::Burn, official_name)
 }
 
 /// How often each code was used while the released tokenizer was trained.

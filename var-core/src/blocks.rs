@@ -8,11 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::module::{ModuleMapper, Param};
 use burn::store::ModuleSnapshot;
 use burn::tensor::{DType, Device, Tensor};
-use nextscale_tokenizer::import::shapes;
 
 use crate::dtype::cast;
-use crate::import::{WeightError, WeightFile};
 use crate::layers::Linear;
+use nextscale_weights::{WeightError, WeightFile, shapes};
 
 /// How the blocks are held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

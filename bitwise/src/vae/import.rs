@@ -7,10 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::Device;
-use nextscale_tokenizer::import::{self, IN_MEMORY, Tensors};
-
-pub use nextscale_tokenizer::import::{FileDType, WeightsError};
+use burn::tensor::{DType, Device};
+use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, shapes};
 
 use super::{BsqVae, BsqVaeConfig};
 
@@ -57,7 +55,7 @@ fn official_name(name: &str) -> String {
 impl BsqVaeConfig {
     /// What a file of the weights holds: official names and shapes, without the constants of the quantiser.
     pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
-        let ours = import::shapes(&self.init(&Device::flex())).into_iter();
+        let ours = shapes(&self.init(&Device::flex())).into_iter();
         ours.map(|(name, shape)| (official_name(&name), shape))
             .collect()
     }
@@ -100,13 +98,11 @@ impl BsqVaeConfig {
     ///
     /// # Errors
     /// If the file cannot be read, or is no such checkpoint.
-    pub fn of_file(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+    pub fn of_file(path: impl AsRef<Path>) -> Result<Self, WeightError> {
         let path = path.as_ref();
-        let shapes = Tensors::open(path, Some("vae"))?
-            .renamed(field_name)
-            .shapes();
+        let shapes = WeightFile::open(path)?.renamed(field_name).shapes();
         let no = |name: &str| {
-            WeightsError::file(
+            WeightError::read(
                 path,
                 format!("it is no Infinity tokenizer: there is no `{name}`"),
             )
@@ -124,7 +120,7 @@ impl BsqVaeConfig {
                 bits: *bits,
                 ..Self::stride_8_patchify()
             }),
-            levels => Err(WeightsError::file(
+            levels => Err(WeightError::read(
                 path,
                 format!("a tokenizer of {levels} levels: the released ones have 5 or 4"),
             )),
@@ -133,39 +129,33 @@ impl BsqVaeConfig {
 }
 
 impl BsqVae {
-    /// Loads official weights into this model, from `.safetensors` (memory-mapped) or `.pth`, as f32.
+    /// Loads official weights, a `.safetensors` or PyTorch file, as f32.
     ///
     /// # Errors
-    /// If the file cannot be read, or if any tensor is missing, unknown or of another shape: all of them are listed.
-    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
-        let path = path.as_ref();
-        self.fill(Tensors::open(path, Some("vae"))?, path)
+    /// If the file cannot be read, or a tensor is missing, unknown, of another shape or not finite.
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
+        self.read(WeightFile::open(path.as_ref())?)
     }
 
-    /// Loads official weights from the bytes of a `.safetensors` file, as [`BsqVae::load`] does.
+    /// As [`BsqVae::load`], from an open file.
     ///
     /// # Errors
     /// As for [`BsqVae::load`].
-    pub fn load_bytes(self, bytes: Vec<u8>) -> Result<Self, WeightsError> {
-        self.fill(Tensors::from_bytes(bytes)?, Path::new(IN_MEMORY))
-    }
-
-    fn fill(self, tensors: Tensors, path: &Path) -> Result<Self, WeightsError> {
-        let tensors = tensors.without(is_constant).renamed(field_name);
-        tensors.fill(self, path, official_name)
+    pub fn read(mut self, mut file: WeightFile) -> Result<Self, WeightError> {
+        file.forget(is_constant);
+        let file = file.renamed(field_name).in_dtype(DType::F32);
+        file.apply_as(&mut self, Layout::Burn, official_name)?;
+        Ok(self)
     }
 
     /// Writes the weights as safetensors under the official names. An existing file is replaced.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>, dtype: FileDType) -> Result<(), WeightsError> {
-        let names = vec![
-            (r"((?:down|up)sample)\.(weight|bias)$", "$1.conv.conv.$2"),
-            (r"(norm\w*)\.(weight|bias)$", "$1.norm.$2"),
-            (r"(conv_?\w+|nin_shortcut)\.(weight|bias)$", "$1.conv.$2"),
-        ];
-        import::save(self, path.as_ref(), dtype, names)
+    pub fn save(&self, path: impl AsRef<Path>, dtype: WeightDtype) -> Result<(), WeightError> {
+        let mut export = Export::new(self, path.as_ref(), Layout::Burn, dtype);
+        export.add_rest(official_name)?;
+        export.write()
     }
 }
 

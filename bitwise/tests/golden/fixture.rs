@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor};
 use nextscale_bitwise::Bsq;
-use nextscale_bitwise::import::{WeightFile, load_infinity};
+use nextscale_bitwise::import::load_infinity;
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::Patching;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_tokenizer::{Codes, Scale, ScaleSchedule};
+use nextscale_weights::WeightFile;
 use serde_json::Value;
 
 /// The fixtures of the transformer.

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor};
-use nextscale_bitwise::import::WeightFile;
-use nextscale_bitwise::vae::import::FileDType;
 use nextscale_bitwise::{Bsq, BsqVae, BsqVaeConfig};
 use nextscale_tokenizer::{Codes, Pyramid, Quantizer, Resize, ScaleSchedule, resize};
+use nextscale_weights::{WeightDtype, WeightFile};
 use serde_json::Value;
 
 use crate::fixture::{close, root, schedule};
@@ -151,7 +150,7 @@ fn weights_in_every_form() {
     let folder = std::env::temp_dir().join(format!("nextscale-vae-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let f32s = folder.join("f32.safetensors");
-    vae.model.save(&f32s, FileDType::F32).unwrap();
+    vae.model.save(&f32s, WeightDtype::F32).unwrap();
     let again = fresh().load(&f32s).unwrap();
     assert_eq!(
         again.encode(image.clone()).into_data(),
@@ -160,7 +159,7 @@ fn weights_in_every_form() {
     same_names(&f32s, &vae.folder.join("weights.safetensors"));
 
     let f16s = folder.join("f16.safetensors");
-    vae.model.save(&f16s, FileDType::F16).unwrap();
+    vae.model.save(&f16s, WeightDtype::F16).unwrap();
     let half = fresh().load(&f16s).unwrap();
     close("16 bits", half.encode(image), z, 2e-2);
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();

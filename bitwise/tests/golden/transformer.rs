@@ -1,10 +1,11 @@
 //! Text, positions and teacher forcing.
 
 use burn::tensor::Device;
-use nextscale_bitwise::import::{WeightFile, load_infinity};
+use nextscale_bitwise::import::load_infinity;
 use nextscale_bitwise::infinity::StepState;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_var_core::rope::grid_positions;
+use nextscale_weights::WeightFile;
 
 use super::fixture::{Fixture, NAMES, close, root};
 

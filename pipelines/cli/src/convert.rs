@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use nextscale_var_core::import::WeightDtype;
 
 use nextscale_models::convert::Conversion;
 use nextscale_pipelines::stage::Cancel;
+use nextscale_weights::WeightDtype;
 
 use crate::bar;
 

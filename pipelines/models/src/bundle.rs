@@ -24,12 +24,11 @@ mod weights;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, Device, FloatDType};
+use burn::tensor::{Device, FloatDType};
 use nextscale_bitwise::import::read_infinity;
 use nextscale_bitwise::infinity::Infinity;
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::{T5Config, TextEncoder, Vocab};
-use nextscale_tokenizer::import::{Adapt, Layout, WeightsError};
 
 pub use classes::{ClassBundle, ClassManifest};
 pub use hub::Places;
@@ -227,9 +226,8 @@ impl Bundle {
     /// A damaged file, and weights that are not those of the manifest.
     pub fn vae(&self, device: &Device) -> Result<BsqVae, ModelError> {
         let (config, prints) = (&self.manifest.vae, &self.manifest.fingerprints);
-        let fresh = || config.init(device);
-        let of_bytes = |bytes| fresh().load_bytes(bytes);
-        self.files.vae(prints, of_bytes, |path| fresh().load(path))
+        self.files
+            .vae(prints, |file| config.init(device).read(file))
     }
 
     /// Completes a model folder: writes the manifest with the fingerprints of the files that lie
@@ -265,22 +263,9 @@ fn load_text(
     let fail = |e: nextscale_text::TextError| damaged(model, format!("cannot be loaded: {e}"));
     let vocab = Vocab::from_bytes(&vocab.bytes()?).map_err(fail)?;
     let mut t5 = config.init(device);
-    match text {
-        Weights::Static(bytes) => {
-            nextscale_text::import::load_bytes(&mut t5, bytes.to_vec()).map_err(fail)?;
-        }
-        Weights::File(path) => {
-            let adapter = Adapt::new(Layout::PyTorch, Some(DType::F32));
-            let all = Box::new(adapter.clone());
-            nextscale_text::import::load_with(&mut t5, path, all).map_err(fail)?;
-            let tensors = adapter.damaged();
-            if !tensors.is_empty() {
-                let path = path.display().to_string();
-                let error = WeightsError::Numbers { path, tensors };
-                return Err(damaged(model, format!("cannot be loaded: {error}")));
-            }
-        }
-    }
+    let file = text.tensors(FloatDType::F32);
+    let read = file.and_then(|file| nextscale_text::import::read(&mut t5, file));
+    read.map_err(|e| fail(e.into()))?;
     TextEncoder::new(vocab.with_max_len(longest), t5).map_err(fail)
 }
 

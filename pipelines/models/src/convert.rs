@@ -13,14 +13,13 @@ use nextscale_bitwise::vae::import::{is_constant, newest_name};
 use nextscale_text::T5Config;
 use nextscale_text::import as t5;
 use nextscale_tokenizer::VqVaeConfig;
-use nextscale_var_core::import::{
-    StreamError, WeightDtype, WeightError, WeightFile, var_config, var_keys,
-};
+use nextscale_var_core::import::{var_config, var_keys};
 use nextscale_video::star::{is_unread, star_config, star_keys};
 use nextscale_video::vae::{StarVaeConfig, is_unused};
 
 use crate::error::ModelError;
 use nextscale_files::atomic_file::{self, folder_of};
+use nextscale_weights::{StreamError, WeightDtype, WeightError, WeightFile};
 
 /// A checkpoint that was recognised and found complete; no tensor is read.
 pub struct Conversion {
@@ -155,22 +154,12 @@ fn recognise(
 /// The half of a T5 that is used here.
 fn text_encoder(
     path: &Path,
-    mut file: WeightFile,
+    file: WeightFile,
 ) -> Result<(&'static str, WeightFile, Keys), ModelError> {
     let folder = if path.is_dir() { path } else { folder_of(path) };
     let config =
         T5Config::from_hf_file(folder.join("config.json")).map_err(|e| unusable(path, e))?;
-    file.forget(t5::is_decoder);
-    match file.shape(t5::SHARED) {
-        Some(_) => file.forget(|name| name == t5::SHARED_ALIAS),
-        None => {
-            file = file.renamed(|name| match name {
-                t5::SHARED_ALIAS => t5::SHARED.to_owned(),
-                name => name.to_owned(),
-            });
-        }
-    }
-    Ok((T5, file, t5::keys(&config)))
+    Ok((T5, t5::encoder_part(file), t5::keys(&config)))
 }
 
 /// Whether a tensor goes along although the model does not need it: constants and statistics.

@@ -6,11 +6,9 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
-use nextscale_bitwise::import::{WeightDtype, save_infinity};
-use nextscale_bitwise::vae::import::FileDType;
+use nextscale_bitwise::import::save_infinity;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig, Decoder};
 use nextscale_text::Vocab;
-use nextscale_text::import::Precision;
 use nextscale_var_core::import::save_var;
 use nextscale_var_core::train::{Checkpoint, latest};
 use nextscale_video::StarVae;
@@ -30,6 +28,7 @@ use nextscale_models::bundle::{
     StarBundle, StarManifest,
 };
 use nextscale_models::bundle::{TEXT, TRANSFORMER, VAE, VOCAB};
+use nextscale_weights::WeightDtype;
 
 /// Writes the last checkpoint of the transformer's run `from` as a model folder: weights in 16 bits
 /// under the official names, and the manifest that binds them.
@@ -83,10 +82,10 @@ fn export_text(
 
     fs::create_dir_all(out).with_context(|| format!("cannot make `{}`", out.display()))?;
     vocab.save(out.join(VOCAB))?;
-    nextscale_text::import::save(&painter.text, out.join(TEXT), Precision::F16)?;
+    nextscale_text::import::save(&painter.text, out.join(TEXT), WeightDtype::F16)?;
     let file = out.join(TRANSFORMER);
     save_infinity(&transformer, &painter.transformer, &file, WeightDtype::F16)?;
-    vae.save(out.join(VAE), FileDType::F16)?;
+    vae.save(out.join(VAE), WeightDtype::F16)?;
     let size = Size {
         width: cells.last().w * vae.stride,
         height: cells.last().h * vae.stride,
@@ -129,7 +128,7 @@ fn export_classes(from: &Path, checkpoint: &Checkpoint, out: &Path) -> anyhow::R
         &out.join(TRANSFORMER),
         WeightDtype::F16,
     )?;
-    vae.save(out.join(VAE), FileDType::F16)?;
+    vae.save(out.join(VAE), WeightDtype::F16)?;
     let manifest = ClassManifest {
         kind: ModelKind::Var,
         name: run.name,
@@ -168,10 +167,10 @@ fn export_video(
 
     fs::create_dir_all(out).with_context(|| format!("cannot make `{}`", out.display()))?;
     vocab.save(out.join(VOCAB))?;
-    nextscale_text::import::save(&narrator.text, out.join(TEXT), Precision::F16)?;
+    nextscale_text::import::save(&narrator.text, out.join(TEXT), WeightDtype::F16)?;
     let file = out.join(TRANSFORMER);
     save_star(&transformer, &narrator.transformer, &file, WeightDtype::F16)?;
-    vae.save(out.join(VAE), FileDType::F16)?;
+    vae.save(out.join(VAE), WeightDtype::F16)?;
     let last = tokenizer.plan(1)?.reference();
     let size = Size {
         width: last.w * vae.stride,

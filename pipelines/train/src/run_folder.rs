@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use burn::tensor::Device;
-use nextscale_bitwise::vae::import::FileDType;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
 use nextscale_text::Vocab;
 use nextscale_tokenizer::{ScaleSchedule, VqVae, VqVaeConfig};
@@ -19,6 +18,7 @@ use crate::tokenizer::bsq::TokenizerRun;
 use crate::tokenizer::causal::CausalRun;
 use crate::tokenizer::vq::VqRun;
 use nextscale_data::IconSet;
+use nextscale_weights::WeightDtype;
 
 /// The tokenizer's configuration in the transformer's run.
 pub const CONFIG: &str = "tokenizer.yaml";
@@ -39,7 +39,7 @@ pub fn adopt(
     if let Some(checkpoint) = take_over(out, from, TokenizerKind::Bsq)? {
         let run: TokenizerRun = config::read(&out.join(CONFIG))?;
         let vae: BsqVae = checkpoint.average(run.model.init(device))?;
-        vae.save(out.join(WEIGHTS), FileDType::F32)?;
+        vae.save(out.join(WEIGHTS), WeightDtype::F32)?;
     }
     let run: TokenizerRun = config::read(&out.join(CONFIG))?;
     let vae = run.model.init(device).load(out.join(WEIGHTS))?;
@@ -55,7 +55,7 @@ pub fn adopt_vq(
     if let Some(checkpoint) = take_over(out, from, TokenizerKind::Vq)? {
         let run: VqRun = config::read(&out.join(CONFIG))?;
         let vae: VqVae = checkpoint.average(run.model.init(device))?;
-        vae.save(out.join(WEIGHTS), FileDType::F32)?;
+        vae.save(out.join(WEIGHTS), WeightDtype::F32)?;
     }
     let run: VqRun = config::read(&out.join(CONFIG))?;
     let vae = run.model.init(device).load(out.join(WEIGHTS))?;
@@ -71,7 +71,7 @@ pub fn adopt_causal(
     if let Some(checkpoint) = take_over(out, from, TokenizerKind::Causal)? {
         let run: CausalRun = config::read(&out.join(CONFIG))?;
         let vae: StarVae = checkpoint.average(run.model.init(device))?;
-        vae.save(out.join(WEIGHTS), FileDType::F32)?;
+        vae.save(out.join(WEIGHTS), WeightDtype::F32)?;
     }
     let run: CausalRun = config::read(&out.join(CONFIG))?;
     let vae = run.model.init(device).load(out.join(WEIGHTS))?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{Int, Tensor};
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::correction::encode_given;
-use nextscale_bitwise::import::{WeightDtype, load_infinity, save_infinity};
+use nextscale_bitwise::import::{load_infinity, save_infinity};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
 use nextscale_bitwise::train::loss;
@@ -14,6 +14,7 @@ use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_tokenizer::{Codes, Pyramid, Scale, ScaleSchedule};
 use nextscale_var_core::sampler::filter;
 use nextscale_var_core::train::ScaleWeighting;
+use nextscale_weights::WeightDtype;
 use serde_json::Value;
 
 use crate::runs;

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use burn::tensor::{Int, Tensor};
 use nextscale_bitwise::tokens::Patching;
-use nextscale_bitwise::vae::import::FileDType;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
 use nextscale_tests::{Fixture, Gaps, Report, Stored};
 use nextscale_tokenizer::{Codes, Pyramid, Quantizer, Resize, ScaleSchedule, patchify};
+use nextscale_weights::WeightDtype;
 
 use crate::infinity::{patching, schedule, size_of};
 
@@ -57,7 +57,7 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("resaved", |report| {
         let dir = tempfile::tempdir().expect("a folder for temporary files");
         let path = dir.path().join("vae.safetensors");
-        vae.save(&path, FileDType::F32)
+        vae.save(&path, WeightDtype::F32)
             .unwrap_or_else(|e| panic!("{e}"));
         let official = f.dir.join("weights.safetensors");
         let mask = |key: &str| key.ends_with("lfq.mask");

@@ -3,7 +3,6 @@
 use burn::tensor::{Int, Tensor};
 use nextscale_tests::{Agreement, Fixture, Gaps, Report, Stored};
 use nextscale_var_core::blocks::Blocks;
-use nextscale_var_core::import::{WeightDtype, WeightFile};
 use nextscale_var_core::rope::RopeTable;
 use nextscale_var_core::sampler::Sampler;
 use nextscale_video::clips::{Layout, Pass, SpacetimePlan};
@@ -14,6 +13,7 @@ use nextscale_video::star::{
     Star, StarConfig, grid_positions, read_star, save_star, star_config, text_positions,
 };
 use nextscale_video::{CodeKind, StarVae};
+use nextscale_weights::{WeightDtype, WeightFile};
 use serde_json::Value;
 
 use crate::star_vae::{self, LATENTS, bits, code_bits, compare_pixels, pick, pixel_tolerance};

@@ -4,7 +4,8 @@ use burn::tensor::{Int, Tensor};
 use nextscale_tests::{Fixture, Gaps, Report, Stored};
 use nextscale_tokenizer::{Codes, Pyramid, Quantizer, Scale, ScaleSchedule};
 use nextscale_video::codes::{CodeBits, CodeKind};
-use nextscale_video::vae::{FileDType, StarVae, StarVaeConfig};
+use nextscale_video::vae::{StarVae, StarVaeConfig};
+use nextscale_weights::WeightDtype;
 use serde_json::Value;
 
 pub const LATENTS: f64 = 2e-5;
@@ -58,7 +59,7 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("resaved", |report| {
         let dir = tempfile::tempdir().expect("a folder for temporary files");
         let path = dir.path().join("vae.safetensors");
-        vae.save(&path, FileDType::F32)
+        vae.save(&path, WeightDtype::F32)
             .unwrap_or_else(|e| panic!("{e}"));
         report.same_file("resaved", &path, &f.dir.join("weights.safetensors"), unused);
     });

@@ -3,9 +3,10 @@
 use burn::tensor::{Bool, Tensor};
 use nextscale_tests::{Fixture, Report, Stored};
 use nextscale_text::encoder::encode_tokens;
-use nextscale_text::import::{self, Precision};
+use nextscale_text::import;
 use nextscale_text::t5::relative_bucket;
 use nextscale_text::{T5Config, T5Encoder, TokenBatch};
+use nextscale_weights::WeightDtype;
 
 pub fn check(f: &Fixture, report: &mut Report) {
     let config = f.config["hf_config"].to_string();
@@ -27,7 +28,7 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("resaved", |report| {
         let dir = tempfile::tempdir().expect("a folder for temporary files");
         let path = dir.path().join("model.safetensors");
-        import::save(&t5, &path, Precision::F32).unwrap_or_else(|e| panic!("{e}"));
+        import::save(&t5, &path, WeightDtype::F32).unwrap_or_else(|e| panic!("{e}"));
         let alias = |key: &str| key == "encoder.embed_tokens.weight";
         report.same_file("resaved", &path, &weights, alias);
     });

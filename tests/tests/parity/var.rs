@@ -6,10 +6,11 @@ use burn::tensor::Tensor;
 use nextscale_tests::{Fixture, Report};
 use nextscale_tokenizer::{Codes, ScaleSchedule, VqVae};
 use nextscale_var_core::generate::{VarOptions, VarScale, generate};
-use nextscale_var_core::import::{WeightDtype, load_var, save_var};
+use nextscale_var_core::import::{load_var, save_var};
 use nextscale_var_core::sampler::{Sampler, filter};
 use nextscale_var_core::transformer::loss::{VarForcing, loss};
 use nextscale_var_core::transformer::{AttentionKind, Modulation, Var, VarConfig, VarPlan};
+use nextscale_weights::WeightDtype;
 
 use crate::var_vqvae;
 

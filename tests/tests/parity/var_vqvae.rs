@@ -4,8 +4,8 @@ use std::path::Path;
 
 use burn::tensor::{Int, Tensor};
 use nextscale_tests::{Fixture, Report};
-use nextscale_tokenizer::import::FileDType;
 use nextscale_tokenizer::{Codes, Quantizer, Scale, ScaleSchedule, VqVae, VqVaeConfig};
+use nextscale_weights::WeightDtype;
 
 const FEATURES: f64 = 5e-5;
 const SUMS: f64 = 2e-5;
@@ -80,7 +80,7 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("resaved", |report| {
         let dir = tempfile::tempdir().expect("a folder for temporary files");
         let path = dir.path().join("vae.safetensors");
-        vae.save(&path, FileDType::F32)
+        vae.save(&path, WeightDtype::F32)
             .unwrap_or_else(|e| panic!("{e}"));
         let official = f.dir.join("weights.safetensors");
         let usage = |key: &str| key == "quantize.ema_vocab_hit_SV";

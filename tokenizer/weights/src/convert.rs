@@ -219,7 +219,8 @@ mod tests {
             let (transposed, _) = transpose(&data, DType::F32).unwrap();
             let [m, n] = shape;
             assert_eq!(transposed.shape().to_vec(), [n, m]);
-            let (old, new): (Vec<f32>, Vec<f32>) = (data.iter().collect(), transposed.iter().collect());
+            let (old, new): (Vec<f32>, Vec<f32>) =
+                (data.iter().collect(), transposed.iter().collect());
             assert!((0..m * n).all(|at| new[at] == old[(at % m) * n + at / m]));
             let (back, _) = transpose(&transposed, DType::F32).unwrap();
             back.assert_eq(&data, true);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use burn::{
-    store::{ApplyError, ApplyResult, ModuleSnapshot, bridge, burn_pack::Tensor},
+    store::{ApplyError, ApplyResult, ModuleSnapshot, bridge},
     tensor::{DType, TensorData},
 };
 
@@ -289,10 +289,7 @@ fn reason(error: &ApplyError, official: impl Fn(&str) -> String) -> String {
             path,
             expected,
             found,
-        } => format!(
-            "`{}` holds {found:?}, not {expected:?}",
-            official(path)
-        ),
+        } => format!("`{}` holds {found:?}, not {expected:?}", official(path)),
         other => other.to_string(),
     }
 }
@@ -323,6 +320,8 @@ fn unwrapped(tensors: Tensors) -> Tensors {
 
 #[cfg(test)]
 mod tests {
+    use burn::store::burn_pack::Tensor;
+
     use super::*;
 
     fn tensor(name: &str) -> (String, Tensor) {

@@ -26,7 +26,10 @@ pub(crate) fn open(path: &Path) -> Result<(Tensors, Option<RepairedCopy>), Weigh
         check_header(path)?;
         let mut store = SafetensorsStore::from_file(path);
         let tensors = store.get_all_tensors();
-        return Ok((tensors.map_err(|e| WeightError::read(path, e))?.clone(), None));
+        return Ok((
+            tensors.map_err(|e| WeightError::read(path, e))?.clone(),
+            None,
+        ));
     }
     let copy = archive::repaired(path).map_err(|e| WeightError::read(path, e))?;
     let file = copy.as_deref().unwrap_or(path);
@@ -53,7 +56,8 @@ pub fn check_header(path: &Path) -> Result<(), WeightError> {
         .map_err(|e| WeightError::read(path, format!("its header is damaged: {e}")))?;
     let wanted = (8 + header.len() + metadata.data_len()) as u64;
     if length != wanted {
-        let reason = format!("it is cut off or damaged: {length} bytes, and its header says {wanted}");
+        let reason =
+            format!("it is cut off or damaged: {length} bytes, and its header says {wanted}");
         return Err(WeightError::read(path, reason));
     }
     Ok(())
@@ -114,11 +118,16 @@ fn indexed(index: &Path) -> Result<Vec<PathBuf>, WeightError> {
     let folder = index.parent().unwrap_or(Path::new("."));
     let shard = |name: &str| {
         if Path::new(name).components().count() != 1 || name == ".." {
-            return Err(fail(format!("it names {name:?}, which is not in its folder")));
+            return Err(fail(format!(
+                "it names {name:?}, which is not in its folder"
+            )));
         }
         let path = folder.join(name);
         if !path.is_file() {
-            return Err(fail(format!("it names {}, which does not exist", path.display())));
+            return Err(fail(format!(
+                "it names {}, which does not exist",
+                path.display()
+            )));
         }
         Ok(path)
     };

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 
-use nextscale_tokenizer::import::shapes;
-
-use super::{Export, Rule, WeightDtype, WeightError, WeightFile, official_keys, rule};
 use crate::blocks::{Blocks, fill};
 use crate::mask;
 use crate::transformer::{AttentionKind, Block, Modulation, Var, VarConfig};
+use nextscale_weights::{
+    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, official_keys, rule, shapes,
+};
 
 /// Everything outside the blocks.
 const TOP: [Rule; 10] = [
@@ -184,32 +184,19 @@ pub fn save_var(
     path: &Path,
     dtype: WeightDtype,
 ) -> Result<(), WeightError> {
-    let mut export = Export::new(model, dtype);
+    let mut export = Export::new(model, path, Layout::PyTorch, dtype);
     let (top, block) = rules(config);
+    export.add(&top, "", "", config.width)?;
+    export.add_blocks(&block, config.depth, 1, config.width)?;
     let levels = mask::levels(&config.schedule);
-    let mut add_all = || -> Result<(), String> {
-        export.add(&top, "", "", config.width)?;
-        for i in 0..config.depth {
-            let name = format!("blocks.{i}.");
-            export.add(&block, &name, &name, config.width)?;
-        }
-        let l = levels.len();
-        let rows: Vec<i64> = levels.iter().map(|&k| k as i64).collect();
-        export.constant(LEVELS, TensorData::new(rows, [1, l]))?;
-        let hides = |query: &usize, key: &usize| match key > query {
-            true => f32::NEG_INFINITY,
-            false => 0.0,
-        };
-        let bias: Vec<f32> = levels
-            .iter()
-            .flat_map(|query| levels.iter().map(move |key| hides(query, key)))
-            .collect();
-        export.constant(MASK, TensorData::new(bias, [1, 1, l, l]))
-    };
-    let fail = |reason| WeightError::Write {
-        path: path.to_owned(),
-        reason,
-    };
-    add_all().map_err(fail)?;
-    export.write(path).map_err(fail)
+    let l = levels.len();
+    let rows: Vec<i64> = levels.iter().map(|&k| k as i64).collect();
+    export.constant(LEVELS, TensorData::new(rows, [1, l]))?;
+    let bias = |query: &usize, key: &usize| if key > query { f32::NEG_INFINITY } else { 0.0 };
+    let rows = levels
+        .iter()
+        .flat_map(|query| levels.iter().map(move |key| bias(query, key)));
+    let rows: Vec<f32> = rows.collect();
+    export.constant(MASK, TensorData::new(rows, [1, 1, l, l]))?;
+    export.write()
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
-use nextscale_tokenizer::import::shapes;
 use nextscale_var_core::blocks::{Blocks, fill};
-use nextscale_var_core::import::{
-    Export, Rule, WeightDtype, WeightError, WeightFile, block_name, official_keys, rule,
+use nextscale_weights::{
+    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, block_name, official_keys, rule,
+    shapes,
 };
 
 use super::{Block, Star, StarConfig};
@@ -167,22 +167,15 @@ pub fn save_star(
     path: &Path,
     dtype: WeightDtype,
 ) -> Result<(), WeightError> {
-    let mut export = Export::new(model, dtype);
-    let mut add_all = || -> Result<(), String> {
-        export.add(&TOP, "", "", config.width)?;
-        let rules = block_rules(config);
-        for i in 0..config.depth {
-            let name = block_name(i, config.depth, config.block_chunks);
-            export.add(&rules, &name, &format!("blocks.{i}."), config.width)?;
-        }
-        Ok(())
-    };
-    let fail = |reason| WeightError::Write {
-        path: path.to_owned(),
-        reason,
-    };
-    add_all().map_err(fail)?;
-    export.write(path).map_err(fail)
+    let mut export = Export::new(model, path, Layout::PyTorch, dtype);
+    export.add(&TOP, "", "", config.width)?;
+    export.add_blocks(
+        &block_rules(config),
+        config.depth,
+        config.block_chunks,
+        config.width,
+    )?;
+    export.write()
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 
-use nextscale_tokenizer::import::{self, FileDType, IN_MEMORY, Tensors, WeightsError};
+use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, shapes};
 
 use super::{StarVae, StarVaeConfig};
 
@@ -75,55 +75,40 @@ fn official_name(ours: &str) -> String {
 impl StarVaeConfig {
     /// What a file of the weights holds: official names and shapes, without what nothing needs.
     pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
-        let ours = import::shapes(&self.init(&Device::flex())).into_iter();
+        let ours = shapes(&self.init(&Device::flex())).into_iter();
         ours.map(|(name, shape)| (official_name(&name), shape))
             .collect()
     }
 }
 
 impl StarVae {
-    /// Loads official weights into this model, from `.safetensors` (memory-mapped) or `.pth`, as f32.
+    /// Loads official weights, a `.safetensors` or PyTorch file, as f32.
     ///
     /// # Errors
-    /// If the file cannot be read, or if any tensor is missing, unknown or of another shape: all of them are listed.
-    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
-        let path = path.as_ref();
-        self.fill(Tensors::open(path, Some("vae"))?, path)
+    /// If the file cannot be read, or a tensor is missing, unknown, of another shape or not finite.
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
+        self.read(WeightFile::open(path.as_ref())?)
     }
 
-    /// Loads official weights from the bytes of a `.safetensors` file, as [`StarVae::load`] does.
+    /// As [`StarVae::load`], from an open file.
     ///
     /// # Errors
     /// As for [`StarVae::load`].
-    pub fn load_bytes(self, bytes: Vec<u8>) -> Result<Self, WeightsError> {
-        self.fill(Tensors::from_bytes(bytes)?, Path::new(IN_MEMORY))
-    }
-
-    fn fill(self, tensors: Tensors, path: &Path) -> Result<Self, WeightsError> {
-        let tensors = tensors.without(is_unused).renamed(field_name);
-        tensors.fill(self, path, official_name)
+    pub fn read(mut self, mut file: WeightFile) -> Result<Self, WeightError> {
+        file.forget(is_unused);
+        let file = file.renamed(field_name).in_dtype(DType::F32);
+        file.apply_as(&mut self, Layout::Burn, official_name)?;
+        Ok(self)
     }
 
     /// Writes the weights as safetensors under the official names. An existing file is replaced.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>, dtype: FileDType) -> Result<(), WeightsError> {
-        let literal = |ours: &str| ours.replace('.', r"\.");
-        let mut patterns: Vec<(String, &str)> = NAMES
-            .iter()
-            .map(|(ours, theirs)| (literal(ours), *theirs))
-            .collect();
-        patterns.push((format!("^{}$", SCALE.0), SCALE.1));
-        patterns.push((
-            r"^((?:en|de)coder\..*)\.(weight|bias)$".to_owned(),
-            "$1.conv.$2",
-        ));
-        let names = patterns
-            .iter()
-            .map(|(ours, theirs)| (ours.as_str(), *theirs))
-            .collect();
-        import::save(self, path.as_ref(), dtype, names)
+    pub fn save(&self, path: impl AsRef<Path>, dtype: WeightDtype) -> Result<(), WeightError> {
+        let mut export = Export::new(self, path.as_ref(), Layout::Burn, dtype);
+        export.add_rest(official_name)?;
+        export.write()
     }
 }
 

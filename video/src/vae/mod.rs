@@ -27,7 +27,6 @@ use serde::{Deserialize, Serialize};
 pub use decoder::{Decoder, DecoderBlock, DecoderLevel};
 pub use encoder::{Encoder, EncoderBlock, EncoderLevel};
 pub use import::is_unused;
-pub use nextscale_tokenizer::import::{FileDType, WeightsError};
 pub use posterior::Posterior;
 pub use stream::{DecodeStream, EncodeStream};
 

@@ -128,7 +128,7 @@ fn official_files_open_by_their_tensors() {
     // The tokenizer of another model.
     let (_, other) = tiny::class_parts(ScaleSchedule::square(&[1, 2]).unwrap(), 20);
     let device = burn::tensor::Device::flex();
-    let dtype = nextscale_tokenizer::import::FileDType::F32;
+    let dtype = nextscale_weights::WeightDtype::F32;
     other
         .init(&device)
         .save(place.path(names[1]), dtype)

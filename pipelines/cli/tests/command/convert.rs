@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use nextscale_bitwise::import::WeightFile;
-
 use crate::{Place, stderr, tiny};
+use nextscale_weights::WeightFile;
 
 fn golden(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

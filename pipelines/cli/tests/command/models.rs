@@ -1,9 +1,9 @@
 //! Released models by name, and where they are looked for.
 
-use nextscale_bitwise::import::{WeightDtype, save_infinity};
+use nextscale_bitwise::import::save_infinity;
 use nextscale_bitwise::infinity::InfinityConfig;
-use nextscale_text::import::Precision;
 use nextscale_text::{T5Config, train_unigram};
+use nextscale_weights::WeightDtype;
 
 use crate::{Place, tiny};
 
@@ -35,7 +35,7 @@ fn released(place: &Place) {
     let t5 = T5Config::new(vocab.size(), 128, 1, 2, 64);
     std::fs::write(text.join("config.json"), t5.to_hf_json()).unwrap();
     let weights = text.join("model.safetensors");
-    nextscale_text::import::save(&t5.init(&device), weights, Precision::F16).unwrap();
+    nextscale_text::import::save(&t5.init(&device), weights, WeightDtype::F16).unwrap();
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn an_index_must_be_complete_and_parts_must_fit() {
         ..nextscale_bitwise::vae::BsqVaeConfig::stride_16(32)
     };
     let device = burn::tensor::Device::flex();
-    let dtype = nextscale_bitwise::vae::import::FileDType::F16;
+    let dtype = nextscale_weights::WeightDtype::F16;
     let path = place.path("models/infinity_vae_d56_f8_14_patchify.safetensors");
     vae.init(&device).save(path, dtype).unwrap();
     let path = "models/infinity_8b_512x512_weights";

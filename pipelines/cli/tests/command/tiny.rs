@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
-use nextscale_bitwise::import::{WeightDtype, save_infinity};
+use nextscale_bitwise::import::save_infinity;
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
-use nextscale_bitwise::vae::{BsqVaeConfig, import::FileDType};
+use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_models::bundle::{
     self, Bundle, ClassBundle, ClassManifest, FrameCounts, Manifest, ModelKind, Sampling, Size,
     StarBundle, StarManifest,
 };
-use nextscale_text::import::Precision;
 use nextscale_text::{T5Config, train_unigram};
 use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
 use nextscale_var_core::import::save_var;
@@ -22,6 +21,7 @@ use nextscale_video::codes::CodeBits;
 use nextscale_video::star::save_star;
 use nextscale_video::vae::resample::Resample;
 use nextscale_video::{Layout, StarConfig, StarGuidance, StarVaeConfig};
+use nextscale_weights::WeightDtype;
 
 /// The folder of the model, made once for all tests.
 pub(crate) fn model() -> &'static Path {
@@ -63,12 +63,12 @@ pub(crate) fn make(folder: &Path, seed: u64) {
     };
     vocab.save(folder.join(bundle::VOCAB)).unwrap();
     let t5 = text.init(&device);
-    nextscale_text::import::save(&t5, folder.join(bundle::TEXT), Precision::F16).unwrap();
+    nextscale_text::import::save(&t5, folder.join(bundle::TEXT), WeightDtype::F16).unwrap();
     let model = transformer.init(&device);
     let path = folder.join(bundle::TRANSFORMER);
     save_infinity(&transformer, &model, &path, WeightDtype::F16).unwrap();
     vae.init(&device)
-        .save(folder.join(bundle::VAE), FileDType::F16)
+        .save(folder.join(bundle::VAE), WeightDtype::F16)
         .unwrap();
     let square = vec![[1, 1], [2, 2], [4, 4]];
     let wide = vec![[1, 1], [2, 3], [4, 6]];
@@ -186,7 +186,7 @@ pub(crate) fn save_class(
     let path = folder.join(vae);
     let model = vae_config.init(&device);
     model
-        .save(path, nextscale_tokenizer::import::FileDType::F32)
+        .save(path, nextscale_weights::WeightDtype::F32)
         .unwrap();
 }
 
@@ -211,12 +211,12 @@ pub(crate) fn make_video(folder: &Path, change: impl FnOnce(&mut StarManifest)) 
     manifest.text = T5Config::new(vocab.size(), 128, 1, 2, 64);
     vocab.save(folder.join(bundle::VOCAB)).unwrap();
     let t5 = manifest.text.init(&device);
-    nextscale_text::import::save(&t5, folder.join(bundle::TEXT), Precision::F16).unwrap();
+    nextscale_text::import::save(&t5, folder.join(bundle::TEXT), WeightDtype::F16).unwrap();
     let model = manifest.transformer.init(&device);
     let path = folder.join(bundle::TRANSFORMER);
     save_star(&manifest.transformer, &model, &path, WeightDtype::F32).unwrap();
     let vae = manifest.vae.init(&device);
-    let dtype = nextscale_video::vae::FileDType::F32;
+    let dtype = nextscale_weights::WeightDtype::F32;
     vae.save(folder.join(bundle::VAE), dtype).unwrap();
     StarBundle::seal(folder, manifest).unwrap();
 }

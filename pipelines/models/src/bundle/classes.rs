@@ -7,9 +7,10 @@ use burn::tensor::{Device, FloatDType};
 use nextscale_tokenizer::vqvae::{VqCodes, VqVae, VqVaeConfig};
 use nextscale_var_core::blocks::Blocks;
 use nextscale_var_core::generate::VarOptions;
-use nextscale_var_core::import::{WeightFile, read_var};
+use nextscale_var_core::import::read_var;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use nextscale_var_core::transformer::{Var, VarConfig};
+use nextscale_weights::WeightFile;
 use serde::{Deserialize, Serialize};
 
 use super::{MANIFEST, ModelKind, Sampling, TRANSFORMER, VAE, damaged, weights};

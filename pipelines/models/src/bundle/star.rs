@@ -221,9 +221,8 @@ impl StarBundle {
     /// A damaged file, and weights that are not those of the manifest.
     pub fn vae(&self, device: &Device) -> Result<StarVae, ModelError> {
         let (config, prints) = (&self.manifest.vae, &self.manifest.fingerprints);
-        let fresh = || config.init(device);
-        let of_bytes = |bytes| fresh().load_bytes(bytes);
-        self.files.vae(prints, of_bytes, |path| fresh().load(path))
+        self.files
+            .vae(prints, |file| config.init(device).read(file))
     }
 
     /// Completes a model folder, in which `tokenizer.json`, `text.safetensors`, `transformer.safetensors` and

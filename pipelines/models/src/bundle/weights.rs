@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use nextscale_text::{T5Config, TextEncoder};
-use nextscale_tokenizer::import::WeightsError;
-use nextscale_var_core::import::{WeightError, WeightFile};
 use safetensors::tensor::Metadata;
 
 use super::{TEXT, TRANSFORMER, VAE, VOCAB, damaged, load_text, verify};
 use nextscale_files::checksum;
+use nextscale_weights::{WeightError, WeightFile};
 
 use crate::error::ModelError;
 
@@ -189,19 +188,15 @@ impl Files {
         model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
     }
 
-    /// The auto-encoder, as one of the two makes it: of bytes, or of a file.
+    /// The auto-encoder, as `read` makes it of the tensors.
     pub(super) fn vae<M>(
         &self,
         stated: &Stated,
-        of_bytes: impl FnOnce(Vec<u8>) -> Result<M, WeightsError>,
-        of_file: impl FnOnce(&Path) -> Result<M, WeightsError>,
+        read: impl FnOnce(WeightFile) -> Result<M, WeightError>,
     ) -> Result<M, ModelError> {
         self.verify(VAE, stated)?;
-        let loaded = match &self.vae {
-            Weights::Static(bytes) => of_bytes(bytes.to_vec()),
-            Weights::File(path) => of_file(path),
-        };
-        loaded.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
+        let model = self.vae.tensors(FloatDType::F32).and_then(read);
+        model.map_err(|e| damaged(&self.name, format!("cannot be loaded: {e}")))
     }
 
     /// Refuses a file that is not the one that the model's description states.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 use burn::tensor::{Device, Tensor, TensorData};
-use nextscale_bitwise::train::ScaleWeighting;
 use nextscale_tokenizer::{ScaleSchedule, VqVae, VqVaeConfig};
 use nextscale_var_core::matmul::Precision;
+use nextscale_var_core::train::ScaleWeighting;
 use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
 use nextscale_var_core::transformer::loss::{VarForcing, VarLoss, loss};
 use nextscale_var_core::transformer::{AttentionKind, Modulation, Var, VarConfig, VarPlan};

@@ -1,11 +1,10 @@
 //! The released video models by name and by path: tiny transformers under their names.
 
-use nextscale_bitwise::import::WeightDtype;
-use nextscale_text::import::Precision;
 use nextscale_text::{T5Config, train_unigram};
 use nextscale_video::StarConfig;
 use nextscale_video::codes::CodeBits;
 use nextscale_video::star::save_star;
+use nextscale_weights::WeightDtype;
 
 use crate::Place;
 
@@ -39,7 +38,7 @@ fn released(place: &Place, transformer: &str) {
     let t5 = T5Config::new(vocab.size(), 128, 1, 2, 64);
     std::fs::write(text.join("config.json"), t5.to_hf_json()).unwrap();
     let weights = text.join("model.safetensors");
-    nextscale_text::import::save(&t5.init(&device), weights, Precision::F16).unwrap();
+    nextscale_text::import::save(&t5.init(&device), weights, WeightDtype::F16).unwrap();
 }
 
 /// The pipeline of `video` on a model, to be checked and not run.

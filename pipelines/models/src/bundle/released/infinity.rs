@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nextscale_bitwise::import::{WeightFile, infinity_config};
+use nextscale_bitwise::import::infinity_config;
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_text::T5Config;
 use nextscale_text::import::WEIGHT_FILES;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, TEMPLATES};
+use nextscale_weights::WeightFile;
 
 use super::{Part, lacks, unreadable};
 use crate::bundle::hub::Places;

@@ -9,12 +9,11 @@ pub mod var;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nextscale_var_core::import::WeightFile;
-
 use super::hub::{self, Places};
 use super::model::Model;
 use super::{ClassManifest, damaged};
 use crate::error::ModelError;
+use nextscale_weights::WeightFile;
 
 pub use var::config as var_config;
 

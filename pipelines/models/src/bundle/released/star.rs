@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use nextscale_text::T5Config;
 use nextscale_text::import::WEIGHT_FILES;
-use nextscale_var_core::import::WeightFile;
 use nextscale_video::star::star_config;
 use nextscale_video::templates::{FrameSize, Template};
 use nextscale_video::{StarConfig, StarPreset, StarVaeConfig};
+use nextscale_weights::WeightFile;
 
 use super::{Part, lacks, unreadable};
 use crate::bundle::hub::Places;
