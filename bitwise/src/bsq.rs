@@ -1,98 +1,90 @@
-//! Binary spherical quantisation: each number of a unit vector becomes its sign (arXiv:2406.07548).
+//! Binary spherical quantisation: each component of a unit vector becomes its sign (arXiv:2406.07548).
 //!
-//! A cell of d numbers is d bits; the vector it stands for is `+-1/sqrt(d)` in each, on the unit sphere.
+//! A cell of d components is d bits; it stands for the vector with `+-1/sqrt(d)` in each component, on the unit sphere.
 
 use burn::tensor::{Tensor, activation::sigmoid};
-use nextscale_tokenizer::{Codes, Quantizer};
+use nextscale_tokenizer::{Codes, Pyramid, Quantizer, ScaleSchedule};
 
-/// The quantiser of d bits a cell. It has no parameters.
+/// A quantiser with d bits per cell. It has no parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bsq {
-    /// Bits of a cell, d.
+    /// Bits per cell, d.
     pub dim: usize,
 }
 
-/// The auxiliary losses of a training step, means over cells; all scalars, `[1]`.
+/// A quantised latent for training: gradients pass the quantiser straight through.
 #[derive(Debug, Clone)]
-pub struct BsqLosses {
-    /// Squared distance from a cell's unit vector to its code, 0..4: pulls the encoder to the corners.
+pub struct StraightThrough {
+    /// The sum of the codes, same shape as the latent. Its gradient goes to the latent unchanged.
+    pub latent: Tensor<5>,
+    /// Mean squared distance between the latent and its codes, `[1]`.
     pub commitment: Tensor<1>,
-    /// Entropy of a cell's soft bits in nats, summed over bits: small when the encoder is sure.
-    pub sample_entropy: Tensor<1>,
-    /// Entropy of the mean soft bits in nats, summed over bits: large when all codes are used.
-    pub batch_entropy: Tensor<1>,
+    /// Mean of [`entropy_shortfall`] over the scales, `[1]`.
+    pub entropy: Tensor<1>,
 }
 
-impl BsqLosses {
-    /// `commitment_weight * commitment + entropy_weight * (sample - batch) / 100`.
+impl StraightThrough {
+    /// From the latent `z`, the sum of its codes (same shape) and the entropy shortfall of each scale.
     ///
-    /// 100 is the inverse temperature of the soft bits; the released settings are 0.25 and 0.1.
-    pub fn total(&self, commitment_weight: f32, entropy_weight: f32) -> Tensor<1> {
-        let penalty = self.sample_entropy.clone() - self.batch_entropy.clone();
-        self.commitment.clone() * commitment_weight
-            + penalty * (entropy_weight / INVERSE_TEMPERATURE)
-    }
-
-    /// The mean over scales.
-    pub(crate) fn mean(all: Vec<Self>) -> Self {
-        let mean =
-            |pick: fn(&Self) -> Tensor<1>| Tensor::cat(all.iter().map(pick).collect(), 0).mean();
+    /// # Panics
+    /// If there is no scale.
+    pub fn new(z: Tensor<5>, sum: Tensor<5>, shortfalls: Vec<Tensor<1>>) -> Self {
         Self {
-            commitment: mean(|l| l.commitment.clone()),
-            sample_entropy: mean(|l| l.sample_entropy.clone()),
-            batch_entropy: mean(|l| l.batch_entropy.clone()),
+            commitment: (z.clone() - sum.clone()).square().mean(),
+            latent: z.clone() + (sum - z).detach(),
+            entropy: Tensor::cat(shortfalls, 0).mean(),
         }
     }
 }
 
-/// Sharpness of the soft bits, as in the released `BSQ`.
-const INVERSE_TEMPERATURE: f32 = 100.0;
-
 impl Bsq {
-    /// A quantiser of `dim` bits.
+    /// A quantiser with `dim` bits per cell.
     pub const fn new(dim: usize) -> Self {
         Self { dim }
     }
 
-    /// The size of every number of a code, `1/sqrt(d)`.
+    /// The magnitude of each component of a code, `1/sqrt(d)`.
     pub fn scale(&self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
     }
 
-    /// Quantises `x`, `[b, d, t, h, w]`, so that the gradient passes straight through to the unit vectors
-    /// `x / |x|`; returns codes as numbers, same shape, and the losses.
-    pub fn train(&self, x: Tensor<5>) -> (Tensor<5>, BsqLosses) {
-        let length = x.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
-        let unit = x / length;
-        let code = self.nearest(unit.clone().detach());
-        let losses = self.losses(unit.clone(), code.clone());
-        let through = unit.clone() + (code - unit).detach();
-        (through, losses)
-    }
-
-    fn nearest(&self, x: Tensor<5>) -> Tensor<5> {
-        let bits = x.greater_elem(0.0).float();
-        bits * (2.0 * self.scale()) - self.scale()
-    }
-
-    fn losses(&self, unit: Tensor<5>, code: Tensor<5>) -> BsqLosses {
-        let [_, d, _, _, _] = unit.dims();
-        let commitment = (unit.clone() - code).square().sum_dim(1).mean();
-        let one = sigmoid(unit * (4.0 * self.scale() * INVERSE_TEMPERATURE)); // the soft bit
-        let sample_entropy = entropy(one.clone()).sum_dim(1).mean();
-        let usage = one.swap_dims(0, 1).reshape([d as i32, -1]).mean_dim(1);
-        BsqLosses {
-            commitment,
-            sample_entropy,
-            batch_entropy: entropy(usage).sum(),
-        }
+    /// Quantises the latent `z`, `[b, d, t, h, w]`, with the first `scales` scales of `schedule`: the training form of a
+    /// tokenizer's forward pass.
+    ///
+    /// # Panics
+    /// If the latent does not fit the schedule, or `scales` is 0.
+    pub fn quantize_straight_through(
+        &self,
+        z: Tensor<5>,
+        schedule: &ScaleSchedule,
+        scales: usize,
+    ) -> StraightThrough {
+        let magnitude = f64::from(self.scale());
+        let mut shortfalls = Vec::new();
+        let sum = Pyramid::plain(self).descend(z.clone(), schedule, |k, cells| {
+            if k >= scales {
+                return cells.zeros_like();
+            }
+            shortfalls.push(entropy_shortfall(cells.clone() / magnitude));
+            self.embed(&self.quantize(cells.detach()))
+        });
+        StraightThrough::new(z, sum, shortfalls)
     }
 }
 
-/// Of a bit that is 1 with probability `p`, in nats.
-fn entropy<const D: usize>(p: Tensor<D>) -> Tensor<D> {
-    let term = |p: Tensor<D>| p.clone() * (p + 1e-8).log();
-    -(term(p.clone()) + term(-p + 1.0))
+/// How far the soft bits of `x`, `[b, d, t, h, w]` in units of a code's magnitude, are from fair coins over the batch and
+/// all positions, averaged over the d bits: from 0 (a bit is 1 half of the time) to 1 (it is constant), in bits. `[1]`,
+/// differentiable.
+pub fn entropy_shortfall(x: Tensor<5>) -> Tensor<1> {
+    let [b, d, t, h, w] = x.dims();
+    let p = sigmoid(x * 2.0)
+        .permute([1, 0, 2, 3, 4])
+        .reshape([d, b * t * h * w])
+        .mean_dim(1)
+        .clamp(1e-4, 1.0 - 1e-4);
+    let q = p.clone().neg() + 1.0;
+    let entropy = (p.clone() * p.log() + q.clone() * q.log()) * -std::f64::consts::LOG2_E;
+    (entropy.neg() + 1.0).mean()
 }
 
 impl Quantizer for Bsq {
@@ -100,7 +92,7 @@ impl Quantizer for Bsq {
         self.dim
     }
 
-    /// Bit 1 where a number is above 0; a number of exactly 0 gives 0.
+    /// Bit 1 where a component is positive; exactly 0 gives 0.
     fn quantize(&self, x: Tensor<5>) -> Codes {
         Codes::Bits(x.greater_elem(0.0).int())
     }
@@ -108,7 +100,7 @@ impl Quantizer for Bsq {
     /// `+-1/sqrt(d)`.
     ///
     /// # Panics
-    /// If the codes are no bits.
+    /// If the codes are not bits.
     fn embed(&self, codes: &Codes) -> Tensor<5> {
         let Codes::Bits(bits) = codes else {
             panic!("binary spherical quantisation embeds bits, not codebook rows")
@@ -135,26 +127,38 @@ mod tests {
     #[test]
     fn training_value_is_the_code_and_the_gradient_passes() {
         let device = Device::flex().autodiff();
-        let x = Tensor::<5>::random([2, 4, 1, 3, 3], Distribution::Default, &device) - 0.5;
+        let x = Tensor::<5>::random([2, 4, 1, 4, 4], Distribution::Default, &device) - 0.5;
         let x = x.require_grad();
-        let bsq = Bsq::new(4);
-        let (y, losses) = bsq.train(x.clone());
-        let expected = bsq.embed(&bsq.quantize(x.clone()));
-        let off: f32 = (y.clone() - expected).abs().max().into_scalar();
+        let (bsq, schedule) = (Bsq::new(4), ScaleSchedule::square(&[1, 2, 4]).unwrap());
+        let trained = bsq.quantize_straight_through(x.clone(), &schedule, 3);
+        let expected = Pyramid::plain(&bsq).encode(x.clone(), &schedule).sum;
+        let off: f32 = (trained.latent.clone() - expected)
+            .abs()
+            .max()
+            .into_scalar();
         assert!(off < 1e-6);
-        let weights = Tensor::<5>::random([2, 4, 1, 3, 3], Distribution::Default, &device);
-        let grads = ((y * weights).sum() + losses.total(0.25, 0.1)).backward();
+        let weights = Tensor::<5>::random([2, 4, 1, 4, 4], Distribution::Default, &device);
+        let straight = (trained.latent * weights.clone()).sum().backward();
+        let off: f32 = (x.grad(&straight).unwrap() - weights.inner())
+            .abs()
+            .max()
+            .into_scalar();
+        assert_eq!(off, 0.0);
+        let grads = (trained.commitment + trained.entropy).backward();
         let grad: f32 = x.grad(&grads).unwrap().abs().sum().into_scalar();
-        assert!(grad > 0.1 && grad.is_finite());
+        assert!(grad > 1e-3 && grad.is_finite());
     }
 
     #[test]
     fn corners_have_no_commitment_and_no_doubt() {
         let device = Device::flex();
         let codes = Tensor::<5>::ones([1, 16, 1, 2, 2], &device) * 0.25;
-        let (_, losses) = Bsq::new(16).train(codes);
-        assert!(losses.commitment.into_scalar::<f32>() < 1e-9);
-        assert!(losses.sample_entropy.into_scalar::<f32>() < 1e-3);
-        assert!(losses.batch_entropy.into_scalar::<f32>() < 1e-3);
+        let schedule = ScaleSchedule::square(&[2]).unwrap();
+        let trained = Bsq::new(16).quantize_straight_through(codes.clone(), &schedule, 1);
+        assert!(trained.commitment.into_scalar::<f32>() < 1e-9);
+        let shortfall = |x: Tensor<5>| -> f32 { entropy_shortfall(x).into_scalar() };
+        assert!(shortfall(codes.clone() * 100.0) > 0.99);
+        let balanced = Tensor::cat(vec![codes.clone(), codes.neg()], 0);
+        assert!(shortfall(balanced).abs() < 1e-6);
     }
 }

@@ -1,8 +1,8 @@
-//! Bitwise self-correction: train on mistakes of the kind that sampling makes.
+//! Bitwise self-correction: training on the kind of mistakes that sampling makes.
 //!
-//! While a picture is encoded, bits of each scale are flipped at random before they enter the running sum.
-//! The residual of the next scales then contains the mistake, and so do their labels: the transformer learns to
-//! repair what it drew wrongly (Infinity, arXiv 2412.04431, section 3.3).
+//! While an image is encoded, bits of each scale are flipped at random before they enter the running sum. The
+//! residual of the following scales then contains the mistake, and so do their labels: the transformer learns to
+//! correct what it sampled wrongly (Infinity, arXiv 2412.04431, section 3.3).
 
 use burn::tensor::{Bool, Tensor, TensorData};
 use nextscale_tokenizer::{
@@ -12,14 +12,14 @@ use nextscale_tokenizer::{
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-/// How many bits are flipped, and where.
+/// How many bits are flipped, and in which scales.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SelfCorrection {
-    /// The largest share of flipped bits, from 0 to 1. Each scale draws its own share, evenly from 0 to this,
-    /// in whole per cents. Released recipe: 0.3.
+    /// The largest fraction of flipped bits, 0 to 1. Each scale draws its own fraction uniformly between 0 and this, in
+    /// whole per cent. Released recipe: 0.3.
     pub strength: f64,
-    /// How many scales, from the first, are disturbed. Released recipe: 13.
+    /// The number of scales, from the first, in which bits are flipped. Released recipe: 13.
     pub scales: usize,
 }
 
@@ -34,11 +34,11 @@ impl Default for SelfCorrection {
 }
 
 impl SelfCorrection {
-    /// Encodes `latent`, `[b, d, t, h, w]`, with flips drawn from `rng`: `codes` are the labels, `used` what
-    /// the transformer is shown.
+    /// Encodes `latent`, `[b, d, t, h, w]`, with flips drawn from `rng`. In the result, `codes` are the labels and `used`
+    /// is what enters the running sum.
     ///
     /// # Panics
-    /// If the quantiser's codes are not bits, or the latent does not fit `schedule`, the tokenizer's.
+    /// If the quantiser's codes are not bits, or the latent does not fit the tokenizer's `schedule`.
     pub fn encode<Q: Quantizer + ?Sized, R: Refine + ?Sized>(
         &self,
         pyramid: &Pyramid<'_, Q, R>,
@@ -52,7 +52,7 @@ impl SelfCorrection {
     /// The codes of scale `k` with some of their bits flipped.
     ///
     /// # Panics
-    /// If the codes are no bits.
+    /// If the codes are not bits.
     pub fn disturb(&self, k: usize, codes: &Codes, rng: &mut impl Rng) -> Codes {
         let percent = (self.strength * 100.0).round() as u32;
         if k >= self.scales || percent == 0 {
@@ -62,11 +62,11 @@ impl SelfCorrection {
     }
 }
 
-/// Encodes `latent` with the bits of the first scales given: `used[k]` enters the sum in place of what the
-/// residual asks for. For repeating a disturbance that was drawn elsewhere.
+/// Encodes `latent`, `[b, d, t, h, w]`, with given bits for the first scales: `used[k]` enters the running sum instead of
+/// the quantised residual. Repeats flips that were drawn elsewhere.
 ///
 /// # Panics
-/// As [`SelfCorrection::encode`].
+/// See [`SelfCorrection::encode`].
 pub fn encode_given<Q: Quantizer + ?Sized, R: Refine + ?Sized>(
     pyramid: &Pyramid<'_, Q, R>,
     latent: Tensor<5>,
@@ -78,15 +78,15 @@ pub fn encode_given<Q: Quantizer + ?Sized, R: Refine + ?Sized>(
     })
 }
 
-/// Flips each bit with probability `share`.
-fn flip(codes: &Codes, share: f64, rng: &mut impl Rng) -> Codes {
+/// Flips each bit with probability `fraction`.
+fn flip(codes: &Codes, fraction: f64, rng: &mut impl Rng) -> Codes {
     let bits = codes.clone().bits().expect("a bitwise tokenizer");
     let dims = bits.dims();
     let n: usize = dims.iter().product();
-    let marks: Vec<bool> = (0..n).map(|_| rng.random_bool(share)).collect();
-    let marks = Tensor::<5, Bool>::from_data(TensorData::new(marks, dims), &bits.device());
+    let flips: Vec<bool> = (0..n).map(|_| rng.random_bool(fraction)).collect();
+    let flips = Tensor::<5, Bool>::from_data(TensorData::new(flips, dims), &bits.device());
     let flipped = bits.clone().neg().add_scalar(1);
-    Codes::Bits(bits.mask_where(marks, flipped))
+    Codes::Bits(bits.mask_where(flips, flipped))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The transformer's checkpoints, in the layout of the released models.
+//! Checkpoints of the transformer, in the layout of the released models.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -73,7 +73,7 @@ const BLOCK: [Rule; 21] = [
     rule("ffn.fc2.bias", &["ffn.fc2.bias"]),
 ];
 
-/// Leftovers of older checkpoints, which hold nothing learned.
+/// Buffers of older checkpoints that hold nothing learned.
 const STALE: [&str; 4] = [
     "lvl_1L",
     "attn_bias_for_masking",
@@ -81,11 +81,11 @@ const STALE: [&str; 4] = [
     "Infinity_invisible_qlen",
 ];
 
-/// Reads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters
-/// keep the number format of the file.
+/// Reads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters keep the number
+/// format of the file.
 ///
-/// The block names may be chunked in any way; an unconditional prompt of another length is cut, or completed
-/// with the values of a fresh model.
+/// Block names may use any number of chunks. An unconditional prompt of another length is truncated, or extended with the
+/// values of a freshly initialised model.
 ///
 /// # Errors
 /// If the file cannot be read, or its tensors are not exactly those of `config`.
@@ -100,13 +100,13 @@ pub fn load_infinity(
     read_infinity(config, WeightFile::open(path)?, Blocks::Loaded, device)
 }
 
-/// As [`load_infinity`], from an open file, with the blocks held as wanted.
+/// [`load_infinity`] from an open file, with the blocks stored as `blocks` says.
 ///
 /// # Errors
-/// As [`load_infinity`].
+/// See [`load_infinity`].
 ///
 /// # Panics
-/// As [`load_infinity`].
+/// See [`load_infinity`].
 pub fn read_infinity(
     config: &InfinityConfig,
     mut file: WeightFile,
@@ -122,7 +122,7 @@ pub fn read_infinity(
     fill(config.init(device), file, blocks, device, fresh)
 }
 
-/// What a checkpoint in the released layout holds: names and shapes.
+/// Names and shapes of the tensors of a checkpoint in the released layout.
 ///
 /// # Panics
 /// If `config` contradicts itself.
@@ -140,15 +140,15 @@ pub fn infinity_keys(config: &InfinityConfig) -> BTreeMap<String, Vec<usize>> {
     keys
 }
 
-/// Whether this is a leftover of older checkpoints, which holds nothing learned.
+/// Whether a tensor is a buffer of older checkpoints that holds nothing learned.
 pub fn is_stale(name: &str) -> bool {
     STALE.contains(&name)
 }
 
-/// What a checkpoint in the released layout is, from the shapes of its tensors.
+/// The configuration of a checkpoint in the released layout, from the shapes of its tensors.
 ///
 /// # Errors
-/// A sentence: a tensor is missing or of another rank.
+/// If a tensor is missing or has another rank, as a sentence.
 pub fn infinity_config(file: &WeightFile) -> Result<InfinityConfig, String> {
     let shape = |name: &str, rank: usize| file.shape_of(name, rank, "Infinity transformer");
     let block_chunks = file.chunks();
@@ -173,7 +173,7 @@ pub fn infinity_config(file: &WeightFile) -> Result<InfinityConfig, String> {
     })
 }
 
-/// Brings the unconditional prompt to the model's number of rows.
+/// Truncates or extends the unconditional prompt to the model's number of rows.
 fn fit_unconditional(file: &mut WeightFile, config: &InfinityConfig) -> Result<(), WeightError> {
     let (rows, channels) = (config.text_max_len, config.text_channels);
     match file.shape("cfg_uncond").as_deref() {

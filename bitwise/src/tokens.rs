@@ -1,4 +1,4 @@
-//! Between the tokenizer's grids and the transformer's rows of tokens.
+//! From the tokenizer's grids of cells to the transformer's rows of tokens, and back.
 
 use burn::tensor::{Int, Tensor, kind::Basic};
 use nextscale_tokenizer::{
@@ -6,19 +6,19 @@ use nextscale_tokenizer::{
     unpatchify,
 };
 
-/// How cells of the tokenizer become tokens of the transformer.
+/// How cells of the tokenizer map to tokens of the transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Patching {
-    /// One token a cell, D = d (Infinity 2B).
+    /// One token per cell, D = d (Infinity 2B).
     Single,
-    /// One token for 2 x 2 cells, D = 4 d: the tokenizer's grids have twice the transformer's sides
+    /// One token per 2 x 2 cells, D = 4 d: the sides of the tokenizer's grids are twice the transformer's
     /// (Infinity 8B).
     Double,
 }
 
 impl Patching {
-    /// The tokenizer's schedule for the transformer's.
+    /// The tokenizer's schedule for a `schedule` of the transformer.
     pub fn cells(self, schedule: &ScaleSchedule) -> ScaleSchedule {
         match self {
             Self::Single => schedule.clone(),
@@ -26,7 +26,7 @@ impl Patching {
         }
     }
 
-    /// Bits a token for a tokenizer of `d` bits a cell.
+    /// Bits per token, D, for a tokenizer with `d` bits per cell.
     pub fn code_dim(self, d: usize) -> usize {
         match self {
             Self::Single => d,
@@ -34,7 +34,7 @@ impl Patching {
         }
     }
 
-    /// Cells `[b, d, t, h, w]` to tokens `[b, l, D]`, row by row.
+    /// Cells `[b, d, t, h, w]` to tokens `[b, l, D]` in row-major order.
     pub fn to_tokens<K: Basic>(self, cells: Tensor<5, K>) -> Tensor<3, K> {
         let cells = match self {
             Self::Single => cells,
@@ -44,7 +44,7 @@ impl Patching {
         cells.reshape([b, d, t * h * w]).swap_dims(1, 2) // [b, l, D]
     }
 
-    /// The inverse of [`Patching::to_tokens`] for the transformer's scale `scale`.
+    /// The inverse of [`Patching::to_tokens`]; `scale` is the transformer's.
     pub fn to_cells<K: Basic>(self, tokens: Tensor<3, K>, scale: Scale) -> Tensor<5, K> {
         let [b, _, d] = tokens.dims();
         let cells = tokens
@@ -57,17 +57,17 @@ impl Patching {
     }
 }
 
-/// What teacher forcing needs of a batch of pictures.
+/// Inputs and labels of a batch of images under teacher forcing.
 #[derive(Debug, Clone)]
 pub struct TeacherForcing {
-    /// The transformer's inputs for all scales but the first, `[b, l - 1, D]`.
+    /// Inputs of the transformer for all scales but the first, `[b, l - 1, D]`.
     pub inputs: Tensor<3>,
     /// The bits to predict, `[b, l, D]`.
     pub bits: Tensor<3, Int>,
 }
 
 impl TeacherForcing {
-    /// From codes: inputs from those that went into the sum, labels from those the residual asked for.
+    /// From encoded images: inputs from the codes that entered the running sum, labels from the quantised residuals.
     ///
     /// `schedule` is the tokenizer's.
     ///
@@ -82,7 +82,7 @@ impl TeacherForcing {
         let inputs = pyramid.inputs(&encoded.used, schedule).into_iter();
         let inputs = inputs.map(|cells| patching.to_tokens(cells)).collect();
         let bits = encoded.codes.iter().map(|codes| {
-            let bits = codes.clone().bits().expect("a bitwise tokenizer");
+            let bits = codes.clone().bits().expect("codes of a bitwise tokenizer");
             patching.to_tokens(bits)
         });
         Self {

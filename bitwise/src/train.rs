@@ -1,25 +1,29 @@
-//! The training loss: cross entropy of each bit.
+//! The training loss: the cross entropy of each bit.
 
 use burn::tensor::{Int, Tensor, activation::log_sigmoid};
 
 use crate::infinity::{Infinity, Plan, TextCondition};
 use crate::tokens::TeacherForcing;
 
-/// Cross entropy of every token, the mean over its bits: `[b, l]`.
+/// The cross entropy of each token, averaged over its bits: `[b, l]`.
 ///
-/// `margins`, `[b, l, D]`, are logits of a one minus logits of a zero; `bits` are what they should say. The
+/// `margins`, `[b, l, D]`, are the logits of a one minus the logits of a zero; `bits`, same shape, are the labels. The
 /// cross entropy of two classes is `-log sigmoid(+-margin)`.
 ///
 /// # Panics
 /// If the shapes differ.
 pub fn loss_per_token(margins: Tensor<3>, bits: Tensor<3, Int>) -> Tensor<2> {
     let [b, l, _] = margins.dims();
-    assert_eq!(margins.dims(), bits.dims(), "margins and bits");
+    assert_eq!(
+        margins.dims(),
+        bits.dims(),
+        "the shapes of margins and bits differ"
+    );
     let sign = bits.float() * 2.0 - 1.0;
     -log_sigmoid(margins * sign).mean_dim(2).reshape([b, l])
 }
 
-/// The margins of logits `[b, l, 2 D]`: `[b, l, D]`.
+/// The margins of logits `[b, l, 2 D]`, one minus zero: `[b, l, D]`.
 pub fn margins(logits: Tensor<3>) -> Tensor<3> {
     let [b, l, width] = logits.dims();
     let pairs = logits.reshape([b, l, width / 2, 2]);
@@ -32,21 +36,21 @@ pub fn margins(logits: Tensor<3>) -> Tensor<3> {
     class(1) - class(0)
 }
 
-/// Loss of a batch, and how well its bits were guessed.
+/// The loss of a batch and the accuracy of its bits.
 #[derive(Debug, Clone)]
 pub struct BitLoss {
-    /// The weighted mean of the cross entropy, `[1]`, on the tape.
+    /// The weighted mean of the cross entropy, `[1]`, differentiable.
     pub loss: Tensor<1>,
-    /// Cross entropy of every token, `[b, l]`, off the tape.
+    /// The cross entropy of each token, `[b, l]`, detached.
     pub per_token: Tensor<2>,
-    /// Share of right bits of every token, `[b, l]`, off the tape.
+    /// The fraction of correct bits of each token, `[b, l]`, detached.
     pub right: Tensor<2>,
 }
 
 /// The loss of a batch under teacher forcing.
 ///
-/// `weights` comes from [`ScaleWeighting::weights`]. Prompts are dropped before, by
-/// [`Infinity::drop_condition`].
+/// `weights`, `[1, l]`, come from [`ScaleWeighting::weights`]. For condition dropout, pass `text` through
+/// [`Infinity::drop_condition`] first.
 ///
 /// # Panics
 /// If the shapes do not fit the plan.

@@ -1,4 +1,4 @@
-//! The convolutional auto-encoder whose latent is written as a pyramid of bits: Infinity's tokenizer.
+//! The convolutional auto-encoder whose latent is coded as a pyramid of bits: Infinity's tokenizer.
 
 mod decoder;
 mod encoder;
@@ -15,30 +15,31 @@ use burn::{
 use nextscale_tokenizer::{Codes, Pyramid, ScaleSchedule, pyramid::Encoded};
 use serde::{Deserialize, Serialize};
 
-use crate::bsq::{Bsq, BsqLosses};
+use crate::bsq::Bsq;
 
-/// What fixes the auto-encoder's shapes.
+/// The shapes of the auto-encoder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BsqVaeConfig {
-    /// Bits of a cell, d.
+    /// Bits per cell, d.
     pub bits: usize,
     /// Channels of the finest level.
     pub base_channels: usize,
-    /// Channels of each encoder level as multiples of `base_channels`, fine to coarse. Levels but the last halve the sides.
+    /// Channels of each encoder level as multiples of `base_channels`, fine to coarse. Every level but
+    /// the last halves the sides.
     pub encoder_mult: Vec<usize>,
     /// The same for the decoder.
     pub decoder_mult: Vec<usize>,
-    /// Residual blocks of an encoder level.
+    /// Residual blocks per encoder level.
     pub encoder_blocks: usize,
-    /// Residual blocks of a decoder level.
+    /// Residual blocks per decoder level.
     pub decoder_blocks: usize,
-    /// Groups of every norm. None is the released rule: 32, or 24 for channels that 32 does not divide. A small model
-    /// should not have as many groups as channels, which would lose the mean of each channel.
+    /// Groups of every group norm. `None` is the rule of the released models: 32, or 24 where 32 does not divide the
+    /// channels. A small model needs fewer groups than channels: with one channel per group, channel means are lost.
     #[serde(default)]
     pub norm_groups: Option<usize>,
-    /// Pixels of a patch's side: the first convolution sees a patch's pixels as channels, and the last one writes
-    /// them so. 1, the released models, has a cell for every pixel; 2 or 4 saves most of the arithmetic.
+    /// Side of a pixel patch: the first convolution takes the pixels of a patch as channels, and the last one returns
+    /// them as channels. 1 in the released models; 2 or 4 saves most of the arithmetic.
     #[serde(default = "one")]
     pub pixel_patch: usize,
 }
@@ -53,7 +54,7 @@ impl BsqVaeConfig {
         Self::released(bits, &[1, 2, 4, 4, 4])
     }
 
-    /// The released stride-8 tokenizer `infinity_vae_d56_f8_14_patchify`, to be used with 2 x 2 patches of 14 bits.
+    /// The released stride-8 tokenizer `infinity_vae_d56_f8_14_patchify`, used with 2 x 2 patches of 14 bits.
     pub fn stride_8_patchify() -> Self {
         Self::released(14, &[1, 2, 4, 4])
     }
@@ -71,21 +72,7 @@ impl BsqVaeConfig {
         }
     }
 
-    /// A small one for 64-pixel icons: stride 8, 32 bits, 4 x 4 pixels a patch, 2.5 million parameters.
-    pub fn icons() -> Self {
-        Self {
-            bits: 32,
-            base_channels: 64,
-            encoder_mult: vec![1, 2],
-            decoder_mult: vec![1, 2],
-            encoder_blocks: 1,
-            decoder_blocks: 2,
-            norm_groups: Some(8),
-            pixel_patch: 4,
-        }
-    }
-
-    /// Pixels of a latent cell's side.
+    /// Pixels along the side of a latent cell, s.
     pub fn stride(&self) -> usize {
         self.pixel_patch << (self.encoder_mult.len() - 1)
     }
@@ -101,11 +88,11 @@ impl BsqVaeConfig {
     /// An auto-encoder with random weights.
     ///
     /// # Panics
-    /// If encoder and decoder differ in stride, or norm groups do not divide a level's channels.
+    /// If encoder and decoder have different numbers of levels, or the norm groups do not divide the channels of a level.
     pub fn init(&self, device: &Device) -> BsqVae {
         assert!(
             self.encoder_mult.len() == self.decoder_mult.len() && !self.encoder_mult.is_empty(),
-            "encoder levels {:?} against decoder levels {:?}",
+            "the encoder has levels {:?}, the decoder {:?}: the numbers must match",
             self.encoder_mult,
             self.decoder_mult
         );
@@ -126,21 +113,12 @@ pub struct BsqVae {
     pub encoder: Encoder,
     /// Latent to pixels.
     pub decoder: Decoder,
-    /// Bits of a cell, d.
+    /// Bits per cell, d.
     pub bits: usize,
-    /// Pixels of a cell's side, s.
+    /// Pixels along the side of a latent cell, s.
     pub stride: usize,
-    /// Pixels of a patch's side.
+    /// Side of a pixel patch.
     pub pixel_patch: usize,
-}
-
-/// What a training step needs.
-#[derive(Debug, Clone)]
-pub struct BsqVaeOutput {
-    /// The picture after the round trip, `[b, 3, h, w]`, not clamped.
-    pub recon: Tensor<4>,
-    /// The quantiser's losses, means over scales.
-    pub losses: BsqLosses,
 }
 
 impl BsqVae {
@@ -152,12 +130,12 @@ impl BsqVae {
     /// Pixels `[b, 3, h, w]` in [-1, 1] to the continuous latent `[b, d, 1, h/s, w/s]`.
     ///
     /// # Panics
-    /// If the sides are no multiples of the stride.
+    /// If the sides are not multiples of the stride.
     pub fn encode(&self, image: Tensor<4>) -> Tensor<5> {
         let [_, _, h, w] = image.dims();
         assert!(
             h % self.stride == 0 && w % self.stride == 0,
-            "a picture of {h}x{w} against a stride of {}",
+            "an image of {h}x{w} does not fit a stride of {}",
             self.stride
         );
         let cells = pixels_to_channels(image, self.pixel_patch);
@@ -169,43 +147,27 @@ impl BsqVae {
         self.reconstruct(latent).clamp(-1.0, 1.0)
     }
 
-    /// As [`BsqVae::decode`], with the finest level in strips of `rows` rows of cells (pixels, where a patch is one): the same
-    /// picture, within rounding, from half the memory and for more arithmetic.
+    /// [`BsqVae::decode`] with the finest level computed in strips of `rows` rows of patches: the same image up to
+    /// rounding, with half the memory and more arithmetic.
     pub fn decode_strips(&self, latent: Tensor<5>, rows: usize) -> Tensor<4> {
         let cells = self.decoder.forward_strips(latent.squeeze_dim(2), rows);
         channels_to_pixels(cells, self.pixel_patch).clamp(-1.0, 1.0)
     }
 
-    /// As [`BsqVae::decode`], but not clamped: for training, where a clamp would stop the gradient.
+    /// [`BsqVae::decode`] without the clamp: for training, where a clamp would stop the gradient.
     pub fn reconstruct(&self, latent: Tensor<5>) -> Tensor<4> {
         let cells = self.decoder.forward(latent.squeeze_dim(2));
         channels_to_pixels(cells, self.pixel_patch)
     }
 
-    /// Pixels to bits on every scale of the VAE's `schedule`, and their sum.
+    /// Pixels `[b, 3, h, w]` to the bits of every scale of the tokenizer's `schedule`, and the sum of their codes.
     pub fn encode_bits(&self, image: Tensor<4>, schedule: &ScaleSchedule) -> Encoded {
         Pyramid::plain(&self.quantizer()).encode(self.encode(image), schedule)
     }
 
-    /// Bits of the first scales (all of them, or fewer for a preview) to pixels in [-1, 1].
+    /// Bits of the first scales (all of them, or fewer for a preview) to pixels `[b, 3, h, w]` in [-1, 1].
     pub fn decode_bits(&self, codes: &[Codes], schedule: &ScaleSchedule) -> Tensor<4> {
         self.decode(Pyramid::plain(&self.quantizer()).decode(codes, schedule))
-    }
-
-    /// The round trip for training: pixels `[b, 3, h, w]` in [-1, 1] to latent, through all scales of bits with
-    /// straight-through gradients, and back to pixels.
-    pub fn forward_train(&self, image: Tensor<4>, schedule: &ScaleSchedule) -> BsqVaeOutput {
-        let bsq = self.quantizer();
-        let mut losses = Vec::new();
-        let sum = Pyramid::plain(&bsq).descend(self.encode(image), schedule, |_, cells| {
-            let (codes, loss) = bsq.train(cells);
-            losses.push(loss);
-            codes
-        });
-        BsqVaeOutput {
-            recon: self.reconstruct(sum),
-            losses: BsqLosses::mean(losses),
-        }
     }
 }
 
@@ -287,9 +249,12 @@ mod tests {
         let vae = tiny().init(&device);
         let schedule = ScaleSchedule::square(&[1, 2, 4]).unwrap();
         let image = Tensor::random([2, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
-        let out = vae.forward_train(image.clone(), &schedule);
-        let loss = (out.recon - image).square().mean() + out.losses.total(0.25, 0.1);
-        let grads = loss.backward();
+        let latent = vae.encode(image.clone());
+        let trained = vae
+            .quantizer()
+            .quantize_straight_through(latent, &schedule, 3);
+        let error = (vae.reconstruct(trained.latent) - image).square().mean();
+        let grads = (error + trained.commitment + trained.entropy).backward();
         for conv in [
             &vae.encoder.conv_in,
             &vae.decoder.conv_in,

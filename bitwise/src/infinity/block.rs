@@ -14,23 +14,23 @@ use nextscale_var_core::layers::{
     project_raw_in, split_heads, working_dtype,
 };
 
-/// Deviation factors of fresh AdaLN gains, and of scales and shifts (`train.sh` of the reference).
+/// Factors on the standard deviation of initial AdaLN gains, and of scales and shifts (`train.sh` of the reference).
 const INIT_GAIN: f64 = 5e-6;
 const INIT_SHIFT: f64 = 1e-3;
 
-/// Largest factor on the cosine between a query and a key.
+/// The largest factor on the cosine similarity of a query and a key.
 const MAX_COSINE_SCALE: f64 = 100.0;
 
-/// Attention among the tokens of the picture: cosine similarities with a learned factor a head.
+/// Self attention of the image tokens: cosine similarity with a learned factor per head.
 #[derive(Module, Debug)]
 pub struct SelfAttention {
     /// Queries.
     pub q: Linear,
-    /// Keys, without a bias.
+    /// Keys, without bias.
     pub k: Linear,
     /// Values.
     pub v: Linear,
-    /// Logarithm of the factor on the cosine, `[1, h, 1, 1]`, at most `ln 100`.
+    /// Logarithm of the factor on the cosine similarity, `[1, h, 1, 1]`, clamped to `ln 100`.
     pub log_scale: Param<Tensor<4>>,
     /// Output projection.
     pub proj: Linear,
@@ -49,49 +49,49 @@ impl SelfAttention {
         }
     }
 
-    /// Queries, keys and values of `x`, `[b, l, c]`: each `[b, h, l, d]`, turned, in the weights' dtype.
-    fn heads(&self, x: Tensor<3>, scene: Scene) -> [Tensor<4>; 3] {
+    /// Queries, keys and values of `x`, `[b, l, c]`: each `[b, h, l, d]` in the weights' dtype, queries and keys rotated.
+    fn heads(&self, x: Tensor<3>, context: PassContext) -> [Tensor<4>; 3] {
         let [b, l, c] = x.dims();
         let [_, h, ..] = self.log_scale.dims();
         let dtype = working_dtype(&self.q);
         let shape = [b, l, h, c / h];
         let rows = cast(x.reshape([b * l, c]), dtype);
-        let rows = |layer| project_raw_in(rows.clone(), layer, scene.precision).reshape(shape);
+        let rows = |layer| project_raw_in(rows.clone(), layer, context.precision).reshape(shape);
         let (q, k, v) = (f32(rows(&self.q)), f32(rows(&self.k)), rows(&self.v));
         let factor = value(&self.log_scale)
             .clamp_max(MAX_COSINE_SCALE.ln())
             .exp();
         let q = q.clone() * (inverse_norm(q) * factor.reshape([1, 1, h, 1]));
         let k = k.clone() * inverse_norm(k);
-        let [q, k] = [q, k].map(|heads| cast(scene.rope.apply(heads), dtype));
+        let [q, k] = [q, k].map(|heads| cast(context.rope.apply(heads), dtype));
         [q, k, v].map(|heads| heads.swap_dims(1, 2)) // [b, h, l, d]
     }
 
-    /// `[b, l, c]` to `[b, l, c]`; `remember` sees the new keys and values and returns all visible ones.
+    /// `[b, l, c]` to `[b, l, c]`. `cache` takes the new keys and values and returns all visible ones.
     fn forward(
         &self,
         x: Tensor<3>,
-        scene: Scene,
-        remember: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+        context: PassContext,
+        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
-        let [q, k, v] = self.heads(x, scene);
-        let (k, v) = remember(k, v);
-        let seen = f32(merge_heads(attend(q, k, v, scene.hidden)));
-        project_in(seen, &self.proj, scene.precision)
+        let [q, k, v] = self.heads(x, context);
+        let (k, v) = cache(k, v);
+        let attended = f32(merge_heads(attend(q, k, v, context.hidden)));
+        project_in(attended, &self.proj, context.precision)
     }
 }
 
-/// Deviation of fresh output projections: smaller the deeper the model.
+/// Standard deviation of initial output projections: smaller in deeper models.
 fn out_std(config: &InfinityConfig) -> f64 {
     config.init_std() / (2.0 * config.depth as f64).sqrt()
 }
 
-/// Attention of the picture's tokens to the text.
+/// Cross attention of the image tokens to the text.
 #[derive(Module, Debug)]
 pub struct CrossAttention {
-    /// Queries, from the picture.
+    /// Queries, from the image.
     pub q: Linear,
-    /// Keys, from the text, without a bias.
+    /// Keys, from the text, without bias.
     pub k: Linear,
     /// Values, from the text.
     pub v: Linear,
@@ -110,7 +110,7 @@ impl CrossAttention {
         }
     }
 
-    /// Keys and values of text tokens `[b, l, c]`: `[b, h, l, d]`.
+    /// Keys and values of text tokens `[b, l, c]`: each `[b, h, l, d]`.
     fn keys(&self, text: Tensor<3>, heads: usize) -> (Tensor<4>, Tensor<4>) {
         let [b, l, c] = text.dims();
         let rows = cast(text.reshape([b * l, c]), working_dtype(&self.k));
@@ -119,16 +119,16 @@ impl CrossAttention {
         (split_heads(k, heads), split_heads(v, heads))
     }
 
-    fn forward(&self, x: Tensor<3>, text: &TextKeys, scene: Scene) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, text: &TextKeys, context: PassContext) -> Tensor<3> {
         let [_, h, _, d] = text.k.dims();
-        let q = project_in(x, &self.q, scene.precision) * (d as f64).powf(-0.5);
+        let q = project_in(x, &self.q, context.precision) * (d as f64).powf(-0.5);
         let q = cast(split_heads(q, h), text.k.dtype());
-        let seen = attend(q, text.k.clone(), text.v.clone(), scene.text_hidden);
-        project_in(f32(merge_heads(seen)), &self.proj, scene.precision)
+        let attended = attend(q, text.k.clone(), text.v.clone(), context.text_hidden);
+        project_in(f32(merge_heads(attended)), &self.proj, context.precision)
     }
 }
 
-/// Keys and values that one block made of the text.
+/// Keys and values of the text for one block.
 #[derive(Debug, Clone)]
 pub(crate) struct TextKeys {
     k: Tensor<4>,
@@ -140,7 +140,7 @@ pub(crate) struct TextKeys {
 pub struct FeedForward {
     /// Width to hidden.
     pub fc1: Linear,
-    /// Hidden to width, behind a GELU.
+    /// Hidden to width, after a GELU.
     pub fc2: Linear,
 }
 
@@ -162,12 +162,12 @@ impl FeedForward {
 /// One block of the transformer.
 #[derive(Module, Debug)]
 pub struct Block {
-    /// This block's part of gains, scales and shifts, `[1, 1, 6, C]`, in the order gain of attention and of
-    /// feed-forward, scale of both, shift of both.
+    /// This block's part of the AdaLN gains, scales and shifts, `[1, 1, 6, C]`: gains of attention and feed-forward,
+    /// scales of both, shifts of both.
     pub modulation: Param<Tensor<4>>,
     /// Self attention.
     pub sa: SelfAttention,
-    /// Norm before cross attention, with weights.
+    /// Norm before cross attention, with learned weights.
     pub ca_norm: LayerNorm,
     /// Cross attention.
     pub ca: CrossAttention,
@@ -202,14 +202,14 @@ impl Block {
         TextKeys { k, v }
     }
 
-    /// `x` is `[b, l, c]` in f32; `shared` is `[b, 1, 6, c]`.
+    /// `x`, `[b, l, c]` in f32, to the same shape; `shared` is the shared part of the modulation, `[b, 1, 6, c]`.
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
         shared: Tensor<4>,
         text: &TextKeys,
-        scene: Scene,
-        remember: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+        context: PassContext,
+        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
         let [b, _, c] = x.dims();
         let all = shared + value(&self.modulation);
@@ -219,21 +219,21 @@ impl Block {
         };
         let [gain1, gain2, scale1, scale2, shift1, shift2] = std::array::from_fn(pick);
         let normed = modulate(x.clone(), scale1, shift1);
-        let seen = self.sa.forward(normed, scene, remember);
-        let x = x + seen * gain1;
+        let attended = self.sa.forward(normed, context, cache);
+        let x = x + attended * gain1;
         let normed = normalize(x.clone()) * value(&self.ca_norm.gamma).unsqueeze();
         let normed = match &self.ca_norm.beta {
             Some(beta) => normed + value(beta).unsqueeze(),
             None => normed,
         };
-        let x = x + self.ca.forward(normed, text, scene);
+        let x = x + self.ca.forward(normed, text, context);
         let normed = modulate(x.clone(), scale2, shift2);
-        x + self.ffn.forward(normed, scene.precision) * gain2
+        x + self.ffn.forward(normed, context.precision) * gain2
     }
 }
 
 impl blocks::Block for Block {
-    /// Those of both attentions and of the feed-forward layers.
+    /// The linear layers of both attentions and of the feed-forward layers.
     fn linears(&mut self) -> Vec<&mut Linear> {
         let Self { sa, ca, ffn, .. } = self;
         vec![
@@ -251,15 +251,15 @@ impl blocks::Block for Block {
     }
 }
 
-/// What the tokens of one pass share.
+/// Inputs that all blocks of a pass share.
 #[derive(Clone, Copy)]
-pub(crate) struct Scene<'a> {
-    /// Positions of the tokens of this pass.
+pub(crate) struct PassContext<'a> {
+    /// Rotary positions of the tokens.
     pub rope: &'a RopeTable,
-    /// Mask among the picture's tokens.
+    /// Mask among the image tokens; true hides.
     pub hidden: Option<&'a Tensor<4, Bool>>,
-    /// Mask of the text.
+    /// Mask of the text; true hides.
     pub text_hidden: Option<&'a Tensor<4, Bool>>,
-    /// Of the matrix products.
+    /// Of matrix products with f32 weights.
     pub precision: Precision,
 }

@@ -4,25 +4,25 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InfinityConfig {
-    /// Numbers a token, C.
+    /// Width, C.
     pub width: usize,
     /// Blocks.
     pub depth: usize,
-    /// Attention heads; the head dimension is `width / heads` and must be a multiple of 4.
+    /// Attention heads. The head dimension, `width / heads`, must be a multiple of 4.
     pub heads: usize,
-    /// Bits a token, D: the tokenizer's d, or 4 d with spatial patches.
+    /// Bits per token, D: the tokenizer's d, or 4 d with 2 x 2 patches.
     pub code_dim: usize,
-    /// Numbers a text token, T.
+    /// Channels of the text features, T.
     pub text_channels: usize,
-    /// Most text tokens of a prompt: rows of the unconditional prompt.
+    /// The maximum number of text tokens in a prompt: rows of the unconditional prompt.
     pub text_max_len: usize,
-    /// Hidden size of the feed-forward layers over the width, before rounding to a multiple of 256.
+    /// Ratio of the feed-forward layers' hidden size to the width, before rounding to a multiple of 256.
     #[serde(default = "default_mlp_ratio")]
     pub mlp_ratio: f64,
-    /// Into how many chunks a checkpoint names its blocks; 1 means `blocks.J`.
+    /// Number of chunks into which a checkpoint groups its block names; 1 means `blocks.J`.
     #[serde(default = "default_chunks")]
     pub block_chunks: usize,
-    /// Rows of the table of scale embeddings: the most scales a schedule may have.
+    /// Scale embeddings: the maximum number of scales in a schedule.
     #[serde(default = "default_levels")]
     pub levels: usize,
 }
@@ -77,12 +77,12 @@ impl InfinityConfig {
         }
     }
 
-    /// Hidden size of the feed-forward layers: `mlp_ratio * width` in units of 256, halves to even.
+    /// Hidden size of the feed-forward layers: `mlp_ratio * width`, rounded to a multiple of 256, halves to even.
     pub fn ffn_hidden(&self) -> usize {
         (self.width as f64 * self.mlp_ratio / 256.0).round_ties_even() as usize * 256
     }
 
-    /// Heads of the text pool: one for each 128 text channels, or 64 where the width exceeds 4096.
+    /// Heads of the text pool: one per 128 text channels, or per 64 where the width exceeds 4096.
     pub fn pool_heads(&self) -> usize {
         let channels = if self.width > 4096 { 64 } else { 128 };
         self.text_channels / channels
@@ -107,17 +107,17 @@ impl InfinityConfig {
         text + ends + modulation + self.depth * self.block_parameters()
     }
 
-    /// Numbers an attention head.
+    /// Dimension of an attention head.
     pub fn head_dim(&self) -> usize {
         self.width / self.heads
     }
 
-    /// Blocks in a chunk of a checkpoint's key names.
+    /// Blocks per chunk in a checkpoint's names.
     pub fn blocks_a_chunk(&self) -> usize {
         self.depth / self.block_chunks
     }
 
-    /// Standard deviation of a fresh weight, `sqrt(1 / (3 C))`.
+    /// Standard deviation of initial weights, `sqrt(1 / (3 C))`.
     pub(crate) fn init_std(&self) -> f64 {
         (1.0 / (3.0 * self.width as f64)).sqrt()
     }
@@ -126,7 +126,7 @@ impl InfinityConfig {
         let (width, heads) = (self.width, self.heads);
         assert!(
             heads > 0 && width.is_multiple_of(heads) && (width / heads).is_multiple_of(4),
-            "width {width} does not split into {heads} heads of a multiple of 4"
+            "width {width} does not split into {heads} heads whose dimension is a multiple of 4"
         );
         let (channels, pool) = (self.text_channels, self.pool_heads());
         assert!(
@@ -138,7 +138,10 @@ impl InfinityConfig {
             depth > 0 && chunks > 0 && depth.is_multiple_of(chunks),
             "{depth} blocks do not split into {chunks} chunks"
         );
-        assert!(self.ffn_hidden() > 0, "no feed-forward units at {width}");
+        assert!(
+            self.ffn_hidden() > 0,
+            "the feed-forward layers have no hidden units at width {width}"
+        );
     }
 }
 

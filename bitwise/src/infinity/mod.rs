@@ -1,12 +1,12 @@
-//! The Infinity transformer: text and earlier scales in, two logits a bit out.
+//! The Infinity transformer: text and earlier scales in, two logits per bit out.
 //!
-//! The first token is the pooled prompt; the tokens of scale `k > 1` are the running feature map, brought to
-//! that scale, one linear layer away from `C`. Every block attends to the picture so far (cosine attention
-//! with 2-D rotary positions), then to the text, and is modulated by the pooled prompt (Infinity, arXiv
-//! 2412.04431, section 3; `infinity/models/infinity.py` and `basic.py` of the reference).
+//! The first token is the pooled prompt. The tokens of scale `k > 1` are the running feature map, resized to that scale
+//! and projected to `C` by a linear layer. Each block attends to the image so far (cosine attention with 2-D rotary
+//! positions), then to the text, and is modulated by the pooled prompt (Infinity, arXiv 2412.04431, section 3;
+//! `infinity/models/infinity.py` and `basic.py` of the reference).
 //!
-//! The residual stream, norms, positions, modulation and the head run in f32; matrix products run in the
-//! dtype in which the weights are stored.
+//! The residual stream, norms, positions, modulation and the head run in f32; matrix products run in the dtype in which
+//! the weights are stored.
 
 mod block;
 mod config;
@@ -33,18 +33,18 @@ pub use plan::Plan;
 pub use step::StepState;
 pub use text::{AttentivePool, TextCondition, TextProjection, TextState};
 
-use block::Scene;
+use block::PassContext;
 use nextscale_var_core::dtype::{f32, value};
 use nextscale_var_core::layers::{linear, modulate, project, project_f32};
 
-/// Deviation factor of a fresh head, and of its norm's modulation.
+/// Factors on the standard deviation of the initial head, and of the modulation of its norm.
 const INIT_HEAD: f64 = 0.02;
 const INIT_HEAD_NORM: f64 = 1e-3;
 
 /// The text-conditioned bitwise transformer.
 #[derive(Module, Debug)]
 pub struct Infinity {
-    /// The prompt of an unconditional picture, `[text_max_len, T]`.
+    /// The unconditional prompt, `[text_max_len, T]`.
     pub cfg_uncond: Param<Tensor<2>>,
     /// Added to the first token, `[1, 1, C]`.
     pub pos_start: Param<Tensor<3>>,
@@ -54,26 +54,26 @@ pub struct Infinity {
     pub text_pool: AttentivePool,
     /// Text to keys and values of cross attention.
     pub text_proj: TextProjection,
-    /// One embedding a scale, `[levels, C]`.
+    /// Scale embeddings, `[levels, C]`.
     pub lvl_embed: Param<Tensor<2>>,
     /// Codes to tokens.
     pub word_embed: Linear,
-    /// Pooled prompt to the blocks' shared modulation, behind a SiLU.
+    /// Pooled prompt to the blocks' shared modulation, after a SiLU.
     pub shared_ada: Linear,
-    /// The blocks, or none if they stay in their file.
+    /// The blocks; empty if they are streamed.
     pub blocks: Vec<Block>,
-    /// Where the blocks are read from in every pass, if they are not loaded.
+    /// The source of streamed blocks, which are read from their file in every pass.
     #[module(skip)]
     pub stream: Option<StreamedBlocks<Block>>,
-    /// Pooled prompt to the scale and shift of the last norm, behind a SiLU.
+    /// Pooled prompt to scale and shift of the last norm, after a SiLU.
     pub head_ada: Linear,
-    /// Tokens to two logits a bit.
+    /// Tokens to two logits per bit.
     pub head: Linear,
 }
 
 impl InfinityConfig {
-    /// A fresh model, initialised as the reference's training recipe does it. Weights are drawn when first
-    /// used, from the device's generator (`Device::seed`), so loading a checkpoint draws nothing.
+    /// A model with random weights, initialised as in the reference's training recipe. Weights are drawn from the
+    /// device's generator (`Device::seed`) when they are first used, so loading a checkpoint draws nothing.
     ///
     /// # Panics
     /// If the sizes contradict each other.
@@ -98,7 +98,7 @@ impl InfinityConfig {
     }
 }
 
-/// A normal of deviation 1.2, cut at 2, over `sqrt(T)`; the same numbers in every fresh model.
+/// A normal distribution with standard deviation 1.2, truncated at 2, over `sqrt(T)`; the same values in every new model.
 fn unconditional_prompt(config: &InfinityConfig, device: &Device) -> Param<Tensor<2>> {
     let (rows, t) = (config.text_max_len, config.text_channels);
     let fresh = move |device: &Device, require_grad: bool| {
@@ -110,7 +110,7 @@ fn unconditional_prompt(config: &InfinityConfig, device: &Device) -> Param<Tenso
     Param::uninitialized(ParamId::new(), fresh, device.clone(), true, shape)
 }
 
-/// The values of a fresh unconditional prompt, row by row: longer prompts begin with the shorter ones.
+/// Initial values of the unconditional prompt, row by row: a longer prompt starts with the values of a shorter one.
 pub(crate) fn unconditional_values(rows: usize, channels: usize) -> Vec<f32> {
     let mut rng = ChaCha12Rng::seed_from_u64(0);
     let scale = (channels as f64).sqrt();
@@ -139,11 +139,14 @@ impl Transformer for Infinity {
 }
 
 impl Infinity {
-    /// Logits of all scales at once, from the true earlier scales: `[b, l, 2 D]`, f32, where the two logits
-    /// of bit `i` are numbers `2i` (it is 0) and `2i + 1` (it is 1).
+    /// Logits of all scales at once under teacher forcing.
     ///
-    /// `inputs` is `[b, l - 1, D]`: the running feature map brought to each scale but the first
-    /// (patchified if the tokenizer's schedule is the finer one). `plan` must be one for teacher forcing.
+    /// `plan` must be made by [`Plan::teacher_forcing`].
+    ///
+    /// # Shapes
+    /// - `inputs`: `[b, l - 1, D]`, the running feature map resized to each scale but the first (patchified if the
+    ///   tokenizer's grids are the finer ones)
+    /// - result: `[b, l, 2 D]` in f32; the logits of bit `i` have indices `2i` (it is 0) and `2i + 1` (it is 1)
     ///
     /// # Panics
     /// If the shapes do not fit the plan.
@@ -153,21 +156,21 @@ impl Infinity {
         self.logits(x, text.cond)
     }
 
-    /// As [`Infinity::forward`], up to the last block: `[b, l, C]`.
+    /// [`Infinity::forward`] up to the last block: `[b, l, C]`.
     ///
     /// # Panics
-    /// As [`Infinity::forward`].
+    /// See [`Infinity::forward`].
     pub fn forward_hidden(&self, inputs: Tensor<3>, text: &TextState, plan: &Plan) -> Tensor<3> {
         let [b, rest, _] = inputs.dims();
         let [l] = plan.levels.dims();
         assert_eq!(
             rest + 1,
             l,
-            "inputs for {rest} tokens behind the first of {l}"
+            "inputs for {rest} tokens after the first, in a plan of {l} tokens"
         );
         assert!(
             l == 1 || plan.hidden.is_some(),
-            "a stepwise plan has no mask for teacher forcing"
+            "a stepwise plan has no mask for teacher forcing; use Plan::teacher_forcing"
         );
         let mut x = self.first_token(text); // [b, 1, c]
         if rest > 0 {
@@ -175,8 +178,8 @@ impl Infinity {
         }
         let levels = value(&self.lvl_embed).select(0, plan.levels.clone());
         let mut x = x + levels.unsqueeze();
-        assert_eq!(x.dims()[0], b, "as many prompts as pictures");
-        let scene = Scene {
+        assert_eq!(x.dims()[0], b, "the numbers of prompts and images differ");
+        let context = PassContext {
             rope: &plan.rope,
             hidden: plan.hidden.as_ref(),
             text_hidden: text.hidden.as_ref(),
@@ -185,7 +188,7 @@ impl Infinity {
         for i in 0..self.depth() {
             let block = self.block(i);
             let keys = block.text_keys(text.kv.clone());
-            x = block.forward(x, text.modulation.clone(), &keys, scene, |k, v| (k, v));
+            x = block.forward(x, text.modulation.clone(), &keys, context, |k, v| (k, v));
         }
         x
     }
@@ -213,8 +216,8 @@ impl Infinity {
         project_f32(self.last_norm(x, cond), &self.head)
     }
 
-    /// For each bit the logit of a one minus the logit of a zero, `[b, l, D]`: all that the loss needs, for half
-    /// the work of [`Infinity::logits`].
+    /// The logit of a one minus the logit of a zero for each bit, `[b, l, D]`: enough for the loss, at half the cost of
+    /// [`Infinity::logits`].
     pub fn margins(&self, x: Tensor<3>, cond: Tensor<2>) -> Tensor<3> {
         let [b, l, c] = x.dims();
         let pairs = value(&self.head.weight); // [c, 2 D]
@@ -237,7 +240,7 @@ impl Infinity {
         modulate(x, scale, shift)
     }
 
-    /// Brings prompts to the form that the blocks need; differentiable.
+    /// Encodes prompts for the blocks; differentiable.
     pub fn encode_text(&self, text: &TextCondition) -> TextState {
         let normed = self.normed_text(text);
         let hidden = text::hidden(text);
@@ -252,15 +255,15 @@ impl Infinity {
         }
     }
 
-    /// The text features behind their norm, `[b, l, T]`.
+    /// The normalised text features, `[b, l, T]`.
     pub fn normed_text(&self, text: &TextCondition) -> Tensor<3> {
         text::rms_norm(f32(text.features.clone()), &self.text_norm)
     }
 
-    /// The unconditional prompts that stand in for prompts of `lens` tokens.
+    /// Unconditional prompts of `lens` tokens.
     ///
     /// # Panics
-    /// If a length is beyond the model's longest prompt.
+    /// If a length exceeds the model's longest prompt.
     pub fn unconditional(&self, lens: &[usize]) -> TextCondition {
         let width = lens.iter().copied().max().unwrap_or(1);
         let rows = self.unconditional_rows(width);
@@ -272,17 +275,17 @@ impl Infinity {
         let [rows, t] = self.cfg_uncond.dims();
         assert!(
             width <= rows,
-            "a prompt of {width} tokens; the model takes {rows}"
+            "a prompt of {width} tokens exceeds the model's {rows}"
         );
         let prompt = value(&self.cfg_uncond).slice([0..width, 0..t]);
         prompt.reshape([1, width, t])
     }
 
-    /// Replaces the prompts marked in `drop` by unconditional ones of the same length: the condition
-    /// dropout of training (Infinity drops one prompt in ten), differentiable in `cfg_uncond`.
+    /// Replaces the prompts marked in `drop` by unconditional ones of the same length: condition dropout for training
+    /// (Infinity drops one prompt in ten). Differentiable in `cfg_uncond`.
     ///
     /// # Panics
-    /// If there is not one mark a prompt, or a prompt is too long.
+    /// If there is not one mark per prompt, or a prompt is too long.
     pub fn drop_condition(&self, text: &TextCondition, drop: &[bool]) -> TextCondition {
         let [_, l, _] = text.features.dims();
         let features = f32(text.features.clone());

@@ -8,7 +8,7 @@ use nextscale_var_core::{
 
 use super::InfinityConfig;
 
-/// A schedule made ready for a model on a device: positions, masks and scale indices, built once.
+/// A schedule prepared for a model and a device: positions, masks and scale indices, computed once.
 #[derive(Debug, Clone)]
 pub struct Plan {
     schedule: ScaleSchedule,
@@ -21,11 +21,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan for generating scale by scale.
+    /// A plan for generation scale by scale.
     ///
-    /// `reference` is the grid on which positions are measured. The released models take the last grid of
-    /// their 1M schedule of the same aspect ratio, even for smaller pictures; a model with one schedule of
-    /// its own takes that schedule's last grid.
+    /// `reference` is the grid on which positions are measured. The released models use the last grid of their 1M
+    /// schedule with the same aspect ratio, also for smaller images; a model with a single schedule uses its last grid.
     ///
     /// # Panics
     /// If the schedule has more scales than the model has scale embeddings.
@@ -38,16 +37,16 @@ impl Plan {
         let (scales, rows) = (schedule.len(), config.levels);
         assert!(
             scales <= rows,
-            "{scales} scales, but the model knows {rows}"
+            "the schedule has {scales} scales, the model {rows} scale embeddings"
         );
         Self::stretched(config, schedule, reference, rows, device)
     }
 
-    /// As [`Plan::stepwise`], for larger pictures than the model was trained for: scales behind the first `known` take the
-    /// embedding of the last of these.
+    /// [`Plan::stepwise`] for images larger than those the model was trained on: scales after the first `known` reuse the
+    /// last of their embeddings.
     ///
     /// # Panics
-    /// If the model has fewer embeddings than `known`, or `known` is 0.
+    /// If `known` is 0 or larger than the model's number of scale embeddings.
     pub fn stretched(
         config: &InfinityConfig,
         schedule: &ScaleSchedule,
@@ -58,7 +57,7 @@ impl Plan {
         let rows = config.levels;
         assert!(
             0 < known && known <= rows,
-            "{known} scale embeddings of {rows}"
+            "{known} of {rows} scale embeddings: must be from 1 to all"
         );
         let positions = grid_positions(schedule, reference);
         let level = |&k: &usize| k.min(known - 1) as i32;
@@ -75,10 +74,10 @@ impl Plan {
         }
     }
 
-    /// A plan for teacher forcing: as [`Plan::stepwise`], with the block-causal mask (`l^2` bytes).
+    /// A plan for teacher forcing: [`Plan::stepwise`] with a block-causal mask (`l^2` bytes).
     ///
     /// # Panics
-    /// As [`Plan::stepwise`].
+    /// See [`Plan::stepwise`].
     pub fn teacher_forcing(
         config: &InfinityConfig,
         schedule: &ScaleSchedule,
@@ -92,28 +91,28 @@ impl Plan {
         }
     }
 
-    /// The same plan, with the matrix products of the blocks' f32 weights in another precision.
+    /// The same plan with matrix products of f32 weights in the blocks computed in `precision`.
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
 
-    /// The schedule, in tokens of the transformer.
+    /// The transformer's schedule.
     pub fn schedule(&self) -> &ScaleSchedule {
         &self.schedule
     }
 
-    /// The row of scale `k` in the table of scale embeddings.
+    /// The index of the scale embedding of scale `k`.
     pub(crate) fn level(&self, k: usize) -> usize {
         k.min(self.known - 1)
     }
 
-    /// Positions of the tokens of scale `k`.
+    /// Rotary positions of the tokens of scale `k`.
     pub(crate) fn rope_of(&self, k: usize) -> RopeTable {
         let tokens = self.schedule.scales()[k].tokens();
         self.rope.slice(self.offsets[k], tokens)
     }
 
-    /// The position table: cosines and sines per pair, `[l, head_dim / 2]`.
+    /// The rotary table: cosine and sine of each pair, `[l, head_dim / 2]`.
     pub fn rope(&self) -> &RopeTable {
         &self.rope
     }

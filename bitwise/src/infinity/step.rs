@@ -1,4 +1,4 @@
-//! Generation scale by scale: the same blocks, with the past in a cache.
+//! Generation scale by scale: the same blocks with a key-value cache.
 
 use burn::tensor::Tensor;
 use nextscale_var_core::{
@@ -6,31 +6,31 @@ use nextscale_var_core::{
     guidance::{Guidance, mix},
 };
 
-use super::block::{Scene, TextKeys};
+use super::block::{PassContext, TextKeys};
 use super::{Infinity, Plan, TextCondition, TextState};
 use nextscale_var_core::dtype::{f32, value};
 use nextscale_var_core::layers::project;
 
-/// What generation carries from scale to scale.
+/// The state of generation between scales.
 #[derive(Debug, Clone)]
 pub struct StepState {
     text: TextState,
-    /// Those of the blocks that the first scale has been through.
+    /// Text keys of the blocks that the first scale has passed through.
     keys: Vec<TextKeys>,
     cache: KvCache,
 }
 
 impl StepState {
-    /// The prompts, as encoded at the start.
+    /// The encoded prompts.
     pub fn text(&self) -> &TextState {
         &self.text
     }
 }
 
 impl Infinity {
-    /// Starts a run: encodes the prompts and makes room for the plan's tokens.
+    /// Starts a run: encodes the prompts and reserves the cache for the plan's tokens.
     ///
-    /// Under guidance `text` holds the conditional prompts, then as many unconditional ones.
+    /// Under guidance, `text` holds the conditional prompts followed by as many unconditional ones.
     pub fn start(&self, text: &TextCondition, plan: &Plan) -> StepState {
         StepState {
             text: self.encode_text(text),
@@ -39,11 +39,14 @@ impl Infinity {
         }
     }
 
-    /// Logits of scale `k` (from 0), `[b, h w, 2 D]` in f32, behind guidance.
+    /// Logits of scale `k` (from 0) after guidance. Scales must come in order.
     ///
-    /// `input` is the running feature map brought to this scale, `[b, h w, D]`, and absent at scale 0. With
-    /// `guidance` the state holds `2 b` prompts; every scale goes through both halves, also those of
-    /// weight 1. Scales must come in order.
+    /// With `guidance` the state holds `2 b` prompts, and both halves are computed at every scale, also where the weight
+    /// is 1.
+    ///
+    /// # Shapes
+    /// - `input`: `[b, h w, D]`, the running feature map resized to this scale; `None` at scale 0
+    /// - result: `[b, h w, 2 D]` in f32
     ///
     /// # Panics
     /// If the input does not fit the scale.
@@ -68,7 +71,7 @@ impl Infinity {
         self.logits(x.slice_dim(0, 0..b), cond.slice_dim(0, 0..b))
     }
 
-    /// The tokens of scale `k` before the first block, for every prompt of the state.
+    /// The tokens of scale `k` before the first block, `[rows, h w, C]`, for all prompts of the state.
     fn scale_tokens(
         &self,
         k: usize,
@@ -81,14 +84,18 @@ impl Infinity {
         let x = match input {
             Some(input) => {
                 let [b, n, _] = input.dims();
-                assert_eq!(n, scale.tokens(), "tokens of scale {k} ({scale})");
+                assert_eq!(
+                    n,
+                    scale.tokens(),
+                    "the input does not have the tokens of scale {k} ({scale})"
+                );
                 project(f32(input), &self.word_embed).repeat_dim(0, rows / b)
             }
             None => {
                 assert_eq!(
                     scale.tokens(),
                     1,
-                    "only a first scale of one token has no input"
+                    "only a first scale of one token goes without an input"
                 );
                 self.first_token(text)
             }
@@ -109,7 +116,7 @@ impl Infinity {
     ) -> Tensor<3> {
         let rope = plan.rope_of(k);
         let StepState { text, keys, cache } = state;
-        let scene = Scene {
+        let context = PassContext {
             rope: &rope,
             hidden: None,
             text_hidden: text.hidden.as_ref(),
@@ -117,17 +124,20 @@ impl Infinity {
         };
         let (depth, last) = (self.depth(), k + 1 == plan.schedule().len());
         for i in 0..depth {
-            // Read once for both, where it is not loaded.
+            // A streamed block is read once for its text keys and its forward pass.
             let block = self.block(i);
             if keys.len() == i {
                 keys.push(block.text_keys(text.kv.clone()));
             }
-            let remember = |key, value| match last {
-                true => cache.with_last(i, key, value),
-                false => cache.append(i, key, value),
+            let cache_layer = |key, value| {
+                if last {
+                    cache.with_last(i, key, value)
+                } else {
+                    cache.append(i, key, value)
+                }
             };
             let shared = text.modulation.clone();
-            x = block.forward(x, shared, &keys[i], scene, remember);
+            x = block.forward(x, shared, &keys[i], context, cache_layer);
             if let Some(guidance) = guidance
                 && guidance.behind_block(k, i, depth)
             {

@@ -1,4 +1,4 @@
-//! The prompt as the transformer sees it.
+//! Text conditioning: pooled prompts and keys and values for cross attention.
 
 use burn::{
     module::{Module, Param},
@@ -16,9 +16,9 @@ use nextscale_var_core::layers::{
 /// Text features of a batch of prompts.
 #[derive(Debug, Clone)]
 pub struct TextCondition {
-    /// `[b, l, T]`; what lies behind the end of a prompt is never looked at.
+    /// `[b, l, T]`; rows after the end of a prompt are padding and never read.
     pub features: Tensor<3>,
-    /// Tokens of each prompt, from 1 to `l`, the end-of-text token included.
+    /// Tokens of each prompt, 1 to `l`, including the end-of-text token.
     pub lens: Vec<usize>,
 }
 
@@ -26,24 +26,28 @@ impl TextCondition {
     /// Wraps padded features.
     ///
     /// # Panics
-    /// If there is not one length a row, or a length is 0 or beyond the rows.
+    /// If there is not one length per prompt, or a length is 0 or larger than `l`.
     pub fn new(features: Tensor<3>, lens: Vec<usize>) -> Self {
         let [b, l, _] = features.dims();
         assert_eq!(b, lens.len(), "{b} prompts and {} lengths", lens.len());
         assert!(
             lens.iter().all(|&n| 0 < n && n <= l),
-            "prompt lengths {lens:?} in a batch of width {l}"
+            "prompt lengths {lens:?} must be from 1 to {l}"
         );
         Self { features, lens }
     }
 
-    /// From features without padding, `[sum of lens, T]`, one prompt behind the other.
+    /// From features without padding, `[sum of lens, T]`, one prompt after the other.
     ///
     /// # Panics
-    /// If the lengths do not add up.
+    /// If the lengths do not add up to the rows.
     pub fn from_compact(features: Tensor<2>, lens: &[usize]) -> Self {
         let [rows, t] = features.dims();
-        assert_eq!(rows, lens.iter().sum::<usize>(), "lengths {lens:?}");
+        assert_eq!(
+            rows,
+            lens.iter().sum::<usize>(),
+            "prompt lengths {lens:?} must add up to the rows"
+        );
         let width = lens.iter().copied().max().unwrap_or(0);
         let mut start = 0;
         let padded = lens.iter().map(|&len| {
@@ -59,7 +63,7 @@ impl TextCondition {
         self.lens.len()
     }
 
-    /// The prompts of `self`, then those of `other`.
+    /// The prompts of `self` followed by those of `other`, padded to the longer width.
     pub fn concat(&self, other: &Self) -> Self {
         let width = self.features.dims()[1].max(other.features.dims()[1]);
         let halves = [self, other].map(|half| widen(half.features.clone(), width));
@@ -78,25 +82,25 @@ fn widen(x: Tensor<3>, width: usize) -> Tensor<3> {
     Tensor::cat(vec![x, zeros], 1)
 }
 
-/// What the blocks need of a batch of prompts.
+/// A batch of prompts as the blocks use it.
 #[derive(Debug, Clone)]
 pub struct TextState {
-    /// Pooled prompts, `[b, C]`: the first token, and what conditions the norms.
+    /// Pooled prompts, `[b, C]`: the first token, and the condition of the norms.
     pub cond: Tensor<2>,
-    /// Text tokens at the transformer's width, `[b, l, C]`: keys and values of cross attention.
+    /// Text tokens at the transformer's width, `[b, l, C]`: the input of keys and values of cross attention.
     pub kv: Tensor<3>,
-    /// Shared part of the blocks' gains, scales and shifts, `[b, 1, 6, C]`.
+    /// The shared part of the blocks' AdaLN gains, scales and shifts, `[b, 1, 6, C]`.
     pub modulation: Tensor<4>,
-    /// `[b, 1, 1, l]`, true behind the end of a prompt.
+    /// `[b, 1, 1, l]`, true after the end of a prompt.
     pub(crate) hidden: Option<Tensor<4, Bool>>,
 }
 
-/// Attention with one learned query: prompts of any length become one vector.
+/// Attention with one learned query, which pools a prompt of any length to one vector.
 #[derive(Module, Debug)]
 pub struct AttentivePool {
     /// The query, `[1, h, C / h]`.
     pub query: Param<Tensor<3>>,
-    /// Keys, without a bias.
+    /// Keys, without bias.
     pub k: Linear,
     /// Values.
     pub v: Linear,
@@ -132,12 +136,12 @@ impl AttentivePool {
     }
 }
 
-/// The two layers that bring text tokens to the transformer's width.
+/// Projects text tokens to the transformer's width.
 #[derive(Module, Debug)]
 pub struct TextProjection {
     /// T to C.
     pub fc1: Linear,
-    /// C to C, behind a GELU.
+    /// C to C, after a GELU.
     pub fc2: Linear,
 }
 
@@ -156,13 +160,13 @@ impl TextProjection {
     }
 }
 
-/// RMS norm with weights `[T]` over the last axis.
+/// RMS norm over the last axis with weights `[T]`.
 pub(crate) fn rms_norm(x: Tensor<3>, weight: &Param<Tensor<1>>) -> Tensor<3> {
     let square = (x.clone() * x.clone()).mean_dim(2);
     x * (square + EPS).sqrt().recip() * value(weight).unsqueeze()
 }
 
-/// The mask of padded prompts.
+/// The padding mask of prompts.
 pub(crate) fn hidden(text: &TextCondition) -> Option<Tensor<4, Bool>> {
     mask::padding(&text.lens, text.features.dims()[1], &text.features.device())
 }

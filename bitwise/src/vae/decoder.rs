@@ -1,4 +1,4 @@
-//! Latent to pixels.
+//! The decoder: latent to pixels.
 
 use burn::{
     module::Module,
@@ -8,18 +8,18 @@ use nextscale_tokenizer::conv::{Conv, GroupNorm, ResBlock};
 
 use super::{BsqVaeConfig, encoder::Mid};
 
-/// Convolution, two blocks in the middle, levels of residual blocks with doublings in between, norm, convolution.
+/// Convolution, two middle blocks, levels of residual blocks with upsampling between them, norm, convolution.
 #[derive(Module, Debug)]
 pub struct Decoder {
-    /// d channels to the coarsest level.
+    /// d channels to those of the coarsest level.
     pub conv_in: Conv,
-    /// At the coarsest level.
+    /// Middle blocks, at the coarsest level.
     pub mid: Mid,
-    /// Levels, indexed fine to coarse and run coarse to fine.
+    /// Levels, stored fine to coarse and run coarse to fine.
     pub up: Vec<Up>,
     /// Before the last convolution.
     pub norm_out: GroupNorm,
-    /// To 3 channels.
+    /// To the pixels of a patch.
     pub conv_out: Conv,
 }
 
@@ -28,7 +28,7 @@ pub struct Decoder {
 pub struct Up {
     /// Residual blocks; the first one changes the channels.
     pub block: Vec<ResBlock>,
-    /// Doubles the sides; none at the finest level.
+    /// Doubles the sides; `None` at the finest level.
     pub upsample: Option<Conv>,
 }
 
@@ -64,7 +64,7 @@ impl Decoder {
         }
     }
 
-    /// Latent `[b, d, h, w]` to pixels `[b, 3, h s, w s]`, not clamped.
+    /// Latent `[b, d, h, w]` to pixels, not clamped, as patches of `p x p`: `[b, 3 p p, h s/p, w s/p]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut x = self.mid.forward(self.conv_in.forward(x));
         for level in self.up.iter().rev() {

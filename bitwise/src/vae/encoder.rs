@@ -1,4 +1,4 @@
-//! Pixels to latent.
+//! The encoder: pixels to latent.
 
 use burn::{
     module::Module,
@@ -8,14 +8,14 @@ use nextscale_tokenizer::conv::{Conv, GroupNorm, ResBlock};
 
 use super::BsqVaeConfig;
 
-/// Convolution, levels of residual blocks with halvings in between, two blocks in the middle, norm, convolution.
+/// Convolution, levels of residual blocks with downsampling between them, two middle blocks, norm, convolution.
 #[derive(Module, Debug)]
 pub struct Encoder {
-    /// 3 channels to the finest level.
+    /// The pixels of a patch to the channels of the finest level.
     pub conv_in: Conv,
     /// Levels, fine to coarse.
     pub down: Vec<Down>,
-    /// At the coarsest level.
+    /// Middle blocks, at the coarsest level.
     pub mid: Mid,
     /// Before the last convolution.
     pub norm_out: GroupNorm,
@@ -28,7 +28,7 @@ pub struct Encoder {
 pub struct Down {
     /// Residual blocks; the first one changes the channels.
     pub block: Vec<ResBlock>,
-    /// Halves the sides; none at the coarsest level.
+    /// Halves the sides; `None` at the coarsest level.
     pub downsample: Option<Conv>,
 }
 
@@ -81,7 +81,7 @@ impl Encoder {
         }
     }
 
-    /// Pixels `[b, 3, h, w]` to latent `[b, d, h/s, w/s]`.
+    /// Pixels as patches of `p x p`, `[b, 3 p p, h/p, w/p]`, to latent `[b, d, h/s, w/s]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut x = self.conv_in.forward(x);
         for level in &self.down {

@@ -1,8 +1,8 @@
-//! The auto-encoder's weights in files, under the official names.
+//! Weight files of the auto-encoder, under the official names.
 //!
-//! Official names put `.conv` or `.norm` inside each layer (`encoder.conv_in.conv.weight`); older files leave it out.
-//! Both load. `quantizer.lfq.mask` and its alias are constants and are passed over. A `.pth` file holds
-//! `{"vae": names}`. Files are written under the official names, so that one reader serves all.
+//! Official names have `.conv` or `.norm` inside each layer (`encoder.conv_in.conv.weight`); older files omit it. Both
+//! load. `quantizer.lfq.mask` and its alias are constants and are ignored. A `.pth` file holds `{"vae": tensors}`. Files
+//! are written under the official names, so one reader serves all.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,12 +12,12 @@ use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, sh
 
 use super::{BsqVae, BsqVaeConfig};
 
-/// Whether this is a constant of the released quantiser, stored under two names; bits need neither.
+/// Whether a tensor is a constant of the released quantiser, stored under two names. Neither is needed.
 pub fn is_constant(name: &str) -> bool {
     name == "quantizer.lfq.mask" || name == "quantize.lfq.mask"
 }
 
-/// The name of our field for an official name, old or new: the layers `.conv` and `.norm` in front of the parameter go.
+/// Our field for an official name, old or new: without `.conv` and `.norm` before the parameter.
 fn field_name(name: &str) -> String {
     let Some((mut module, parameter)) = name.rsplit_once('.') else {
         return name.to_owned();
@@ -31,11 +31,12 @@ fn field_name(name: &str) -> String {
     format!("{module}.{parameter}")
 }
 
-/// The official name for an official name, old or new.
+/// The current official name for an official name, old or current.
 pub fn newest_name(official: &str) -> String {
-    match is_constant(official) {
-        true => official.to_owned(),
-        false => official_name(&field_name(official)),
+    if is_constant(official) {
+        official.to_owned()
+    } else {
+        official_name(&field_name(official))
     }
 }
 
@@ -53,15 +54,15 @@ fn official_name(name: &str) -> String {
 }
 
 impl BsqVaeConfig {
-    /// What a file of the weights holds: official names and shapes, without the constants of the quantiser.
+    /// Official names and shapes of the tensors of a weight file, without the constants of the quantiser.
     pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
         let ours = shapes(&self.init(&Device::flex())).into_iter();
         ours.map(|(name, shape)| (official_name(&name), shape))
             .collect()
     }
 
-    /// Names and shapes that a file of these shapes should hold, whatever the sizes of its tokenizer; none if there is no
-    /// tokenizer in it.
+    /// Names and shapes that a complete file should hold, given the `shapes` that it does hold, for a tokenizer of any size;
+    /// `None` if the file holds no tokenizer.
     pub fn keys_like(
         shapes: &BTreeMap<String, Vec<usize>>,
     ) -> Option<BTreeMap<String, Vec<usize>>> {
@@ -86,25 +87,25 @@ impl BsqVaeConfig {
             decoder_mult: mult("decoder.up"),
             encoder_blocks: blocks("encoder.down"),
             decoder_blocks: blocks("decoder.up"),
-            norm_groups: Some(1), // leaves no trace in the shapes
+            norm_groups: Some(1), // not visible in the shapes
             pixel_patch: pixels.isqrt().max(1),
         };
-        let whole = !config.encoder_mult.is_empty()
+        let complete = !config.encoder_mult.is_empty()
             && config.encoder_mult.len() == config.decoder_mult.len();
-        whole.then(|| config.keys())
+        complete.then(|| config.keys())
     }
 
-    /// What a checkpoint of a released tokenizer is, from the shapes of its tensors.
+    /// The configuration of a released tokenizer, from the shapes of its tensors.
     ///
     /// # Errors
-    /// If the file cannot be read, or is no such checkpoint.
+    /// If the file cannot be read, or is not such a checkpoint.
     pub fn of_file(path: impl AsRef<Path>) -> Result<Self, WeightError> {
         let path = path.as_ref();
         let shapes = WeightFile::open(path)?.renamed(field_name).shapes();
         let no = |name: &str| {
             WeightError::read(
                 path,
-                format!("it is no Infinity tokenizer: there is no `{name}`"),
+                format!("it is not an Infinity tokenizer: tensor `{name}` is missing"),
             )
         };
         let name = "encoder.conv_out.weight";
@@ -122,7 +123,7 @@ impl BsqVaeConfig {
             }),
             levels => Err(WeightError::read(
                 path,
-                format!("a tokenizer of {levels} levels: the released ones have 5 or 4"),
+                format!("the tokenizer has {levels} levels; the released ones have 5 or 4"),
             )),
         }
     }
@@ -132,15 +133,15 @@ impl BsqVae {
     /// Loads official weights, a `.safetensors` or PyTorch file, as f32.
     ///
     /// # Errors
-    /// If the file cannot be read, or a tensor is missing, unknown, of another shape or not finite.
+    /// If the file cannot be read, or if a tensor is missing, unknown, not finite or has another shape.
     pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
         self.read(WeightFile::open(path.as_ref())?)
     }
 
-    /// As [`BsqVae::load`], from an open file.
+    /// [`BsqVae::load`] from an open file.
     ///
     /// # Errors
-    /// As for [`BsqVae::load`].
+    /// See [`BsqVae::load`].
     pub fn read(mut self, mut file: WeightFile) -> Result<Self, WeightError> {
         file.forget(is_constant);
         let file = file.renamed(field_name).in_dtype(DType::F32);

@@ -1,28 +1,28 @@
-//! Decoding large pictures in strips, exactly.
+//! Exact decoding of large images in strips.
 //!
-//! The finest level of the decoder has the largest maps: several of them, 128 channels at every pixel. Here none of them is
-//! held as a whole: strips of rows go from the level before to pixels, each with so many rows around it as convolutions
-//! reach. What keeps strips from being independent are the norms, whose means and deviations are those of the whole map. So
-//! these are measured first, one norm after the other, each by a run over all strips as far as that norm: the picture is the
-//! same as in one piece, for more arithmetic.
+//! The finest level of the decoder has the largest feature maps: several of them, with 128 channels per pixel. Here none is
+//! held in full: each strip of rows goes from the next coarser level to pixels, with as many extra rows as the convolutions
+//! reach. Only the group norms couple the strips, since their means and deviations are those of the whole map. These are
+//! measured first, one norm after the other, each by a pass over all strips up to that norm. The result is the same as
+//! without strips, at the cost of more arithmetic.
 
 use burn::tensor::Tensor;
 use nextscale_tokenizer::conv::{GroupNorm, Moments};
 
 use super::Decoder;
 
-/// Rows around a strip that its convolutions reach: one for each of 3 x 3, rounded up to whole cells of the level before.
+/// Rows that the convolutions reach beyond a strip: one per 3 x 3 convolution, rounded up to whole cells of the coarser level.
 fn reach(blocks: usize) -> usize {
     (2 * blocks + 2).next_multiple_of(2)
 }
 
 impl Decoder {
-    /// As [`Decoder::forward`], with the finest level in strips of `rows` rows (an even number is best) of the result.
+    /// [`Decoder::forward`] with the finest level in strips of `rows` rows of the result, rounded up to an even number.
     ///
     /// # Panics
     /// If `rows` is 0.
     pub fn forward_strips(&self, x: Tensor<4>, rows: usize) -> Tensor<4> {
-        assert!(rows > 0, "strips of no rows");
+        assert!(rows > 0, "a strip needs at least one row");
         let coarse = self.coarse(x);
         let [_, _, h, _] = coarse.dims();
         let factor = if self.finest().upsample_before.is_some() {
@@ -51,7 +51,7 @@ impl Decoder {
         Tensor::cat(strips.collect(), 2)
     }
 
-    /// Rows `a` to `b` of what comes into the norm behind those that are known, or of the pixels if all are.
+    /// Rows `a` to `b` of the input of the first norm whose moments are not `known`, or of the pixels if all are.
     fn strip(&self, coarse: &Tensor<4>, a: usize, b: usize, known: &[Moments]) -> Tensor<4> {
         let finest = self.finest();
         let [_, _, h, _] = coarse.dims();
@@ -98,7 +98,7 @@ impl Decoder {
         }
     }
 
-    /// Everything before the finest level.
+    /// All levels before the finest.
     fn coarse(&self, x: Tensor<4>) -> Tensor<4> {
         let mut x = self.mid.forward(self.conv_in.forward(x));
         let last = self.up.len() - 1;
@@ -106,7 +106,7 @@ impl Decoder {
             for block in &level.block {
                 x = block.forward(x);
             }
-            // The doubling in front of the finest level belongs to the strips.
+            // The upsampling before the finest level belongs to the strips.
             if let Some(upsample) = &level.upsample
                 && i + 1 < last
             {
@@ -126,7 +126,7 @@ impl Decoder {
     }
 }
 
-/// What runs in strips.
+/// The part of the decoder that runs in strips.
 struct Finest<'a> {
     decoder: &'a Decoder,
     level: &'a super::decoder::Up,
@@ -134,7 +134,7 @@ struct Finest<'a> {
 }
 
 impl<'a> Finest<'a> {
-    /// Its norms in the order in which they come.
+    /// Its norms, in order.
     fn norms(&self) -> impl Iterator<Item = &'a GroupNorm> + use<'a> {
         let blocks = self.level.block.iter();
         let norms = blocks.flat_map(|block| [&block.norm1, &block.norm2]);
@@ -149,7 +149,7 @@ mod tests {
     use crate::vae::BsqVaeConfig;
 
     #[test]
-    fn strips_are_the_picture_in_one_piece() {
+    fn strips_give_the_same_image() {
         let device = Device::flex();
         let config = |mult: &[usize]| BsqVaeConfig {
             bits: 4,
@@ -164,7 +164,7 @@ mod tests {
         for mult in [&[1, 2, 2][..], &[1, 2], &[1]] {
             let vae = config(mult).init(&device);
             let latent = Tensor::random([1, 4, 11, 6], Distribution::Normal(0.0, 1.0), &device);
-            // What differs most between parts of a picture is what norms of parts would get wrong.
+            // A gradient over the image, which norms of single strips would get wrong.
             let slope = Tensor::<1, burn::tensor::Int>::arange(0..11, &device).float();
             let latent = latent + slope.reshape([1, 1, 11, 1]);
             let whole = vae.decoder.forward(latent.clone());
