@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, TensorData};
 
-use nextscale_var_core::blocks::{Blocks, fill};
+use nextscale_var_core::blocks::{BlockStorage, fill};
 use nextscale_weights::{
     Export, Layout, Rule, WeightDtype, WeightError, WeightFile, block_name, official_keys, rule,
     shapes,
@@ -97,7 +97,12 @@ pub fn load_infinity(
     path: &Path,
     device: &Device,
 ) -> Result<Infinity, WeightError> {
-    read_infinity(config, WeightFile::open(path)?, Blocks::Loaded, device)
+    read_infinity(
+        config,
+        WeightFile::open(path)?,
+        BlockStorage::Loaded,
+        device,
+    )
 }
 
 /// [`load_infinity`] from an open file, with the blocks stored as `blocks` says.
@@ -110,7 +115,7 @@ pub fn load_infinity(
 pub fn read_infinity(
     config: &InfinityConfig,
     mut file: WeightFile,
-    blocks: Blocks,
+    blocks: BlockStorage,
     device: &Device,
 ) -> Result<Infinity, WeightError> {
     file.forget(is_stale);

@@ -11,7 +11,7 @@ use nextscale_bitwise::tokens::{Patching, TeacherForcing};
 use nextscale_bitwise::train::{loss, margins};
 use nextscale_tokenizer::pyramid::Pyramid;
 use nextscale_tokenizer::{Scale, ScaleSchedule};
-use nextscale_var_core::blocks::Blocks;
+use nextscale_var_core::blocks::BlockStorage;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use nextscale_var_core::train::ScaleWeighting;
 use nextscale_weights::{WeightDtype, WeightFile};
@@ -213,22 +213,22 @@ fn blocks_compute_the_same_wherever_they_are() {
         let file = WeightFile::open(&path).unwrap();
         let model = read_infinity(&config(), file, blocks, &device).unwrap();
         assert_eq!(model.depth(), 3);
-        assert_eq!(model.blocks.is_empty(), blocks == Blocks::Streamed);
+        assert_eq!(model.blocks.is_empty(), blocks == BlockStorage::Streamed);
         let mut state = model.start(&text, &steps);
         let first = model.forward_scale(0, None, &mut state, &steps, None);
         (model.forward(taught.inputs.clone(), &text, &plan), first)
     };
-    let (plain, first) = run(Blocks::Loaded);
-    let (streamed, other) = run(Blocks::Streamed);
+    let (plain, first) = run(BlockStorage::Loaded);
+    let (streamed, other) = run(BlockStorage::Streamed);
     assert_eq!(far(plain.clone(), streamed), 0.0);
     assert_eq!(far(first, other), 0.0);
-    let (int8, _) = run(Blocks::Int8);
+    let (int8, _) = run(BlockStorage::Int8);
     let size: f32 = plain.clone().abs().mean().into_scalar();
     let off: f32 = (int8 - plain).abs().mean().into_scalar();
     assert!(off > 0.0 && off < 0.03 * size, "{off} of {size}");
     let mut file = WeightFile::open(&path).unwrap();
     file.forget(|name| name == "blocks.2.ffn.fc1.bias");
-    let error = read_infinity(&config(), file, Blocks::Int8, &device).unwrap_err();
+    let error = read_infinity(&config(), file, BlockStorage::Int8, &device).unwrap_err();
     assert!(
         error.to_string().contains("blocks.2.ffn.fc1.bias"),
         "{error}"

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use nextscale_models::ModelError;
-use nextscale_models::bundle::{Blocks, Bundle, ClassBundle, Model, Places, StarBundle};
+use nextscale_models::bundle::{BlockStorage, Bundle, ClassBundle, Model, Places, StarBundle};
 
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::spec::{Settings, StageSpec};
@@ -39,18 +39,18 @@ impl Setup<'_> {
     }
 
     /// How the transformer of a stage holds its blocks, which stay in their file with `stream`.
-    pub(crate) fn blocks(&self, stream: bool) -> Result<Blocks, PipelineError> {
+    pub(crate) fn blocks(&self, stream: bool) -> Result<BlockStorage, PipelineError> {
         match (
             stream,
             nextscale_models::device::blocks(self.settings.dtype),
         ) {
             (false, held) => Ok(held),
-            (true, Blocks::Int8) => {
+            (true, BlockStorage::Int8) => {
                 let message = "blocks that stay in their file keep its numbers, and dtype int8 makes others of them";
                 let refused = self.refuse("stream", message);
                 Err(refused.hint("take one of the two").into())
             }
-            (true, _) => Ok(Blocks::Streamed),
+            (true, _) => Ok(BlockStorage::Streamed),
         }
     }
 

@@ -9,8 +9,8 @@ use nextscale_bitwise::import::infinity_keys;
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::vae::{BsqVaeConfig, import::is_constant};
 use nextscale_tokenizer::VqVaeConfig;
-use nextscale_var_core::import::var_keys;
-use nextscale_var_core::transformer::VarConfig;
+use nextscale_var_core::var::VarConfig;
+use nextscale_var_core::var::var_keys;
 
 type Keys = BTreeMap<String, Vec<usize>>;
 

@@ -1,15 +1,142 @@
-//! Softmax attention with the scale folded into the queries.
+//! Attention: the softmax itself, and the self attention that VAR and Infinity share.
 
-use burn::tensor::{Bool, Tensor, activation::softmax, module, ops::AttentionModuleOptions};
+use burn::{
+    module::{Module, Param},
+    nn::Initializer,
+    tensor::{Bool, Device, Tensor, activation::softmax, module, ops::AttentionModuleOptions},
+};
+use serde::{Deserialize, Serialize};
 
-/// `softmax(q k^T) v`, without a scale of its own: callers fold theirs into `q`.
+use crate::dtype::{cast, f32, value};
+use crate::layers::{
+    Linear, inverse_norm, linear, merge_heads, out_std, project_in, project_raw_in, working_dtype,
+};
+use crate::matmul::Precision;
+use crate::rope::RopeTable;
+
+/// Largest factor on the cosine between a query and a key.
+const MAX_COSINE_SCALE: f64 = 100.0;
+
+/// How queries and keys are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionKind {
+    /// By their cosine, times a learned factor per head (all released models).
+    Cosine,
+    /// By their product, times a quarter of the usual `1 / sqrt(d)`.
+    Scaled,
+}
+
+/// What fixes the shapes and the initial values of a [`SelfAttention`].
+#[derive(Debug, Clone, Copy)]
+pub struct SelfAttentionConfig {
+    /// Channels of a token, C.
+    pub width: usize,
+    /// Attention heads, h.
+    pub heads: usize,
+    /// How queries and keys are compared.
+    pub kind: AttentionKind,
+    /// Blocks of the model.
+    pub depth: usize,
+    /// Standard deviation of fresh weights.
+    pub init_std: f64,
+}
+
+/// Attention among the image tokens.
+#[derive(Module, Debug)]
+pub struct SelfAttention {
+    /// Queries.
+    pub q: Linear,
+    /// Keys, without a bias.
+    pub k: Linear,
+    /// Values.
+    pub v: Linear,
+    /// Logarithm of the factor on the cosine, `[1, h, 1, 1]`, at most `ln 100`; none where products are compared.
+    pub log_scale: Option<Param<Tensor<4>>>,
+    /// Output projection.
+    pub proj: Linear,
+    /// Attention heads, h.
+    pub heads: usize,
+}
+
+/// What all tokens of one pass share.
+#[derive(Debug, Clone, Copy)]
+pub struct PassContext<'a> {
+    /// Rotary positions of the tokens, if the model has them.
+    pub rope: Option<&'a RopeTable>,
+    /// Mask among the image tokens, true where a query must not attend; none if every token attends to all.
+    pub hidden: Option<&'a Tensor<4, Bool>>,
+    /// Of the matrix products.
+    pub precision: Precision,
+}
+
+impl SelfAttention {
+    /// A fresh layer.
+    pub fn init(config: &SelfAttentionConfig, device: &Device) -> Self {
+        let (c, std) = (config.width, config.init_std);
+        let start = Initializer::Constant { value: 4f64.ln() };
+        let cosine = config.kind == AttentionKind::Cosine;
+        Self {
+            q: linear(c, c, true, std, device),
+            k: linear(c, c, false, std, device),
+            v: linear(c, c, true, std, device),
+            log_scale: cosine.then(|| start.init([1, config.heads, 1, 1], device)),
+            proj: linear(c, c, true, out_std(std, config.depth), device),
+            heads: config.heads,
+        }
+    }
+
+    /// Queries, keys and values of `x`, `[b, l, c]`: each `[b, h, l, d]` in the weights' dtype, with rotary positions.
+    fn split(&self, x: Tensor<3>, pass: PassContext) -> [Tensor<4>; 3] {
+        let [b, l, c] = x.dims();
+        let (h, dtype) = (self.heads, working_dtype(&self.q));
+        let rows = cast(x.reshape([b * l, c]), dtype);
+        let shape = [b, l, h, c / h];
+        let heads = |layer| project_raw_in(rows.clone(), layer, pass.precision).reshape(shape);
+        let (q, k, v) = (f32(heads(&self.q)), f32(heads(&self.k)), heads(&self.v));
+        let (q, k) = match &self.log_scale {
+            Some(log_scale) => {
+                let factor = value(log_scale).clamp_max(MAX_COSINE_SCALE.ln()).exp();
+                let factor = factor.reshape([1, 1, h, 1]);
+                let scaled = q.clone() * (inverse_norm(q) * factor);
+                (scaled, k.clone() * inverse_norm(k))
+            }
+            None => (q * (0.25 / ((c / h) as f64).sqrt()), k),
+        };
+        let (q, k) = match pass.rope {
+            Some(rope) => (rope.apply(q), rope.apply(k)),
+            None => (q, k),
+        };
+        [cast(q, dtype), cast(k, dtype), v].map(|heads| heads.swap_dims(1, 2)) // [b, h, l, d]
+    }
+
+    /// Attends from every token of `x` to the tokens that `cache` returns.
+    ///
+    /// # Shapes
+    /// `x` and the result are `[b, l, c]`. `cache` gets the new keys and values, `[b, h, l, d]`, and returns all that the
+    /// queries attend to, `[b, h, m, d]`.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        pass: PassContext,
+        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+    ) -> Tensor<3> {
+        let [q, k, v] = self.split(x, pass);
+        let (k, v) = cache(k, v);
+        let attended = f32(merge_heads(attend(q, k, v, pass.hidden)));
+        project_in(attended, &self.proj, pass.precision)
+    }
+}
+
+/// `softmax(q k^T) v`, without a scale: callers fold theirs into `q`.
 ///
-/// `q` is `[b, h, n, d]`, `k` and `v` are `[b, h, m, d]`, all of one dtype; `hidden` broadcasts to
-/// `[b, h, n, m]` and is true where a query must not look. Every query must see at least one key.
+/// With autodiff the two products are written out, which the backward pass needs anyway. Otherwise the backend's fused
+/// attention runs. It divides by `sqrt(d)`, so `q` is multiplied by it first: another scale as an option would leave the
+/// fused path on CUDA.
 ///
-/// Where gradients are wanted the two products are written out, which the backward pass needs anyway;
-/// otherwise the backend's fused attention runs. That one divides by `sqrt(d)`, so `q` is multiplied by it
-/// first: passing another scale as an option would leave the fused path on CUDA.
+/// # Shapes
+/// `q` is `[b, h, n, d]`, `k` and `v` are `[b, h, m, d]`, all of one dtype; the result is `[b, h, n, d]`. `hidden`
+/// broadcasts to `[b, h, n, m]` and is true where a query must not attend. Every query must attend to at least one key.
 pub fn attend(
     q: Tensor<4>,
     k: Tensor<4>,

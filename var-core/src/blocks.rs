@@ -1,4 +1,4 @@
-//! Where the blocks of a transformer are while it runs: in memory as they are in the file or as whole numbers, or in
+//! How the blocks of a transformer are stored while it runs: in memory in floating point or as int8, or streamed from
 //! their file.
 
 use std::borrow::Cow;
@@ -13,17 +13,17 @@ use crate::dtype::cast;
 use crate::layers::Linear;
 use nextscale_weights::{WeightError, WeightFile, shapes};
 
-/// How the blocks are held.
+/// How the blocks are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Blocks {
+pub enum BlockStorage {
     /// In memory, in the number format in which the file is read.
     #[default]
     Loaded,
-    /// In memory, their matrices as whole numbers of 8 bits with a factor an output channel, everything else in the
-    /// number format in which the file is read.
+    /// In memory, their matrices as int8 with one factor per output channel, everything else in the number format in
+    /// which the file is read.
     Int8,
-    /// In their file, from which every pass reads them one after the other: the transformer takes the memory of one
-    /// block, and a pass at least the time in which the file is read.
+    /// In their file, from which every pass reads them one after the other: the transformer needs the memory of one block,
+    /// and a pass takes at least as long as reading the file.
     Streamed,
 }
 
@@ -33,20 +33,26 @@ pub trait Block: ModuleSnapshot + Clone {
     fn linears(&mut self) -> Vec<&mut Linear>;
 }
 
-/// The number of bytes that the weights of blocks take: `blocks` parameters in all blocks, of which one has `block`, and
-/// `outside` of them. `size` is the bytes of a number.
-pub fn bytes(held: Blocks, blocks: usize, block: usize, outside: usize, size: usize) -> usize {
-    match held {
-        Blocks::Loaded => size * (blocks + outside),
-        Blocks::Int8 => blocks + size * outside,
-        Blocks::Streamed => size * (block + outside),
+/// Bytes of a transformer's weights with `blocks` parameters in all blocks, `block` in one of them and `outside` elsewhere.
+/// `size` is the bytes of a number.
+pub fn bytes(
+    storage: BlockStorage,
+    blocks: usize,
+    block: usize,
+    outside: usize,
+    size: usize,
+) -> usize {
+    match storage {
+        BlockStorage::Loaded => size * (blocks + outside),
+        BlockStorage::Int8 => blocks + size * outside,
+        BlockStorage::Streamed => size * (block + outside),
     }
 }
 
 type Fresh<B> = Arc<dyn Fn(&Device) -> B + Send + Sync>;
 
-/// Blocks that stay in their file: each is read when a pass needs it and dropped behind it. Where the file lies in the
-/// system's cache that costs a copy a pass.
+/// Blocks that stay in their file: each is read when a pass needs it and dropped after it. If the file is in the system's
+/// cache, that costs one copy per pass.
 #[derive(Clone)]
 pub struct StreamedBlocks<B> {
     file: Arc<Mutex<WeightFile>>,
@@ -64,10 +70,10 @@ impl<B> fmt::Debug for StreamedBlocks<B> {
 }
 
 impl<B: Block> StreamedBlocks<B> {
-    /// `depth` blocks in `file`, whose names are ours, `blocks.I.`; `fresh` makes one whose weights are not drawn yet.
+    /// `depth` blocks in `file` under our names, `blocks.I.`; `fresh` makes one whose weights are not initialised yet.
     ///
     /// # Errors
-    /// If a tensor is missing, left over, or of another shape: only names and shapes are read.
+    /// If a tensor is missing, left over, or of another shape. Only names and shapes are read.
     fn new(
         file: WeightFile,
         depth: usize,
@@ -121,7 +127,7 @@ impl<B: Block> StreamedBlocks<B> {
         self.depth
     }
 
-    /// A block whose weights are not drawn yet: for its shapes.
+    /// A block whose weights are not initialised yet, for its shapes.
     pub fn shape(&self) -> B {
         (self.fresh)(&self.device)
     }
@@ -129,14 +135,14 @@ impl<B: Block> StreamedBlocks<B> {
     /// Reads block `i`.
     ///
     /// # Errors
-    /// If the file can no longer be read, or holds numbers that are none.
+    /// If the file can no longer be read, or holds numbers that are not finite.
     pub fn read(&self, i: usize) -> Result<B, WeightError> {
         let mut block = (self.fresh)(&self.device);
         self.part(i).apply(&mut block)?;
         Ok(block)
     }
 
-    /// Reads block `i` and holds its matrices as whole numbers. They are rounded from the file's own numbers, on the CPU.
+    /// Reads block `i` with its matrices as int8, quantized on the CPU from the numbers in the file.
     fn read_int8(&self, i: usize) -> Result<B, WeightError> {
         let (cpu, part) = (Device::flex(), self.part(i));
         let rest = part.dtype();
@@ -151,7 +157,7 @@ impl<B: Block> StreamedBlocks<B> {
             block = block.to_device(&self.device);
         }
         for linear in block.linears() {
-            linear.settle(working, &self.device);
+            linear.restore_shape(working, &self.device);
         }
         Ok(block)
     }
@@ -161,22 +167,22 @@ impl<B: Block> StreamedBlocks<B> {
         file.part(&format!("blocks.{i}."))
     }
 
-    /// Block `i`, of those that are loaded if there are any.
+    /// Block `i`: read from `stream` if there is one, otherwise one of `loaded`.
     ///
     /// # Panics
-    /// If the file was changed or cut off since it was opened, or its numbers are none.
+    /// If the file was changed or truncated since it was opened, or its numbers are not finite.
     pub fn take<'a>(loaded: &'a [B], stream: Option<&Self>, i: usize) -> Cow<'a, B> {
         match stream {
             Some(stream) => match stream.read(i) {
                 Ok(block) => Cow::Owned(block),
-                Err(error) => panic!("block {i} cannot be read any more: {error}"),
+                Err(error) => panic!("block {i} can no longer be read: {error}"),
             },
             None => Cow::Borrowed(&loaded[i]),
         }
     }
 }
 
-/// All parameters in another number format.
+/// Casts all parameters.
 struct Cast(DType);
 
 impl ModuleMapper for Cast {
@@ -190,42 +196,43 @@ pub trait Transformer: ModuleSnapshot {
     /// Its blocks.
     type Block: Block;
 
-    /// Where it has the blocks that are loaded, and what reads the others.
-    fn shelf(&mut self) -> Shelf<'_, Self::Block>;
+    /// The loaded blocks, and what reads the streamed ones.
+    fn blocks_mut(
+        &mut self,
+    ) -> (
+        &mut Vec<Self::Block>,
+        &mut Option<StreamedBlocks<Self::Block>>,
+    );
 }
 
-/// The blocks of a model: those that are loaded, and what reads the others.
-pub type Shelf<'a, B> = (&'a mut Vec<B>, &'a mut Option<StreamedBlocks<B>>);
-
-/// Fills a model, none of whose weights were drawn yet, with the tensors of a file that has our names, and holds its
-/// blocks as wanted; `fresh` makes one.
+/// Fills a fresh model with the tensors of a file that has our names, and stores its blocks as `storage` says; `fresh` makes
+/// one block.
 ///
 /// # Errors
 /// If a tensor is missing, left over, or of another shape, or cannot be read.
 pub fn fill<M: Transformer>(
     mut model: M,
     mut file: WeightFile,
-    held: Blocks,
+    storage: BlockStorage,
     device: &Device,
     fresh: impl Fn(&Device) -> M::Block + Send + Sync + 'static,
 ) -> Result<M, WeightError> {
-    if held == Blocks::Loaded {
+    if storage == BlockStorage::Loaded {
         file.apply(&mut model)?;
         return Ok(model);
     }
-    let depth = std::mem::take(model.shelf().0).len();
+    let depth = std::mem::take(model.blocks_mut().0).len();
     let mut inside = file.part("");
     inside.forget(|name| !name.starts_with("blocks."));
     file.forget(|name| name.starts_with("blocks."));
     file.apply(&mut model)?;
     let blocks = StreamedBlocks::new(inside, depth, device, fresh)?;
-    let (loaded, stream) = model.shelf();
-    match held {
-        Blocks::Int8 => {
-            let all: Result<_, WeightError> = (0..depth).map(|i| blocks.read_int8(i)).collect();
-            *loaded = all?;
-        }
-        _ => *stream = Some(blocks),
+    let (loaded, stream) = model.blocks_mut();
+    if storage == BlockStorage::Int8 {
+        let all: Result<_, WeightError> = (0..depth).map(|i| blocks.read_int8(i)).collect();
+        *loaded = all?;
+    } else {
+        *stream = Some(blocks);
     }
     Ok(model)
 }

@@ -1,9 +1,8 @@
-//! Weights as whole numbers of 8 bits.
+//! Weights as int8.
 //!
-//! Each output channel of a linear layer has a factor, the largest of its weights over 127, and every weight is the
-//! nearest multiple of it: half the memory of bf16. Nothing is ever written out in another format on a CPU with
-//! AVX512-BF16, which multiplies the whole numbers as they are (bf16 holds them exactly) and the sums by the factors;
-//! elsewhere one matrix at a time becomes floating-point numbers for the time of its product.
+//! Each output channel of a linear layer has a factor, its largest weight over 127, and every weight is rounded to a
+//! multiple of it: half the memory of bf16. A CPU with AVX512-BF16 multiplies the integers directly (bf16 holds them
+//! exactly) and the sums by the factors. Elsewhere one matrix at a time is dequantized for its product.
 
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use rayon::prelude::*;
@@ -11,10 +10,10 @@ use rayon::prelude::*;
 use crate::dtype::{cast, f32};
 use crate::matmul;
 
-/// The largest whole number: -128 is not used, so that both signs reach equally far.
+/// The largest integer: -128 is not used, so that the range is symmetric.
 const LARGEST: f32 = 127.0;
 
-/// A matrix `[input, output]` of whole numbers, with one factor an output channel.
+/// A matrix `[input, output]` of int8, with one factor per output channel.
 #[derive(Debug, Clone)]
 pub struct Int8 {
     values: Tensor<2, Int>,
@@ -22,9 +21,9 @@ pub struct Int8 {
 }
 
 impl Int8 {
-    /// The nearest matrix to `weight`, `[input, output]`, whose numbers are finite; it lies on `device`. Rounding is done
-    /// on the CPU.
-    pub fn of(weight: Tensor<2>, device: &Device) -> Self {
+    /// Quantizes `weight`, `[input, output]`, whose numbers must be finite, and moves it to `device`. Rounding is done on
+    /// the CPU.
+    pub fn quantize(weight: Tensor<2>, device: &Device) -> Self {
         let [rows, columns] = weight.dims();
         let data = f32(weight).into_data();
         let numbers = data.as_slice::<f32>().unwrap_or_default();
@@ -46,15 +45,15 @@ impl Int8 {
         self.values.clone().cast(FloatDType::F32) * self.factors.clone().unsqueeze()
     }
 
-    /// `x w` with `x` `[m, input]`: `[m, output]`, in `dtype`, in which it is computed; on a CPU that is f32.
+    /// `x w` with `x` `[m, input]`: `[m, output]`, computed in `dtype`, which on the CPU is f32.
     ///
     /// # Panics
     /// If the shapes do not fit.
     pub fn product(&self, x: Tensor<2>, dtype: DType) -> Tensor<2> {
         let factors = self.factors.clone().unsqueeze();
         match dtype {
-            DType::F32 => matmul::matmul_whole(f32(x), self.values.clone()) * factors,
-            // Sums of up to 127 times as much would be beyond f16.
+            DType::F32 => matmul::matmul_int8(f32(x), self.values.clone()) * factors,
+            // Sums that are up to 127 times larger would overflow f16.
             DType::F16 => cast(x, dtype).matmul(self.dequantize().cast(dtype)),
             _ => {
                 let sums = cast(x, dtype).matmul(self.values.clone().cast(FloatDType::from(dtype)));
@@ -64,7 +63,7 @@ impl Int8 {
     }
 }
 
-/// Whole numbers, row by row, and the factors of the columns.
+/// Integers, row by row, and the factors of the columns.
 fn round(numbers: &[f32], columns: usize) -> (Vec<i8>, Vec<f32>) {
     if numbers.is_empty() {
         return (Vec::new(), vec![0.0; columns]);
@@ -113,7 +112,7 @@ mod tests {
     #[test]
     fn every_weight_is_the_nearest_multiple_of_its_channels_factor() {
         let rows = [[1.27f32, 0.0, -3.0], [0.504, 0.0, 1.5], [-1.0, 0.0, 0.01]];
-        let matrix = Int8::of(Tensor::from_data(rows, &device()), &device());
+        let matrix = Int8::quantize(Tensor::from_data(rows, &device()), &device());
         let factors: Vec<f32> = matrix.factors.clone().into_data().iter().collect();
         assert_eq!(factors, [1.27 / 127.0, 0.0, 3.0 / 127.0]);
         let values: Vec<i64> = matrix.values.clone().into_data().iter().collect();
@@ -122,13 +121,13 @@ mod tests {
         assert!(largest(back) <= 1.5 / 127.0 + 1e-6);
     }
 
-    /// Against the product with the same matrix in f32; `x` is rounded to bf16 where the CPU multiplies in it, so it gets
-    /// numbers that bf16 can hold.
+    /// Compared with the product of the same matrix in f32. `x` is rounded to bf16 where the CPU multiplies in it, so it
+    /// gets numbers that bf16 represents exactly.
     #[test]
     fn products_are_those_of_the_matrix_in_f32() {
         for [m, k, n] in [[1, 1, 1], [5, 7, 33], [30, 64, 100], [40, 500, 12_000]] {
             let w = Tensor::<2>::random([k, n], Distribution::Normal(0.0, 1.0), &device());
-            let matrix = Int8::of(w, &device());
+            let matrix = Int8::quantize(w, &device());
             assert_eq!(matrix.dims(), [k, n]);
             let x = (0..m * k).map(|i| ((i * 37 + 11) % 17) as f32 - 8.0);
             let x = TensorData::new(x.collect::<Vec<f32>>(), [m, k]);
@@ -143,7 +142,7 @@ mod tests {
     #[test]
     fn the_error_is_half_a_step() {
         let w = Tensor::<2>::random([300, 50], Distribution::Normal(0.0, 1.0), &device());
-        let matrix = Int8::of(w.clone(), &device());
+        let matrix = Int8::quantize(w.clone(), &device());
         let steps = (matrix.dequantize() - w).abs() / matrix.factors.clone().unsqueeze();
         let most: f32 = steps.clone().max().into_scalar();
         let mean: f32 = steps.mean().into_scalar();

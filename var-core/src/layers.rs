@@ -1,8 +1,8 @@
-//! Small pieces that the blocks of every model share: everything but matrix products runs in f32.
+//! Layers and functions that the blocks of every model share. Everything but matrix products runs in f32.
 
 use crate::dtype::{cast, f32, value};
 use crate::int8::Int8;
-use crate::matmul::{Precision, matmul, matmul_half};
+use crate::matmul::{Precision, matmul, matmul_bf16};
 use burn::{
     module::{Module, Param},
     nn::Initializer,
@@ -15,44 +15,74 @@ pub const EPS: f64 = 1e-6;
 /// A linear layer, `x w + bias`.
 #[derive(Module, Debug)]
 pub struct Linear {
-    /// `[input, output]`. Where the layer holds whole numbers instead, every number of it is NaN, and it takes no memory.
+    /// `[input, output]`. If the weights are stored as int8, this is a placeholder of NaN that takes no memory.
     pub weight: Param<Tensor<2>>,
     /// `[output]`.
     pub bias: Option<Param<Tensor<1>>>,
-    /// The weights as whole numbers, if that is how they are held.
+    /// The weights as int8, if they are stored so.
     #[module(skip)]
     pub int8: Option<Int8>,
 }
 
 impl Linear {
-    /// Holds the weights as whole numbers on `device` from now on; what they were is dropped.
+    /// Stores the weights as int8 on `device` from now on, and drops the floating-point ones.
     pub(crate) fn quantize(&mut self, device: &Device) {
         let weight = self.weight.val();
-        self.weight = nothing([1, 1], weight.dtype(), &weight.device());
-        self.int8 = Some(Int8::of(weight, device));
+        self.weight = placeholder([1, 1], weight.dtype(), &weight.device());
+        self.int8 = Some(Int8::quantize(weight, device));
     }
 
-    /// Gives the weights that are held as whole numbers their shape, and the number type in which they are multiplied.
-    pub(crate) fn settle(&mut self, dtype: DType, device: &Device) {
+    /// Gives the placeholder of int8 weights their shape and the dtype in which they are multiplied.
+    pub(crate) fn restore_shape(&mut self, dtype: DType, device: &Device) {
         if let Some(int8) = &self.int8 {
-            self.weight = nothing(int8.dims(), dtype, device);
+            self.weight = placeholder(int8.dims(), dtype, device);
         }
     }
 }
 
-/// NaN in every place of a matrix, all of them the same number in memory.
-fn nothing(shape: [usize; 2], dtype: DType, device: &Device) -> Param<Tensor<2>> {
+/// A matrix of NaN, all of them the same number in memory.
+fn placeholder(shape: [usize; 2], dtype: DType, device: &Device) -> Param<Tensor<2>> {
     let one = Tensor::<2>::full([1, 1], f32::NAN, (device, dtype));
     Param::from_tensor(one.expand(shape)).set_require_grad(false)
 }
 
-/// A linear layer with normal weights of deviation `std` and, if wanted, a bias of zeros.
+/// A linear layer with normal weights of standard deviation `std` and, if `bias` is set, a bias of zeros.
 pub fn linear(input: usize, output: usize, bias: bool, std: f64, device: &Device) -> Linear {
     let normal = Initializer::Normal { mean: 0.0, std };
     Linear {
         weight: normal.init([input, output], device),
         bias: bias.then(|| Initializer::Zeros.init([output], device)),
         int8: None,
+    }
+}
+
+/// Standard deviation of fresh output projections in a model of `depth` blocks whose other weights have `std`.
+pub fn out_std(std: f64, depth: usize) -> f64 {
+    std / (2.0 * depth as f64).sqrt()
+}
+
+/// The feed-forward layers of a block: linear, GELU, linear.
+#[derive(Module, Debug)]
+pub struct FeedForward {
+    /// Width to hidden.
+    pub fc1: Linear,
+    /// Hidden to width, after a GELU.
+    pub fc2: Linear,
+}
+
+impl FeedForward {
+    /// Fresh layers of a model of `depth` blocks.
+    pub fn init(width: usize, hidden: usize, std: f64, depth: usize, device: &Device) -> Self {
+        Self {
+            fc1: linear(width, hidden, true, std, device),
+            fc2: linear(hidden, width, true, out_std(std, depth), device),
+        }
+    }
+
+    /// `[b, l, c]` to `[b, l, c]`.
+    pub fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
+        let hidden = gelu(project_in(x, &self.fc1, precision));
+        project_in(hidden, &self.fc2, precision)
     }
 }
 
@@ -80,25 +110,26 @@ pub fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
     y.reshape(dims)
 }
 
-/// The dtype of what goes into a layer and comes out of [`project_raw`]: that of the weights, but f32 on a CPU, which
-/// calculates in f32 and holds 16-bit weights only to save memory.
+/// The dtype of the input and output of [`project_raw`]: that of the weights, but f32 on the CPU, which computes in f32 and
+/// stores 16-bit weights only to save memory.
 pub fn working_dtype(layer: &Linear) -> DType {
-    match layer.weight.device() == Device::flex() {
-        true => DType::F32,
-        false => layer.weight.dtype(),
+    if layer.weight.device() == Device::flex() {
+        DType::F32
+    } else {
+        layer.weight.dtype()
     }
 }
 
 /// As [`project`], but the result stays in the [`working_dtype`].
 pub fn project_raw(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
-    let (held, working) = (layer.weight.dtype(), working_dtype(layer));
+    let (stored, working) = (layer.weight.dtype(), working_dtype(layer));
     let y = match &layer.int8 {
         Some(int8) => int8.product(x, working),
-        None if held == working => {
+        None if stored == working => {
             let bias = layer.bias.as_ref().map(Param::val);
             return module::linear(cast(x, working), layer.weight.val(), bias);
         }
-        None => matmul_half(f32(x), layer.weight.val()),
+        None => matmul_bf16(f32(x), layer.weight.val()),
     };
     match &layer.bias {
         Some(bias) => y + cast(bias.val(), working).unsqueeze(),
@@ -143,9 +174,9 @@ const GELU_CUBE: f64 = 0.044715;
 
 /// GELU with the tanh approximation, `x h` with `h = (1 + tanh z) / 2` and `z = sqrt(2/pi) (x + 0.044715 x^3)`.
 ///
-/// The hidden units are the largest tensors of a step, and written out this costs 20 passes over them for the
-/// gradient alone. So on a tape the derivative `h + e` is computed along with the value, and the tape sees
-/// only `x (h + e) - x e`, whose second term is a constant: the value is `x h`, the gradient `h + e`.
+/// The hidden units are the largest tensors of a step, and written out this takes 20 passes over them for the gradient
+/// alone. So for autodiff the derivative `h + e` is computed along with the value, and the tape records only
+/// `x (h + e) - x e`, whose second term is a constant: the value is `x h`, the gradient `h + e`.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if !x.is_autodiff() {
         let z = gelu_argument(x.clone(), x.clone() * x.clone());
@@ -166,8 +197,8 @@ fn gelu_argument<const D: usize>(x: Tensor<D>, square: Tensor<D>) -> Tensor<D> {
     (square * (GELU_SLOPE * GELU_CUBE) + GELU_SLOPE) * x
 }
 
-/// Hyperbolic tangent as a rational function, right to a few units in the last place of f32: sums and
-/// products run on vector units everywhere, which cannot be said of the exponential.
+/// Hyperbolic tangent as a rational function, accurate to a few units in the last place of f32. Sums and products are
+/// vectorised everywhere; the exponential is not.
 ///
 /// Coefficients: the rational approximation of degree 13 over 6 in Eigen's `generic_fast_tanh_float`.
 fn tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -207,7 +238,7 @@ pub fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
     x.reshape([b, l, heads, c / heads]).swap_dims(1, 2)
 }
 
-/// The way back: `[b, h, l, d]` to `[b, l, h * d]`.
+/// The inverse of [`split_heads`]: `[b, h, l, d]` to `[b, l, h * d]`.
 pub fn merge_heads(x: Tensor<4>) -> Tensor<3> {
     let [b, h, l, d] = x.dims();
     x.swap_dims(1, 2).reshape([b, l, h * d])

@@ -1,24 +1,22 @@
-//! What every next-scale transformer shares.
+//! The parts that all next-scale transformers share, and VAR.
 //!
-//! A picture is predicted scale by scale, `p(r_1..r_K | c) = prod_k p(r_k | r_<k, c)` (VAR, arXiv
-//! 2404.02905). This crate holds the parts of that which know neither a tokenizer nor a particular model:
-//! positions, masks, attention, the cache, guidance, sampling and training.
+//! An image is predicted scale by scale, `p(r_1..r_K | c) = prod_k p(r_k | r_<k, c)` (VAR, arXiv 2404.02905).
+//! [`mod@var`] is that model. Every other module is independent of a model and a tokenizer: positions, masks, attention,
+//! the cache, guidance, sampling and training.
 //!
 //! | letter | meaning | typical |
 //! |---|---|---|
-//! | b | pictures in a batch, doubled under guidance | 1..64 |
+//! | b | images in a batch, doubled under guidance | 1..64 |
 //! | l | tokens of all scales | 30..10521 |
 //! | h | attention heads | 4..28 |
-//! | d | numbers a head | 64, 128 |
+//! | d | channels of a head | 64, 128 |
 //! | v | values a token can take | 2 per bit, 4096 in VAR |
 
 pub mod attention;
 pub mod blocks;
 pub mod cache;
 pub mod dtype;
-pub mod generate;
 pub mod guidance;
-pub mod import;
 pub mod int8;
 pub mod layers;
 pub mod mask;
@@ -26,4 +24,4 @@ pub mod matmul;
 pub mod rope;
 pub mod sampler;
 pub mod train;
-pub mod transformer;
+pub mod var;

@@ -1,8 +1,8 @@
-//! Matrix products in the precision that the caller wants.
+//! Matrix products in a chosen precision.
 //!
 //! Training spends half its time in matrix products. CPUs with AVX512-BF16 multiply pairs of bf16 numbers at twice the
-//! rate of f32, and add up in f32: mixed precision, in which weights, gradients and everything else stay f32. The
-//! tensor library has no path for it on the CPU, so it is one differentiable operation here.
+//! rate of f32 and accumulate in f32: mixed precision, with weights, gradients and everything else in f32. The tensor
+//! library has no path for it on the CPU, so here it is one differentiable operation.
 
 #[cfg(target_arch = "x86_64")]
 mod kernel;
@@ -10,14 +10,14 @@ mod kernel;
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// In which numbers the factors of a matrix product are multiplied. Sums are always f32.
+/// The precision in which the factors of a matrix product are multiplied. Sums are always f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// As they are.
+    /// f32.
     #[default]
     F32,
-    /// Rounded to 8 bits of precision where the CPU is faster that way, as they are everywhere else.
+    /// bf16 where the CPU is faster with it, f32 everywhere else.
     Bf16,
 }
 
@@ -34,26 +34,25 @@ pub fn matmul(x: Tensor<2>, w: Tensor<2>, precision: Precision) -> Tensor<2> {
     x.matmul(w)
 }
 
-/// `x w` with `x` `[m, k]` in f32 and `w` `[k, n]` in 16 bits, added up in f32: `[m, n]` in f32.
+/// `x w` with `x` `[m, k]` in f32 and `w` `[k, n]` in a 16-bit format, accumulated in f32: `[m, n]` in f32.
 ///
-/// For weights that are held in 16 bits on a CPU. Where it has AVX512-BF16 and `w` is bf16, `x` is rounded to bf16 and
-/// nothing is copied; elsewhere `w` becomes f32 for the time of the product.
+/// For 16-bit weights on a CPU. If it has AVX512-BF16 and `w` is bf16, `x` is rounded to bf16 and nothing is copied;
+/// otherwise `w` is cast to f32 for the product.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn matmul_half(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
-    halves(&x, &w).unwrap_or_else(|| x.matmul(w.cast(burn::tensor::DType::F32)))
+pub fn matmul_bf16(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+    fast_bf16(&x, &w).unwrap_or_else(|| x.matmul(w.cast(burn::tensor::DType::F32)))
 }
 
-/// `x w` with `x` `[m, k]` in f32 and `w` `[k, n]` whole numbers of 8 bits, added up in f32: `[m, n]` in f32.
+/// `x w` with `x` `[m, k]` in f32 and `w` `[k, n]` in int8, accumulated in f32: `[m, n]` in f32.
 ///
-/// Where the CPU has AVX512-BF16, `x` is rounded to bf16 and nothing is copied; elsewhere `w` becomes f32 for the time of
-/// the product.
+/// If the CPU has AVX512-BF16, `x` is rounded to bf16 and nothing is copied; otherwise `w` is cast to f32 for the product.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn matmul_whole(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
-    wholes(&x, &w).unwrap_or_else(|| x.matmul(w.cast(burn::tensor::FloatDType::F32)))
+pub fn matmul_int8(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
+    fast_int8(&x, &w).unwrap_or_else(|| x.matmul(w.cast(burn::tensor::FloatDType::F32)))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -62,17 +61,17 @@ fn fast(_: &Tensor<2>, _: &Tensor<2>) -> Option<Tensor<2>> {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn halves(_: &Tensor<2>, _: &Tensor<2>) -> Option<Tensor<2>> {
+fn fast_bf16(_: &Tensor<2>, _: &Tensor<2>) -> Option<Tensor<2>> {
     None
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn wholes(_: &Tensor<2>, _: &Tensor<2, Int>) -> Option<Tensor<2>> {
+fn fast_int8(_: &Tensor<2>, _: &Tensor<2, Int>) -> Option<Tensor<2>> {
     None
 }
 
 #[cfg(target_arch = "x86_64")]
-use x86::{fast, halves, wholes};
+use x86::{fast, fast_bf16, fast_int8};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -91,7 +90,7 @@ mod x86 {
 
     use super::kernel::{self, Factor};
 
-    /// The product on the CPU; none where the backend should do it.
+    /// The f32 product on the CPU; none where the backend has to compute it.
     pub(super) fn fast(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
         let ([_, k], [rows, _]) = (x.dims(), w.dims());
         if k != rows || [x.dtype(), w.dtype()] != [DType::F32; 2] || !kernel::is_available() {
@@ -100,8 +99,8 @@ mod x86 {
         plain(x, w).or_else(|| tracked(x, w))
     }
 
-    /// The product with bf16 weights on the CPU; none where the backend should do it.
-    pub(super) fn halves(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
+    /// The product with bf16 weights on the CPU; none where the backend has to compute it.
+    pub(super) fn fast_bf16(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
         let ([m, k], [rows, n]) = (x.dims(), w.dims());
         if k != rows
             || [x.dtype(), w.dtype()] != [DType::F32, DType::BF16]
@@ -111,13 +110,13 @@ mod x86 {
         }
         let x = x.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
         let w = w.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
-        let w = Factor::Halves(&w.storage::<bf16>()[..k * n]);
+        let w = Factor::Bf16(&w.storage::<bf16>()[..k * n]);
         let y = kernel::product([m, n, k], Factor::Rows(numbers(&x)), w);
         Some(Tensor::from_primitive::<Flex>(tensor(y, [m, n])))
     }
 
-    /// The product with whole numbers on the CPU; none where the backend should do it.
-    pub(super) fn wholes(x: &Tensor<2>, w: &Tensor<2, Int>) -> Option<Tensor<2>> {
+    /// The product with int8 weights on the CPU; none where the backend has to compute it.
+    pub(super) fn fast_int8(x: &Tensor<2>, w: &Tensor<2, Int>) -> Option<Tensor<2>> {
         let ([m, k], [rows, n]) = (x.dims(), w.dims());
         let types = [x.dtype(), w.dtype()];
         if k != rows || types != [DType::F32, DType::I8] || !kernel::is_available() {
@@ -125,7 +124,7 @@ mod x86 {
         }
         let x = x.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
         let w = w.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
-        let w = Factor::Whole(&w.storage::<i8>()[..k * n]);
+        let w = Factor::Int8(&w.storage::<i8>()[..k * n]);
         let y = kernel::product([m, n, k], Factor::Rows(numbers(&x)), w);
         Some(Tensor::from_primitive::<Flex>(tensor(y, [m, n])))
     }
@@ -209,7 +208,7 @@ mod tests {
         (a - b).abs().max().into_scalar()
     }
 
-    /// Values and gradients against f32: exact for numbers that bf16 can hold, near for all others.
+    /// Values and gradients compared with f32: exact for numbers that bf16 represents exactly, close for all others.
     #[test]
     fn products_and_gradients() {
         let device = Device::flex().autodiff();
@@ -251,7 +250,7 @@ mod tests {
         }
     }
 
-    /// Weights in 16 bits: exact for numbers that bf16 can hold, and an odd inner axis.
+    /// 16-bit weights: exact for numbers that bf16 represents exactly; an odd inner axis.
     #[test]
     fn halves_are_the_same_numbers() {
         let device = Device::flex();
@@ -264,7 +263,7 @@ mod tests {
             let (x, w) = (whole(m, k), whole(k, n));
             let plain = x.clone().matmul(w.clone());
             for dtype in [burn::tensor::DType::BF16, burn::tensor::DType::F16] {
-                let half = matmul_half(x.clone(), w.clone().cast(dtype));
+                let half = matmul_bf16(x.clone(), w.clone().cast(dtype));
                 assert_eq!(off(half, plain.clone()), 0.0, "{m} {k} {n} {dtype:?}");
             }
         }

@@ -24,16 +24,17 @@ use burn::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
-pub use block::{Block, CrossAttention, FeedForward, SelfAttention};
+pub use block::{Block, CrossAttention};
 pub use config::InfinityConfig;
-use nextscale_var_core::blocks::{Shelf, StreamedBlocks, Transformer};
+use nextscale_var_core::attention::PassContext;
+use nextscale_var_core::blocks::{StreamedBlocks, Transformer};
 use nextscale_var_core::guidance::replace_rows;
 pub use nextscale_var_core::layers::{Linear, gelu, inverse_norm, normalize, silu};
 pub use plan::Plan;
 pub use step::StepState;
 pub use text::{AttentivePool, TextCondition, TextProjection, TextState};
 
-use block::PassContext;
+use block::TextContext;
 use nextscale_var_core::dtype::{f32, value};
 use nextscale_var_core::layers::{linear, modulate, project, project_f32};
 
@@ -133,7 +134,7 @@ fn difference(pairs: Tensor<3>) -> Tensor<3> {
 impl Transformer for Infinity {
     type Block = Block;
 
-    fn shelf(&mut self) -> Shelf<'_, Block> {
+    fn blocks_mut(&mut self) -> (&mut Vec<Block>, &mut Option<StreamedBlocks<Block>>) {
         (&mut self.blocks, &mut self.stream)
     }
 }
@@ -180,15 +181,19 @@ impl Infinity {
         let mut x = x + levels.unsqueeze();
         assert_eq!(x.dims()[0], b, "the numbers of prompts and images differ");
         let context = PassContext {
-            rope: &plan.rope,
+            rope: Some(&plan.rope),
             hidden: plan.hidden.as_ref(),
-            text_hidden: text.hidden.as_ref(),
             precision: plan.precision,
         };
         for i in 0..self.depth() {
             let block = self.block(i);
             let keys = block.text_keys(text.kv.clone());
-            x = block.forward(x, text.modulation.clone(), &keys, context, |k, v| (k, v));
+            let text_context = TextContext {
+                keys: &keys,
+                hidden: text.hidden.as_ref(),
+            };
+            let shared = text.modulation.clone();
+            x = block.forward(x, shared, text_context, context, |k, v| (k, v));
         }
         x
     }

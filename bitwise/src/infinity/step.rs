@@ -2,11 +2,12 @@
 
 use burn::tensor::Tensor;
 use nextscale_var_core::{
+    attention::PassContext,
     cache::KvCache,
     guidance::{Guidance, mix},
 };
 
-use super::block::{PassContext, TextKeys};
+use super::block::{TextContext, TextKeys};
 use super::{Infinity, Plan, TextCondition, TextState};
 use nextscale_var_core::dtype::{f32, value};
 use nextscale_var_core::layers::project;
@@ -117,9 +118,8 @@ impl Infinity {
         let rope = plan.rope_of(k);
         let StepState { text, keys, cache } = state;
         let context = PassContext {
-            rope: &rope,
+            rope: Some(&rope),
             hidden: None,
-            text_hidden: text.hidden.as_ref(),
             precision: plan.precision,
         };
         let (depth, last) = (self.depth(), k + 1 == plan.schedule().len());
@@ -137,7 +137,11 @@ impl Infinity {
                 }
             };
             let shared = text.modulation.clone();
-            x = block.forward(x, shared, &keys[i], context, cache_layer);
+            let text_context = TextContext {
+                keys: &keys[i],
+                hidden: text.hidden.as_ref(),
+            };
+            x = block.forward(x, shared, text_context, context, cache_layer);
             if let Some(guidance) = guidance
                 && guidance.behind_block(k, i, depth)
             {

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use burn::tensor::{Device, FloatDType};
 use nextscale_data::{Entry, Manifest};
-use nextscale_models::bundle::{Blocks, Bundle};
+use nextscale_models::bundle::{BlockStorage, Bundle};
 use serde_json::Value;
 
 const SIZE: usize = 16;
@@ -196,7 +196,7 @@ fn from_pictures_to_a_model() {
             .is_finite()
     );
     model
-        .transformer(&device, FloatDType::F32, Blocks::Loaded)
+        .transformer(&device, FloatDType::F32, BlockStorage::Loaded)
         .unwrap();
     model.vae(&device).unwrap();
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, FloatDType};
 use nextscale_data::IconSet;
-use nextscale_models::bundle::{Blocks, Model};
+use nextscale_models::bundle::{BlockStorage, Model};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -269,7 +269,7 @@ fn from_idx_files_to_a_model_that_paints_classes() {
     assert_eq!(model.manifest().class("block"), Ok(2));
     let device = Device::flex();
     model
-        .transformer(&device, FloatDType::F32, Blocks::Loaded)
+        .transformer(&device, FloatDType::F32, BlockStorage::Loaded)
         .unwrap();
     model.vae(&device).unwrap();
     let eval = "eval tokenizer --model model --data data --json eval.json";

@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::common::{Common, Measured, OnProgress};
 use crate::pixels;
 use nextscale_data::{IconSet, captions};
-use nextscale_models::bundle::{Blocks, Bundle, Manifest, Sampling};
+use nextscale_models::bundle::{BlockStorage, Bundle, Manifest, Sampling};
 
 /// Side of the coarse picture that pixels are compared on.
 const COARSE: usize = 16;
@@ -189,7 +189,11 @@ impl<'a> Painter<'a> {
         let reference = size.reference().unwrap_or(schedule.last());
         Ok(Self {
             text: bundle.text_encoder(&device)?,
-            model: bundle.transformer(&device, burn::tensor::FloatDType::F32, Blocks::Loaded)?,
+            model: bundle.transformer(
+                &device,
+                burn::tensor::FloatDType::F32,
+                BlockStorage::Loaded,
+            )?,
             vae: bundle.vae(&device)?,
             bsq: Bsq::new(manifest.vae.bits),
             plan: Plan::stepwise(&manifest.transformer, &schedule, reference, &device),

@@ -34,7 +34,7 @@ pub use classes::{ClassBundle, ClassManifest};
 pub use hub::Places;
 pub use manifest::{Grid, Manifest, ModelKind, PromptRules, Sampling, Size};
 pub use model::Model;
-pub use nextscale_var_core::blocks::Blocks;
+pub use nextscale_var_core::blocks::BlockStorage;
 pub use star::{FirstFrame, FrameCounts, SPRITES, StarBundle, StarManifest};
 
 use nextscale_files::{atomic_file, checksum};
@@ -148,7 +148,7 @@ impl Bundle {
         &self,
         size: &Size,
         rows: usize,
-        (dtype, device, blocks): (FloatDType, &Device, Blocks),
+        (dtype, device, blocks): (FloatDType, &Device, BlockStorage),
     ) -> Result<crate::memory::Estimate, String> {
         let Manifest {
             text, transformer, ..
@@ -213,7 +213,7 @@ impl Bundle {
         &self,
         device: &Device,
         dtype: FloatDType,
-        blocks: Blocks,
+        blocks: BlockStorage,
     ) -> Result<Infinity, ModelError> {
         let (config, prints) = (&self.manifest.transformer, &self.manifest.fingerprints);
         let read = |file| read_infinity(config, file, blocks, device);

@@ -13,7 +13,7 @@ use nextscale_bitwise::vae::import::{is_constant, newest_name};
 use nextscale_text::T5Config;
 use nextscale_text::import as t5;
 use nextscale_tokenizer::VqVaeConfig;
-use nextscale_var_core::import::{var_config, var_keys};
+use nextscale_var_core::var::{var_config, var_keys};
 use nextscale_video::star::{is_unread, star_config, star_keys};
 use nextscale_video::vae::{StarVaeConfig, is_unused};
 

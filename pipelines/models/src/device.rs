@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, FloatDType};
 
-use nextscale_var_core::blocks::Blocks;
+use nextscale_var_core::blocks::BlockStorage;
 
 use crate::error::ModelError;
 
@@ -203,10 +203,10 @@ pub fn dtype(choice: Dtype, device: &Device) -> Result<FloatDType, ModelError> {
 }
 
 /// How transformers hold their blocks under a choice of number type, if they are loaded.
-pub fn blocks(choice: Dtype) -> Blocks {
+pub fn blocks(choice: Dtype) -> BlockStorage {
     match choice {
-        Dtype::Int8 => Blocks::Int8,
-        _ => Blocks::Loaded,
+        Dtype::Int8 => BlockStorage::Int8,
+        _ => BlockStorage::Loaded,
     }
 }
 

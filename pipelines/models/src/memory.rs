@@ -4,8 +4,8 @@ use burn::tensor::{DType, Device, FloatDType};
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_text::T5Config;
 use nextscale_tokenizer::ScaleSchedule;
-use nextscale_var_core::blocks::{self, Blocks};
-use nextscale_var_core::transformer::VarConfig;
+use nextscale_var_core::blocks::{self, BlockStorage};
+use nextscale_var_core::var::VarConfig;
 use nextscale_video::{MemoryEstimate, StarVaeConfig};
 
 use crate::error::ModelError;
@@ -66,7 +66,7 @@ impl Estimate {
         schedule: &ScaleSchedule,
         pixels: u64,
         rows: u64,
-        (dtype, working, held): (FloatDType, u64, Blocks),
+        (dtype, working, held): (FloatDType, u64, BlockStorage),
     ) -> Self {
         let (width, depth) = (transformer.width as u64, transformer.depth as u64);
         let (tokens, kept) = (schedule.tokens() as u64, schedule.kept_tokens() as u64);
@@ -98,7 +98,7 @@ impl Estimate {
         vae: u64,
         pixels: u64,
         rows: u64,
-        (dtype, working, held): (FloatDType, u64, Blocks),
+        (dtype, working, held): (FloatDType, u64, BlockStorage),
     ) -> Self {
         let (width, depth) = (transformer.width as u64, transformer.depth as u64);
         let schedule = &transformer.schedule;
@@ -110,7 +110,7 @@ impl Estimate {
         let (all, (block, modulation)) = (transformer.parameters(), transformer.block_parameters());
         // Whole numbers are for the other matrices.
         let inside = match held {
-            Blocks::Int8 => (block - modulation) * transformer.depth,
+            BlockStorage::Int8 => (block - modulation) * transformer.depth,
             _ => block * transformer.depth,
         };
         let weights = blocks::bytes(held, inside, block, all - inside, size(dtype) as usize);
@@ -212,7 +212,12 @@ mod tests {
     use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 
     /// A picture of a million pixels by the 2B or the 8B model, guided.
-    fn of(transformer: &InfinityConfig, dtype: FloatDType, working: u64, held: Blocks) -> Estimate {
+    fn of(
+        transformer: &InfinityConfig,
+        dtype: FloatDType,
+        working: u64,
+        held: BlockStorage,
+    ) -> Estimate {
         let schedule = RatioTemplate::nearest(1.0).schedule(PixelBudget::M1);
         let (text, place) = (T5Config::flan_t5_xl(), (dtype, working, held));
         let of = Estimate::infinity;
@@ -228,7 +233,12 @@ mod tests {
     }
 
     fn estimate(dtype: FloatDType) -> Estimate {
-        of(&InfinityConfig::infinity_2b(), dtype, 4, Blocks::Loaded)
+        of(
+            &InfinityConfig::infinity_2b(),
+            dtype,
+            4,
+            BlockStorage::Loaded,
+        )
     }
 
     /// On a card, in bf16: 2B fits 8 GiB with whole numbers, and 8B fits 12 with its blocks in their file.
@@ -238,10 +248,10 @@ mod tests {
         let card = |model, held| of(model, FloatDType::BF16, 2, held).apart(true);
         let eight = InfinityConfig::infinity_8b();
         for (estimate, gib) in [
-            (card(&two, Blocks::Int8), 8),
-            (card(&two, Blocks::Loaded), 10),
-            (card(&eight, Blocks::Streamed), 11),
-            (card(&eight, Blocks::Int8), 19),
+            (card(&two, BlockStorage::Int8), 8),
+            (card(&two, BlockStorage::Loaded), 10),
+            (card(&eight, BlockStorage::Streamed), 11),
+            (card(&eight, BlockStorage::Int8), 19),
         ] {
             let total = estimate.total() as f64 / GIB;
             assert!(
@@ -268,7 +278,12 @@ mod tests {
             let place = (FloatDType::BF16, 4, held);
             Estimate::var(&VarConfig::released_512(), 440_000_000, 1 << 18, 2, place)
         };
-        let [loaded, int8, streamed] = [Blocks::Loaded, Blocks::Int8, Blocks::Streamed].map(of);
+        let [loaded, int8, streamed] = [
+            BlockStorage::Loaded,
+            BlockStorage::Int8,
+            BlockStorage::Streamed,
+        ]
+        .map(of);
         assert_eq!(
             loaded.transformer,
             2 * VarConfig::released_512().parameters() as u64

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
 use nextscale_tokenizer::{Keep, VqCodes};
-use nextscale_var_core::generate::generate;
-use nextscale_var_core::transformer::{Var, VarPlan};
+use nextscale_var_core::var::{GenerateInput, generate};
+use nextscale_var_core::var::{Plan, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Event, Input, Output, Ports, Stage};
-use nextscale_models::bundle::{Blocks, ClassBundle, Sampling};
+use nextscale_models::bundle::{BlockStorage, ClassBundle, Sampling};
 
 /// Paints the latent of a picture of a class, one pass of the transformer a scale.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -69,14 +69,14 @@ pub(crate) struct ClassToImage {
     sampling: Sampling,
     inpaint: Option<InpaintImage>,
     start: InitImage,
-    blocks: Blocks,
+    blocks: BlockStorage,
     queue: BatchQueue<usize>,
     loaded: Option<Loaded>,
 }
 
 struct Loaded {
     model: Var,
-    plan: VarPlan,
+    plan: Plan,
     codes: VqCodes,
     keep: Option<Keep>,
     forced: Vec<Tensor<4, Int>>,
@@ -171,7 +171,7 @@ impl Stage for ClassToImage {
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         let (device, dtype) = (&context.device, context.dtype);
         let model = self.bundle.transformer(device, dtype, self.blocks)?;
-        let plan = VarPlan::stepwise(&self.bundle.manifest().transformer, &context.device);
+        let plan = Plan::stepwise(&self.bundle.manifest().transformer, &context.device);
         let keep = match &self.inpaint {
             None => None,
             Some(inpaint) => {
@@ -239,7 +239,16 @@ impl ClassToImage {
         options.forced = forced.collect();
         options.smooth = self.params.smooth;
         options.keep = keep.clone();
-        let mut all = generate(model, codes.pyramid(), plan, classes, options, sampler);
+        let mut all = generate(
+            model,
+            GenerateInput {
+                pyramid: codes.pyramid(),
+                plan,
+                labels: classes,
+                options,
+                sampler,
+            },
+        );
         let next = || {
             if Some(all.position()) == self.start.takes_over() {
                 all.set_sampler(self.sampling.start_classes(&seeds, scales).0);

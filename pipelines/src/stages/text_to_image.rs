@@ -20,7 +20,7 @@ use crate::error::PipelineError;
 use crate::per_scale::PerScale;
 use crate::setup::Setup;
 use crate::stage::{Context, Event, Input, Output, Ports, Stage};
-use nextscale_models::bundle::{Blocks, Bundle, Size, TEXT};
+use nextscale_models::bundle::{BlockStorage, Bundle, Size, TEXT};
 
 /// Paints the latent of a picture, one pass of the transformer a scale.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -85,7 +85,7 @@ pub(crate) struct TextToImage {
     sampling: ResolvedSampling,
     inpaint: Option<InpaintImage>,
     start: InitImage,
-    blocks: Blocks,
+    blocks: BlockStorage,
     queue: BatchQueue<Text>,
     loaded: Option<Loaded>,
 }

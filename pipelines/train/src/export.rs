@@ -9,8 +9,8 @@ use burn::tensor::{Device, Tensor};
 use nextscale_bitwise::import::save_infinity;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig, Decoder};
 use nextscale_text::Vocab;
-use nextscale_var_core::import::save_var;
 use nextscale_var_core::train::{Checkpoint, latest};
+use nextscale_var_core::var::save_var;
 use nextscale_video::StarVae;
 use nextscale_video::star::save_star;
 

@@ -19,8 +19,8 @@ use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_text::T5Config;
 use nextscale_tokenizer::VqVaeConfig;
-use nextscale_var_core::import::var_keys;
-use nextscale_var_core::transformer::VarConfig;
+use nextscale_var_core::var::VarConfig;
+use nextscale_var_core::var::var_keys;
 use nextscale_video::star::star_keys;
 use nextscale_video::{StarConfig, StarVaeConfig};
 

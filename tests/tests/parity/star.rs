@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 use nextscale_tests::{Agreement, Fixture, Gaps, Report, Stored};
-use nextscale_var_core::blocks::Blocks;
+use nextscale_var_core::blocks::BlockStorage;
 use nextscale_var_core::rope::RopeTable;
 use nextscale_var_core::sampler::Sampler;
 use nextscale_video::clips::{Layout, Pass, SpacetimePlan};
@@ -54,8 +54,8 @@ impl<'a> Subject<'a> {
         let rounded = config.mlp_hidden as f64 - ratio * config.width as f64;
         assert!(rounded.abs() < 256.0, "{} hidden units", config.mlp_hidden);
         assert_eq!(config.bits, code_bits(f));
-        let model =
-            read_star(&config, file, Blocks::Loaded, &f.device).unwrap_or_else(|e| panic!("{e}"));
+        let model = read_star(&config, file, BlockStorage::Loaded, &f.device)
+            .unwrap_or_else(|e| panic!("{e}"));
         let (widths, blocks) = ("vae_block_out_channels", "vae_layers_per_block");
         let (widths, blocks) = (&f.config[widths], &f.config[blocks]);
         let vae = star_vae::load(f, widths, blocks, "vae_weights.safetensors");

@@ -5,11 +5,12 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use nextscale_tests::{Fixture, Report};
 use nextscale_tokenizer::{Codes, ScaleSchedule, VqVae};
-use nextscale_var_core::generate::{VarOptions, VarScale, generate};
-use nextscale_var_core::import::{load_var, save_var};
+use nextscale_var_core::attention::AttentionKind;
 use nextscale_var_core::sampler::{Sampler, filter};
-use nextscale_var_core::transformer::loss::{VarForcing, loss};
-use nextscale_var_core::transformer::{AttentionKind, Modulation, Var, VarConfig, VarPlan};
+use nextscale_var_core::var::{GenerateInput, GenerateOptions, Step, generate};
+use nextscale_var_core::var::{Modulation, Plan, Var, VarConfig};
+use nextscale_var_core::var::{TeacherForcing, loss};
+use nextscale_var_core::var::{load_var, save_var};
 use nextscale_weights::WeightDtype;
 
 use crate::var_vqvae;
@@ -102,11 +103,11 @@ impl Subject<'_> {
 
 fn teacher_forcing(s: &Subject, report: &mut Report) {
     let codes = s.codes("tf_idx");
-    let forcing = VarForcing::new(&s.vae.pyramid(), &codes, s.schedule());
+    let forcing = TeacherForcing::new(&s.vae.pyramid(), &codes, s.schedule());
     let inputs = forcing.inputs.clone();
     report.close(s.f, "tf_var_input", inputs.clone(), SUMS);
 
-    let plan = VarPlan::teacher_forcing(&s.config, &s.f.device);
+    let plan = Plan::teacher_forcing(&s.config, &s.f.device);
     let logits = s.model.forward(inputs.clone(), &s.labels, &plan);
     report.close(s.f, "tf_logits", logits, LOGITS);
     let none = vec![s.model.classes(); s.labels.len()];
@@ -119,7 +120,7 @@ fn teacher_forcing(s: &Subject, report: &mut Report) {
     report.close(s.f, "tf_loss_per_token", loss.per_token, LOGITS);
     report.close(s.f, "tf_loss_mean", loss.loss, LOGITS);
 
-    let plan = VarPlan::stepwise(&s.config, &s.f.device);
+    let plan = Plan::stepwise(&s.config, &s.f.device);
     let (mut state, offsets) = (s.model.start(&s.labels, &plan), s.schedule().offsets());
     let first = offsets[1];
     let logits = (0..s.schedule().len()).map(|k| {
@@ -131,17 +132,17 @@ fn teacher_forcing(s: &Subject, report: &mut Report) {
     report.close_as("tf_logits@cached", logits, s.f.stored("tf_logits"), LOGITS);
 }
 
-fn options(s: &Subject) -> VarOptions {
+fn options(s: &Subject) -> GenerateOptions {
     let infer = &s.f.config["infer"];
     assert_ne!(
         infer["more_smooth"], true,
         "a run with Gumbel noise cannot be repeated"
     );
     let cfg = infer["cfg"].as_f64().expect("cfg");
-    VarOptions::ramp(cfg, s.schedule().len())
+    GenerateOptions::ramp(cfg, s.schedule().len())
 }
 
-fn compare(s: &Subject, done: &VarScale, report: &mut Report, suffix: &str) {
+fn compare(s: &Subject, done: &Step, report: &mut Report, suffix: &str) {
     let k = done.k;
     let logits = s.f.stored(&format!("ar_logits_{k}"));
     let name = format!("ar_logits_{k}{suffix}");
@@ -150,14 +151,16 @@ fn compare(s: &Subject, done: &VarScale, report: &mut Report, suffix: &str) {
 
 /// The whole run, each scale on what the scales before it gave.
 fn greedy(s: &Subject, report: &mut Report) {
-    let plan = VarPlan::stepwise(&s.config, &s.f.device);
+    let plan = Plan::stepwise(&s.config, &s.f.device);
     let run = generate(
         &s.model,
-        s.vae.pyramid(),
-        &plan,
-        &s.labels,
-        options(s),
-        Sampler::greedy(),
+        GenerateInput {
+            pyramid: s.vae.pyramid(),
+            plan: &plan,
+            labels: &s.labels,
+            options: options(s),
+            sampler: Sampler::greedy(),
+        },
     );
     for done in run {
         let k = done.k;
@@ -181,20 +184,22 @@ fn greedy(s: &Subject, report: &mut Report) {
 
 /// Each scale on the stored codes of the scales before it, so that it is judged by itself.
 fn alone(s: &Subject, report: &mut Report) {
-    let plan = VarPlan::stepwise(&s.config, &s.f.device);
+    let plan = Plan::stepwise(&s.config, &s.f.device);
     let forced = s.codes("ar_idx").into_iter().map(|codes| codes.indices());
-    let options = VarOptions {
+    let options = GenerateOptions {
         forced: forced.collect::<Option<Vec<_>>>().expect("indices"),
         keep: None,
         ..options(s)
     };
     let run = generate(
         &s.model,
-        s.vae.pyramid(),
-        &plan,
-        &s.labels,
-        options,
-        Sampler::greedy(),
+        GenerateInput {
+            pyramid: s.vae.pyramid(),
+            plan: &plan,
+            labels: &s.labels,
+            options,
+            sampler: Sampler::greedy(),
+        },
     );
     for done in run {
         compare(s, &done, report, "@alone");

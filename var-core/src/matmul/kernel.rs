@@ -1,4 +1,4 @@
-//! bf16 products on AVX-512: tiles of 12 x 32 sums in registers.
+//! bf16 products on AVX-512, with tiles of 12 x 32 sums in registers.
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
@@ -13,28 +13,28 @@ use rayon::prelude::*;
 const HIGH: usize = 12;
 /// Columns of a tile: two registers.
 const WIDE: usize = 32;
-/// Multiplications below which one thread does all.
-const ALONE: usize = 200_000_000;
+/// Multiplications below which one thread computes the whole product.
+const SINGLE_THREADED: usize = 200_000_000;
 
-/// A factor of a product `[m, n]` over `k`, and how it lies in memory.
+/// A factor of a product `[m, n]` over `k`, and its memory layout.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Factor<'a> {
     /// The summed axis is the inner one: `[m, k]` or `[n, k]`.
     Rows(&'a [f32]),
     /// The summed axis is the outer one: `[k, m]` or `[k, n]`.
     Columns(&'a [f32]),
-    /// The same, in bf16 already.
-    Halves(&'a [bf16]),
-    /// The same, whole numbers.
-    Whole(&'a [i8]),
+    /// As `Columns`, in bf16.
+    Bf16(&'a [bf16]),
+    /// As `Columns`, in int8.
+    Int8(&'a [i8]),
 }
 
 impl Factor<'_> {
     fn len(&self) -> usize {
         match self {
             Self::Rows(x) | Self::Columns(x) => x.len(),
-            Self::Halves(x) => x.len(),
-            Self::Whole(x) => x.len(),
+            Self::Bf16(x) => x.len(),
+            Self::Int8(x) => x.len(),
         }
     }
 }
@@ -47,14 +47,14 @@ pub(super) fn is_available() -> bool {
 }
 
 thread_local! {
-    /// Packed factors, kept from product to product.
+    /// Buffers for packed factors, reused from product to product.
     static PACKED: RefCell<(Vec<u32>, Vec<u32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
 /// `[m, n]`, the sums over `k` of `a` times `b`, whose numbers are rounded to bf16.
 ///
 /// # Panics
-/// If a factor has another size, or the CPU lacks the instructions.
+/// If a factor has the wrong size, or the CPU lacks the instructions.
 pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
     assert!(is_available(), "a CPU without AVX512-BF16");
     assert_eq!((a.len(), b.len()), (m * k, k * n), "sizes of the factors");
@@ -64,26 +64,27 @@ pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
     }
     let pairs = k.div_ceil(2);
     let (tiles, threads) = (m.div_ceil(HIGH), rayon::current_num_threads());
-    let alone = m * n * k < ALONE;
+    let single_threaded = m * n * k < SINGLE_THREADED;
     PACKED.with_borrow_mut(|(packed_a, packed_b)| {
-        // SAFETY: the features were asked for above.
+        // SAFETY: the features were checked above.
         unsafe { pack::<HIGH>(a, m, k, packed_a) };
         let packed_a = packed_a.as_slice();
-        if !alone && tiles < 2 * threads {
-            // Few rows: there would be no work for all threads, and packing the other factor is most of it.
+        if !single_threaded && tiles < 2 * threads {
+            // Few rows: they do not keep all threads busy, and packing the other factor is most of the work.
             columns(packed_a, b, [m, n, k], &mut out);
             return;
         }
         // SAFETY: as above.
         unsafe { pack::<WIDE>(b, n, k, packed_b) };
         let packed_b = packed_b.as_slice();
-        let share = match alone {
-            true => tiles,
-            false => tiles.div_ceil(2 * threads).max(1),
+        let share = if single_threaded {
+            tiles
+        } else {
+            tiles.div_ceil(2 * threads).max(1)
         };
         let work = |(i, rows): (usize, &mut [f32])| {
             let a = &packed_a[i * share * HIGH * pairs..];
-            // SAFETY: the features were asked for above.
+            // SAFETY: the features were checked above.
             unsafe { block(a, packed_b, rows, n, pairs) };
         };
         if share == tiles {
@@ -96,17 +97,17 @@ pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
     out
 }
 
-/// Where the result goes, for threads that each write columns of their own.
+/// The result, shared by threads that each write their own columns.
 struct Shared(*mut f32);
 
-// SAFETY: `columns` hands every thread other places behind the pointer.
+// SAFETY: `columns` gives every thread other places of the buffer.
 unsafe impl Sync for Shared {}
 
 impl Shared {
     /// `count` numbers from `at` on.
     ///
     /// # Safety
-    /// They lie in the result, and nobody else has them.
+    /// The range lies in the result, and no other reference to it exists.
     #[allow(clippy::mut_from_ref)]
     unsafe fn line(&self, at: usize, count: usize) -> &mut [f32] {
         // SAFETY: the caller's promise.
@@ -128,7 +129,7 @@ fn columns(a: &[u32], b: Factor, [m, n, k]: [usize; 3], out: &mut [f32]) {
         PANEL.with_borrow_mut(|packed| {
             packed.clear();
             packed.resize(pairs * WIDE, 0);
-            // SAFETY: `product` asked for the features.
+            // SAFETY: `product` checked the features.
             unsafe { pack_panel::<WIDE>(b, [n, k], column, packed) };
             for (tile, row) in a.chunks_exact(HIGH * pairs).zip((0..m).step_by(HIGH)) {
                 // SAFETY: as above; the lines are those of this panel alone.
@@ -215,9 +216,9 @@ fn bits(x: bf16) -> u32 {
     u32::from(x.to_bits())
 }
 
-/// A whole number of 8 bits as bf16, which holds it exactly.
+/// An int8 as bf16, which represents it exactly.
 #[inline(always)]
-fn whole(x: i8) -> u32 {
+fn from_int8(x: i8) -> u32 {
     f32::from(x).to_bits() >> 16
 }
 
@@ -226,7 +227,7 @@ fn pair(low: f32, high: f32) -> u32 {
     rounded(low) | (rounded(high) << 16)
 }
 
-/// Panels of `S` rows (or columns) of a factor: `[panels, pairs, S]`, zeros where there is nothing.
+/// Panels of `S` rows (or columns) of a factor: `[panels, pairs, S]`, padded with zeros.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn pack<const S: usize>(factor: Factor, outer: usize, k: usize, packed: &mut Vec<u32>) {
     let pairs = k.div_ceil(2);
@@ -253,8 +254,8 @@ fn pack_panel<const S: usize>(
     let count = S.min(outer - first);
     match factor {
         Factor::Columns(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, rounded),
-        Factor::Halves(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, bits),
-        Factor::Whole(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, whole),
+        Factor::Bf16(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, bits),
+        Factor::Int8(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, from_int8),
         Factor::Rows(x) => {
             for i in 0..count {
                 let row = &x[(first + i) * k..][..k];
@@ -269,7 +270,7 @@ fn pack_panel<const S: usize>(
     }
 }
 
-/// The same of `count` columns that lie side by side; `number` gives the bits of one as bf16.
+/// As [`pack_panel`] for `count` adjacent columns; `number` gives the bits of one number as bf16.
 #[inline(always)]
 fn pack_columns<const S: usize, T: Copy>(
     x: &[T],
@@ -317,7 +318,7 @@ mod tests {
             return;
         }
         let (m, n, k) = (13, 4001, 4099); // two tiles, an odd inner axis and a panel that is not full
-        assert!(m * n * k >= ALONE);
+        assert!(m * n * k >= SINGLE_THREADED);
         let numbers = |count: usize| (0..count).map(|i| ((i * 29 + 5) % 13) as f32 - 6.0);
         let (a, b): (Vec<f32>, Vec<f32>) = (numbers(m * k).collect(), numbers(k * n).collect());
         let all = product([m, n, k], Factor::Rows(&a), Factor::Columns(&b));
@@ -335,7 +336,7 @@ mod tests {
             return;
         }
         let (m, n, k) = (700, 640, 500); // more than one thread's share
-        assert!(m * n * k >= ALONE);
+        assert!(m * n * k >= SINGLE_THREADED);
         let numbers = |count: usize| (0..count).map(|i| ((i * 29 + 5) % 13) as f32 - 6.0);
         let (a, b): (Vec<f32>, Vec<f32>) = (numbers(m * k).collect(), numbers(k * n).collect());
         let all = product([m, n, k], Factor::Rows(&a), Factor::Columns(&b));

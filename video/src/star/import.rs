@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
-use nextscale_var_core::blocks::{Blocks, fill};
+use nextscale_var_core::blocks::{BlockStorage, fill};
 use nextscale_weights::{
     Export, Layout, Rule, WeightDtype, WeightError, WeightFile, block_name, official_keys, rule,
     shapes,
@@ -127,7 +127,12 @@ pub fn is_unread(name: &str) -> bool {
 /// # Panics
 /// If `config` contradicts itself.
 pub fn load_star(config: &StarConfig, path: &Path, device: &Device) -> Result<Star, WeightError> {
-    read_star(config, WeightFile::open(path)?, Blocks::Loaded, device)
+    read_star(
+        config,
+        WeightFile::open(path)?,
+        BlockStorage::Loaded,
+        device,
+    )
 }
 
 /// As [`load_star`], from an open file, with the blocks held as wanted.
@@ -140,7 +145,7 @@ pub fn load_star(config: &StarConfig, path: &Path, device: &Device) -> Result<St
 pub fn read_star(
     config: &StarConfig,
     file: WeightFile,
-    blocks: Blocks,
+    blocks: BlockStorage,
     device: &Device,
 ) -> Result<Star, WeightError> {
     let file = ours(config, file)?;
@@ -214,7 +219,12 @@ mod tests {
         save_star(&config, &model, &path, WeightDtype::Bf16).unwrap();
         let open = || WeightFile::open(&path).unwrap();
         let held = |blocks| read_star(&config, open(), blocks, &device).unwrap();
-        let [loaded, streamed, int8] = [Blocks::Loaded, Blocks::Streamed, Blocks::Int8].map(held);
+        let [loaded, streamed, int8] = [
+            BlockStorage::Loaded,
+            BlockStorage::Streamed,
+            BlockStorage::Int8,
+        ]
+        .map(held);
         assert!(streamed.blocks.is_empty() && streamed.depth() == 2);
         let x = Tensor::<3>::random([2, 5, 32], Distribution::Default, &device);
         let run = |model: &Star| {
@@ -258,7 +268,7 @@ mod tests {
         }
         let streamed = |config: &StarConfig| {
             let file = WeightFile::open(&path).unwrap();
-            let model = read_star(config, file, Blocks::Streamed, &device);
+            let model = read_star(config, file, BlockStorage::Streamed, &device);
             model.map(|model| model.depth())
         };
         let deeper = StarConfig { depth: 4, ..tiny() };

@@ -25,7 +25,7 @@ use burn::{
 };
 use nextscale_bitwise::tokens::Patching;
 use nextscale_var_core::{
-    blocks::{Shelf, StreamedBlocks, Transformer},
+    blocks::{StreamedBlocks, Transformer},
     dtype::{f32, value},
     layers::{Linear, linear, project, project_f32},
     rope::{RopeTable, THETA},
@@ -93,7 +93,7 @@ impl StarConfig {
 impl Transformer for Star {
     type Block = Block;
 
-    fn shelf(&mut self) -> Shelf<'_, Block> {
+    fn blocks_mut(&mut self) -> (&mut Vec<Block>, &mut Option<StreamedBlocks<Block>>) {
         (&mut self.blocks, &mut self.stream)
     }
 }

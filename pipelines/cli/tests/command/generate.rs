@@ -7,7 +7,7 @@ use burn::tensor::{Device, FloatDType, Int, Tensor};
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::generate::generate;
 use nextscale_bitwise::infinity::{Plan, TextCondition};
-use nextscale_models::bundle::{Blocks, Bundle};
+use nextscale_models::bundle::{BlockStorage, Bundle};
 use nextscale_tokenizer::Quantizer;
 
 use crate::{Place, pipeline, stderr, tiny};
@@ -375,7 +375,7 @@ fn how_far_8_bits_are_off() {
         all.map(|scale| (scale.logits, scale.codes.bits().unwrap()))
             .collect::<Vec<_>>()
     };
-    let exact = run(FloatDType::F32, Blocks::Loaded, vec![]);
+    let exact = run(FloatDType::F32, BlockStorage::Loaded, vec![]);
     let bits: Vec<_> = exact.iter().map(|(_, bits)| bits.clone()).collect();
     let off = |dtype, blocks| {
         let other = run(dtype, blocks, bits.clone());
@@ -386,8 +386,8 @@ fn how_far_8_bits_are_off() {
             .sum();
         off / exact.iter().map(|(a, _)| sum(a.clone())).sum::<f32>()
     };
-    let half = off(FloatDType::BF16, Blocks::Loaded);
-    let int8 = off(FloatDType::BF16, Blocks::Int8);
+    let half = off(FloatDType::BF16, BlockStorage::Loaded);
+    let int8 = off(FloatDType::BF16, BlockStorage::Int8);
     eprintln!("off by {half} in bf16, by {int8} in int8");
     assert!(0.0 < half && half < 0.02, "{half}");
     assert!(half < int8 && int8 < 0.03, "{int8}");

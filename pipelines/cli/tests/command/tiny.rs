@@ -15,8 +15,9 @@ use nextscale_models::bundle::{
 };
 use nextscale_text::{T5Config, train_unigram};
 use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
-use nextscale_var_core::import::save_var;
-use nextscale_var_core::transformer::{AttentionKind, Modulation, VarConfig};
+use nextscale_var_core::attention::AttentionKind;
+use nextscale_var_core::var::save_var;
+use nextscale_var_core::var::{Modulation, VarConfig};
 use nextscale_video::codes::CodeBits;
 use nextscale_video::star::save_star;
 use nextscale_video::vae::resample::Resample;

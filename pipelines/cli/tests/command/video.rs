@@ -11,7 +11,7 @@ mod stages;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nextscale_models::bundle::{Blocks, Model, StarBundle};
+use nextscale_models::bundle::{BlockStorage, Model, StarBundle};
 use serde_json::Value;
 
 use crate::{Place, tiny};
@@ -89,10 +89,12 @@ fn a_folder_of_a_video_model_opens() {
     bundle.text_encoder(&device).unwrap();
     bundle.vae(&device).unwrap();
     let dtype = burn::tensor::FloatDType::F32;
-    let star = bundle.transformer(&device, dtype, Blocks::Loaded).unwrap();
+    let star = bundle
+        .transformer(&device, dtype, BlockStorage::Loaded)
+        .unwrap();
     assert_eq!(star.channels(), 8);
     let streamed = bundle
-        .transformer(&device, dtype, Blocks::Streamed)
+        .transformer(&device, dtype, BlockStorage::Streamed)
         .unwrap();
     assert_eq!((streamed.blocks.len(), streamed.depth()), (0, star.depth()));
     assert!(bundle.fingerprint().is_some());

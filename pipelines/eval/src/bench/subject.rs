@@ -12,10 +12,12 @@ use nextscale_text::TextEncoder;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_tokenizer::vqvae::VqVaeConfig;
 use nextscale_tokenizer::{ScaleSchedule, VqVae};
-use nextscale_var_core::transformer::{Var, VarPlan};
+use nextscale_var_core::var::{self, GenerateInput, Var};
 
 use super::BenchOptions;
-use nextscale_models::bundle::{Blocks, Bundle, ClassBundle, Model, Sampling, cast, released};
+use nextscale_models::bundle::{
+    BlockStorage, Bundle, ClassBundle, Model, Sampling, cast, released,
+};
 
 /// Tokens of the made-up prompt of a size.
 const PROMPT_TOKENS: usize = 12;
@@ -49,7 +51,7 @@ enum Parts {
         class: usize,
         model: Var,
         vae: VqVae,
-        plan: VarPlan,
+        plan: var::Plan,
     },
 }
 
@@ -78,7 +80,7 @@ impl Subject {
             class: 0,
             model: cast(config.init(device), dtype),
             vae: vae.init(device),
-            plan: VarPlan::stepwise(&config, device),
+            plan: var::Plan::stepwise(&config, device),
         };
         Ok(Self {
             parts,
@@ -111,7 +113,7 @@ impl Subject {
     /// A model as `generate` takes it.
     pub(super) fn open(
         args: &BenchOptions,
-        place: (&Device, FloatDType, Blocks),
+        place: (&Device, FloatDType, BlockStorage),
     ) -> anyhow::Result<Self> {
         match Model::open(&args.model)? {
             Model::Text(bundle) => Self::prompted(&bundle, &args.prompt, place),
@@ -126,7 +128,7 @@ impl Subject {
     fn prompted(
         bundle: &Bundle,
         prompt: &str,
-        (device, dtype, blocks): (&Device, FloatDType, Blocks),
+        (device, dtype, blocks): (&Device, FloatDType, BlockStorage),
     ) -> anyhow::Result<Self> {
         let manifest = bundle.manifest();
         let size = manifest.sizes.first().context("the model has no size")?;
@@ -147,7 +149,7 @@ impl Subject {
     fn classed(
         bundle: &ClassBundle,
         class: &str,
-        (device, dtype, blocks): (&Device, FloatDType, Blocks),
+        (device, dtype, blocks): (&Device, FloatDType, BlockStorage),
     ) -> anyhow::Result<Self> {
         let manifest = bundle.manifest();
         let parts = Parts::Class {
@@ -156,7 +158,7 @@ impl Subject {
                 .map_err(|(message, _)| anyhow!(message))?,
             model: bundle.transformer(device, dtype, blocks)?,
             vae: bundle.vae(device)?,
-            plan: VarPlan::stepwise(&manifest.transformer, device),
+            plan: var::Plan::stepwise(&manifest.transformer, device),
         };
         let sampling = manifest.sampling.clone();
         Ok(Self { parts, sampling })
@@ -220,8 +222,15 @@ impl Subject {
                 let (sampler, options) = self.sampling.start_classes(&seeds, scales);
                 let classes = vec![*class; batch];
                 let pyramid = vae.pyramid();
-                let all = nextscale_var_core::generate::generate(
-                    model, pyramid, plan, &classes, options, sampler,
+                let all = var::generate(
+                    model,
+                    GenerateInput {
+                        pyramid,
+                        plan,
+                        labels: &classes,
+                        options,
+                        sampler,
+                    },
                 );
                 vae.decode(clock.scales(all.map(|scale| scale.features))?)
             }

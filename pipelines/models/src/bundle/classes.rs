@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType};
 use nextscale_tokenizer::vqvae::{VqCodes, VqVae, VqVaeConfig};
-use nextscale_var_core::blocks::Blocks;
-use nextscale_var_core::generate::VarOptions;
-use nextscale_var_core::import::read_var;
+use nextscale_var_core::blocks::BlockStorage;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
-use nextscale_var_core::transformer::{Var, VarConfig};
+use nextscale_var_core::var::GenerateOptions;
+use nextscale_var_core::var::read_var;
+use nextscale_var_core::var::{Var, VarConfig};
 use nextscale_weights::WeightFile;
 use serde::{Deserialize, Serialize};
 
@@ -158,8 +158,8 @@ impl ClassManifest {
 impl Sampling {
     /// The sampler and the options of a class-conditional run for pictures with these seeds, over `scales` scales:
     /// guidance goes up along VAR's ramp.
-    pub fn start_classes(&self, seeds: &[u64], scales: usize) -> (Sampler, VarOptions) {
-        let options = VarOptions::ramp(self.cfg, scales);
+    pub fn start_classes(&self, seeds: &[u64], scales: usize) -> (Sampler, GenerateOptions) {
+        let options = GenerateOptions::ramp(self.cfg, scales);
         if self.tau == 0.0 {
             return (Sampler::greedy(), options);
         }
@@ -246,7 +246,7 @@ impl ClassBundle {
     pub fn estimate(
         &self,
         rows: usize,
-        (dtype, device, blocks): (FloatDType, &Device, Blocks),
+        (dtype, device, blocks): (FloatDType, &Device, BlockStorage),
     ) -> Estimate {
         let vae = std::fs::metadata(&self.vae).map_or(0, |meta| meta.len());
         let (width, height) = self.manifest.size();
@@ -263,7 +263,7 @@ impl ClassBundle {
         &self,
         device: &Device,
         dtype: FloatDType,
-        blocks: Blocks,
+        blocks: BlockStorage,
     ) -> Result<Var, ModelError> {
         self.verify(TRANSFORMER, &self.transformer)?;
         let config = &self.manifest.transformer;

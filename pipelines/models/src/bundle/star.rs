@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, FloatDType};
 use nextscale_text::TextEncoder;
-use nextscale_var_core::blocks::{self, Blocks};
+use nextscale_var_core::blocks::{self, BlockStorage};
 use nextscale_video::star::{Limits, Star, read_star};
 use nextscale_video::{MemoryEstimate, StarVae};
 
@@ -125,7 +125,7 @@ impl StarBundle {
         guided: bool,
         dtype: FloatDType,
         device: &Device,
-        blocks: Blocks,
+        blocks: BlockStorage,
     ) -> Result<Estimate, String> {
         let working = crate::memory::working(dtype, device);
         self.takes(size, frames, guided, (dtype, working, blocks))
@@ -137,7 +137,7 @@ impl StarBundle {
         size: &Size,
         frames: usize,
         guided: bool,
-        (dtype, working, blocks): (FloatDType, u64, Blocks),
+        (dtype, working, blocks): (FloatDType, u64, BlockStorage),
     ) -> Result<Estimate, String> {
         let manifest = &self.manifest;
         let plan = manifest.plan(size, frames)?;
@@ -208,7 +208,7 @@ impl StarBundle {
         &self,
         device: &Device,
         dtype: FloatDType,
-        blocks: Blocks,
+        blocks: BlockStorage,
     ) -> Result<Star, ModelError> {
         let (config, prints) = (&self.manifest.transformer, &self.manifest.fingerprints);
         let read = |file| read_star(config, file, blocks, device);
@@ -263,7 +263,7 @@ mod tests {
         let size = bundle.manifest().sizes[0].clone();
         let cpu = Device::flex();
         let of = |frames, guided, dtype| {
-            bundle.estimate(&size, frames, guided, dtype, &cpu, Blocks::Loaded)
+            bundle.estimate(&size, frames, guided, dtype, &cpu, BlockStorage::Loaded)
         };
         let half = of(81, true, FloatDType::BF16).unwrap();
         assert_eq!(half.transformer, 2 * (8_768_382_112 - 4096));
@@ -282,7 +282,12 @@ mod tests {
             let estimate = bundle.takes(&size, 81, true, place).unwrap();
             estimate.apart(true).total() as f64 / 1e9
         };
-        let [loaded, int8, streamed] = [Blocks::Loaded, Blocks::Int8, Blocks::Streamed].map(card);
+        let [loaded, int8, streamed] = [
+            BlockStorage::Loaded,
+            BlockStorage::Int8,
+            BlockStorage::Streamed,
+        ]
+        .map(card);
         assert!(
             loaded < 32.0 && int8 < 24.0 && streamed < 16.0,
             "{loaded} {int8} {streamed}"
@@ -295,7 +300,10 @@ mod tests {
             let estimate = small.takes(&size, frames, true, place).unwrap();
             estimate.apart(true).total() as f64 / 1e9
         };
-        let (five, ten) = (card(81, Blocks::Loaded), card(161, Blocks::Int8));
+        let (five, ten) = (
+            card(81, BlockStorage::Loaded),
+            card(161, BlockStorage::Int8),
+        );
         assert!(five < 24.0 && ten < 24.0, "{five} {ten}");
     }
 }

@@ -22,14 +22,14 @@ use crate::artifact::{Artifact, ArtifactType, Kind, Message, Step, Text, VideoLa
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Event, Input, Output, Ports, Stage};
-use nextscale_models::bundle::{Blocks, Size, StarBundle, StarManifest, TEXT};
+use nextscale_models::bundle::{BlockStorage, Size, StarBundle, StarManifest, TEXT};
 pub use params::TextToVideoParams;
 use params::{over, scale_of};
 
 /// The stage.
 pub(crate) struct TextToVideo {
     params: TextToVideoParams,
-    blocks: Blocks,
+    blocks: BlockStorage,
     bundle: Arc<StarBundle>,
     size: Size,
     frames: usize,

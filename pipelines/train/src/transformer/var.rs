@@ -9,11 +9,12 @@ use std::sync::Arc;
 use anyhow::ensure;
 use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_tokenizer::{ScaleSchedule, VqVae, VqVaeConfig};
+use nextscale_var_core::attention::AttentionKind;
 use nextscale_var_core::matmul::Precision;
 use nextscale_var_core::train::ScaleWeighting;
 use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
-use nextscale_var_core::transformer::loss::{VarForcing, VarLoss, loss};
-use nextscale_var_core::transformer::{AttentionKind, Modulation, Var, VarConfig, VarPlan};
+use nextscale_var_core::var::{CodeLoss, TeacherForcing, loss};
+use nextscale_var_core::var::{Modulation, Plan, Var, VarConfig};
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
@@ -290,7 +291,7 @@ pub struct ClassTask {
     vae: VqVae,
     schedule: ScaleSchedule,
     /// Plans for the first scales, from two of them on.
-    plans: Vec<VarPlan>,
+    plans: Vec<Plan>,
     /// How much every token counts.
     weights: Vec<f32>,
     size: usize,
@@ -313,7 +314,7 @@ impl ClassTask {
                 schedule: first(&schedule, scales),
                 ..config.clone()
             };
-            VarPlan::teacher_forcing(&first, device).with_precision(run.precision)
+            Plan::teacher_forcing(&first, device).with_precision(run.precision)
         };
         let weights = run.weighting.weights(&schedule, device).into_data();
         let (ids, pixels) = held_out_batch(set, 128);
@@ -337,10 +338,10 @@ impl ClassTask {
         labels: &[usize],
         scales: usize,
         share: f64,
-    ) -> VarLoss {
+    ) -> CodeLoss {
         let pixels = tensor(pixels, self.size, &self.device);
         let codes = self.vae.encode_codes(pixels, &self.schedule).codes;
-        let forcing = VarForcing::new(&self.vae.pyramid(), &codes, &self.schedule);
+        let forcing = TeacherForcing::new(&self.vae.pyramid(), &codes, &self.schedule);
         let plan = &self.plans[scales - 2];
         let offsets = plan.schedule().offsets();
         let (newest, l) = (offsets[scales - 1], offsets[scales]);
@@ -386,7 +387,7 @@ impl Task for ClassTask {
         let mut sums = [0.0; 4];
         for (pixels, labels) in pixels.chunks(32 * stride).zip(labels.chunks(32)) {
             let all = self.schedule.len();
-            let VarLoss {
+            let CodeLoss {
                 per_token, right, ..
             } = self.measured(average, pixels.to_vec(), labels, all, 1.0);
             let tail = |x: &Tensor<2>| {

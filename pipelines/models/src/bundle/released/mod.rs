@@ -205,7 +205,7 @@ fn lacks(name: &str, part: &Part) -> ModelError {
 
 /// The description of a class-conditional model with the released defaults.
 pub fn class_manifest(
-    transformer: nextscale_var_core::transformer::VarConfig,
+    transformer: nextscale_var_core::var::VarConfig,
     vae: nextscale_tokenizer::VqVaeConfig,
 ) -> ClassManifest {
     var::manifest(transformer, vae)

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nextscale_tokenizer::vqvae::VqVaeConfig;
-use nextscale_var_core::import::var_config;
-use nextscale_var_core::transformer::VarConfig;
+use nextscale_var_core::var::VarConfig;
+use nextscale_var_core::var::var_config;
 use nextscale_weights::WeightFile;
 
 use super::Part;

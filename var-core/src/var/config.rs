@@ -1,7 +1,11 @@
+//! The shapes and mathematics of a VAR transformer.
+
 use nextscale_tokenizer::ScaleSchedule;
 use serde::{Deserialize, Serialize};
 
-/// Where a block's gains, scales and shifts come from.
+use crate::attention::AttentionKind;
+
+/// Where the gains, scales and shifts of a block come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Modulation {
@@ -11,27 +15,17 @@ pub enum Modulation {
     Shared,
 }
 
-/// What queries and keys are compared by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AttentionKind {
-    /// Their cosine, times a learned factor a head (all released models).
-    Cosine,
-    /// Their product, times a quarter of the usual `1 / sqrt(d)`.
-    Scaled,
-}
-
 /// The shapes and mathematics of a [`Var`](super::Var) transformer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VarConfig {
-    /// Numbers a token, C.
+    /// Channels of a token, C.
     pub width: usize,
     /// Blocks.
     pub depth: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Classes, without that of no class.
+    /// Classes, not counting the unconditional one.
     pub classes: usize,
     /// Vectors of the tokenizer's codebook, V.
     pub vocabulary: usize,
@@ -39,11 +33,11 @@ pub struct VarConfig {
     pub channels: usize,
     /// The scales: positions are learned, so a model has one schedule.
     pub schedule: ScaleSchedule,
-    /// Hidden size of the feed-forward layers over the width.
+    /// Hidden size of the feed-forward layers as a multiple of the width.
     pub mlp_ratio: f64,
     /// Where gains, scales and shifts come from.
     pub modulation: Modulation,
-    /// What queries and keys are compared by.
+    /// How queries and keys are compared.
     pub attention: AttentionKind,
 }
 
@@ -63,7 +57,7 @@ impl VarConfig {
         Self::released(36, &SIDES_512, Modulation::Shared)
     }
 
-    /// The released schedule of so many tokens, if there is one: 680 at 256 pixels, 2,240 at 512.
+    /// The released schedule of `tokens` tokens, if there is one: 680 at 256 pixels, 2,240 at 512.
     pub fn released_schedule(tokens: usize) -> Option<ScaleSchedule> {
         let all = [SIDES_256, SIDES_512]
             .map(|sides| ScaleSchedule::square(&sides).expect("growing sides"));
@@ -90,7 +84,7 @@ impl VarConfig {
         (self.width as f64 * self.mlp_ratio).round_ties_even() as usize
     }
 
-    /// Parameters of one block, and how many of them are gains, scales and shifts.
+    /// Parameters of one block, and how many of them belong to its modulation.
     pub fn block_parameters(&self) -> (usize, usize) {
         let (c, f) = (self.width, self.ffn_hidden());
         let modulation = match self.modulation {
@@ -118,7 +112,7 @@ impl VarConfig {
         rows * c + shared + ends + self.depth * self.block_parameters().0
     }
 
-    /// Numbers an attention head.
+    /// Channels of an attention head.
     pub fn head_dim(&self) -> usize {
         self.width / self.heads
     }
@@ -137,7 +131,7 @@ impl VarConfig {
         assert!(self.depth > 0, "a transformer needs a block");
         assert!(
             self.vocabulary > 0 && self.channels > 0,
-            "a codebook of {} vectors of {} numbers",
+            "a codebook of {} vectors of {} channels",
             self.vocabulary,
             self.channels
         );

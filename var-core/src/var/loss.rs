@@ -3,22 +3,23 @@
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 use nextscale_tokenizer::{Codes, Pyramid, Quantizer, ScaleSchedule, pyramid::Refine};
 
-use super::{Var, VarPlan};
+use super::model::Var;
+use super::plan::Plan;
 
-/// What teacher forcing needs of a batch of pictures.
+/// A batch of images for teacher forcing.
 #[derive(Debug, Clone)]
-pub struct VarForcing {
-    /// The running feature map brought to each scale but the first, `[b, l - n_1, c]`.
+pub struct TeacherForcing {
+    /// The running feature map resized to each scale but the first, `[b, l - n_1, c]`.
     pub inputs: Tensor<3>,
     /// The codes that every token should predict, `[b, l]`.
     pub targets: Tensor<2, Int>,
 }
 
-impl VarForcing {
-    /// From the codes of all scales of `schedule`, of which there must be two or more.
+impl TeacherForcing {
+    /// From the codes of all scales of `schedule`, which must have at least two.
     ///
     /// # Panics
-    /// If the codes are bits, or those of a single scale.
+    /// If the codes are bits, or there is a single scale.
     pub fn new<Q: Quantizer + ?Sized, R: Refine + ?Sized>(
         pyramid: &Pyramid<'_, Q, R>,
         codes: &[Codes],
@@ -39,10 +40,10 @@ impl VarForcing {
         }
     }
 
-    /// Only the first scales: those of `schedule`.
+    /// Only the first scales, those of `schedule`.
     ///
     /// # Panics
-    /// If they are more than there are.
+    /// If `schedule` has more tokens than the batch.
     pub fn first(self, schedule: &ScaleSchedule) -> Self {
         let (first, l) = (schedule.scales()[0].tokens(), schedule.tokens());
         Self {
@@ -52,48 +53,47 @@ impl VarForcing {
     }
 }
 
-/// Loss of a batch, and how well its codes were guessed.
+/// The loss of a batch, and how well its codes were predicted.
 #[derive(Debug, Clone)]
-pub struct VarLoss {
-    /// The weighted mean of the cross entropy, `[1]`, on the tape.
+pub struct CodeLoss {
+    /// Weighted mean of the cross entropy, `[1]`, differentiable.
     pub loss: Tensor<1>,
-    /// Cross entropy of every token without smoothing, `[b, l]`, off the tape.
+    /// Cross entropy of every token without smoothing, `[b, l]`, detached.
     pub per_token: Tensor<2>,
-    /// 1 where the likeliest code is the right one, else 0, `[b, l]`, off the tape.
+    /// 1 where the most likely code is the right one, otherwise 0, `[b, l]`, detached.
     pub right: Tensor<2>,
 }
 
 /// The loss of a batch under teacher forcing: `sum_i w_i CE(logits_i, code_i)`, the mean over the batch.
 ///
-/// `labels` are classes, one a picture, where [`Var::classes`] is no class. `weights`, `[1, l]`, say how much every token
-/// counts; they sum to 1 in the released recipe, where all are the same. With `smoothing` e the right code should get
-/// `1 - e + e / V` and every other one `e / V`.
+/// `labels` has one class per image, where [`Var::classes`] is the unconditional one. `weights`, `[1, l]`, has the weight
+/// of every token; the weights sum to 1 in the released recipe, where all are equal. With `smoothing` e the target of the
+/// right code is `1 - e + e / V`, that of every other code `e / V`.
 ///
 /// # Panics
 /// If the shapes do not fit the plan.
 pub fn loss(
     model: &Var,
-    batch: &VarForcing,
+    batch: &TeacherForcing,
     labels: &[usize],
-    plan: &VarPlan,
+    plan: &Plan,
     weights: &Tensor<2>,
     smoothing: f64,
-) -> VarLoss {
+) -> CodeLoss {
     let logits = model.forward(batch.inputs.clone(), labels, plan);
     let [b, l, _] = logits.dims();
     let targets = batch.targets.clone().unsqueeze_dim::<3>(2);
-    let likeliest = logits.clone().detach().argmax(2);
-    let right = likeliest.equal(targets.clone()).float().reshape([b, l]);
+    let most_likely = logits.clone().detach().argmax(2);
+    let right = most_likely.equal(targets.clone()).float().reshape([b, l]);
     let log = log_softmax(logits, 2);
     let per_token = -log.clone().gather(2, targets).reshape([b, l]);
-    let smooth = match smoothing > 0.0 {
-        true => {
-            let all = -log.mean_dim(2).reshape([b, l]);
-            per_token.clone() * (1.0 - smoothing) + all * smoothing
-        }
-        false => per_token.clone(),
+    let smooth = if smoothing > 0.0 {
+        let all = -log.mean_dim(2).reshape([b, l]);
+        per_token.clone() * (1.0 - smoothing) + all * smoothing
+    } else {
+        per_token.clone()
     };
-    VarLoss {
+    CodeLoss {
         loss: (smooth * weights.clone()).sum() / b as f64,
         per_token: per_token.detach(),
         right,
@@ -103,7 +103,8 @@ pub fn loss(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transformer::{AttentionKind, Modulation, VarConfig};
+    use crate::attention::AttentionKind;
+    use crate::var::config::{Modulation, VarConfig};
     use burn::tensor::{Device, Distribution, TensorData};
 
     fn config() -> VarConfig {
@@ -121,28 +122,28 @@ mod tests {
         }
     }
 
-    fn batch(device: &Device) -> VarForcing {
+    fn batch(device: &Device) -> TeacherForcing {
         let targets: Vec<i32> = (0..28).map(|i| i % 7).collect();
-        VarForcing {
+        TeacherForcing {
             inputs: Tensor::random([2, 13, 4], Distribution::Default, device),
             targets: Tensor::from_data(TensorData::new(targets, [2, 14]), device),
         }
     }
 
-    /// What a scale says does not depend on later ones, so its loss is the same when they are left out.
+    /// The logits of a scale do not depend on later scales, so its loss is the same without them.
     #[test]
     fn the_first_scales_alone_have_the_loss_that_they_have_among_all() {
         let (device, config) = (Device::flex(), config());
         let model = config.init(&device);
         let batch = batch(&device);
         let weights = |l: usize| Tensor::<2>::full([1, l], 1.0 / l as f64, &device);
-        let plan = VarPlan::teacher_forcing(&config, &device);
+        let plan = Plan::teacher_forcing(&config, &device);
         let all = loss(&model, &batch, &[0, 3], &plan, &weights(14), 0.0);
         let fewer = VarConfig {
             schedule: ScaleSchedule::square(&[1, 2]).unwrap(),
             ..config
         };
-        let plan = VarPlan::teacher_forcing(&fewer, &device);
+        let plan = Plan::teacher_forcing(&fewer, &device);
         let first = batch.first(&fewer.schedule);
         let few = loss(&model, &first, &[0, 3], &plan, &weights(5), 0.0);
         let off = (all.per_token.clone().slice_dim(1, 0..5) - few.per_token.clone()).abs();
@@ -156,7 +157,7 @@ mod tests {
         let (device, config) = (Device::flex(), config());
         let model = config.init(&device);
         let batch = batch(&device);
-        let plan = VarPlan::teacher_forcing(&config, &device);
+        let plan = Plan::teacher_forcing(&config, &device);
         let weights = Tensor::<2>::full([1, 14], 1.0 / 14.0, &device);
         let with = |smoothing| {
             let loss = loss(&model, &batch, &[1, 2], &plan, &weights, smoothing);

@@ -1,13 +1,16 @@
-//! VAR's checkpoints.
+//! VAR's checkpoints, in the layout of the released models.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 
-use crate::blocks::{Blocks, fill};
+use super::block::Block;
+use super::config::{Modulation, VarConfig};
+use super::model::Var;
+use crate::attention::AttentionKind;
+use crate::blocks::{BlockStorage, fill};
 use crate::mask;
-use crate::transformer::{AttentionKind, Block, Modulation, Var, VarConfig};
 use nextscale_weights::{
     Export, Layout, Rule, WeightDtype, WeightError, WeightFile, official_keys, rule, shapes,
 };
@@ -61,7 +64,7 @@ const OWN: [Rule; 2] = [
 /// Blocks that add to a shared modulation.
 const OFFSET: [Rule; 1] = [rule("ada_gss", &["modulation"])];
 
-/// What follows from the schedule and is in every file.
+/// Tensors that follow from the schedule and are in every file.
 const LEVELS: &str = "lvl_1L";
 const MASK: &str = "attn_bias_for_masking";
 
@@ -81,7 +84,7 @@ fn rules(config: &VarConfig) -> (Vec<Rule>, Vec<Rule>) {
     (top, block)
 }
 
-/// What a checkpoint in the released layout holds: names and shapes, with the two tensors that follow from the schedule.
+/// Names and shapes of a checkpoint in the released layout, with the two tensors that follow from the schedule.
 ///
 /// # Panics
 /// If `config` contradicts itself.
@@ -101,17 +104,16 @@ pub fn var_keys(config: &VarConfig) -> BTreeMap<String, Vec<usize>> {
     keys
 }
 
-/// What a checkpoint in the released layout is, from the shapes of its tensors.
+/// The configuration of a checkpoint in the released layout, from the shapes of its tensors.
 ///
 /// # Errors
-/// A sentence: a tensor is missing or of another rank, or the number of tokens is that of no released schedule.
+/// A sentence: a tensor is missing or has another rank, or no released schedule has that number of tokens.
 pub fn var_config(file: &WeightFile) -> Result<VarConfig, String> {
     let shape = |name: &str, rank: usize| file.shape_of(name, rank, "VAR transformer");
     let depth = file.count("blocks.");
     let tokens = shape("pos_1LC", 3)?[1];
-    let schedule = VarConfig::released_schedule(tokens).ok_or_else(|| {
-        format!("{tokens} tokens are those of no released schedule (680 or 2240)")
-    })?;
+    let schedule = VarConfig::released_schedule(tokens)
+        .ok_or_else(|| format!("no released schedule has {tokens} tokens (680 or 2240)"))?;
     let word = shape("word_embed.weight", 2)?;
     let width = word[0];
     let scale = file.shape("blocks.0.attn.scale_mul_1H11");
@@ -129,15 +131,16 @@ pub fn var_config(file: &WeightFile) -> Result<VarConfig, String> {
         channels: word[1],
         schedule,
         mlp_ratio: shape("blocks.0.ffn.fc1.weight", 2)?[0] as f64 / width.max(1) as f64,
-        modulation: match shared {
-            true => Modulation::Shared,
-            false => Modulation::Own,
+        modulation: if shared {
+            Modulation::Shared
+        } else {
+            Modulation::Own
         },
         attention,
     })
 }
 
-/// Reads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters keep the
+/// Loads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters keep the
 /// number format of the file.
 ///
 /// # Errors
@@ -146,10 +149,15 @@ pub fn var_config(file: &WeightFile) -> Result<VarConfig, String> {
 /// # Panics
 /// If `config` contradicts itself.
 pub fn load_var(config: &VarConfig, path: &Path, device: &Device) -> Result<Var, WeightError> {
-    read_var(config, WeightFile::open(path)?, Blocks::Loaded, device)
+    read_var(
+        config,
+        WeightFile::open(path)?,
+        BlockStorage::Loaded,
+        device,
+    )
 }
 
-/// As [`load_var`], from an open file, with the blocks held as wanted.
+/// As [`load_var`], from an open file, with the blocks stored as `storage` says.
 ///
 /// # Errors
 /// As [`load_var`].
@@ -159,7 +167,7 @@ pub fn load_var(config: &VarConfig, path: &Path, device: &Device) -> Result<Var,
 pub fn read_var(
     config: &VarConfig,
     mut file: WeightFile,
-    blocks: Blocks,
+    storage: BlockStorage,
     device: &Device,
 ) -> Result<Var, WeightError> {
     file.forget(|name| name == LEVELS || name == MASK);
@@ -171,7 +179,7 @@ pub fn read_var(
     }
     let shape = config.clone();
     let fresh = move |device: &Device| Block::init(&shape, device);
-    fill(config.init(device), file, blocks, device, fresh)
+    fill(config.init(device), file, storage, device, fresh)
 }
 
 /// Writes a transformer as one `.safetensors` file in the released layout.

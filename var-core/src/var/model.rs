@@ -1,14 +1,4 @@
-//! The VAR transformer: a class and earlier scales in, one distribution over the codebook a token out.
-//!
-//! The first token is the class; the tokens of scale `k > 1` are the running feature map, brought to that scale, one
-//! linear layer away from `C`. Every token has a learned position and scale embedding. Every block attends to the
-//! picture so far and is modulated by the class (VAR, arXiv 2404.02905, section 3; `var.py` and `basic_var.py` of the
-//! reference).
-
-mod block;
-mod config;
-pub mod loss;
-mod plan;
+//! The VAR transformer: forward passes for teacher forcing and scale by scale.
 
 use std::borrow::Cow;
 
@@ -18,18 +8,16 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 
-use crate::blocks::{Shelf, StreamedBlocks, Transformer};
+use super::block::Block;
+use super::config::{Modulation, VarConfig};
+use super::plan::Plan;
+use crate::attention::PassContext;
+use crate::blocks::{StreamedBlocks, Transformer};
 use crate::cache::KvCache;
 use crate::dtype::{f32, value};
 use crate::layers::{Linear, linear, modulate, project, project_f32, silu};
 
-pub use block::{Block, FeedForward, SelfAttention};
-pub use config::{AttentionKind, Modulation, VarConfig};
-pub use plan::VarPlan;
-
-use block::Scene;
-
-/// Deviation factors of a fresh head, and of AdaLN's scales and shifts (the reference's training defaults).
+/// Factors on the deviation of a fresh head, and of AdaLN's scales and shifts (the reference's training defaults).
 const INIT_HEAD: f64 = 0.02;
 const INIT_ADA: f64 = 0.5;
 
@@ -38,22 +26,22 @@ const INIT_ADA: f64 = 0.5;
 pub struct Var {
     /// Added to the first scale, `[1, n_1, C]`.
     pub pos_start: Param<Tensor<3>>,
-    /// One embedding a token, `[1, l, C]`.
+    /// One embedding per token, `[1, l, C]`.
     pub pos: Param<Tensor<3>>,
-    /// One embedding a scale, `[K, C]`.
+    /// One embedding per scale, `[K, C]`.
     pub lvl_embed: Param<Tensor<2>>,
-    /// One embedding a class and, last, that of no class, `[classes + 1, C]`.
+    /// One embedding per class and, last, the unconditional one, `[classes + 1, C]`.
     pub class_emb: Param<Tensor<2>>,
     /// Latent cells to tokens.
     pub word_embed: Linear,
-    /// Class to the blocks' shared modulation, behind a SiLU; none where each block has its own.
+    /// Class to the blocks' shared modulation, after a SiLU; none where each block has its own.
     pub shared_ada: Option<Linear>,
-    /// The blocks, or none if they stay in their file.
+    /// The blocks; empty if they are streamed.
     pub blocks: Vec<Block>,
-    /// Where the blocks are read from in every pass, if they are not loaded.
+    /// What reads the blocks in every pass, if they are streamed.
     #[module(skip)]
     pub stream: Option<StreamedBlocks<Block>>,
-    /// Class to the scale and shift of the last norm, behind a SiLU.
+    /// Class to the scale and shift of the last norm, after a SiLU.
     pub head_ada: Linear,
     /// Tokens to logits over the codebook.
     pub head: Linear,
@@ -61,14 +49,14 @@ pub struct Var {
 
 /// What generation carries from scale to scale.
 #[derive(Debug, Clone)]
-pub struct VarState {
+pub struct State {
     cond: Tensor<2>,
     modulations: Vec<Tensor<4>>,
     cache: KvCache,
 }
 
 impl VarConfig {
-    /// A fresh model, initialised as the reference's training recipe does it.
+    /// A fresh model, initialised as in the reference's training recipe.
     ///
     /// # Panics
     /// If the sizes contradict each other.
@@ -96,29 +84,30 @@ impl VarConfig {
 impl Transformer for Var {
     type Block = Block;
 
-    fn shelf(&mut self) -> Shelf<'_, Block> {
+    fn blocks_mut(&mut self) -> (&mut Vec<Block>, &mut Option<StreamedBlocks<Block>>) {
         (&mut self.blocks, &mut self.stream)
     }
 }
 
 impl Var {
-    /// Number of classes; the class of that number is "none".
+    /// Number of classes, which is also the label of the unconditional class.
     pub fn classes(&self) -> usize {
         self.class_emb.dims()[0] - 1
     }
 
-    /// Logits of all scales at once, from the true earlier scales: `[b, l, V]`, f32.
+    /// Logits of all scales at once, given the true earlier scales. `plan` must be one for teacher forcing.
     ///
-    /// `inputs` is `[b, l - n_1, c]`: the running feature map brought to each scale but the first. `labels` are
-    /// classes, one a picture, where [`Var::classes`] is no class. `plan` must be one for teacher forcing.
+    /// # Shapes
+    /// `inputs` is `[b, l - n_1, c]`: the running feature map resized to each scale but the first. `labels` has one class
+    /// per image, where [`Var::classes`] is the unconditional one. The result is `[b, l, V]` in f32.
     ///
     /// # Panics
-    /// If the shapes do not fit the plan, or a label is no class.
-    pub fn forward(&self, inputs: Tensor<3>, labels: &[usize], plan: &VarPlan) -> Tensor<3> {
+    /// If the shapes do not fit the plan, or a label is not a class.
+    pub fn forward(&self, inputs: Tensor<3>, labels: &[usize], plan: &Plan) -> Tensor<3> {
         let [b, rest, _] = inputs.dims();
         let first = plan.schedule().scales()[0].tokens();
         let l = plan.schedule().tokens();
-        assert_eq!((b, rest + first), (labels.len(), l), "pictures and tokens");
+        assert_eq!((b, rest + first), (labels.len(), l), "images and tokens");
         assert!(
             plan.schedule().len() == 1 || plan.hidden.is_some(),
             "a stepwise plan has no mask for teacher forcing"
@@ -129,34 +118,36 @@ impl Var {
             0 => x,
             _ => Tensor::cat(vec![x, project(f32(inputs), &self.word_embed)], 1),
         };
-        let mut x = x + self.places(plan, 0, l);
-        let scene = Scene {
+        let mut x = x + self.position_embeddings(plan, 0, l);
+        let pass = PassContext {
+            rope: None,
             hidden: plan.hidden.as_ref(),
             precision: plan.precision,
         };
         for (i, modulation) in self.modulations(&cond).into_iter().enumerate() {
-            x = self.block(i).forward(x, modulation, scene, |k, v| (k, v));
+            x = self.block(i).forward(x, modulation, pass, |k, v| (k, v));
         }
         self.logits(x, cond)
     }
 
-    /// Starts a run for classes, one a row; [`Var::classes`] stands for no class.
+    /// Starts generation with one row per label, where [`Var::classes`] is the unconditional class.
     ///
     /// # Panics
-    /// If a label is no class.
-    pub fn start(&self, labels: &[usize], plan: &VarPlan) -> VarState {
+    /// If a label is not a class.
+    pub fn start(&self, labels: &[usize], plan: &Plan) -> State {
         let cond = self.embed_classes(labels);
-        VarState {
+        State {
             modulations: self.modulations(&cond),
             cond,
             cache: KvCache::new(self.depth(), plan.schedule().kept_tokens()),
         }
     }
 
-    /// Logits of scale `k` (from 0) for every row of the state, `[rows, n, V]` in f32.
+    /// Logits of scale `k`, from 0, for every row of the state. Scales must come in order.
     ///
-    /// `input` is the running feature map brought to this scale, `[b, n, c]`, absent at scale 0; where the state has
-    /// twice as many rows, both halves see it. Scales must come in order.
+    /// # Shapes
+    /// `input` is the running feature map resized to this scale, `[b, n, c]`, and absent at scale 0. If the state has
+    /// twice as many rows, both halves get it. The result is `[rows, n, V]` in f32.
     ///
     /// # Panics
     /// If the input does not fit the scale.
@@ -164,8 +155,8 @@ impl Var {
         &self,
         k: usize,
         input: Option<Tensor<3>>,
-        state: &mut VarState,
-        plan: &VarPlan,
+        state: &mut State,
+        plan: &Plan,
     ) -> Tensor<3> {
         let scale = plan.schedule().scales()[k];
         let [rows, _] = state.cond.dims();
@@ -177,27 +168,31 @@ impl Var {
             }
             None => self.first_scale(&state.cond),
         };
-        let mut x = x + self.places(plan, plan.offset(k), scale.tokens());
-        let scene = Scene {
+        let mut x = x + self.position_embeddings(plan, plan.offset(k), scale.tokens());
+        let pass = PassContext {
+            rope: None,
             hidden: None,
             precision: plan.precision,
         };
         let last = k + 1 == plan.schedule().len();
-        let VarState {
+        let State {
             modulations, cache, ..
         } = state;
         for (i, modulation) in modulations.iter().enumerate() {
-            let remember = |key, value| match last {
-                true => cache.with_last(i, key, value),
-                false => cache.append(i, key, value),
+            let extend = |key, value| {
+                if last {
+                    cache.with_last(i, key, value)
+                } else {
+                    cache.append(i, key, value)
+                }
             };
             let block = self.block(i);
-            x = block.forward(x, modulation.clone(), scene, remember);
+            x = block.forward(x, modulation.clone(), pass, extend);
         }
         self.logits(x, state.cond.clone())
     }
 
-    /// Number of blocks, loaded or not.
+    /// Number of blocks, loaded or streamed.
     pub fn depth(&self) -> usize {
         match &self.stream {
             Some(stream) => stream.depth(),
@@ -205,16 +200,16 @@ impl Var {
         }
     }
 
-    /// Block `i`, loaded or not.
+    /// Block `i`, loaded or streamed.
     fn block(&self, i: usize) -> Cow<'_, Block> {
         StreamedBlocks::take(&self.blocks, self.stream.as_ref(), i)
     }
 
     /// Embeddings of classes, `[b, C]`.
     fn embed_classes(&self, labels: &[usize]) -> Tensor<2> {
-        let most = self.classes();
+        let classes = self.classes();
         for &label in labels {
-            assert!(label <= most, "class {label} of {most}");
+            assert!(label <= classes, "class {label} of {classes}");
         }
         let rows: Vec<i32> = labels.iter().map(|&label| label as i32).collect();
         let count = rows.len();
@@ -229,7 +224,7 @@ impl Var {
     }
 
     /// Position and scale embeddings of `count` tokens from `start` on, `[1, count, C]`.
-    fn places(&self, plan: &VarPlan, start: usize, count: usize) -> Tensor<3> {
+    fn position_embeddings(&self, plan: &Plan, start: usize, count: usize) -> Tensor<3> {
         let levels = plan.levels.clone().slice_dim(0, start..start + count);
         let levels = value(&self.lvl_embed).select(0, levels);
         value(&self.pos).slice_dim(1, start..start + count) + levels.unsqueeze::<3>()
@@ -239,10 +234,10 @@ impl Var {
     fn modulations(&self, cond: &Tensor<2>) -> Vec<Tensor<4>> {
         let [b, c] = cond.dims();
         let active = silu(cond.clone());
-        let of = |layer: &Linear| project_f32(active.clone(), layer).reshape([b, 1, 6, c]);
-        let shared = self.shared_ada.as_ref().map(of);
+        let project = |layer: &Linear| project_f32(active.clone(), layer).reshape([b, 1, 6, c]);
+        let shared = self.shared_ada.as_ref().map(project);
         let own = |block: &Block| match (&block.ada, &block.modulation, &shared) {
-            (Some(ada), ..) => of(ada),
+            (Some(ada), ..) => project(ada),
             (None, Some(own), Some(shared)) => shared.clone() + value(own),
             _ => unreachable!("a block without modulation"),
         };
@@ -261,6 +256,7 @@ impl Var {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attention::AttentionKind;
     use burn::tensor::Distribution;
     use nextscale_tokenizer::ScaleSchedule;
 
@@ -279,7 +275,7 @@ mod tests {
         }
     }
 
-    /// The first invariant of the house: stepwise logits with the cache equal teacher-forced ones.
+    /// The first invariant: stepwise logits with the cache equal teacher-forced ones.
     #[test]
     fn stepwise_equals_teacher_forced() {
         let device = Device::flex();
@@ -290,16 +286,16 @@ mod tests {
             let config = config(modulation, attention);
             let model = config.init(&device);
             let inputs = Tensor::<3>::random([2, 13, 4], Distribution::Default, &device);
-            let plan = VarPlan::teacher_forcing(&config, &device);
-            let taught = model.forward(inputs.clone(), &[3, 5], &plan);
-            let plan = VarPlan::stepwise(&config, &device);
+            let plan = Plan::teacher_forcing(&config, &device);
+            let forced = model.forward(inputs.clone(), &[3, 5], &plan);
+            let plan = Plan::stepwise(&config, &device);
             let mut state = model.start(&[3, 5], &plan);
             let mut steps = vec![model.forward_scale(0, None, &mut state, &plan)];
             for (k, range) in [(1, 0..4), (2, 4..13)] {
                 let input = inputs.clone().slice_dim(1, range);
                 steps.push(model.forward_scale(k, Some(input), &mut state, &plan));
             }
-            let off = (Tensor::cat(steps, 1) - taught).abs().max();
+            let off = (Tensor::cat(steps, 1) - forced).abs().max();
             let off: f32 = off.into_scalar();
             assert!(off < 1e-5, "{attention:?}: off by {off}");
         }
@@ -310,7 +306,7 @@ mod tests {
     fn an_unknown_class_is_refused() {
         let config = config(Modulation::Own, AttentionKind::Cosine);
         let device = Device::flex();
-        let plan = VarPlan::stepwise(&config, &device);
+        let plan = Plan::stepwise(&config, &device);
         config.init(&device).start(&[6], &plan);
     }
 }

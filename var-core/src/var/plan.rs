@@ -1,20 +1,22 @@
+//! A schedule made ready for a device.
+
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use nextscale_tokenizer::ScaleSchedule;
 
-use super::VarConfig;
+use super::config::VarConfig;
 use crate::{mask, matmul::Precision};
 
-/// A model's schedule made ready on a device: masks and scale indices, built once.
+/// A model's schedule made ready for a device: masks and scale indices, built once.
 #[derive(Debug, Clone)]
-pub struct VarPlan {
+pub struct Plan {
     schedule: ScaleSchedule,
     offsets: Vec<usize>,
-    pub(crate) hidden: Option<Tensor<4, Bool>>,
-    pub(crate) levels: Tensor<1, Int>,
-    pub(crate) precision: Precision,
+    pub(super) hidden: Option<Tensor<4, Bool>>,
+    pub(super) levels: Tensor<1, Int>,
+    pub(super) precision: Precision,
 }
 
-impl VarPlan {
+impl Plan {
     /// A plan for generating scale by scale.
     pub fn stepwise(config: &VarConfig, device: &Device) -> Self {
         let schedule = config.schedule.clone();
@@ -29,7 +31,7 @@ impl VarPlan {
         }
     }
 
-    /// A plan for teacher forcing: as [`VarPlan::stepwise`], with the block-causal mask (`l^2` bytes).
+    /// A plan for teacher forcing: as [`Plan::stepwise`], with the block-causal mask (`l^2` bytes).
     pub fn teacher_forcing(config: &VarConfig, device: &Device) -> Self {
         let plan = Self::stepwise(config, device);
         Self {
@@ -38,7 +40,8 @@ impl VarPlan {
         }
     }
 
-    /// The same plan, with the matrix products of the blocks' f32 weights in another precision.
+    /// The same plan with another precision for matrix products with f32 weights.
+    #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
@@ -49,7 +52,7 @@ impl VarPlan {
     }
 
     /// The first token of scale `k`.
-    pub(crate) fn offset(&self, k: usize) -> usize {
+    pub(super) fn offset(&self, k: usize) -> usize {
         self.offsets[k]
     }
 }

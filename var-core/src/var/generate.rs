@@ -1,8 +1,4 @@
-//! VAR's loop in the open: one scale at a time.
-//!
-//! ```text
-//! r_k = sample(transformer(x_k))   f_k = f_{k-1} + phi(up(embed(r_k)))   x_{k+1} = down(f_k)
-//! ```
+//! Generation: an iterator of scales.
 
 use burn::tensor::{Int, Tensor};
 use nextscale_tokenizer::{
@@ -10,25 +6,26 @@ use nextscale_tokenizer::{
     pyramid::{Pyramid, Refine},
 };
 
+use super::model::{State, Var};
+use super::plan::Plan;
 use crate::guidance::{Guidance, mix};
 use crate::sampler::Sampler;
-use crate::transformer::{Var, VarPlan, VarState};
 
-/// Settings of a run that act scale by scale.
+/// Settings that act scale by scale.
 #[derive(Debug, Clone)]
-pub struct VarOptions {
-    /// Guidance on the logits, with one weight a scale; the released models take [`Guidance::ramp`].
+pub struct GenerateOptions {
+    /// Guidance on the logits, with one weight per scale; the released models use [`Guidance::ramp`].
     pub guidance: Guidance,
-    /// Whether the vectors of a scale are blended from all codes instead of drawn: smoother pictures, for show only
+    /// Whether the vectors of a scale are blended from all codes instead of sampled: smoother images, for show only
     /// (`more_smooth` of the reference).
     pub smooth: bool,
-    /// Codes of the first scales, `[b, t, h, w]`, that are taken instead of drawing.
+    /// Codes of the first scales, `[b, t, h, w]`, used instead of sampled ones.
     pub forced: Vec<Tensor<4, Int>>,
-    /// A picture of which a part stays: zero-shot editing.
+    /// An image of which a part is kept: zero-shot inpainting.
     pub keep: Option<Keep>,
 }
 
-impl VarOptions {
+impl GenerateOptions {
     /// The reference's guidance ramp up to `cfg`, over `scales` scales.
     pub fn ramp(cfg: f64, scales: usize) -> Self {
         Self {
@@ -42,53 +39,68 @@ impl VarOptions {
 
 /// One finished scale.
 #[derive(Debug, Clone)]
-pub struct VarScale {
+pub struct Step {
     /// Its index, from 0.
     pub k: usize,
     /// Its grid.
     pub scale: Scale,
     /// Logits of every row before guidance, `[b or 2 b, n, V]`: conditional rows first.
     pub unguided: Tensor<3>,
-    /// Logits behind guidance, `[b, n, V]`.
+    /// Logits after guidance, `[b, n, V]`.
     pub logits: Tensor<3>,
-    /// The codes drawn (or forced).
+    /// The codes, sampled or forced.
     pub codes: Codes,
-    /// The running feature map with this scale, at full size, `[b, c, t, h, w]`: decode it for a preview, or, behind
-    /// the last scale, for the picture.
+    /// The running feature map including this scale, at full size, `[b, c, t, h, w]`: decode it for a preview or, after
+    /// the last scale, for the image.
     pub features: Tensor<5>,
     /// The next scale's input, `[b, n', c]`, if there is a next scale.
     pub next_input: Option<Tensor<3>>,
 }
 
-/// A run: an iterator of scales. Dropping it early stops the work.
-pub struct VarGeneration<'a, Q: ?Sized, R: ?Sized> {
+/// An iterator of scales. Dropping it stops the work.
+pub struct Generation<'a, Q: ?Sized, R: ?Sized> {
     model: &'a Var,
     pyramid: Pyramid<'a, Q, R>,
-    plan: &'a VarPlan,
-    options: VarOptions,
+    plan: &'a Plan,
+    options: GenerateOptions,
     sampler: Sampler,
-    state: VarState,
+    state: State,
     features: Option<Tensor<5>>,
     input: Option<Tensor<3>>,
     batch: usize,
     k: usize,
 }
 
-/// Starts a run for classes, one a picture.
-///
-/// The sampler needs one seed a picture, unless it is greedy.
+/// What [`generate`] generates from.
+pub struct GenerateInput<'a, Q: ?Sized, R: ?Sized> {
+    /// The tokenizer's residual pyramid.
+    pub pyramid: Pyramid<'a, Q, R>,
+    /// A stepwise plan of the model's schedule.
+    pub plan: &'a Plan,
+    /// One class per image.
+    pub labels: &'a [usize],
+    /// Settings that act scale by scale.
+    pub options: GenerateOptions,
+    /// Samples the codes. It needs one seed per image unless it is greedy.
+    pub sampler: Sampler,
+}
+
+/// Generates one image per label, scale by scale.
 ///
 /// # Panics
-/// If a label is no class, the options have not one weight a scale or more forced scales than the schedule, or the
-/// quantiser's vectors are not of the model's size.
+/// If a label is not a class, the guidance does not have one weight per scale, there are more forced scales than
+/// scales, or the latent has another number of channels than the model.
 pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
     model: &'a Var,
-    pyramid: Pyramid<'a, Q, R>,
-    plan: &'a VarPlan,
-    labels: &[usize],
-    options: VarOptions,
-    sampler: Sampler,
-) -> VarGeneration<'a, Q, R> {
+    input: GenerateInput<'a, Q, R>,
+) -> Generation<'a, Q, R> {
+    let GenerateInput {
+        pyramid,
+        plan,
+        labels,
+        options,
+        sampler,
+    } = input;
     let scales = plan.schedule().len();
     assert_eq!(options.guidance.weights.len(), scales, "guidance weights");
     assert!(
@@ -101,7 +113,7 @@ pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
     if options.guidance.is_active() {
         rows.extend(labels.iter().map(|_| model.classes()));
     }
-    VarGeneration {
+    Generation {
         model,
         pyramid,
         state: model.start(&rows, plan),
@@ -115,7 +127,7 @@ pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
     }
 }
 
-impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> VarGeneration<'_, Q, R> {
+impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Generation<'_, Q, R> {
     /// The scale that comes next, from 0.
     pub fn position(&self) -> usize {
         self.k
@@ -135,14 +147,15 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> VarGeneration<'_, Q, R> {
         if !self.options.guidance.is_active() {
             return logits;
         }
-        match self.options.guidance.on_logits(k) {
-            true => mix(logits, self.options.guidance.weight(k)),
-            false => logits.slice_dim(0, 0..self.batch),
+        if self.options.guidance.on_logits(k) {
+            mix(logits, self.options.guidance.weight(k))
+        } else {
+            logits.slice_dim(0, 0..self.batch)
         }
     }
 
-    /// The codes of scale `k`, and the vectors that stand for them, `[b, c, t, h, w]`.
-    fn draw(&mut self, k: usize, scale: Scale, logits: &Tensor<3>) -> (Codes, Tensor<5>) {
+    /// The codes of scale `k`, and the vectors that they stand for, `[b, c, t, h, w]`.
+    fn sample(&mut self, k: usize, scale: Scale, logits: &Tensor<3>) -> (Codes, Tensor<5>) {
         let Scale { t, h, w } = scale;
         let quantizer = self.pyramid.quantizer;
         if let Some(forced) = self.options.forced.get(k) {
@@ -150,11 +163,11 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> VarGeneration<'_, Q, R> {
             let vectors = quantizer.embed(&codes);
             return (codes, vectors);
         }
-        let drawn = self.sampler.sample(logits.clone());
-        let drawn = Codes::Indices(drawn.reshape([self.batch, t, h, w]));
+        let sampled = self.sampler.sample(logits.clone());
+        let sampled = Codes::Indices(sampled.reshape([self.batch, t, h, w]));
         let codes = match &self.options.keep {
-            Some(keep) => keep.merge(&self.pyramid, self.features.as_ref(), drawn),
-            None => drawn,
+            Some(keep) => keep.merge(&self.pyramid, self.features.as_ref(), sampled),
+            None => sampled,
         };
         let vectors = quantizer.embed(&codes);
         if !self.options.smooth || self.sampler.is_greedy() {
@@ -174,12 +187,12 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> VarGeneration<'_, Q, R> {
         (codes, vectors)
     }
 
-    fn step(&mut self, k: usize, scale: Scale) -> VarScale {
+    fn step(&mut self, k: usize, scale: Scale) -> Step {
         let input = self.input.take();
         let (model, plan) = (self.model, self.plan);
         let unguided = model.forward_scale(k, input, &mut self.state, plan);
         let logits = self.guided(k, unguided.clone());
-        let (codes, vectors) = self.draw(k, scale, &logits);
+        let (codes, vectors) = self.sample(k, scale, &logits);
         let added = self.pyramid.step(vectors, k, plan.schedule());
         let features = match self.features.take() {
             Some(sum) => sum + added,
@@ -193,7 +206,7 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> VarGeneration<'_, Q, R> {
         });
         self.features = Some(features.clone());
         self.input = next_input.clone();
-        VarScale {
+        Step {
             k,
             scale,
             unguided,
@@ -205,10 +218,10 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> VarGeneration<'_, Q, R> {
     }
 }
 
-impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Iterator for VarGeneration<'_, Q, R> {
-    type Item = VarScale;
+impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Iterator for Generation<'_, Q, R> {
+    type Item = Step;
 
-    fn next(&mut self) -> Option<VarScale> {
+    fn next(&mut self) -> Option<Step> {
         let k = self.k;
         let scale = *self.plan.schedule().scales().get(k)?;
         self.k += 1;

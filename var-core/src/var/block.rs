@@ -1,0 +1,118 @@
+//! One block of VAR: self attention, then feed-forward, both modulated by the class.
+
+use burn::{
+    module::{Module, Param, ParamId},
+    tensor::{Device, Distribution, Shape, Tensor},
+};
+
+use super::config::{Modulation, VarConfig};
+use crate::attention::{PassContext, SelfAttention, SelfAttentionConfig};
+use crate::blocks;
+use crate::layers::{FeedForward, Linear, linear, modulate};
+
+/// Factors on the deviation of fresh gains, and of scales and shifts.
+const INIT_GAIN: f64 = 1e-5;
+const INIT_ADA: f64 = 0.5;
+
+/// One block of the transformer.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Class to gains, scales and shifts, after a SiLU; none where they are shared.
+    pub ada: Option<Linear>,
+    /// Added to the shared gains, scales and shifts, `[1, 1, 6, C]`; none where the block has its own layer.
+    pub modulation: Option<Param<Tensor<4>>>,
+    /// Self attention.
+    pub attn: SelfAttention,
+    /// Feed-forward.
+    pub ffn: FeedForward,
+}
+
+impl Block {
+    pub(super) fn init(config: &VarConfig, device: &Device) -> Self {
+        let (c, std, depth) = (config.width, config.init_std(), config.depth);
+        let own = config.modulation == Modulation::Own;
+        let attention = SelfAttentionConfig {
+            width: c,
+            heads: config.heads,
+            kind: config.attention,
+            depth,
+            init_std: std,
+        };
+        Self {
+            ada: own.then(|| fresh_ada(config, device)),
+            modulation: (!own).then(|| fresh_modulation(c, device)),
+            attn: SelfAttention::init(&attention, device),
+            ffn: FeedForward::init(c, config.ffn_hidden(), std, depth, device),
+        }
+    }
+
+    /// # Shapes
+    /// `x` and the result are `[b, l, C]` in f32; `modulation` is `[b, 1, 6, C]`: gains of attention and feed-forward,
+    /// their scales, their shifts. `cache` as in [`SelfAttention::forward`].
+    pub(super) fn forward(
+        &self,
+        x: Tensor<3>,
+        modulation: Tensor<4>,
+        pass: PassContext,
+        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+    ) -> Tensor<3> {
+        let [b, _, c] = x.dims();
+        let pick = |i: usize| {
+            let one = modulation.clone().slice_dim(2, i..i + 1);
+            one.reshape([b, 1, c])
+        };
+        let [gain1, gain2, scale1, scale2, shift1, shift2] = std::array::from_fn(pick);
+        let normed = modulate(x.clone(), scale1, shift1);
+        let x = x + self.attn.forward(normed, pass, cache) * gain1;
+        let normed = modulate(x.clone(), scale2, shift2);
+        x + self.ffn.forward(normed, pass.precision) * gain2
+    }
+}
+
+impl blocks::Block for Block {
+    fn linears(&mut self) -> Vec<&mut Linear> {
+        let Self { attn, ffn, .. } = self;
+        vec![
+            &mut attn.q,
+            &mut attn.k,
+            &mut attn.v,
+            &mut attn.proj,
+            &mut ffn.fc1,
+            &mut ffn.fc2,
+        ]
+    }
+}
+
+/// A fresh layer of gains (nearly zero), scales and shifts.
+fn fresh_ada(config: &VarConfig, device: &Device) -> Linear {
+    let (c, std) = (config.width, config.init_std());
+    let mut layer = linear(c, 6 * c, true, std, device);
+    let fresh = move |device: &Device, require_grad: bool| {
+        let part = |columns: usize, factor: f64| {
+            Tensor::<2>::random(
+                [c, columns],
+                Distribution::Normal(0.0, std * factor),
+                device,
+            )
+        };
+        let both = vec![part(2 * c, INIT_GAIN), part(4 * c, INIT_ADA)];
+        Tensor::cat(both, 1).set_require_grad(require_grad)
+    };
+    let shape = Shape::new([c, 6 * c]);
+    layer.weight = Param::uninitialized(ParamId::new(), fresh, device.clone(), true, shape);
+    layer
+}
+
+/// Fresh offsets to the shared gains, scales and shifts.
+fn fresh_modulation(c: usize, device: &Device) -> Param<Tensor<4>> {
+    let fresh = move |device: &Device, require_grad: bool| {
+        let part = |rows: usize, factor: f64| {
+            let normal = Distribution::Normal(0.0, factor / (c as f64).sqrt());
+            Tensor::<4>::random([1, 1, rows, c], normal, device)
+        };
+        let both = vec![part(2, INIT_GAIN), part(4, INIT_ADA)];
+        Tensor::cat(both, 2).set_require_grad(require_grad)
+    };
+    let shape = Shape::new([1, 1, 6, c]);
+    Param::uninitialized(ParamId::new(), fresh, device.clone(), true, shape)
+}
