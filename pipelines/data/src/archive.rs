@@ -1,4 +1,4 @@
-//! Files out of tar archives, compressed or not.
+//! Files of tar archives, compressed or not.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -10,7 +10,7 @@ use crate::error::DataError;
 ///
 /// # Errors
 /// The tarball is damaged.
-pub fn files(
+pub(crate) fn files(
     tarball: &[u8],
     name: &Path,
     keep: impl Fn(&str) -> bool,
@@ -18,11 +18,11 @@ pub fn files(
     untar(flate2::read::GzDecoder::new(tarball), name, keep)
 }
 
-/// As [`files`], of a tar archive that is not compressed.
+/// Like [`files`], for a tar archive that is not compressed.
 ///
 /// # Errors
 /// The archive is damaged.
-pub fn untar(
+pub(crate) fn untar(
     tar: impl Read,
     name: &Path,
     keep: impl Fn(&str) -> bool,

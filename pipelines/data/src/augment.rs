@@ -1,17 +1,17 @@
-//! Small changes of a picture that keep its meaning: scale, shift, mirror. Plain Rust, no tensors.
+//! Small changes of an image that keep its meaning: scale, shift, mirror. Plain Rust, no tensors.
 
 use rand::Rng;
 
-/// How much a picture may change.
+/// How much an image may change.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Augment {
     /// Smallest and largest scale about the centre.
     pub scale: (f32, f32),
-    /// Largest shift along each axis, as a part of the side.
+    /// Largest shift along each axis, as a fraction of the side.
     pub shift: f32,
-    /// Chance of mirroring a picture that may be mirrored, 0 to 1.
+    /// Chance of mirroring an image that may be mirrored, 0 to 1.
     pub flip: f64,
-    /// Chance of leaving the picture as it is, 0 to 1.
+    /// Chance of leaving the image unchanged, 0 to 1.
     pub keep: f64,
 }
 
@@ -37,8 +37,8 @@ impl Augment {
         }
     }
 
-    /// Draws one change; `may_flip` is the entry's `flip`.
-    pub fn sample(&self, may_flip: bool, rng: &mut impl Rng) -> Change {
+    /// A random change; `may_flip` is the entry's `flip`.
+    pub(crate) fn sample(&self, may_flip: bool, rng: &mut impl Rng) -> Change {
         let mirror = rng.random_bool(self.flip) && may_flip;
         if rng.random_bool(self.keep) {
             return Change {
@@ -60,22 +60,22 @@ impl Augment {
     }
 }
 
-/// One change of a picture.
+/// One change of an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Change {
+pub(crate) struct Change {
     /// Scale about the centre.
     pub scale: f32,
-    /// Shift to the right, as a part of the side.
+    /// Shift to the right, as a fraction of the side.
     pub dx: f32,
-    /// Shift down, as a part of the side.
+    /// Shift down, as a fraction of the side.
     pub dy: f32,
-    /// Whether left and right are exchanged, before the shift.
+    /// Whether the image is flipped left to right, before the shift.
     pub mirror: bool,
 }
 
 impl Change {
-    /// Applies the change to premultiplied RGB and alpha of a `size` x `size` picture, bilinear;
-    /// outside the picture there is nothing (alpha 0).
+    /// Applies the change to premultiplied RGB and alpha of a `size` x `size` image, bilinear;
+    /// outside the image alpha is 0.
     pub fn apply(&self, rgb: &[u8], alpha: &[u8], size: usize) -> (Vec<u8>, Vec<u8>) {
         let (mut out, mut out_alpha) = (vec![0; rgb.len()], vec![0; alpha.len()]);
         let columns = taps(size, self.scale, self.dx, self.mirror);
@@ -105,7 +105,7 @@ impl Change {
     }
 }
 
-/// For every output position the two source positions and their weights; weight 0 outside.
+/// For every output position the two source positions and their weights; the weight is 0 outside.
 fn taps(size: usize, scale: f32, shift: f32, mirror: bool) -> Vec<[(usize, f32); 2]> {
     let side = size as f32;
     let tap = |i: usize| {
@@ -125,7 +125,7 @@ fn taps(size: usize, scale: f32, shift: f32, mirror: bool) -> Vec<[(usize, f32);
 }
 
 /// Premultiplied RGB over a background: `rgb + (255 - alpha) * background / 255`, rounded.
-pub fn composite(rgb: &[u8], alpha: &[u8], background: [u8; 3]) -> Vec<u8> {
+pub(crate) fn composite(rgb: &[u8], alpha: &[u8], background: [u8; 3]) -> Vec<u8> {
     let mut out = Vec::with_capacity(rgb.len());
     for (pixel, alpha) in rgb.chunks_exact(3).zip(alpha) {
         let rest = 255 - u32::from(*alpha);

@@ -1,4 +1,4 @@
-//! Captions: what the model is told about a picture, and how a prompt is brought to the same form.
+//! Captions: what the model reads about an image in training.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -9,7 +9,7 @@ use crate::entry::Entry;
 pub const WHITE: [u8; 3] = [255, 255, 255];
 
 /// Named backgrounds with their exact RGB.
-pub const COLOURS: [(&str, [u8; 3]); 13] = [
+const COLOURS: [(&str, [u8; 3]); 13] = [
     ("white", WHITE),
     ("black", [0, 0, 0]),
     ("gray", [128, 128, 128]),
@@ -29,17 +29,17 @@ pub const COLOURS: [(&str, [u8; 3]); 13] = [
 const SYNONYM: f64 = 0.12;
 /// Chance of an article before the name.
 const ARTICLE: f64 = 0.1;
-/// Usual chance that the plain picture of a concept is called by its name alone.
+/// Default chance that the image which answers a concept's plain name is called by that name alone.
 pub const PLAIN: f64 = 0.25;
 /// Chance of a named background.
 const COLOUR: f64 = 0.2;
 
-/// The default caption of a picture, on white: `red apple, flat style`.
+/// The default caption of an image, on white: `red apple, flat style`.
 pub fn canonical(entry: &Entry) -> String {
     styled(entry.name.clone(), entry)
 }
 
-/// A text with the style of a picture, if it has one.
+/// A text with the style of an image, if it has one.
 fn styled(text: String, entry: &Entry) -> String {
     match entry.style.as_str() {
         "" => text,
@@ -49,9 +49,9 @@ fn styled(text: String, entry: &Entry) -> String {
 
 /// A random caption and its background.
 ///
-/// Mostly `{name}, {style} style` on white; sometimes ` on a {colour} background` follows, the name has an
-/// article, or a synonym stands for it. The style is only left out for the one picture of a concept that
-/// answers its plain name, with the chance `plain`. The same generator state gives the same caption.
+/// Mostly `{name}, {style} style` on white; sometimes with an article, with a synonym instead of the name, or followed by
+/// ` on a {colour} background`. The style is left out only for the one image of a concept that answers its plain name,
+/// with the probability `plain`. The same state of `rng` gives the same caption.
 pub fn caption(entry: &Entry, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
     let Parts {
         subject,
@@ -61,7 +61,7 @@ pub fn caption(entry: &Entry, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3
     (subject + &rest, background)
 }
 
-/// A random caption of a picture that does something, `phrase`, and its background: `red apple bouncing, 3d style`.
+/// A random caption of something that moves as `phrase` says, and its background: `red apple bouncing, 3d style`.
 pub fn moving(entry: &Entry, phrase: &str, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
     let Parts {
         subject,
@@ -71,10 +71,10 @@ pub fn moving(entry: &Entry, phrase: &str, plain: f64, rng: &mut impl Rng) -> (S
     (format!("{subject} {phrase}{rest}"), background)
 }
 
-/// A caption in two.
+/// A caption in two parts.
 struct Parts {
     subject: String,
-    /// Style and background, as far as they are named.
+    /// Style and background, where they are named.
     rest: String,
     background: [u8; 3],
 }
@@ -107,7 +107,7 @@ fn parts(entry: &Entry, plain: f64, rng: &mut impl Rng) -> Parts {
     }
 }
 
-/// Where the first of two things is, seen from the second: the words, and the signs of its shift to the right and down.
+/// Where the first of two things is, seen from the second: the words, and the signs of its shift (right, down).
 pub const RELATIONS: [(&str, [f32; 2]); 4] = [
     ("left of", [-1.0, 0.0]),
     ("right of", [1.0, 0.0]),
@@ -115,8 +115,8 @@ pub const RELATIONS: [(&str, [f32; 2]); 4] = [
     ("below", [0.0, 1.0]),
 ];
 
-/// The caption of a picture with two things of one style: `a red apple left of a dog, 3d style`.
-pub fn scene(first: &Entry, relation: &str, second: &Entry) -> String {
+/// The caption of an image of two things in one style: `a red apple left of a dog, 3d style`.
+pub fn pair(first: &Entry, relation: &str, second: &Entry) -> String {
     let (a, b) = (&first.name, &second.name);
     let (one, other) = (article(a), article(b));
     format!("{one} {a} {relation} {other} {b}, {} style", first.style)
@@ -128,13 +128,6 @@ fn article(word: &str) -> &'static str {
     } else {
         "a"
     }
-}
-
-/// Brings a prompt to the form of the captions: lower case, plain apostrophes, single spaces, no final stop.
-pub fn normalise(prompt: &str) -> String {
-    let lower = prompt.to_lowercase().replace(['’', '‘'], "'");
-    let words: Vec<&str> = lower.split_whitespace().collect();
-    words.join(" ").trim_end_matches(['.', '!', ',']).to_owned()
 }
 
 #[cfg(test)]
@@ -193,7 +186,7 @@ mod tests {
             name: "dog".into(),
             ..apple(false)
         };
-        let text = scene(&apple(true), RELATIONS[0].0, &dog);
+        let text = pair(&apple(true), RELATIONS[0].0, &dog);
         assert_eq!(text, "a red apple left of a dog, 3d style");
     }
 
@@ -221,11 +214,5 @@ mod tests {
                 None => assert_eq!(background, WHITE),
             }
         }
-    }
-
-    #[test]
-    fn prompts_are_brought_to_the_form_of_captions() {
-        assert_eq!(normalise("  Red  Apple, 3D style. "), "red apple, 3d style");
-        assert_eq!(normalise("Man’s shoe"), "man's shoe");
     }
 }

@@ -1,32 +1,34 @@
-//! Contact sheets: many small pictures in one PNG, to look at.
+//! Contact sheets: many small images in one PNG, to look at.
 
 use std::path::Path;
 
-/// Space between the pictures in pixels.
+use crate::error::DataError;
+
+/// Space between the images in pixels.
 const GAP: usize = 4;
 
-/// Puts square RGB pictures (`size` * `size` * 3 bytes each) in rows of `columns` on a light gray page.
+/// Puts square RGB images (`size` * `size` * 3 bytes each) in rows of `columns` on a light gray page.
 ///
 /// # Panics
-/// A picture has another length, or there are no columns.
-pub fn sheet(pictures: &[Vec<u8>], size: usize, columns: usize) -> image::RgbImage {
+/// An image has another length, or there are no columns.
+fn sheet(images: &[Vec<u8>], size: usize, columns: usize) -> image::RgbImage {
     assert!(columns > 0, "a sheet needs at least one column");
-    let columns = columns.min(pictures.len().max(1));
-    let rows = pictures.len().div_ceil(columns).max(1);
+    let columns = columns.min(images.len().max(1));
+    let rows = images.len().div_ceil(columns).max(1);
     let side = |n: usize| (n * (size + GAP) + GAP) as u32;
     let mut page = image::RgbImage::from_pixel(side(columns), side(rows), image::Rgb([216; 3]));
-    for (i, picture) in pictures.iter().enumerate() {
+    for (i, image) in images.iter().enumerate() {
         assert_eq!(
-            picture.len(),
+            image.len(),
             size * size * 3,
-            "picture {i} has {} bytes",
-            picture.len()
+            "image {i} has {} bytes",
+            image.len()
         );
         let (left, top) = (
             GAP + i % columns * (size + GAP),
             GAP + i / columns * (size + GAP),
         );
-        for (p, pixel) in picture.chunks_exact(3).enumerate() {
+        for (p, pixel) in image.chunks_exact(3).enumerate() {
             let (x, y) = (left + p % size, top + p / size);
             page.put_pixel(
                 x as u32,
@@ -42,10 +44,15 @@ pub fn sheet(pictures: &[Vec<u8>], size: usize, columns: usize) -> image::RgbIma
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn save(pictures: &[Vec<u8>], size: usize, columns: usize, path: &Path) -> anyhow::Result<()> {
-    let page = sheet(pictures, size, columns);
+pub fn save(
+    images: &[Vec<u8>],
+    size: usize,
+    columns: usize,
+    path: &Path,
+) -> Result<(), DataError> {
+    let page = sheet(images, size, columns);
     page.save_with_format(path, image::ImageFormat::Png)
-        .map_err(|e| anyhow::anyhow!("cannot write {}: {e}", path.display()))
+        .map_err(|e| DataError::write(path, std::io::Error::other(e)))
 }
 
 #[cfg(test)]

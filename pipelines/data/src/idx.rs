@@ -1,4 +1,4 @@
-//! Data sets in the IDX form of MNIST and its relatives: grey pictures of one size and a class for each.
+//! Data sets in the IDX format of MNIST and its relatives: gray images of one size, each with a class.
 
 use std::path::{Path, PathBuf};
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 use nextscale_files::checksum;
 
-use crate::dataset::{Contents, Manifest};
+use crate::manifest::{Contents, Manifest};
 use crate::entry::Entry;
 use crate::recipe::{DataKind, check_sha256, read_recipe};
-use crate::sources::{self, PinnedFile, Place};
+use crate::sources::{self, PinnedFile, Source};
 
 /// Counts up when the same recipe would give other bytes.
 const VERSION: u32 = 1;
 
-/// What the user wrote in the YAML file.
+/// The recipe of such a data set, as the user wrote it in YAML.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdxRecipe {
     /// [`DataKind::Idx`].
     pub kind: DataKind,
-    /// Side of every picture in pixels, 8 to 1024: pictures are centred on it, on black.
+    /// Side of every image in pixels, 8 to 1024: images are centred on black.
     pub size: usize,
     /// Folder of the finished data set.
     pub out: PathBuf,
@@ -29,24 +29,24 @@ pub struct IdxRecipe {
     pub cache: PathBuf,
     /// Names of the classes, in the order of the labels.
     pub classes: Vec<String>,
-    /// Whether the mirrored picture still is the same thing.
+    /// Whether mirrored images still show the same thing.
     #[serde(default)]
     pub flip: bool,
-    /// Pictures that training sees.
+    /// Images that training sees.
     pub train: IdxPair,
-    /// Pictures that training never sees.
+    /// Images that training never sees.
     pub held_out: IdxPair,
-    /// Where to look for the files, one place after the other.
-    pub from: Vec<Place>,
+    /// Where to look for the files, in this order.
+    pub from: Vec<Source>,
 }
 
-/// Pictures and their labels.
+/// Images and their labels.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdxPair {
-    /// Bytes of three dimensions: pictures, rows, columns.
+    /// A file of bytes in three dimensions: images, rows, columns.
     pub images: PinnedFile,
-    /// Bytes of one dimension.
+    /// A file of bytes in one dimension.
     pub labels: PinnedFile,
 }
 
@@ -71,7 +71,7 @@ impl IdxRecipe {
         }
         for (i, name) in self.classes.iter().enumerate() {
             if name.trim().is_empty() || self.classes[..i].contains(name) {
-                return Err(format!("classes: {name:?} is empty or there twice"));
+                return Err(format!("classes: {name:?} is empty or repeated"));
             }
         }
         if self.from.is_empty() {
@@ -93,7 +93,7 @@ impl IdxRecipe {
         ]
     }
 
-    /// What decides the bytes of the data set: not where files come from and go to.
+    /// What decides the bytes of the data set: everything but where files come from and go to.
     fn fingerprint(&self) -> String {
         let recipe = Self {
             out: PathBuf::new(),
@@ -109,7 +109,7 @@ impl IdxRecipe {
 /// Builds the data set of a recipe in `out` and returns its manifest. A finished one is left as it is unless `force`.
 ///
 /// # Errors
-/// A file is found nowhere, has another checksum or is no IDX file, or a folder cannot be written.
+/// No source has a file, a file has another checksum or is not an IDX file, or a folder cannot be written.
 pub fn build(recipe: &IdxRecipe, out: &Path, force: bool) -> Result<Manifest, DataError> {
     std::fs::create_dir_all(out).map_err(|e| DataError::write(out, e))?;
     std::fs::create_dir_all(&recipe.cache).map_err(|e| DataError::write(&recipe.cache, e))?;
@@ -142,7 +142,7 @@ pub fn build(recipe: &IdxRecipe, out: &Path, force: bool) -> Result<Manifest, Da
 fn parse<const D: usize>(bytes: &[u8]) -> Result<([usize; D], &[u8]), String> {
     let magic = [0, 0, 8, D as u8];
     if bytes.get(..4) != Some(&magic[..]) {
-        return Err(format!("this is no IDX file of bytes in {D} dimensions"));
+        return Err(format!("this is not an IDX file of bytes in {D} dimensions"));
     }
     let mut dims = [0; D];
     for (i, dim) in dims.iter_mut().enumerate() {
@@ -156,9 +156,10 @@ fn parse<const D: usize>(bytes: &[u8]) -> Result<([usize; D], &[u8]), String> {
     let wanted = dims
         .iter()
         .try_fold(1usize, |all, &dim| all.checked_mul(dim));
-    match wanted == Some(rest.len()) {
-        true => Ok((dims, rest)),
-        false => Err(format!("{} bytes do not make {dims:?}", rest.len())),
+    if wanted == Some(rest.len()) {
+        Ok((dims, rest))
+    } else {
+        Err(format!("{} bytes do not make {dims:?}", rest.len()))
     }
 }
 
@@ -171,25 +172,25 @@ fn append(
 ) -> Result<(), String> {
     let size = recipe.size;
     if count != labelled {
-        return Err(format!("{count} pictures, but {labelled} labels"));
+        return Err(format!("{count} images, but {labelled} labels"));
     }
     if h > size || w > size || h * w == 0 {
         return Err(format!(
-            "pictures of {h}x{w} pixels do not fit into {size}x{size}"
+            "images of {h}x{w} pixels do not fit into {size}x{size}"
         ));
     }
     let (top, left) = ((size - h) / 2, (size - w) / 2);
-    for (picture, &label) in images.chunks_exact(h * w).zip(labels) {
+    for (image, &label) in images.chunks_exact(h * w).zip(labels) {
         let Some(name) = recipe.classes.get(usize::from(label)) else {
             let known = recipe.classes.len();
             return Err(format!("the label {label} is none of {known} classes"));
         };
         let start = contents.images.len();
         contents.images.resize(start + size * size * 3, 0);
-        for (y, row) in picture.chunks_exact(w).enumerate() {
-            for (x, &grey) in row.iter().enumerate() {
+        for (y, row) in image.chunks_exact(w).enumerate() {
+            for (x, &gray) in row.iter().enumerate() {
                 let at = start + ((top + y) * size + left + x) * 3;
-                contents.images[at..at + 3].fill(grey);
+                contents.images[at..at + 3].fill(gray);
             }
         }
         contents

@@ -1,9 +1,9 @@
-//! Data sets: icons with names, built from openly licensed npm packages, and pictures with classes.
+//! Data sets: icons with names, built from openly licensed npm packages, and images with classes.
 //!
-//! [`build`] turns a [`Recipe`], and [`build_idx`] an [`IdxRecipe`], into four files: `images.bin` (premultiplied RGB, size * size * 3 bytes a picture),
-//! `alpha.bin` (size * size bytes a picture), `index.jsonl` (one [`Entry`] a line) and `manifest.json`
-//! ([`Manifest`], written last). [`IconSet`] reads them, [`captions`] says what a picture shows and [`Augment`]
-//! varies it a little.
+//! [`build`] turns a [`Recipe`], and [`build_idx`] an [`IdxRecipe`], into four files: `images.bin` (premultiplied RGB,
+//! size * size * 3 bytes per image), `alpha.bin` (size * size bytes per image), `index.jsonl` (one [`Entry`] per line) and
+//! `manifest.json` ([`Manifest`], written last). [`Dataset`] reads them, [`captions`] describes an image, [`Augment`]
+//! varies it a little, and [`Sprite`] moves it.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -16,18 +16,23 @@ mod entry;
 mod error;
 mod icons;
 mod idx;
+mod manifest;
 mod motion;
+mod program;
 mod progress;
 mod recipe;
 mod sources;
+mod sprite;
 
-pub use augment::{Augment, Change, composite};
-pub use dataset::{IconSet, Manifest};
+pub use augment::Augment;
+pub use dataset::Dataset;
 pub use entry::Entry;
 pub use error::DataError;
 pub use icons::build;
 pub use idx::{IdxPair, IdxRecipe, build as build_idx};
-pub use motion::{Motion, Pose, Sprite};
+pub use manifest::Manifest;
+pub use motion::{Motion, Pose};
 pub use progress::{OnProgress, Progress};
-pub use recipe::{DataKind, Format, HeldOut, NamePackages, NoFlip, Package, Recipe, Source};
-pub use sources::{DebianPackage, PinnedFile, Place};
+pub use recipe::{DataKind, Format, HeldOut, IconSource, NamePackages, NoFlip, Package, Recipe};
+pub use sources::{DebianPackage, PinnedFile, Source};
+pub use sprite::Sprite;

@@ -1,11 +1,11 @@
-//! How far the building of a data set is.
+//! How far the build of a data set is.
 
 /// How far a build is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
     /// What is being done: `packages`, or the style that is being drawn.
     pub step: &'a str,
-    /// The package in work.
+    /// The package that is being downloaded.
     pub item: &'a str,
     /// Items of the step that are done.
     pub done: usize,

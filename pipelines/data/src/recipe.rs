@@ -1,4 +1,4 @@
-//! The recipe of a data set: which packages, which version, which checksum.
+//! The recipe of a data set: its packages with their versions and checksums.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 
-/// What a recipe makes a data set of.
+/// What a recipe builds a data set from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DataKind {
-    /// Icons with names out of packages: a [`Recipe`].
+    /// Icons with names, from packages: a [`Recipe`].
     #[default]
     Icons,
-    /// Grey pictures with classes, in the form of MNIST: an [`IdxRecipe`](crate::IdxRecipe).
+    /// Gray images with classes, in the format of MNIST: an [`IdxRecipe`](crate::IdxRecipe).
     Idx,
 }
 
@@ -22,7 +22,7 @@ impl DataKind {
     /// The kind that a recipe states.
     ///
     /// # Errors
-    /// The file cannot be read, is no YAML, or states a kind that there is not.
+    /// The file cannot be read, is not YAML, or states an unknown kind.
     pub fn of(path: &Path) -> Result<Self, DataError> {
         #[derive(Deserialize)]
         struct Stated {
@@ -33,34 +33,34 @@ impl DataKind {
     }
 }
 
-/// What the user wrote in the YAML file.
+/// The recipe of a data set of icons, as the user wrote it in YAML.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// [`DataKind::Icons`].
     #[serde(default, skip_serializing)]
     pub kind: DataKind,
-    /// Side of every picture in pixels, 8 to 1024.
+    /// Side of every image in pixels, 8 to 1024.
     pub size: usize,
-    /// SVGs are drawn this many times larger and then reduced, 1 to 8.
+    /// SVGs are rendered this many times larger and then reduced, 1 to 8.
     pub supersample: usize,
     /// Folder of the finished data set.
     pub out: PathBuf,
-    /// Folder of downloaded tarballs and finished stages.
+    /// Folder of downloaded tarballs and rendered sources.
     pub cache: PathBuf,
     /// The pairs that training never sees.
     pub held_out: HeldOut,
     /// Packages that name the emoji.
     pub names: NamePackages,
-    /// Packages with pictures, in the order of preference for a plain prompt.
-    pub sources: Vec<Source>,
-    /// Slugs of older sets to slugs of current names.
+    /// Packages of icons, in order of preference for a plain prompt.
+    pub sources: Vec<IconSource>,
+    /// Slugs of older icon sets, each with the slug of its current name.
     #[serde(default)]
     pub aliases: BTreeMap<String, String>,
     /// Slugs to leave out; a final `*` matches any ending.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// Which pictures must not be mirrored.
+    /// Which icons must not be mirrored.
     #[serde(default)]
     pub no_flip: NoFlip,
 }
@@ -69,9 +69,9 @@ pub struct Recipe {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeldOut {
-    /// Number of pairs, at most one for a concept.
+    /// Number of pairs, at most one per concept.
     pub pairs: usize,
-    /// Only concepts that at least this many styles draw.
+    /// Only concepts that at least this many styles have.
     pub min_styles: usize,
 }
 
@@ -99,28 +99,28 @@ pub struct NamePackages {
     pub cldr: Package,
 }
 
-/// How a package stores its pictures.
+/// How a package stores its icons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// One `icons.json` of SVG bodies.
     Iconify,
-    /// One WebP file a code point sequence under `assets/`.
+    /// One WebP file per sequence of code points under `assets/`.
     Webp,
 }
 
-/// One package with pictures.
+/// One package of icons.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub struct IconSource {
     /// The style word of the captions.
     pub style: String,
-    /// How the pictures are stored.
+    /// How the icons are stored.
     pub format: Format,
-    /// Whether pictures that are no emoji are kept under their own slug.
+    /// Whether icons that are not emoji are kept under their own slug.
     #[serde(default)]
     pub keep_unmatched: bool,
-    /// Whether pictures of this source may be mirrored at all.
+    /// Whether icons of this source may be mirrored at all.
     #[serde(default = "yes")]
     pub flip: bool,
     /// Name in the npm registry, with its scope.
@@ -135,9 +135,9 @@ fn yes() -> bool {
     true
 }
 
-impl Source {
+impl IconSource {
     /// The pinned package of this source.
-    pub fn pinned(&self) -> Package {
+    fn pinned(&self) -> Package {
         Package {
             package: self.package.clone(),
             version: self.version.clone(),
@@ -146,14 +146,14 @@ impl Source {
     }
 }
 
-/// Which pictures must not be mirrored.
+/// Which icons must not be mirrored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoFlip {
     /// Emoji groups.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// Words of the name.
+    /// Words of names.
     #[serde(default)]
     pub words: Vec<String>,
 }
@@ -198,19 +198,19 @@ impl Recipe {
     }
 
     /// Every package of the recipe: names first, then the sources in order.
-    pub fn packages(&self) -> Vec<Package> {
+    pub(crate) fn packages(&self) -> Vec<Package> {
         let names = &self.names;
         let mut all = vec![
             names.unicode.clone(),
             names.emojibase.clone(),
             names.cldr.clone(),
         ];
-        all.extend(self.sources.iter().map(Source::pinned));
+        all.extend(self.sources.iter().map(IconSource::pinned));
         all
     }
 
     /// Whether the recipe leaves this icon out.
-    pub fn excludes(&self, slug: &str) -> bool {
+    pub(crate) fn excludes(&self, slug: &str) -> bool {
         self.exclude
             .iter()
             .any(|pattern| match pattern.strip_suffix('*') {
@@ -221,7 +221,7 @@ impl Recipe {
 }
 
 /// Reads a recipe of any kind and checks it.
-pub(super) fn read_recipe<T: serde::de::DeserializeOwned>(
+pub(crate) fn read_recipe<T: serde::de::DeserializeOwned>(
     path: &Path,
     check: impl FnOnce(&T) -> Result<(), String>,
 ) -> Result<T, DataError> {
@@ -236,15 +236,15 @@ pub(super) fn read_recipe<T: serde::de::DeserializeOwned>(
     Ok(recipe)
 }
 
-/// Refuses what is no SHA-256.
-pub(super) fn check_sha256(of: &str, sha256: &str) -> Result<(), String> {
+/// Refuses what is not a SHA-256.
+pub(crate) fn check_sha256(subject: &str, sha256: &str) -> Result<(), String> {
     let digit = |b| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    match sha256.len() == 64 && sha256.bytes().all(digit) {
-        true => Ok(()),
-        false => Err(format!(
-            "sha256 of {of} must be 64 lower-case hexadecimal digits, not {sha256:?}"
-        )),
+    if sha256.len() == 64 && sha256.bytes().all(digit) {
+        return Ok(());
     }
+    Err(format!(
+        "sha256 of {subject} must be 64 lower-case hexadecimal digits, not {sha256:?}"
+    ))
 }
 
 /// The parser's message without the excerpt of the file that follows it.
@@ -289,7 +289,8 @@ mod tests {
         let text = Recipe::load(&path).unwrap_err().to_string();
         assert!(text.contains("line 2") && text.contains("sise"), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
-        let missing = anyhow::Error::new(Recipe::load(Path::new("none.yaml")).unwrap_err());
-        assert_eq!(format!("{missing:#}").matches("No such file").count(), 1);
+        let missing = Recipe::load(Path::new("none.yaml")).unwrap_err();
+        assert_eq!(missing.to_string().matches("No such file").count(), 1);
+        assert!(std::error::Error::source(&missing).is_none(), "said twice");
     }
 }

@@ -1,21 +1,20 @@
-//! Places that have the files of a data set: a folder, a Debian package, a public address.
+//! Where the files of a data set come from: a folder, a Debian package, a public address.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nextscale_files::{atomic_file, checksum, curl};
 use serde::{Deserialize, Serialize};
 
-use crate::error::DataError;
-use nextscale_files::checksum;
-
 use crate::archive;
-use crate::error::write_atomically;
+use crate::error::DataError;
+use crate::program::{self, ProgramError};
 
-/// Most bytes that a compressed file may unfold to.
-const LARGEST: u64 = 1 << 30;
+/// Largest size in bytes that a compressed file may unpack to.
+const MAX_UNPACKED_BYTES: u64 = 1 << 30;
 
 /// A file of a data set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,14 +22,14 @@ const LARGEST: u64 = 1 << 30;
 pub struct PinnedFile {
     /// Its name, without `.gz`.
     pub file: String,
-    /// SHA-256 of what is in it, not compressed, in lower-case hexadecimal: how a place has packed it does not matter.
+    /// SHA-256 of its uncompressed content in lower-case hexadecimal: how a source compresses it does not matter.
     pub sha256: String,
 }
 
-/// Somewhere that files can be taken from, each as `NAME.gz` or, in a folder, as `NAME`.
+/// Somewhere that has files, each as `NAME.gz` or, in a folder, also as `NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Place {
+pub enum Source {
     /// A folder on this machine, such as that of an installed package.
     Folder(PathBuf),
     /// A package that apt can download; it is not installed.
@@ -51,36 +50,56 @@ pub struct DebianPackage {
     pub folder: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) => write!(f, "{}", path.display()),
-            Self::Debian(of) => write!(f, "apt {}={}", of.package, of.version),
+            Self::Debian(DebianPackage { package, version, .. }) => {
+                write!(f, "apt {package}={version}")
+            }
             Self::Url(address) => write!(f, "{address}"),
         }
     }
 }
 
-/// The content of every file, from the cache or from the first place that has it and then kept in the cache.
+/// Why a source does not have a file.
+#[derive(Debug, thiserror::Error)]
+enum SourceError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the file is damaged: {0}")]
+    Damaged(io::Error),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error(transparent)]
+    Package(#[from] DataError),
+    #[error("no {0} in the package")]
+    NotInPackage(String),
+    #[error("{0}")]
+    Curl(String),
+}
+
+/// The content of every file, from the cache, or from the first source that has it and then kept in the cache.
 ///
 /// # Errors
-/// No place has a file (every place's reason is told), a file has another checksum, or the cache cannot be written.
-pub fn collect(
+/// No source has a file (the error lists each source's reason), a file has another checksum, or the cache cannot be
+/// written.
+pub(crate) fn collect(
     files: &[&PinnedFile],
-    places: &[Place],
+    sources: &[Source],
     cache: &Path,
 ) -> Result<Vec<Vec<u8>>, DataError> {
     files
         .iter()
         .map(|wanted| {
-            let kept = cache.join(format!("{}-{:.12}", wanted.file, wanted.sha256));
-            if let Ok(bytes) = std::fs::read(&kept)
+            let cached = cache.join(format!("{}-{:.12}", wanted.file, wanted.sha256));
+            if let Ok(bytes) = std::fs::read(&cached)
                 && checksum::of_bytes(&bytes) == wanted.sha256
             {
                 return Ok(bytes);
             }
-            let bytes = find(wanted, files, places, cache)?;
-            write_atomically(&kept, &bytes)?;
+            let bytes = find(wanted, files, sources, cache)?;
+            atomic_file::write(&cached, &bytes).map_err(|e| DataError::write(&cached, e))?;
             Ok(bytes)
         })
         .collect()
@@ -89,129 +108,94 @@ pub fn collect(
 fn find(
     wanted: &PinnedFile,
     all: &[&PinnedFile],
-    places: &[Place],
+    sources: &[Source],
     cache: &Path,
 ) -> Result<Vec<u8>, DataError> {
     let mut reasons = Vec::new();
-    for place in places {
-        let bytes = match place {
-            Place::Folder(folder) => in_folder(folder, &wanted.file),
-            Place::Debian(package) => in_package(package, wanted, all, cache),
-            Place::Url(address) => at_address(address, &wanted.file, cache),
+    for source in sources {
+        let bytes = match source {
+            Source::Folder(folder) => from_folder(folder, &wanted.file),
+            Source::Debian(package) => from_package(package, wanted, all, cache),
+            Source::Url(address) => from_address(address, &wanted.file, cache),
         };
         match bytes {
-            Ok(bytes) => return verified(bytes, wanted, place),
-            Err(reason) => reasons.push(format!("{place}: {reason}")),
+            Ok(bytes) => return verified(bytes, wanted, source),
+            Err(reason) => reasons.push(format!("{source}: {reason}")),
         }
     }
-    Err(DataError::Nowhere {
+    Err(DataError::NoSource {
         file: wanted.file.clone(),
         reasons: reasons.join("; "),
     })
 }
 
-fn verified(bytes: Vec<u8>, wanted: &PinnedFile, place: &Place) -> Result<Vec<u8>, DataError> {
+fn verified(bytes: Vec<u8>, wanted: &PinnedFile, source: &Source) -> Result<Vec<u8>, DataError> {
     let found = checksum::of_bytes(&bytes);
-    match found == wanted.sha256 {
-        true => Ok(bytes),
-        false => Err(DataError::Checksum {
-            path: format!("{} ({place})", wanted.file).into(),
-            found,
-            expected: wanted.sha256.clone(),
-        }),
+    if found == wanted.sha256 {
+        return Ok(bytes);
     }
+    Err(DataError::Checksum {
+        path: format!("{} ({source})", wanted.file).into(),
+        found,
+        expected: wanted.sha256.clone(),
+    })
 }
 
-fn unfold(packed: &[u8]) -> Result<Vec<u8>, String> {
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, SourceError> {
     let mut bytes = Vec::new();
     let reader = flate2::read::GzDecoder::new(packed);
-    let read = reader.take(LARGEST).read_to_end(&mut bytes);
-    read.map_err(|e| format!("the file is damaged: {e}"))?;
+    let read = reader.take(MAX_UNPACKED_BYTES).read_to_end(&mut bytes);
+    read.map_err(SourceError::Damaged)?;
     Ok(bytes)
 }
 
-fn in_folder(folder: &Path, file: &str) -> Result<Vec<u8>, String> {
+fn from_folder(folder: &Path, file: &str) -> Result<Vec<u8>, SourceError> {
     let packed = folder.join(format!("{file}.gz"));
     if packed.is_file() {
-        return unfold(&std::fs::read(packed).map_err(|e| e.to_string())?);
+        return unpack(&std::fs::read(packed)?);
     }
-    std::fs::read(folder.join(file)).map_err(|e| e.to_string())
+    Ok(std::fs::read(folder.join(file))?)
 }
 
-/// Downloads the package once for all files: what the others need goes into the cache as well.
-fn in_package(
+/// Downloads the package into the cache, once for all files.
+fn from_package(
     package: &DebianPackage,
     wanted: &PinnedFile,
     all: &[&PinnedFile],
     cache: &Path,
-) -> Result<Vec<u8>, String> {
-    let name = format!(
-        "{}_{}.deb",
-        package.package,
-        package.version.replace([':', '/'], "-")
-    );
-    let path = cache.join(name);
+) -> Result<Vec<u8>, SourceError> {
+    let DebianPackage { package: name, version, folder } = package;
+    let path = cache.join(format!("{name}_{}.deb", version.replace([':', '/'], "-")));
     if !path.is_file() {
-        download_package(package, cache, &path)?;
+        let mut apt = Command::new("apt-get");
+        apt.args(["download", "-qq", &format!("{name}={version}")]);
+        program::download(&mut apt, "deb", &path)?;
     }
-    let tar = output(Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&path))?;
-    let inside = |file: &PinnedFile| format!("{}/{}.gz", package.folder, file.file);
+    let tar = program::output(Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&path))?;
+    let inside = |file: &PinnedFile| format!("{folder}/{}.gz", file.file);
     let names: Vec<String> = all.iter().map(|file| inside(file)).collect();
     let keep = |path: &str| names.iter().any(|name| name == path);
-    let found = archive::untar(tar.as_slice(), &path, keep).map_err(|e| e.to_string());
+    let found = archive::untar(tar.as_slice(), &path, keep);
     let found: BTreeMap<String, Vec<u8>> = found.inspect_err(|_| {
-        // A download that was cut off must not stay.
+        // A truncated download must not stay.
         let _ = std::fs::remove_file(&path);
     })?;
     let packed = found.get(&inside(wanted));
-    unfold(packed.ok_or_else(|| format!("no {} in the package", inside(wanted)))?)
+    unpack(packed.ok_or_else(|| SourceError::NotInPackage(inside(wanted)))?)
 }
 
-fn download_package(package: &DebianPackage, cache: &Path, path: &Path) -> Result<(), String> {
-    let folder = tempfile::tempdir_in(cache).map_err(|e| e.to_string())?;
-    let id = format!("{}={}", package.package, package.version);
-    output(
-        Command::new("apt-get")
-            .args(["download", "-qq", &id])
-            .current_dir(folder.path()),
-    )?;
-    let files = std::fs::read_dir(folder.path()).map_err(|e| e.to_string())?;
-    let mut files = files.filter_map(Result::ok).map(|entry| entry.path());
-    let deb = files.find(|p| p.extension().is_some_and(|e| e == "deb"));
-    let deb = deb.ok_or("apt-get wrote no package")?;
-    std::fs::rename(deb, path).map_err(|e| e.to_string())
-}
-
-fn at_address(address: &str, file: &str, cache: &Path) -> Result<Vec<u8>, String> {
-    let folder = tempfile::tempdir_in(cache).map_err(|e| e.to_string())?;
-    let path = folder.path().join("file.gz");
+fn from_address(address: &str, file: &str, cache: &Path) -> Result<Vec<u8>, SourceError> {
+    let part = atomic_file::hidden_in(cache)?;
+    let path = part.path().display().to_string();
     let address = format!("{}/{file}.gz", address.trim_end_matches('/'));
-    output(
-        Command::new("curl")
-            .args(["--fail", "--silent", "--show-error", "--location"])
-            .args(["--proto", "=https,file", "--proto-redir", "=https"])
-            .args(["--connect-timeout", "20", "--output"])
-            .arg(&path)
-            .arg(address),
-    )?;
-    unfold(&std::fs::read(path).map_err(|e| e.to_string())?)
-}
-
-/// What a program writes; the last line of its complaints if it fails.
-fn output(command: &mut Command) -> Result<Vec<u8>, String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = match command.output() {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(format!("{name} is not installed"));
-        }
-        other => other.map_err(|e| e.to_string())?,
-    };
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let last = said.lines().rfind(|line| !line.trim().is_empty());
-    Err(last.map_or(format!("{name} failed"), |line| line.trim().to_owned()))
+    #[rustfmt::skip]
+    let args = [
+        "--fail", "--silent", "--show-error", "--location",
+        "--proto", "=https,file", "--proto-redir", "=https",
+        "--connect-timeout", "20", "--output", &path, &address,
+    ];
+    curl::run(&args, "", false).map_err(|(_, reason)| SourceError::Curl(reason))?;
+    unpack(&std::fs::read(part.path())?)
 }
 
 #[cfg(test)]
@@ -235,33 +219,33 @@ mod tests {
     #[test]
     fn the_first_place_that_has_a_file_counts_and_the_cache_keeps_it() {
         let here = tempfile::tempdir().unwrap();
-        let (place, cache) = (here.path().join("place"), here.path().join("cache"));
-        std::fs::create_dir_all(&place).unwrap();
+        let (source, cache) = (here.path().join("source"), here.path().join("cache"));
+        std::fs::create_dir_all(&source).unwrap();
         std::fs::create_dir_all(&cache).unwrap();
         let wanted = pinned(b"abc");
-        let places = [
-            Place::Folder(here.path().join("none")),
-            Place::Folder(place.clone()),
+        let sources = [
+            Source::Folder(here.path().join("none")),
+            Source::Folder(source.clone()),
         ];
-        let get = || collect(&[&wanted], &places, &cache);
+        let get = || collect(&[&wanted], &sources, &cache);
         let error = get().unwrap_err().to_string();
         assert!(
             error.contains("letters") && error.contains("none"),
             "{error}"
         );
 
-        std::fs::write(place.join("letters.gz"), packed(b"abd")).unwrap();
+        std::fs::write(source.join("letters.gz"), packed(b"abd")).unwrap();
         let error = get().unwrap_err().to_string();
         assert!(
-            error.contains(&wanted.sha256) && error.contains("place"),
+            error.contains(&wanted.sha256) && error.contains("source"),
             "{error}"
         );
-        std::fs::write(place.join("letters.gz"), &packed(b"abc")[..9]).unwrap();
+        std::fs::write(source.join("letters.gz"), &packed(b"abc")[..9]).unwrap();
         assert!(get().unwrap_err().to_string().contains("damaged"));
 
-        std::fs::write(place.join("letters.gz"), packed(b"abc")).unwrap();
+        std::fs::write(source.join("letters.gz"), packed(b"abc")).unwrap();
         assert_eq!(get().unwrap(), [b"abc"]);
-        std::fs::remove_dir_all(&place).unwrap();
+        std::fs::remove_dir_all(&source).unwrap();
         assert_eq!(get().unwrap(), [b"abc"], "from the cache");
         let kept = std::fs::read_dir(&cache).unwrap().next().unwrap().unwrap();
         std::fs::write(kept.path(), b"abd").unwrap();

@@ -1,8 +1,12 @@
-//! The data set of icons: packages from npm, names, SVG drawn at the size of the set.
+//! The data set of icons: packages from npm, one name per concept, artwork rendered at the size of the set.
 
 mod build;
+mod icon;
+mod iconify;
 mod names;
-pub(crate) mod npm;
+mod npm;
 mod render;
+mod rendered;
+mod split;
 
 pub use build::build;

@@ -1,4 +1,4 @@
-//! Names: every emoji has one name across all styles, whatever a set calls it.
+//! Names: every emoji has one name in all styles, whatever an icon set calls it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use crate::error::DataError;
 
-/// One thing that can be drawn.
+/// One thing that icons show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Concept {
+pub(super) struct Concept {
     /// Lower-case name, the same in every style.
     pub name: String,
     /// Emoji group, or `Icons`.
@@ -20,7 +20,7 @@ pub struct Concept {
 
 /// The emoji by code points, and the slugs that lead to them.
 #[derive(Debug, Default)]
-pub struct Names {
+pub(super) struct Names {
     concepts: BTreeMap<String, Concept>,
     slugs: BTreeMap<String, String>,
 }
@@ -28,9 +28,9 @@ pub struct Names {
 /// Most synonyms kept for a concept.
 const MAX_SYNONYMS: usize = 6;
 
-/// Words a concept.
+/// Words of each concept.
 type Words = BTreeMap<String, Vec<String>>;
-/// Concepts a word.
+/// Concepts of each word.
 type Owners = BTreeMap<String, BTreeSet<String>>;
 
 #[derive(Deserialize)]
@@ -54,8 +54,34 @@ enum Shortcodes {
     Many(Vec<String>),
 }
 
+impl Shortcodes {
+    fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+/// `{"annotations": {"annotations": {EMOJI: {"default": [..]}}}}`.
+#[derive(Deserialize)]
+struct Cldr {
+    annotations: Annotations,
+}
+
+#[derive(Deserialize)]
+struct Annotations {
+    annotations: BTreeMap<String, Annotation>,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    #[serde(default)]
+    default: Vec<String>,
+}
+
 /// Files of the three packages, as read from their tarballs.
-pub struct NameFiles<'a> {
+pub(super) struct NameFiles<'a> {
     /// `data-by-emoji.json` of `unicode-emoji-json`.
     pub unicode: &'a [u8],
     /// `en/data.json` of `emojibase-data`.
@@ -72,66 +98,62 @@ impl Names {
     /// # Errors
     /// A file is not the JSON that its package documents.
     pub fn new(files: &NameFiles<'_>) -> Result<Self, DataError> {
-        let unicode: BTreeMap<String, UnicodeEntry> = json(files.unicode, "data-by-emoji.json")?;
+        let mut names = Self::default();
+        names.add_concepts(json(files.unicode, "data-by-emoji.json")?);
+        let (mut other_names, mut tags) = (Words::new(), Words::new());
+        for file in &files.shortcodes {
+            let table: BTreeMap<String, Shortcodes> = json(file, "shortcodes")?;
+            for (code, short) in table {
+                let list = short.into_vec();
+                let list = list.iter().map(|s| clean(s));
+                other_names.entry(hex_key(&code)).or_default().extend(list);
+            }
+        }
         let emojibase: Vec<EmojibaseEntry> = json(files.emojibase, "data.json")?;
-        let cldr: serde_json::Value = json(files.cldr, "annotations.json")?;
-        let mut names = Names::default();
+        names.add_labels(emojibase, &mut other_names, &mut tags);
+        let cldr: Cldr = json(files.cldr, "annotations.json")?;
+        for (emoji, annotation) in cldr.annotations.annotations {
+            let keywords = annotation.default.iter().map(|word| clean(word));
+            tags.entry(key_of(&emoji)).or_default().extend(keywords);
+        }
+        names.set_synonyms(&other_names, &tags);
+        Ok(names)
+    }
+
+    /// Adds a concept for every emoji but the flags of countries.
+    fn add_concepts(&mut self, unicode: BTreeMap<String, UnicodeEntry>) {
         for (emoji, entry) in unicode {
             let key = key_of(&emoji);
             if is_country_flag(&key) {
                 continue;
             }
-            let name = clean(&entry.name);
-            names.slugs.insert(slug(&entry.name), key.clone());
-            names.concepts.insert(
-                key,
-                Concept {
-                    name,
-                    group: entry.group,
-                    synonyms: Vec::new(),
-                },
-            );
+            self.slugs.insert(slug(&entry.name), key.clone());
+            let concept = Concept {
+                name: clean(&entry.name),
+                group: entry.group,
+                synonyms: Vec::new(),
+            };
+            self.concepts.insert(key, concept);
         }
-        let mut other_names = Words::new();
-        let mut tags = Words::new();
-        for file in &files.shortcodes {
-            let table: BTreeMap<String, Shortcodes> = json(file, "shortcodes")?;
-            for (code, short) in table {
-                let list = match short {
-                    Shortcodes::One(one) => vec![one],
-                    Shortcodes::Many(many) => many,
-                };
-                let list = list.iter().map(|s| clean(s));
-                other_names.entry(hex_key(&code)).or_default().extend(list);
-            }
-        }
+    }
+
+    /// Adds the labels of emojibase: as slugs, as the first of the other names, and their tags.
+    fn add_labels(
+        &mut self,
+        emojibase: Vec<EmojibaseEntry>,
+        other_names: &mut Words,
+        tags: &mut Words,
+    ) {
         for entry in emojibase {
             let key = hex_key(&entry.hexcode);
-            if names.concepts.contains_key(&key) {
-                names.slugs.entry(slug(&entry.label)).or_insert(key.clone());
+            if self.concepts.contains_key(&key) {
+                self.slugs.entry(slug(&entry.label)).or_insert(key.clone());
             }
-            other_names
-                .entry(key.clone())
-                .or_default()
-                .insert(0, clean(&entry.label));
-            tags.entry(key)
-                .or_default()
-                .extend(entry.tags.iter().map(|t| clean(t)));
+            let others = other_names.entry(key.clone()).or_default();
+            others.insert(0, clean(&entry.label));
+            let words = entry.tags.iter().map(|tag| clean(tag));
+            tags.entry(key).or_default().extend(words);
         }
-        if let Some(table) = cldr["annotations"]["annotations"].as_object() {
-            for (emoji, value) in table {
-                let list = value["default"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|t| t.as_str());
-                tags.entry(key_of(emoji))
-                    .or_default()
-                    .extend(list.map(clean));
-            }
-        }
-        names.set_synonyms(&other_names, &tags);
-        Ok(names)
     }
 
     /// Keeps the other names that mean one concept, then the tags that no other concept has in any list.
@@ -167,7 +189,7 @@ impl Names {
         }
     }
 
-    /// Which concepts have a word in any of the lists.
+    /// The concepts that have a word in any of the lists.
     fn owners(&self, lists: &[&Words]) -> Owners {
         let mut owners = Owners::new();
         for (key, words) in lists.iter().flat_map(|list| list.iter()) {
@@ -206,7 +228,7 @@ impl Names {
     }
 }
 
-/// Whether a word can stand in a caption: plain letters, at least three of them, no digits.
+/// Whether a word can appear in a caption: at least three characters, plain letters, no digits.
 fn speakable(word: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || matches!(b, b' ' | b'-' | b'\'');
     word.len() >= 3 && word.bytes().all(plain)
@@ -217,7 +239,7 @@ fn json<T: serde::de::DeserializeOwned>(bytes: &[u8], name: &str) -> Result<T, D
 }
 
 /// Code points in hexadecimal, at least four digits each, joined by `-`, without variation selectors.
-pub fn key_of(emoji: &str) -> String {
+fn key_of(emoji: &str) -> String {
     let points = emoji
         .chars()
         .filter(|c| *c != '\u{fe0f}')
@@ -226,7 +248,7 @@ pub fn key_of(emoji: &str) -> String {
 }
 
 /// The same key from written code points such as `2615-FE0F` or `39-fe0f-20e3`.
-pub fn hex_key(code: &str) -> String {
+pub(super) fn hex_key(code: &str) -> String {
     let points = code
         .split(['-', '_'])
         .map(|p| format!("{:0>4}", p.to_ascii_lowercase()));
@@ -240,7 +262,7 @@ fn is_country_flag(key: &str) -> bool {
 }
 
 /// A name as captions use it: lower case, plain apostrophes, no brackets or quotes, single spaces.
-pub fn clean(name: &str) -> String {
+pub(super) fn clean(name: &str) -> String {
     let mut text = String::new();
     for c in name.chars() {
         match c {
@@ -257,7 +279,7 @@ pub fn clean(name: &str) -> String {
 }
 
 /// A name as icon sets write it: `man’s shoe` is `mans-shoe`.
-pub fn slug(name: &str) -> String {
+pub(super) fn slug(name: &str) -> String {
     let mut out = String::new();
     for c in name.chars().flat_map(char::to_lowercase) {
         let c = match c {
@@ -278,7 +300,7 @@ pub fn slug(name: &str) -> String {
 }
 
 /// Whether a slug names a skin-tone variant.
-pub fn has_skin_tone(slug: &str) -> bool {
+pub(super) fn has_skin_tone(slug: &str) -> bool {
     let mut parts = slug.split('-');
     parts.any(|p| {
         p.strip_prefix("tone")

@@ -1,0 +1,126 @@
+//! The files of a data set: how they are written, and the manifest that describes them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use nextscale_files::{atomic_file, checksum};
+use serde::{Deserialize, Serialize};
+
+use crate::entry::Entry;
+use crate::error::DataError;
+use crate::recipe::Package;
+
+/// What a data set holds: `manifest.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Side of every image in pixels.
+    pub size: usize,
+    /// Number of images.
+    pub count: usize,
+    /// Number of held-out images.
+    pub held_out: usize,
+    /// Images of each style, or of each class in a set with classes.
+    pub styles: BTreeMap<String, usize>,
+    /// Names of the classes in order; empty if images have names of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// Fingerprint of the recipe.
+    pub recipe: String,
+    /// SHA-256 of every other file.
+    pub files: BTreeMap<String, String>,
+    /// Packages that it was built from.
+    pub packages: Vec<Package>,
+    /// SHA-256 of the files that it was built from, unless they are packages.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
+}
+
+/// A data set that is about to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub size: usize,
+    pub recipe: String,
+    pub classes: Vec<String>,
+    pub packages: Vec<Package>,
+    pub inputs: BTreeMap<String, String>,
+    pub entries: Vec<Entry>,
+    /// Premultiplied RGB.
+    pub images: Vec<u8>,
+    pub alpha: Vec<u8>,
+}
+
+impl Contents {
+    /// Writes the four files, the manifest last.
+    pub fn write(self, out: &Path) -> Result<Manifest, DataError> {
+        let mut index = String::new();
+        let mut styles: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in &self.entries {
+            let line = serde_json::to_string(entry);
+            index += &line.map_err(|e| DataError::content(out, e.to_string()))?;
+            index.push('\n');
+            let group = if self.classes.is_empty() {
+                &entry.style
+            } else {
+                &entry.name
+            };
+            *styles.entry(group.clone()).or_default() += 1;
+        }
+        let files = [
+            ("images.bin", self.images),
+            ("alpha.bin", self.alpha),
+            ("index.jsonl", index.into_bytes()),
+        ];
+        let checksum =
+            |(name, bytes): &(&str, Vec<u8>)| ((*name).to_owned(), checksum::of_bytes(bytes));
+        let manifest = Manifest {
+            size: self.size,
+            count: self.entries.len(),
+            held_out: self.entries.iter().filter(|e| e.held_out).count(),
+            styles,
+            classes: self.classes,
+            recipe: self.recipe,
+            files: files.iter().map(checksum).collect(),
+            packages: self.packages,
+            inputs: self.inputs,
+        };
+        for (name, bytes) in &files {
+            write(&out.join(name), bytes)?;
+        }
+        let text = serde_json::to_string_pretty(&manifest)
+            .map_err(|e| DataError::content(out, e.to_string()))?;
+        write(&out.join("manifest.json"), (text + "\n").as_bytes())?;
+        Ok(manifest)
+    }
+}
+
+impl Manifest {
+    /// Reads the manifest of a data set.
+    ///
+    /// # Errors
+    /// The folder holds no data set.
+    pub fn load(folder: &Path) -> Result<Self, DataError> {
+        let path = folder.join("manifest.json");
+        let text = std::fs::read(&path).map_err(|e| DataError::read(&path, e))?;
+        serde_json::from_slice(&text).map_err(|e| DataError::content(&path, e.to_string()))
+    }
+
+    /// Whether the entry's class is one of the manifest's; true in a set without classes.
+    pub(crate) fn has_class_of(&self, entry: &Entry) -> bool {
+        self.classes.is_empty() || self.classes.contains(&entry.name)
+    }
+
+    /// The manifest in `folder` if it is complete and was built from this recipe.
+    pub(crate) fn current(folder: &Path, recipe: &str) -> Option<Self> {
+        let manifest = Self::load(folder).ok().filter(|m| m.recipe == recipe)?;
+        let length = |name| std::fs::metadata(folder.join(name)).map_or(0, |m| m.len() as usize);
+        let pixels = manifest.count * manifest.size * manifest.size;
+        let whole = length("images.bin") == pixels * 3
+            && length("alpha.bin") == pixels
+            && length("index.jsonl") > 0;
+        whole.then_some(manifest)
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    atomic_file::write(path, bytes).map_err(|e| DataError::write(path, e))
+}
