@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::{Args, Subcommand};
 use nextscale_data::{
-    DataKind, Entry, IconSet, IdxRecipe, Manifest, Progress, Recipe, build, build_idx, captions,
+    DataKind, Dataset, Entry, IdxRecipe, Manifest, Progress, Recipe, build, build_idx, captions,
     contact_sheet,
 };
 
@@ -111,7 +111,7 @@ fn run_build(args: BuildArgs) -> anyhow::Result<()> {
 }
 
 fn run_sheet(args: &SheetArgs) -> anyhow::Result<()> {
-    let set = IconSet::load(&args.data)?;
+    let set = Dataset::load(&args.data)?;
     let wanted = |e: &&Entry| {
         args.style.as_ref().is_none_or(|s| *s == e.style) && (e.held_out || !args.held_out)
     };
@@ -119,11 +119,16 @@ fn run_sheet(args: &SheetArgs) -> anyhow::Result<()> {
     let count = args.count.min(all.len());
     ensure!(count > 0, "no image of {} matches", args.data.display());
     let chosen: Vec<&Entry> = (0..count).map(|i| all[i * all.len() / count]).collect();
-    let images = chosen.iter().map(|e| set.picture(e.id, captions::WHITE));
+    let images = chosen.iter().map(|e| set.image(e.id, captions::WHITE));
     let images: Vec<Vec<u8>> = images.collect();
     for (i, row) in chosen.chunks(args.columns).enumerate() {
         let names: Vec<String> = row.iter().map(|e| captions::canonical(e)).collect();
         output::print(&format!("row {}: {}", i + 1, names.join("; ")))?;
     }
-    contact_sheet::save(&images, set.size(), args.columns, &args.file)
+    Ok(contact_sheet::save(
+        &images,
+        set.size(),
+        args.columns,
+        &args.file,
+    )?)
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, FloatDType};
-use nextscale_data::IconSet;
+use nextscale_data::Dataset;
 use nextscale_models::bundle::{BlockStorage, Model};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -198,7 +198,7 @@ fn from_idx_files_to_a_model_that_paints_classes() {
     let folder = folder.path();
     recipe(folder, [48, 9]);
     succeed(folder, "data build data.yaml");
-    let set = IconSet::load(&folder.join("data")).unwrap();
+    let set = Dataset::load(&folder.join("data")).unwrap();
     assert_eq!(
         (set.len(), set.size(), set.held_out_ids().len()),
         (57, 16, 9)
@@ -208,7 +208,7 @@ fn from_idx_files_to_a_model_that_paints_classes() {
         (&CLASSES.map(String::from)[..], Some(1))
     );
     // Centred on black: a rim of two pixels.
-    let shown = set.picture(5, [255; 3]);
+    let shown = set.image(5, [255; 3]);
     assert_eq!(shown[..2 * 16 * 3], [0; 2 * 16 * 3]);
     let inside: Vec<u8> = (0..SIDE * SIDE)
         .map(|i| shown[((i / SIDE + 2) * 16 + i % SIDE + 2) * 3])

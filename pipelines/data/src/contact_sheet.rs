@@ -44,12 +44,7 @@ fn sheet(images: &[Vec<u8>], size: usize, columns: usize) -> image::RgbImage {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn save(
-    images: &[Vec<u8>],
-    size: usize,
-    columns: usize,
-    path: &Path,
-) -> Result<(), DataError> {
+pub fn save(images: &[Vec<u8>], size: usize, columns: usize, path: &Path) -> Result<(), DataError> {
     let page = sheet(images, size, columns);
     page.save_with_format(path, image::ImageFormat::Png)
         .map_err(|e| DataError::write(path, std::io::Error::other(e)))

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 use nextscale_files::checksum;
 
-use crate::manifest::{Contents, Manifest};
 use crate::entry::Entry;
+use crate::manifest::{Contents, Manifest};
 use crate::recipe::{DataKind, check_sha256, read_recipe};
 use crate::sources::{self, PinnedFile, Source};
 
@@ -142,7 +142,9 @@ pub fn build(recipe: &IdxRecipe, out: &Path, force: bool) -> Result<Manifest, Da
 fn parse<const D: usize>(bytes: &[u8]) -> Result<([usize; D], &[u8]), String> {
     let magic = [0, 0, 8, D as u8];
     if bytes.get(..4) != Some(&magic[..]) {
-        return Err(format!("this is not an IDX file of bytes in {D} dimensions"));
+        return Err(format!(
+            "this is not an IDX file of bytes in {D} dimensions"
+        ));
     }
     let mut dims = [0; D];
     for (i, dim) in dims.iter_mut().enumerate() {

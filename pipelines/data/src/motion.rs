@@ -181,7 +181,12 @@ mod tests {
 
     #[test]
     fn no_phrase_means_two_motions() {
-        assert!(Motion::ALL.iter().enumerate().all(|(i, &m)| m as usize == i));
+        assert!(
+            Motion::ALL
+                .iter()
+                .enumerate()
+                .all(|(i, &m)| m as usize == i)
+        );
         assert_eq!(Motion::FadeOutAndIn.name(), "fading out and in");
         let all: Vec<&str> = Motion::ALL
             .iter()

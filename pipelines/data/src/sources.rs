@@ -54,7 +54,9 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) => write!(f, "{}", path.display()),
-            Self::Debian(DebianPackage { package, version, .. }) => {
+            Self::Debian(DebianPackage {
+                package, version, ..
+            }) => {
                 write!(f, "apt {package}={version}")
             }
             Self::Url(address) => write!(f, "{address}"),
@@ -164,7 +166,11 @@ fn from_package(
     all: &[&PinnedFile],
     cache: &Path,
 ) -> Result<Vec<u8>, SourceError> {
-    let DebianPackage { package: name, version, folder } = package;
+    let DebianPackage {
+        package: name,
+        version,
+        folder,
+    } = package;
     let path = cache.join(format!("{name}_{}.deb", version.replace([':', '/'], "-")));
     if !path.is_file() {
         let mut apt = Command::new("apt-get");

@@ -130,10 +130,7 @@ impl<'a> View<'a> {
                 let x = column as f32 + offset(i) - self.left;
                 let y = row as f32 + offset(j) - self.top;
                 // Rotated back to the upright sprite.
-                let (u, v) = (
-                    x * self.cos + y * self.sin,
-                    y * self.cos - x * self.sin,
-                );
+                let (u, v) = (x * self.cos + y * self.sin, y * self.cos - x * self.sin);
                 let colour = self
                     .sprite
                     .sample(centre + u * self.scale, centre + v * self.scale);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use burn::tensor::Device;
-use nextscale_data::IconSet;
+use nextscale_data::Dataset;
 use nextscale_models::device::{self, DeviceChoice};
 
 /// Options of every measurement on a data set.
@@ -36,8 +36,8 @@ pub struct Measured<R> {
 }
 
 impl Common {
-    pub(crate) fn open(&self) -> anyhow::Result<(IconSet, Device)> {
-        let set = IconSet::load(&self.data)
+    pub(crate) fn open(&self) -> anyhow::Result<(Dataset, Device)> {
+        let set = Dataset::load(&self.data)
             .context("the data set cannot be used (`nextscale data build` makes one)")?;
         anyhow::ensure!(!set.is_empty(), "{} holds no picture", self.data.display());
         Ok((set, device::open(self.device)?))

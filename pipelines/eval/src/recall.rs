@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::common::{Common, Measured, OnProgress};
 use crate::pixels;
-use nextscale_data::{IconSet, captions};
+use nextscale_data::{Dataset, captions};
 use nextscale_models::bundle::{BlockStorage, Bundle, Manifest, Sampling};
 
 /// Side of the coarse picture that pixels are compared on.
@@ -145,7 +145,7 @@ pub fn run(args: &RecallOptions, progress: &OnProgress) -> anyhow::Result<Measur
         let painted =
             painter.paint(&set, &pool[..count.min(pool.len())], &args.common, progress)?;
         for (&id, picture) in pool.iter().zip(&painted).take(32) {
-            pairs.extend([set.picture(id, captions::WHITE), picture.clone()]);
+            pairs.extend([set.image(id, captions::WHITE), picture.clone()]);
         }
         lists.push(painter.compare(list, &set, &pool, &painted, args.common.batch));
     }
@@ -206,7 +206,7 @@ impl<'a> Painter<'a> {
     /// Paints the default captions of the pictures `ids`, on white, one seed a prompt.
     fn paint(
         &self,
-        set: &IconSet,
+        set: &Dataset,
         ids: &[usize],
         common: &Common,
         progress: &OnProgress,
@@ -252,14 +252,14 @@ impl<'a> Painter<'a> {
     fn compare(
         &self,
         list: &'static str,
-        set: &IconSet,
+        set: &Dataset,
         pool: &[usize],
         painted: &[Vec<u8>],
         batch: usize,
     ) -> ListReport {
         let originals: Vec<Vec<u8>> = pool
             .iter()
-            .map(|&id| set.picture(id, captions::WHITE))
+            .map(|&id| set.image(id, captions::WHITE))
             .collect();
         let coarse = |all: &[Vec<u8>]| -> Vec<Vec<f32>> {
             all.iter()

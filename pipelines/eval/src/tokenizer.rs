@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::common::{Common, Measured, OnProgress};
 use crate::pixels;
 use crate::usage::{ScaleReport, Usage};
-use nextscale_data::{IconSet, captions::WHITE};
+use nextscale_data::{Dataset, captions::WHITE};
 use nextscale_models::bundle::Model;
 
 /// What to measure.
@@ -151,7 +151,7 @@ pub fn run(options: &TokenizerOptions, progress: &OnProgress) -> anyhow::Result<
 fn measure(
     tokenizer: &Tokenizer,
     schedule: &ScaleSchedule,
-    set: &IconSet,
+    set: &Dataset,
     ids: &[usize],
     batch: usize,
     device: &Device,
@@ -160,7 +160,7 @@ fn measure(
     let mut usage = tokenizer.usage(schedule.len());
     let (mut errors, mut free, mut pairs) = (Vec::new(), 0.0, Vec::new());
     for chunk in ids.chunks(batch) {
-        let originals: Vec<Vec<u8>> = chunk.iter().map(|&i| set.picture(i, WHITE)).collect();
+        let originals: Vec<Vec<u8>> = chunk.iter().map(|&i| set.image(i, WHITE)).collect();
         let image = pixels::to_tensor(&originals, set.size(), device);
         let latent = tokenizer.encode(image);
         let encoded = tokenizer.quantise(latent.clone(), schedule);

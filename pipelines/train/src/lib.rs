@@ -23,7 +23,7 @@ use nextscale_var_core::train::{Batches, Budget, Outcome, Task, TrainOptions, Tr
 use self::config::CONFIG;
 use self::tokenizer::{TokenizerKind, bsq, causal, vq};
 use self::transformer::{TransformerKind, infinity, infinity_star, var};
-use nextscale_data::IconSet;
+use nextscale_data::Dataset;
 use nextscale_models::device;
 use nextscale_models::device::DeviceChoice;
 
@@ -288,8 +288,8 @@ fn drive<T: Task, S: Batches<Batch = T::Batch>>(
     Ok(())
 }
 
-fn load(folder: &Path) -> anyhow::Result<Arc<IconSet>> {
-    let set = IconSet::load(folder).with_context(|| {
+fn load(folder: &Path) -> anyhow::Result<Arc<Dataset>> {
+    let set = Dataset::load(folder).with_context(|| {
         format!(
             "cannot read the pictures in `{}`; `nextscale data build` makes them",
             folder.display()

@@ -17,7 +17,7 @@ use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::bsq::TokenizerRun;
 use crate::tokenizer::causal::CausalRun;
 use crate::tokenizer::vq::VqRun;
-use nextscale_data::IconSet;
+use nextscale_data::Dataset;
 use nextscale_weights::WeightDtype;
 
 /// The tokenizer's configuration in the transformer's run.
@@ -124,7 +124,7 @@ pub fn vocabulary(
 ///
 /// # Errors
 /// When the run was started with other classes, or the folder can't be written.
-pub fn keep_classes(out: &Path, set: &IconSet) -> anyhow::Result<()> {
+pub fn keep_classes(out: &Path, set: &Dataset) -> anyhow::Result<()> {
     let path = out.join(CLASSES);
     if !path.is_file() {
         let text = serde_json::to_string(set.classes())?;

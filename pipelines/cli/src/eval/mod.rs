@@ -3,7 +3,6 @@
 mod options;
 mod tables;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use nextscale_eval::{Measured, OnProgress, motion, recall, tokenizer};
@@ -68,8 +67,8 @@ fn finish<R: Serialize>(
     }
     match &files.sheet {
         Some(path) if !measured.tiles.is_empty() => {
-            nextscale_data::contact_sheet::save(&measured.tiles, measured.side, 16, path)
-                .with_context(|| format!("cannot write {}", path.display()))
+            let (tiles, side) = (&measured.tiles, measured.side);
+            Ok(nextscale_data::contact_sheet::save(tiles, side, 16, path)?)
         }
         _ => Ok(()),
     }

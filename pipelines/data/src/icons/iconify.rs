@@ -102,15 +102,18 @@ impl IconifySet {
                 mirror: false,
             });
         }
-        let icon = |candidate: Candidate<'_>| Icon {
-            artwork: Artwork::Svg {
-                body: &candidate.icon.body,
-                view: self.view(candidate.icon),
-                mirror: candidate.mirror,
-            },
-            label: candidate.label,
-        };
-        candidates.0.into_values().map(icon).collect()
+        candidates
+            .0
+            .into_values()
+            .map(|candidate| Icon {
+                artwork: Artwork::Svg {
+                    body: &candidate.icon.body,
+                    view: self.view(candidate.icon),
+                    mirror: candidate.mirror,
+                },
+                label: candidate.label,
+            })
+            .collect()
     }
 
     /// Offers the aliases that are emoji; returns the slugs of the icons that they stand for.

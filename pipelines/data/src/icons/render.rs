@@ -37,7 +37,12 @@ pub(super) struct ViewBox {
 ///
 /// # Errors
 /// The body is not valid SVG.
-pub(super) fn svg(body: &str, view: ViewBox, size: usize, supersample: usize) -> Result<Rgba8, RenderError> {
+pub(super) fn svg(
+    body: &str,
+    view: ViewBox,
+    size: usize,
+    supersample: usize,
+) -> Result<Rgba8, RenderError> {
     let side = (size * supersample) as u32;
     let ViewBox {
         left,
@@ -60,8 +65,7 @@ pub(super) fn svg(body: &str, view: ViewBox, size: usize, supersample: usize) ->
 /// # Errors
 /// The file is not a valid WebP image.
 pub(super) fn webp(bytes: &[u8], size: usize) -> Result<Rgba8, RenderError> {
-    let image =
-        image::load_from_memory_with_format(bytes, image::ImageFormat::WebP)?.into_rgba8();
+    let image = image::load_from_memory_with_format(bytes, image::ImageFormat::WebP)?.into_rgba8();
     let (width, height) = image.dimensions();
     let mut data = image.into_raw();
     for pixel in data.chunks_exact_mut(4) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batches::images::held_out_ids;
 use crate::shuffle::{Order, stream};
-use nextscale_data::{IconSet, Motion, Sprite};
+use nextscale_data::{Dataset, Motion, Sprite};
 
 /// How clips are made.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ impl ClipSettings {
     /// The frames of a clip of picture `index`: RGB bytes, one frame after the other.
     pub fn clip(
         &self,
-        set: &IconSet,
+        set: &Dataset,
         index: usize,
         motion: Motion,
         background: [u8; 3],
@@ -58,7 +58,7 @@ impl ClipSettings {
 
     /// At most `count` clips of pictures that training does not see, spread over the set and over all motions, on white:
     /// their pictures, motions and planes in [-1, 1].
-    pub fn held_out(&self, set: &IconSet, count: usize) -> (Vec<(usize, Motion)>, Vec<f32>) {
+    pub fn held_out(&self, set: &Dataset, count: usize) -> (Vec<(usize, Motion)>, Vec<f32>) {
         let chosen: Vec<(usize, Motion)> = held_out_ids(set, count)
             .into_iter()
             .zip(Motion::ALL.into_iter().cycle())
@@ -110,7 +110,7 @@ pub struct ClipBatch {
 
 /// Makes [`ClipBatch`]es of the pictures that are not held out.
 pub struct ClipBatches {
-    set: Arc<IconSet>,
+    set: Arc<Dataset>,
     order: Order,
     seed: u64,
     count: usize,
@@ -127,7 +127,7 @@ impl ClipBatches {
     /// any colour instead of white, with the chance `still` a picture as large as the frame that does not move; with
     /// the chance `drop` only the first few of `scales` scales may be used.
     pub fn new(
-        set: Arc<IconSet>,
+        set: Arc<Dataset>,
         seed: u64,
         count: usize,
         settings: ClipSettings,
@@ -166,7 +166,7 @@ impl Batches for ClipBatches {
             };
             let motion = Motion::random(&mut rng);
             let frames = match rng.random_bool(self.still) {
-                true => vec![self.set.picture(index, background); window],
+                true => vec![self.set.image(index, background); window],
                 false => {
                     let all = self
                         .settings

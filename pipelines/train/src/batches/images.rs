@@ -7,7 +7,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::shuffle::{Order, stream};
-use nextscale_data::{self, IconSet};
+use nextscale_data::{self, Dataset};
 
 /// How a picture may be changed on its way into a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl Augment {
     /// Appends picture `index` on `background`, changed at random, to `pixels`; see [`append`].
     pub fn append(
         &self,
-        set: &IconSet,
+        set: &Dataset,
         index: usize,
         background: [u8; 3],
         rng: &mut impl Rng,
@@ -86,7 +86,7 @@ pub struct PictureBatch {
 
 /// Makes [`PictureBatch`]es of the pictures that are not held out.
 pub struct PictureBatches {
-    set: Arc<IconSet>,
+    set: Arc<Dataset>,
     order: Order,
     seed: u64,
     count: usize,
@@ -97,7 +97,7 @@ pub struct PictureBatches {
 
 impl PictureBatches {
     /// Batches of `count` pictures.
-    pub fn new(set: Arc<IconSet>, seed: u64, count: usize, augment: Augment) -> Self {
+    pub fn new(set: Arc<Dataset>, seed: u64, count: usize, augment: Augment) -> Self {
         Self {
             order: Order::new(seed, set.train_ids()),
             set,
@@ -154,7 +154,7 @@ pub fn append(rgb: &[u8], pixels: &mut Vec<f32>) {
 }
 
 /// At most `count` held-out pictures, spread over the set. When nothing is held out, they are of the whole set.
-pub fn held_out_ids(set: &IconSet, count: usize) -> Vec<usize> {
+pub fn held_out_ids(set: &Dataset, count: usize) -> Vec<usize> {
     let mut from = set.held_out_ids();
     if from.is_empty() {
         from = set.train_ids();
@@ -164,11 +164,11 @@ pub fn held_out_ids(set: &IconSet, count: usize) -> Vec<usize> {
 }
 
 /// [`held_out_ids`], and those pictures on white.
-pub fn held_out_batch(set: &IconSet, count: usize) -> (Vec<usize>, Vec<f32>) {
+pub fn held_out_batch(set: &Dataset, count: usize) -> (Vec<usize>, Vec<f32>) {
     let chosen = held_out_ids(set, count);
     let mut pixels = Vec::new();
     for &index in &chosen {
-        append(&set.picture(index, [255; 3]), &mut pixels);
+        append(&set.image(index, [255; 3]), &mut pixels);
     }
     (chosen, pixels)
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::batches::images::{Augment, PictureBatch, PictureBatches};
 use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::reconstruction::{HeldOut, Repainting, repainting, tensor};
-use nextscale_data::IconSet;
+use nextscale_data::Dataset;
 
 /// What `nextscale train tokenizer` reads for a tokenizer of bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ impl TokenizerRun {
     ///
     /// # Errors
     /// When the last scale is not the latent of a picture, or the batch is empty.
-    pub fn check(&self, set: &IconSet) -> anyhow::Result<()> {
+    pub fn check(&self, set: &Dataset) -> anyhow::Result<()> {
         let last = self.schedule()?.last();
         ensure!(
             !self.model.encoder_mult.is_empty() && self.model.pixel_patch > 0,
@@ -161,7 +161,7 @@ impl Default for TokenizerLoss {
 
 impl TokenizerRun {
     /// The batches of the run.
-    pub fn batches(&self, set: Arc<IconSet>) -> PictureBatches {
+    pub fn batches(&self, set: Arc<Dataset>) -> PictureBatches {
         let drop = self.loss.drop_scales;
         PictureBatches::new(set, self.seed, self.batch, self.augment)
             .dropping(drop, self.scales.len())
@@ -191,7 +191,7 @@ impl TokenizerTask {
     ///
     /// # Errors
     /// When the scales are no schedule.
-    pub fn new(run: TokenizerRun, set: &Arc<IconSet>, device: Device) -> anyhow::Result<Self> {
+    pub fn new(run: TokenizerRun, set: &Arc<Dataset>, device: Device) -> anyhow::Result<Self> {
         Ok(Self {
             schedule: run.schedule()?,
             bsq: Bsq::new(run.model.bits),

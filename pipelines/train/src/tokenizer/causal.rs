@@ -20,7 +20,7 @@ use crate::batches::clips::{ClipBatch, ClipBatches, ClipSettings, clips};
 use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::bsq::{TokenizerLoss, entropy_shortfall};
 use crate::tokenizer::reconstruction::{Repainting, repainting};
-use nextscale_data::IconSet;
+use nextscale_data::Dataset;
 
 /// What `nextscale train tokenizer` reads for a tokenizer of clips.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,7 +126,7 @@ impl CausalRun {
     ///
     /// # Errors
     /// When the last scale is not the latent of a frame, a plan is impossible, or the batch is empty.
-    pub fn check(&self, set: &IconSet) -> anyhow::Result<()> {
+    pub fn check(&self, set: &Dataset) -> anyhow::Result<()> {
         ensure!(self.batch > 0, "batch must be at least 1");
         ensure!(
             !self.decoder_only || self.continues.is_some(),
@@ -160,7 +160,7 @@ impl CausalRun {
     }
 
     /// The batches of the run.
-    pub fn batches(&self, set: Arc<IconSet>) -> ClipBatches {
+    pub fn batches(&self, set: Arc<Dataset>) -> ClipBatches {
         let chances = [self.colour, self.still, self.loss.drop_scales];
         let scales = self.scales.len();
         let (seed, count) = (self.seed, self.batch);
@@ -190,7 +190,7 @@ impl CausalTask {
     ///
     /// # Errors
     /// When the scales are no schedule.
-    pub fn new(run: CausalRun, set: &Arc<IconSet>, device: Device) -> anyhow::Result<Self> {
+    pub fn new(run: CausalRun, set: &Arc<Dataset>, device: Device) -> anyhow::Result<Self> {
         Ok(Self {
             plan: run.plan(run.window)?,
             whole: run.plan(run.clips.frames)?,

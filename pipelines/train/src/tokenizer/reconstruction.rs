@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::batches::images::held_out_batch;
-use nextscale_data::IconSet;
+use nextscale_data::Dataset;
 
 /// Planes in [-1, 1] as pictures `[b, 3, size, size]`.
 pub fn tensor(pixels: Vec<f32>, size: usize, device: &Device) -> Tensor<4> {
@@ -49,7 +49,7 @@ pub struct HeldOut {
 
 impl HeldOut {
     /// At most `count` of them, spread over the set.
-    pub fn new(set: &IconSet, count: usize) -> Self {
+    pub fn new(set: &Dataset, count: usize) -> Self {
         Self {
             pixels: held_out_batch(set, count).1,
             size: set.size(),

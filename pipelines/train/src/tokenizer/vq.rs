@@ -20,7 +20,7 @@ use crate::batches::images::{Augment, PictureBatch, PictureBatches};
 use crate::shuffle::stream;
 use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::reconstruction::{HeldOut, Repainting, repainting, tensor};
-use nextscale_data::IconSet;
+use nextscale_data::Dataset;
 
 /// What `nextscale train tokenizer` reads for a tokenizer with a codebook.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,7 +113,7 @@ impl VqRun {
     }
 
     /// The batches of the run.
-    pub fn batches(&self, set: Arc<IconSet>) -> PictureBatches {
+    pub fn batches(&self, set: Arc<Dataset>) -> PictureBatches {
         PictureBatches::new(set, self.seed, self.batch, self.augment)
     }
 
@@ -122,7 +122,7 @@ impl VqRun {
     /// # Errors
     /// When the last scale is not the latent of a picture, the norm groups don't divide the channels, a number that
     /// must not be 0 is 0, or a weight is negative.
-    pub fn check(&self, set: &IconSet) -> anyhow::Result<()> {
+    pub fn check(&self, set: &Dataset) -> anyhow::Result<()> {
         let VqVaeConfig {
             vocabulary,
             channels,
@@ -220,7 +220,7 @@ impl VqTask {
     ///
     /// # Errors
     /// When the scales are no schedule.
-    pub fn new(run: VqRun, set: &IconSet, device: Device) -> anyhow::Result<Self> {
+    pub fn new(run: VqRun, set: &Dataset, device: Device) -> anyhow::Result<Self> {
         let schedule = run.schedule()?;
         Ok(Self {
             size: set.size(),

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::batches::images::{Augment, held_out_batch};
 use crate::shuffle::{Order, stream};
 use crate::transformer::TransformerKind;
-use nextscale_data::{IconSet, captions};
+use nextscale_data::{Dataset, captions};
 use nextscale_models::bundle::Sampling;
 
 /// What `nextscale train transformer` reads for a model of prompts.
@@ -321,7 +321,7 @@ impl TransformerRun {
 ///
 /// # Errors
 /// When `size` has no room for the letters.
-pub fn learn_vocabulary(set: &IconSet, seed: u64, size: usize) -> anyhow::Result<Vocab> {
+pub fn learn_vocabulary(set: &Dataset, seed: u64, size: usize) -> anyhow::Result<Vocab> {
     let mut texts = Vec::new();
     for index in set.train_ids() {
         let mut rng = stream(seed ^ 0x776f_7264, index as u64);
@@ -350,7 +350,7 @@ pub struct CaptionedBatch {
 
 /// Makes [`CaptionedBatch`]es.
 pub struct CaptionedBatches {
-    set: Arc<IconSet>,
+    set: Arc<Dataset>,
     vocab: Vocab,
     order: Order,
     train_ids: Vec<usize>,
@@ -359,7 +359,7 @@ pub struct CaptionedBatches {
 
 impl CaptionedBatches {
     /// Batches of the pictures that are not held out.
-    pub fn new(set: Arc<IconSet>, vocab: Vocab, run: TransformerRun) -> Self {
+    pub fn new(set: Arc<Dataset>, vocab: Vocab, run: TransformerRun) -> Self {
         let repeat = |&index: &usize| match set.entry(index).plain {
             true => run.plain.repeat,
             false => 1,
@@ -392,9 +392,9 @@ impl CaptionedBatches {
         let others: Vec<usize> = self.train_ids.iter().copied().filter(fits).collect();
         let other = others.choose(rng).copied().unwrap_or(index);
         let (relation, towards) = captions::RELATIONS[rng.random_range(0..4)];
-        let picture = self.set.scene(index, other, towards, captions::WHITE);
+        let picture = self.set.pair(index, other, towards, captions::WHITE);
         crate::batches::images::append(&picture, pixels);
-        captions::scene(first, relation, self.set.entry(other))
+        captions::pair(first, relation, self.set.entry(other))
     }
 }
 
@@ -467,7 +467,7 @@ impl TransformerTask {
         run: &TransformerRun,
         vae: BsqVae,
         vocab: &Vocab,
-        set: &IconSet,
+        set: &Dataset,
         device: &Device,
     ) -> anyhow::Result<Self> {
         let schedule = run.schedule()?;

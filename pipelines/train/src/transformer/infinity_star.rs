@@ -29,7 +29,7 @@ use crate::shuffle::{Order, stream};
 use crate::tokenizer::causal::CausalRun;
 use crate::transformer::TransformerKind;
 use crate::transformer::infinity::{TextSizes, default_drop, held_out, tokens};
-use nextscale_data::{IconSet, Motion, captions};
+use nextscale_data::{Dataset, Motion, captions};
 use nextscale_models::bundle::FirstFrame;
 
 /// What `nextscale train transformer` reads for a model of videos.
@@ -171,7 +171,7 @@ impl StarRun {
 ///
 /// # Errors
 /// When `size` has no room for the letters.
-pub fn learn_vocabulary(set: &IconSet, seed: u64, size: usize) -> anyhow::Result<Vocab> {
+pub fn learn_vocabulary(set: &Dataset, seed: u64, size: usize) -> anyhow::Result<Vocab> {
     let mut texts = Vec::new();
     for index in set.train_ids() {
         let mut rng = stream(seed ^ 0x776f_7264, index as u64);
@@ -202,7 +202,7 @@ pub struct MovingBatch {
 
 /// Makes [`MovingBatch`]es of the pictures that are not held out.
 pub struct MovingBatches {
-    set: Arc<IconSet>,
+    set: Arc<Dataset>,
     vocab: Vocab,
     order: Order,
     run: StarRun,
@@ -210,7 +210,7 @@ pub struct MovingBatches {
 
 impl MovingBatches {
     /// The batches of a run.
-    pub fn new(set: Arc<IconSet>, vocab: Vocab, run: StarRun) -> Self {
+    pub fn new(set: Arc<Dataset>, vocab: Vocab, run: StarRun) -> Self {
         let order = Order::new(run.seed, set.train_ids());
         Self {
             set,
@@ -273,7 +273,7 @@ impl StarTask {
         tokenizer: &CausalRun,
         vae: StarVae,
         vocab: &Vocab,
-        set: &IconSet,
+        set: &Dataset,
         device: &Device,
     ) -> anyhow::Result<Self> {
         let plan = tokenizer.plan(run.clips.frames).context("clips.frames")?;

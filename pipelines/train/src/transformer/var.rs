@@ -22,7 +22,7 @@ use crate::batches::images::{Augment, held_out_batch};
 use crate::shuffle::{Order, stream};
 use crate::tokenizer::reconstruction::tensor;
 use crate::transformer::TransformerKind;
-use nextscale_data::IconSet;
+use nextscale_data::Dataset;
 use nextscale_data::captions::WHITE;
 use nextscale_models::bundle::Sampling;
 
@@ -174,7 +174,7 @@ impl ClassRun {
     /// When the pictures have no classes or another size than the tokenizer's, or a size contradicts another.
     pub fn check(
         &self,
-        set: &IconSet,
+        set: &Dataset,
         vae: &VqVaeConfig,
         schedule: &ScaleSchedule,
     ) -> anyhow::Result<()> {
@@ -241,14 +241,14 @@ pub struct ClassBatch {
 
 /// Makes [`ClassBatch`]es of the pictures that are not held out.
 pub struct ClassBatches {
-    set: Arc<IconSet>,
+    set: Arc<Dataset>,
     order: Order,
     run: ClassRun,
 }
 
 impl ClassBatches {
     /// The batches of a run.
-    pub fn new(set: Arc<IconSet>, run: ClassRun) -> Self {
+    pub fn new(set: Arc<Dataset>, run: ClassRun) -> Self {
         let order = Order::new(run.seed, set.train_ids());
         Self { set, order, run }
     }
@@ -280,7 +280,7 @@ impl Batches for ClassBatches {
     }
 }
 
-fn label(set: &IconSet, index: usize) -> usize {
+fn label(set: &Dataset, index: usize) -> usize {
     set.class(index)
         .expect("the set was checked to have classes")
 }
@@ -305,7 +305,7 @@ impl ClassTask {
         run: ClassRun,
         vae: VqVae,
         config: &VarConfig,
-        set: &IconSet,
+        set: &Dataset,
         device: &Device,
     ) -> Self {
         let schedule = config.schedule.clone();
