@@ -1,4 +1,4 @@
-//! The loop in the open: one scale at a time.
+//! The generation loop, as an iterator of scales.
 //!
 //! ```text
 //! bits_k = sample(transformer(x_k))   f_k = f_{k-1} + up(codes(bits_k))   x_{k+1} = down(f_k)
@@ -11,56 +11,74 @@ use nextscale_tokenizer::{
 };
 use nextscale_var_core::{guidance::Guidance, sampler::Sampler};
 
-use crate::infinity::{Infinity, Plan, StepState, TextCondition};
+use crate::infinity::{Infinity, Plan, State, TextCondition};
 use crate::tokens::Patching;
 
-/// Settings of a run that act scale by scale.
+/// Settings that act scale by scale.
 #[derive(Debug, Clone)]
 pub struct GenerateOptions {
-    /// Guidance, with one weight a scale.
+    /// Guidance, with one weight per scale.
     pub guidance: Guidance,
-    /// Logits of each scale are divided by it, one a scale; above 0. The released 2B settings use 0.5.
-    pub tau: Vec<f64>,
-    /// Bits of the first scales, `[b, d, t, h, w]` on the tokenizer's grids, that are taken instead of drawing:
-    /// for editing a picture from its coarse scales.
+    /// The temperature of each scale, which divides its logits; above 0. The released 2B settings use 0.5.
+    pub temperature: Vec<f64>,
+    /// Bits of the first scales, `[b, d, t, h, w]` on the tokenizer's grids, used instead of sampled ones: for variations
+    /// of an image that keep its coarse scales.
     pub forced: Vec<Tensor<5, Int>>,
-    /// A picture of which a part stays: zero-shot editing.
+    /// An image of which a part is kept: zero-shot inpainting.
     pub keep: Option<Keep>,
 }
 
 impl GenerateOptions {
-    /// The same weight and temperature at each of `scales` scales.
-    pub fn constant(cfg: f64, tau: f64, scales: usize) -> Self {
+    /// The same guidance weight and temperature at each of `scales` scales.
+    pub fn constant(cfg: f64, temperature: f64, scales: usize) -> Self {
         Self {
             guidance: Guidance::constant(cfg, scales),
-            tau: vec![tau; scales],
+            temperature: vec![temperature; scales],
             forced: Vec::new(),
             keep: None,
         }
     }
 }
 
-/// One finished scale.
+/// What [`generate`] generates from.
+pub struct GenerateInput<'a, Q: ?Sized> {
+    /// The tokenizer's quantiser.
+    pub quantizer: &'a Q,
+    /// A stepwise plan.
+    pub plan: &'a Plan,
+    /// How cells of the tokenizer map to tokens.
+    pub patching: Patching,
+    /// The prompts, one per image.
+    pub text: TextCondition,
+    /// Prompts to steer away from, as many as in `text`. Without them, guidance uses the model's unconditional prompt.
+    pub negative: Option<TextCondition>,
+    /// Settings that act scale by scale.
+    pub options: GenerateOptions,
+    /// Samples the bits. It needs one seed per image unless it is greedy.
+    pub sampler: Sampler,
+}
+
+/// A finished scale.
 #[derive(Debug, Clone)]
-pub struct GeneratedScale {
+pub struct Step {
     /// Its index, from 0.
     pub k: usize,
     /// The transformer's grid.
     pub scale: Scale,
-    /// Logits behind guidance and temperature, `[b, l, 2 D]`.
+    /// Logits after guidance and temperature, `[b, l, 2 D]`.
     pub logits: Tensor<3>,
-    /// The bits drawn (or forced), by token, `[b, l, D]`.
+    /// The sampled or forced bits, by token, `[b, l, D]`.
     pub bits: Tensor<3, Int>,
     /// The same bits on the tokenizer's grid.
     pub codes: Codes,
-    /// The running feature map with this scale, at full size, `[b, d, t, h, w]`: decode it for a preview, or,
-    /// behind the last scale, for the picture.
+    /// The running feature map including this scale, at full size, `[b, d, t, h, w]`. Decode it for a preview or, after
+    /// the last scale, for the image.
     pub features: Tensor<5>,
-    /// The next scale's input, `[b, l', D]`, if there is a next scale.
+    /// The input of the next scale, `[b, l', D]`; `None` after the last scale.
     pub next_input: Option<Tensor<3>>,
 }
 
-/// A run: an iterator of scales. Dropping it early stops the work.
+/// An iterator of scales. Dropping it stops the work.
 pub struct Generation<'a, Q: Quantizer + ?Sized> {
     model: &'a Infinity,
     pyramid: Pyramid<'a, Q, Plain>,
@@ -69,48 +87,45 @@ pub struct Generation<'a, Q: Quantizer + ?Sized> {
     patching: Patching,
     options: GenerateOptions,
     sampler: Sampler,
-    state: StepState,
+    state: State,
     features: Option<Tensor<5>>,
     input: Option<Tensor<3>>,
     k: usize,
 }
 
-/// Starts a run for the prompts in `text`.
-///
-/// `negative` are prompts to steer away from, as many as in `text`; without them guidance uses the model's
-/// unconditional prompt. The sampler needs one seed a prompt, unless it is greedy.
+/// Generates one image per prompt, scale by scale.
 ///
 /// # Panics
-/// If the options have not one weight and one temperature a scale, more forced scales than the schedule, or
-/// `negative` has not as many prompts as `text`; if the quantiser's bits do not make up the model's tokens.
+/// If the options do not have one weight and one temperature per scale, there are more forced scales than scales,
+/// `negative` has another number of prompts than `text`, or the quantiser's bits do not make up the model's tokens.
 pub fn generate<'a, Q: Quantizer + ?Sized>(
     model: &'a Infinity,
-    quantizer: &'a Q,
-    plan: &'a Plan,
-    patching: Patching,
-    text: &TextCondition,
-    negative: Option<&TextCondition>,
-    options: GenerateOptions,
-    sampler: Sampler,
+    input: GenerateInput<'a, Q>,
 ) -> Generation<'a, Q> {
+    let GenerateInput {
+        quantizer,
+        plan,
+        patching,
+        text,
+        negative,
+        options,
+        sampler,
+    } = input;
     let scales = plan.schedule().len();
     assert_eq!(options.guidance.weights.len(), scales, "guidance weights");
-    assert_eq!(options.tau.len(), scales, "temperatures");
+    assert_eq!(options.temperature.len(), scales, "temperatures");
     assert!(
         options.forced.len() <= scales,
         "more forced scales than scales"
     );
     let (d, code_dim) = (quantizer.dim(), model.word_embed.weight.dims()[0]);
-    assert_eq!(patching.code_dim(d), code_dim, "bits a token");
+    assert_eq!(patching.code_dim(d), code_dim, "bits per token");
     let prompts = if options.guidance.is_active() {
-        if let Some(negative) = negative {
-            assert_eq!(negative.batch(), text.batch(), "negative prompts");
-            text.concat(negative)
-        } else {
-            text.concat(&model.unconditional(&text.lens))
-        }
+        let negative = negative.unwrap_or_else(|| model.unconditional(&text.lens));
+        assert_eq!(negative.batch(), text.batch(), "negative prompts");
+        text.concat(&negative)
     } else {
-        text.clone()
+        text
     };
     Generation {
         model,
@@ -128,12 +143,12 @@ pub fn generate<'a, Q: Quantizer + ?Sized>(
 }
 
 impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
-    /// The scale that comes next, from 0.
+    /// The index of the next scale, from 0.
     pub fn position(&self) -> usize {
         self.k
     }
 
-    /// Replaces the next scale's input, `[b, l, D]`.
+    /// Replaces the input of the next scale, `[b, l, D]`.
     pub fn set_input(&mut self, input: Tensor<3>) {
         self.input = Some(input);
     }
@@ -143,31 +158,37 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
         self.sampler = sampler;
     }
 
-    fn step(&mut self, k: usize, scale: Scale) -> GeneratedScale {
-        let guidance = self.options.guidance.is_active();
-        let logits = self.model.forward_scale(
-            k,
-            self.input.take(),
-            &mut self.state,
-            self.plan,
-            guidance.then_some(&self.options.guidance),
-        );
-        let logits = logits / self.options.tau[k];
-        let mut bits = match self.options.forced.get(k) {
-            Some(forced) => self.patching.to_tokens(forced.clone()),
-            None => self.sampler.sample_bits(logits.clone()),
-        };
-        let mut codes = Codes::Bits(self.patching.to_cells(bits.clone(), scale));
-        if let Some(keep) = &self.options.keep
-            && k >= self.options.forced.len()
-        {
-            codes = keep.merge(&self.pyramid, self.features.as_ref(), codes);
-            let merged = codes.clone().bits().expect("bits of a bitwise quantiser");
-            bits = self.patching.to_tokens(merged);
+    /// Logits of scale `k` after guidance and temperature.
+    fn logits(&mut self, k: usize) -> Tensor<3> {
+        let guidance = &self.options.guidance;
+        let guidance = guidance.is_active().then_some(guidance);
+        let input = self.input.take();
+        let (model, plan) = (self.model, self.plan);
+        let logits = model.forward_scale(k, input, &mut self.state, plan, guidance);
+        logits / self.options.temperature[k]
+    }
+
+    /// The bits of scale `k`, by token, and the same on the tokenizer's grid.
+    fn sample(&mut self, k: usize, scale: Scale, logits: &Tensor<3>) -> (Tensor<3, Int>, Codes) {
+        if let Some(forced) = self.options.forced.get(k) {
+            let bits = self.patching.to_tokens(forced.clone());
+            return (bits, Codes::Bits(forced.clone()));
         }
-        let features = self
-            .pyramid
-            .accumulate(self.features.take(), &codes, k, &self.cells);
+        let bits = self.sampler.sample_bits(logits.clone());
+        let codes = Codes::Bits(self.patching.to_cells(bits.clone(), scale));
+        let Some(keep) = &self.options.keep else {
+            return (bits, codes);
+        };
+        let codes = keep.merge(&self.pyramid, self.features.as_ref(), codes);
+        let merged = codes.clone().bits().expect("bits of a bitwise quantiser");
+        (self.patching.to_tokens(merged), codes)
+    }
+
+    fn step(&mut self, k: usize, scale: Scale) -> Step {
+        let logits = self.logits(k);
+        let (bits, codes) = self.sample(k, scale, &logits);
+        let sum = self.features.take();
+        let features = self.pyramid.accumulate(sum, &codes, k, &self.cells);
         let next = self.cells.scales().get(k + 1);
         let next_input = next.map(|&next| {
             let cells = self.pyramid.input(features.clone(), next);
@@ -175,7 +196,7 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
         });
         self.features = Some(features.clone());
         self.input = next_input.clone();
-        GeneratedScale {
+        Step {
             k,
             scale,
             logits,
@@ -188,9 +209,9 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
 }
 
 impl<Q: Quantizer + ?Sized> Iterator for Generation<'_, Q> {
-    type Item = GeneratedScale;
+    type Item = Step;
 
-    fn next(&mut self) -> Option<GeneratedScale> {
+    fn next(&mut self) -> Option<Step> {
         let k = self.k;
         let scale = *self.plan.schedule().scales().get(k)?;
         self.k += 1;

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use nextscale_bitwise::Bsq;
 use nextscale_bitwise::correction::SelfCorrection;
-use nextscale_bitwise::generate::{GenerateOptions, generate};
+use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, generate};
 use nextscale_bitwise::import::{read_infinity, save_infinity};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
@@ -128,10 +128,16 @@ fn a_picture_does_not_depend_on_its_batch() {
     let run = |text: &TextCondition, seeds: &[u64]| -> Vec<Tensor<3, Int>> {
         let sampler = Sampler::new(SamplerConfig::default(), seeds);
         let options = GenerateOptions::constant(2.0, 0.8, 4);
-        let patching = Patching::Double;
-        let steps = generate(
-            &model, &quantizer, &plan, patching, text, None, options, sampler,
-        );
+        let input = GenerateInput {
+            quantizer: &quantizer,
+            plan: &plan,
+            patching: Patching::Double,
+            text: text.clone(),
+            negative: None,
+            options,
+            sampler,
+        };
+        let steps = generate(&model, input);
         steps.map(|step| step.bits).collect()
     };
     let alone = TextCondition::new(text.features.clone().slice_dim(0, 1..2), vec![7]);

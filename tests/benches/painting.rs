@@ -7,7 +7,7 @@ use std::hint::black_box;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 use nextscale_bitwise::bsq::Bsq;
-use nextscale_bitwise::generate::{GenerateOptions, generate};
+use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, generate};
 use nextscale_bitwise::infinity::{InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
 use nextscale_bitwise::train::loss;
@@ -60,7 +60,16 @@ fn painting(c: &mut Criterion) {
     let paint = || {
         let options = GenerateOptions::constant(3.0, 1.0, schedule.len());
         let sampler = Sampler::new(SamplerConfig::default(), &[7]);
-        let scales = generate(&model, &bsq, &plan, PATCHING, &text, None, options, sampler);
+        let input = GenerateInput {
+            quantizer: &bsq,
+            plan: &plan,
+            patching: PATCHING,
+            text: text.clone(),
+            negative: None,
+            options,
+            sampler,
+        };
+        let scales = generate(&model, input);
         scales.last().expect("four scales").features
     };
     let latent = paint();

@@ -75,11 +75,11 @@ pub struct Clip {
 
 /// All passes of a video.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpacetimePlan {
+pub struct Plan {
     clips: Vec<Clip>,
 }
 
-impl SpacetimePlan {
+impl Plan {
     /// An image, and clips behind it until there are `frames` latent frames. `grids` are rows and columns of the scales,
     /// coarse to fine.
     ///
@@ -105,7 +105,7 @@ impl SpacetimePlan {
     /// One clip without an image: a turn of an interactive video, whose past comes in as conditions.
     ///
     /// # Errors
-    /// As [`SpacetimePlan::new`].
+    /// As [`Plan::new`].
     pub fn continuation(layout: &Layout, grids: &[[usize; 2]]) -> Result<Self, PlanError> {
         layout.check(grids)?;
         let mut plan = Self { clips: Vec::new() };
@@ -215,20 +215,20 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preset::StarPreset;
+    use crate::preset::InfinityStarPreset;
     use crate::templates::Template;
 
-    fn plan(preset: &StarPreset, seconds: usize) -> SpacetimePlan {
+    fn plan(preset: &InfinityStarPreset, seconds: usize) -> Plan {
         let grids = Template::nearest(0.562).grids(preset.size).to_vec();
-        SpacetimePlan::new(&preset.layout, &grids, preset.latent_frames(seconds)).unwrap()
+        Plan::new(&preset.layout, &grids, preset.latent_frames(seconds)).unwrap()
     }
 
     /// Numbers of passes and tokens that the released scripts have.
     #[test]
     fn the_released_schedules() {
         let (p720, p480) = (
-            StarPreset::infinitystar_8b_720p(),
-            StarPreset::infinitystar_8b_480p(),
+            InfinityStarPreset::infinitystar_8b_720p(),
+            InfinityStarPreset::infinitystar_8b_480p(),
         );
         for (plan, clips, passes, tokens) in [
             (plan(&p720, 5), 2, 85, 244_197),
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_last_clip_may_be_shorter() {
-        let plan = plan(&StarPreset::infinitystar_8b_480p(), 7);
+        let plan = plan(&InfinityStarPreset::infinitystar_8b_480p(), 7);
         let frames: Vec<usize> = plan.clips().iter().map(|c| c.schedule.last().t).collect();
         assert_eq!(frames, [1, 20, 8]);
         let kept: Vec<usize> = plan.passes().filter(|p| p.keep).map(|p| p.clip).collect();
@@ -265,10 +265,10 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let layout = StarPreset::infinitystar_8b_480p().layout;
+        let layout = InfinityStarPreset::infinitystar_8b_480p().layout;
         let grids = [[1, 1], [2, 2]];
         assert!(matches!(
-            SpacetimePlan::new(&layout, &grids, 1),
+            Plan::new(&layout, &grids, 1),
             Err(PlanError::Scales {
                 grids: 2,
                 image: 14,
@@ -281,6 +281,6 @@ mod tests {
             semantic_scales: 1,
             clip_frames: 2,
         };
-        assert_eq!(SpacetimePlan::new(&layout, &grids, 1), Err(PlanError::Zero));
+        assert_eq!(Plan::new(&layout, &grids, 1), Err(PlanError::Zero));
     }
 }

@@ -23,7 +23,7 @@ pub enum CodeKind {
 ///
 /// It quantises to its own kind and embeds either: codes tell their kind by the number of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StarQuantizer {
+pub struct InfinityStarQuantizer {
     /// Channels of the latent.
     pub channels: usize,
     /// Bits of a cell.
@@ -56,22 +56,22 @@ impl CodeBits {
     }
 
     /// The quantiser of a kind.
-    pub const fn quantizer(&self, kind: CodeKind) -> StarQuantizer {
-        StarQuantizer {
+    pub const fn quantizer(&self, kind: CodeKind) -> InfinityStarQuantizer {
+        InfinityStarQuantizer {
             channels: self.detail,
             bits: self.of(kind),
         }
     }
 }
 
-impl StarQuantizer {
+impl InfinityStarQuantizer {
     /// What is turned into signs: `x`, `[b, c, t, h, w]`, with its channels brought down to the number of bits.
     pub fn cells(&self, x: Tensor<5>) -> Tensor<5> {
         resize_channels(x, self.bits, Resize::Area)
     }
 }
 
-impl Quantizer for StarQuantizer {
+impl Quantizer for InfinityStarQuantizer {
     fn dim(&self) -> usize {
         self.channels
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Guidance on the logits of a step, behind the temperature.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum StarGuidance {
+pub enum InfinityStarGuidance {
     /// The prompt alone, for half the work.
     None,
     /// Classifier-free guidance: `scale c + (1 - scale) u`.
@@ -25,7 +25,7 @@ pub enum StarGuidance {
     },
 }
 
-impl StarGuidance {
+impl InfinityStarGuidance {
     /// Whether the unconditional half of the batch is needed.
     pub fn is_active(&self) -> bool {
         match *self {
@@ -79,14 +79,14 @@ mod tests {
     use super::*;
     use burn::tensor::Device;
 
-    fn apply(guidance: StarGuidance, c: [f32; 2], u: [f32; 2]) -> Vec<f32> {
+    fn apply(guidance: InfinityStarGuidance, c: [f32; 2], u: [f32; 2]) -> Vec<f32> {
         let logits = Tensor::<3>::from_floats([[c], [u]], &Device::flex());
         guidance.apply(logits).into_data().iter().collect()
     }
 
     #[test]
     fn what_is_parallel_goes() {
-        let apg = |scale, threshold| StarGuidance::Apg { scale, threshold };
+        let apg = |scale, threshold| InfinityStarGuidance::Apg { scale, threshold };
         // d = (1, 1), its part across c = (2, 0) is (0, 1).
         assert_eq!(apply(apg(3.0, 9.0), [2.0, 0.0], [1.0, -1.0]), [2.0, 2.0]);
         // Root mean square 1, shrunk to a quarter.
@@ -97,9 +97,9 @@ mod tests {
 
     #[test]
     fn plain_guidance_extrapolates() {
-        let cfg = StarGuidance::Cfg { scale: 3.0 };
+        let cfg = InfinityStarGuidance::Cfg { scale: 3.0 };
         assert_eq!(apply(cfg, [2.0, 0.0], [1.0, 1.0]), [4.0, -2.0]);
-        assert!(!StarGuidance::Cfg { scale: 1.0 }.is_active());
-        assert!(!StarGuidance::None.is_active());
+        assert!(!InfinityStarGuidance::Cfg { scale: 1.0 }.is_active());
+        assert!(!InfinityStarGuidance::None.is_active());
     }
 }

@@ -1,8 +1,8 @@
 //! How much memory a run takes, before anything is loaded.
 
 use crate::{
-    clips::SpacetimePlan,
-    star::{Limits, StarConfig},
+    clips::Plan,
+    infinity_star::{InfinityStarConfig, Limits},
 };
 
 /// Bytes of a run of the transformer.
@@ -20,8 +20,8 @@ impl MemoryEstimate {
     /// For prompts of `text` tokens and `rows` rows in the batch, 2 a video under guidance, with weights and matrix
     /// products in numbers of `bytes` bytes.
     pub fn new(
-        config: &StarConfig,
-        plan: &SpacetimePlan,
+        config: &InfinityStarConfig,
+        plan: &Plan,
         text: usize,
         rows: usize,
         bytes: usize,
@@ -53,19 +53,19 @@ impl MemoryEstimate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{preset::StarPreset, templates::Template};
+    use crate::{preset::InfinityStarPreset, templates::Template};
 
-    fn estimate(preset: &StarPreset, seconds: usize) -> MemoryEstimate {
+    fn estimate(preset: &InfinityStarPreset, seconds: usize) -> MemoryEstimate {
         let template = Template::nearest(0.562);
         let grids = template.grids(preset.size);
         let frames = preset.latent_frames(seconds);
-        let plan = SpacetimePlan::new(&preset.layout, grids, frames).unwrap();
+        let plan = Plan::new(&preset.layout, grids, frames).unwrap();
         MemoryEstimate::new(&preset.config, &plan, 64, 2, 2, Limits::default())
     }
 
     #[test]
     fn five_seconds_at_720p() {
-        let estimate = estimate(&StarPreset::infinitystar_8b_720p(), 5);
+        let estimate = estimate(&InfinityStarPreset::infinitystar_8b_720p(), 5);
         assert_eq!(estimate.kept, 2 * 3664 * 147_456); // 1.08 GB
         assert_eq!(estimate.weights, 2 * (8_768_382_112 - 4096));
         assert!(estimate.total() < 32_000_000_000, "{estimate:?}");
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn ten_seconds_at_480p() {
-        let estimate = estimate(&StarPreset::infinitystar_8b_480p(), 10);
+        let estimate = estimate(&InfinityStarPreset::infinitystar_8b_480p(), 10);
         assert_eq!(estimate.kept, 2 * 31_864 * 147_456); // 4.70 GB a branch
         assert!(estimate.total() < 40_000_000_000, "{estimate:?}");
     }

@@ -3,24 +3,24 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    clips::Layout, guidance::StarGuidance, star::StarConfig, templates::FrameSize,
-    vae::StarVaeConfig,
+    clips::Layout, guidance::InfinityStarGuidance, infinity_star::InfinityStarConfig,
+    templates::FrameSize, vae::InfinityStarVaeConfig,
 };
 
 /// A transformer, its tokenizer, its schedule and its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StarPreset {
+pub struct InfinityStarPreset {
     /// The transformer.
-    pub config: StarConfig,
+    pub config: InfinityStarConfig,
     /// The tokenizer.
-    pub vae: StarVaeConfig,
+    pub vae: InfinityStarVaeConfig,
     /// The size of a frame.
     pub size: FrameSize,
     /// Repetitions and kinds of code.
     pub layout: Layout,
     /// Guidance.
-    pub guidance: StarGuidance,
+    pub guidance: InfinityStarGuidance,
     /// Divides the logits of the image.
     pub image_temperature: f64,
     /// Divides the logits of the clips.
@@ -31,12 +31,12 @@ pub struct StarPreset {
     pub longest_seconds: usize,
 }
 
-impl StarPreset {
+impl InfinityStarPreset {
     /// `infinitystar_8b_720p_weights`: 1280 x 720, up to 5 s (`tools/infer_video_720p.py`).
     pub fn infinitystar_8b_720p() -> Self {
         Self {
-            config: StarConfig::infinitystar_8b(),
-            vae: StarVaeConfig::infinitystar(),
+            config: InfinityStarConfig::infinitystar_8b(),
+            vae: InfinityStarVaeConfig::infinitystar(),
             size: FrameSize::M090,
             layout: Layout {
                 image_repeats: vec![3; 15],
@@ -44,7 +44,7 @@ impl StarPreset {
                 semantic_scales: 12,
                 clip_frames: 20,
             },
-            guidance: StarGuidance::Apg {
+            guidance: InfinityStarGuidance::Apg {
                 scale: 34.0,
                 threshold: 0.05,
             },
@@ -74,7 +74,7 @@ impl StarPreset {
     /// (`tools/infer_interact_480p.py`).
     pub fn infinitystar_interact() -> Self {
         Self {
-            guidance: StarGuidance::Cfg { scale: 3.0 },
+            guidance: InfinityStarGuidance::Cfg { scale: 3.0 },
             image_temperature: 0.5,
             clip_temperature: 0.5,
             longest_seconds: 5,
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn lengths() {
-        let preset = StarPreset::infinitystar_8b_480p();
+        let preset = InfinityStarPreset::infinitystar_8b_480p();
         assert_eq!(preset.latent_frames(0), 1);
         assert_eq!(preset.latent_frames(10), 41);
         assert_eq!(preset.prompt("a cat", 5), "<<<t=5s>>>a cat");
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn layouts_fit_the_sizes() {
         for preset in [
-            StarPreset::infinitystar_8b_720p(),
-            StarPreset::infinitystar_8b_480p(),
-            StarPreset::infinitystar_interact(),
+            InfinityStarPreset::infinitystar_8b_720p(),
+            InfinityStarPreset::infinitystar_8b_480p(),
+            InfinityStarPreset::infinitystar_interact(),
         ] {
             let scales = preset.size.scales();
             assert_eq!(preset.layout.image_repeats.len(), scales);

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use nextscale_bitwise::bsq::{StraightThrough, entropy_shortfall};
 use nextscale_bitwise::correction::SelfCorrection;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::train::{BitLoss, loss_per_token, margins};
@@ -16,29 +17,29 @@ use nextscale_var_core::{mask::padding, matmul::Precision};
 use rand::Rng;
 
 use crate::{
-    clips::{Pass, SpacetimePlan},
+    clips::{Pass, Plan},
     codes::{CodeBits, CodeKind},
-    generate::{descend, pyramid},
-    star::{Seen, Star, grid_positions, text_positions},
+    infinity_star::{AttentionSpan, InfinityStar, grid_positions, text_positions},
+    pyramid::{descend, pyramid},
 };
 
 /// What teacher forcing needs of a batch of clips.
 #[derive(Debug, Clone)]
-pub struct Forcing {
+pub struct TeacherForcing {
     /// The running sum on the grid of each pass, `[b, c, t, h, w]`.
     pub inputs: Vec<Tensor<5>>,
     /// The bits to predict in each pass, `[b, l, d]`.
     pub bits: Vec<Tensor<3, Int>>,
 }
 
-impl Forcing {
+impl TeacherForcing {
     /// Writes the latents of whole videos, `[b, c, t, h, w]`, as the codes of all passes of `plan`. With a generator
     /// some of the bits that go into the sum are flipped, and later passes are asked to repair it.
     ///
     /// # Panics
     /// If the latent is not that of the whole plan.
     pub fn new(
-        plan: &SpacetimePlan,
+        plan: &Plan,
         bits: CodeBits,
         latent: Tensor<5>,
         mut correction: Option<(SelfCorrection, &mut impl Rng)>,
@@ -71,9 +72,36 @@ impl Forcing {
     }
 }
 
+/// Quantises the latent `z` of whole clips, `[b, c, t, h, w]`, with the first `scales` scales of image and clips: the
+/// training form of a tokenizer's forward pass.
+///
+/// # Panics
+/// If the latent does not end with a clip of `plan`, or `scales` is 0.
+pub fn quantize_straight_through(
+    plan: &Plan,
+    bits: CodeBits,
+    z: Tensor<5>,
+    scales: usize,
+) -> StraightThrough {
+    let full = bits.quantizer(CodeKind::Detail);
+    let mut shortfalls = Vec::new();
+    let sum = descend(plan, bits, z.clone(), |pass, cells, _| {
+        if pass.index >= scales {
+            return cells.zeros_like();
+        }
+        let quantizer = bits.quantizer(pass.kind);
+        let magnitude = (bits.of(pass.kind) as f64).powf(-0.5);
+        shortfalls.push(entropy_shortfall(
+            quantizer.cells(cells.clone()) / magnitude,
+        ));
+        full.embed(&quantizer.quantize(cells.detach()))
+    });
+    StraightThrough::new(z, sum, shortfalls)
+}
+
 /// Which passes are trained, and how they hang together.
 #[derive(Debug, Clone)]
-pub struct Lesson {
+pub struct TeacherForcingPlan {
     passes: Vec<Pass>,
     reference: Scale,
     /// Numbers of the passes that go through the transformer, in the plan.
@@ -84,17 +112,12 @@ pub struct Lesson {
     weights: Tensor<2>,
 }
 
-impl Lesson {
+impl TeacherForcingPlan {
     /// All passes of `plan`, or, without `image`, those of the clips behind the first one: then the first clip is given.
     ///
     /// # Panics
     /// If nothing is left to train.
-    pub fn new(
-        plan: &SpacetimePlan,
-        image: bool,
-        weighting: ScaleWeighting,
-        device: &Device,
-    ) -> Self {
+    pub fn new(plan: &Plan, image: bool, weighting: ScaleWeighting, device: &Device) -> Self {
         let passes: Vec<Pass> = plan.passes().copied().collect();
         let counted = |pass: &Pass| image || pass.clip > 0;
         let taken = (0..passes.len()).filter(|&i| passes[i].keep || counted(&passes[i]));
@@ -134,11 +157,11 @@ impl Lesson {
 /// # Panics
 /// If the shapes do not fit the lesson.
 pub fn loss(
-    model: &Star,
-    forcing: &Forcing,
+    model: &InfinityStar,
+    forcing: &TeacherForcing,
     text: Tensor<3>,
     lens: &[usize],
-    lesson: &Lesson,
+    lesson: &TeacherForcingPlan,
     precision: Precision,
 ) -> BitLoss {
     let [b, text_len, _] = text.dims();
@@ -159,7 +182,7 @@ pub fn loss(
     let hidden = padding(lens, text_len, &device);
     let x = Tensor::cat(tokens, 1);
     let rope = model.rope(&positions, &device);
-    let x = model.forward_taught(x, &rope, &seen, hidden.as_ref(), precision);
+    let x = model.forward_teacher_forced(x, &rope, &seen, hidden.as_ref(), precision);
     let (mut losses, mut right) = (Vec::new(), Vec::new());
     for (n, &i) in lesson.taken.iter().enumerate() {
         if !lesson.counts[n] {
@@ -182,11 +205,11 @@ pub fn loss(
     }
 }
 
-impl Lesson {
+impl TeacherForcingPlan {
     /// For the text and every pass: its tokens, and the tokens that it sees besides text and itself.
-    fn seen(&self, ends: &[usize]) -> Vec<Seen> {
+    fn seen(&self, ends: &[usize]) -> Vec<AttentionSpan> {
         let stretch = |n: usize| -> Range<usize> { ends[n]..ends[n + 1] };
-        let mut all = vec![Seen {
+        let mut all = vec![AttentionSpan {
             own: 0..ends[0],
             before: None,
             text: false,
@@ -197,7 +220,7 @@ impl Lesson {
                 let pass = &self.passes[self.taken[m]];
                 pass.keep && pass.clip + 1 == clip
             };
-            all.push(Seen {
+            all.push(AttentionSpan {
                 own: stretch(n),
                 before: (0..n).find(kept).map(stretch),
                 text: true,
@@ -216,19 +239,20 @@ mod tests {
     use super::*;
     use crate::{
         clips::Layout,
-        generate::{GenerateOptions, generate, given_bits},
-        guidance::StarGuidance,
-        star::tiny,
+        generate::{GenerateInput, GenerateOptions, generate},
+        guidance::InfinityStarGuidance,
+        infinity_star::tiny,
+        pyramid::given_bits,
     };
 
-    fn plan() -> SpacetimePlan {
+    fn plan() -> Plan {
         let layout = Layout {
             image_repeats: vec![1, 2],
             clip_repeats: vec![2, 1],
             semantic_scales: 1,
             clip_frames: 2,
         };
-        SpacetimePlan::new(&layout, &[[1, 1], [2, 2]], 4).unwrap()
+        Plan::new(&layout, &[[1, 1], [2, 2]], 4).unwrap()
     }
 
     /// What is taught is what sampling does: teacher-forced losses are those of the logits of a run.
@@ -243,20 +267,19 @@ mod tests {
         let options = GenerateOptions {
             forced,
             forced_logits: true,
-            ..GenerateOptions::new(StarGuidance::Cfg { scale: 1.0 }, 1.0, 1.0)
+            ..GenerateOptions::new(InfinityStarGuidance::Cfg { scale: 1.0 }, 1.0, 1.0)
         };
-        let conditions = [];
-        let run = generate(
-            &model,
-            &plan,
-            text.clone(),
-            None,
-            &conditions,
+        let input = GenerateInput {
+            plan: &plan,
+            text: text.clone(),
+            negative: None,
+            conditions: Vec::new(),
             options,
-            Sampler::greedy(),
-        );
+            sampler: Sampler::greedy(),
+        };
+        let run = generate(&model, input);
         let none: Option<(SelfCorrection, &mut ChaCha8Rng)> = None;
-        let forcing = Forcing::new(&plan, config.bits, latent, none);
+        let forcing = TeacherForcing::new(&plan, config.bits, latent, none);
         let stepwise: Vec<Tensor<2>> = run
             .enumerate()
             .map(|(i, pass)| {
@@ -268,7 +291,7 @@ mod tests {
         let stepwise = Tensor::cat(stepwise, 1);
         // The prompt is padded, which must not be seen.
         let padded = Tensor::cat(vec![text, Tensor::ones([1, 2, 6], &device)], 1);
-        let lesson = Lesson::new(&plan, true, ScaleWeighting::Uniform, &device);
+        let lesson = TeacherForcingPlan::new(&plan, true, ScaleWeighting::Uniform, &device);
         let taught = loss(
             &model,
             &forcing,
@@ -283,7 +306,7 @@ mod tests {
             .into_scalar();
         assert!(off < 1e-5, "{off}");
 
-        let clips = Lesson::new(&plan, false, ScaleWeighting::Area, &device);
+        let clips = TeacherForcingPlan::new(&plan, false, ScaleWeighting::Area, &device);
         let taught = loss(&model, &forcing, padded, &[5], &clips, Precision::F32).per_token;
         let image = 1 + 2 * 4;
         let [_, l] = stepwise.dims();
@@ -303,14 +326,14 @@ mod tests {
         let model = config.init(&device);
         let latent = Tensor::random([2, 8, 4, 2, 2], Distribution::Normal(0.0, 0.3), &device);
         let mut rng = <ChaCha8Rng as rand::SeedableRng>::seed_from_u64(1);
-        let forcing = Forcing::new(
+        let forcing = TeacherForcing::new(
             &plan,
             config.bits,
             latent,
             Some((SelfCorrection::default(), &mut rng)),
         );
         let text = Tensor::random([2, 3, 6], Distribution::Normal(0.0, 1.0), &device);
-        let lesson = Lesson::new(&plan, true, ScaleWeighting::Area, &device);
+        let lesson = TeacherForcingPlan::new(&plan, true, ScaleWeighting::Area, &device);
         let loss = loss(&model, &forcing, text, &[3, 2], &lesson, Precision::F32);
         let grads = loss.loss.backward();
         for weight in [

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::{Device, Distribution, Tensor};
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use nextscale_video::clips::Layout;
-use nextscale_video::star::Limits;
+use nextscale_video::infinity_star::Limits;
 use nextscale_video::templates::Template;
 use nextscale_video::{
-    CodeBits, GenerateOptions, MemoryEstimate, SpacetimePlan, Star, StarConfig, StarGuidance,
-    StarPreset, generate,
+    CodeBits, GenerateInput, GenerateOptions, InfinityStar, InfinityStarConfig,
+    InfinityStarGuidance, InfinityStarPreset, MemoryEstimate, Plan, generate,
 };
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
@@ -40,8 +40,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-fn config() -> StarConfig {
-    StarConfig {
+fn config() -> InfinityStarConfig {
+    InfinityStarConfig {
         width: 128,
         depth: 2,
         heads: 4,
@@ -58,32 +58,35 @@ fn config() -> StarConfig {
     }
 }
 
-fn options(limits: Limits) -> GenerateOptions {
-    let guidance = StarGuidance::Cfg { scale: 3.0 };
-    GenerateOptions {
-        limits,
-        ..GenerateOptions::new(guidance, 1.0, 1.0)
-    }
-}
-
-fn sampler() -> Sampler {
-    let config = SamplerConfig {
+fn input(plan: &Plan, text: Tensor<3>, limits: Limits) -> GenerateInput<'_> {
+    let guidance = InfinityStarGuidance::Cfg { scale: 3.0 };
+    let sampler = SamplerConfig {
         temperature: 1.0,
         top_k: 0,
         top_p: 0.0,
     };
-    Sampler::new(config, &[1])
+    GenerateInput {
+        plan,
+        text,
+        negative: None,
+        conditions: Vec::new(),
+        options: GenerateOptions {
+            limits,
+            ..GenerateOptions::new(guidance, 1.0, 1.0)
+        },
+        sampler: Sampler::new(sampler, &[1]),
+    }
 }
 
 /// The most bytes that a run of a model holds beside its weights, and the keys and values, in numbers, that are kept at its end.
-fn run(model: &Star, plan: &SpacetimePlan, limits: Limits) -> (usize, usize) {
+fn run(model: &InfinityStar, plan: &Plan, limits: Limits) -> (usize, usize) {
     let text = Tensor::<3>::random([1, 9, 16], Distribution::Default, &Device::flex());
     let before = NOW.load(Ordering::SeqCst);
     MOST.store(before, Ordering::SeqCst);
-    let mut run = generate(model, plan, text, None, &[], options(limits), sampler());
+    let mut run = generate(model, input(plan, text, limits));
     let mut numbers = 0;
     while run.next().is_some() {
-        numbers = numbers.max(run.context().numbers());
+        numbers = numbers.max(run.state().numbers());
     }
     (MOST.load(Ordering::SeqCst) - before, numbers)
 }
@@ -114,7 +117,7 @@ fn a_run_takes_what_was_told() {
             },
         ),
     ] {
-        let plan = SpacetimePlan::new(&layout, &grids, frames).unwrap();
+        let plan = Plan::new(&layout, &grids, frames).unwrap();
         run(&model, &plan, limits); // weights are drawn when they are first used
         let (most, kept) = run(&model, &plan, limits);
         let told = MemoryEstimate::new(&config(), &plan, 9, 2, 4, limits);
@@ -131,17 +134,17 @@ fn a_run_takes_what_was_told() {
     }
 
     // The image of five seconds at 720p in full: only what the clip behind it sees stays, 3600 tokens and the prompt.
-    let preset = StarPreset::infinitystar_8b_720p();
+    let preset = InfinityStarPreset::infinitystar_8b_720p();
     let template = Template::nearest(0.562);
     let grids = template.grids(preset.size);
-    let plan = SpacetimePlan::new(&preset.layout, grids, preset.latent_frames(5)).unwrap();
+    let plan = Plan::new(&preset.layout, grids, preset.latent_frames(5)).unwrap();
     let told = MemoryEstimate::new(&config(), &plan, 9, 2, 4, Limits::default());
     let text = Tensor::<3>::random([1, 9, 16], Distribution::Default, &Device::flex());
     let limits = Limits {
         scores: 1 << 24,
         ..Limits::default()
     };
-    let mut run = generate(&model, &plan, text, None, &[], options(limits), sampler());
+    let mut run = generate(&model, input(&plan, text, limits));
     let image = plan.clips()[0].passes.len();
     for pass in run.by_ref().take(image + 1) {
         let all = pass.pass.clip > 0 || pass.ends_clip;
@@ -152,6 +155,6 @@ fn a_run_takes_what_was_told() {
             pass.k
         );
     }
-    assert_eq!(4 * run.context().numbers(), told.kept);
+    assert_eq!(4 * run.state().numbers(), told.kept);
     assert_eq!(plan.largest_pass(), 72_000);
 }

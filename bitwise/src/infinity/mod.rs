@@ -11,7 +11,7 @@
 mod block;
 mod config;
 mod plan;
-mod step;
+mod state;
 mod text;
 
 use std::borrow::Cow;
@@ -31,7 +31,7 @@ use nextscale_var_core::blocks::{StreamedBlocks, Transformer};
 use nextscale_var_core::guidance::replace_rows;
 pub use nextscale_var_core::layers::{Linear, gelu, inverse_norm, normalize, silu};
 pub use plan::Plan;
-pub use step::StepState;
+pub use state::State;
 pub use text::{AttentivePool, TextCondition, TextProjection, TextState};
 
 use block::TextContext;

@@ -1,6 +1,6 @@
 //! Greedy runs, scale by scale, and each scale alone.
 
-use nextscale_bitwise::generate::{GenerateOptions, generate};
+use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, generate};
 use nextscale_bitwise::infinity::TextCondition;
 use nextscale_var_core::guidance::{Guidance, GuidancePoint};
 use nextscale_var_core::sampler::{Sampler, filter};
@@ -23,7 +23,7 @@ fn options(run: &Value) -> GenerateOptions {
             weights: numbers(&run["cfg_list"]),
             points: numbers(&run["ins"]).into_iter().map(point).collect(),
         },
-        tau: numbers(&run["tau_list"]),
+        temperature: numbers(&run["tau_list"]),
         forced: Vec::new(),
         keep: None,
     }
@@ -37,16 +37,16 @@ fn greedy(f: &Fixture, run: &str) {
         .unwrap()
         .then(|| f.text("neg"));
     let (plan, quantizer) = (f.stepwise(), f.quantizer());
-    let generation = generate(
-        &f.model,
-        &quantizer,
-        &plan,
-        f.patching(),
-        &f.text("text"),
-        negative.as_ref(),
-        options(settings),
-        Sampler::greedy(),
-    );
+    let input = GenerateInput {
+        quantizer: &quantizer,
+        plan: &plan,
+        patching: f.patching(),
+        text: f.text("text"),
+        negative,
+        options: options(settings),
+        sampler: Sampler::greedy(),
+    };
+    let generation = generate(&f.model, input);
     let mut features = None;
     for step in generation {
         let k = step.k;
@@ -105,17 +105,16 @@ fn forced_scales_are_kept() {
     let mut options = options(&f.json["runs"][run]);
     options.forced = forced.collect();
     let (plan, quantizer) = (f.stepwise(), f.quantizer());
-    let (model, text) = (&f.model, f.text("text"));
-    let steps = generate(
-        model,
-        &quantizer,
-        &plan,
-        f.patching(),
-        &text,
-        None,
+    let input = GenerateInput {
+        quantizer: &quantizer,
+        plan: &plan,
+        patching: f.patching(),
+        text: f.text("text"),
+        negative: None,
         options,
-        Sampler::greedy(),
-    );
+        sampler: Sampler::greedy(),
+    };
+    let steps = generate(&f.model, input);
     for step in steps {
         let theirs = f.int::<3>(&format!("ar_{run}_bits_{}", step.k));
         let wrong = step.bits.not_equal(theirs).int().sum();

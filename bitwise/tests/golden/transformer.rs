@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use nextscale_bitwise::import::load_infinity;
-use nextscale_bitwise::infinity::StepState;
+use nextscale_bitwise::infinity::State;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_var_core::rope::grid_positions;
 use nextscale_weights::WeightFile;
@@ -51,7 +51,7 @@ fn cached_logits_are_teacher_forced_logits() {
         let f = Fixture::load(&root.join(name));
         let (inputs, theirs) = (f.float::<3>("tf_input"), f.float::<3>("tf_logits"));
         let plan = f.stepwise();
-        let mut state: StepState = f.model.start(&f.text("text"), &plan);
+        let mut state: State = f.model.start(&f.text("text"), &plan);
         let offsets = f.schedule.offsets();
         for k in 0..f.schedule.len() {
             let input = (k > 0).then(|| {

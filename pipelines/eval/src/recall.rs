@@ -8,7 +8,7 @@
 use anyhow::Context as _;
 use burn::tensor::Device;
 use nextscale_bitwise::bsq::Bsq;
-use nextscale_bitwise::generate::generate;
+use nextscale_bitwise::generate::{GenerateInput, generate};
 use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::TextEncoder;
@@ -230,17 +230,16 @@ impl<'a> Painter<'a> {
                 .map(|&id| common.seed.wrapping_add(id as u64))
                 .collect();
             let (sampler, options) = self.sampling.start(&seeds, scales);
-            let patching = self.manifest.patching;
-            let all = generate(
-                &self.model,
-                &self.bsq,
-                &self.plan,
-                patching,
-                &text,
-                None,
+            let input = GenerateInput {
+                quantizer: &self.bsq,
+                plan: &self.plan,
+                patching: self.manifest.patching,
+                text,
+                negative: None,
                 options,
                 sampler,
-            );
+            };
+            let all = generate(&self.model, input);
             let last = all.last().context("the schedule has no scale")?;
             painted.extend(pixels::to_bytes(self.vae.decode(last.features)));
             progress(painted.len(), ids.len());

@@ -14,8 +14,8 @@ use nextscale_text::T5Config;
 use nextscale_text::import as t5;
 use nextscale_tokenizer::VqVaeConfig;
 use nextscale_var_core::var::{var_config, var_keys};
-use nextscale_video::star::{is_unread, star_config, star_keys};
-use nextscale_video::vae::{StarVaeConfig, is_unused};
+use nextscale_video::infinity_star::{infinity_star_config, infinity_star_keys, is_unread};
+use nextscale_video::vae::{InfinityStarVaeConfig, is_unused};
 
 use crate::error::ModelError;
 use nextscale_files::atomic_file::{self, folder_of};
@@ -114,7 +114,7 @@ fn recognise(
     }
     if has("semantic_head2.weight") {
         file.forget(is_unread);
-        let keys = star_keys(&star_config(&file).map_err(no)?);
+        let keys = infinity_star_keys(&infinity_star_config(&file).map_err(no)?);
         return Ok((STAR, file, keys));
     }
     if has("pos_1LC") {
@@ -127,7 +127,7 @@ fn recognise(
     }
     if has("scale_learnable_parameters") {
         file.forget(is_unused);
-        return Ok((STAR_VAE, file, StarVaeConfig::infinitystar().keys()));
+        return Ok((STAR_VAE, file, InfinityStarVaeConfig::infinitystar().keys()));
     }
     if has("encoder.conv_out.conv.weight") || has("encoder.conv_out.weight") {
         let file = file.renamed(newest_name);

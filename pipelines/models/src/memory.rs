@@ -6,7 +6,7 @@ use nextscale_text::T5Config;
 use nextscale_tokenizer::ScaleSchedule;
 use nextscale_var_core::blocks::{self, BlockStorage};
 use nextscale_var_core::var::VarConfig;
-use nextscale_video::{MemoryEstimate, StarVaeConfig};
+use nextscale_video::{InfinityStarVaeConfig, MemoryEstimate};
 
 use crate::error::ModelError;
 
@@ -127,7 +127,7 @@ impl Estimate {
     /// One video whose transformer takes `run`, with frames of `pixels` pixels; `file` is the size of the auto-encoder.
     pub fn star(
         text: &T5Config,
-        vae: &StarVaeConfig,
+        vae: &InfinityStarVaeConfig,
         file: u64,
         run: MemoryEstimate,
         pixels: u64,

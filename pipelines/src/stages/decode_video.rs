@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use image::RgbImage;
-use nextscale_video::StarVae;
+use nextscale_video::InfinityStarVae;
 use nextscale_video::conv3d::FrameCache;
 use nextscale_video::vae::DecodeStream;
 use schemars::JsonSchema;
@@ -32,7 +32,7 @@ pub struct DecodeVideoParams {
 pub(crate) struct DecodeVideo {
     params: DecodeVideoParams,
     bundle: Arc<StarBundle>,
-    vae: Option<StarVae>,
+    vae: Option<InfinityStarVae>,
     /// What the decoder remembers of the video that it is in.
     cache: FrameCache,
 }
@@ -52,7 +52,7 @@ impl DecodeVideo {
     fn decode(
         &mut self,
         part: &VideoLatent,
-        vae: &StarVae,
+        vae: &InfinityStarVae,
         input: &Input,
         out: &mut Output,
     ) -> Result<(), PipelineError> {

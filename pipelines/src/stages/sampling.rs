@@ -109,7 +109,7 @@ impl ResolvedSampling {
             options.guidance.points = vec![GuidancePoint::FromEnd(from_end)];
         }
         if self.base.tau != 0.0 {
-            options.tau.clone_from(&self.tau);
+            options.temperature.clone_from(&self.tau);
         }
         (sampler, options)
     }

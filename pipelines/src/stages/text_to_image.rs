@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
-use nextscale_bitwise::generate::generate;
+use nextscale_bitwise::generate::{GenerateInput, generate};
 use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
 use nextscale_tokenizer::{Keep, Quantizer};
 use schemars::JsonSchema;
@@ -182,16 +182,16 @@ impl TextToImage {
         let manifest = self.bundle.manifest();
         let bsq = nextscale_bitwise::bsq::Bsq::new(manifest.vae.bits);
         let bsq: &dyn Quantizer = &bsq;
-        let mut all = generate(
-            model,
-            bsq,
+        let input = GenerateInput {
+            quantizer: bsq,
             plan,
-            manifest.patching,
-            &text,
-            negative.as_ref(),
+            patching: manifest.patching,
+            text,
+            negative,
             options,
             sampler,
-        );
+        };
+        let mut all = generate(model, input);
         let next = || {
             if Some(all.position()) == self.start.takes_over() {
                 all.set_sampler(self.sampling.start(&seeds).0);

@@ -11,8 +11,8 @@ use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig, Decoder};
 use nextscale_text::Vocab;
 use nextscale_var_core::train::{Checkpoint, latest};
 use nextscale_var_core::var::save_var;
-use nextscale_video::StarVae;
-use nextscale_video::star::save_star;
+use nextscale_video::InfinityStarVae;
+use nextscale_video::infinity_star::save_infinity_star;
 
 use crate::config::{self, CONFIG};
 use crate::run_folder;
@@ -169,7 +169,7 @@ fn export_video(
     vocab.save(out.join(VOCAB))?;
     nextscale_text::import::save(&narrator.text, out.join(TEXT), WeightDtype::F16)?;
     let file = out.join(TRANSFORMER);
-    save_star(&transformer, &narrator.transformer, &file, WeightDtype::F16)?;
+    save_infinity_star(&transformer, &narrator.transformer, &file, WeightDtype::F16)?;
     vae.save(out.join(VAE), WeightDtype::F16)?;
     let last = tokenizer.plan(1)?.reference();
     let size = Size {
@@ -218,12 +218,12 @@ fn export_video(
 }
 
 /// The auto-encoder with the decoder of a run that continued it with a frozen encoder.
-fn with_decoder(folder: &Path, vae: StarVae) -> anyhow::Result<StarVae> {
+fn with_decoder(folder: &Path, vae: InfinityStarVae) -> anyhow::Result<InfinityStarVae> {
     let run: CausalRun = config::read(&folder.join(CONFIG))?;
     let Some(checkpoint) = latest(folder)? else {
         bail!("there is no checkpoint in `{}`", folder.display());
     };
-    let trained: StarVae = checkpoint.average(run.model.init(&Device::flex()))?;
+    let trained: InfinityStarVae = checkpoint.average(run.model.init(&Device::flex()))?;
     let same = is_same(
         &vae.encoder.conv_out.weight,
         &trained.encoder.conv_out.weight,
@@ -233,7 +233,7 @@ fn with_decoder(folder: &Path, vae: StarVae) -> anyhow::Result<StarVae> {
         "the decoder of `{}` was trained for another encoder; give its configuration `continues` and `decoder_only`",
         folder.display()
     );
-    Ok(StarVae {
+    Ok(InfinityStarVae {
         decoder: trained.decoder,
         proj_up: trained.proj_up,
         ..vae

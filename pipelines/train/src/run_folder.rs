@@ -10,7 +10,7 @@ use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
 use nextscale_text::Vocab;
 use nextscale_tokenizer::{ScaleSchedule, VqVae, VqVaeConfig};
 use nextscale_var_core::train::{Checkpoint, latest};
-use nextscale_video::StarVae;
+use nextscale_video::InfinityStarVae;
 
 use crate::config;
 use crate::tokenizer::TokenizerKind;
@@ -67,10 +67,10 @@ pub fn adopt_causal(
     out: &Path,
     from: &Path,
     device: &Device,
-) -> anyhow::Result<(StarVae, CausalRun)> {
+) -> anyhow::Result<(InfinityStarVae, CausalRun)> {
     if let Some(checkpoint) = take_over(out, from, TokenizerKind::Causal)? {
         let run: CausalRun = config::read(&out.join(CONFIG))?;
-        let vae: StarVae = checkpoint.average(run.model.init(device))?;
+        let vae: InfinityStarVae = checkpoint.average(run.model.init(device))?;
         vae.save(out.join(WEIGHTS), WeightDtype::F32)?;
     }
     let run: CausalRun = config::read(&out.join(CONFIG))?;

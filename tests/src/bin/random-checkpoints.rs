@@ -21,8 +21,8 @@ use nextscale_text::T5Config;
 use nextscale_tokenizer::VqVaeConfig;
 use nextscale_var_core::var::VarConfig;
 use nextscale_var_core::var::var_keys;
-use nextscale_video::star::star_keys;
-use nextscale_video::{StarConfig, StarVaeConfig};
+use nextscale_video::infinity_star::infinity_star_keys;
+use nextscale_video::{InfinityStarConfig, InfinityStarVaeConfig};
 
 type Keys = BTreeMap<String, Vec<usize>>;
 type Failed = Box<dyn std::error::Error>;
@@ -67,11 +67,11 @@ fn parts(model: &str) -> Option<Vec<(&'static str, Keys)>> {
                     "infinitystar-8b-480p" => "infinitystar_8b_480p_weights",
                     _ => "infinitystar_8b_720p_weights",
                 },
-                star_keys(&StarConfig::infinitystar_8b()),
+                infinity_star_keys(&InfinityStarConfig::infinitystar_8b()),
             ),
             (
                 "infinitystar_videovae.safetensors",
-                StarVaeConfig::infinitystar().keys(),
+                InfinityStarVaeConfig::infinitystar().keys(),
             ),
             text(),
         ],

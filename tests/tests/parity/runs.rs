@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use nextscale_bitwise::bsq::Bsq;
-use nextscale_bitwise::generate::{GenerateOptions, GeneratedScale, Generation, generate};
+use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, Generation, Step, generate};
 use nextscale_bitwise::infinity::Plan;
 use nextscale_tests::{Agreement, Fixture, Gaps, Report, Stored};
 use nextscale_var_core::guidance::{Guidance, GuidancePoint};
@@ -61,7 +61,7 @@ fn options(s: &Subject, run: &str, settings: &Value, forced: usize) -> GenerateO
             weights: numbers(&settings["cfg_list"]),
             points: numbers(&settings["ins"]).into_iter().map(point).collect(),
         },
-        tau: numbers(&settings["tau_list"]),
+        temperature: numbers(&settings["tau_list"]),
         forced: forced.collect(),
         keep: None,
     }
@@ -74,17 +74,16 @@ fn start<'a>(
     options: GenerateOptions,
 ) -> Generation<'a, Bsq> {
     let negative = settings["negative"].as_bool().unwrap_or(false);
-    let negative = negative.then(|| s.text("neg"));
-    generate(
-        &s.model,
-        &s.quantizer,
+    let input = GenerateInput {
+        quantizer: &s.quantizer,
         plan,
-        s.patching,
-        &s.text("text"),
-        negative.as_ref(),
+        patching: s.patching,
+        text: s.text("text"),
+        negative: negative.then(|| s.text("neg")),
         options,
-        Sampler::greedy(),
-    )
+        sampler: Sampler::greedy(),
+    };
+    generate(&s.model, input)
 }
 
 /// `[b, l, 2 D]` to pairs, `[b, l, D, 2]`.
@@ -134,7 +133,7 @@ fn greedy(s: &Subject, run: &str, settings: &Value, report: &mut Report) -> Tens
     }
 }
 
-fn compare(s: &Subject, run: &str, step: &GeneratedScale, report: &mut Report) -> Agreement {
+fn compare(s: &Subject, run: &str, step: &Step, report: &mut Report) -> Agreement {
     let (f, k) = (s.f, step.k);
     let logits = format!("ar_{run}_logits_{k}");
     if f.has(&logits) {
@@ -146,7 +145,7 @@ fn compare(s: &Subject, run: &str, step: &GeneratedScale, report: &mut Report) -
 }
 
 /// What follows from the bits.
-fn follow(s: &Subject, run: &str, step: &GeneratedScale, report: &mut Report) {
+fn follow(s: &Subject, run: &str, step: &Step, report: &mut Report) {
     let (f, k) = (s.f, step.k);
     let cells = format!("ar_{run}_vae_bits_{k}");
     if f.has(&cells) {

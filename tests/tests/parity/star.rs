@@ -5,14 +5,16 @@ use nextscale_tests::{Agreement, Fixture, Gaps, Report, Stored};
 use nextscale_var_core::blocks::BlockStorage;
 use nextscale_var_core::rope::RopeTable;
 use nextscale_var_core::sampler::Sampler;
-use nextscale_video::clips::{Layout, Pass, SpacetimePlan};
+use nextscale_video::clips::{Layout, Pass, Plan};
 use nextscale_video::frames::{rgb_bytes, without_soft_start};
-use nextscale_video::generate::{GenerateOptions, GeneratedPass, generate, given_bits};
-use nextscale_video::guidance::StarGuidance;
-use nextscale_video::star::{
-    Star, StarConfig, grid_positions, read_star, save_star, star_config, text_positions,
+use nextscale_video::generate::{GenerateInput, GenerateOptions, Step, generate};
+use nextscale_video::guidance::InfinityStarGuidance;
+use nextscale_video::infinity_star::{
+    InfinityStar, InfinityStarConfig, grid_positions, infinity_star_config, read_infinity_star,
+    save_infinity_star, text_positions,
 };
-use nextscale_video::{CodeKind, StarVae};
+use nextscale_video::pyramid::given_bits;
+use nextscale_video::{CodeKind, InfinityStarVae};
 use nextscale_weights::{WeightDtype, WeightFile};
 use serde_json::Value;
 
@@ -28,17 +30,17 @@ const TIE: f64 = 5e-3;
 /// A folder with its models.
 pub struct Subject<'a> {
     pub f: &'a Fixture,
-    pub model: Star,
-    pub vae: StarVae,
-    pub config: StarConfig,
-    pub guidance: StarGuidance,
+    pub model: InfinityStar,
+    pub vae: InfinityStarVae,
+    pub config: InfinityStarConfig,
+    pub guidance: InfinityStarGuidance,
 }
 
 impl<'a> Subject<'a> {
     pub fn open(f: &'a Fixture) -> Self {
         let file = WeightFile::open(&f.dir.join("weights.safetensors"));
         let file = file.unwrap_or_else(|e| panic!("{e}"));
-        let config = star_config(&file).unwrap_or_else(|e| panic!("{e}"));
+        let config = infinity_star_config(&file).unwrap_or_else(|e| panic!("{e}"));
         let stated = &f.config["model"];
         let number = |key: &str| stated[key].as_u64().expect("a size") as usize;
         let kv_heads = stated["num_key_value_heads"].as_u64(); // none or -1 if each head has its own
@@ -54,7 +56,7 @@ impl<'a> Subject<'a> {
         let rounded = config.mlp_hidden as f64 - ratio * config.width as f64;
         assert!(rounded.abs() < 256.0, "{} hidden units", config.mlp_hidden);
         assert_eq!(config.bits, code_bits(f));
-        let model = read_star(&config, file, BlockStorage::Loaded, &f.device)
+        let model = read_infinity_star(&config, file, BlockStorage::Loaded, &f.device)
             .unwrap_or_else(|e| panic!("{e}"));
         let (widths, blocks) = ("vae_block_out_channels", "vae_layers_per_block");
         let (widths, blocks) = (&f.config[widths], &f.config[blocks]);
@@ -71,7 +73,7 @@ impl<'a> Subject<'a> {
     pub fn resaved(&self, report: &mut Report) {
         let dir = tempfile::tempdir().expect("a folder for temporary files");
         let path = dir.path().join("model.safetensors");
-        save_star(&self.config, &self.model, &path, WeightDtype::F32)
+        save_infinity_star(&self.config, &self.model, &path, WeightDtype::F32)
             .unwrap_or_else(|e| panic!("{e}"));
         let official = self.f.dir.join("weights.safetensors");
         report.same_file("resaved", &path, &official, |key| key == "sos_token");
@@ -82,7 +84,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The positions of a pass.
-    pub fn rope(&self, plan: &SpacetimePlan, pass: &Pass) -> RopeTable {
+    pub fn rope(&self, plan: &Plan, pass: &Pass) -> RopeTable {
         let frames: Vec<usize> = (0..pass.scale.t).map(|t| t + pass.first_frame).collect();
         let at = self.config.text_max_len + pass.position;
         let positions = grid_positions(pass.scale, plan.reference(), &frames, at);
@@ -91,11 +93,11 @@ impl<'a> Subject<'a> {
 }
 
 /// Guidance as the settings ask for it: plain or projected.
-fn guidance(f: &Fixture) -> StarGuidance {
+fn guidance(f: &Fixture) -> InfinityStarGuidance {
     let scale = f.real("cfg");
     match (f.flag("use_cfg"), f.flag("use_apg")) {
-        (true, false) => StarGuidance::Cfg { scale },
-        (false, true) => StarGuidance::Apg {
+        (true, false) => InfinityStarGuidance::Cfg { scale },
+        (false, true) => InfinityStarGuidance::Apg {
             scale,
             threshold: f.real("apg_norm_threshold"),
         },
@@ -104,9 +106,9 @@ fn guidance(f: &Fixture) -> StarGuidance {
 }
 
 /// The tolerance of logits after guidance, which amplifies rounding; projection adds its own.
-fn guided_tolerance(guidance: StarGuidance) -> f64 {
+fn guided_tolerance(guidance: InfinityStarGuidance) -> f64 {
     match guidance {
-        StarGuidance::Apg { .. } => 3e-3,
+        InfinityStarGuidance::Apg { .. } => 3e-3,
         _ => 5e-4,
     }
 }
@@ -207,7 +209,7 @@ pub fn grids(f: &Fixture) -> Vec<[usize; 2]> {
 }
 
 /// What the config says about each step, and what the plan says.
-pub fn compare_plan(plan: &SpacetimePlan, steps: &Value, grids: usize, report: &mut Report) {
+pub fn compare_plan(plan: &Plan, steps: &Value, grids: usize, report: &mut Report) {
     let row = |p: &Pass| {
         let kind = f64::from(u8::from(p.kind == CodeKind::Detail));
         let whole = [
@@ -247,7 +249,7 @@ pub fn compare_plan(plan: &SpacetimePlan, steps: &Value, grids: usize, report: &
 
 pub fn check(f: &Fixture, report: &mut Report) {
     let s = Subject::open(f);
-    let plan = SpacetimePlan::new(&layout(f), &grids(f), f.number("pt"));
+    let plan = Plan::new(&layout(f), &grids(f), f.number("pt"));
     let plan = plan.unwrap_or_else(|e| panic!("{e}"));
     report.part("plan", |report| {
         compare_plan(&plan, &f.config["steps"], grids(f).len(), report);
@@ -284,13 +286,7 @@ fn is_given(f: &Fixture, k: usize) -> bool {
 }
 
 /// Compares what went into and came out of a pass; `prefix` stands before all names.
-pub fn compare_pass(
-    s: &Subject,
-    prefix: &str,
-    pass: &GeneratedPass,
-    step: &Value,
-    report: &mut Report,
-) {
+pub fn compare_pass(s: &Subject, prefix: &str, pass: &Step, step: &Value, report: &mut Report) {
     let f = s.f;
     let name = |what: &str| format!("{prefix}{what}.{:03}", pass.k);
     let stage_in = name("stage_in");
@@ -321,7 +317,7 @@ fn strided(logits: &Tensor<3>, stride: usize) -> Tensor<3> {
 }
 
 /// The more likely bits, `[t, h, w, d]`, and how clearly each was decided.
-fn decide(logits: &Tensor<3>, pass: &GeneratedPass) -> (Tensor<4, Int>, Gaps) {
+fn decide(logits: &Tensor<3>, pass: &Step) -> (Tensor<4, Int>, Gaps) {
     let [_, l, wide] = logits.dims();
     let s = pass.pass.scale;
     let bits = Sampler::greedy().sample_bits(logits.clone());
@@ -335,14 +331,21 @@ fn decide(logits: &Tensor<3>, pass: &GeneratedPass) -> (Tensor<4, Int>, Gaps) {
 }
 
 /// Every pass on the stored bits. Returns the sums of all clips.
-fn taught(s: &Subject, plan: &SpacetimePlan, report: &mut Report) -> Tensor<5> {
+fn taught(s: &Subject, plan: &Plan, report: &mut Report) -> Tensor<5> {
     let (f, steps) = (s.f, &s.f.config["steps"]);
     let used = (0..plan.passes().count()).map(|k| used_bits(f, k));
     let options = options(s, used.collect());
     let text = s.text("text_features");
-    let greedy = Sampler::greedy();
+    let input = GenerateInput {
+        plan,
+        text,
+        negative: None,
+        conditions: Vec::new(),
+        options,
+        sampler: Sampler::greedy(),
+    };
     let mut clips = Vec::new();
-    for pass in generate(&s.model, plan, text, None, &[], options, greedy) {
+    for pass in generate(&s.model, input) {
         let rope = format!("rope_step.{:03}", pass.k);
         if f.has(&rope) {
             let rows = f.dims(&rope)[1];
@@ -359,14 +362,21 @@ fn taught(s: &Subject, plan: &SpacetimePlan, report: &mut Report) -> Tensor<5> {
 
 /// Every pass on our own bits. Long runs hold undecided bits, which may end the comparison; an image and a clip of one
 /// second do not.
-fn free(s: &Subject, plan: &SpacetimePlan, report: &mut Report) {
+fn free(s: &Subject, plan: &Plan, report: &mut Report) {
     let text = s.text("text_features");
     let given = (0..plan.passes().count()).take_while(|&k| is_given(s.f, k));
     let options = options(s, given.map(|k| used_bits(s.f, k)).collect());
     let short = matches!(s.f.config["case"].as_str(), Some("t2i" | "t2v_1s"));
-    let greedy = Sampler::greedy();
+    let input = GenerateInput {
+        plan,
+        text,
+        negative: None,
+        conditions: Vec::new(),
+        options,
+        sampler: Sampler::greedy(),
+    };
     let mut clips = Vec::new();
-    for pass in generate(&s.model, plan, text, None, &[], options, greedy) {
+    for pass in generate(&s.model, input) {
         let name = format!("bits.{:03}", pass.k);
         let (ours, gaps) = decide(pass.logits.as_ref().expect("logits"), &pass);
         let (label, stored) = (format!("{name}@free"), s.f.stored(&name));
@@ -384,7 +394,7 @@ fn free(s: &Subject, plan: &SpacetimePlan, report: &mut Report) {
 }
 
 /// The image or video that a run continues.
-fn given(s: &Subject, plan: &SpacetimePlan, report: &mut Report) {
+fn given(s: &Subject, plan: &Plan, report: &mut Report) {
     let f = s.f;
     if !f.has("cond_latent") {
         return;

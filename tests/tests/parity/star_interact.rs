@@ -3,10 +3,10 @@
 use burn::tensor::Tensor;
 use nextscale_tests::{Fixture, Report};
 use nextscale_var_core::sampler::Sampler;
-use nextscale_video::clips::SpacetimePlan;
-use nextscale_video::generate::{Condition, generate};
-use nextscale_video::star::grid_positions;
-use nextscale_video::story::Story;
+use nextscale_video::clips::Plan;
+use nextscale_video::generate::{Condition, GenerateInput, generate};
+use nextscale_video::infinity_star::grid_positions;
+use nextscale_video::interactive_session::InteractiveSession;
 
 use crate::star::{
     BYTES_OFF, SUMS, Subject, bgr, compare_pass, compare_plan, grids, layout, options, pairs,
@@ -17,11 +17,11 @@ use crate::star_vae::{LATENTS, bits, compare_pixels, pick};
 pub fn check(f: &Fixture, report: &mut Report) {
     let s = Subject::open(f);
     let grids = grids(f);
-    let plan = SpacetimePlan::continuation(&layout(f), &grids);
+    let plan = Plan::continuation(&layout(f), &grids);
     let plan = plan.unwrap_or_else(|e| panic!("{e}"));
     report.part("reference", |report| reference(&s, report));
     report.part("rope", |report| tables(&s, report));
-    let mut story = Story::new(f.float("former_clip_features.0"));
+    let mut story = InteractiveSession::new(f.float("former_clip_features.0"));
     let turns = f.config["turns"].as_array().expect("turns");
     for (turn, settings) in turns.iter().enumerate() {
         let steps = &settings["steps"];
@@ -55,7 +55,7 @@ fn reference(s: &Subject, report: &mut Report) {
 
 fn conditions_are(
     s: &Subject,
-    plan: &SpacetimePlan,
+    plan: &Plan,
     turn: usize,
     conditions: &[Condition],
     report: &mut Report,
@@ -81,7 +81,7 @@ fn conditions_are(
 /// Every pass of a turn on the stored bits.
 fn taught(
     s: &Subject,
-    plan: &SpacetimePlan,
+    plan: &Plan,
     turn: usize,
     conditions: &[Condition],
     report: &mut Report,
@@ -91,8 +91,15 @@ fn taught(
     let stored = passes.map(|k| bits(s.f, &format!("{prefix}bits.{k:03}")));
     let options = options(s, stored.collect());
     let text = s.text(&format!("{prefix}text_features"));
-    let greedy = Sampler::greedy();
-    let run = generate(&s.model, plan, text, None, conditions, options, greedy);
+    let input = GenerateInput {
+        plan,
+        text,
+        negative: None,
+        conditions: conditions.to_vec(),
+        options,
+        sampler: Sampler::greedy(),
+    };
+    let run = generate(&s.model, input);
     let steps = &s.f.config["turns"][turn]["steps"];
     let mut latent = None;
     for pass in run {

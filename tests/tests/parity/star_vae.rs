@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor};
 use nextscale_tests::{Fixture, Gaps, Report, Stored};
 use nextscale_tokenizer::{Codes, Pyramid, Quantizer, Scale, ScaleSchedule};
 use nextscale_video::codes::{CodeBits, CodeKind};
-use nextscale_video::vae::{StarVae, StarVaeConfig};
+use nextscale_video::vae::{InfinityStarVae, InfinityStarVaeConfig};
 use nextscale_weights::WeightDtype;
 use serde_json::Value;
 
@@ -25,15 +25,15 @@ pub fn code_bits(f: &Fixture) -> CodeBits {
 }
 
 /// The auto-encoder of a folder, whose config has its sizes under the first two keys.
-pub fn load(f: &Fixture, channels: &Value, blocks: &Value, file: &str) -> StarVae {
+pub fn load(f: &Fixture, channels: &Value, blocks: &Value, file: &str) -> InfinityStarVae {
     let widths = channels.as_array().expect("a list of widths");
     let width = |x: &Value| x.as_u64().expect("a width") as usize;
     let blocks = blocks.as_u64().expect("a number of blocks") as usize;
-    let config = StarVaeConfig {
+    let config = InfinityStarVaeConfig {
         channels: widths.iter().map(width).collect(),
         encoder_blocks: blocks,
         decoder_blocks: blocks + 1,
-        ..StarVaeConfig::infinitystar()
+        ..InfinityStarVaeConfig::infinitystar()
     };
     let vae = config.init(&f.device).load(f.dir.join(file));
     vae.unwrap_or_else(|e| panic!("{e}"))
@@ -70,7 +70,7 @@ fn unused(key: &str) -> bool {
     key.ends_with(".mask") || key.starts_with("proj_down_two") || key.starts_with("proj_up_two")
 }
 
-fn encoder(f: &Fixture, vae: &StarVae, report: &mut Report) {
+fn encoder(f: &Fixture, vae: &InfinityStarVae, report: &mut Report) {
     let frames = f.float::<5>("video_u8") / 127.5 - 1.0;
     report.close(f, "moments", vae.moments(frames.clone()), LATENTS);
     let posterior = vae.encode(frames.clone());
@@ -163,7 +163,7 @@ fn codes(f: &Fixture, report: &mut Report) {
     report.close(f, "summed_codes", Tensor::cat(sums, 2), SUMS);
 }
 
-fn decoder(f: &Fixture, vae: &StarVae, input: &str, name: &str, report: &mut Report) {
+fn decoder(f: &Fixture, vae: &InfinityStarVae, input: &str, name: &str, report: &mut Report) {
     let latent = match input {
         "codes" => f.float::<5>("summed_codes"),
         _ => f.float::<5>(input),

@@ -3,7 +3,8 @@ use nextscale_var_core::sampler::SamplerConfig;
 
 use super::*;
 use crate::clips::Layout;
-use crate::star::{StarConfig, tiny};
+use crate::infinity_star::{InfinityStarConfig, tiny};
+use crate::pyramid::given_bits;
 
 const GRIDS: [[usize; 2]; 3] = [[1, 1], [1, 2], [2, 3]];
 
@@ -16,11 +17,11 @@ fn layout() -> Layout {
     }
 }
 
-fn plan(frames: usize) -> SpacetimePlan {
-    SpacetimePlan::new(&layout(), &GRIDS, frames).unwrap()
+fn plan(frames: usize) -> Plan {
+    Plan::new(&layout(), &GRIDS, frames).unwrap()
 }
 
-fn model() -> (StarConfig, Star) {
+fn model() -> (InfinityStarConfig, InfinityStar) {
     let config = tiny();
     (config.clone(), config.init(&Device::flex()))
 }
@@ -31,7 +32,7 @@ fn text(len: usize) -> Tensor<3> {
 }
 
 fn apg() -> GenerateOptions {
-    let guidance = StarGuidance::Apg {
+    let guidance = InfinityStarGuidance::Apg {
         scale: 5.0,
         threshold: 0.5,
     };
@@ -47,8 +48,19 @@ fn sampler(seed: u64) -> Sampler {
     Sampler::new(config, &[seed])
 }
 
+fn input(plan: &Plan, options: GenerateOptions, seed: u64) -> GenerateInput<'_> {
+    GenerateInput {
+        plan,
+        text: text(4),
+        negative: None,
+        conditions: Vec::new(),
+        options,
+        sampler: sampler(seed),
+    }
+}
+
 /// Latent frames of a whole run.
-fn latent(passes: impl Iterator<Item = GeneratedPass>) -> Tensor<5> {
+fn latent(passes: impl Iterator<Item = Step>) -> Tensor<5> {
     let clips = passes.filter(|pass| pass.ends_clip);
     Tensor::cat(clips.map(|pass| pass.features).collect(), 2)
 }
@@ -61,9 +73,9 @@ fn off<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
 fn only_what_later_passes_see_is_kept() {
     let (_, model) = model();
     let plan = plan(8); // 1 + 3 + 3 + 1
-    let run = generate(&model, &plan, text(4), None, &[], apg(), sampler(1));
-    assert_eq!(run.context().tokens(), 4);
-    // Behind the last pass of a clip its finest grid takes the place of the one before.
+    let run = generate(&model, input(&plan, apg(), 1));
+    assert_eq!(run.state().tokens(), 4);
+    // After the last pass of a clip, its finest grid replaces the one before.
     let kept: Vec<(bool, usize)> = run.map(|p| (p.ends_clip, p.kept_tokens)).collect();
     let mut expected = 4;
     for ((ends, tokens), clip) in kept.iter().zip(plan.passes().map(|p| p.clip)) {
@@ -78,37 +90,37 @@ fn only_what_later_passes_see_is_kept() {
 
 #[test]
 fn a_clip_sees_only_the_one_before() {
-    // Keys and values by hand: the last clip with the context that the passes before it must have left.
+    // Keys and values by hand: the last clip with the state that the passes before it must leave.
     let (_, model) = model();
     let plan = plan(7);
-    let all: Vec<_> = generate(&model, &plan, text(4), None, &[], apg(), sampler(3)).collect();
-    let raw = |pass: &GeneratedPass, visible: &[&GeneratedPass]| {
+    let all: Vec<_> = generate(&model, input(&plan, apg(), 3)).collect();
+    let raw = |pass: &Step, visible: &[&Step]| {
         let device = Device::flex();
-        let mut context = Context::new(model.blocks.len());
+        let mut state = State::new(model.blocks.len());
         let tokens = model.text_tokens(text(4));
         let negative = model.text_tokens(model.unconditional(4));
         let rope = model.rope(&text_positions(4), &device);
         let tokens = Tensor::cat(vec![tokens, negative], 0);
         let limits = Limits::default();
-        model.forward(tokens, &rope, &mut context, Some(Segment::Text), limits);
-        let forward = |p: &GeneratedPass, context: &mut Context, keep| {
+        model.forward(tokens, &rope, &mut state, Some(Segment::Text), limits);
+        let forward = |p: &Step, state: &mut State, keep| {
             let frames: Vec<usize> = (0..p.pass.scale.t)
                 .map(|t| t + p.pass.first_frame)
                 .collect();
             let at = 9 + p.pass.position;
             let at = grid_positions(p.pass.scale, plan.reference(), &frames, at);
             let x = model.embed(p.input.clone()).repeat_dim(0, 2);
-            model.forward(x, &model.rope(&at, &device), context, keep, limits)
+            model.forward(x, &model.rope(&at, &device), state, keep, limits)
         };
         for &earlier in visible {
-            forward(earlier, &mut context, Some(Segment::Clip));
+            forward(earlier, &mut state, Some(Segment::Clip));
         }
-        model.logits(forward(pass, &mut context, None), pass.pass.kind)
+        model.logits(forward(pass, &mut state, None), pass.pass.kind)
     };
-    let ends: Vec<&GeneratedPass> = all.iter().filter(|p| p.ends_clip).collect();
+    let ends: Vec<&Step> = all.iter().filter(|p| p.ends_clip).collect();
     let last = ends[2];
     let ours = last.raw.clone().unwrap();
-    // The clip before was computed behind the image, whose keys it replaces.
+    // The clip before was computed after the image, whose keys it replaces.
     assert!(off(raw(last, &[ends[0], ends[1]]), ours.clone()) < 1e-5);
     assert!(off(raw(last, &[ends[0]]), ours.clone()) > 1e-4);
     assert!(off(raw(last, &[]), ours) > 1e-4);
@@ -120,15 +132,7 @@ fn rows_queries_and_units_in_runs_change_nothing() {
     let plan = plan(4);
     let run = |limits| {
         let options = GenerateOptions { limits, ..apg() };
-        latent(generate(
-            &model,
-            &plan,
-            text(4),
-            None,
-            &[],
-            options,
-            sampler(2),
-        ))
+        latent(generate(&model, input(&plan, options, 2)))
     };
     let tight = Limits {
         tokens: 1,
@@ -152,8 +156,7 @@ fn a_given_image_stays_and_costs_one_pass() {
             forced_logits,
             ..apg()
         };
-        let run = generate(&model, &plan, text(4), None, &[], options, sampler(4));
-        run.collect::<Vec<_>>()
+        generate(&model, input(&plan, options, 4)).collect::<Vec<_>>()
     };
     let (lean, full) = (run(false), run(true));
     assert!(lean[..5].iter().all(|p| p.raw.is_none()));
@@ -166,7 +169,11 @@ fn seeds_decide_and_negative_prompts_count() {
     let (_, model) = model();
     let plan = plan(1);
     let run = |negative: Option<Tensor<3>>, seed| {
-        let run = generate(&model, &plan, text(4), negative, &[], apg(), sampler(seed));
+        let input = GenerateInput {
+            negative,
+            ..input(&plan, apg(), seed)
+        };
+        let run = generate(&model, input);
         run.map(|p| p.logits.unwrap()).last().unwrap()
     };
     assert_eq!(off(run(None, 5), run(None, 5)), 0.0);

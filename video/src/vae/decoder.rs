@@ -4,7 +4,7 @@ use burn::{
 };
 
 use super::{
-    StarVaeConfig,
+    InfinityStarVaeConfig,
     resample::{Resample, Up},
 };
 use crate::{
@@ -74,7 +74,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn init(config: &StarVaeConfig, device: &Device) -> Self {
+    pub(super) fn init(config: &InfinityStarVaeConfig, device: &Device) -> Self {
         let (widths, latent) = (&config.channels, config.latent);
         let last = widths[widths.len() - 1];
         // Mirrored: the first level keeps the size, as the encoder's last one does.

@@ -4,7 +4,7 @@ use burn::{
 };
 
 use super::{
-    StarVaeConfig,
+    InfinityStarVaeConfig,
     resample::{Down, Resample},
 };
 use crate::{
@@ -69,7 +69,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn init(config: &StarVaeConfig, device: &Device) -> Self {
+    pub(super) fn init(config: &InfinityStarVaeConfig, device: &Device) -> Self {
         let widths = &config.channels;
         let levels = config.levels.iter().enumerate().map(|(i, &resample)| {
             let blocks = (0..config.encoder_blocks).map(|_| EncoderBlock::init(widths[i], device));

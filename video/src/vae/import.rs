@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device};
 
 use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, shapes};
 
-use super::{StarVae, StarVaeConfig};
+use super::{InfinityStarVae, InfinityStarVaeConfig};
 
 /// Parts of our names and of the official ones, where convolutions are not wrapped yet.
 const NAMES: [(&str, &str); 11] = [
@@ -72,7 +72,7 @@ fn official_name(ours: &str) -> String {
     }
 }
 
-impl StarVaeConfig {
+impl InfinityStarVaeConfig {
     /// What a file of the weights holds: official names and shapes, without what nothing needs.
     pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
         let ours = shapes(&self.init(&Device::flex())).into_iter();
@@ -81,7 +81,7 @@ impl StarVaeConfig {
     }
 }
 
-impl StarVae {
+impl InfinityStarVae {
     /// Loads official weights, a `.safetensors` or PyTorch file, as f32.
     ///
     /// # Errors
@@ -90,10 +90,10 @@ impl StarVae {
         self.read(WeightFile::open(path.as_ref())?)
     }
 
-    /// As [`StarVae::load`], from an open file.
+    /// As [`InfinityStarVae::load`], from an open file.
     ///
     /// # Errors
-    /// As for [`StarVae::load`].
+    /// As for [`InfinityStarVae::load`].
     pub fn read(mut self, mut file: WeightFile) -> Result<Self, WeightError> {
         file.forget(is_unused);
         let file = file.renamed(field_name).in_dtype(DType::F32);
@@ -187,7 +187,7 @@ mod tests {
             .filter(|(name, _)| !is_unused(name))
             .collect();
         let mut shapes = Shapes::default();
-        let vae = StarVaeConfig::infinitystar().init(&Device::flex());
+        let vae = InfinityStarVaeConfig::infinitystar().init(&Device::flex());
         vae.visit(&mut shapes);
         let ours = shapes.found.into_iter();
         let ours: BTreeMap<_, _> = ours.map(|(name, s)| (official_name(&name), s)).collect();

@@ -35,7 +35,7 @@ use resample::Resample;
 /// What fixes the auto-encoder's shapes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StarVaeConfig {
+pub struct InfinityStarVaeConfig {
     /// Channels of each level, fine to coarse, and then of the coarsest size: one more than there are levels.
     pub channels: Vec<usize>,
     /// What each encoder level halves at its end; the decoder mirrors it.
@@ -56,7 +56,7 @@ fn one() -> usize {
     1
 }
 
-impl StarVaeConfig {
+impl InfinityStarVaeConfig {
     /// The released `infinitystar_videovae.pth`: stride 16, 4 frames a latent frame, 64 channels (defaults of
     /// `infinity/models/videovae/models/load_vae_bsq_wan_absorb_patchify.py`).
     pub fn infinitystar() -> Self {
@@ -123,11 +123,11 @@ impl StarVaeConfig {
     /// # Panics
     /// If there is not one more width than levels, a level that keeps its size changes its width, or the widths cannot
     /// be folded, or the pixel patch is no power of two.
-    pub fn init(&self, device: &Device) -> StarVae {
+    pub fn init(&self, device: &Device) -> InfinityStarVae {
         self.validate()
             .unwrap_or_else(|e| panic!("a model that {e}"));
         let wide = self.latent_channels();
-        StarVae {
+        InfinityStarVae {
             encoder: Encoder::init(self, device),
             decoder: Decoder::init(self, device),
             proj_down: Pointwise::init(wide, device),
@@ -178,7 +178,7 @@ impl Pointwise {
 
 /// The auto-encoder.
 #[derive(Module, Debug)]
-pub struct StarVae {
+pub struct InfinityStarVae {
     /// Pixels to moments.
     pub encoder: Encoder,
     /// Latent to pixels.
@@ -197,7 +197,7 @@ pub struct StarVae {
     pub pixel_patch: usize,
 }
 
-impl StarVae {
+impl InfinityStarVae {
     /// Raw moments of a whole clip: pixels `[b, 3, t, h, w]` in [-1, 1] to `[b, 2 z, t', 2 h/s, 2 w/s]`.
     ///
     /// # Panics
@@ -209,7 +209,7 @@ impl StarVae {
     /// What the latent of a whole clip may be.
     ///
     /// # Panics
-    /// As [`StarVae::moments`].
+    /// As [`InfinityStarVae::moments`].
     pub fn encode(&self, frames: Tensor<5>) -> Posterior {
         self.posterior(self.moments(frames))
     }
@@ -267,8 +267,8 @@ impl StarVae {
 }
 
 #[cfg(test)]
-pub(crate) fn tiny() -> StarVaeConfig {
-    StarVaeConfig {
+pub(crate) fn tiny() -> InfinityStarVaeConfig {
+    InfinityStarVaeConfig {
         channels: vec![4, 4, 8],
         levels: vec![Resample::SpaceTime, Resample::Space],
         encoder_blocks: 1,
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn shapes() {
-        let config = StarVaeConfig::infinitystar();
+        let config = InfinityStarVaeConfig::infinitystar();
         assert_eq!((config.stride(), config.frame_stride()), (16, 4));
         assert_eq!(config.latent_channels(), 64);
         let vae = tiny().init(&Device::flex());
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn pixels_may_be_folded_first() {
-        let config = StarVaeConfig {
+        let config = InfinityStarVaeConfig {
             pixel_patch: 2,
             ..tiny()
         };
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn frames_may_be_halved_alone() {
-        let config = StarVaeConfig {
+        let config = InfinityStarVaeConfig {
             levels: vec![Resample::SpaceTime, Resample::Time],
             channels: vec![4, 8, 8],
             ..tiny()

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::StarVae;
+use super::InfinityStarVae;
 use crate::conv3d::FrameCache;
 
 /// Latent frames that the encoder takes at a time, and that the decoder takes at a time, as in the released code.
@@ -12,12 +12,12 @@ const DECODER_CHUNK: usize = 2;
 /// Encodes one clip.
 #[derive(Debug)]
 pub struct EncodeStream<'a> {
-    vae: &'a StarVae,
+    vae: &'a InfinityStarVae,
     cache: FrameCache,
 }
 
 impl<'a> EncodeStream<'a> {
-    pub(super) fn new(vae: &'a StarVae) -> Self {
+    pub(super) fn new(vae: &'a InfinityStarVae) -> Self {
         let cache = FrameCache::new();
         Self { vae, cache }
     }
@@ -63,19 +63,19 @@ impl<'a> EncodeStream<'a> {
 /// Decodes one clip.
 #[derive(Debug)]
 pub struct DecodeStream<'a> {
-    vae: &'a StarVae,
+    vae: &'a InfinityStarVae,
     cache: FrameCache,
 }
 
 impl<'a> DecodeStream<'a> {
-    pub(super) fn new(vae: &'a StarVae) -> Self {
+    pub(super) fn new(vae: &'a InfinityStarVae) -> Self {
         let cache = FrameCache::new();
         Self { vae, cache }
     }
 
     /// Goes on with a clip of which earlier chunks are decoded: with what [`DecodeStream::into_cache`] gave. A new cache
     /// starts a clip.
-    pub fn resume(vae: &'a StarVae, cache: FrameCache) -> Self {
+    pub fn resume(vae: &'a InfinityStarVae, cache: FrameCache) -> Self {
         Self { vae, cache }
     }
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use burn::tensor::{Device, FloatDType, Int, Tensor};
 use nextscale_bitwise::bsq::Bsq;
-use nextscale_bitwise::generate::generate;
+use nextscale_bitwise::generate::{GenerateInput, generate};
 use nextscale_bitwise::infinity::{Plan, TextCondition};
 use nextscale_models::bundle::{BlockStorage, Bundle};
 use nextscale_tokenizer::Quantizer;
@@ -370,8 +370,16 @@ fn how_far_8_bits_are_off() {
         let model = bundle.transformer(&device, dtype, blocks).unwrap();
         let (sampler, mut options) = manifest.sampling.start(&[3], schedule.len());
         options.forced = forced;
-        let patching = manifest.patching;
-        let all = generate(&model, bsq, &plan, patching, &text, None, options, sampler);
+        let input = GenerateInput {
+            quantizer: bsq,
+            plan: &plan,
+            patching: manifest.patching,
+            text: text.clone(),
+            negative: None,
+            options,
+            sampler,
+        };
+        let all = generate(&model, input);
         all.map(|scale| (scale.logits, scale.codes.bits().unwrap()))
             .collect::<Vec<_>>()
     };

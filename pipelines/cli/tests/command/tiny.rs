@@ -19,9 +19,9 @@ use nextscale_var_core::attention::AttentionKind;
 use nextscale_var_core::var::save_var;
 use nextscale_var_core::var::{Modulation, VarConfig};
 use nextscale_video::codes::CodeBits;
-use nextscale_video::star::save_star;
+use nextscale_video::infinity_star::save_infinity_star;
 use nextscale_video::vae::resample::Resample;
-use nextscale_video::{Layout, StarConfig, StarGuidance, StarVaeConfig};
+use nextscale_video::{InfinityStarConfig, InfinityStarGuidance, InfinityStarVaeConfig, Layout};
 use nextscale_weights::WeightDtype;
 
 /// The folder of the model, made once for all tests.
@@ -215,7 +215,7 @@ pub(crate) fn make_video(folder: &Path, change: impl FnOnce(&mut StarManifest)) 
     nextscale_text::import::save(&t5, folder.join(bundle::TEXT), WeightDtype::F16).unwrap();
     let model = manifest.transformer.init(&device);
     let path = folder.join(bundle::TRANSFORMER);
-    save_star(&manifest.transformer, &model, &path, WeightDtype::F32).unwrap();
+    save_infinity_star(&manifest.transformer, &model, &path, WeightDtype::F32).unwrap();
     let vae = manifest.vae.init(&device);
     let dtype = nextscale_weights::WeightDtype::F32;
     vae.save(folder.join(bundle::VAE), dtype).unwrap();
@@ -235,7 +235,7 @@ fn video_manifest() -> StarManifest {
         name: "tiny".into(),
         about: String::new(),
         text: T5Config::new(40, 128, 1, 2, 64),
-        transformer: StarConfig {
+        transformer: InfinityStarConfig {
             width: 32,
             depth: 2,
             heads: 2,
@@ -250,7 +250,7 @@ fn video_manifest() -> StarManifest {
             attention_bias: false,
             block_chunks: 1,
         },
-        vae: StarVaeConfig {
+        vae: InfinityStarVaeConfig {
             channels: vec![4, 4, 8],
             levels: vec![Resample::SpaceTime, Resample::Space],
             encoder_blocks: 1,
@@ -274,7 +274,7 @@ fn video_manifest() -> StarManifest {
             longest: 17,
             step: 4,
         },
-        guidance: StarGuidance::Cfg { scale: 2.0 },
+        guidance: InfinityStarGuidance::Cfg { scale: 2.0 },
         image_temperature: 1.0,
         clip_temperature: 1.0,
         prompt: Default::default(),

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, anyhow, bail};
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 use nextscale_bitwise::bsq::Bsq;
+use nextscale_bitwise::generate::{GenerateInput, generate};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
@@ -12,7 +13,7 @@ use nextscale_text::TextEncoder;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_tokenizer::vqvae::VqVaeConfig;
 use nextscale_tokenizer::{ScaleSchedule, VqVae};
-use nextscale_var_core::var::{self, GenerateInput, Var};
+use nextscale_var_core::var::{self, Var};
 
 use super::BenchOptions;
 use nextscale_models::bundle::{
@@ -208,9 +209,16 @@ impl Subject {
                 clock.text = clock.lap()?;
                 let (sampler, options) = self.sampling.start(&seeds, scales);
                 let bsq = Bsq::new(vae.bits);
-                let all = nextscale_bitwise::generate::generate(
-                    model, &bsq, plan, *patching, &text, None, options, sampler,
-                );
+                let input = GenerateInput {
+                    quantizer: &bsq,
+                    plan,
+                    patching: *patching,
+                    text,
+                    negative: None,
+                    options,
+                    sampler,
+                };
+                let all = generate(model, input);
                 vae.decode(clock.scales(all.map(|scale| scale.features))?)
             }
             Parts::Class {
@@ -224,7 +232,7 @@ impl Subject {
                 let pyramid = vae.pyramid();
                 let all = var::generate(
                     model,
-                    GenerateInput {
+                    var::GenerateInput {
                         pyramid,
                         plan,
                         labels: &classes,

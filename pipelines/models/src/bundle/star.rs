@@ -9,8 +9,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, FloatDType};
 use nextscale_text::TextEncoder;
 use nextscale_var_core::blocks::{self, BlockStorage};
-use nextscale_video::star::{Limits, Star, read_star};
-use nextscale_video::{MemoryEstimate, StarVae};
+use nextscale_video::infinity_star::{InfinityStar, Limits, read_infinity_star};
+use nextscale_video::{InfinityStarVae, MemoryEstimate};
 
 use super::weights::{Files, Weights};
 use super::{Model, Size, TEXT, TRANSFORMER, VAE, VOCAB, damaged, equal, read_manifest};
@@ -209,9 +209,9 @@ impl StarBundle {
         device: &Device,
         dtype: FloatDType,
         blocks: BlockStorage,
-    ) -> Result<Star, ModelError> {
+    ) -> Result<InfinityStar, ModelError> {
         let (config, prints) = (&self.manifest.transformer, &self.manifest.fingerprints);
-        let read = |file| read_star(config, file, blocks, device);
+        let read = |file| read_infinity_star(config, file, blocks, device);
         self.files.transformer(prints, dtype, read)
     }
 
@@ -219,7 +219,7 @@ impl StarBundle {
     ///
     /// # Errors
     /// A damaged file, and weights that are not those of the manifest.
-    pub fn vae(&self, device: &Device) -> Result<StarVae, ModelError> {
+    pub fn vae(&self, device: &Device) -> Result<InfinityStarVae, ModelError> {
         let (config, prints) = (&self.manifest.vae, &self.manifest.fingerprints);
         self.files
             .vae(prints, |file| config.init(device).read(file))
@@ -242,14 +242,14 @@ mod tests {
     use super::*;
     use crate::bundle::released::star::PRESETS;
     use nextscale_text::T5Config;
-    use nextscale_video::{StarConfig, StarVaeConfig};
+    use nextscale_video::{InfinityStarConfig, InfinityStarVaeConfig};
 
     /// A released model without its files.
     fn opened(preset: usize) -> StarBundle {
         let preset = &PRESETS[preset];
         let manifest = preset.manifest(
-            StarConfig::infinitystar_8b(),
-            StarVaeConfig::infinitystar(),
+            InfinityStarConfig::infinitystar_8b(),
+            InfinityStarVaeConfig::infinitystar(),
             T5Config::flan_t5_xl(),
         );
         let nowhere = [(); 4].map(|()| PathBuf::from("nowhere"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use image::RgbImage;
 use nextscale_bitwise::bsq::Bsq;
-use nextscale_bitwise::generate::generate;
+use nextscale_bitwise::generate::{GenerateInput, generate};
 use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::TextEncoder;
@@ -75,16 +75,16 @@ impl Painter {
         let scales = loaded.plan.schedule().len();
         let (sampler, options) = manifest.sampling.start(&[sample.seed], scales);
         let bsq = Bsq::new(manifest.vae.bits);
-        let all = generate(
-            &loaded.model,
-            &bsq,
-            &loaded.plan,
-            manifest.patching,
-            &text,
-            None,
+        let input = GenerateInput {
+            quantizer: &bsq,
+            plan: &loaded.plan,
+            patching: manifest.patching,
+            text,
+            negative: None,
             options,
             sampler,
-        );
+        };
+        let all = generate(&loaded.model, input);
         let last = all
             .last()
             .ok_or_else(|| context.failed("its schedule has no scale"))?;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
-use nextscale_video::generate::{Condition, GeneratedPass, generate};
-use nextscale_video::star::Star;
-use nextscale_video::{GenerateOptions, SpacetimePlan, StarVae, Story};
+use nextscale_video::generate::{Condition, GenerateInput, Step as FinishedPass, generate};
+use nextscale_video::infinity_star::InfinityStar;
+use nextscale_video::{GenerateOptions, InfinityStarVae, InteractiveSession, Plan};
 
 use self::condition::{ConditionFrames, VideoCondition};
 use self::length::Length;
@@ -37,14 +37,14 @@ pub(crate) struct TextToVideo {
     manifest: StarManifest,
     condition: VideoCondition,
     loaded: Option<Loaded>,
-    story: Option<Story>,
+    story: Option<InteractiveSession>,
 }
 
 struct Loaded {
-    model: Star,
-    plan: SpacetimePlan,
+    model: InfinityStar,
+    plan: Plan,
     /// Where the beginning has to be encoded.
-    vae: Option<StarVae>,
+    vae: Option<InfinityStarVae>,
 }
 
 impl TextToVideo {
@@ -88,8 +88,8 @@ impl TextToVideo {
     fn options(
         &mut self,
         input: &Input,
-        vae: Option<&StarVae>,
-        plan: &SpacetimePlan,
+        vae: Option<&InfinityStarVae>,
+        plan: &Plan,
     ) -> Result<(GenerateOptions, Vec<Condition>), PipelineError> {
         let (_, mut options) = self.manifest.start(input.sample.seed);
         let Some(given) = self.condition.given(input, &self.size)? else {
@@ -101,12 +101,12 @@ impl TextToVideo {
         let Some(scale) = self.manifest.semantic_scale else {
             let latent = encode(vae, &given, input.sample.seed, &input.context.device);
             let bits = self.manifest.transformer.bits;
-            options.forced = nextscale_video::generate::given_bits(plan, bits, latent);
+            options.forced = nextscale_video::pyramid::given_bits(plan, bits, latent);
             return Ok((options, vec![]));
         };
         if input.sample.turn == 0 || self.story.is_none() {
             let latent = encode(vae, &given, input.sample.seed, &input.context.device);
-            self.story = Some(Story::new(latent));
+            self.story = Some(InteractiveSession::new(latent));
         }
         let grid = self.size.scales[scale];
         let conditions = self.story.as_ref().map(|story| story.conditions(grid));
@@ -114,7 +114,7 @@ impl TextToVideo {
     }
 
     /// What has to be decoded for a finished clip.
-    fn part(&mut self, pass: GeneratedPass, plan: &SpacetimePlan, input: &Input) -> VideoLatent {
+    fn part(&mut self, pass: FinishedPass, plan: &Plan, input: &Input) -> VideoLatent {
         let (fps, stride) = (self.manifest.fps, self.manifest.vae.frame_stride());
         let clips = plan.clips().len();
         if let Some(story) = &mut self.story {
@@ -143,7 +143,7 @@ impl TextToVideo {
     }
 
     /// A preview of the clip that a pass belongs to: its first frame.
-    fn preview(&self, pass: &GeneratedPass, step: Step, input: &Input) -> Message {
+    fn preview(&self, pass: &FinishedPass, step: Step, input: &Input) -> Message {
         let latent = VideoLatent {
             latent: pass.features.clone().slice_dim(2, 0..1),
             fps: self.manifest.fps,
@@ -173,7 +173,15 @@ impl TextToVideo {
         let context = &input.context;
         let scales = plan.passes().count();
         let mut start = Instant::now();
-        for pass in generate(model, plan, prompt, negative, &conditions, options, sampler) {
+        let run = GenerateInput {
+            plan,
+            text: prompt,
+            negative,
+            conditions,
+            options,
+            sampler,
+        };
+        for pass in generate(model, run) {
             context.cancel.check()?;
             check_numbers(&pass).map_err(|e| context.failed(e))?;
             let step = Step {
@@ -206,7 +214,7 @@ fn nearest(sizes: &[Size], ratio: f64) -> Size {
 }
 
 /// The latent of given frames, drawn from what the auto-encoder makes of them, chunk by chunk.
-fn encode(vae: &StarVae, given: &ConditionFrames, seed: u64, device: &Device) -> Tensor<5> {
+fn encode(vae: &InfinityStarVae, given: &ConditionFrames, seed: u64, device: &Device) -> Tensor<5> {
     let mut stream = vae.encode_stream();
     let chunks = given.chunks(vae.frame_stride);
     let moments = chunks.map(|frames| stream.push(ConditionFrames::pixels(frames, device)));
@@ -215,7 +223,7 @@ fn encode(vae: &StarVae, given: &ConditionFrames, seed: u64, device: &Device) ->
 }
 
 /// Logits that are no numbers would become bits without a word.
-fn check_numbers(pass: &GeneratedPass) -> Result<(), &'static str> {
+fn check_numbers(pass: &FinishedPass) -> Result<(), &'static str> {
     let Some(logits) = &pass.raw else {
         return Ok(());
     };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use nextscale_video::StarGuidance;
+use nextscale_video::InfinityStarGuidance;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,10 +77,10 @@ pub(super) fn over(
     }
     let guidance = match (params.cfg_scale, model.guidance) {
         (None, guidance) => guidance,
-        (Some(scale), StarGuidance::Apg { threshold, .. }) => {
-            StarGuidance::Apg { scale, threshold }
+        (Some(scale), InfinityStarGuidance::Apg { threshold, .. }) => {
+            InfinityStarGuidance::Apg { scale, threshold }
         }
-        (Some(scale), _) => StarGuidance::Cfg { scale },
+        (Some(scale), _) => InfinityStarGuidance::Cfg { scale },
     };
     Ok(StarManifest {
         guidance,
@@ -91,9 +91,9 @@ pub(super) fn over(
 }
 
 /// How strongly the prompt counts; 1 is no guidance.
-pub(super) fn scale_of(guidance: StarGuidance) -> f64 {
+pub(super) fn scale_of(guidance: InfinityStarGuidance) -> f64 {
     match guidance {
-        StarGuidance::None => 1.0,
-        StarGuidance::Cfg { scale } | StarGuidance::Apg { scale, .. } => scale,
+        InfinityStarGuidance::None => 1.0,
+        InfinityStarGuidance::Cfg { scale } | InfinityStarGuidance::Apg { scale, .. } => scale,
     }
 }

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::Device;
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
-use nextscale_tokenizer::{Pyramid, Quantizer as _, Scale, ScaleSchedule};
+use nextscale_tokenizer::{Scale, ScaleSchedule};
 use nextscale_var_core::train::{Loss, Task, TrainOptions};
 use serde::{Deserialize, Serialize};
 
@@ -178,14 +178,6 @@ pub struct TokenizerTask {
     held_out: HeldOut,
 }
 
-/// A latent after the quantiser.
-struct Quantised {
-    /// What the decoder sees; its gradient goes to the encoder unchanged.
-    latent: Tensor<5>, // [b, d, 1, h, w]
-    commitment: Tensor<1>,
-    entropy: Tensor<1>,
-}
-
 impl TokenizerTask {
     /// The task of a run on an autodiff device.
     ///
@@ -201,38 +193,6 @@ impl TokenizerTask {
             device,
         })
     }
-
-    /// Quantises `z` [b, d, 1, h, w] with the first `scales` scales.
-    fn quantise(&self, z: Tensor<5>, scales: usize) -> Quantised {
-        let unit = f64::from(self.bsq.scale());
-        let mut shortfall = Vec::new();
-        let sum = Pyramid::plain(&self.bsq).descend(z.clone(), &self.schedule, |k, cells| {
-            if k >= scales {
-                return cells.zeros_like();
-            }
-            shortfall.push(entropy_shortfall(cells.clone() / unit));
-            self.bsq.embed(&self.bsq.quantize(cells.detach()))
-        });
-        Quantised {
-            commitment: (z.clone() - sum.clone()).square().mean(),
-            latent: z.clone() + (sum - z).detach(),
-            entropy: Tensor::cat(shortfall, 0).mean(),
-        }
-    }
-}
-
-/// How far the bits of `x` [b, d, t, h, w] (in units of the code) are from being even coins, over
-/// the batch and all positions: 0 for an even coin, 1 bit for a constant.
-pub(super) fn entropy_shortfall(x: Tensor<5>) -> Tensor<1> {
-    let [b, d, t, h, w] = x.dims();
-    let p = activation::sigmoid(x * 2.0)
-        .permute([1, 0, 2, 3, 4])
-        .reshape([d, b * t * h * w])
-        .mean_dim(1)
-        .clamp(1e-4, 1.0 - 1e-4);
-    let q = p.clone().neg() + 1.0;
-    let entropy = (p.clone() * p.log() + q.clone() * q.log()) * -std::f64::consts::LOG2_E;
-    (entropy.neg() + 1.0).mean()
 }
 
 impl Task for TokenizerTask {
@@ -244,7 +204,9 @@ impl Task for TokenizerTask {
         let latent = model.encode(pixels.clone());
         let frozen = self.run.encoder_of.is_some();
         let latent = if frozen { latent.detach() } else { latent };
-        let quantised = self.quantise(latent, batch.scales);
+        let quantised = self
+            .bsq
+            .quantize_straight_through(latent, &self.schedule, batch.scales);
         let weights = &self.run.loss;
         let error = model.reconstruct(quantised.latent) - pixels;
         let Repainting { total, l2 } = repainting(error, weights.l1, weights.l2, weights.edge);
@@ -269,7 +231,10 @@ impl Task for TokenizerTask {
         let scales = self.schedule.len();
         let [bits, free] = self.held_out.psnr(&device, |pixels| {
             let z = average.encode(pixels);
-            let bits = self.quantise(z.clone(), scales).latent;
+            let bits = self
+                .bsq
+                .quantize_straight_through(z.clone(), &self.schedule, scales)
+                .latent;
             [average.decode(bits), average.decode(z)]
         });
         vec![("psnr", bits), ("psnr_free", free)]

@@ -9,16 +9,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use burn::tensor::{Device, Tensor};
-use nextscale_tokenizer::Quantizer as _;
 use nextscale_var_core::train::{Loss, Task, TrainOptions};
-use nextscale_video::codes::{CodeBits, CodeKind};
-use nextscale_video::generate::descend;
-use nextscale_video::{Layout, SpacetimePlan, StarVae, StarVaeConfig};
+use nextscale_video::codes::CodeBits;
+use nextscale_video::train::quantize_straight_through;
+use nextscale_video::{InfinityStarVae, InfinityStarVaeConfig, Layout, Plan};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::clips::{ClipBatch, ClipBatches, ClipSettings, clips};
 use crate::tokenizer::TokenizerKind;
-use crate::tokenizer::bsq::{TokenizerLoss, entropy_shortfall};
+use crate::tokenizer::bsq::TokenizerLoss;
 use crate::tokenizer::reconstruction::{Repainting, repainting};
 use nextscale_data::Dataset;
 
@@ -46,7 +45,7 @@ pub struct CausalRun {
     #[serde(default)]
     pub still: f64,
     /// Sizes of the auto-encoder.
-    pub model: StarVaeConfig,
+    pub model: InfinityStarVaeConfig,
     /// Bits of a semantic code.
     pub semantic_bits: usize,
     /// Height and width of every scale; the last one is the size of the latent.
@@ -91,21 +90,21 @@ impl CausalRun {
     ///
     /// # Errors
     /// When scales and layout make no plan, or the frames fill no latent frames.
-    pub fn plan(&self, frames: usize) -> anyhow::Result<SpacetimePlan> {
+    pub fn plan(&self, frames: usize) -> anyhow::Result<Plan> {
         let p = self.model.frame_stride();
         ensure!(
             frames % p == 1 % p,
             "{frames} frames are not 1 and a multiple of {p}"
         );
         let grids: Vec<[usize; 2]> = self.scales.iter().map(|&(h, w)| [h, w]).collect();
-        SpacetimePlan::new(&self.layout, &grids, 1 + frames / p).context("scales and layout")
+        Plan::new(&self.layout, &grids, 1 + frames / p).context("scales and layout")
     }
 
     /// A fresh model, or that of [`CausalRun::continues`].
     ///
     /// # Errors
     /// When that run has no checkpoint or other sizes.
-    pub fn start(&self, device: &Device) -> anyhow::Result<StarVae> {
+    pub fn start(&self, device: &Device) -> anyhow::Result<InfinityStarVae> {
         let mut fresh = self.model.init(device);
         fresh.scale = fresh
             .scale
@@ -171,18 +170,11 @@ impl CausalRun {
 /// The task.
 pub struct CausalTask {
     run: CausalRun,
-    plan: SpacetimePlan,
-    whole: SpacetimePlan,
+    plan: Plan,
+    whole: Plan,
     size: usize,
     device: Device,
     held_out: Vec<f32>,
-}
-
-/// A latent behind the quantiser.
-struct Quantised {
-    latent: Tensor<5>,
-    commitment: Tensor<1>,
-    entropy: Tensor<1>,
 }
 
 impl CausalTask {
@@ -200,27 +192,6 @@ impl CausalTask {
             device,
         })
     }
-
-    /// Quantises `z`, `[b, c, t, h, w]`, with the first `scales` scales; gradients pass straight through.
-    fn quantise(&self, plan: &SpacetimePlan, z: Tensor<5>, scales: usize) -> Quantised {
-        let bits = self.run.bits();
-        let full = bits.quantizer(CodeKind::Detail);
-        let mut shortfall = Vec::new();
-        let sum = descend(plan, bits, z.clone(), |pass, cells, _| {
-            if pass.index >= scales {
-                return cells.zeros_like();
-            }
-            let quantizer = bits.quantizer(pass.kind);
-            let unit = (bits.of(pass.kind) as f64).powf(-0.5);
-            shortfall.push(entropy_shortfall(quantizer.cells(cells.clone()) / unit));
-            full.embed(&quantizer.quantize(cells.detach()))
-        });
-        Quantised {
-            commitment: (z.clone() - sum.clone()).square().mean(),
-            latent: z.clone() + (sum - z).detach(),
-            entropy: Tensor::cat(shortfall, 0).mean(),
-        }
-    }
 }
 
 /// Frames as pictures: `[b, 3, t, h, w]` to `[b t, 3, h, w]`.
@@ -230,10 +201,10 @@ fn pictures(x: Tensor<5>) -> Tensor<4> {
 }
 
 impl Task for CausalTask {
-    type Model = StarVae;
+    type Model = InfinityStarVae;
     type Batch = ClipBatch;
 
-    fn loss(&self, model: &StarVae, batch: ClipBatch) -> Loss {
+    fn loss(&self, model: &InfinityStarVae, batch: ClipBatch) -> Loss {
         let pixels = clips(batch.pixels, batch.frames, self.size, &self.device);
         let posterior = model.posterior(model.encode_stream().push(pixels.clone()));
         let sharp = (posterior.log_variance.clone() - LOG_VARIANCE)
@@ -242,7 +213,8 @@ impl Task for CausalTask {
         let latent = model.latent(posterior.mode());
         let frozen = self.run.decoder_only;
         let latent = if frozen { latent.detach() } else { latent };
-        let quantised = self.quantise(&self.plan, latent, batch.scales);
+        let quantised =
+            quantize_straight_through(&self.plan, self.run.bits(), latent, batch.scales);
         let error = model.decode_stream().push(quantised.latent) - pixels;
         let weights = &self.run.loss;
         let Repainting { total, l2 } =
@@ -264,14 +236,19 @@ impl Task for CausalTask {
 
     /// PSNR of held-out sprites in whole clips in dB, for pixels in 0..=1: of the mean squared error over all of them,
     /// after all scales (`psnr`) and without the quantiser (`psnr_free`).
-    fn evaluate(&self, average: &StarVae) -> Vec<(&'static str, f64)> {
+    fn evaluate(&self, average: &InfinityStarVae) -> Vec<(&'static str, f64)> {
         let device = self.device.clone().inner();
         let frames = self.run.clips.frames;
         let (mut sums, mut count) = ([0.0; 2], 0.0);
         for chunk in self.held_out.chunks(8 * 3 * frames * self.size * self.size) {
             let pixels = clips(chunk.to_vec(), frames, self.size, &device);
             let z = average.latent(average.encode(pixels.clone()).mode());
-            let bits = self.quantise(&self.whole, z.clone(), self.run.scales.len());
+            let bits = quantize_straight_through(
+                &self.whole,
+                self.run.bits(),
+                z.clone(),
+                self.run.scales.len(),
+            );
             for (sum, latent) in sums.iter_mut().zip([bits.latent, z]) {
                 let error = (average.decode(latent) - pixels.clone()) * 0.5;
                 let error: f32 = error.square().mean().into_scalar();

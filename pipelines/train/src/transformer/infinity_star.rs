@@ -18,8 +18,10 @@ use nextscale_var_core::guidance::replace_rows;
 use nextscale_var_core::matmul::Precision;
 use nextscale_var_core::train::ScaleWeighting;
 use nextscale_var_core::train::{Batches, Loss, Task, TrainOptions};
-use nextscale_video::train::{Forcing, Lesson, loss};
-use nextscale_video::{CodeBits, SpacetimePlan, Star, StarConfig, StarGuidance, StarVae};
+use nextscale_video::train::{TeacherForcing, TeacherForcingPlan, loss};
+use nextscale_video::{
+    CodeBits, InfinityStar, InfinityStarConfig, InfinityStarGuidance, InfinityStarVae, Plan,
+};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -72,7 +74,7 @@ pub struct StarRun {
     #[serde(default)]
     pub first_frame: Option<FirstFrame>,
     /// How the finished model is guided unless told otherwise.
-    pub guidance: StarGuidance,
+    pub guidance: InfinityStarGuidance,
     /// Divides the logits of the finished model.
     pub temperature: f64,
     /// Frames a second of the finished model.
@@ -105,8 +107,8 @@ pub struct StarSizes {
 
 impl StarRun {
     /// The transformer's shapes on a tokenizer with these bits.
-    pub fn model_config(&self, bits: CodeBits) -> StarConfig {
-        StarConfig {
+    pub fn model_config(&self, bits: CodeBits) -> InfinityStarConfig {
+        InfinityStarConfig {
             width: self.model.width,
             depth: self.model.depth,
             heads: self.model.heads,
@@ -189,7 +191,7 @@ pub struct Narrator {
     /// Prompt to features.
     pub text: T5Encoder,
     /// Features and running sums to bits.
-    pub transformer: Star,
+    pub transformer: InfinityStar,
 }
 
 /// Clips, prompts and what chance decided about them.
@@ -251,10 +253,10 @@ impl Batches for MovingBatches {
 
 /// The task.
 pub struct StarTask {
-    vae: StarVae,
+    vae: InfinityStarVae,
     bits: CodeBits,
-    plan: SpacetimePlan,
-    lesson: Lesson,
+    plan: Plan,
+    lesson: TeacherForcingPlan,
     correction: SelfCorrection,
     precision: Precision,
     frames: usize,
@@ -271,7 +273,7 @@ impl StarTask {
     pub fn new(
         run: &StarRun,
         tokenizer: &CausalRun,
-        vae: StarVae,
+        vae: InfinityStarVae,
         vocab: &Vocab,
         set: &Dataset,
         device: &Device,
@@ -284,7 +286,7 @@ impl StarTask {
             .collect();
         let image = run.first_frame.is_none();
         Ok(Self {
-            lesson: Lesson::new(&plan, image, run.weighting, device),
+            lesson: TeacherForcingPlan::new(&plan, image, run.weighting, device),
             bits: tokenizer.bits(),
             plan,
             correction: run.correction,
@@ -298,17 +300,17 @@ impl StarTask {
     }
 
     /// Pixels to teacher forcing, without autodiff; `rng` makes the mistakes to be repaired.
-    fn forcing(&self, pixels: Vec<f32>, rng: Option<&mut ChaCha8Rng>) -> Forcing {
+    fn forcing(&self, pixels: Vec<f32>, rng: Option<&mut ChaCha8Rng>) -> TeacherForcing {
         let pixels = clips(pixels, self.frames, self.size, &self.device);
         let latent = self.vae.latent(self.vae.encode(pixels).mode());
         let correction = rng.map(|rng| (self.correction, rng));
-        Forcing::new(&self.plan, self.bits, latent, correction)
+        TeacherForcing::new(&self.plan, self.bits, latent, correction)
     }
 
     fn bits(
         &self,
         model: &Narrator,
-        forcing: &Forcing,
+        forcing: &TeacherForcing,
         prompts: &TokenBatch,
         drop: &[bool],
     ) -> BitLoss {

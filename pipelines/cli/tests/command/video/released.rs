@@ -1,9 +1,9 @@
 //! The released video models by name and by path: tiny transformers under their names.
 
 use nextscale_text::{T5Config, train_unigram};
-use nextscale_video::StarConfig;
+use nextscale_video::InfinityStarConfig;
 use nextscale_video::codes::CodeBits;
-use nextscale_video::star::save_star;
+use nextscale_video::infinity_star::save_infinity_star;
 use nextscale_weights::WeightDtype;
 
 use crate::Place;
@@ -11,7 +11,7 @@ use crate::Place;
 /// The parts of a model in the layout in which they are published, without an auto-encoder that could be loaded.
 fn released(place: &Place, transformer: &str) {
     let device = burn::tensor::Device::flex();
-    let config = StarConfig {
+    let config = InfinityStarConfig {
         width: 32,
         depth: 2,
         heads: 2,
@@ -27,7 +27,7 @@ fn released(place: &Place, transformer: &str) {
     std::fs::create_dir_all(&shards).unwrap();
     let file = "model-00001-of-00001.safetensors";
     let path = shards.join(file);
-    save_star(&config, &config.init(&device), &path, WeightDtype::Bf16).unwrap();
+    save_infinity_star(&config, &config.init(&device), &path, WeightDtype::Bf16).unwrap();
     let index = format!(r#"{{"weight_map": {{"cfg_uncond": "{file}"}}}}"#);
     std::fs::write(shards.join("model.safetensors.index.json"), index).unwrap();
     place.write("models/infinitystar_videovae.pth", "");

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use nextscale_text::T5Config;
 use nextscale_text::import::WEIGHT_FILES;
-use nextscale_video::star::star_config;
+use nextscale_video::infinity_star::infinity_star_config;
 use nextscale_video::templates::{FrameSize, Template};
-use nextscale_video::{StarConfig, StarPreset, StarVaeConfig};
+use nextscale_video::{InfinityStarConfig, InfinityStarPreset, InfinityStarVaeConfig};
 use nextscale_weights::WeightFile;
 
 use super::{Part, lacks, unreadable};
@@ -34,7 +34,7 @@ pub struct Preset {
     pub transformer: &'static str,
     /// What tells its folder from those of the others, whose tensors have the same shapes.
     sign: &'static str,
-    settings: fn() -> StarPreset,
+    settings: fn() -> InfinityStarPreset,
     /// Put behind every prompt by the released scripts.
     suffix: &'static str,
     /// The scale on which an interactive model sees the clip before.
@@ -47,7 +47,7 @@ pub const PRESETS: [Preset; 3] = [
         name: "infinitystar-8b-720p",
         transformer: "infinitystar_8b_720p_weights",
         sign: "720p",
-        settings: StarPreset::infinitystar_8b_720p,
+        settings: InfinityStarPreset::infinitystar_8b_720p,
         suffix: CLOSE_UP,
         semantic_scale: None,
     },
@@ -55,7 +55,7 @@ pub const PRESETS: [Preset; 3] = [
         name: "infinitystar-8b-480p",
         transformer: "infinitystar_8b_480p_weights",
         sign: "480p",
-        settings: StarPreset::infinitystar_8b_480p,
+        settings: InfinityStarPreset::infinitystar_8b_480p,
         suffix: CLOSE_UP,
         semantic_scale: None,
     },
@@ -63,9 +63,9 @@ pub const PRESETS: [Preset; 3] = [
         name: "infinitystar-interact",
         transformer: "InfinityStarInteract_24K_iters",
         sign: "interact",
-        settings: StarPreset::infinitystar_interact,
+        settings: InfinityStarPreset::infinitystar_interact,
         suffix: "",
-        semantic_scale: Some(nextscale_video::story::SEMANTIC_SCALE),
+        semantic_scale: Some(nextscale_video::interactive_session::SEMANTIC_SCALE),
     },
 ];
 
@@ -110,7 +110,7 @@ impl Preset {
         vae: &Path,
         text: &Path,
     ) -> Result<Model, ModelError> {
-        let config = star_config(file);
+        let config = infinity_star_config(file);
         let config =
             config.map_err(|e| unreadable(name, format!("{}: {e}", file.path().display())))?;
         let text_config = T5Config::from_hf_file(text.join("config.json"));
@@ -136,8 +136,8 @@ impl Preset {
     /// The description of a model of these shapes.
     pub(in crate::bundle) fn manifest(
         &self,
-        transformer: StarConfig,
-        vae: StarVaeConfig,
+        transformer: InfinityStarConfig,
+        vae: InfinityStarVaeConfig,
         text: T5Config,
     ) -> StarManifest {
         let settings = (self.settings)();
@@ -181,7 +181,7 @@ fn sizes(size: FrameSize) -> Vec<Size> {
     let others = Template::all()
         .into_iter()
         .filter(|t| t.ratio != wide.ratio);
-    let stride = StarVaeConfig::infinitystar().stride();
+    let stride = InfinityStarVaeConfig::infinitystar().stride();
     let of = |template: &Template| {
         let [h, w] = template.finest(size);
         Size {

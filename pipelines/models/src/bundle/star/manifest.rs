@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use nextscale_text::T5Config;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
-use nextscale_video::clips::{Layout, SpacetimePlan};
-use nextscale_video::{GenerateOptions, StarConfig, StarGuidance, StarVaeConfig};
+use nextscale_video::clips::{Layout, Plan};
+use nextscale_video::{
+    GenerateOptions, InfinityStarConfig, InfinityStarGuidance, InfinityStarVaeConfig,
+};
 use serde::{Deserialize, Serialize};
 
 use super::FirstFrame;
@@ -25,9 +27,9 @@ pub struct StarManifest {
     /// Shapes of the text encoder.
     pub text: T5Config,
     /// Shapes of the transformer.
-    pub transformer: StarConfig,
+    pub transformer: InfinityStarConfig,
     /// Shapes of the auto-encoder.
-    pub vae: StarVaeConfig,
+    pub vae: InfinityStarVaeConfig,
     /// Passes over each scale, kinds of codes, latent frames of a clip.
     pub layout: Layout,
     /// The sizes of a frame; the first is the default. Positions are measured on the finest grid of each.
@@ -37,7 +39,7 @@ pub struct StarManifest {
     /// How long videos may be.
     pub frames: FrameCounts,
     /// Guidance unless told otherwise.
-    pub guidance: StarGuidance,
+    pub guidance: InfinityStarGuidance,
     /// Divides the logits of the image; 0 takes the likeliest everywhere.
     pub image_temperature: f64,
     /// Divides the logits of the clips.
@@ -147,11 +149,11 @@ impl StarManifest {
     ///
     /// # Errors
     /// A size that does not belong to the layout: the rest of a sentence about the model.
-    pub fn plan(&self, size: &Size, frames: usize) -> Result<SpacetimePlan, String> {
+    pub fn plan(&self, size: &Size, frames: usize) -> Result<Plan, String> {
         let (layout, grids) = (&self.layout, &size.scales);
         let plan = match self.semantic_scale {
-            None => SpacetimePlan::new(layout, grids, self.latent_frames(frames)),
-            Some(_) => SpacetimePlan::continuation(layout, grids),
+            None => Plan::new(layout, grids, self.latent_frames(frames)),
+            Some(_) => Plan::continuation(layout, grids),
         };
         plan.map_err(|e| format!("has no schedule at {}x{}: {e}", size.width, size.height))
     }
@@ -280,8 +282,8 @@ mod tests {
 
     fn released(index: usize) -> StarManifest {
         PRESETS[index].manifest(
-            StarConfig::infinitystar_8b(),
-            StarVaeConfig::infinitystar(),
+            InfinityStarConfig::infinitystar_8b(),
+            InfinityStarVaeConfig::infinitystar(),
             T5Config::flan_t5_xl(),
         )
     }

@@ -11,10 +11,10 @@
 mod attention;
 mod block;
 mod config;
-mod context;
 mod import;
 mod position;
-mod taught;
+mod state;
+mod teacher_forcing;
 
 use std::borrow::Cow;
 
@@ -33,19 +33,22 @@ use nextscale_var_core::{
 
 pub use attention::attend_grouped;
 pub use block::{Attention, Block, Limits, Mlp, RmsNorm};
-pub use config::StarConfig;
-pub use context::{Context, Segment};
+pub use config::InfinityStarConfig;
 #[cfg(test)]
 pub(crate) use import::tiny;
-pub use import::{is_unread, load_star, read_star, save_star, star_config, star_keys};
+pub use import::{
+    infinity_star_config, infinity_star_keys, is_unread, load_infinity_star, read_infinity_star,
+    save_infinity_star,
+};
 pub use position::{grid_positions, text_positions};
-pub use taught::Seen;
+pub use state::{Segment, State};
+pub use teacher_forcing::AttentionSpan;
 
 use crate::codes::CodeKind;
 
 /// The spacetime transformer.
 #[derive(Module, Debug)]
-pub struct Star {
+pub struct InfinityStar {
     /// The prompt of an unconditional video, `[text_max_len, T]`.
     pub cfg_uncond: Param<Tensor<2>>,
     /// Text to tokens.
@@ -65,19 +68,19 @@ pub struct Star {
     pub semantic_head: Linear,
 }
 
-impl StarConfig {
+impl InfinityStarConfig {
     /// A fresh model. Weights are drawn when first used, so loading a checkpoint draws nothing.
     ///
     /// # Panics
     /// If the sizes contradict each other.
-    pub fn init(&self, device: &Device) -> Star {
+    pub fn init(&self, device: &Device) -> InfinityStar {
         self.check();
         let (c, t, std) = (self.width, self.text_channels, self.init_std());
         let normal = Initializer::Normal {
             mean: 0.0,
             std: (t as f64).powf(-0.5),
         };
-        Star {
+        InfinityStar {
             cfg_uncond: normal.init([self.text_max_len, t], device),
             text_proj: linear(t, c, true, std, device),
             word_embed: linear(self.bits.detail, c, true, std, device),
@@ -90,7 +93,7 @@ impl StarConfig {
     }
 }
 
-impl Transformer for Star {
+impl Transformer for InfinityStar {
     type Block = Block;
 
     fn blocks_mut(&mut self) -> (&mut Vec<Block>, &mut Option<StreamedBlocks<Block>>) {
@@ -98,7 +101,7 @@ impl Transformer for Star {
     }
 }
 
-impl Star {
+impl InfinityStar {
     /// The rotary table for tokens with these coordinates: scale, frame, row, column.
     pub fn rope(&self, positions: &[[f32; 4]], device: &Device) -> RopeTable {
         RopeTable::new(positions, self.head_dim(), THETA, device)
@@ -155,17 +158,17 @@ impl Star {
         project(f32(tokens), &self.word_embed)
     }
 
-    /// The blocks: tokens `[b, l, C]` of a pass to its hidden states, same shape. They see each other and `context`; with
-    /// `keep`, the context keeps them for later passes. Text and conditions, by their segment, see only each other.
+    /// The blocks: tokens `[b, l, C]` of a pass to its hidden states, same shape. They see each other and `state`; with
+    /// `keep`, the state keeps them for later passes. Text and conditions, by their segment, see only each other.
     pub fn forward(
         &self,
         x: Tensor<3>,
         rope: &RopeTable,
-        context: &mut Context,
+        state: &mut State,
         keep: Option<Segment>,
         limits: Limits,
     ) -> Tensor<3> {
-        (0..self.depth()).fold(x, |x, i| self.block(i, x, rope, context, keep, limits))
+        (0..self.depth()).fold(x, |x, i| self.block(i, x, rope, state, keep, limits))
     }
 
     /// Block `i`, as many rows of the batch at a time as the limit allows: they have nothing to do with each other.
@@ -174,7 +177,7 @@ impl Star {
         i: usize,
         x: Tensor<3>,
         rope: &RopeTable,
-        context: &mut Context,
+        state: &mut State,
         keep: Option<Segment>,
         limits: Limits,
     ) -> Tensor<3> {
@@ -190,12 +193,12 @@ impl Star {
                     keys.push(k.clone());
                     values.push(v.clone());
                 }
-                context.see(i, rows, k, v, keep)
+                state.see(i, rows, k, v, keep)
             };
             parts.push(block.forward(part, rope, limits, see));
         }
         if let Some(segment) = keep {
-            context.put(i, segment, Tensor::cat(keys, 0), Tensor::cat(values, 0));
+            state.put(i, segment, Tensor::cat(keys, 0), Tensor::cat(values, 0));
         }
         Tensor::cat(parts, 0)
     }

@@ -34,11 +34,11 @@ struct Kept {
 /// Every segment is there once; a new one of its kind takes its place. Of the scales of the clip at hand nothing is kept,
 /// because nothing looks back at them: what they said is in the running sum.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct State {
     layers: Vec<Vec<Kept>>,
 }
 
-impl Context {
+impl State {
     /// Nothing yet, for so many blocks.
     pub fn new(depth: usize) -> Self {
         Self {
@@ -108,23 +108,23 @@ mod tests {
     #[test]
     fn segments_replace_their_kind() {
         let x = |n: usize| Tensor::<4>::ones([1, 2, n, 4], &Device::flex()) * n as f64;
-        let mut context = Context::new(1);
+        let mut state = State::new(1);
         let mut see = |n, segment: Option<Segment>| {
-            let (k, v) = context.see(0, 0..1, x(n), x(n), segment);
+            let (k, v) = state.see(0, 0..1, x(n), x(n), segment);
             assert_eq!(k.dims(), v.dims());
             if let Some(segment) = segment {
-                context.put(0, segment, x(n), x(n));
+                state.put(0, segment, x(n), x(n));
             }
-            (k.dims()[2], context.tokens())
+            (k.dims()[2], state.tokens())
         };
         assert_eq!(see(3, Some(Segment::Text)), (3, 3));
         assert_eq!(see(5, None), (8, 3));
         assert_eq!(see(6, Some(Segment::Clip)), (9, 9));
         assert_eq!(see(7, Some(Segment::Clip)), (16, 10)); // sees the old one
         assert_eq!(see(2, Some(Segment::Detail)), (2, 12)); // sees only itself
-        context.evict(Segment::Detail);
-        assert_eq!(context.numbers(), 2 * 10 * 2 * 4);
-        context.evict(Segment::Clip);
-        assert_eq!(context.tokens(), 3);
+        state.evict(Segment::Detail);
+        assert_eq!(state.numbers(), 2 * 10 * 2 * 4);
+        state.evict(Segment::Clip);
+        assert_eq!(state.tokens(), 3);
     }
 }

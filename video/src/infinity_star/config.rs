@@ -2,10 +2,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::codes::CodeBits;
 
-/// The shapes of a [`Star`](super::Star) transformer.
+/// The shapes of a [`InfinityStar`](super::InfinityStar) transformer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StarConfig {
+pub struct InfinityStarConfig {
     /// Numbers a token, C.
     pub width: usize,
     /// Blocks.
@@ -34,7 +34,7 @@ fn one() -> usize {
     1
 }
 
-impl StarConfig {
+impl InfinityStarConfig {
     /// The released models, 8.77 billion parameters (`infinity_qwen8b` of `infinity/models/infinity.py`, with Flan-T5-XL).
     pub fn infinitystar_8b() -> Self {
         Self {
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_released_size() {
-        let config = StarConfig::infinitystar_8b();
+        let config = InfinityStarConfig::infinitystar_8b();
         // The start token, which nothing reads, is the rest of the file.
         assert_eq!(config.parameters(), 8_768_382_112 - 4096);
         assert_eq!(config.head_dim(), 128);

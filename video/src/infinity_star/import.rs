@@ -10,7 +10,7 @@ use nextscale_weights::{
     shapes,
 };
 
-use super::{Block, Star, StarConfig};
+use super::{Block, InfinityStar, InfinityStarConfig};
 use crate::codes::CodeBits;
 
 /// Everything outside the blocks.
@@ -53,7 +53,7 @@ const BIASES: [Rule; 4] = [
 /// A parameter of the released files that nothing reads.
 const UNUSED: &str = "sos_token";
 
-fn block_rules(config: &StarConfig) -> Vec<Rule> {
+fn block_rules(config: &InfinityStarConfig) -> Vec<Rule> {
     let biases = config.attention_bias.then_some(BIASES);
     BLOCK
         .into_iter()
@@ -65,7 +65,7 @@ fn block_rules(config: &StarConfig) -> Vec<Rule> {
 ///
 /// # Errors
 /// A sentence: a tensor is missing or of another rank.
-pub fn star_config(file: &WeightFile) -> Result<StarConfig, String> {
+pub fn infinity_star_config(file: &WeightFile) -> Result<InfinityStarConfig, String> {
     let shape = |name: &str, rank: usize| file.shape_of(name, rank, "InfinityStar transformer");
     let (first, depth) = match file.count("block_chunks.") {
         0 => ("blocks.0.", file.count("blocks.")),
@@ -78,7 +78,7 @@ pub fn star_config(file: &WeightFile) -> Result<StarConfig, String> {
     let word = shape("word_embed.weight", 2)?;
     let prompt = shape("cfg_uncond", 2)?;
     let head_dim = of_block("attn.q_norm.weight", 1)?[0].max(1);
-    Ok(StarConfig {
+    Ok(InfinityStarConfig {
         width: word[0],
         depth,
         heads: of_block("attn.q_proj.weight", 2)?[0] / head_dim,
@@ -99,7 +99,7 @@ pub fn star_config(file: &WeightFile) -> Result<StarConfig, String> {
 ///
 /// # Panics
 /// If `config` contradicts itself.
-pub fn star_keys(config: &StarConfig) -> BTreeMap<String, Vec<usize>> {
+pub fn infinity_star_keys(config: &InfinityStarConfig) -> BTreeMap<String, Vec<usize>> {
     let ours = shapes(&config.init(&Device::flex()));
     let (rules, width) = (block_rules(config), config.width);
     let mut keys: BTreeMap<_, _> = official_keys(&TOP, "", "", &ours, width)
@@ -126,8 +126,12 @@ pub fn is_unread(name: &str) -> bool {
 ///
 /// # Panics
 /// If `config` contradicts itself.
-pub fn load_star(config: &StarConfig, path: &Path, device: &Device) -> Result<Star, WeightError> {
-    read_star(
+pub fn load_infinity_star(
+    config: &InfinityStarConfig,
+    path: &Path,
+    device: &Device,
+) -> Result<InfinityStar, WeightError> {
+    read_infinity_star(
         config,
         WeightFile::open(path)?,
         BlockStorage::Loaded,
@@ -135,19 +139,19 @@ pub fn load_star(config: &StarConfig, path: &Path, device: &Device) -> Result<St
     )
 }
 
-/// As [`load_star`], from an open file, with the blocks held as wanted.
+/// As [`load_infinity_star`], from an open file, with the blocks held as wanted.
 ///
 /// # Errors
-/// As [`load_star`].
+/// As [`load_infinity_star`].
 ///
 /// # Panics
-/// As [`load_star`].
-pub fn read_star(
-    config: &StarConfig,
+/// As [`load_infinity_star`].
+pub fn read_infinity_star(
+    config: &InfinityStarConfig,
     file: WeightFile,
     blocks: BlockStorage,
     device: &Device,
-) -> Result<Star, WeightError> {
+) -> Result<InfinityStar, WeightError> {
     let file = ours(config, file)?;
     let shape = config.clone();
     let fresh = move |device: &Device| Block::init(&shape, device);
@@ -155,7 +159,7 @@ pub fn read_star(
 }
 
 /// The file with our names.
-fn ours(config: &StarConfig, mut file: WeightFile) -> Result<WeightFile, WeightError> {
+fn ours(config: &InfinityStarConfig, mut file: WeightFile) -> Result<WeightFile, WeightError> {
     file.forget(|name| name == UNUSED);
     file.rename(&TOP, "", "");
     file.rename_blocks(config.depth, &block_rules(config))?;
@@ -166,9 +170,9 @@ fn ours(config: &StarConfig, mut file: WeightFile) -> Result<WeightFile, WeightE
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn save_star(
-    config: &StarConfig,
-    model: &Star,
+pub fn save_infinity_star(
+    config: &InfinityStarConfig,
+    model: &InfinityStar,
     path: &Path,
     dtype: WeightDtype,
 ) -> Result<(), WeightError> {
@@ -184,8 +188,8 @@ pub fn save_star(
 }
 
 #[cfg(test)]
-pub(crate) fn tiny() -> StarConfig {
-    StarConfig {
+pub(crate) fn tiny() -> InfinityStarConfig {
+    InfinityStarConfig {
         width: 32,
         depth: 2,
         heads: 2,
@@ -208,7 +212,7 @@ mod tests {
 
     #[test]
     fn blocks_compute_the_same_wherever_they_are() {
-        use crate::star::{Context, Limits, Segment, text_positions};
+        use crate::infinity_star::{Limits, Segment, State, text_positions};
         use burn::tensor::{Distribution, Tensor};
         let device = Device::flex();
         let folder = std::env::temp_dir().join(format!("nextscale-stream-{}", std::process::id()));
@@ -216,9 +220,9 @@ mod tests {
         let path = folder.join("model.safetensors");
         let config = tiny();
         let model = config.init(&device);
-        save_star(&config, &model, &path, WeightDtype::Bf16).unwrap();
+        save_infinity_star(&config, &model, &path, WeightDtype::Bf16).unwrap();
         let open = || WeightFile::open(&path).unwrap();
-        let held = |blocks| read_star(&config, open(), blocks, &device).unwrap();
+        let held = |blocks| read_infinity_star(&config, open(), blocks, &device).unwrap();
         let [loaded, streamed, int8] = [
             BlockStorage::Loaded,
             BlockStorage::Streamed,
@@ -227,11 +231,11 @@ mod tests {
         .map(held);
         assert!(streamed.blocks.is_empty() && streamed.depth() == 2);
         let x = Tensor::<3>::random([2, 5, 32], Distribution::Default, &device);
-        let run = |model: &Star| {
+        let run = |model: &InfinityStar| {
             let rope = model.rope(&text_positions(5), &device);
-            let mut context = Context::new(model.depth());
+            let mut state = State::new(model.depth());
             let keep = Some(Segment::Text);
-            model.forward(x.clone(), &rope, &mut context, keep, Limits::default())
+            model.forward(x.clone(), &rope, &mut state, keep, Limits::default())
         };
         let plain = run(&loaded);
         plain
@@ -252,37 +256,37 @@ mod tests {
         let path = folder.join("model.safetensors");
         for config in [
             tiny(),
-            StarConfig {
+            InfinityStarConfig {
                 attention_bias: false,
                 block_chunks: 1,
                 ..tiny()
             },
         ] {
             let model = config.init(&device);
-            save_star(&config, &model, &path, WeightDtype::F32).unwrap();
+            save_infinity_star(&config, &model, &path, WeightDtype::F32).unwrap();
             let file = WeightFile::open(&path).unwrap();
-            assert_eq!(star_config(&file).unwrap(), config);
-            let read = load_star(&config, &path, &device).unwrap();
+            assert_eq!(infinity_star_config(&file).unwrap(), config);
+            let read = load_infinity_star(&config, &path, &device).unwrap();
             let ours = model.blocks[1].attention.k.weight.val().into_data();
             ours.assert_eq(&read.blocks[1].attention.k.weight.val().into_data(), true);
         }
-        let streamed = |config: &StarConfig| {
+        let streamed = |config: &InfinityStarConfig| {
             let file = WeightFile::open(&path).unwrap();
-            let model = read_star(config, file, BlockStorage::Streamed, &device);
+            let model = read_infinity_star(config, file, BlockStorage::Streamed, &device);
             model.map(|model| model.depth())
         };
-        let deeper = StarConfig { depth: 4, ..tiny() };
+        let deeper = InfinityStarConfig { depth: 4, ..tiny() };
         let error = streamed(&deeper).unwrap_err();
         assert!(matches!(error, WeightError::Keys { .. }), "{error}");
-        let error = load_star(&deeper, &path, &device).unwrap_err();
+        let error = load_infinity_star(&deeper, &path, &device).unwrap_err();
         assert!(matches!(error, WeightError::Keys { .. }), "{error}");
-        let wider = StarConfig {
+        let wider = InfinityStarConfig {
             attention_bias: false,
             mlp_hidden: 64,
             block_chunks: 1,
             ..tiny()
         };
-        let error = load_star(&wider, &path, &device).unwrap_err();
+        let error = load_infinity_star(&wider, &path, &device).unwrap_err();
         assert!(matches!(error, WeightError::Mismatch { .. }), "{error}");
         let error = streamed(&wider).unwrap_err();
         assert!(matches!(error, WeightError::Mismatch { .. }), "{error}");

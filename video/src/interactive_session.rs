@@ -7,7 +7,7 @@
 use burn::tensor::Tensor;
 use nextscale_tokenizer::{Resize, Scale, resize};
 
-use crate::{generate::Condition, star::Segment};
+use crate::{generate::Condition, infinity_star::Segment};
 
 /// The scale whose grid the small clip has, in the released model.
 pub const SEMANTIC_SCALE: usize = 7;
@@ -18,12 +18,12 @@ const DETAIL_POSITION: usize = 801;
 
 /// What a story remembers from turn to turn.
 #[derive(Debug, Clone)]
-pub struct Story {
+pub struct InteractiveSession {
     first: Tensor<5>,
     former: Tensor<5>,
 }
 
-impl Story {
+impl InteractiveSession {
     /// Begins with the latent of a given clip, `[b, c, 1 + n, h, w]`, where `n` is the number of latent frames of a turn.
     ///
     /// # Panics
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_first_frame_is_never_forgotten() {
-        let mut story = Story::new(clip(0, 5));
+        let mut story = InteractiveSession::new(clip(0, 5));
         let [semantic, detail] = story.conditions([1, 1]);
         assert_eq!(semantic.cells.dims(), [1, 1, 4, 1, 1]);
         assert_eq!(

@@ -3,11 +3,11 @@ use std::ops::Range;
 use burn::tensor::{Bool, Device, Tensor};
 use nextscale_var_core::{matmul::Precision, rope::RopeTable};
 
-use super::{Limits, Star, attend_grouped};
+use super::{InfinityStar, Limits, attend_grouped};
 
 /// A stretch of tokens that see each other, and what else they see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct AttentionSpan {
     /// The tokens.
     pub own: Range<usize>,
     /// Tokens of an earlier stretch that they see.
@@ -16,18 +16,18 @@ pub struct Seen {
     pub text: bool,
 }
 
-impl Star {
+impl InfinityStar {
     /// The blocks over text and all passes at once: tokens `[b, l, C]`, stretch after stretch, the text first, to their
     /// hidden states, same shape. `hidden`, `[b, 1, 1, L]`, is true where a prompt has ended; f32 weights are multiplied in
     /// `precision`.
     ///
     /// # Panics
     /// If the stretches do not cover the tokens in order.
-    pub fn forward_taught(
+    pub fn forward_teacher_forced(
         &self,
         x: Tensor<3>,
         rope: &RopeTable,
-        stretches: &[Seen],
+        stretches: &[AttentionSpan],
         hidden: Option<&Tensor<4, Bool>>,
         precision: Precision,
     ) -> Tensor<3> {

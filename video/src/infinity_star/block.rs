@@ -13,7 +13,7 @@ use nextscale_var_core::{
     rope::RopeTable,
 };
 
-use super::{StarConfig, attention::attend_grouped};
+use super::{InfinityStarConfig, attention::attend_grouped};
 
 /// How much may be in the making at a time: numbers of intermediate results that grow with the tokens of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl RmsNorm {
     }
 }
 
-/// Attention of the tokens of a pass among themselves and to the context.
+/// Attention of the tokens of a pass among themselves and to the state.
 #[derive(Module, Debug)]
 pub struct Attention {
     /// Queries.
@@ -74,7 +74,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    fn init(config: &StarConfig, device: &Device) -> Self {
+    fn init(config: &InfinityStarConfig, device: &Device) -> Self {
         let (c, d, bias) = (config.width, config.head_dim(), config.attention_bias);
         let (kv, std) = (config.kv_heads * d, config.init_std());
         Self {
@@ -132,7 +132,7 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    fn init(config: &StarConfig, device: &Device) -> Self {
+    fn init(config: &InfinityStarConfig, device: &Device) -> Self {
         let (c, hidden, std) = (config.width, config.mlp_hidden, config.init_std());
         Self {
             gate: linear(c, hidden, false, std, device),
@@ -171,7 +171,7 @@ pub struct Block {
 }
 
 impl Block {
-    pub(super) fn init(config: &StarConfig, device: &Device) -> Self {
+    pub(super) fn init(config: &InfinityStarConfig, device: &Device) -> Self {
         Self {
             input_norm: RmsNorm::init(config.width, device),
             attention: Attention::init(config, device),

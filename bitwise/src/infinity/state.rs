@@ -14,14 +14,14 @@ use nextscale_var_core::layers::project;
 
 /// The state of generation between scales.
 #[derive(Debug, Clone)]
-pub struct StepState {
+pub struct State {
     text: TextState,
     /// Text keys of the blocks that the first scale has passed through.
     keys: Vec<TextKeys>,
     cache: KvCache,
 }
 
-impl StepState {
+impl State {
     /// The encoded prompts.
     pub fn text(&self) -> &TextState {
         &self.text
@@ -32,8 +32,8 @@ impl Infinity {
     /// Starts a run: encodes the prompts and reserves the cache for the plan's tokens.
     ///
     /// Under guidance, `text` holds the conditional prompts followed by as many unconditional ones.
-    pub fn start(&self, text: &TextCondition, plan: &Plan) -> StepState {
-        StepState {
+    pub fn start(&self, text: &TextCondition, plan: &Plan) -> State {
+        State {
             text: self.encode_text(text),
             keys: Vec::with_capacity(self.depth()),
             cache: KvCache::new(self.depth(), plan.schedule().kept_tokens()),
@@ -55,7 +55,7 @@ impl Infinity {
         &self,
         k: usize,
         input: Option<Tensor<3>>,
-        state: &mut StepState,
+        state: &mut State,
         plan: &Plan,
         guidance: Option<&Guidance>,
     ) -> Tensor<3> {
@@ -111,12 +111,12 @@ impl Infinity {
         &self,
         k: usize,
         mut x: Tensor<3>,
-        state: &mut StepState,
+        state: &mut State,
         plan: &Plan,
         guidance: Option<&Guidance>,
     ) -> Tensor<3> {
         let rope = plan.rope_of(k);
-        let StepState { text, keys, cache } = state;
+        let State { text, keys, cache } = state;
         let context = PassContext {
             rope: Some(&rope),
             hidden: None,
