@@ -6,7 +6,7 @@
 
 use burn::tensor::{Int, Tensor};
 use nextscale_tokenizer::{
-    Codes, Keep, Quantizer, Scale, ScaleSchedule,
+    Codes, InpaintMask, Quantizer, Scale, ScaleSchedule,
     pyramid::{Plain, Pyramid},
 };
 use nextscale_var_core::{guidance::Guidance, sampler::Sampler};
@@ -25,7 +25,7 @@ pub struct GenerateOptions {
     /// of an image that keep its coarse scales.
     pub forced: Vec<Tensor<5, Int>>,
     /// An image of which a part is kept: zero-shot inpainting.
-    pub keep: Option<Keep>,
+    pub keep: Option<InpaintMask>,
 }
 
 impl GenerateOptions {

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use crate::{T5Config, T5Encoder, TextError, TokenBatch, Vocab, import};
+use crate::error::TextError;
+use crate::import;
+use crate::t5::{T5Config, T5Encoder};
+use crate::vocab::{TokenBatch, Vocab};
 
 /// Features of a batch of prompts, padded on the right.
 #[derive(Debug, Clone)]
@@ -13,12 +16,12 @@ pub struct TextFeatures {
     pub features: Tensor<3>,
     /// Tokens of each prompt, `</s>` included.
     pub lens: Vec<usize>,
-    /// Tokens that each whole prompt has; larger than `lens` where its end was cut off.
+    /// Tokens of each whole prompt; larger than in `lens` if it was truncated.
     pub untruncated: Vec<usize>,
 }
 
 impl TextFeatures {
-    /// Which prompts lost their end.
+    /// Indices of the prompts that were truncated.
     pub fn truncated(&self) -> impl Iterator<Item = usize> + '_ {
         let pairs = self.lens.iter().zip(&self.untruncated);
         pairs
@@ -33,7 +36,7 @@ impl TextFeatures {
 pub struct TextEncoder {
     /// The tokenizer.
     pub vocab: Vocab,
-    /// The encoder; its device is where features are made.
+    /// The encoder; features are computed on its device.
     pub t5: T5Encoder,
 }
 
@@ -41,7 +44,7 @@ impl TextEncoder {
     /// Joins a tokenizer and an encoder.
     ///
     /// # Errors
-    /// [`TextError::VocabTooLarge`] where the tokenizer has ids beyond the embedding table.
+    /// [`TextError::VocabTooLarge`] if the tokenizer has ids beyond the embedding table.
     pub fn new(vocab: Vocab, t5: T5Encoder) -> Result<Self, TextError> {
         let (size, table) = (vocab.size(), t5.vocab_size());
         if size > table {
@@ -52,7 +55,7 @@ impl TextEncoder {
 
     /// Loads a folder in Hugging Face's layout: `tokenizer.json`, `config.json`, and the weights as
     /// `model.safetensors`, its sharded form `model.safetensors.index.json`, or `pytorch_model.bin`.
-    /// Weights are held in f32.
+    /// Weights are loaded as f32.
     ///
     /// # Errors
     /// Missing or damaged files, and weights that do not fit.
@@ -72,8 +75,8 @@ impl TextEncoder {
 
     /// Features of prompts, on the encoder's device.
     ///
-    /// An empty prompt is encoded as `</s>` alone, which is what the released models do; a prompt
-    /// that is too long is cut, and [`TextFeatures::truncated`] tells.
+    /// An empty prompt is encoded as `</s>` alone, as in the released models. A prompt that is too long is truncated, see
+    /// [`TextFeatures::truncated`].
     ///
     /// # Errors
     /// [`TextError::NoPrompt`] for an empty list, [`TextError::Prompt`] from the tokenizer.
@@ -81,14 +84,14 @@ impl TextEncoder {
         Ok(self.encode_tokens(&self.vocab.batch(prompts)?))
     }
 
-    /// Features of prompts that were tokenized before.
+    /// Features of tokenized prompts.
     pub fn encode_tokens(&self, batch: &TokenBatch) -> TextFeatures {
         encode_tokens(&self.t5, batch)
     }
 }
 
-/// Features of tokenized prompts. Free of [`TextEncoder`], for training loops that own the encoder
-/// as a part of a larger module.
+/// Features of tokenized prompts, without a [`TextEncoder`]: for training loops that own the encoder as a part of a larger
+/// module.
 pub fn encode_tokens(t5: &T5Encoder, batch: &TokenBatch) -> TextFeatures {
     let device = t5.weights_device();
     let (b, l) = (batch.rows, batch.width);
@@ -113,7 +116,7 @@ pub fn encode_tokens(t5: &T5Encoder, batch: &TokenBatch) -> TextFeatures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train_unigram;
+    use crate::unigram::train_unigram;
 
     #[test]
     fn a_batch_equals_its_prompts_one_by_one() {

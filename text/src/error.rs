@@ -1,4 +1,4 @@
-//! What can go wrong between a prompt and its features.
+//! Errors of this crate.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub enum TextError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A weight file cannot be read, or its tensors are not those of the encoder.
@@ -27,23 +27,23 @@ pub enum TextError {
         /// What is wrong.
         message: String,
     },
-    /// A tokenizer file is damaged, or lacks what an encoder needs.
+    /// A tokenizer file is damaged, or lacks `</s>` or `<pad>`.
     #[error("{}: {message}", path.display())]
     Vocab {
-        /// The file, or a note where the tokenizer came from memory.
+        /// The file, or a note if the tokenizer is in memory.
         path: PathBuf,
         /// What is wrong.
         message: String,
     },
-    /// The tokenizer could not cut this prompt.
+    /// The tokenizer cannot encode this prompt.
     #[error("the prompt {prompt:?} could not be tokenized: {message}")]
     Prompt {
         /// The prompt.
         prompt: String,
-        /// What the tokenizer said.
+        /// The error of the tokenizer.
         message: String,
     },
-    /// A batch without any prompt. (An empty prompt is fine: it becomes `</s>` alone.)
+    /// A batch without prompts. (An empty prompt is allowed: it becomes `</s>` alone.)
     #[error("no prompt was given")]
     NoPrompt,
     /// The tokenizer has ids beyond the encoder's embedding table.

@@ -1,7 +1,7 @@
-//! Nextscale text: a prompt becomes the features that a transformer is conditioned on.
+//! Text encoding: prompts to the features that condition a transformer.
 //!
-//! [`Vocab`] cuts a prompt into token ids, [`T5Encoder`] turns ids into features, and
-//! [`TextEncoder`] joins the two and pads a batch. The encoder is that of T5 v1.1 and flan-T5:
+//! [`Vocab`] splits a prompt into token ids, [`T5Encoder`] turns ids into features, and [`TextEncoder`] combines the two
+//! for batches. The encoder is that of T5 v1.1 and flan-T5:
 //!
 //! ```text
 //! h_0 = E[ids]

@@ -1,4 +1,4 @@
-//! Training a small Unigram tokenizer, laid out like flan-T5's.
+//! Training a small Unigram tokenizer in flan-T5's layout.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,13 @@ use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 use tokenizers::normalizers::{Lowercase, NFKC};
 use tokenizers::{AddedToken, NormalizedString, Normalizer};
 
-use crate::{TextError, Vocab};
+use crate::error::TextError;
+use crate::vocab::Vocab;
 
 /// Special tokens in the order of their ids 0, 1, 2.
 const SPECIAL: [&str; 3] = ["<pad>", "</s>", "<unk>"];
 
-/// The mark in front of each word.
+/// The mark at the start of each word.
 const WORD_START: char = '▁';
 
 /// Step between the scores of characters that the trainer re-adds (`UnigramTrainer::finalize`).
@@ -21,15 +22,14 @@ const PENALTY_STEP: f64 = 1e-4;
 
 /// Trains a Unigram tokenizer with at most `vocab_size` ids on captions.
 ///
-/// Text is folded by NFKC and to lower case, cut at white space, and each word is marked at its
-/// start; `</s>` is appended; ids 0, 1, 2 are `<pad>`, `</s>`, `<unk>`, as in flan-T5. Characters
-/// that occur in no caption become `<unk>`. The same captions, in any order, give the same
-/// vocabulary, whatever the number of processors.
+/// Text is normalised with NFKC and to lower case and split at white space, each word gets a mark at its start, and
+/// `</s>` is appended. Ids 0, 1, 2 are `<pad>`, `</s>`, `<unk>`, as in flan-T5. Characters that occur in no caption become
+/// `<unk>`. The same captions in any order give the same vocabulary on any number of processors.
 ///
 /// Unigram models: Kudo, "Subword Regularization" (2018).
 ///
 /// # Errors
-/// [`TextError::Training`] without any word, or where `vocab_size` has no room for all characters.
+/// [`TextError::Training`] if the captions have no word, or `vocab_size` is too small for all characters.
 pub fn train_unigram<I, S>(captions: I, vocab_size: usize) -> Result<Vocab, TextError>
 where
     I: IntoIterator<Item = S>,
@@ -37,20 +37,24 @@ where
 {
     let words = count_words(captions)?;
     if words.is_empty() {
-        return Err(TextError::Training("the captions have no word".into()));
+        return Err(TextError::Training("the captions have no words".into()));
     }
     let mut letters: Vec<char> = words.keys().flat_map(|word| word.chars()).collect();
     letters.sort_unstable();
     letters.dedup();
     if letters.len() + SPECIAL.len() > vocab_size {
         return Err(TextError::Training(format!(
-            "{vocab_size} ids have no room for {} characters and {} special tokens",
+            "{vocab_size} ids are too few for {} characters and {} special tokens",
             letters.len(),
             SPECIAL.len()
         )));
     }
     let pieces = train_pieces(words.into_iter().collect(), vocab_size)?;
-    Vocab::from_bytes(tokenizer_json(&settle(pieces)).to_string().as_bytes())
+    Vocab::from_bytes(
+        tokenizer_json(&make_deterministic(pieces))
+            .to_string()
+            .as_bytes(),
+    )
 }
 
 /// How often each marked word occurs.
@@ -72,7 +76,7 @@ where
     Ok(words)
 }
 
-/// Runs the trainer on one thread: its sums depend on how the words are dealt out.
+/// Runs the trainer on one thread: its sums depend on how the words are distributed.
 fn train_pieces(words: Vec<(String, u32)>, size: usize) -> Result<Vec<(String, f64)>, TextError> {
     let error = |e: String| TextError::Training(e);
     let special = SPECIAL.map(|token| AddedToken::from(token, true)).to_vec();
@@ -93,9 +97,9 @@ fn train_pieces(words: Vec<(String, u32)>, size: usize) -> Result<Vec<(String, f
     Ok(model.iter().cloned().collect())
 }
 
-/// Takes out what the trainer's hash order leaves to chance: characters that it dropped come back
-/// with scores `lowest, lowest + 1e-4, ..` in random order, and equal scores stay in that order.
-fn settle(mut pieces: Vec<(String, f64)>) -> Vec<(String, f64)> {
+/// Removes the dependence on the trainer's hash order: characters that it dropped are re-added with scores
+/// `lowest, lowest + 1e-4, ..` in random order, and equal scores stay in that order.
+fn make_deterministic(mut pieces: Vec<(String, f64)>) -> Vec<(String, f64)> {
     let learned = &mut pieces[SPECIAL.len()..];
     let lowest = learned.iter().map(|(_, s)| *s).fold(f64::MAX, f64::min);
     let mut readded: Vec<usize> = Vec::new();
@@ -124,7 +128,7 @@ fn settle(mut pieces: Vec<(String, f64)>) -> Vec<(String, f64)> {
     pieces
 }
 
-/// The file: flan-T5's layout around the learned pieces.
+/// The `tokenizer.json`: the learned pieces in flan-T5's layout.
 fn tokenizer_json(pieces: &[(String, f64)]) -> serde_json::Value {
     let added: Vec<_> = SPECIAL
         .iter()

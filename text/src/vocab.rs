@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
 
-use crate::TextError;
+use crate::error::TextError;
 
-/// Id that fills short rows of a batch.
+/// The padding id.
 pub const PAD: u32 = 0;
 
 /// Length limit of the released Infinity models, `</s>` included.
 pub const MAX_LEN: usize = 512;
 
-/// A tokenizer file with T5's conventions: `</s>` ends every prompt, id 0 pads, and a prompt that is
-/// too long loses its end but never its `</s>`.
+/// A tokenizer with T5's conventions: `</s>` ends every prompt, id 0 is padding, and a prompt that is too long is
+/// truncated but keeps its `</s>`.
 #[derive(Debug, Clone)]
 pub struct Vocab {
     tokenizer: Tokenizer,
@@ -27,12 +27,12 @@ pub struct Vocab {
 pub struct Encoded {
     /// The ids; the last one is `</s>`.
     pub ids: Vec<u32>,
-    /// How many ids the whole prompt has, `</s>` included.
+    /// Number of ids of the whole prompt, `</s>` included.
     pub untruncated: usize,
 }
 
 impl Encoded {
-    /// Whether the end of the prompt was cut off.
+    /// Whether the prompt was truncated.
     pub fn is_truncated(&self) -> bool {
         self.ids.len() < self.untruncated
     }
@@ -47,9 +47,9 @@ pub struct TokenBatch {
     pub rows: usize,
     /// Length of a row, l.
     pub width: usize,
-    /// Real length of each row, `</s>` included.
+    /// Length of each row without padding, `</s>` included.
     pub lens: Vec<usize>,
-    /// How many ids each whole prompt has; larger than `lens` where it was cut.
+    /// Number of ids of each whole prompt; larger than in `lens` if it was truncated.
     pub untruncated: Vec<usize>,
 }
 
@@ -57,7 +57,7 @@ impl Vocab {
     /// Reads a `tokenizer.json`. Truncation and padding settings in the file are ignored.
     ///
     /// # Errors
-    /// [`TextError::Io`], or [`TextError::Vocab`] where the file is damaged or lacks `</s>` or `<pad>`.
+    /// [`TextError::Io`], or [`TextError::Vocab`] if the file is damaged or lacks `</s>` or `<pad>`.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, TextError> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|e| TextError::io(path, e))?;
@@ -87,7 +87,7 @@ impl Vocab {
             .ok_or_else(|| error("the tokenizer has no </s>".into()))?;
         match tokenizer.token_to_id("<pad>") {
             Some(PAD) => {}
-            other => return Err(error(format!("<pad> should be id {PAD}, it is {other:?}"))),
+            other => return Err(error(format!("<pad> must have id {PAD}, not {other:?}"))),
         }
         let empty = tokenizer
             .encode("", true)
@@ -100,17 +100,17 @@ impl Vocab {
         })
     }
 
-    /// Sets the longest row, `</s>` included; [`MAX_LEN`] unless told.
+    /// Sets the length limit, `</s>` included; [`MAX_LEN`] by default.
     ///
     /// # Panics
-    /// Where `max_len` is zero.
+    /// If `max_len` is zero.
     pub fn with_max_len(mut self, max_len: usize) -> Self {
         assert!(max_len > 0, "a prompt needs room for </s>, max_len is 0");
         self.max_len = max_len;
         self
     }
 
-    /// The longest row, `</s>` included.
+    /// The length limit, `</s>` included.
     pub fn max_len(&self) -> usize {
         self.max_len
     }
@@ -126,11 +126,11 @@ impl Vocab {
         ids.values().max().map_or(0, |&id| id as usize + 1)
     }
 
-    /// The ids of a prompt. An empty prompt is `</s>` alone; one that is too long is cut on the
-    /// right, and says so ([`Encoded::is_truncated`]).
+    /// The ids of a prompt. An empty prompt is `</s>` alone. A prompt that is too long is truncated on the right, see
+    /// [`Encoded::is_truncated`].
     ///
     /// # Errors
-    /// [`TextError::Prompt`] where the tokenizer has no way to express the text.
+    /// [`TextError::Prompt`] if the tokenizer cannot encode the text.
     pub fn encode(&self, prompt: &str) -> Result<Encoded, TextError> {
         let encoding = self
             .tokenizer
@@ -175,7 +175,7 @@ impl Vocab {
         })
     }
 
-    /// The text of an id, as the tokenizer file spells it.
+    /// The text of an id, as in the tokenizer file.
     pub fn token(&self, id: u32) -> Option<String> {
         self.tokenizer.id_to_token(id)
     }
@@ -183,7 +183,7 @@ impl Vocab {
     /// The file that [`Vocab::from_bytes`] reads back.
     ///
     /// # Errors
-    /// [`TextError::Vocab`] where the tokenizer cannot be written.
+    /// [`TextError::Vocab`] if the tokenizer cannot be serialised.
     pub fn to_json(&self) -> Result<String, TextError> {
         self.tokenizer
             .to_string(false)

@@ -1,4 +1,4 @@
-//! Patches of 2 x 2 cells folded into channels: how a transformer sees a finer latent at half the rows and columns.
+//! Patches of 2 x 2 cells folded into channels, for transformers that work at half the resolution of the latent.
 
 use burn::tensor::{Tensor, kind::Basic};
 
@@ -22,7 +22,7 @@ pub fn patchify<K: Basic>(x: Tensor<5, K>) -> Tensor<5, K> {
 /// The inverse of [`patchify`]: `[b, 4c, t, h, w]` to `[b, c, t, 2h, 2w]`.
 ///
 /// # Panics
-/// If the channels are no multiple of 4.
+/// If the number of channels is not a multiple of 4.
 pub fn unpatchify<K: Basic>(x: Tensor<5, K>) -> Tensor<5, K> {
     let [b, c, t, h, w] = x.dims();
     assert!(

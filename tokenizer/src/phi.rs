@@ -1,19 +1,20 @@
-//! phi: the convolutions that a scale's vectors pass at full size, shared among neighbouring scales.
+//! phi: convolutions on the upsampled vectors of each scale, shared between neighbouring scales.
 
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
 
-use crate::{conv::Conv, pyramid::Refine};
+use crate::conv::Conv;
+use crate::pyramid::Refine;
 
-/// A few residual convolutions; scale k of K takes the one whose tick is nearest to `k / (K - 1)`
+/// A few residual convolutions. Scale k of K uses the one whose tick is nearest to `k / (K - 1)`
 /// (`PhiPartiallyShared` of VAR's `quant.py`).
 #[derive(Module, Debug)]
 pub struct Phi {
     /// c to c, 3 x 3.
     pub convs: Vec<Conv>,
-    /// Share of the convolution in the result.
+    /// Weight of the convolution in the result, 0 to 1.
     pub ratio: f64,
 }
 
@@ -46,8 +47,8 @@ impl Phi {
     }
 }
 
-/// Where the convolutions sit between the first scale, 0, and the last one, 1. The order of operations is that of
-/// numpy's `linspace`: at exactly one half it decides which of the middle two of four is nearer.
+/// The positions of the convolutions between the first scale, 0, and the last one, 1. The order of operations is that of
+/// numpy's `linspace`: it decides which of the middle two of four is nearer to exactly one half.
 fn ticks(count: usize) -> Vec<f64> {
     let parts = count as f64;
     let margin = match count {
@@ -59,9 +60,12 @@ fn ticks(count: usize) -> Vec<f64> {
         return vec![first];
     }
     let step = (last - first) / (parts - 1.0);
-    let tick = |i: usize| match i + 1 == count {
-        true => last,
-        false => i as f64 * step + first,
+    let tick = |i: usize| {
+        if i + 1 == count {
+            last
+        } else {
+            i as f64 * step + first
+        }
     };
     (0..count).map(tick).collect()
 }
@@ -71,8 +75,8 @@ impl Refine for Phi {
         let [b, c, t, h, w] = x.dims();
         let conv = &self.convs[self.index(k, scales)];
         let frames = x.clone().permute([0, 2, 1, 3, 4]).reshape([b * t, c, h, w]);
-        let seen = conv.forward(frames).reshape([b, t, c, h, w]);
-        x * (1.0 - self.ratio) + seen.permute([0, 2, 1, 3, 4]) * self.ratio
+        let refined = conv.forward(frames).reshape([b, t, c, h, w]);
+        x * (1.0 - self.ratio) + refined.permute([0, 2, 1, 3, 4]) * self.ratio
     }
 }
 
@@ -91,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_convolution_is_nothing_changed() {
+    fn a_ratio_of_zero_changes_nothing() {
         let device = Device::flex();
         let x = Tensor::<5>::ones([1, 2, 1, 3, 3], &device);
         let y = Phi::init(1, 2, 0.0, &device).refine(x.clone(), 0, 1);

@@ -1,12 +1,14 @@
-//! The one residual recurrence: encoding, decoding, teacher forcing and training all take the same step.
+//! The residual recurrence: encoding, decoding, teacher forcing and training share one step.
 
 use burn::tensor::Tensor;
 
-use crate::{Codes, Quantizer, Resize, Scale, ScaleSchedule, resize};
+use crate::quantizer::{Codes, Quantizer};
+use crate::resize::{Resize, resize};
+use crate::schedule::{Scale, ScaleSchedule};
 
-/// What happens to a scale's embedded codes once they are at full size, before they are added to the sum.
+/// Applied to the embedded codes of a scale after upsampling, before they are added to the sum.
 pub trait Refine {
-    /// Refines `x`, `[b, c, t, h, w]`, of scale `k` out of `scales`. The shape stays.
+    /// Refines `x`, `[b, c, t, h, w]`, of scale `k` out of `scales`. The shape is kept.
     fn refine(&self, x: Tensor<5>, k: usize, scales: usize) -> Tensor<5>;
 }
 
@@ -20,7 +22,7 @@ impl Refine for Plain {
     }
 }
 
-/// A residual pyramid: a quantiser, how to go up and down, and what to do at full size.
+/// A residual pyramid: a quantiser, how to resize up and down, and how to refine at full size.
 ///
 /// ```text
 /// h_k = refine_k(up(embed(r_k)))    f_k = f_{k-1} + h_k    r_k = quantise(down(f - f_{k-1}))
@@ -31,22 +33,22 @@ pub struct Pyramid<'a, Q: ?Sized, R: ?Sized = Plain> {
     pub quantizer: &'a Q,
     /// phi of the papers.
     pub refine: &'a R,
-    /// From a scale to full size.
+    /// Resizes a scale to full size.
     pub up: Resize,
-    /// From the full-size residual to a scale, when encoding.
+    /// Resizes the full-size residual to a scale, when encoding.
     pub down: Resize,
-    /// From the full-size sum to the next scale, for the transformer's input.
+    /// Resizes the full-size sum to the next scale, for the transformer's input.
     pub input_down: Resize,
 }
 
-/// A latent written as codes.
+/// A latent encoded as codes.
 #[derive(Debug, Clone)]
 pub struct Encoded {
-    /// The codes of each scale, coarse to fine: what a transformer should predict.
+    /// The codes of each scale, coarse to fine: the targets of a transformer.
     pub codes: Vec<Codes>,
-    /// The codes that went into the sum: the same, unless a hook of [`Pyramid::encode_with`] changed them.
+    /// The codes that were added to the sum: the same unless a hook of [`Pyramid::encode_with`] replaced them.
     pub used: Vec<Codes>,
-    /// The sum of all scales at full size, `[b, c, t, h, w]`: what the decoder sees.
+    /// The sum of all scales at full size, `[b, c, t, h, w]`: the input of the decoder.
     pub sum: Tensor<5>,
 }
 
@@ -64,13 +66,13 @@ impl<'a, Q: Quantizer + ?Sized> Pyramid<'a, Q> {
 }
 
 impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Pyramid<'_, Q, R> {
-    /// What scale `k` adds to the sum: its embedded codes `[b, c, t_k, h_k, w_k]`, brought up to full size and refined.
+    /// What scale `k` adds to the sum: its embedded codes `[b, c, t_k, h_k, w_k]`, resized to full size and refined.
     pub fn step(&self, embedded: Tensor<5>, k: usize, schedule: &ScaleSchedule) -> Tensor<5> {
         let up = resize(embedded, schedule.last(), self.up);
         self.refine.refine(up, k, schedule.len())
     }
 
-    /// Writes `latent`, `[b, c, t, h, w]` of the schedule's last scale, as codes. Not differentiable.
+    /// Encodes `latent`, `[b, c, t, h, w]` with the size of the schedule's last scale. Not differentiable.
     ///
     /// # Panics
     /// If the latent's size is not the schedule's last scale.
@@ -79,7 +81,7 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Pyramid<'_, Q, R> {
     }
 
     /// As [`Pyramid::encode`], but `hook` may replace the codes of scale k before they are added, so that later scales
-    /// see and correct the change (Infinity's bitwise self-correction).
+    /// correct the change (Infinity's bitwise self-correction).
     pub fn encode_with(
         &self,
         latent: Tensor<5>,
@@ -99,9 +101,9 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Pyramid<'_, Q, R> {
     }
 
     /// The recurrence itself: at each scale `quantize(k, cells)` turns the residual's cells `[b, c, t_k, h_k, w_k]` into
-    /// vectors of the same shape, which are added to the sum and taken from the residual. Returns the sum at full size.
+    /// vectors of the same shape, which are added to the sum and subtracted from the residual. Returns the sum at full size.
     ///
-    /// Differentiable if `quantize` is (a straight-through estimate, say); the residual itself passes no gradient to
+    /// Differentiable if `quantize` is (a straight-through estimate, for example); the residual itself passes no gradient to
     /// earlier scales, as in the released `MultiScaleBSQ`.
     ///
     /// # Panics
@@ -115,7 +117,7 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Pyramid<'_, Q, R> {
         self.descend_observed(latent, schedule, quantize, |_| ())
     }
 
-    /// As [`Pyramid::descend`]; `observe` sees the running sum behind every scale.
+    /// As [`Pyramid::descend`]; `observe` gets the running sum after every scale.
     ///
     /// # Panics
     /// As [`Pyramid::descend`].
@@ -149,7 +151,7 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Pyramid<'_, Q, R> {
     /// the schedule has.
     ///
     /// # Panics
-    /// If there are no codes, or more than scales.
+    /// If there are no codes, or more codes than scales.
     pub fn decode(&self, codes: &[Codes], schedule: &ScaleSchedule) -> Tensor<5> {
         assert!(
             codes.len() <= schedule.len(),
@@ -175,7 +177,7 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Pyramid<'_, Q, R> {
         accumulate(sum, self.step(self.quantizer.embed(codes), k, schedule))
     }
 
-    /// The transformer's input at a scale: the running sum of the scales before it, brought down to its grid.
+    /// The transformer's input at a scale: the running sum of the scales before it, resized to its grid.
     pub fn input(&self, sum: Tensor<5>, scale: Scale) -> Tensor<5> {
         resize(sum, scale, self.input_down)
     }
@@ -206,7 +208,7 @@ mod tests {
     use super::*;
     use burn::tensor::{Device, Distribution};
 
-    /// Signs, scaled: the smallest quantiser that shows the recurrence.
+    /// Scaled signs: the smallest quantiser that shows the recurrence.
     struct Signs;
 
     impl Quantizer for Signs {

@@ -1,20 +1,20 @@
-//! What every quantiser can do: latent cells to codes, and codes to the vectors they stand for.
+//! The quantiser trait: latent cells to codes, and codes to the vectors that they stand for.
 
 use burn::tensor::{Int, Tensor};
 
-use crate::Scale;
+use crate::schedule::Scale;
 
-/// The codes of one scale, for a batch.
+/// The codes of one scale, for a batch of images.
 #[derive(Debug, Clone)]
 pub enum Codes {
-    /// Rows of a codebook, `[b, t, h, w]`.
+    /// Indices into a codebook, `[b, t, h, w]`.
     Indices(Tensor<4, Int>),
     /// Bits, 0 or 1, `[b, d, t, h, w]`.
     Bits(Tensor<5, Int>),
 }
 
 impl Codes {
-    /// The grid the codes lie on.
+    /// The grid of the codes.
     pub fn scale(&self) -> Scale {
         let [t, h, w] = match self {
             Self::Indices(x) => {
@@ -29,7 +29,7 @@ impl Codes {
         Scale { t, h, w }
     }
 
-    /// The bits, if these codes are bits.
+    /// The bits; none if these are indices.
     pub fn bits(self) -> Option<Tensor<5, Int>> {
         match self {
             Self::Bits(bits) => Some(bits),
@@ -37,7 +37,7 @@ impl Codes {
         }
     }
 
-    /// The codebook rows, if these codes are rows.
+    /// The indices; none if these are bits.
     pub fn indices(self) -> Option<Tensor<4, Int>> {
         match self {
             Self::Indices(indices) => Some(indices),
@@ -48,7 +48,7 @@ impl Codes {
 
 /// Turns latent cells into codes and codes into vectors.
 pub trait Quantizer {
-    /// Channels of the latent this quantiser works on.
+    /// Channels of the latent.
     fn dim(&self) -> usize;
 
     /// The code of each cell of `x`, `[b, c, t, h, w]`. Not differentiable.
@@ -57,8 +57,8 @@ pub trait Quantizer {
     /// The vectors that the codes stand for, `[b, c, t, h, w]`.
     fn embed(&self, codes: &Codes) -> Tensor<5>;
 
-    /// The means of the vectors under `weights` `[b, l, V]`, whose rows sum to 1, on the grid `scale`:
-    /// `[b, c, t, h, w]`. None for a quantiser that has no list of vectors.
+    /// Means of the vectors with `weights` `[b, l, V]`, whose rows sum to 1, on the grid `scale`: `[b, c, t, h, w]`. None
+    /// for a quantiser without a codebook.
     fn blend(&self, _weights: Tensor<3>, _scale: Scale) -> Option<Tensor<5>> {
         None
     }

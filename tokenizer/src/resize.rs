@@ -1,28 +1,28 @@
-//! Resizing as one matrix an axis: differentiable, the same on every device, and the same numbers as PyTorch.
+//! Resizing with one matrix per axis: differentiable, identical on every device, with the same results as PyTorch.
 //!
-//! Frames, rows and columns are resized one after the other by a matrix product with a small weight matrix, so that
-//! the modes below need no kernel of their own (`torch.nn.functional.interpolate` with `align_corners=False`,
+//! Frames, rows and columns are resized one after the other by a product with a small weight matrix, so no mode needs a
+//! kernel of its own (`torch.nn.functional.interpolate` with `align_corners=False`,
 //! `antialias=False`).
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use crate::Scale;
+use crate::schedule::Scale;
 
 /// How to resample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Resize {
-    /// Adaptive average pooling: output cell i is the mean of input cells `floor(i n / m) .. ceil((i + 1) n / m)`;
-    /// bins overlap where the sizes do not divide.
+    /// Adaptive average pooling: output cell i is the mean of input cells `floor(i n / m) .. ceil((i + 1) n / m)`. Bins
+    /// overlap if m does not divide n.
     Area,
-    /// Two taps at half-pixel centres, borders repeated; bilinear in a picture, trilinear in a clip.
+    /// Two taps at half-pixel centres, borders repeated: bilinear for images, trilinear for clips.
     Linear,
     /// Four taps at half-pixel centres with a = -0.75, borders repeated.
     Bicubic,
 }
 
-/// Resizes `x`, `[b, c, t, h, w]`, to `[b, c, to.t, to.h, to.w]`. An axis that keeps its length is left alone.
+/// Resizes `x`, `[b, c, t, h, w]`, to `[b, c, to.t, to.h, to.w]`. An axis that keeps its length is not touched.
 ///
-/// Works in f32 and returns the dtype of `x`. Bicubic leaves frames alone if there is one of them, as for images.
+/// Works in f32 and returns the dtype of `x`. Bicubic does not touch the frames if there is only one, as for images.
 pub fn resize(x: Tensor<5>, to: Scale, mode: Resize) -> Tensor<5> {
     let [b, c, t, h, w] = x.dims();
     if (t, h, w) == (to.t, to.h, to.w) {
@@ -55,7 +55,7 @@ pub fn resize(x: Tensor<5>, to: Scale, mode: Resize) -> Tensor<5> {
     x.cast(dtype)
 }
 
-/// The weights that resample an axis of length `from` to length `to`: `[to, from]`, rows sum to 1.
+/// The weights that resample an axis of length `from` to length `to`: `[to, from]`, with rows that sum to 1.
 pub fn matrix(from: usize, to: usize, mode: Resize, device: &Device) -> Tensor<2> {
     let weights = weights(from, to, mode);
     Tensor::from_data(TensorData::new(weights, [to, from]), (device, DType::F32))
@@ -79,7 +79,7 @@ fn area(row: &mut [f32], i: usize, from: usize, to: usize) {
     row[start..end].fill(1.0 / (end - start) as f32);
 }
 
-/// Where output cell `i` lies in the input, with cell centres at half pixels. In f32, as PyTorch computes it.
+/// The position of output cell `i` in the input, with cell centres at half pixels. In f32, as PyTorch computes it.
 fn source(i: usize, from: usize, to: usize) -> f32 {
     (from as f32 / to as f32) * (i as f32 + 0.5) - 0.5
 }

@@ -1,4 +1,4 @@
-//! A learned codebook: each cell becomes the number of its nearest vector.
+//! A learned codebook: each cell becomes the index of its nearest vector.
 
 use burn::{
     module::{Module, Param},
@@ -6,9 +6,10 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 
-use crate::{Codes, Quantizer, Scale};
+use crate::quantizer::{Codes, Quantizer};
+use crate::schedule::Scale;
 
-/// Vectors that latent cells are rounded to (VQ-VAE, arXiv 1711.00937).
+/// The vectors that latent cells are quantised to (VQ-VAE, arXiv 1711.00937).
 #[derive(Module, Debug)]
 pub struct Codebook {
     /// `[V, c]`.
@@ -16,7 +17,7 @@ pub struct Codebook {
 }
 
 impl Codebook {
-    /// `vocabulary` random vectors of `channels` numbers, uniform in +-1 / `vocabulary`.
+    /// `vocabulary` random vectors of `channels` channels, uniform in +-1 / `vocabulary`.
     pub fn init(vocabulary: usize, channels: usize, device: &Device) -> Self {
         let far = 1.0 / vocabulary as f64;
         let uniform = Initializer::Uniform {
@@ -33,10 +34,10 @@ impl Codebook {
         self.embedding.dims()[0]
     }
 
-    /// The codebook with other vectors at some places, each of c numbers, in f32. Whether it is trained stays as it is.
+    /// The codebook with the vectors of some indices replaced, each with c channels, in f32. `require_grad` stays as it is.
     ///
     /// # Panics
-    /// If a place is outside the codebook, or a vector has another length.
+    /// If an index is outside the codebook, or a vector has another length.
     pub fn with_vectors(self, vectors: &[(usize, Vec<f32>)]) -> Self {
         let [v, c] = self.embedding.dims();
         let replace = |old: Tensor<2>| {
@@ -64,11 +65,11 @@ impl Codebook {
         rows.reshape([b, t, h, w, c]).permute([0, 4, 1, 2, 3])
     }
 
-    /// Squared distances of rows `[n, c]` to all vectors, up to a number a row: `[n, V]`.
+    /// Squared distances of rows `[n, c]` to all vectors, `[n, V]`.
     fn distances(&self, rows: Tensor<2>) -> Tensor<2> {
         let vectors = self.embedding.val().detach();
         let lengths = vectors.clone().square().sum_dim(1).transpose(); // [1, V]
-        let own = rows.clone().square().sum_dim(1); // as the released code adds it, for the same rounding
+        let own = rows.clone().square().sum_dim(1); // as in the released code, for the same rounding
         (own + lengths) - rows.matmul(vectors.transpose()) * 2.0
     }
 }

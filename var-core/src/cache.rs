@@ -1,8 +1,8 @@
-//! Keys and values of the scales already written, owned by the caller.
+//! Keys and values of earlier scales, owned by the caller.
 
 use burn::tensor::Tensor;
 
-/// Rotated keys and values of one attention layer, with room for a whole schedule.
+/// Rotated keys and values of one attention layer, allocated for a whole schedule.
 #[derive(Debug, Clone)]
 struct Layer {
     k: Tensor<4>,
@@ -10,10 +10,10 @@ struct Layer {
     len: usize,
 }
 
-/// Keys and values of every layer of a model: those of all scales but the last, which nobody looks back at.
+/// Keys and values of every layer of a model: those of all scales but the last, which no later scale attends to.
 ///
-/// Room for `capacity` tokens is taken when a layer is first written; after that each scale is written into
-/// its place, so nothing already there is copied again (as long as no returned view is still alive).
+/// A layer is allocated for `capacity` tokens when it is first written. After that each scale is written in place, so
+/// nothing is copied again (as long as no returned view is alive).
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<Option<Layer>>,
@@ -29,57 +29,56 @@ impl KvCache {
         }
     }
 
-    /// Tokens written to `layer` so far.
+    /// Number of tokens in `layer`.
     pub fn len(&self, layer: usize) -> usize {
         self.layers[layer].as_ref().map_or(0, |l| l.len)
     }
 
-    /// Whether no layer holds a token.
+    /// Whether all layers are empty.
     pub fn is_empty(&self) -> bool {
         self.layers.iter().flatten().all(|l| l.len == 0)
     }
 
-    /// Forgets all tokens from `len` on, in every layer; the room is kept.
+    /// Drops all tokens from `len` on in every layer; the allocation is kept.
     pub fn truncate(&mut self, len: usize) {
         for layer in self.layers.iter_mut().flatten() {
             layer.len = layer.len.min(len);
         }
     }
 
-    /// Writes `k` and `v`, `[b, h, n, d]`, behind what `layer` holds, and returns all of it, `[b, h, len, d]`.
+    /// Appends `k` and `v`, `[b, h, n, d]`, to `layer`, and returns all of it, `[b, h, len, d]`.
     ///
     /// # Panics
-    /// If the capacity is exceeded, or a shape differs from the first one in anything but `n`.
+    /// If the capacity is exceeded, or a shape differs from the first one in another dimension than `n`.
     pub fn append(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [b, h, n, d] = k.dims();
         let capacity = self.capacity;
-        let held = self.layers[layer].take().unwrap_or_else(|| Layer {
+        let cached = self.layers[layer].take().unwrap_or_else(|| Layer {
             k: Tensor::empty([b, h, capacity, d], (&k.device(), k.dtype())),
             v: Tensor::empty([b, h, capacity, d], (&v.device(), v.dtype())),
             len: 0,
         });
-        let end = held.len + n;
+        let end = cached.len + n;
         assert!(
             end <= capacity,
             "{end} tokens in a cache made for {capacity}"
         );
         assert_eq!(
-            held.k.dims(),
+            cached.k.dims(),
             [b, h, capacity, d],
-            "keys differ from the cached ones in shape"
+            "the shape of the keys differs from the cached ones"
         );
-        let place = [0..b, 0..h, held.len..end, 0..d];
-        let k = held.k.slice_assign(place.clone(), k);
-        let v = held.v.slice_assign(place, v);
-        let seen = [0..b, 0..h, 0..end, 0..d];
-        let views = (k.clone().slice(seen.clone()), v.clone().slice(seen));
+        let place = [0..b, 0..h, cached.len..end, 0..d];
+        let k = cached.k.slice_assign(place.clone(), k);
+        let v = cached.v.slice_assign(place, v);
+        let all = [0..b, 0..h, 0..end, 0..d];
+        let views = (k.clone().slice(all.clone()), v.clone().slice(all));
         self.layers[layer] = Some(Layer { k, v, len: end });
         views
     }
 
-    /// What `layer` holds, with `k` and `v` of the last scale behind it, which are not kept: a third of all tokens and more.
-    ///
-    /// Of one layer at a time there is a copy then.
+    /// All keys and values of `layer` followed by `k` and `v` of the last scale, which are not cached: they are a third of all
+    /// tokens or more. This copies one layer at a time.
     pub fn with_last(&self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let Some(Layer {
             k: keys,
@@ -89,9 +88,10 @@ impl KvCache {
         else {
             return (k, v);
         };
-        let behind =
-            |held: &Tensor<4>, new| Tensor::cat(vec![held.clone().slice_dim(2, 0..*len), new], 2);
-        (behind(keys, k), behind(values, v))
+        let extended = |cached: &Tensor<4>, new| {
+            Tensor::cat(vec![cached.clone().slice_dim(2, 0..*len), new], 2)
+        };
+        (extended(keys, k), extended(values, v))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Floating-point formats of tensors: conversion where it is needed, and no copy where it is not.
+//! Conversion between floating-point formats, without a copy if there is nothing to convert.
 
 use burn::{
     module::Param,

@@ -3,20 +3,20 @@
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-/// A place at which the conditional and the unconditional half of a batch are mixed.
+/// Where the conditional and the unconditional half of a batch are mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GuidancePoint {
     /// The logits.
     Logits,
-    /// The output of a block, counted from the end: 1 is the last block. Both halves go on with the mix.
+    /// The output of a block, counted from the end: 1 is the last block. Both halves continue with the mix.
     FromEnd(usize),
 }
 
-/// Guidance weights of a run, one a scale, and where they act.
+/// Guidance weights, one per scale, and where they act.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Guidance {
-    /// Weight of each scale; 1 means no guidance there. Its length is the number of scales.
+    /// Weight of each scale; 1 turns guidance off for that scale. The length is the number of scales.
     pub weights: Vec<f64>,
     /// Where to mix. Infinity's released settings use the logits only.
     pub points: Vec<GuidancePoint>,
@@ -49,18 +49,18 @@ impl Guidance {
     /// The weight of scale `k`.
     ///
     /// # Panics
-    /// If there is no such scale.
+    /// If `k` is not a scale.
     pub fn weight(&self, k: usize) -> f64 {
         self.weights[k]
     }
 
-    /// Whether scale `k` is mixed on the logits.
+    /// Whether scale `k` is mixed at the logits.
     pub fn on_logits(&self, k: usize) -> bool {
         self.weight(k) != 1.0 && self.points.contains(&GuidancePoint::Logits)
     }
 
-    /// Whether scale `k` is mixed behind block `block` of `depth`.
-    pub fn behind_block(&self, k: usize, block: usize, depth: usize) -> bool {
+    /// Whether scale `k` is mixed after block `block` of `depth`.
+    pub fn after_block(&self, k: usize, block: usize, depth: usize) -> bool {
         let from_end = GuidancePoint::FromEnd(depth - block);
         self.weight(k) != 1.0 && self.points.contains(&from_end)
     }
@@ -74,7 +74,7 @@ pub fn mix<const D: usize>(x: Tensor<D>, weight: f64) -> Tensor<D> {
     let doubled = x.dims()[0];
     assert!(
         doubled.is_multiple_of(2),
-        "a guided batch of {doubled} has no two halves"
+        "a guided batch must be even, not {doubled}"
     );
     let b = doubled / 2;
     let cond = x.clone().slice_dim(0, 0..b);
@@ -82,11 +82,11 @@ pub fn mix<const D: usize>(x: Tensor<D>, weight: f64) -> Tensor<D> {
     cond * weight + uncond * (1.0 - weight)
 }
 
-/// Features `[b, l, t]` with those of marked rows replaced by `other`, `[1, l, t]`: the condition dropout of training,
+/// Features `[b, l, t]` with those of marked rows replaced by `other`, `[1, l, t]`: condition dropout for training,
 /// differentiable in both.
 ///
 /// # Panics
-/// If there is not one mark a row.
+/// If there is not one mark per row.
 pub fn replace_rows(features: Tensor<3>, other: Tensor<3>, marked: &[bool]) -> Tensor<3> {
     let [b, ..] = features.dims();
     assert_eq!(b, marked.len(), "{b} prompts and {} marks", marked.len());
@@ -119,7 +119,7 @@ mod tests {
     fn blocks_count_from_the_end() {
         let mut guidance = Guidance::constant(2.0, 1);
         guidance.points = vec![GuidancePoint::FromEnd(2)];
-        let hits: Vec<usize> = (0..4).filter(|&i| guidance.behind_block(0, i, 4)).collect();
+        let hits: Vec<usize> = (0..4).filter(|&i| guidance.after_block(0, i, 4)).collect();
         assert_eq!(hits, [2]);
     }
 }

@@ -1,9 +1,9 @@
-//! Who may look at whom. In a mask, `true` means hidden.
+//! Attention masks. In a mask, `true` means hidden.
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use nextscale_tokenizer::ScaleSchedule;
 
-/// The block-causal mask of teacher forcing, `[1, 1, l, l]`: a token sees its own scale and all earlier ones.
+/// The block-causal mask of teacher forcing, `[1, 1, l, l]`: a token attends to its own scale and all earlier ones.
 pub fn block_causal(schedule: &ScaleSchedule, device: &Device) -> Tensor<4, Bool> {
     let l = schedule.tokens();
     let level: Vec<usize> = levels(schedule);
@@ -22,10 +22,10 @@ pub fn levels(schedule: &ScaleSchedule) -> Vec<usize> {
         .collect()
 }
 
-/// Hides what lies behind the end of each of `b` rows, `[b, 1, 1, width]`; `None` if all rows are full.
+/// Hides the padding after the end of each of `b` rows, `[b, 1, 1, width]`; `None` if all rows are full.
 ///
 /// # Panics
-/// If a row is longer than `width` or empty: an empty row leaves nothing to attend to.
+/// If a row is longer than `width`, or empty, which would leave nothing to attend to.
 pub fn padding(lens: &[usize], width: usize, device: &Device) -> Option<Tensor<4, Bool>> {
     for &len in lens {
         assert!(

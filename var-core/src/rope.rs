@@ -1,9 +1,8 @@
 //! Rotary positions along any number of axes.
 //!
-//! A head of `d` numbers is read as `d / 2` pairs `(2i, 2i + 1)`. The pairs are dealt out to the axes in
-//! equal runs (rows first, then columns, for images), and pair `j` of an axis is turned by
-//! `position * theta^(-2j / (d / axes))`. With one axis this is RoFormer's embedding (arXiv 2104.09864);
-//! with two it is what Infinity applies in every self-attention layer.
+//! A head of `d` channels is read as `d / 2` pairs `(2i, 2i + 1)`. The pairs are divided among the axes in equal runs (rows
+//! first, then columns, for images), and pair `j` of an axis is rotated by `position * theta^(-2j / (d / axes))`. With one
+//! axis this is RoFormer's embedding (arXiv 2104.09864); with two it is that of Infinity's self-attention layers.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_tokenizer::{Scale, ScaleSchedule};
@@ -11,19 +10,19 @@ use nextscale_tokenizer::{Scale, ScaleSchedule};
 /// The usual base of the angles.
 pub const THETA: f64 = 10_000.0;
 
-/// Cosines and signed sines of every token of a schedule, ready to be multiplied with a head.
+/// Cosines and signed sines for every token of a schedule, ready to be multiplied with a head.
 #[derive(Debug, Clone)]
 pub struct RopeTable {
-    /// `[l, d]`: the cosine of a pair, written at both of its places.
+    /// `[l, d]`: the cosine of a pair, at both of its indices.
     cos: Tensor<2>,
-    /// `[l, d]`: the sine of a pair, negative at the even place and positive at the odd one.
+    /// `[l, d]`: the sine of a pair, negative at the even index and positive at the odd one.
     sin: Tensor<2>,
 }
 
 impl RopeTable {
-    /// Builds the table of `positions` (one `[f32; A]` a token) for heads of `head_dim` numbers.
+    /// The table of `positions`, one per token, for heads of `head_dim` channels.
     ///
-    /// Angles are formed in f32, as the released models form them.
+    /// Angles are computed in f32, as in the released models.
     ///
     /// # Panics
     /// If `head_dim` is not a multiple of `2 * A`.
@@ -35,9 +34,9 @@ impl RopeTable {
     ) -> Self {
         assert!(
             head_dim > 0 && head_dim.is_multiple_of(2 * A),
-            "a head of {head_dim} numbers cannot be split into pairs over {A} axes"
+            "a head of {head_dim} channels cannot be split into pairs over {A} axes"
         );
-        let along = head_dim / A; // numbers of a head that one axis turns
+        let along = head_dim / A; // channels of a head that one axis rotates
         let rates: Vec<f32> = (0..along / 2)
             .map(|j| 1.0 / (theta.powf(f64::from(2 * j as u32) / along as f64) as f32))
             .collect();
@@ -72,10 +71,10 @@ impl RopeTable {
         self.cos.dims()[0]
     }
 
-    /// Turns every head of `x`, `[b, l, h, d]` in f32, by the position of its token.
+    /// Rotates every head of `x`, `[b, l, h, d]` in f32, by the position of its token.
     ///
     /// # Panics
-    /// If `l` or `d` are not the table's.
+    /// If `l` or `d` differ from the table's.
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, l, h, d] = x.dims();
         let [rows, width] = self.cos.dims();
@@ -94,7 +93,7 @@ impl RopeTable {
         x * cos + swapped * sin
     }
 
-    /// Cosines and sines per pair, `[l, d / 2]` each: what other programs keep as their cache.
+    /// Cosines and sines per pair, `[l, d / 2]` each, as other implementations cache them.
     pub fn pairs(&self) -> (Tensor<2>, Tensor<2>) {
         let [l, d] = self.cos.dims();
         let odd = |t: &Tensor<2>| {
@@ -107,35 +106,33 @@ impl RopeTable {
     }
 }
 
-/// Row and column of every token of an image schedule, on the grid `reference`.
-///
-/// Row `i` of a scale with `h` rows sits at `round(i * (H / h))`, in f32 and halves to even, where `H` is
-/// the number of rows of `reference`: so a token keeps its place in the picture from scale to scale
-/// (`precompute_rope2d_freqs_grid` of Infinity, mode 2).
+/// Row and column of every token of an image schedule, see [`cell_positions`].
 pub fn grid_positions(schedule: &ScaleSchedule, reference: Scale) -> Vec<[f32; 2]> {
+    let scales = schedule.scales().iter();
+    let frames = scales.flat_map(|scale| std::iter::repeat_n(*scale, scale.t));
+    frames
+        .flat_map(|scale| cell_positions(scale, reference))
+        .collect()
+}
+
+/// Row and column of every cell of one frame of `scale`, on the grid of `reference`.
+///
+/// Row `i` of a scale with `h` rows is at `round(i * (H / h))`, in f32 with halves to even, where `H` is the number of rows
+/// of `reference`, so that a token keeps its place in the image from scale to scale (`precompute_rope2d_freqs_grid` of
+/// Infinity, mode 2). Columns likewise.
+pub fn cell_positions(scale: Scale, reference: Scale) -> impl Iterator<Item = [f32; 2]> {
     let place = |i: usize, full: usize, side: usize| {
         let at = i as f32 * (full as f64 / side as f64) as f32;
-        // A grid finer than the one that positions are measured on lies between its places.
+        // The cells of a grid that is finer than the reference are between its positions.
         if side > full {
             at
         } else {
             at.round_ties_even()
         }
     };
-    let mut positions = Vec::with_capacity(schedule.tokens());
-    for scale in schedule.scales() {
-        for _ in 0..scale.t {
-            for i in 0..scale.h {
-                for j in 0..scale.w {
-                    positions.push([
-                        place(i, reference.h, scale.h),
-                        place(j, reference.w, scale.w),
-                    ]);
-                }
-            }
-        }
-    }
-    positions
+    let row = move |i| place(i, reference.h, scale.h);
+    let column = move |j| place(j, reference.w, scale.w);
+    (0..scale.h).flat_map(move |i| (0..scale.w).map(move |j| [row(i), column(j)]))
 }
 
 #[cfg(test)]

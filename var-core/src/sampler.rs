@@ -1,22 +1,24 @@
 //! From logits to indices.
 //!
-//! Random numbers come from ChaCha generators on the host, one stream a picture: a seed gives the same
-//! picture on every device, and whatever else is in the batch.
+//! Random numbers come from ChaCha generators on the CPU, one stream per image: a seed gives the same image on every device
+//! and in any batch.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::softmax};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
-/// How indices are drawn.
+use crate::dtype;
+
+/// How indices are sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplerConfig {
-    /// Logits are divided by it; 0 always takes the likeliest.
+    /// Logits are divided by it; 0 always takes the most likely value.
     pub temperature: f64,
-    /// Only the `top_k` likeliest values stay; 0 keeps all. Values equal to the last one stay too.
+    /// Keeps the `top_k` most likely values, and values equal to the last of them; 0 keeps all.
     pub top_k: usize,
-    /// The least likely values that together have at most `1 - top_p` go; 0 or 1 keeps all.
+    /// Drops the least likely values whose total probability is at most `1 - top_p`; 0 or 1 keeps all.
     pub top_p: f64,
 }
 
@@ -31,7 +33,7 @@ impl Default for SamplerConfig {
     }
 }
 
-/// Draws indices from logits, and owns the random numbers for it.
+/// Samples indices from logits with its own random numbers.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     config: SamplerConfig,
@@ -39,7 +41,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler for as many pictures as there are seeds.
+    /// A sampler with one seed per image.
     pub fn new(config: SamplerConfig, seeds: &[u64]) -> Self {
         let streams = seeds.iter().map(|&s| ChaCha12Rng::seed_from_u64(s));
         Self {
@@ -48,7 +50,7 @@ impl Sampler {
         }
     }
 
-    /// Always the likeliest value; the lowest index where several are.
+    /// Always takes the most likely value, and the lowest index if several are equal.
     pub fn greedy() -> Self {
         let config = SamplerConfig {
             temperature: 0.0,
@@ -63,25 +65,25 @@ impl Sampler {
         &self.config
     }
 
-    /// Whether no random numbers are drawn.
+    /// Whether no random numbers are used.
     pub fn is_greedy(&self) -> bool {
         self.config.temperature <= 0.0
     }
 
-    /// Draws one index a token: `[b, l, v]` to `[b, l]`.
+    /// Samples one index per token: `[b, l, v]` to `[b, l]`.
     ///
     /// # Panics
-    /// If the batch is not as large as the number of seeds.
+    /// If the batch size is not the number of seeds.
     pub fn sample(&mut self, logits: Tensor<3>) -> Tensor<2, Int> {
         let [b, l, v] = logits.dims();
-        let logits = to_f32(logits);
+        let logits = dtype::f32(logits);
         if self.is_greedy() {
             return logits.argmax(2).reshape([b, l]);
         }
         let logits = logits / self.config.temperature;
         let kept = filter(logits, self.config.top_k, self.config.top_p);
         let u = self.uniform(b, l, &kept.device()).reshape([b, l, 1]);
-        // The drawn value is the first whose cumulative probability exceeds u times the total.
+        // The sampled value is the first whose cumulative probability exceeds u times the total.
         let below = softmax(kept, 2).cumsum(2);
         let total = below.clone().slice([0..b, 0..l, v - 1..v]);
         let threshold = (u * total).expand([b, l, v]);
@@ -92,18 +94,18 @@ impl Sampler {
             .reshape([b, l])
     }
 
-    /// Draws bits: `[b, l, 2d]` to `[b, l, d]` of 0 and 1, bit `i` from the two logits `2i` and `2i + 1`.
+    /// Samples bits: `[b, l, 2d]` to `[b, l, d]` of 0 and 1, bit `i` from the two logits `2i` and `2i + 1`.
     ///
     /// # Panics
-    /// If the last axis is odd, or the batch is not as large as the number of seeds.
+    /// If the last axis is odd, or the batch size is not the number of seeds.
     pub fn sample_bits(&mut self, logits: Tensor<3>) -> Tensor<3, Int> {
         let [b, l, width] = logits.dims();
         assert!(
             width.is_multiple_of(2),
-            "{width} logits are no pairs of two classes"
+            "{width} logits do not split into pairs"
         );
         let d = width / 2;
-        let pairs = to_f32(logits).reshape([b, l, d, 2]);
+        let pairs = dtype::f32(logits).reshape([b, l, d, 2]);
         let zero = pairs.clone().slice([0..b, 0..l, 0..d, 0..1]);
         let one = pairs.slice([0..b, 0..l, 0..d, 1..2]);
         let margin: Tensor<3> = (one - zero).reshape([b, l, d]);
@@ -119,13 +121,16 @@ impl Sampler {
     /// temperature that falls with `ratio`, from 0 at the first scale to 1 at the last (`more_smooth` of VAR).
     ///
     /// # Panics
-    /// If the batch is not as large as the number of seeds.
+    /// If the batch size is not the number of seeds.
     pub fn soften(&mut self, logits: Tensor<3>, ratio: f64) -> Tensor<3> {
         let [b, l, v] = logits.dims();
         let temperature = (0.27 * (1.0 - ratio * 0.95)).max(0.005);
         let u = self.uniform(b, l * v, &logits.device()).reshape([b, l, v]);
         let gumbel = -(-u.clamp_min(1e-20).log()).clamp_min(1e-20).log();
-        softmax((to_f32(logits) * (1.0 + ratio) + gumbel) / temperature, 2)
+        softmax(
+            (dtype::f32(logits) * (1.0 + ratio) + gumbel) / temperature,
+            2,
+        )
     }
 
     /// The probability of a one from the margin between its two logits, after temperature and top-p.
@@ -135,19 +140,19 @@ impl Sampler {
         if self.config.top_p <= 0.0 || rare <= 0.0 {
             return p;
         }
-        // The rarer value goes when its probability is at most 1 - top_p; the likelier one always stays.
+        // The less likely value is dropped if its probability is at most 1 - top_p; the other one always stays.
         let rare = rare.min(0.5);
         let never = p.clone().lower_equal_scalar(rare);
         let always = (p.clone() * -1.0 + 1.0).lower_equal_scalar(rare);
         p.mask_fill(never, 0.0).mask_fill(always, 1.0)
     }
 
-    /// `n` numbers from 0 to just below 1 for each picture, `[b, n]`, each row from its own stream.
+    /// `n` numbers from 0 to just below 1 for each image, `[b, n]`, each row from its own stream.
     fn uniform(&mut self, b: usize, n: usize, device: &Device) -> Tensor<2> {
         assert_eq!(
             b,
             self.streams.len(),
-            "a batch of {b} pictures and {} seeds",
+            "a batch of {b} images and {} seeds",
             self.streams.len()
         );
         // A little short of 1, so that u times a total never rounds up to the total.
@@ -160,10 +165,10 @@ impl Sampler {
     }
 }
 
-/// Sets what top-k and top-p leave out to minus infinity; `[b, l, v]`, f32.
+/// Sets the logits that top-k and top-p drop to minus infinity; `[b, l, v]` in f32.
 ///
-/// Top-k comes first and keeps ties; top-p drops, from the least likely up, what has a cumulative
-/// probability of at most `1 - top_p`, never the likeliest (the order of VAR's and Infinity's samplers).
+/// Top-k comes first and keeps ties. Top-p drops the least likely values up to a cumulative probability of `1 - top_p`,
+/// but never the most likely value (the order of VAR's and Infinity's samplers).
 pub fn filter(logits: Tensor<3>, top_k: usize, top_p: f64) -> Tensor<3> {
     let [b, l, v] = logits.dims();
     let mut logits = logits;
@@ -181,13 +186,6 @@ pub fn filter(logits: Tensor<3>, top_k: usize, top_p: f64) -> Tensor<3> {
         logits = logits.mask_fill(unsorted.equal_scalar(1), f32::NEG_INFINITY);
     }
     logits
-}
-
-fn to_f32(x: Tensor<3>) -> Tensor<3> {
-    if x.dtype() == burn::tensor::DType::F32 {
-        return x;
-    }
-    x.cast(burn::tensor::DType::F32)
 }
 
 #[cfg(test)]

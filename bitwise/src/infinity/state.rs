@@ -143,7 +143,7 @@ impl Infinity {
             };
             x = block.forward(x, shared, text_context, context, cache_layer);
             if let Some(guidance) = guidance
-                && guidance.behind_block(k, i, depth)
+                && guidance.after_block(k, i, depth)
             {
                 x = mix(x, guidance.weight(k)).repeat_dim(0, 2);
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
-use nextscale_tokenizer::{Keep, VqCodes};
+use nextscale_tokenizer::{InpaintMask, VqCodes};
 use nextscale_var_core::var::{GenerateInput, generate};
 use nextscale_var_core::var::{Plan, Var};
 use schemars::JsonSchema;
@@ -78,7 +78,7 @@ struct Loaded {
     model: Var,
     plan: Plan,
     codes: VqCodes,
-    keep: Option<Keep>,
+    keep: Option<InpaintMask>,
     forced: Vec<Tensor<4, Int>>,
 }
 

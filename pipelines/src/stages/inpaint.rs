@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use image::imageops::{self, FilterType};
 use image::{GrayImage, Luma, RgbImage};
-use nextscale_tokenizer::Keep;
+use nextscale_tokenizer::InpaintMask;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -303,13 +303,13 @@ impl InpaintImage {
         &self,
         device: &Device,
         encode: impl FnOnce(Tensor<4>) -> Tensor<5>,
-    ) -> Keep {
+    ) -> InpaintMask {
         let (w, h) = self.image.dimensions();
         let (w, h) = (w as usize, h as usize);
         let latent = encode(pixels(&self.image, device));
         let stays: Vec<f32> = self.mask.iter().map(|share| 1.0 - share).collect();
         let stays = Tensor::from_data(TensorData::new(stays, [1, 1, 1, h, w]), device);
-        Keep::new(latent, stays)
+        InpaintMask::new(latent, stays)
     }
 
     /// `painted`, of the same size, with the picture put back where it stays: exactly, but for a border of `feather`

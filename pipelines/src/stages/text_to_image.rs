@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Int, Tensor};
 use nextscale_bitwise::generate::{GenerateInput, generate};
 use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
-use nextscale_tokenizer::{Keep, Quantizer};
+use nextscale_tokenizer::{InpaintMask, Quantizer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +93,7 @@ pub(crate) struct TextToImage {
 struct Loaded {
     model: Infinity,
     plan: Plan,
-    keep: Option<Keep>,
+    keep: Option<InpaintMask>,
     forced: Vec<Tensor<5, Int>>,
 }
 

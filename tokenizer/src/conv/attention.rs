@@ -1,11 +1,12 @@
-//! Attention among the cells of a picture, one head as wide as the channels.
+//! Attention among the cells of an image, with one head as wide as the channels.
 
 use burn::{
     module::Module,
     tensor::{Device, Tensor, activation::softmax},
 };
 
-use super::{Conv, GroupNorm};
+use super::conv2d::Conv;
+use super::group_norm::GroupNorm;
 
 /// Norm, queries, keys and values by a 1 x 1 convolution, attention among all cells, projection, added to the input
 /// (`AttnBlock` of VAR's `basic_vae.py`).
@@ -29,7 +30,7 @@ impl SpatialAttention {
         }
     }
 
-    /// `[b, c, h, w]`, the shape stays.
+    /// `[b, c, h, w]` to the same shape.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, c, h, w] = x.dims();
         let qkv = self.qkv.forward(self.norm.forward(x.clone()));
@@ -39,7 +40,7 @@ impl SpatialAttention {
             one.reshape([b, c, h * w])
         });
         let scores = q.swap_dims(1, 2).matmul(k) * (c as f64).powf(-0.5); // [b, hw, hw]
-        let seen = v.matmul(softmax(scores, 2).swap_dims(1, 2)); // [b, c, hw]
-        x + self.proj_out.forward(seen.reshape([b, c, h, w]))
+        let attended = v.matmul(softmax(scores, 2).swap_dims(1, 2)); // [b, c, hw]
+        x + self.proj_out.forward(attended.reshape([b, c, h, w]))
     }
 }

@@ -1,4 +1,4 @@
-//! The CPU's convolution as one differentiable operation; every other device takes the backend's.
+//! The CPU's convolution as one differentiable operation. Other devices use the backend's.
 
 use burn::{
     backend::{
@@ -16,7 +16,6 @@ use burn::{
 
 use super::{
     kernel::{self, Geometry},
-    norm::{Groups, Moments},
     winograd,
 };
 
@@ -80,11 +79,12 @@ fn plain(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> Op
     let x = x.clone().try_into_primitive::<Flex>().ok()?;
     let weight = weight.clone().try_into_primitive::<Flex>().ok()?;
     let bias = bias.clone().try_into_primitive::<Flex>().ok()?;
-    let way = match winograd::pays(&g) {
-        true => winograd::forward,
-        false => DIRECT,
+    let algorithm = if winograd::pays(&g) {
+        winograd::forward
+    } else {
+        DIRECT
     };
-    let y = run(way, &g, &x, &weight, &bias);
+    let y = run(algorithm, &g, &x, &weight, &bias);
     Some(Tensor::from_primitive::<Flex>(y))
 }
 
@@ -103,31 +103,31 @@ fn tracked(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> 
     Some(Tensor::from_primitive::<Autodiff<Flex>>(y))
 }
 
-/// Geometry, pictures, weights and bias to the result.
-type Way = fn(&Geometry, &[f32], &[f32], &[f32]) -> Vec<f32>;
+/// Geometry, images, weights and bias to the result.
+type Algorithm = fn(&Geometry, &[f32], &[f32], &[f32]) -> Vec<f32>;
 
-/// The sum as it is written, which training keeps.
-const DIRECT: Way = |g, x, weight, bias| kernel::forward(g, x, weight, Some(bias));
+/// The direct sum, which training uses.
+const DIRECT: Algorithm = |g, x, weight, bias| kernel::forward(g, x, weight, Some(bias));
 
 fn run(
-    way: Way,
+    algorithm: Algorithm,
     g: &Geometry,
     x: &FlexTensor,
     weight: &FlexTensor,
     bias: &FlexTensor,
 ) -> FlexTensor {
     let [x, weight, bias] = [x, weight, bias].map(FlexTensor::to_contiguous);
-    let y = way(g, numbers(&x), numbers(&weight), numbers(&bias));
+    let y = algorithm(g, numbers(&x), numbers(&weight), numbers(&bias));
     let [c, h, w] = g.output;
     tensor(y, [g.b, c, h, w])
 }
 
 /// The numbers of a contiguous tensor.
-fn numbers(x: &FlexTensor) -> &[f32] {
+pub(super) fn numbers(x: &FlexTensor) -> &[f32] {
     &x.storage::<f32>()[..x.shape().num_elements()]
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
@@ -172,124 +172,8 @@ impl Backward<Flex, 3> for Conv {
     }
 }
 
-/// `silu(group_norm(x))` of `x`, `[b, c, h, w]`, in one operation on the CPU; none where the backend should do it.
-pub(super) fn norm_silu(
-    x: &Tensor<4>,
-    weight: &Tensor<1>,
-    bias: &Tensor<1>,
-    groups: usize,
-) -> Option<Tensor<4>> {
-    if [x.dtype(), weight.dtype(), bias.dtype()] != [DType::F32; 3] {
-        return None;
-    }
-    let [_, c, h, w] = x.dims();
-    let shape = Groups {
-        groups,
-        channels: c / groups,
-        cells: h * w,
-    };
-    let plain = || -> Option<Tensor<4>> {
-        let x = x.clone().try_into_primitive::<Flex>().ok()?;
-        let weight = weight.clone().try_into_primitive::<Flex>().ok()?;
-        let bias = bias.clone().try_into_primitive::<Flex>().ok()?;
-        let (y, _) = run_norm(&shape, &x, &weight, &bias);
-        Some(Tensor::from_primitive::<Flex>(y))
-    };
-    plain().or_else(|| tracked_norm(x, weight, bias, shape))
-}
-
-fn tracked_norm(
-    x: &Tensor<4>,
-    weight: &Tensor<1>,
-    bias: &Tensor<1>,
-    shape: Groups,
-) -> Option<Tensor<4>> {
-    let x = x.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
-    let weight = weight.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
-    let bias = bias.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
-    let nodes = [x.node(), weight.node(), bias.node()];
-    let x = x.into_primitive().to_contiguous();
-    let weight = weight.into_primitive().to_contiguous();
-    let bias = bias.into_primitive().to_contiguous();
-    let (y, moments) = run_norm(&shape, &x, &weight, &bias);
-    let prepared = NormSilu.prepare::<NoCheckpointing>(nodes).compute_bound();
-    let y = match prepared.stateful() {
-        OpsKind::Tracked(prepared) => {
-            let state = NormState {
-                x,
-                weight,
-                bias,
-                moments,
-                shape,
-            };
-            prepared.finish(state, y)
-        }
-        OpsKind::UnTracked(prepared) => prepared.finish(y),
-    };
-    Some(Tensor::from_primitive::<Autodiff<Flex>>(y))
-}
-
-fn run_norm(
-    shape: &Groups,
-    x: &FlexTensor,
-    weight: &FlexTensor,
-    bias: &FlexTensor,
-) -> (FlexTensor, Vec<Moments>) {
-    let (x, weight, bias) = (
-        x.to_contiguous(),
-        weight.to_contiguous(),
-        bias.to_contiguous(),
-    );
-    let (y, moments) = shape.forward(numbers(&x), numbers(&weight), numbers(&bias));
-    (
-        FlexTensor::from_data(TensorData::new(y, x.shape())),
-        moments,
-    )
-}
-
-#[derive(Debug)]
-struct NormSilu;
-
-#[derive(Debug, Clone)]
-struct NormState {
-    x: FlexTensor,
-    weight: FlexTensor,
-    bias: FlexTensor,
-    moments: Vec<Moments>,
-    shape: Groups,
-}
-
-impl Backward<Flex, 3> for NormSilu {
-    type State = NormState;
-
-    fn backward(self, ops: Ops<NormState, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let [node_x, node_weight, node_bias] = ops.parents;
-        let state = ops.state;
-        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let (x, weight) = (numbers(&state.x), numbers(&state.weight));
-        let all = state.shape.backward(
-            x,
-            weight,
-            numbers(&state.bias),
-            &state.moments,
-            numbers(&grad),
-        );
-        let channels = weight.len();
-        if let Some(node) = node_x {
-            let gradient = FlexTensor::from_data(TensorData::new(all.x, state.x.shape()));
-            grads.register::<Flex>(node.id, gradient);
-        }
-        if let Some(node) = node_weight {
-            grads.register::<Flex>(node.id, tensor(all.weight, [channels]));
-        }
-        if let Some(node) = node_bias {
-            grads.register::<Flex>(node.id, tensor(all.bias, [channels]));
-        }
-    }
-}
-
 impl Geometry {
-    /// The backend's words for the same convolution.
+    /// The backend's options for the same convolution.
     fn options(&self) -> ConvOptions<2> {
         let after = |i: usize| {
             let reach = (self.output[i] - 1) * self.stride + self.kernel;
@@ -303,17 +187,13 @@ impl Geometry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::GroupNorm;
-    use burn::{
-        module::Param,
-        tensor::{Device, Distribution, activation::silu},
-    };
+    use burn::tensor::{Device, Distribution};
 
     fn far<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
         (a - b).abs().max().into_scalar()
     }
 
-    /// Values and all three gradients against the backend's own convolution.
+    /// Values and all three gradients compared with the backend's convolution.
     fn compare(b: usize, from: usize, to: usize, [h, w]: [usize; 2], stride: usize) {
         let device = Device::flex().autodiff();
         let random = |shape: [usize; 4]| {
@@ -343,35 +223,6 @@ mod tests {
         compare(2, 16, 24, [33, 40], 1);
         compare(3, 6, 4, [8, 10], 2);
         compare(2, 3, 2, [1, 1], 1);
-    }
-
-    #[test]
-    fn norm_and_silu_are_the_backends() {
-        let device = Device::flex().autodiff();
-        let random = |shape: [usize; 4]| {
-            Tensor::<4>::random(shape, Distribution::Uniform(-2.0, 3.0), &device)
-        };
-        for (shape, groups) in [([3, 12, 5, 7], 4), ([1, 4, 40, 41], 2), ([2, 3, 1, 1], 1)] {
-            let mut norm = GroupNorm::init(shape[1], groups, &device);
-            let vector = |n: usize| random([1, 1, 1, n]).reshape([n]);
-            norm.weight = Param::from_tensor(vector(shape[1]));
-            norm.bias = Param::from_tensor(vector(shape[1]));
-            let x = random(shape).require_grad();
-            let theirs = silu(norm.forward(x.clone()));
-            let (weight, bias) = (norm.weight.val(), norm.bias.val());
-            let ours = norm_silu(&x, &weight, &bias, groups).expect("the CPU");
-            assert!(far(ours.clone(), theirs.clone()) < 2e-5);
-            let mark = random(shape);
-            let ours = (ours * mark.clone()).sum().backward();
-            let theirs = (theirs * mark).sum().backward();
-            assert!(far(x.grad(&ours).unwrap(), x.grad(&theirs).unwrap()) < 1e-4);
-            let pair = |p: &Param<Tensor<1>>| (p.grad(&ours).unwrap(), p.grad(&theirs).unwrap());
-            for parameter in [&norm.weight, &norm.bias] {
-                let (ours, theirs) = pair(parameter);
-                let most = 1e-5 * theirs.clone().abs().max().into_scalar::<f32>() + 1e-4;
-                assert!(far(ours, theirs) < most);
-            }
-        }
     }
 
     #[test]

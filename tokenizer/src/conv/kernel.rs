@@ -1,19 +1,19 @@
-//! Convolution on the CPU: pictures become columns, a matrix product does the rest.
+//! Convolution on the CPU as a matrix product (im2col).
 //!
-//! The backend's own convolution moves everything to channels-last and back, and computes the gradient of the weights as
-//! a convolution with a picture-sized kernel, whose matrix products are nine columns wide. Here all three products are
-//! wide ones on planes as they lie in memory, a cache-sized block of columns at a time.
+//! The backend's convolution converts everything to channels-last and back, and computes the gradient of the weights as a
+//! convolution with an image-sized kernel, whose matrix products are nine columns wide. Here all three products are wide
+//! and read the planes as they are in memory, in cache-sized blocks of columns.
 
 use rayon::prelude::*;
 
 /// The shapes of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Geometry {
-    /// Pictures.
+    /// Images.
     pub b: usize,
-    /// Channels, rows, columns that go in.
+    /// Input channels, rows, columns.
     pub input: [usize; 3],
-    /// Channels, rows, columns that come out.
+    /// Output channels, rows, columns.
     pub output: [usize; 3],
     /// Side of the kernel.
     pub kernel: usize,
@@ -26,10 +26,10 @@ pub(super) struct Geometry {
 /// Numbers in a block of columns: half a megabyte.
 const BLOCK: usize = 128 * 1024;
 
-/// A piece of an output plane: rows `start .. end` of picture `picture`.
+/// A piece of an output plane: cells `start .. end` of image `image`.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
-    picture: usize,
+    image: usize,
     start: usize,
     end: usize,
 }
@@ -48,10 +48,10 @@ impl Geometry {
     fn blocks(&self) -> Vec<Vec<Piece>> {
         let [_, h, w] = self.output;
         let columns = (BLOCK / self.taps()).clamp(64, 512);
-        let pieces = |picture: usize| {
+        let pieces = |image: usize| {
             let rows = (columns / w).clamp(1, h);
             (0..h).step_by(rows).map(move |start| Piece {
-                picture,
+                image,
                 start,
                 end: (start + rows).min(h),
             })
@@ -75,19 +75,19 @@ impl Geometry {
         let size = self.input.iter().product::<usize>();
         let mut at = 0;
         for piece in block {
-            let picture = &x[piece.picture * size..][..size];
-            self.piece_columns(picture, piece, &mut columns[at..], width);
+            let image = &x[piece.image * size..][..size];
+            self.piece_columns(image, piece, &mut columns[at..], width);
             at += (piece.end - piece.start) * self.output[2];
         }
     }
 
-    fn piece_columns(&self, picture: &[f32], piece: &Piece, columns: &mut [f32], width: usize) {
+    fn piece_columns(&self, image: &[f32], piece: &Piece, columns: &mut [f32], width: usize) {
         let [channels, h, w] = self.input;
         let k = self.kernel;
         let cells = (piece.end - piece.start) * self.output[2];
         let same = self.stride == 1 && self.output[2] == w;
         for c in 0..channels {
-            let plane = &picture[c * h * w..][..h * w];
+            let plane = &image[c * h * w..][..h * w];
             for tap in 0..k * k {
                 let column = &mut columns[(c * k * k + tap) * width..][..cells];
                 if same {
@@ -99,7 +99,7 @@ impl Geometry {
         }
     }
 
-    /// Rows as wide as the picture's: one copy of the whole piece, shifted, and zeros where the shift wrapped around.
+    /// Rows as wide as the image's: one shifted copy of the whole piece, with zeros where the shift wrapped around.
     fn shifted(&self, plane: &[f32], piece: &Piece, dy: usize, dx: usize, column: &mut [f32]) {
         let w = self.input[2];
         let shift = (dy * w + dx) as isize - (self.before * w + self.before) as isize;
@@ -162,7 +162,7 @@ pub(super) struct Product {
 
 impl Product {
     /// # Safety
-    /// Every index that the shape and strides reach must lie inside the buffers, and nobody else may write them.
+    /// Every index that shape and strides reach must be inside the buffers, and no other reference may write them.
     pub(super) unsafe fn run(&self, a: *const f32, b: *const f32, c: *mut f32) {
         let s = |stride: usize| stride as isize;
         unsafe {
@@ -191,9 +191,9 @@ impl Product {
     }
 }
 
-/// Numbers that several tasks write, each its own.
+/// A buffer that several tasks write, each its own part.
 pub(super) struct Shared(*mut f32);
-// SAFETY: `write` is the only access, and its callers promise that no two tasks write the same place.
+// SAFETY: `write` is the only access, and its callers guarantee that no two tasks write the same place.
 unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
@@ -202,12 +202,12 @@ impl Shared {
         Self(numbers.as_mut_ptr())
     }
 
-    /// Copies `from` to the numbers from `at` on.
+    /// Copies `from` to the buffer at index `at`.
     ///
     /// # Safety
-    /// The place lies in the numbers, which still exist, and no other task touches it.
+    /// The range is inside the buffer, which still exists, and no other task accesses it.
     pub(super) unsafe fn write(&self, at: usize, from: &[f32]) {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.0.add(at), from.len()) }
     }
 }
@@ -240,15 +240,15 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f3
             c: (width, 1),
             add: bias.is_some(),
         };
-        // Sizes: weight and columns were checked above, result was sized here.
+        // Sizes: weight and columns were checked above, result was allocated here.
         unsafe { product.run(weight.as_ptr(), columns.as_ptr(), result.as_mut_ptr()) };
         let mut at = 0;
         for piece in block {
             let len = (piece.end - piece.start) * g.output[2];
-            let first = piece.picture * size + piece.start * g.output[2];
+            let first = piece.image * size + piece.start * g.output[2];
             for c in 0..channels {
                 let from = &result[c * width + at..][..len];
-                // Pieces do not overlap, and `first + c * plane + len` lies in this picture's plane.
+                // Pieces do not overlap, and `first + c * plane + len` is in this image's plane.
                 unsafe { shared.write(first + c * plane, from) };
             }
             at += len;
@@ -280,7 +280,7 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32>
             for c in 0..channels {
                 for piece in block {
                     let len = (piece.end - piece.start) * g.output[2];
-                    let first = piece.picture * size + c * plane + piece.start * g.output[2];
+                    let first = piece.image * size + c * plane + piece.start * g.output[2];
                     outputs.extend_from_slice(&grad[first..first + len]);
                 }
             }
@@ -315,9 +315,9 @@ pub(super) fn bias_gradient(g: &Geometry, grad: &[f32]) -> Vec<f32> {
     sum
 }
 
-/// Gradient of the input for stride 1: the convolution of the output's gradient with the kernel turned around.
+/// Gradient of the input for stride 1: the convolution of the output's gradient with the flipped kernel.
 pub(super) fn input_gradient(g: &Geometry, weight: &[f32], grad: &[f32]) -> Vec<f32> {
-    assert_eq!(g.stride, 1, "only stride 1 turns around");
+    assert_eq!(g.stride, 1, "the flipped kernel needs stride 1");
     let (from, to, k) = (g.output[0], g.input[0], g.kernel * g.kernel);
     let mut turned = vec![0.0; weight.len()];
     for o in 0..from {

@@ -1,11 +1,11 @@
-//! Group norm and SiLU on the CPU in one pass forward and two back, a group of a picture at a time.
+//! Group norm and SiLU on the CPU with one pass forward and two backward, one group of an image at a time.
 
 use rayon::prelude::*;
 
 /// The shapes of a group norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Groups {
-    /// Groups of a picture.
+    /// Groups of an image.
     pub groups: usize,
     /// Channels of a group.
     pub channels: usize,
@@ -13,7 +13,7 @@ pub(super) struct Groups {
     pub cells: usize,
 }
 
-/// What backward needs of a group: its mean and one over its deviation.
+/// What the backward pass needs of a group: its mean, and one over its standard deviation.
 pub(super) type Moments = (f32, f32);
 
 /// The gradients of input, weight and bias.
@@ -23,7 +23,7 @@ pub(super) struct Gradients {
     pub bias: Vec<f32>,
 }
 
-/// Adds up `f` of all pairs: 16 sums side by side, in double precision from block to block.
+/// The sum of `f` over all pairs: 16 parallel sums, accumulated in double precision between blocks.
 #[inline(always)]
 fn total(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
     let mut total = 0.0;
@@ -48,7 +48,7 @@ fn total(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
 fn sigmoid(x: f32) -> f32 {
     // exp(-x) = 2^n exp(r), |r| <= ln 2 / 2, by the polynomial of the Cephes library
     let y = (-x).clamp(-87.0, 87.0);
-    let shifted = y * std::f32::consts::LOG2_E + 12_582_912.0; // rounds to whole numbers
+    let shifted = y * std::f32::consts::LOG2_E + 12_582_912.0; // rounds to integers
     let n = shifted - 12_582_912.0;
     let r = y - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let p = ((((1.987_569_1e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r
@@ -112,7 +112,7 @@ fn finish_body(x: &[f32], dz: &mut [f32], a: f32, b: f32, c: f32) {
     }
 }
 
-/// A group's number, its values, the gradient of its output, and room for that of its values.
+/// The index of a group, its values, the gradient of its output, and a buffer for the gradient of its values.
 type Indexed<'a> = (usize, ((&'a [f32], &'a [f32]), &'a mut [f32]));
 
 impl Groups {
@@ -120,13 +120,13 @@ impl Groups {
         self.channels * self.cells
     }
 
-    /// Scale and shift that weight, bias and moments come to, channel `c` of group `group`.
+    /// Scale and shift from weight, bias and moments, for channel `c` of group `group`.
     fn affine(&self, at: usize, weight: &[f32], bias: &[f32], (mean, inv): Moments) -> (f32, f32) {
         let scale = inv * weight[at];
         (scale, bias[at] - mean * scale)
     }
 
-    /// `silu(norm(x) weight + bias)` and each group's moments, pictures and groups in order.
+    /// `silu(norm(x) weight + bias)` and the moments of each group, by image and group.
     pub fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<Moments>) {
         let mut y = vec![0.0; x.len()];
         let groups = x
@@ -148,7 +148,7 @@ impl Groups {
         (y, moments)
     }
 
-    /// The gradients, given that of the output.
+    /// The gradients, given the gradient of the output.
     pub fn backward(
         &self,
         x: &[f32],

@@ -1,32 +1,32 @@
-//! 3 x 3 convolutions on large planes with a quarter of the multiplications.
+//! 3 x 3 convolutions on large planes with a quarter of the multiplications (Winograd).
 //!
-//! F(4 x 4, 3 x 3) of Lavin and Gray (arXiv 1509.09308): tiles of 6 x 6 cells and the kernels are brought into a basis
-//! in which convolving is multiplying, so that 36 matrix products stand for 144 taps. Rounding errors are a few times
-//! those of the direct sum. Only for values, not for gradients: training keeps the direct sum.
+//! F(4 x 4, 3 x 3) of Lavin and Gray (arXiv 1509.09308): tiles of 6 x 6 cells and the kernels are transformed to a basis
+//! in which convolution is multiplication, so that 36 matrix products replace 144 taps. Rounding errors are a few times
+//! larger than those of the direct sum. Only for values, not for gradients: training uses the direct sum.
 
 use rayon::prelude::*;
 
 use super::kernel::{Geometry, Product, Shared};
 
-/// Cells of a tile's result, along each side.
+/// Cells of a tile's result along each side.
 const STEP: usize = 4;
-/// Cells that a tile reads, along each side.
+/// Cells that a tile reads along each side.
 const TILE: usize = 6;
 /// Products of a tile.
 const POINTS: usize = TILE * TILE;
-/// Tiles that are transformed side by side.
+/// Tiles that are transformed together.
 const LANES: usize = 16;
 /// Numbers in a block of transformed tiles: four megabytes.
 const ROOM: usize = 1 << 20;
-/// Fewer tiles than this do not pay for transforming the kernels.
+/// With fewer tiles than this, transforming the kernels does not pay.
 const FEWEST_TILES: usize = 128;
-/// Fewer channels than this do not pay for transforming the tiles.
+/// With fewer channels than this, transforming the tiles does not pay.
 const FEWEST_CHANNELS: usize = 64;
 
 /// One number of each of [`LANES`] tiles.
 type Lanes = [f32; LANES];
 
-/// Whether this is the faster way.
+/// Whether this is faster than the direct sum.
 pub(super) fn pays(g: &Geometry) -> bool {
     let [from, h, w] = g.input;
     let [to, out_h, out_w] = g.output;
@@ -82,7 +82,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: &[f32]) -> 
             let lines = buffers.strip.chunks_exact(STEP * wide);
             for (line, y) in lines.zip(y..h.min(y + STEP)) {
                 let place = ((picture * to + c) * h + y) * w;
-                // SAFETY: the row lies in the planes and belongs to this block alone.
+                // SAFETY: the row is inside the planes and belongs to this block alone.
                 unsafe { shared.write(place, &line[..w]) };
             }
         }
@@ -91,14 +91,14 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: &[f32]) -> 
     out
 }
 
-/// What a worker keeps from block to block.
+/// Buffers that a worker reuses from block to block.
 #[derive(Default)]
 struct Buffers {
     /// `[36, c, tiles]`.
     tiles: Vec<f32>,
     /// `[36, c', tiles]`.
     results: Vec<f32>,
-    /// Six rows that go into a row of tiles, or four that come out.
+    /// Six input rows of a row of tiles, or four output rows.
     strip: Vec<f32>,
 }
 
@@ -110,12 +110,12 @@ impl Buffers {
     }
 }
 
-/// Cells of a strip's row: those of the tiles, and two that the last tile reads beyond them.
+/// Cells of a strip's row: those of the tiles, and two more that the last tile reads.
 fn strip_width(wide: usize) -> usize {
     STEP * wide + TILE - STEP
 }
 
-/// The six rows from `y - 1` on, each from column -1 on, zeros outside of the plane.
+/// The six rows from `y - 1` on, each from column -1 on, with zeros outside the plane.
 fn fill_strip(plane: &[f32], w: usize, y: usize, wide: usize, strip: &mut [f32]) {
     let h = plane.len() / w;
     for (r, row) in strip.chunks_exact_mut(strip_width(wide)).enumerate() {
@@ -159,7 +159,7 @@ fn transform_kernels(weight: &[f32], to: usize, from: usize) -> Vec<f32> {
             }
         }
         for (point, row) in rows.chunks_exact(from).enumerate() {
-            // SAFETY: each kernel writes rows of its own.
+            // SAFETY: each kernel writes its own rows.
             unsafe { shared.write((point * to + o) * from, row) };
         }
     });
@@ -205,7 +205,7 @@ widest!(
     (strip: &[f32], wide: usize, tiles: &mut [f32], stride: usize)
 );
 
-/// `B' d B` of a row of tiles; point i of the row goes to `tiles[i * stride ..]`.
+/// `B' d B` for a row of tiles; point i of the row is written to `tiles[i * stride ..]`.
 #[inline(always)]
 fn tiles_body(strip: &[f32], wide: usize, tiles: &mut [f32], stride: usize) {
     for group in (0..wide).step_by(LANES) {
@@ -234,7 +234,7 @@ widest!(
     (results: &[f32], stride: usize, wide: usize, bias: f32, lines: &mut [f32])
 );
 
-/// `A' m A` and the bias, of a row of tiles: four lines of `4 wide` cells.
+/// `A' m A` plus the bias for a row of tiles: four lines of `4 wide` cells.
 #[inline(always)]
 fn results_body(results: &[f32], stride: usize, wide: usize, bias: f32, lines: &mut [f32]) {
     for group in (0..wide).step_by(LANES) {

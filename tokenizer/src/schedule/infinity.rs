@@ -1,10 +1,10 @@
-//! Infinity's image schedules: 15 aspect ratios, each one list of 13 grids of which a pixel budget takes a prefix.
+//! Infinity's image schedules: 15 aspect ratios, each with a list of 13 grids. A pixel budget selects a prefix of it.
 //!
 //! The numbers are data of the released model (`infinity/utils/dynamic_resolution.py`); the stride is 16 pixels a cell.
 
-use super::{Scale, ScaleSchedule};
+use super::scale::{Scale, ScaleSchedule};
 
-/// How many pixels a picture has, about: selects a prefix of a ratio's list.
+/// Approximate number of pixels of an image, which selects a prefix of a ratio's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PixelBudget {
     /// 0.06 million, 256 x 256: 7 scales.
@@ -56,7 +56,7 @@ pub struct RatioTemplate {
 }
 
 impl RatioTemplate {
-    /// The template whose ratio is nearest to `height / width`; of two equally near ones the first.
+    /// The template whose ratio is nearest to `height / width`; of two that are equally near, the first.
     pub fn nearest(height_over_width: f64) -> &'static Self {
         let far = |t: &Self| (t.ratio - height_over_width).abs();
         let mut best = &TEMPLATES[0];
@@ -76,9 +76,9 @@ impl RatioTemplate {
         }
     }
 
-    /// A schedule for pictures of `2^octaves` times the sides that the released models were trained for: the last three grids
-    /// doubled, once for each octave. That is the rule of the lists themselves, whose every third square grid from the 16th
-    /// side on is twice as large.
+    /// A schedule for images with `2^octaves` times the sides that the released models were trained for: the last three
+    /// grids are doubled once per octave. The lists follow the same rule: from side 16 on every third square grid is twice as
+    /// large.
     pub fn extended(&self, octaves: u32) -> ScaleSchedule {
         let mut grids = self.grids.to_vec();
         for _ in 0..octaves {
@@ -97,10 +97,10 @@ impl RatioTemplate {
     }
 }
 
-/// The template and budget made for a picture of exactly this height and width in pixels.
+/// The template and budget of images with exactly this height and width in pixels.
 ///
 /// # Errors
-/// Where no table covers the size: the covered size whose logarithm is nearest, to offer to the user.
+/// The nearest size by logarithm, to suggest to the user, if no table has the size.
 pub fn find(
     height: usize,
     width: usize,

@@ -5,10 +5,10 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::VqVaeConfig;
+use super::config::VqVaeConfig;
 use crate::conv::{Conv, GroupNorm, ResBlock, SpatialAttention};
 
-/// Pixels to latent: convolution, levels with halvings in between, the middle, norm, convolution.
+/// Pixels to latent: convolution, levels with downsampling between them, middle, norm, convolution.
 #[derive(Module, Debug)]
 pub struct Encoder {
     /// 3 channels to the finest level.
@@ -28,7 +28,7 @@ pub struct Encoder {
 pub struct Down {
     /// Residual blocks; the first one changes the channels.
     pub block: Vec<ResBlock>,
-    /// Behind each block of the coarsest level.
+    /// After each block of the coarsest level.
     pub attn: Vec<SpatialAttention>,
     /// Halves the sides; none at the coarsest level.
     pub downsample: Option<Resample>,
@@ -39,13 +39,13 @@ pub struct Down {
 pub struct Up {
     /// Residual blocks; the first one changes the channels.
     pub block: Vec<ResBlock>,
-    /// Behind each block of the coarsest level.
+    /// After each block of the coarsest level.
     pub attn: Vec<SpatialAttention>,
     /// Doubles the sides; none at the finest level.
     pub upsample: Option<Resample>,
 }
 
-/// The convolution of a halving or a doubling.
+/// The convolution of a downsampling or an upsampling.
 #[derive(Module, Debug)]
 pub struct Resample {
     /// c to c, 3 x 3.
@@ -63,7 +63,7 @@ pub struct Mid {
     pub block_2: ResBlock,
 }
 
-/// Latent to pixels: convolution, the middle, levels with doublings in between, norm, convolution.
+/// Latent to pixels: convolution, middle, levels with upsampling between them, norm, convolution.
 #[derive(Module, Debug)]
 pub struct Decoder {
     /// c channels to the coarsest level.
@@ -78,7 +78,7 @@ pub struct Decoder {
     pub conv_out: Conv,
 }
 
-/// `count` blocks from `from` to `to` channels, and as many attentions if `attends`.
+/// `count` blocks from `from` to `to` channels, each with an attention if `attends` is set.
 fn level(
     config: &VqVaeConfig,
     [from, to]: [usize; 2],
@@ -96,7 +96,7 @@ fn level(
     (block.collect(), attn.collect())
 }
 
-/// Every block, each with its attention where there is one.
+/// Runs every block, each followed by its attention if there is one.
 fn run(mut x: Tensor<4>, block: &[ResBlock], attn: &[SpatialAttention]) -> Tensor<4> {
     for (i, block) in block.iter().enumerate() {
         x = block.forward(x);

@@ -7,8 +7,8 @@ use burn::tensor::Tensor;
 /// A second copy of a module, without autodiff, that follows the trained one:
 /// `average = decay * average + (1 - decay) * weights`.
 ///
-/// The decay is eased in, `min(decay, (1 + n) / (10 + n))` after n updates, so that a short run does
-/// not remember its initial values.
+/// The decay is warmed up, `min(decay, (1 + n) / (10 + n))` after n updates, so that the average of a short run does not
+/// keep the initial values.
 pub struct WeightAverage<M: Module> {
     module: Option<M>,
     decay: f64,
@@ -38,7 +38,7 @@ impl<M: Module> WeightAverage<M> {
             .expect("the average is always put back")
     }
 
-    /// Takes one step towards `model`, whose parameters carry the same identities.
+    /// Takes one step towards `model`, whose parameters have the same ids.
     pub fn update(&mut self, model: &M, updates: u64) {
         let n = updates as f64;
         let decay = self.decay.min((1.0 + n) / (10.0 + n));

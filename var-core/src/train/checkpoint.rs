@@ -8,25 +8,26 @@ use burn::module::Module;
 use burn::store::RecordError;
 use serde::{Deserialize, Serialize};
 
-use super::{AdamW, WeightAverage};
+use super::average::WeightAverage;
+use super::optimizer::AdamW;
 
-/// Why training stopped or could not go on.
+/// Why training failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// A file or folder of the run can't be read or written.
+    /// A file or folder of the run cannot be read or written.
     #[error("{path}: {source}")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A weight file of a checkpoint can't be read or written, or is not of this model.
+    /// A weight file of a checkpoint cannot be read or written, or is not of this model.
     #[error("{path}: {source}")]
     Record {
         /// The file.
         path: PathBuf,
-        /// What the store said.
+        /// The error of the store.
         source: RecordError,
     },
     /// The state file of a checkpoint is damaged.
@@ -34,10 +35,10 @@ pub enum TrainError {
     State {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The error of the parser.
         source: serde_json::Error,
     },
-    /// The loss or the gradient is no longer a number.
+    /// The loss or the gradient is not finite.
     #[error(
         "the loss is not a number at step {step}; the last good checkpoint is {}. Lower the \
          learning rate and resume",
@@ -46,13 +47,13 @@ pub enum TrainError {
     NotANumber {
         /// The step that failed.
         step: u64,
-        /// What a resumed run would start from.
+        /// The checkpoint that a resumed run would start from.
         checkpoint: Option<PathBuf>,
     },
-    /// The thread that makes batches is gone.
+    /// The thread that makes batches has panicked.
     #[error("the thread that makes batches ended at step {step}; its message is above")]
     NoBatch {
-        /// The step that waited for it.
+        /// The step that waited for a batch.
         step: u64,
     },
 }
@@ -69,32 +70,32 @@ impl TrainError {
     }
 }
 
-/// What a task remembers.
+/// The file with the state of the task.
 const MEMORY: &str = "task.json";
 
-/// How far a run is. The position in the data is the step.
+/// Progress of a run. The position in the data is the step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Optimiser steps done; also the number of the next step.
     pub step: u64,
-    /// Seconds of training, over all resumes.
+    /// Seconds of training, including those before a resume.
     pub seconds: f64,
-    /// Examples seen.
+    /// Examples used so far.
     pub examples: u64,
 }
 
-/// A complete checkpoint on disk: `model.bpk`, `average.bpk`, `optimizer.bpk`, `progress.json`, and `task.json` where
-/// the task has a memory.
+/// A complete checkpoint on disk: `model.bpk`, `average.bpk`, `optimizer.bpk`, `progress.json`, and `task.json` if
+/// the task has a state.
 pub struct Checkpoint {
     /// Its folder, `step-NNNNNNNN`.
     pub path: PathBuf,
 }
 
 impl Checkpoint {
-    /// Writes a checkpoint under `run`, first under a temporary name, and keeps the last `keep`.
+    /// Writes a checkpoint in the folder `run`, first under a temporary name, and keeps the last `keep` checkpoints.
     ///
     /// # Errors
-    /// When the disk refuses; older checkpoints are then untouched.
+    /// If it cannot be written; older checkpoints are not touched then.
     pub fn save<M: Module>(
         run: &Path,
         keep: usize,
@@ -140,36 +141,36 @@ impl Checkpoint {
         Ok(Self { path })
     }
 
-    /// The progress that the checkpoint was written at.
+    /// The progress at which the checkpoint was written.
     ///
     /// # Errors
-    /// When `progress.json` can't be read.
+    /// If `progress.json` cannot be read.
     pub fn progress(&self) -> Result<Progress, TrainError> {
         let path = self.path.join("progress.json");
         let text = fs::read_to_string(&path).map_err(TrainError::io(&path))?;
         serde_json::from_str(&text).map_err(|source| TrainError::State { path, source })
     }
 
-    /// Gives the task's memory, if there is one, back to it.
+    /// Restores the state of the task, if there is one.
     ///
     /// # Errors
-    /// When the file can't be read, or the task refuses it.
-    pub fn remind(
+    /// If the file cannot be read, or the task refuses it.
+    pub fn restore_state(
         &self,
-        remember: impl FnOnce(&str) -> Result<(), serde_json::Error>,
+        restore: impl FnOnce(&str) -> Result<(), serde_json::Error>,
     ) -> Result<(), TrainError> {
         let path = self.path.join(MEMORY);
         if !path.exists() {
             return Ok(());
         }
         let text = fs::read_to_string(&path).map_err(TrainError::io(&path))?;
-        remember(&text).map_err(|source| TrainError::State { path, source })
+        restore(&text).map_err(|source| TrainError::State { path, source })
     }
 
     /// Loads the trained weights into `model`, parameter identities included.
     ///
     /// # Errors
-    /// When the file can't be read or is not of this model.
+    /// If the file cannot be read, or is not of this model.
     pub fn model<M: Module>(&self, model: M) -> Result<M, TrainError> {
         self.load("model.bpk", model)
     }
@@ -177,7 +178,7 @@ impl Checkpoint {
     /// Loads the averaged weights into `model`.
     ///
     /// # Errors
-    /// When the file can't be read or is not of this model.
+    /// If the file cannot be read, or is not of this model.
     pub fn average<M: Module>(&self, model: M) -> Result<M, TrainError> {
         self.load("average.bpk", model)
     }
@@ -185,7 +186,7 @@ impl Checkpoint {
     /// Loads the moments into an optimiser made for the model that [`model`](Self::model) returned.
     ///
     /// # Errors
-    /// When the file can't be read.
+    /// If the file cannot be read.
     pub fn optimizer(&self, optimizer: AdamW) -> Result<AdamW, TrainError> {
         let path = self.path.join("optimizer.bpk");
         optimizer.load(&path).map_err(TrainError::record(&path))
@@ -202,7 +203,7 @@ impl Checkpoint {
 /// The newest complete checkpoint of a run, if there is one.
 ///
 /// # Errors
-/// When the run's folder can't be listed.
+/// If the run's folder cannot be listed.
 pub fn latest(run: &Path) -> Result<Option<Checkpoint>, TrainError> {
     if !run.is_dir() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The loss log: one JSON object a line, ready to plot.
+//! The loss log: one JSON object per line, ready to plot.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::TrainError;
+use super::checkpoint::TrainError;
 
-/// What is known after a step.
+/// Measurements of a step.
 #[derive(Clone, Debug, Serialize)]
 pub struct LogLine {
     /// Steps done.
@@ -24,7 +24,7 @@ pub struct LogLine {
     pub learning_rate: f64,
     /// Global gradient norm before clipping.
     pub gradient_norm: f64,
-    /// Examples a second since the line before.
+    /// Examples per second since the previous line.
     pub examples_per_second: f64,
     /// Seconds of training so far.
     pub seconds: f64,
@@ -48,7 +48,7 @@ pub struct TrainLog {
 
 impl TrainLog {
     /// Opens the log of a run. Lines after `step` were written by a run that was killed after its
-    /// last checkpoint; they will be written again, so they are dropped.
+    /// last checkpoint. They will be written again, so they are dropped.
     ///
     /// # Errors
     /// When the file can't be read or written.

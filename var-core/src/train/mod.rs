@@ -1,33 +1,32 @@
 //! Training: one engine for every model.
 //!
-//! A [`Task`] says what a model, a batch and a loss are; a [`Batches`] makes the batch of a step;
-//! the [`Trainer`] does the rest. One step is
+//! A [`Task`] defines model, batch and loss; a [`Batches`] makes the batch of a step; the [`Trainer`] does the rest. One step is
 //!
 //! ```text
 //! batch(step) ─► loss ─► backward ─► clip by global norm ─► AdamW ─► moving average
 //! ```
 //!
-//! Everything random comes from `(seed, step)`, never from a running generator, so a run that was
-//! killed and resumed from its last checkpoint walks the same loss curve.
+//! Everything random is derived from `(seed, step)`, never from a running generator, so a run that was killed and resumed
+//! from its last checkpoint has the same loss curve.
 //!
 //! | file | idea |
 //! |---|---|
 //! | `schedule` | learning rate over the budget (steps or minutes) |
 //! | `optimizer` | AdamW, which parameters decay, clipping by global norm |
 //! | `average` | exponential moving average of the weights |
-//! | `feed` | batches made ahead in a thread |
-//! | `checkpoint` | what a resumed run needs, written whole or not at all |
-//! | `log` | one JSON line a step |
-//! | `parallel` | several batches of one step side by side |
+//! | `prefetcher` | batches prepared in a thread |
+//! | `checkpoint` | everything that a resumed run needs, written atomically |
+//! | `log` | one JSON line per logged step |
+//! | `parallel` | several batches of one step in parallel |
 //! | `trainer` | the loop |
 //! | `weighting` | how much the tokens of each scale count |
 
 mod average;
 mod checkpoint;
-mod feed;
 mod log;
 mod optimizer;
 mod parallel;
+mod prefetcher;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -36,9 +35,9 @@ mod weighting;
 
 pub use average::WeightAverage;
 pub use checkpoint::{Checkpoint, Progress, TrainError, latest};
-pub use feed::{Batches, Feed};
 pub use log::{LogLine, Measurements, TrainLog};
 pub use optimizer::{AdamW, AdamWConfig, clip_by_global_norm};
+pub use prefetcher::{Batches, Prefetcher};
 pub use schedule::{Budget, Decay, LearningRate};
 pub use trainer::{Loss, Outcome, Task, TrainOptions, Trainer};
 pub use weighting::ScaleWeighting;

@@ -21,7 +21,7 @@ pub struct AdamWConfig {
     pub epsilon: f32,
     /// Decoupled weight decay, times the learning rate.
     pub weight_decay: f32,
-    /// The global gradient norm is cut to this; 0 leaves gradients alone.
+    /// The global gradient norm is clipped to this; 0 turns clipping off.
     pub clip_norm: f32,
 }
 
@@ -37,15 +37,14 @@ impl Default for AdamWConfig {
     }
 }
 
-/// AdamW over a module. Biases, vectors (at most one dimension larger than 1) and the parameters
-/// that a task names (embeddings, learned queries) don't decay.
+/// AdamW over a module. Biases, vectors (at most one dimension larger than 1) and the parameters that a task names
+/// (embeddings, learned queries) have no weight decay.
 pub struct AdamW {
     inner: ModuleOptimizer,
 }
 
 impl AdamW {
-    /// An optimiser without state for `model`; parameters whose path contains one of `no_decay`
-    /// are left out of the weight decay.
+    /// An optimiser without state for `model`. Parameters whose path contains one of `no_decay` have no weight decay.
     pub fn new<M: Module>(config: &AdamWConfig, model: &M, no_decay: &[&str]) -> Self {
         let burn = BurnAdamW::new()
             .with_beta_1(config.beta_1)
@@ -59,7 +58,7 @@ impl AdamW {
         }
     }
 
-    /// One update: moves the module in and out, so that no copy of the weights is kept.
+    /// One update. The module is moved in and out, so that no copy of the weights is kept.
     pub fn step<M: Module>(&mut self, rate: f64, model: M, gradients: GradientsParams) -> M {
         self.inner.step(rate, model, gradients)
     }
@@ -67,7 +66,7 @@ impl AdamW {
     /// Writes the moments of every parameter.
     ///
     /// # Errors
-    /// When the file can't be written.
+    /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), RecordError> {
         self.inner.save(path)
     }
@@ -75,7 +74,7 @@ impl AdamW {
     /// Reads what [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// When the file can't be read.
+    /// If the file cannot be read.
     pub fn load(self, path: &Path) -> Result<Self, RecordError> {
         Ok(Self {
             inner: self.inner.load(path)?,
@@ -116,8 +115,8 @@ fn decaying_ids<M: Module>(model: &M, no_decay: &[&str]) -> Vec<ParamId> {
     walk.ids
 }
 
-/// Scales all gradients so that their joint 2-norm is at most `max_norm`, and returns the norm
-/// before the cut. With `max_norm` 0 or a norm that is not finite nothing is scaled.
+/// Scales all gradients so that their global 2-norm is at most `max_norm`, and returns the norm before clipping. With
+/// `max_norm` 0 or a norm that is not finite, nothing is scaled.
 pub fn clip_by_global_norm<M: Module>(
     model: &M,
     gradients: GradientsParams,

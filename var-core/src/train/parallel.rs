@@ -1,7 +1,7 @@
-//! Several batches of one step, each on a thread of its own.
+//! Several batches of one step, each on its own thread.
 //!
-//! On a CPU most operations between the matrix products run on one core. Two halves of a batch side by side keep two
-//! cores at work; their gradients are averaged, so that a step is that of the whole batch.
+//! On a CPU most operations between the matrix products run on one core. Two halves of a batch in parallel keep two cores
+//! busy. Their gradients are averaged, so that a step is that of the whole batch.
 
 use std::marker::PhantomData;
 use std::panic::resume_unwind;
@@ -11,9 +11,9 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-use super::{Loss, Task};
+use super::trainer::{Loss, Task};
 
-/// The loss of `batches` and its gradients: means over the batches, which are of one size.
+/// The loss of `batches` and its gradients: means over the batches, which must have the same size.
 ///
 /// # Panics
 /// If there is no batch, or a task panics.
@@ -28,7 +28,7 @@ pub(super) fn gradients<T: Task>(
     }
     let parts = thread::scope(|scope| {
         let start = |batch| {
-            // Leaves of its own, under the same identities: the tapes of two threads must not meet.
+            // A copy with the same parameter ids: the autodiff graphs of two threads must not be connected.
             let copy = model.valid().train();
             scope.spawn(move || one::<T>(task, &copy, batch))
         };
@@ -64,7 +64,7 @@ pub(super) fn gradients<T: Task>(
     (loss, mean.to)
 }
 
-/// The loss, off the tape, and the gradients of one batch.
+/// The loss, without autodiff, and the gradients of one batch.
 fn one<T: Task>(task: &T, model: &T::Model, batch: T::Batch) -> (Loss, GradientsParams) {
     let Loss {
         total,
@@ -72,9 +72,12 @@ fn one<T: Task>(task: &T, model: &T::Model, batch: T::Batch) -> (Loss, Gradients
         examples,
     } = task.loss(model, batch);
     let gradients = GradientsParams::from_grads(total.backward(), model);
-    let plain = |value: Tensor<1>| match value.is_autodiff() {
-        true => value.inner(),
-        false => value,
+    let plain = |value: Tensor<1>| {
+        if value.is_autodiff() {
+            value.inner()
+        } else {
+            value
+        }
     };
     let loss = Loss {
         total: plain(total),

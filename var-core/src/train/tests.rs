@@ -21,7 +21,7 @@ struct Toy {
     embedding: Param<Tensor<2>>,
 }
 
-/// The same network every time. Its numbers are not the device's: tests that run beside this one draw from those.
+/// The same network every time. Its numbers do not come from the device's generator, which other tests use at the same time.
 fn toy(device: &Device) -> Toy {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut numbers =
@@ -96,11 +96,11 @@ impl Task for Regression {
         vec![("steps.all".into(), steps as f64)]
     }
 
-    fn memory(&self) -> Option<String> {
+    fn state(&self) -> Option<String> {
         Some(self.steps.load(Ordering::Relaxed).to_string())
     }
 
-    fn remember(&self, memory: &str) -> Result<(), serde_json::Error> {
+    fn restore_state(&self, memory: &str) -> Result<(), serde_json::Error> {
         self.steps
             .store(serde_json::from_str(memory)?, Ordering::Relaxed);
         Ok(())

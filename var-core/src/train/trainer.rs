@@ -1,4 +1,4 @@
-//! The loop.
+//! The training loop.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,19 +8,19 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::log::Measurements;
+use super::average::WeightAverage;
+use super::checkpoint::{Checkpoint, Progress, TrainError, latest};
+use super::log::{LogLine, Measurements, TrainLog};
+use super::optimizer::{AdamW, AdamWConfig, clip_by_global_norm};
 use super::parallel::gradients;
-use super::{
-    AdamW, AdamWConfig, Batches, Budget, Checkpoint, Feed, LearningRate, LogLine, Progress,
-    TrainError, TrainLog, WeightAverage, clip_by_global_norm, latest,
-};
+use super::prefetcher::{Batches, Prefetcher};
+use super::schedule::{Budget, LearningRate};
 
-/// A loss and what to write down about it.
+/// A loss and its measurements.
 pub struct Loss {
-    /// What is minimised, one number.
+    /// The value to minimise, `[1]`.
     pub total: Tensor<1>,
-    /// Parts and measurements to log, one number each. They are read only on the steps that are
-    /// logged.
+    /// Parts and measurements to log, `[1]` each. They are read only at logged steps.
     pub parts: Vec<(&'static str, Tensor<1>)>,
     /// Examples in the batch.
     pub examples: usize,
@@ -30,7 +30,7 @@ pub struct Loss {
 pub trait Task: Sync {
     /// Everything that is trained, as one module.
     type Model: Module;
-    /// What the feed makes.
+    /// What [`Batches`] makes.
     type Batch: Send + 'static;
 
     /// The loss of a batch; `model` is on an autodiff device.
@@ -41,31 +41,30 @@ pub trait Task: Sync {
         Vec::new()
     }
 
-    /// What is done to the model behind the optimiser step numbered `step` (from 0), before which `progress` (0..=1)
-    /// of the budget was spent.
+    /// Changes the model after optimiser step `step` (from 0); `progress` (0..=1) of the budget was spent before it.
     fn after_step(&self, model: Self::Model, _step: u64, _progress: f64) -> Self::Model {
         model
     }
 
-    /// Measurements of the run itself, for every line of the log. Names with a dot are details.
+    /// Measurements of the run, for every line of the log. Names with a dot are details.
     fn measure(&self) -> Vec<(String, f64)> {
         Vec::new()
     }
 
-    /// What the task has gathered over the steps, as JSON: it becomes part of the checkpoints.
-    fn memory(&self) -> Option<String> {
+    /// The state that the task has gathered over the steps, as JSON. It is saved in checkpoints.
+    fn state(&self) -> Option<String> {
         None
     }
 
-    /// Takes back the [`memory`](Self::memory) of a checkpoint.
+    /// Restores the [`state`](Self::state) of a checkpoint.
     ///
     /// # Errors
-    /// When it is damaged or of another model.
-    fn remember(&self, _memory: &str) -> Result<(), serde_json::Error> {
+    /// If it is damaged or of another model.
+    fn restore_state(&self, _state: &str) -> Result<(), serde_json::Error> {
         Ok(())
     }
 
-    /// Parts of parameter paths that weight decay leaves alone, beside biases and vectors.
+    /// Parts of the paths of parameters without weight decay, in addition to biases and vectors.
     fn no_decay(&self) -> &[&str] {
         &[]
     }
@@ -94,8 +93,8 @@ pub struct TrainOptions {
     /// Minutes between two checkpoints.
     #[serde(default = "default_checkpoint")]
     pub checkpoint_minutes: f64,
-    /// Batches of one step. They are computed side by side, a thread each, and their gradients are averaged: as
-    /// many as there are CPU cores, or 1 on a GPU.
+    /// Batches per step, computed in parallel on a thread each, with averaged gradients. As many as there are CPU cores,
+    /// or 1 on a GPU.
     #[serde(default = "default_parallel")]
     pub parallel: usize,
     /// Checkpoints to keep.
@@ -127,7 +126,7 @@ fn default_keep() -> usize {
 pub enum Outcome {
     /// The budget is spent.
     Finished,
-    /// It was asked to stop, and can be resumed.
+    /// It was stopped, and can be resumed.
     Stopped,
 }
 
@@ -143,11 +142,11 @@ pub struct Trainer<T: Task> {
 }
 
 impl<T: Task> Trainer<T> {
-    /// Resumes the run in folder `run` if it holds a checkpoint, else starts one from `model`
-    /// (on an autodiff device).
+    /// Resumes the run in the folder `run` if it has a checkpoint, otherwise starts one from `model`, which is on an autodiff
+    /// device.
     ///
     /// # Errors
-    /// When a checkpoint is there but can't be read, or is of another model.
+    /// If there is a checkpoint that cannot be read, or is of another model.
     pub fn resume_or_start(
         task: T,
         model: T::Model,
@@ -171,7 +170,7 @@ impl<T: Task> Trainer<T> {
         let mut optimizer = AdamW::new(&options.adamw, &model, task.no_decay());
         if let Some(found) = &checkpoint {
             optimizer = found.optimizer(optimizer)?;
-            found.remind(|memory| task.remember(memory))?;
+            found.restore_state(|state| task.restore_state(state))?;
         }
         Ok(Self {
             task,
@@ -184,7 +183,7 @@ impl<T: Task> Trainer<T> {
         })
     }
 
-    /// How far the run is.
+    /// Progress of the run.
     pub fn progress(&self) -> Progress {
         self.progress
     }
@@ -199,11 +198,11 @@ impl<T: Task> Trainer<T> {
         &self.task
     }
 
-    /// Trains until the budget is spent or `stop` is set, and leaves a checkpoint either way.
-    /// `observe` sees every line of the log.
+    /// Trains until the budget is spent or `stop` is set, and writes a checkpoint in both cases. `observe` gets every line of
+    /// the log.
     ///
     /// # Errors
-    /// When the loss is no longer a number, or the disk refuses.
+    /// If the loss is not finite, or a file cannot be written.
     pub fn run<S: Batches<Batch = T::Batch>>(
         &mut self,
         batches: S,
@@ -212,7 +211,7 @@ impl<T: Task> Trainer<T> {
     ) -> Result<Outcome, TrainError> {
         let parallel = self.options.parallel.max(1);
         let first = self.progress.step * parallel as u64;
-        let feed = Feed::start(batches, first, 3 * parallel);
+        let feed = Prefetcher::start(batches, first, 3 * parallel);
         let mut log = TrainLog::open(&self.run, self.progress.step)?;
         let mut saved = Instant::now();
         let mut window = (self.progress.examples, self.progress.seconds);
@@ -252,7 +251,7 @@ impl<T: Task> Trainer<T> {
             .progress(self.progress.step, self.progress.seconds)
     }
 
-    /// One optimiser step; a line for the log when one is due.
+    /// One optimiser step, with a line for the log if one is due.
     fn step(&mut self, batches: Vec<T::Batch>, spent: f64) -> Result<Option<LogLine>, TrainError> {
         let started = Instant::now();
         let step = self.progress.step;
@@ -320,7 +319,7 @@ impl<T: Task> Trainer<T> {
             model,
             &self.average,
             &self.optimizer,
-            self.task.memory(),
+            self.task.state(),
         )?;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 use nextscale_tokenizer::{
-    Codes, Keep, Quantizer, Scale,
+    Codes, InpaintMask, Quantizer, Scale,
     pyramid::{Pyramid, Refine},
 };
 
@@ -22,7 +22,7 @@ pub struct GenerateOptions {
     /// Codes of the first scales, `[b, t, h, w]`, used instead of sampled ones.
     pub forced: Vec<Tensor<4, Int>>,
     /// An image of which a part is kept: zero-shot inpainting.
-    pub keep: Option<Keep>,
+    pub keep: Option<InpaintMask>,
 }
 
 impl GenerateOptions {

@@ -1,4 +1,5 @@
 use nextscale_tokenizer::Scale;
+use nextscale_var_core::rope::cell_positions;
 
 /// Coordinates of the tokens of a prompt: their number on the scale axis, 0 on the others.
 pub fn text_positions(tokens: usize) -> Vec<[f32; 4]> {
@@ -24,21 +25,10 @@ pub fn grid_positions(
         scale.t,
         "coordinates of the frames of {scale}"
     );
-    let place = |i: usize, full: usize, side: usize| {
-        (i as f32 * (full as f64 / side as f64) as f32).round_ties_even()
-    };
     let mut positions = Vec::with_capacity(scale.tokens());
     for &frame in frames {
-        for i in 0..scale.h {
-            for j in 0..scale.w {
-                positions.push([
-                    at as f32,
-                    frame as f32,
-                    place(i, reference.h, scale.h),
-                    place(j, reference.w, scale.w),
-                ]);
-            }
-        }
+        let cells = cell_positions(scale, reference);
+        positions.extend(cells.map(|[row, column]| [at as f32, frame as f32, row, column]));
     }
     positions
 }

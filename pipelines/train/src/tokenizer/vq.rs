@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::{Context as _, ensure};
 use burn::tensor::{Device, Tensor};
-use nextscale_tokenizer::usage::{CodeUsage, count};
+use nextscale_tokenizer::revival::CodeHistory;
+use nextscale_tokenizer::usage::count;
 use nextscale_tokenizer::vqvae::Quantised;
 use nextscale_tokenizer::{Quantizer as _, Scale, ScaleSchedule, VqVae, VqVaeConfig};
 use nextscale_var_core::train::{Loss, Task, TrainOptions};
@@ -194,7 +195,7 @@ pub struct VqTask {
 /// What the batches of a step leave behind.
 struct Gathered {
     step: u64,
-    usage: CodeUsage,
+    usage: CodeHistory,
     moved: u64,
     /// By the batch's number: counts of codes, and cells where dead codes may go.
     batches: Vec<(u64, Vec<Vec<u32>>, Vec<Cell>)>,
@@ -212,7 +213,7 @@ struct Cell {
 struct Memory {
     step: u64,
     moved: u64,
-    usage: CodeUsage,
+    usage: CodeHistory,
 }
 
 impl VqTask {
@@ -227,7 +228,7 @@ impl VqTask {
             held_out: HeldOut::new(set, 256),
             gathered: Mutex::new(Gathered {
                 step: 0,
-                usage: CodeUsage::new(schedule.len(), run.model.vocabulary),
+                usage: CodeHistory::new(schedule.len(), run.model.vocabulary),
                 moved: 0,
                 batches: Vec::new(),
             }),
@@ -392,7 +393,7 @@ impl Task for VqTask {
         ]
     }
 
-    fn memory(&self) -> Option<String> {
+    fn state(&self) -> Option<String> {
         let gathered = self.gathered();
         let memory = Memory {
             step: gathered.step,
@@ -402,7 +403,7 @@ impl Task for VqTask {
         Some(serde_json::to_string(&memory).expect("numbers are JSON"))
     }
 
-    fn remember(&self, memory: &str) -> Result<(), serde_json::Error> {
+    fn restore_state(&self, memory: &str) -> Result<(), serde_json::Error> {
         use serde::de::Error as _;
         let memory: Memory = serde_json::from_str(memory)?;
         let (scales, codes) = (self.schedule.len(), self.run.model.vocabulary);

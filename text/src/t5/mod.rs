@@ -1,6 +1,6 @@
 //! The encoder of T5 v1.1 and flan-T5.
 
-use std::path::Path;
+mod config;
 
 use burn::module::Module;
 use burn::nn::{
@@ -8,198 +8,23 @@ use burn::nn::{
 };
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use serde::{Deserialize, Serialize};
 
-use crate::TextError;
-
-/// Sizes of a T5 encoder, under the field names of Hugging Face's `config.json`.
-///
-/// Only the gated, tanh-GELU feed-forward of T5 v1.1 and flan-T5 is supported.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct T5Config {
-    /// Rows of the embedding table.
-    pub vocab_size: usize,
-    /// Feature width, c.
-    pub d_model: usize,
-    /// Width of one head, d. Independent of `d_model / num_heads`.
-    pub d_kv: usize,
-    /// Hidden width of the feed-forward, f.
-    pub d_ff: usize,
-    /// Encoder blocks.
-    pub num_layers: usize,
-    /// Attention heads, n.
-    pub num_heads: usize,
-    /// Rows of the relative bias table, for both directions together.
-    #[serde(default = "default_buckets")]
-    pub relative_attention_num_buckets: usize,
-    /// Distance from which all tokens share the last bucket.
-    #[serde(default = "default_distance")]
-    pub relative_attention_max_distance: usize,
-    /// Epsilon of the RMS norms.
-    #[serde(default = "default_epsilon")]
-    pub layer_norm_epsilon: f64,
-}
-
-fn default_buckets() -> usize {
-    32
-}
-
-fn default_distance() -> usize {
-    128
-}
-
-fn default_epsilon() -> f64 {
-    1e-6
-}
-
-/// The one architecture that is supported, as `config.json` names it.
-const GATED_GELU: &str = "gated-gelu";
+pub use config::T5Config;
 
 impl T5Config {
-    /// An encoder with the usual buckets and epsilon, `d_kv = d_model / num_heads`.
+    /// A new encoder with T5's initialisation: embeddings of unit variance, and queries scaled by `1 / sqrt(d)`, because the
+    /// attention is not (`T5PreTrainedModel._init_weights`).
     ///
     /// # Panics
-    /// Where `num_heads` does not divide `d_model`.
-    pub fn new(
-        vocab_size: usize,
-        d_model: usize,
-        num_layers: usize,
-        num_heads: usize,
-        d_ff: usize,
-    ) -> Self {
-        assert!(
-            num_heads > 0 && d_model.is_multiple_of(num_heads),
-            "d_model {d_model} is no multiple of num_heads {num_heads}"
-        );
-        Self {
-            vocab_size,
-            d_model,
-            d_kv: d_model / num_heads,
-            d_ff,
-            num_layers,
-            num_heads,
-            relative_attention_num_buckets: default_buckets(),
-            relative_attention_max_distance: default_distance(),
-            layer_norm_epsilon: default_epsilon(),
-        }
-    }
-
-    /// flan-T5 XL, the text encoder of the released Infinity models (`google/flan-t5-xl`, config.json).
-    pub fn flan_t5_xl() -> Self {
-        Self {
-            d_kv: 64,
-            ..Self::new(32128, 2048, 24, 32, 5120)
-        }
-    }
-
-    /// Parameters of the encoder.
-    pub fn parameters(&self) -> usize {
-        let (d, inner) = (self.d_model, self.d_kv * self.num_heads);
-        let block = 4 * d * inner + 3 * d * self.d_ff + 2 * d;
-        let bias = self.relative_attention_num_buckets * self.num_heads;
-        self.vocab_size * d + self.num_layers * block + bias + d
-    }
-
-    /// Reads the text of a Hugging Face `config.json`; unknown fields are ignored.
-    ///
-    /// # Errors
-    /// [`TextError::Config`] where the text is no such file or describes another feed-forward than
-    /// the gated GELU; `path` is only named in the error.
-    pub fn from_hf_json(text: &str, path: impl AsRef<Path>) -> Result<Self, TextError> {
-        #[derive(Deserialize)]
-        struct Architecture {
-            #[serde(default = "relu")]
-            feed_forward_proj: String,
-        }
-        fn relu() -> String {
-            "relu".into()
-        }
-        let error = |message: String| TextError::Config {
-            path: path.as_ref().to_owned(),
-            message,
-        };
-        let kind: Architecture = serde_json::from_str(text).map_err(|e| error(e.to_string()))?;
-        if kind.feed_forward_proj != GATED_GELU {
-            return Err(error(format!(
-                "feed_forward_proj is {:?}; only {GATED_GELU:?} (T5 v1.1, flan-T5) is supported",
-                kind.feed_forward_proj
-            )));
-        }
-        let config: Self = serde_json::from_str(text).map_err(|e| error(e.to_string()))?;
-        config.check().map_err(error)?;
-        Ok(config)
-    }
-
-    /// Reads a Hugging Face `config.json`.
-    ///
-    /// # Errors
-    /// [`TextError::Io`], or as for [`T5Config::from_hf_json`].
-    pub fn from_hf_file(path: impl AsRef<Path>) -> Result<Self, TextError> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|e| TextError::io(path, e))?;
-        Self::from_hf_json(&text, path)
-    }
-
-    /// The text of a `config.json` that [`T5Config::from_hf_json`] and Hugging Face both read.
-    pub fn to_hf_json(&self) -> String {
-        let mut value = serde_json::json!(self);
-        let constants = serde_json::json!({
-            "architectures": ["T5EncoderModel"],
-            "model_type": "t5",
-            "feed_forward_proj": GATED_GELU,
-            "pad_token_id": 0,
-            "eos_token_id": 1,
-            "is_encoder_decoder": false,
-        });
-        if let (Some(to), Some(from)) = (value.as_object_mut(), constants.as_object()) {
-            to.extend(from.clone());
-        }
-        format!("{value:#}\n")
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("d_model", self.d_model),
-            ("d_kv", self.d_kv),
-            ("d_ff", self.d_ff),
-            ("num_layers", self.num_layers),
-            ("num_heads", self.num_heads),
-        ];
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(format!("{name} is zero"));
-        }
-        let (buckets, distance) = (
-            self.relative_attention_num_buckets,
-            self.relative_attention_max_distance,
-        );
-        if !buckets.is_multiple_of(4) || buckets == 0 || distance <= buckets / 4 {
-            return Err(format!(
-                "{buckets} buckets (a multiple of 4) do not go with max distance {distance}"
-            ));
-        }
-        if self.layer_norm_epsilon <= 0.0 {
-            return Err(format!(
-                "layer_norm_epsilon {} is not positive",
-                self.layer_norm_epsilon
-            ));
-        }
-        Ok(())
-    }
-
-    /// A new encoder with T5's initialisation: embeddings of unit variance, queries scaled down by
-    /// another 1/sqrt(d) in place of the missing one in the attention (`T5PreTrainedModel._init_weights`).
-    ///
-    /// # Panics
-    /// Where a size is zero or the buckets do not go with the distance.
+    /// If a size is zero or the buckets do not fit the distance.
     pub fn init(&self, device: &Device) -> T5Encoder {
         self.init_with(1.0, device)
     }
 
-    /// As [`T5Config::init`], with embeddings of deviation `embedding_std`.
+    /// As [`T5Config::init`], with embeddings of standard deviation `embedding_std`.
     ///
-    /// T5 was trained with updates in proportion to the weights. Under AdamW every number moves by about the learning
-    /// rate, so embeddings of unit variance would hardly turn: for training from scratch they should start small.
+    /// T5 was trained with updates in proportion to the weights. With AdamW every weight moves by about the learning rate,
+    /// so embeddings of unit variance would hardly change direction. For training from scratch they should start small.
     ///
     /// # Panics
     /// As [`T5Config::init`].
@@ -258,11 +83,12 @@ impl T5Encoder {
         self.blocks.len()
     }
 
-    /// Features of token ids.
+    /// Features of token ids (`T5Stack.forward` of transformers). Rows of the padding are meaningless; drop them by the
+    /// lengths.
     ///
-    /// `ids` [b, l] and `valid` [b, l], true at the real tokens (`</s>` included) and false at the
-    /// padding; every row needs one valid token. Returns [b, l, c]. Rows at the padding hold numbers
-    /// without meaning; cut them with the lengths. Source: `T5Stack.forward` of transformers.
+    /// # Shapes
+    /// `ids` and `valid` are `[b, l]`; `valid` is true for tokens (`</s>` included) and false for padding, and every row
+    /// needs one valid token. The result is `[b, l, c]`.
     pub fn forward(&self, ids: Tensor<2, Int>, valid: Tensor<2, Bool>) -> Tensor<3> {
         let [b, l] = ids.dims();
         let bias = self.position_bias(l, &ids.device());
@@ -274,8 +100,8 @@ impl T5Encoder {
         self.norm.forward(x)
     }
 
-    /// Every stage of [`T5Encoder::forward`]: the embedding, the output of each block, and last the
-    /// normed features; all [b, l, c].
+    /// Every stage of [`T5Encoder::forward`]: the embedding, the output of each block, and the normalised features; all
+    /// `[b, l, c]`.
     pub fn stages(&self, ids: Tensor<2, Int>, valid: Tensor<2, Bool>) -> Vec<Tensor<3>> {
         let [b, l] = ids.dims();
         let bias = self.position_bias(l, &ids.device());
@@ -289,7 +115,7 @@ impl T5Encoder {
         stages
     }
 
-    /// Where the weights lie, and so where features are made.
+    /// The device of the weights, on which features are computed.
     pub fn weights_device(&self) -> Device {
         self.shared.weight.device()
     }
@@ -304,12 +130,12 @@ impl T5Encoder {
         self.shared.weight.dims()[0]
     }
 
-    /// The token embeddings alone, [b, l] to [b, l, c], unscaled.
+    /// The token embeddings, `[b, l]` to `[b, l, c]`, unscaled.
     fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         self.shared.forward(ids)
     }
 
-    /// The bias that all blocks add to their scores, [1, n, l, l].
+    /// The bias that all blocks add to their scores, `[1, n, l, l]`.
     fn position_bias(&self, l: usize, device: &Device) -> Tensor<4> {
         let [buckets, n] = self.relative_bias.weight.dims();
         let rows: Vec<i32> = (0..l * l)
@@ -327,9 +153,9 @@ impl T5Encoder {
     }
 }
 
-/// Bucket of the distance `key - query`: half of the buckets for keys to the right, and in each
-/// half the small distances one by one, the larger ones in logarithmic steps up to `max_distance`.
-/// Source: `T5Attention._relative_position_bucket` of transformers, in f32 as there.
+/// The bucket of the distance `key - query`: half of the buckets are for keys to the right, and in each half small distances
+/// have their own bucket and larger ones share logarithmic buckets up to `max_distance`
+/// (`T5Attention._relative_position_bucket` of transformers, in f32 as there).
 pub fn relative_bucket(distance: i64, buckets: usize, max_distance: usize) -> usize {
     let half = buckets / 2;
     let exact = half / 2;
@@ -343,7 +169,7 @@ pub fn relative_bucket(distance: i64, buckets: usize, max_distance: usize) -> us
     side + (exact + steps as usize).min(half - 1)
 }
 
-/// One block: self-attention, then the gated feed-forward, each behind an RMS norm and a residual.
+/// One block: self-attention, then the gated feed-forward, each with an RMS norm before it and a residual around it.
 #[derive(Module, Debug)]
 struct T5Block {
     attention_norm: RmsNorm,
@@ -377,7 +203,8 @@ impl T5Block {
         }
     }
 
-    /// [b, l, c] to the same; `bias` [1, n, l, l]; `hidden_keys` [b, 1, 1, l], true at the padding.
+    /// # Shapes
+    /// `x` and the result are `[b, l, c]`, `bias` is `[1, n, l, l]`, and `hidden_keys` `[b, 1, 1, l]`, true for padding.
     fn forward(&self, x: Tensor<3>, bias: &Tensor<4>, hidden_keys: &Tensor<4, Bool>) -> Tensor<3> {
         let [b, l, _] = x.dims();
         let n = self.heads;
@@ -400,11 +227,11 @@ impl T5Block {
     }
 }
 
-/// The score of a hidden key: its weight is exactly zero after the softmax, in half precision too.
+/// The score of a hidden key. Its weight is exactly zero after the softmax, also in half precision.
 const MASKED: f32 = -60000.0;
 
-/// GELU in its tanh form, `gelu_new` of transformers. The cube is a product: a power of negative
-/// numbers is not safe on every device.
+/// GELU with the tanh approximation, `gelu_new` of transformers. The cube is a product because powers of negative numbers
+/// are not safe on every device.
 fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
     let cube = x.clone() * x.clone() * x.clone();
     let inner = (x.clone() + cube * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();
@@ -470,19 +297,5 @@ mod tests {
         ] {
             assert!(size(w.grad(&grads)).is_some_and(|s| s > 0.0));
         }
-    }
-
-    #[test]
-    fn config_round_trips_and_refuses_relu() {
-        let config = T5Config::flan_t5_xl();
-        assert_eq!(
-            T5Config::from_hf_json(&config.to_hf_json(), "x").unwrap(),
-            config
-        );
-        let relu = config.to_hf_json().replace("gated-gelu", "relu");
-        let error = T5Config::from_hf_json(&relu, "some/config.json").unwrap_err();
-        assert!(error.to_string().contains("some/config.json"), "{error}");
-        let zero = config.to_hf_json().replace("5120", "0");
-        assert!(T5Config::from_hf_json(&zero, "x").is_err());
     }
 }

@@ -1,6 +1,4 @@
-//! Scales and schedules: which grids a picture or a clip is predicted on, coarse to fine.
-
-pub mod infinity;
+//! A scale, and a list of them.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -42,7 +40,7 @@ impl std::fmt::Display for Scale {
     }
 }
 
-/// Why a list of scales is no schedule.
+/// Why a list of scales is not a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ScheduleError {
     /// The list has no scale.
@@ -72,7 +70,7 @@ pub enum ScheduleError {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ScaleSchedule {
-    scales: Vec<Scale>,
+    pub(super) scales: Vec<Scale>,
 }
 
 impl ScaleSchedule {
@@ -108,7 +106,7 @@ impl ScaleSchedule {
         Self::new(sides.iter().map(|&p| Scale::image(p, p)).collect())
     }
 
-    /// The schedule with rows and columns doubled: the VAE's, where the transformer works on patches of 2 x 2 codes.
+    /// The schedule with rows and columns doubled: that of the VAE if the transformer works on patches of 2 x 2 codes.
     pub fn doubled(&self) -> Self {
         let twice = |s: &Scale| Scale::new(s.t, 2 * s.h, 2 * s.w);
         Self {
@@ -137,12 +135,12 @@ impl ScaleSchedule {
         self.scales.iter().map(Scale::tokens).sum()
     }
 
-    /// Tokens of all scales but the last: those that later scales look back at.
+    /// Tokens of all scales but the last: those that later scales attend to.
     pub fn kept_tokens(&self) -> usize {
         self.tokens() - self.last().tokens()
     }
 
-    /// First token of each scale and, as a last entry, the number of all tokens: K + 1 numbers.
+    /// First token of each scale and, as the last entry, the number of all tokens: K + 1 entries.
     pub fn offsets(&self) -> Vec<usize> {
         let mut at = 0;
         let mut offsets = vec![0];

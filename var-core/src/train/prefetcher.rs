@@ -1,24 +1,24 @@
-//! Batches made ahead of the training loop.
+//! Batches prepared ahead of the training loop.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-/// Makes batches on the host.
+/// Makes batches on the CPU.
 pub trait Batches: Send + 'static {
-    /// What the task's loss takes.
+    /// The input of the task's loss.
     type Batch: Send + 'static;
 
-    /// The batch of a step. It must depend on `step` and on nothing that earlier calls left
-    /// behind: that is what makes a resumed run repeat the one that was killed.
+    /// The batch of a step. It must depend on `step` alone and not on earlier calls, so that a resumed run repeats the one
+    /// that was killed.
     fn batch(&mut self, step: u64) -> Self::Batch;
 }
 
-/// A thread that stays a few batches ahead. It ends when the feed is dropped.
-pub struct Feed<B> {
+/// A thread that prepares a few batches in advance. It ends when the prefetcher is dropped.
+pub struct Prefetcher<B> {
     batches: Receiver<B>,
 }
 
-impl<B: Send + 'static> Feed<B> {
+impl<B: Send + 'static> Prefetcher<B> {
     /// Starts the thread at the batch of step `first`, `ahead` batches in advance.
     pub fn start<S: Batches<Batch = B>>(mut source: S, first: u64, ahead: usize) -> Self {
         let (sender, batches) = sync_channel(ahead);
@@ -31,7 +31,7 @@ impl<B: Send + 'static> Feed<B> {
         Self { batches }
     }
 
-    /// The next batch, or nothing when the thread has panicked.
+    /// The next batch; none if the thread has panicked.
     pub fn next(&self) -> Option<B> {
         self.batches.recv().ok()
     }

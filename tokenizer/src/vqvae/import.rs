@@ -1,0 +1,160 @@
+//! The weights of VAR's tokenizer in files, under the official names.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::{
+    store::ModuleSnapshot,
+    tensor::{DType, Device},
+};
+use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, shapes};
+
+use super::config::VqVaeConfig;
+use super::model::{VqCodes, VqVae};
+
+/// Usage of each code while the released tokenizer was trained.
+const USAGE: &str = "quantize.ema_vocab_hit_SV";
+const CODEBOOK: &str = "quantize.embedding.weight";
+const PHI: &str = "quantize.quant_resi.qresi_ls.";
+
+impl VqVaeConfig {
+    /// The configuration of a checkpoint in the official layout, from the shapes of its tensors. The weight of phi and the
+    /// groups of the norms do not show in the shapes; they are those of the released tokenizer.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is not such a checkpoint.
+    pub fn of_file(path: impl AsRef<Path>) -> Result<Self, WeightError> {
+        let path = path.as_ref();
+        let shapes = WeightFile::open(path)?.shapes();
+        let no = |name: &str| format!("it is not a VAR tokenizer: there is no `{name}`");
+        let shape = |name: &str| {
+            shapes
+                .get(name)
+                .filter(|s| s.len() > 1)
+                .ok_or_else(|| no(name))
+        };
+        let count = |name: &dyn Fn(usize) -> String| {
+            (0..).take_while(|&i| shapes.contains_key(&name(i))).count()
+        };
+        let read = || -> Result<Self, String> {
+            let book = shape(CODEBOOK)?;
+            let base = shape("encoder.conv_in.weight")?[0].max(1);
+            let levels = count(&|l| format!("encoder.down.{l}.block.0.conv2.weight"));
+            let width = |l| Ok(shape(&format!("encoder.down.{l}.block.0.conv2.weight"))?[0]);
+            let widths: Result<Vec<usize>, String> = (0..levels).map(width).collect();
+            let shared = count(&|i| format!("{PHI}{i}.weight"));
+            let own = count(&|i| format!("quantize.quant_resi.{i}.weight"));
+            let config = Self {
+                vocabulary: book[0],
+                channels: book[1],
+                base_channels: base,
+                mult: widths?.iter().map(|width| width / base).collect(),
+                blocks: count(&|b| format!("encoder.down.0.block.{b}.conv2.weight")),
+                phis: shared.max(own).max(1),
+                ..Self::released()
+            };
+            let groups = config.norm_groups;
+            if base.is_multiple_of(groups) && levels > 0 {
+                Ok(config)
+            } else {
+                Err(format!(
+                    "{base} channels do not split into the {groups} groups of the released norms"
+                ))
+            }
+        };
+        read().map_err(|message| WeightError::read(path, message))
+    }
+
+    /// Official names and shapes of a weight file. The statistics of code usage, `quantize.ema_vocab_hit_SV`, are optional
+    /// and not listed.
+    pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
+        let ours = shapes(&self.init(&Device::flex())).into_iter();
+        ours.map(|(name, shape)| (official_name(&name), shape))
+            .collect()
+    }
+}
+
+impl VqCodes {
+    /// Loads them from the official weights of a whole auto-encoder, as [`VqVae::load`] does.
+    ///
+    /// # Errors
+    /// As for [`VqVae::load`].
+    pub fn load(mut self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
+        let mut file = WeightFile::open(path.as_ref())?;
+        file.forget(|name| !name.starts_with("quantize."));
+        fill(&mut self, file)?;
+        Ok(self)
+    }
+}
+
+impl VqVae {
+    /// Loads official weights, a `.safetensors` or PyTorch file, as f32. The file's statistics of code usage are
+    /// ignored.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a tensor is missing, unknown, of another shape or not finite.
+    pub fn load(mut self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
+        fill(&mut self, WeightFile::open(path.as_ref())?)?;
+        Ok(self)
+    }
+
+    /// Writes the weights as safetensors under the official names. An existing file is replaced.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>, dtype: WeightDtype) -> Result<(), WeightError> {
+        let mut export = Export::new(self, path.as_ref(), Layout::Burn, dtype);
+        export.add_rest(official_name)?;
+        export.write()
+    }
+}
+
+/// Fills `module` with official weights, as f32.
+fn fill<M: ModuleSnapshot>(module: &mut M, mut file: WeightFile) -> Result<(), WeightError> {
+    file.forget(|name| name == USAGE);
+    let file = file.renamed(field_name).in_dtype(DType::F32);
+    file.apply_as(module, Layout::Burn, official_name)
+}
+
+fn field_name(official: &str) -> String {
+    if official == CODEBOOK {
+        return "codebook.embedding".to_owned();
+    }
+    // Shared between neighbours, one for all scales, or one per scale.
+    let rest = official.strip_prefix("quantize.quant_resi.");
+    match rest.map(|rest| rest.strip_prefix("qresi_ls.").unwrap_or(rest)) {
+        Some(rest) => match rest.strip_prefix("qresi.") {
+            Some(parameter) => format!("phi.convs.0.{parameter}"),
+            None => format!("phi.convs.{rest}"),
+        },
+        None => official.to_owned(),
+    }
+}
+
+fn official_name(ours: &str) -> String {
+    match ours.strip_prefix("phi.convs.") {
+        Some(rest) => format!("{PHI}{rest}"),
+        None if ours == "codebook.embedding" => CODEBOOK.to_owned(),
+        None => ours.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for name in [
+            "quantize.embedding.weight",
+            "quantize.quant_resi.qresi_ls.2.bias",
+            "encoder.down.4.attn.0.norm.weight",
+        ] {
+            assert_eq!(official_name(&field_name(name)), name);
+        }
+        let shared = field_name("quantize.quant_resi.qresi.weight");
+        assert_eq!(shared, "phi.convs.0.weight");
+        let own = field_name("quantize.quant_resi.3.weight");
+        assert_eq!(own, "phi.convs.3.weight");
+    }
+}
