@@ -1,14 +1,10 @@
 //! What is refused: one clear sentence with the place, a way out, and nothing painted.
 
-use crate::{Place, pipeline, tiny};
-
-fn model() -> &'static str {
-    tiny::model().to_str().unwrap()
-}
+use crate::{Place, pipeline, says, tiny};
 
 /// `generate` with the tiny model and further arguments.
-fn generate(place: &Place, more: &[&str]) -> String {
-    place.refused(&[&["generate", "-m", model(), "-s", "1", "-o", "x.png"], more].concat())
+fn generate(place: &Place, more: &str) -> String {
+    place.refused(&format!("generate -m @tiny -s 1 -o x.png {more}"))
 }
 
 /// Validates a changed pipeline; the answer must have all parts, and `run` must say the same.
@@ -17,11 +13,9 @@ fn yaml(from: &str, to: &str, parts: &[&str]) {
     let text = pipeline(tiny::model());
     assert!(text.contains(from), "{from}");
     place.write("p.yaml", &text.replacen(from, to, 1));
-    let said = place.refused(&["validate", "p.yaml"]);
-    for part in parts {
-        assert!(said.contains(part), "{part:?} is not in: {said}");
-    }
-    assert_eq!(place.refused(&["run", "p.yaml"]), said);
+    let said = place.refused("validate p.yaml");
+    says(&said, parts);
+    assert_eq!(place.refused("run p.yaml"), said);
     assert_eq!(place.files("."), ["p.yaml"]);
 }
 
@@ -152,19 +146,16 @@ fn parts_of_two_models() {
 #[test]
 fn missing_and_damaged_models() {
     let place = Place::new();
-    let said = place.refused(&["generate", "-p", "x", "-s", "1", "-m", "nowhere"]);
-    assert!(
-        said.contains("error: --model: the model `nowhere` does not exist"),
-        "{said}"
+    let said = place.refused("generate -p x -s 1 -m nowhere");
+    says(
+        &said,
+        &["error: --model: the model `nowhere` does not exist"],
     );
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
     if nextscale_models::Bundle::embedded().is_err() {
-        let said = place.refused(&["generate", "-p", "x", "-s", "1"]);
+        let said = place.refused("generate -p x -s 1");
         let hint = "hint: name a model folder: --model PATH";
-        assert!(
-            said.contains("error: there is no model inside this program"),
-            "{said}"
-        );
+        says(&said, &["error: there is no model inside this program"]);
         assert!(said.contains(hint), "{said}");
     }
     let damage = |name: &str, change: &dyn Fn(Vec<u8>) -> Option<Vec<u8>>| {
@@ -175,10 +166,10 @@ fn missing_and_damaged_models() {
             Some(bytes) => std::fs::write(folder.join(name), bytes).unwrap(),
             None => std::fs::remove_file(folder.join(name)).unwrap(),
         }
-        place.refused(&["generate", "-p", "x", "-s", "1", "-m", "m"])
+        place.refused("generate -p x -s 1 -m m")
     };
     let said = damage("vae.safetensors", &|_| None);
-    assert!(said.contains("lacks the file vae.safetensors"), "{said}");
+    says(&said, &["lacks the file vae.safetensors"]);
     for keep in [0, 5, 100, 5000] {
         let said = damage("transformer.safetensors", &|mut b| {
             b.truncate(keep);
@@ -190,23 +181,17 @@ fn missing_and_damaged_models() {
         b.truncate(b.len() - 1);
         Some(b)
     });
-    assert!(said.contains("cut-off transformer.safetensors"), "{said}");
+    says(&said, &["cut-off transformer.safetensors"]);
     let said = damage("text.safetensors", &|mut b| {
         *b.last_mut().unwrap() ^= 1;
         Some(b)
     });
-    assert!(
-        said.contains("not the one its nextscale.json describes"),
-        "{said}"
-    );
+    says(&said, &["not the one its nextscale.json describes"]);
     let said = damage("nextscale.json", &|b| {
         let text = String::from_utf8(b).unwrap();
         Some(text.replace("\"bits\": 4", "\"bits\": 8").into_bytes())
     });
-    assert!(
-        said.contains("gives 32 bits a token, its transformer takes 16"),
-        "{said}"
-    );
+    says(&said, &["gives 32 bits a token, its transformer takes 16"]);
     assert_eq!(place.files("."), ["m"]);
 }
 
@@ -244,8 +229,7 @@ fn weights_that_are_no_numbers() {
         let folder = place.path("m");
         tiny::copy(&folder);
         damage_numbers(&folder, file, tensor);
-        let args = ["generate", "-p", "x", "-s", "1", "-m", "m", "-o", "x.png"];
-        let said = place.refused(&args);
+        let said = place.refused("generate -p x -s 1 -m m -o x.png");
         assert!(said.contains("no finite numbers (NaN"), "{tensor}: {said}");
         assert!(
             said.contains(file) && said.matches("error: ").count() == 1,
@@ -258,39 +242,37 @@ fn weights_that_are_no_numbers() {
 #[test]
 fn seeds_prompts_and_sizes() {
     let place = Place::new();
-    let said = place.refused(&["generate", "-m", model(), "-p", "x", "--seed", "-3"]);
-    assert!(said.contains("a seed cannot be negative"), "{said}");
-    let said = generate(&place, &["-p", "  "]);
-    assert!(
-        said.contains("--prompt: prompt number 1 is empty"),
-        "{said}"
+    let said = place.refused("generate -m @tiny -p x --seed -3");
+    says(&said, &["a seed cannot be negative"]);
+    let said = generate(&place, "-p '  '");
+    says(&said, &["--prompt: prompt number 1 is empty"]);
+    let said = generate(&place, "");
+    says(&said, &["there is no prompt"]);
+    let said = generate(&place, "-p x -W 20 -H 16");
+    says(
+        &said,
+        &[
+            "--width: the model",
+            "does not paint 20x16 pixels",
+            "the nearest size that it paints is 24x16",
+        ],
     );
-    let said = generate(&place, &[]);
-    assert!(said.contains("there is no prompt"), "{said}");
-    let said = generate(&place, &["-p", "x", "-W", "20", "-H", "16"]);
-    assert!(said.contains("--width: the model"), "{said}");
-    assert!(said.contains("does not paint 20x16 pixels"), "{said}");
-    assert!(
-        said.contains("the nearest size that it paints is 24x16"),
-        "{said}"
+    let said = generate(&place, "-p x -H 0");
+    says(
+        &said,
+        &[
+            "--height: the model",
+            "does not paint pictures 0 pixels high",
+        ],
     );
-    let said = generate(&place, &["-p", "x", "-H", "0"]);
-    assert!(said.contains("--height: the model"), "{said}");
-    assert!(
-        said.contains("does not paint pictures 0 pixels high"),
-        "{said}"
-    );
-    let said = generate(&place, &["-p", "x", "--aspect", "wide"]);
-    assert!(said.contains("--aspect: `wide` is no ratio"), "{said}");
-    let said = generate(&place, &["-p", "x", "-b", "0"]);
-    assert!(
-        said.contains("--batch-count: `count` should be at least 1"),
-        "{said}"
-    );
-    let said = generate(&place, &["--prompt-file", "nowhere.txt"]);
-    assert!(
-        said.contains("--prompt-file: cannot read the prompt file `nowhere.txt`"),
-        "{said}"
+    let said = generate(&place, "-p x --aspect wide");
+    says(&said, &["--aspect: `wide` is no ratio"]);
+    let said = generate(&place, "-p x -b 0");
+    says(&said, &["--batch-count: `count` should be at least 1"]);
+    let said = generate(&place, "--prompt-file nowhere.txt");
+    says(
+        &said,
+        &["--prompt-file: cannot read the prompt file `nowhere.txt`"],
     );
     assert!(place.files(".").is_empty());
 }
@@ -299,64 +281,16 @@ fn seeds_prompts_and_sizes() {
 fn outputs() {
     let place = Place::new();
     place.write("file", "");
-    let said = place.refused(&[
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "x",
-        "-s",
-        "1",
-        "-o",
-        "nowhere/x.png",
-    ]);
-    assert!(
-        said.contains("--output: the folder `nowhere` does not exist"),
-        "{said}"
-    );
-    let said = place.refused(&[
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "x",
-        "-s",
-        "1",
-        "-o",
-        "file/x.png",
-    ]);
-    assert!(said.contains("--output: `file` is not a folder"), "{said}");
-    let said = place.refused(&[
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "x",
-        "-s",
-        "1",
-        "-o",
-        "x.jpg",
-    ]);
-    assert!(said.contains("should end with .png"), "{said}");
-    let said = place.refused(&[
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "x",
-        "-p",
-        "y",
-        "-s",
-        "1",
-        "-o",
-        "-",
-    ]);
-    assert!(
-        said.contains("only one picture can go to standard output"),
-        "{said}"
-    );
-    let said = generate(&place, &["-p", "x", "--preview", "file"]);
-    assert!(said.contains("--preview: `file` is not a folder"), "{said}");
+    let said = place.refused("generate -m @tiny -p x -s 1 -o nowhere/x.png");
+    says(&said, &["--output: the folder `nowhere` does not exist"]);
+    let said = place.refused("generate -m @tiny -p x -s 1 -o file/x.png");
+    says(&said, &["--output: `file` is not a folder"]);
+    let said = place.refused("generate -m @tiny -p x -s 1 -o x.jpg");
+    says(&said, &["should end with .png"]);
+    let said = place.refused("generate -m @tiny -p x -p y -s 1 -o -");
+    says(&said, &["only one picture can go to standard output"]);
+    let said = generate(&place, "-p x --preview file");
+    says(&said, &["--preview: `file` is not a folder"]);
     assert_eq!(place.files("."), ["file"]);
 }
 
@@ -371,46 +305,26 @@ fn a_folder_that_may_not_be_written_to() {
     if std::fs::write(folder.join("probe"), "").is_ok() {
         return; // the superuser may write anywhere
     }
-    let said = place.refused(&[
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "x",
-        "-s",
-        "1",
-        "-o",
-        "locked/",
-    ]);
-    assert!(
-        said.contains("the folder `locked/` cannot be written to"),
-        "{said}"
-    );
+    let said = place.refused("generate -m @tiny -p x -s 1 -o locked/");
+    says(&said, &["the folder `locked/` cannot be written to"]);
 }
 
 #[test]
 fn devices_files_and_overrides() {
     let place = Place::new();
-    let said = generate(&place, &["-p", "x", "--device", "cpu", "--dtype", "f16"]);
-    assert!(said.contains("f16 is not supported on the CPU"), "{said}");
+    let said = generate(&place, "-p x --device cpu --dtype f16");
+    says(&said, &["f16 is not supported on the CPU"]);
     if nextscale_models::device::cuda().missing().is_some() {
-        let said = generate(&place, &["-p", "x", "--device", "cuda"]);
-        assert!(said.contains("--device cuda is not possible"), "{said}");
+        let said = generate(&place, "-p x --device cuda");
+        says(&said, &["--device cuda is not possible"]);
     }
-    let said = place.refused(&["run", "nowhere.yaml"]);
-    assert!(said.contains("cannot read `nowhere.yaml`"), "{said}");
+    let said = place.refused("run nowhere.yaml");
+    says(&said, &["cannot read `nowhere.yaml`"]);
     place.write("p.yaml", &pipeline(tiny::model()));
-    let said = place.refused(&["run", "p.yaml", "--set", "stages.latent.cfg=3"]);
-    assert!(
-        said.contains("--set stages.latent.cfg=3: unknown key `cfg`"),
-        "{said}"
-    );
-    let said = place.refused(&["run", "p.yaml", "--set", "seed"]);
-    assert!(said.contains("should be --set KEY=VALUE"), "{said}");
+    let said = place.refused("run p.yaml --set stages.latent.cfg=3");
+    says(&said, &["--set stages.latent.cfg=3: unknown key `cfg`"]);
+    let said = place.refused("run p.yaml --set seed");
+    says(&said, &["should be --set KEY=VALUE"]);
     place.write("q.png", "not a picture");
-    assert!(
-        place
-            .refused(&["metadata", "q.png"])
-            .contains("not a readable PNG")
-    );
+    says(&place.refused("metadata q.png"), &["not a readable PNG"]);
 }

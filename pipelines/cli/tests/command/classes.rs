@@ -2,7 +2,7 @@
 
 use nextscale_tokenizer::ScaleSchedule;
 
-use crate::{Place, tiny};
+use crate::{Place, says, tiny};
 
 fn model() -> &'static str {
     tiny::class_model().to_str().unwrap()
@@ -47,40 +47,14 @@ fn classes_by_name_and_by_number_are_the_same() {
 #[test]
 fn a_picture_of_a_class_repaints_itself() {
     let place = Place::new();
-    place.good(&[
-        "generate",
-        "-m",
-        model(),
-        "--class",
-        "tree",
-        "--class",
-        "2",
-        "-s",
-        "1",
-        "-b",
-        "2",
-        "--cfg-scale",
-        "3",
-        "--smooth",
-        "-o",
-        "{prompt}-{index}.png",
-        "--preview",
-        ".",
-    ]);
+    place.good("generate -m @classes --class tree --class 2 -s 1 -b 2 --cfg-scale 3 --smooth -o {prompt}-{index}.png --preview .");
     let files = place.files(".");
     assert!(files.contains(&"cat-00003.png".to_owned()), "{files:?}");
     assert!(
         files.contains(&"00000-scale-01.png".to_owned()),
         "{files:?}"
     );
-    place.good(&[
-        "run",
-        "cat-00003.png",
-        "--set",
-        "output=again.png",
-        "--set",
-        "preview=null",
-    ]);
+    place.good("run cat-00003.png --set output=again.png --set preview=null");
     let read = |name: &str| std::fs::read(place.path(name)).unwrap();
     let pixels = |name: &str| image::load_from_memory(&read(name)).unwrap().into_rgb8();
     assert_eq!(pixels("again.png"), pixels("cat-00003.png"));
@@ -89,9 +63,9 @@ fn a_picture_of_a_class_repaints_itself() {
 #[test]
 fn wrong_classes_are_explained() {
     let said = refused(&["--class", "3"]);
-    assert!(
-        said.contains("--class: there is no class 3: they go from 0 to 2"),
-        "{said}"
+    says(
+        &said,
+        &["--class: there is no class 3: they go from 0 to 2"],
     );
     assert!(refused(&["--class", "-1"]).contains("no class -1"));
     assert!(refused(&["--class", "tere"]).contains("did you mean `tree`?"));
@@ -103,7 +77,7 @@ fn wrong_classes_are_explained() {
     let place = Place::new();
     let text = tiny::model().to_str().unwrap();
     let said = place.refused(&["generate", "-m", text, "--class", "0"]);
-    assert!(said.contains("paints prompts, not classes"), "{said}");
+    says(&said, &["paints prompts, not classes"]);
 }
 
 #[test]
@@ -120,7 +94,7 @@ fn official_files_open_by_their_tensors() {
     }
     assert_eq!(image::open(place.path("x.png")).unwrap().width(), 64);
     // By name it would have to be what the name says.
-    let said = place.refused(&["generate", "-m", "var-d16", "--class", "2"]);
+    let said = place.refused("generate -m var-d16 --class 2");
     assert!(
         said.contains("depth 2, width 64") && said.contains("depth 16, width 1024"),
         "{said}"
@@ -133,13 +107,10 @@ fn official_files_open_by_their_tensors() {
         .init(&device)
         .save(place.path(names[1]), dtype)
         .unwrap();
-    let said = place.refused(&["generate", "-m", ".", "--class", "2"]);
-    assert!(
-        said.contains("has 20 codes, its transformer tells 24 apart"),
-        "{said}"
-    );
+    let said = place.refused("generate -m . --class 2");
+    says(&said, &["has 20 codes, its transformer tells 24 apart"]);
     std::fs::remove_file(place.path(names[1])).unwrap();
-    let said = place.refused(&["generate", "-m", "var_d16.safetensors", "--class", "2"]);
+    let said = place.refused("generate -m var_d16.safetensors --class 2");
     assert!(
         said.contains("lacks its tokenizer") && said.contains("huggingface-cli"),
         "{said}"
@@ -158,34 +129,24 @@ fn damaged_files_are_named() {
     }
     let bytes = std::fs::read(place.path("vae.safetensors")).unwrap();
     std::fs::write(place.path("vae.safetensors"), &bytes[..bytes.len() - 9]).unwrap();
-    let said = place.refused(&["generate", "-m", ".", "--class", "0"]);
-    assert!(said.contains("cut-off vae.safetensors"), "{said}");
+    let said = place.refused("generate -m . --class 0");
+    says(&said, &["cut-off vae.safetensors"]);
     std::fs::remove_file(place.path("vae.safetensors")).unwrap();
-    let said = place.refused(&["generate", "-m", ".", "--class", "0"]);
-    assert!(said.contains("lacks the file vae.safetensors"), "{said}");
+    let said = place.refused("generate -m . --class 0");
+    says(&said, &["lacks the file vae.safetensors"]);
 }
 
 #[test]
 fn a_class_model_is_timed() {
     let place = Place::new();
-    let output = place.good(&[
-        "bench",
-        "-m",
-        model(),
-        "--class",
-        "cat",
-        "--rounds",
-        "1",
-        "--batch",
-        "2",
-    ]);
+    let output = place.good("bench -m @classes --class cat --rounds 1 --batch 2");
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(
         table.contains("scale 3 (4x4)") && !table.contains("text "),
         "{table}"
     );
-    let said = place.refused(&["bench", "-m", "var-d17", "--random-weights"]);
-    assert!(said.contains("no size `var-d17`"), "{said}");
+    let said = place.refused("bench -m var-d17 --random-weights");
+    says(&said, &["no size `var-d17`"]);
 }
 
 #[test]

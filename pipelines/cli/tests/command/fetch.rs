@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 
-use crate::{Place, stderr};
+use crate::{Place, says, stderr};
 
 /// What the server holds, and what it was asked for.
 #[derive(Default)]
@@ -125,7 +125,7 @@ fn hub() -> Hub {
 }
 
 fn fetch(place: &Place, address: &str, more: &[(&str, &str)]) -> std::process::Output {
-    let mut command = place.command(&["models", "fetch", "var-d16"]);
+    let mut command = place.command("models fetch var-d16");
     command
         .env("HF_ENDPOINT", address)
         .env("HF_HOME", place.path("hf"));
@@ -150,7 +150,7 @@ fn files_arrive_where_they_are_looked_for() {
     let address = hub.serve();
     let output = fetch(&place, &address, &[]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let mut ask = place.command(&["models", "var-d16"]);
+    let mut ask = place.command("models var-d16");
     let told = ask
         .env("HF_HOME", place.path("hf"))
         .env_remove("HF_HUB_CACHE")
@@ -194,9 +194,9 @@ fn a_file_that_is_not_the_published_one_is_removed() {
     let output = fetch(&place, &hub.serve(), &[]);
     let said = stderr(&output);
     assert!(!output.status.success());
-    assert!(
-        said.contains("var_d16.pth of FoundationVision/var did not arrive as it was published"),
-        "{said}"
+    says(
+        &said,
+        &["var_d16.pth of FoundationVision/var did not arrive as it was published"],
     );
     let folder = place.path("hf/hub/models--FoundationVision--var");
     assert!(!folder.join("snapshots/abc123/var_d16.pth").exists());
@@ -221,21 +221,18 @@ fn no_network_and_no_permission_say_what_to_do() {
         .local_addr()
         .unwrap();
     let said = stderr(&fetch(&place, &format!("http://{free}"), &[]));
-    assert!(
-        said.contains("cannot download var_d16.pth of FoundationVision/var"),
-        "{said}"
+    says(
+        &said,
+        &["cannot download var_d16.pth of FoundationVision/var"],
     );
     assert!(
         said.contains("hint:") && said.contains("--models-dir DIR"),
         "{said}"
     );
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
-    let said = place.refused(&["models", "fetch", "var-d17"]);
-    assert!(
-        said.contains("there is no released model `var-d17`"),
-        "{said}"
-    );
+    let said = place.refused("models fetch var-d17");
+    says(&said, &["there is no released model `var-d17`"]);
     // Nothing is downloaded unless it is asked for.
-    let said = place.refused(&["generate", "-m", "var-d16", "--class", "1"]);
-    assert!(said.contains("nextscale models fetch var-d16"), "{said}");
+    let said = place.refused("generate -m var-d16 --class 1");
+    says(&said, &["nextscale models fetch var-d16"]);
 }

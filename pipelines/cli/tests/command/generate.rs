@@ -10,36 +10,20 @@ use nextscale_bitwise::infinity::{Plan, TextCondition};
 use nextscale_models::bundle::{BlockStorage, Bundle};
 use nextscale_tokenizer::Quantizer;
 
-use crate::{Place, pipeline, stderr, tiny};
-
-fn model() -> &'static str {
-    tiny::model().to_str().unwrap()
-}
+use crate::{Line, Place, pipeline, says, stderr, tiny};
 
 #[test]
 fn one_seed_gives_the_same_bytes_again() {
     let place = Place::new();
-    let paint = |seed: &str, out: &str| {
-        place.good(&[
-            "generate",
-            "-m",
-            model(),
-            "-p",
-            "a red house",
-            "--seed",
-            seed,
-            "-o",
-            out,
-        ]);
-        std::fs::read(place.path(out)).unwrap()
+    let paint = |seed: u64, out: &str| {
+        place.good(&format!(
+            "generate -m @tiny -p 'a red house' --seed {seed} -o {out}"
+        ));
+        place.read(out)
     };
-    let (first, again, other) = (
-        paint("7", "a.png"),
-        paint("7", "b.png"),
-        paint("8", "c.png"),
-    );
-    assert_eq!(first, again);
-    assert_ne!(first, other);
+    let first = paint(7, "a.png");
+    assert_eq!(first, paint(7, "b.png"));
+    assert_ne!(first, paint(8, "c.png"));
     let image = image::load_from_memory(&first).unwrap();
     assert_eq!((image.width(), image.height()), (16, 16));
 }
@@ -47,110 +31,49 @@ fn one_seed_gives_the_same_bytes_again() {
 #[test]
 fn a_picture_repaints_itself() {
     let place = Place::new();
-    let largest = u64::MAX.to_string();
-    let args = [
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "a blue tree",
-        "-p",
-        "caf\u{e9}: \u{1f34e} # 'x'",
-    ];
-    let more = [
-        "-n",
-        "a cat",
-        "-s",
-        &largest,
-        "-W",
-        "24",
-        "--temperature",
-        "0.7",
-        "-o",
-        "x.png",
-    ];
-    place.good(&[&args[..], &more[..]].concat());
+    let largest = u64::MAX;
+    let mut words =
+        "generate -m @tiny -p 'a blue tree' -n 'a cat' -W 24 --temperature 0.7 -o x.png".words();
+    words.extend(["-p", "caf\u{e9}: \u{1f34e} # 'x'"].map(str::to_owned));
+    words.extend(["-s".to_owned(), largest.to_string()]);
+    place.good(&words);
     for name in ["x-00000.png", "x-00001.png"] {
-        place.good(&["run", name, "--set", "output=again.png"]);
-        let (one, two) = (
-            std::fs::read(place.path(name)),
-            std::fs::read(place.path("again.png")),
-        );
-        assert_eq!(one.unwrap(), two.unwrap(), "{name}");
+        place.good(&format!("run {name} --set output=again.png"));
+        assert_eq!(place.read(name), place.read("again.png"), "{name}");
     }
-    let shown = place.good(&["metadata", "x-00000.png"]);
+    let shown = place.good("metadata x-00000.png");
     let shown = String::from_utf8(shown.stdout).unwrap();
-    for part in [
+    let parts = [
         "a blue tree\nNegative prompt: a cat\nSteps: 3, Sampler: next-scale, CFG scale: 3,",
         &format!("Seed: {largest}, Size: 24x16"),
         "temperature: 0.7",
-    ] {
-        assert!(shown.contains(part), "{part} in {shown}");
-    }
+    ];
+    says(&shown, &parts);
 }
 
 #[test]
 fn a_picture_of_a_batch_is_the_picture_alone() {
     let place = Place::new();
-    let args = [
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "a red house",
-        "-b",
-        "3",
-        "-s",
-        "5",
-    ];
-    place.good(&[&args[..], &["-o", "{seed}.png"]].concat());
+    place.good("generate -m @tiny -p 'a red house' -b 3 -s 5 -o {seed}.png");
     assert_eq!(place.files("."), ["5.png", "6.png", "7.png"]);
-    place.good(&[
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "a red house",
-        "-s",
-        "7",
-        "-o",
-        "alone.png",
-    ]);
-    let (one, two) = (
-        std::fs::read(place.path("7.png")),
-        std::fs::read(place.path("alone.png")),
-    );
-    assert_eq!(one.unwrap(), two.unwrap());
+    place.good("generate -m @tiny -p 'a red house' -s 7 -o alone.png");
+    assert_eq!(place.read("7.png"), place.read("alone.png"));
 }
 
 #[test]
 fn a_random_seed_is_printed() {
     let place = Place::new();
-    let output = place.good(&["generate", "-m", model(), "-p", "a cat", "-o", "a.png"]);
+    let output = place.good("generate -m @tiny -p 'a cat' -o a.png");
     let text = stderr(&output);
     let seed = text.lines().find_map(|l| l.strip_prefix("seed: ")).unwrap();
-    place.good(&[
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "a cat",
-        "-s",
-        seed,
-        "-o",
-        "b.png",
-    ]);
-    let (one, two) = (
-        std::fs::read(place.path("a.png")),
-        std::fs::read(place.path("b.png")),
-    );
-    assert_eq!(one.unwrap(), two.unwrap());
+    place.good(&format!("generate -m @tiny -p 'a cat' -s {seed} -o b.png"));
+    assert_eq!(place.read("a.png"), place.read("b.png"));
 }
 
 #[test]
 fn prompts_from_standard_input_and_a_picture_to_standard_output() {
     let place = Place::new();
-    let mut command = place.command(&["generate", "-m", model(), "-s", "1", "-o", "-"]);
+    let mut command = place.command("generate -m @tiny -s 1 -o -");
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -172,20 +95,8 @@ fn prompts_from_standard_input_and_a_picture_to_standard_output() {
 fn previews_timings_and_no_metadata() {
     let place = Place::new();
     std::fs::create_dir(place.path("p")).unwrap();
-    let args = [
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "a cat",
-        "-s",
-        "1",
-        "-o",
-        "a.png",
-        "--preview",
-        "p",
-    ];
-    let output = place.good(&[&args[..], &["--timings", "--no-metadata"]].concat());
+    let line = "generate -m @tiny -p 'a cat' -s 1 -o a.png --preview p --timings --no-metadata";
+    let output = place.good(line);
     assert_eq!(
         place.files("p"),
         ["00000-scale-01.png", "00000-scale-02.png"]
@@ -194,27 +105,9 @@ fn previews_timings_and_no_metadata() {
     for row in ["load text", "latent scale 3", "image", "save", "wall"] {
         assert!(text.lines().any(|l| l.starts_with(row)), "{row} in {text}");
     }
-    assert!(
-        place
-            .refused(&["metadata", "a.png"])
-            .contains("carries no metadata")
-    );
-    assert!(
-        place
-            .refused(&["run", "a.png"])
-            .contains("carries no pipeline")
-    );
-    place.good(&[
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "a cat",
-        "-s",
-        "1",
-        "-o",
-        "b.png",
-    ]);
+    says(&place.refused("metadata a.png"), &["carries no metadata"]);
+    says(&place.refused("run a.png"), &["carries no pipeline"]);
+    place.good("generate -m @tiny -p 'a cat' -s 1 -o b.png");
     let pixels = |name: &str| {
         image::open(place.path(name))
             .unwrap()
@@ -227,18 +120,7 @@ fn previews_timings_and_no_metadata() {
 #[test]
 fn an_aspect_takes_the_nearest_size() {
     let place = Place::new();
-    let args = [
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "a cat",
-        "-s",
-        "1",
-        "-o",
-        "a.png",
-    ];
-    place.good(&[&args[..], &["--aspect", "16:9"]].concat());
+    place.good("generate -m @tiny -p 'a cat' -s 1 -o a.png --aspect 16:9");
     assert_eq!(image::open(place.path("a.png")).unwrap().width(), 24);
 }
 
@@ -246,35 +128,13 @@ fn an_aspect_takes_the_nearest_size() {
 fn a_yaml_pipeline_runs_with_values_set() {
     let place = Place::new();
     place.write("p.yaml", &pipeline(tiny::model()));
-    place.good(&["validate", "p.yaml"]);
-    let set = [
-        "--set",
-        "seed=3",
-        "--set",
-        "output=y.png",
-        "--set",
-        "stages.latent.cfg-scale=1",
-    ];
-    place.good(&[&["run", "p.yaml"], &set[..]].concat());
-    let args = [
-        "generate",
-        "-m",
-        model(),
-        "-p",
-        "a red house",
-        "-s",
-        "3",
-        "--cfg-scale",
-        "1",
-    ];
-    place.good(&[&args[..], &["-o", "g.png"]].concat());
-    let (one, two) = (
-        std::fs::read(place.path("y.png")),
-        std::fs::read(place.path("g.png")),
-    );
+    place.good("validate p.yaml");
+    let set = "--set seed=3 --set output=y.png --set stages.latent.cfg-scale=1";
+    place.good(&format!("run p.yaml {set}"));
+    place.good("generate -m @tiny -p 'a red house' -s 3 --cfg-scale 1 -o g.png");
     assert_eq!(
-        one.unwrap(),
-        two.unwrap(),
+        place.read("y.png"),
+        place.read("g.png"),
         "generate is the same path as run"
     );
 }
@@ -285,30 +145,17 @@ fn ten_thousand_prompts_are_read_before_anything_is_painted() {
     let mut lines: Vec<&str> = vec!["a cat"; 10_000];
     lines[7_776] = "";
     place.write("prompts.txt", &lines.join("\n"));
-    let args = [
-        "generate",
-        "-m",
-        model(),
-        "--prompt-file",
-        "prompts.txt",
-        "-o",
-        "{index}.png",
-    ];
-    let text = place.refused(&args);
-    assert!(
-        text.contains("prompts.txt:7777:1: line 7777 of 10000 is empty"),
-        "{text}"
-    );
+    let text = place.refused("generate -m @tiny --prompt-file prompts.txt -o {index}.png");
+    says(&text, &["prompts.txt:7777:1: line 7777 of 10000 is empty"]);
     assert_eq!(place.files("."), ["prompts.txt"]);
 }
 
 #[test]
 fn small_commands_answer() {
     let place = Place::new();
-    let schema: serde_json::Value =
-        serde_json::from_slice(&place.good(&["schema"]).stdout).unwrap();
+    let schema: serde_json::Value = serde_json::from_slice(&place.good("schema").stdout).unwrap();
     assert!(schema["definitions"]["stage-text-to-image"]["properties"]["cfg-scale"].is_object());
-    let devices = String::from_utf8(place.good(&["devices"]).stdout).unwrap();
+    let devices = String::from_utf8(place.good("devices").stdout).unwrap();
     assert!(
         devices.starts_with("cpu ") && devices.contains("\ncuda "),
         "{devices}"
@@ -322,30 +169,24 @@ fn small_commands_answer() {
 #[test]
 fn blocks_in_their_file_and_in_8_bits() {
     let place = Place::new();
-    let paint = |out: &str, more: &[&str]| {
-        let args = [
-            "generate",
-            "-m",
-            model(),
-            "-p",
-            "a red house",
-            "-s",
-            "7",
-            "-o",
-            out,
-        ];
-        place.good(&[&args, more].concat());
-        std::fs::read(place.path(out)).unwrap()
+    let paint = |out: &str, more: &str| {
+        place.good(&format!(
+            "generate -m @tiny -p 'a red house' -s 7 -o {out} {more}"
+        ));
+        place.read(out)
     };
-    let plain = paint("a.png", &[]);
-    assert_eq!(paint("b.png", &["--stream", "--keep-loaded"]), plain);
-    let int8 = image::load_from_memory(&paint("c.png", &["--dtype", "int8"])).unwrap();
+    let plain = paint("a.png", "");
+    assert_eq!(paint("b.png", "--stream --keep-loaded"), plain);
+    let int8 = image::load_from_memory(&paint("c.png", "--dtype int8")).unwrap();
     assert_eq!((int8.width(), int8.height()), (16, 16));
-    let both = ["--stream", "--dtype", "int8"];
-    let args = ["generate", "-m", model(), "-p", "x", "-o", "d.png"];
-    let said = place.refused(&[&args[..], &both].concat());
-    assert!(said.contains("dtype int8 makes others of them"), "{said}");
-    assert!(said.contains("hint: take one of the two"), "{said}");
+    let said = place.refused("generate -m @tiny -p x -o d.png --stream --dtype int8");
+    says(
+        &said,
+        &[
+            "dtype int8 makes others of them",
+            "hint: take one of the two",
+        ],
+    );
     assert!(!place.path("d.png").exists());
 }
 
@@ -406,42 +247,24 @@ fn how_far_8_bits_are_off() {
 #[test]
 fn pictures_painted_at_once_are_those_painted_one_by_one() {
     let place = Place::new();
-    let paint = |folder: &str, more: &[&str]| {
+    let paint = |folder: &str, more: &str| {
         std::fs::create_dir(place.path(folder)).unwrap();
-        let prompts = [
-            "a red house",
-            "a",
-            "a very blue tree in the sun",
-            "house",
-            "a cat",
-        ];
-        let prompts = prompts.iter().flat_map(|p| ["-p", p]);
-        let mut args = vec![
-            "generate",
-            "-m",
-            model(),
-            "-s",
-            "7",
-            "-n",
-            "a dog",
-            "-o",
-            folder,
-        ];
-        args.extend(prompts);
-        args.extend(more);
-        place.good(&args);
+        let prompts = "-p 'a red house' -p a -p 'a very blue tree in the sun' -p house -p 'a cat'";
+        place.good(&format!(
+            "generate -m @tiny -s 7 -n 'a dog' -o {folder} {prompts} {more}"
+        ));
         place.files(folder)
     };
-    let one_by_one = paint("one/", &[]);
+    let one_by_one = paint("one/", "");
     std::fs::create_dir(place.path("previews")).unwrap();
-    let previews = ["--batch-size", "2", "--preview", "previews"];
-    assert_eq!(paint("two/", &previews), one_by_one);
+    let previews = "--batch-size 2 --preview previews";
+    assert_eq!(paint("two/", previews), one_by_one);
     assert_eq!(one_by_one.len(), 5);
     for name in &one_by_one {
         let read = |folder: &str| std::fs::read(place.path(folder).join(name)).unwrap();
         assert!(read("one") == read("two"), "{name}");
     }
     assert_eq!(place.files("previews").len(), 10); // 2 scales of 5 pictures
-    let said = place.refused(&["generate", "-m", model(), "-p", "x", "--batch-size", "0"]);
-    assert!(said.contains("`batch` should be at least 1"), "{said}");
+    let said = place.refused("generate -m @tiny -p x --batch-size 0");
+    says(&said, &["`batch` should be at least 1"]);
 }

@@ -41,33 +41,38 @@ impl Place {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    pub(crate) fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    pub(crate) fn command(&self, line: &(impl Line + ?Sized)) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nextscale"));
         command
-            .args(args)
+            .args(line.words())
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
         command
     }
 
-    pub(crate) fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+    pub(crate) fn run(&self, line: &(impl Line + ?Sized)) -> Output {
+        self.command(line).output().unwrap()
     }
 
-    /// Runs what has to go well.
-    pub(crate) fn good(&self, args: &[&str]) -> Output {
-        let output = self.run(args);
-        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    /// Runs a command that must succeed.
+    pub(crate) fn good(&self, line: &(impl Line + ?Sized)) -> Output {
+        let output = self.run(line);
+        let words = line.words();
+        assert!(output.status.success(), "{words:?}: {}", stderr(&output));
         output
     }
 
-    /// Runs what has to be refused; gives back what it says. No picture may be left.
-    pub(crate) fn refused(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let text = stderr(&output);
-        assert!(!output.status.success(), "{args:?} went well: {text}");
-        assert!(text.contains("error: "), "{args:?}: {text}");
-        assert!(!text.contains("panicked"), "{args:?}: {text}");
+    /// Runs a command that must fail with an error, which is returned.
+    pub(crate) fn refused(&self, line: &(impl Line + ?Sized)) -> String {
+        let output = self.run(line);
+        let (words, text) = (line.words(), stderr(&output));
+        assert!(!output.status.success(), "{words:?} went well: {text}");
+        assert!(text.contains("error: "), "{words:?}: {text}");
+        assert!(!text.contains("panicked"), "{words:?}: {text}");
         text
     }
 
@@ -78,6 +83,68 @@ impl Place {
         let mut names: Vec<String> = names.collect();
         names.sort();
         names
+    }
+}
+
+/// Arguments: a list, or a line that is split at blanks. In a line, single quotes keep blanks together, and `@tiny`,
+/// `@classes` and `@video` are the folders of the tiny models.
+pub(crate) trait Line {
+    fn words(&self) -> Vec<String>;
+}
+
+impl Line for str {
+    fn words(&self) -> Vec<String> {
+        let parts = self.split('\'').enumerate();
+        let words = parts.flat_map(|(i, part)| {
+            if i % 2 == 1 {
+                vec![part.to_owned()]
+            } else {
+                part.split_whitespace().map(word).collect()
+            }
+        });
+        words.collect()
+    }
+}
+
+impl Line for String {
+    fn words(&self) -> Vec<String> {
+        self.as_str().words()
+    }
+}
+
+impl<S: AsRef<str>> Line for [S] {
+    fn words(&self) -> Vec<String> {
+        self.iter().map(|word| word.as_ref().to_owned()).collect()
+    }
+}
+
+impl<S: AsRef<str>, const N: usize> Line for [S; N] {
+    fn words(&self) -> Vec<String> {
+        self[..].words()
+    }
+}
+
+impl<S: AsRef<str>> Line for Vec<S> {
+    fn words(&self) -> Vec<String> {
+        self[..].words()
+    }
+}
+
+fn word(word: &str) -> String {
+    let folder = match word {
+        "@tiny" => tiny::model(),
+        "@classes" => tiny::class_model(),
+        "@video" => tiny::video_model(),
+        _ => return word.to_owned(),
+    };
+    folder.display().to_string()
+}
+
+/// Asserts that a message contains all parts.
+#[track_caller]
+pub(crate) fn says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in: {message}");
     }
 }
 

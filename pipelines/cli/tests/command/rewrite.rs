@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::{Place, pipeline, tiny};
+use crate::{Place, pipeline, says, tiny};
 
 /// What was asked: the headers, and the question.
 type Asked = Arc<Mutex<Vec<(String, Value)>>>;
@@ -42,7 +42,7 @@ fn serve(status: &'static str, answer: String) -> (String, Asked) {
     (address, asked)
 }
 
-fn says(text: &str) -> String {
+fn rewriting(text: &str) -> String {
     json!({ "choices": [{ "message": { "role": "assistant", "content": text } }] }).to_string()
 }
 
@@ -62,7 +62,7 @@ fn yaml(url: &str, more: &str) -> String {
 #[test]
 fn a_prompt_in_other_words_is_painted_and_recorded() {
     let place = Place::new();
-    let (url, asked) = serve("200 OK", says(" a red \"house\"\n on a hill "));
+    let (url, asked) = serve("200 OK", rewriting(" a red \"house\"\n on a hill "));
     place.write("p.yaml", &yaml(&url, "    temperature: 0\n"));
     place.good(&[
         "run",
@@ -80,11 +80,11 @@ fn a_prompt_in_other_words_is_painted_and_recorded() {
     assert_eq!(question["messages"][1]["content"], "a \"house\"");
     let told = question["messages"][0]["content"].as_str().unwrap();
     assert!(told.contains("one description of one picture"), "{told}");
-    let shown = place.good(&["metadata", "a.png"]);
+    let shown = place.good("metadata a.png");
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.contains("a red \"house\" on a hill\n"), "{shown}");
     // Painted again from its record it is the same picture, and nobody is asked.
-    place.good(&["run", "a.png", "--set", "output=b.png"]);
+    place.good("run a.png --set output=b.png");
     let pixels = |name: &str| image::open(place.path(name)).unwrap().into_rgb8();
     assert!(pixels("a.png") == pixels("b.png"));
     assert_eq!(asked.len(), 1);
@@ -96,27 +96,27 @@ fn endpoints_that_do_not_help() {
         ("500 Internal Server Error", "{}".to_owned(), "500"),
         ("200 OK", "hello".to_owned(), "its answer is no JSON"),
         ("200 OK", "{}".to_owned(), "its answer has no text"),
-        ("200 OK", says(" \n"), "its answer is empty"),
+        ("200 OK", rewriting(" \n"), "its answer is empty"),
         (
             "200 OK",
-            says(&"x".repeat(9000)),
+            rewriting(&"x".repeat(9000)),
             "an answer of 9000 characters is no prompt",
         ),
     ] {
         let place = Place::new();
         let (url, _) = serve(status, answer);
         place.write("p.yaml", &yaml(&url, ""));
-        let said = place.refused(&["run", "p.yaml", "--set", "output=x.png"]);
-        assert!(said.contains("did not rewrite the prompt: "), "{said}");
+        let said = place.refused("run p.yaml --set output=x.png");
+        says(&said, &["did not rewrite the prompt: "]);
         assert!(said.contains(why), "{said}");
         assert_eq!(place.files("."), ["p.yaml"]);
     }
     let place = Place::new();
     place.write("p.yaml", &yaml("http://127.0.0.1:1/v1", ""));
-    let said = place.refused(&["run", "p.yaml", "--set", "output=x.png"]);
-    assert!(
-        said.contains("the stage `words` failed: http://127.0.0.1:1/v1/chat/completions"),
-        "{said}"
+    let said = place.refused("run p.yaml --set output=x.png");
+    says(
+        &said,
+        &["the stage `words` failed: http://127.0.0.1:1/v1/chat/completions"],
     );
 }
 
@@ -147,7 +147,7 @@ fn what_is_refused_before_anybody_is_asked() {
     ] {
         let place = Place::new();
         place.write("p.yaml", &yaml(url, more));
-        let said = place.refused(&["validate", "p.yaml"]);
+        let said = place.refused("validate p.yaml");
         assert!(said.contains(parts), "{said}");
     }
 }

@@ -109,7 +109,7 @@ fn a_program_without_a_video_model_says_so() {
         assert!(String::from_utf8_lossy(&list.stdout).contains("sprites"));
         return;
     }
-    let said = place.refused(&["video", "-p", "a cat", "-o", "x.mp4"]);
+    let said = place.refused("video -p 'a cat' -o x.mp4");
     assert!(
         said.contains("there is no video model inside this program"),
         "{said}"

@@ -29,7 +29,7 @@ fn videos_are_refused_and_all_else_is_written() {
     place.good(&with(&["-o", "frames/"]));
     assert_eq!(place.files("frames").len(), 9);
     place.good(&with(&["-o", "a.png", "--seconds", "0"]));
-    place.good(&["run", "a.gif", "--set", "output=b.gif"]);
+    place.good("run a.gif --set output=b.gif");
     let [a, b] = ["a.gif", "b.gif"].map(|name| std::fs::read(place.path(name)).unwrap());
     assert!(a == b);
 }

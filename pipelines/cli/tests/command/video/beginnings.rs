@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage};
 use nextscale_models::bundle::FirstFrame;
 
-use super::{count, ffmpeg, frames, model, probe, with};
+use super::{count, ffmpeg, frames, probe, with};
 use crate::{Place, tiny};
 
 fn picture(place: &Place, name: &str, colour: [u8; 3]) {
@@ -69,19 +69,7 @@ fn a_video_goes_on() {
     ]));
     assert_eq!(count(&place.path("short.mp4")), 13);
     // The given frames are the same whatever is drawn behind them; the new ones are not.
-    place.good(&[
-        "video",
-        "-m",
-        model(),
-        "-p",
-        "a cat",
-        "-s",
-        "7",
-        "--video",
-        "one.mp4",
-        "-o",
-        "cat/",
-    ]);
+    place.good("video -m @video -p 'a cat' -s 7 --video one.mp4 -o cat/");
     let frame = |folder: &str, i: usize| {
         std::fs::read(place.path(folder).join(format!("{i:05}.png"))).unwrap()
     };
@@ -220,10 +208,10 @@ fn a_story_goes_on_from_prompt_to_prompt() {
     (0..8).for_each(|i| assert_eq!(frame("one", i), frame("two", i), "frame {i}"));
     assert!((8..16).any(|i| frame("two", i) != frame("other", i)));
     // All prompts are in the record.
-    place.good(&["run", "story.mp4", "--set", "output=again.mp4"]);
+    place.good("run story.mp4 --set output=again.mp4");
     assert_eq!(frames(&place, "again.mp4"), frames(&place, "story.mp4"));
 
-    let said = place.refused(&["video", "-m", &model, "-p", "a cat", "-o", "x.mp4"]);
+    let said = place.refused(&format!("video -m {model} -p 'a cat' -o x.mp4"));
     assert!(said.contains("goes on from a video"), "{said}");
     assert!(said.contains("--video FILE"), "{said}");
 }
@@ -255,15 +243,7 @@ fn a_model_lets_another_paint_its_first_frame() {
     );
     assert_ne!(first(&place, "a"), first(&place, "c"));
     // It is what the same picture gives as a file: that one is made smaller in the same way.
-    place.good(&[
-        "generate",
-        "-p",
-        "a red house",
-        "-s",
-        "7",
-        "-o",
-        "house.png",
-    ]);
+    place.good("generate -p 'a red house' -s 7 -o house.png");
     let given = [
         "video",
         "-m",

@@ -67,7 +67,7 @@ fn a_video_repeats_itself() {
     place.good(&with(&["-o", "bare.mp4", "--no-metadata"]));
     let (_, format) = probe(&place.path("bare.mp4"));
     assert!(format["tags"].get("prompt").is_none(), "{format}");
-    let said = place.refused(&["run", "bare.mp4"]);
+    let said = place.refused("run bare.mp4");
     assert!(said.contains("`bare.mp4` carries no pipeline"), "{said}");
 }
 
@@ -115,7 +115,7 @@ fn folders_of_frames_and_pictures() {
     let names: Vec<String> = (0..5).map(|i| format!("{i:05}.png")).collect();
     assert_eq!(place.files("out/frames"), names);
     assert_eq!(place.files("out"), ["frames"]);
-    let said = place.good(&["metadata", "out/frames/00000.png"]);
+    let said = place.good("metadata out/frames/00000.png");
     assert!(String::from_utf8_lossy(&said.stdout).contains("a red house"));
 
     for name in ["a.png", "a.jpg", "a.webp"] {

@@ -54,7 +54,7 @@ stages:
 "
     );
     place.write("v.yaml", &text);
-    let output = place.run(&["validate", "v.yaml"]);
+    let output = place.run("validate v.yaml");
     match output.status.success() {
         true => Ok(()),
         false => Err(crate::stderr(&output)),

@@ -152,8 +152,8 @@ stages:
         pictures = tiny::model().display()
     );
     place.write("v.yaml", &text.replace("OUT", "v-{index}.mp4"));
-    place.good(&["validate", "v.yaml"]);
-    place.good(&["run", "v.yaml"]);
+    place.good("validate v.yaml");
+    place.good("run v.yaml");
     assert_eq!(count(&place.path("v-00000.mp4")), 5);
     assert_ne!(frames(&place, "v-00000.mp4"), frames(&place, "v-00001.mp4"));
     // Previews of the picture, which come earlier than the text, confuse nothing.
@@ -162,7 +162,7 @@ stages:
         "p.yaml",
         &text.replace("OUT", "p-{index}.mp4\npreview: steps"),
     );
-    place.good(&["run", "p.yaml"]);
+    place.good("run p.yaml");
     assert_eq!(frames(&place, "p-00001.mp4"), frames(&place, "v-00001.mp4"));
     assert!(
         place
@@ -177,15 +177,15 @@ fn the_prompt_knows_the_length() {
     let place = Place::new();
     let text = yaml(", frames: 17", "x.mp4");
     place.write("a.yaml", &text);
-    place.good(&["validate", "a.yaml"]);
+    place.good("validate a.yaml");
     let said = text.replace("from: prompts", "from: prompts, frames: 17");
     place.write("b.yaml", &said);
-    place.good(&["validate", "b.yaml"]);
+    place.good("validate b.yaml");
     place.write(
         "c.yaml",
         &said.replace("prompts, frames: 17", "prompts, frames: 5"),
     );
-    let error = place.refused(&["validate", "c.yaml"]);
+    let error = place.refused("validate c.yaml");
     assert!(error.contains("c.yaml:7:"), "{error}");
     assert!(
         error.contains("frames 17") && error.contains("gives 5"),
