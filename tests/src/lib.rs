@@ -6,5 +6,5 @@
 mod fixture;
 mod report;
 
-pub use fixture::{Fixture, Stored, fixtures_in};
+pub use fixture::{Fixture, Stored, fixtures_in, read_safetensors};
 pub use report::{Agreement, Gaps, Report};

@@ -1,4 +1,4 @@
-//! What a user is told about files that are missing, damaged, or of another model.
+//! Errors for files that are missing, damaged, or of another model.
 
 use std::path::{Path, PathBuf};
 
@@ -146,10 +146,9 @@ fn auto_encoder_files() {
         "{error}"
     );
     let other = BsqVaeConfig { bits: 8, ..config };
-    assert!(matches!(
-        load(&other, &file),
-        Err(WeightError::Mismatch { .. })
-    ));
+    let error = load(&other, &file).unwrap_err();
+    assert!(matches!(error, WeightError::Mismatch { .. }), "{error}");
+    assert!(error.to_string().contains("conv_out"), "{error}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use nextscale_bitwise::vae::{BsqVaeConfig, import::is_constant};
 use nextscale_tokenizer::VqVaeConfig;
 use nextscale_var_core::var::VarConfig;
 use nextscale_var_core::var::var_keys;
+use nextscale_video::vae::{InfinityStarVaeConfig, is_unused};
 
 type Keys = BTreeMap<String, Vec<usize>>;
 
@@ -76,4 +77,11 @@ fn var() {
     let mut keys = released("var_vae_ch160v4096z32.tsv");
     assert!(keys.remove("quantize.ema_vocab_hit_SV").is_some());
     assert_eq!(VqVaeConfig::released().keys(), keys);
+}
+
+#[test]
+fn the_infinitystar_tokenizer() {
+    let mut keys = released("infinitystar_videovae.tsv");
+    keys.retain(|name, _| !is_unused(name));
+    assert_eq!(InfinityStarVaeConfig::infinitystar().keys(), keys);
 }

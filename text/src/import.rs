@@ -193,28 +193,6 @@ mod tests {
         ));
     }
 
-    /// PyTorch's shards, as older tools download them: two files written by PyTorch, in which every number of tensor `i` in
-    /// the order of the names is `i`.
-    #[test]
-    fn shards_of_pytorch_are_joined() {
-        let index =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch_model.bin.index.json");
-        let mut t5 = tiny();
-        load(&mut t5, &index).unwrap();
-        let names: Vec<String> = keys(&T5Config::new(20, 16, 2, 4, 24)).into_keys().collect();
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("model.safetensors");
-        save(&t5, &path, WeightDtype::F32).unwrap();
-        let file = WeightFile::open(&path).unwrap();
-        assert_eq!(file.names().count(), names.len());
-        for (number, name) in names.iter().enumerate() {
-            let data = file.read(name).unwrap();
-            let values: Vec<f32> = data.iter().collect();
-            let same = values.iter().all(|&value| value == number as f32);
-            assert!(!values.is_empty() && same, "{name}");
-        }
-    }
-
     #[test]
     fn files_that_do_not_fit_are_refused_with_their_path() {
         let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use nextscale_bitwise::correction::encode_given;
 use nextscale_bitwise::import::{load_infinity, save_infinity};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
-use nextscale_bitwise::train::loss;
+use nextscale_bitwise::train::{loss, loss_per_token, margins};
 use nextscale_tests::{Fixture, Report};
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_tokenizer::{Codes, Pyramid, Scale, ScaleSchedule};
@@ -217,6 +217,9 @@ fn teacher_forcing(s: &Subject, report: &mut Report) {
     let weights = ScaleWeighting::Uniform.weights(&s.schedule, &s.f.device);
     let ours = loss(&s.model, &taught, &text, &plan, &weights);
     report.close(s.f, "tf_loss_per_token", ours.per_token, LOGITS);
+    let of_stored = loss_per_token(margins(s.f.float("tf_logits")), taught.bits.clone());
+    let stored = s.f.stored("tf_loss_per_token");
+    report.close_as("tf_loss_per_token@logits", of_stored, stored, SUMS);
     report.close(s.f, "tf_loss_mean", ours.loss, LOGITS);
 
     let plan = s.stepwise();

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{Int, Tensor};
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
-use nextscale_tests::{Fixture, Gaps, Report, Stored};
+use nextscale_tests::{Agreement, Fixture, Gaps, Report, Stored};
 use nextscale_tokenizer::{Codes, Pyramid, Quantizer, Resize, ScaleSchedule, patchify};
 use nextscale_weights::WeightDtype;
 
@@ -49,6 +49,7 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("bits", |report| quantizer(f, &vae, &schedule, report));
     report.part("codes", |report| codes(f, &vae, &schedule, report));
     report.part("recon", |report| decoder(f, &vae, &schedule, report));
+    report.part("chain", |report| chain(f, &vae, &schedule, report));
     if let Some(path) = f.pth() {
         report.part("weights.pth", |report| {
             report.same_weights("weights.pth", &vae, &load_from(f, &path));
@@ -63,6 +64,7 @@ pub fn check(f: &Fixture, report: &mut Report) {
         let mask = |key: &str| key.ends_with("lfq.mask");
         report.same_file("resaved", &path, &official, mask);
     });
+    report.part("f16", |report| half(f, &vae, report));
     if f.has("lfq_mask") {
         report.part("lfq_mask", |report| mask(f, vae.quantizer().dim, report));
     }
@@ -78,8 +80,30 @@ fn mask(f: &Fixture, bits: usize, report: &mut Report) {
     report.numbers("lfq_mask", &ours, f.stored("lfq_mask"), 0.0);
 }
 
+/// Weights in 16 bits: a smaller file with nearly the same latent.
+fn half(f: &Fixture, vae: &BsqVae, report: &mut Report) {
+    let dir = tempfile::tempdir().expect("a folder for temporary files");
+    let path = dir.path().join("f16.safetensors");
+    vae.save(&path, WeightDtype::F16)
+        .unwrap_or_else(|e| panic!("{e}"));
+    let image = image(f).slice_dim(2, 0..64).slice_dim(3, 0..64);
+    let off = load_from(f, &path).encode(image.clone()) - vae.encode(image);
+    let zeros = Stored {
+        dims: off.dims().to_vec(),
+        values: vec![0.0; off.dims().iter().product()],
+    };
+    report.close_as("z@f16", off, &zeros, 2e-2);
+    let size = |path: &Path| std::fs::metadata(path).expect("a file").len();
+    let official = size(&f.dir.join("weights.safetensors"));
+    assert!(size(&path) < official * 6 / 10, "{} bytes", size(&path));
+}
+
+fn image(f: &Fixture) -> Tensor<4> {
+    f.float::<4>("image_u8") / 127.5 - 1.0
+}
+
 fn encoder(f: &Fixture, vae: &BsqVae, report: &mut Report) {
-    let image = f.float::<4>("image_u8") / 127.5 - 1.0;
+    let image = image(f);
     report.close(f, "z", vae.encode(image).squeeze_dim::<4>(2), FEATURES);
 }
 
@@ -96,12 +120,7 @@ fn quantizer(f: &Fixture, vae: &BsqVae, schedule: &ScaleSchedule, report: &mut R
         let Codes::Bits(ours) = bsq.quantize(cells.clone()) else {
             panic!("not bits");
         };
-        let distance = cells.clone().abs().permute([0, 2, 3, 4, 1]);
-        let values = distance.into_data().convert::<f32>();
-        let gaps = Gaps {
-            values: values.iter::<f64>().collect(),
-            tie: MARGIN,
-        };
+        let gaps = gaps(cells.clone());
         let name = format!("bits_{k}");
         report.bits(f, &name, ours.clone().permute([0, 2, 3, 4, 1]), Some(&gaps));
         let name = format!("lfq_in_{k}");
@@ -111,10 +130,53 @@ fn quantizer(f: &Fixture, vae: &BsqVae, schedule: &ScaleSchedule, report: &mut R
         let name = format!("lfq_out_{k}");
         if f.has(&name) {
             report.close(f, &name, bsq.embed(&Codes::Bits(ours)), CODES);
+            let stored = f.float::<5>(&format!("lfq_in_{k}"));
+            let own = ScaleSchedule::new(vec![schedule.scales()[k]]).expect("a schedule");
+            let trained = bsq
+                .quantize_straight_through(stored.clone(), &own, 1)
+                .latent;
+            report.close_as(&format!("{name}@train"), trained, f.stored(&name), CODES);
+            let ours = bsq.quantize(stored).bits().expect("bits");
+            let bits = f.stored(&format!("bits_{k}"));
+            let name = format!("bits_{k}@lfq_in");
+            report.bits_as(&name, ours.permute([0, 2, 3, 4, 1]), bits, None);
         }
         bsq.embed(&Codes::Bits(bits(f, k)))
     });
     report.close(f, "z_quant", sum.squeeze_dim::<4>(2), SUMS);
+}
+
+/// From the image to the image, all on our own numbers; an undecided bit that fell the other way ends the comparison.
+fn chain(f: &Fixture, vae: &BsqVae, schedule: &ScaleSchedule, report: &mut Report) {
+    let bsq = vae.quantizer();
+    let mut same = true;
+    let latent = vae.encode(image(f));
+    let sum = Pyramid::plain(&bsq).descend(latent, schedule, |k, cells| {
+        let codes = bsq.quantize(cells.clone());
+        if same {
+            let ours = codes.clone().bits().expect("bits").permute([0, 2, 3, 4, 1]);
+            let stored = f.stored(&format!("bits_{k}"));
+            let gaps = gaps(cells);
+            let name = format!("bits_{k}@chain");
+            same = report.bits_as(&name, ours, stored, Some(&gaps)) == Agreement::Same;
+        }
+        bsq.embed(&codes)
+    });
+    if same {
+        let flat = sum.clone().squeeze_dim::<4>(2);
+        report.close_as("z_quant@chain", flat, f.stored("z_quant"), SUMS);
+        compare_image(f, &vae.decode(sum), "@chain", report);
+    }
+}
+
+/// The distance of each bit's number from 0, at which the bit turns over.
+fn gaps(cells: Tensor<5>) -> Gaps {
+    let distance = cells.abs().permute([0, 2, 3, 4, 1]);
+    let values = distance.into_data().convert::<f32>();
+    Gaps {
+        values: values.iter::<f64>().collect(),
+        tie: MARGIN,
+    }
 }
 
 /// What follows from the stored bits.
@@ -155,10 +217,13 @@ fn decoder(f: &Fixture, vae: &BsqVae, schedule: &ScaleSchedule, report: &mut Rep
     let codes: Vec<Codes> = (0..schedule.len())
         .map(|k| Codes::Bits(bits(f, k)))
         .collect();
-    let image = vae.decode_bits(&codes, schedule);
+    compare_image(f, &vae.decode_bits(&codes, schedule), "", report);
+}
+
+fn compare_image(f: &Fixture, image: &Tensor<4>, suffix: &str, report: &mut Report) {
     for name in f.names("recon") {
         let [h, w] = [f.dims(name)[2], f.dims(name)[3]];
         let corner = image.clone().slice_dim(2, 0..h).slice_dim(3, 0..w);
-        report.close(f, name, corner, IMAGE);
+        report.close_as(&format!("{name}{suffix}"), corner, f.stored(name), IMAGE);
     }
 }

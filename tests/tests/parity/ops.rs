@@ -8,7 +8,7 @@ use nextscale_tests::{Fixture, Report, Stored};
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate, TEMPLATES};
 use nextscale_tokenizer::{Resize, Scale, patchify, resize, unpatchify};
 use nextscale_var_core::rope::grid_positions;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Four to sixteen products of numbers of size 1.
 const RESAMPLED: f64 = 5e-6;
@@ -114,6 +114,10 @@ fn schedules(f: &Fixture, report: &mut Report) {
     let Some(ratios) = f.config["schedules"].as_object() else {
         return report.fail("schedules", "config.json has no schedules");
     };
+    let tables = ratios.values().filter_map(Value::as_object).map(Map::len);
+    let count = |n: usize| list(vec![n as f64]);
+    let ours = count(TEMPLATES.len() * PixelBudget::ALL.len());
+    report.numbers("schedules", &ours, &count(tables.sum()), 0.0);
     for (ratio, budgets) in ratios {
         let template = template(ratio);
         for (budget, stored) in budgets.as_object().into_iter().flatten() {
@@ -125,13 +129,16 @@ fn schedules(f: &Fixture, report: &mut Report) {
             let mut theirs = Vec::new();
             flatten(&stored["pixel"], &mut theirs);
             flatten(&stored["hw"], &mut theirs);
-            let list = |values: Vec<f64>| Stored {
-                dims: vec![values.len()],
-                values,
-            };
             let name = format!("schedule_{ratio}_{budget}");
             report.numbers(&name, &list(ours), &list(theirs), 0.0);
         }
+    }
+}
+
+fn list(values: Vec<f64>) -> Stored {
+    Stored {
+        dims: vec![values.len()],
+        values,
     }
 }
 

@@ -31,6 +31,9 @@ pub fn check(s: &Subject, report: &mut Report) {
                 image(s, run, features, report)
             });
         });
+        report.part(&format!("forced_{run}"), |report| {
+            forced(s, run, settings, report)
+        });
         if s.f.has(&format!("ar_{run}_stage_input_1")) {
             let name = format!("alone_{run}");
             report.part(&name, |report| alone(s, run, settings, report));
@@ -157,6 +160,20 @@ fn follow(s: &Subject, run: &str, step: &Step, report: &mut Report) {
         && f.has(&input)
     {
         report.close(f, &input, next, INPUTS);
+    }
+}
+
+/// The second half of a run, on the stored bits of the first half.
+fn forced(s: &Subject, run: &str, settings: &Value, report: &mut Report) {
+    let plan = s.stepwise();
+    let given = s.schedule.len() / 2;
+    for step in start(s, &plan, settings, options(s, run, settings, given)) {
+        let bits = format!("ar_{run}_bits_{}", step.k);
+        let gaps = gaps(s.f, &format!("ar_{run}_logits_{}", step.k), step.logits);
+        let (name, stored) = (format!("{bits}@forced"), s.f.stored(&bits));
+        if report.bits_as(&name, step.bits, stored, Some(&gaps)) != Agreement::Same {
+            return;
+        }
     }
 }
 

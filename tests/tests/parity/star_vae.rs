@@ -15,12 +15,17 @@ const SUMS: f64 = 1e-5;
 /// A bit of a number closer to zero than this is undecided.
 const MARGIN: f64 = 1e-5;
 
-/// Bits of the codes, from the settings.
+/// Bits of the codes, from the settings; those of the released models where there are none.
 pub fn code_bits(f: &Fixture) -> CodeBits {
-    let bits = |key: &str| f.real(key) as usize;
+    let released = CodeBits::INFINITYSTAR;
+    let bits = |key: &str, released: usize| {
+        let settings = [f.setting(key), &f.config["vae_namespace"][key]];
+        let stated = settings.into_iter().find_map(Value::as_u64);
+        stated.map_or(released, |bits| bits as usize)
+    };
     CodeBits {
-        semantic: bits("semantic_scale_dim"),
-        detail: bits("detail_scale_dim"),
+        semantic: bits("semantic_scale_dim", released.semantic),
+        detail: bits("detail_scale_dim", released.detail),
     }
 }
 
