@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand.
+//! The command line: one file per subcommand.
 
 use std::process::ExitCode;
 
@@ -19,43 +19,43 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Paint pictures from prompts or classes
-    Generate(Box<generate::StartArgs>),
-    /// Make videos from prompts, pictures or other videos
+    /// Generate images from prompts or classes
+    Generate(Box<generate::GenerateArgs>),
+    /// Generate videos from prompts, images or other videos
     Video(Box<video::VideoArgs>),
-    /// Paint a part of a picture anew: in-painting, out-painting, changes of a part
+    /// Edit an image: inpaint a part of it or outpaint a side
     Edit(Box<edit::EditArgs>),
-    /// Run a pipeline from a YAML file, or that of a picture or video that carries one
+    /// Run a pipeline from a YAML file, or the one stored in an image or video
     Run(run::RunArgs),
-    /// Check a pipeline without loading any weight
+    /// Check a pipeline without loading weights
     Validate(run::ValidateArgs),
     /// Print the JSON Schema of pipeline files
     Schema,
-    /// Show what a picture or video was made with
+    /// Show the prompt, seed and pipeline stored in an image or video
     Metadata(metadata::MetadataArgs),
-    /// List the models that are known by name, what they need and where it lies
+    /// List the models known by name, the files they need and where those are
     Models(models::ModelsArgs),
-    /// Rewrite a checkpoint as one safetensors file, in another number type if wanted
+    /// Convert a checkpoint to one safetensors file, optionally in another number type
     Convert(convert::ConvertArgs),
     /// List the devices of this machine
     Devices,
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Build the data set that the embedded model is trained on
+    /// Build data sets for training
     Data(data::DataArgs),
     /// Train a tokenizer or a transformer
     Train(nextscale_train::TrainArgs),
-    /// Measure how good a model is
+    /// Measure the quality of a model
     Eval(eval::EvalArgs),
-    /// Measure how fast a model is
+    /// Measure the speed of a model
     Bench(bench::BenchArgs),
 }
 
-/// Parses the command line, runs it and turns an error into one sentence and a non-zero exit:
-/// 1 for an error, 2 for a wrong command line, 130 for a run that Ctrl-C stopped.
+/// Parses and runs the command line. The exit code is 0 for success, 1 for an error, 2 for a wrong command line and 130
+/// for a run that Ctrl-C stopped.
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Generate(args) => generate::run(&args),
@@ -69,12 +69,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Convert(args) => convert::run(&args),
         Command::Devices => info::devices(),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "nextscale",
-                &mut std::io::stdout(),
-            );
+            let stdout = &mut std::io::stdout();
+            clap_complete::generate(shell, &mut Cli::command(), "nextscale", stdout);
             Ok(())
         }
         Command::Data(args) => data::run(args),
@@ -88,43 +84,31 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// An error with its causes, of which those are left out that it has told already.
-fn sentence(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |text, cause| {
-        let cause = cause.to_string();
-        match (text.is_empty(), text.ends_with(&cause)) {
-            (true, _) => cause,
-            (_, true) => text,
-            _ => format!("{text}: {cause}"),
+/// Prints what went wrong and what to do. Our errors name their cause in their own text, so that the chain repeats nothing.
+fn report(error: &anyhow::Error) -> ExitCode {
+    let pipeline = error.downcast_ref::<PipelineError>();
+    let model = error.downcast_ref::<ModelError>();
+    if matches!(pipeline, Some(PipelineError::Cancelled))
+        || matches!(model, Some(ModelError::Cancelled))
+    {
+        eprintln!("error: stopped; finished results are kept");
+        return ExitCode::from(130);
+    }
+    if let Some(PipelineError::Invalid(diagnostics)) = pipeline {
+        for diagnostic in diagnostics {
+            eprintln!("error: {diagnostic}");
+            print_hint(diagnostic.hint.as_deref());
         }
-    })
+        return ExitCode::FAILURE;
+    }
+    eprintln!("error: {error:#}");
+    let hint = pipeline.and_then(PipelineError::hint);
+    print_hint(hint.or_else(|| model.and_then(ModelError::hint)));
+    ExitCode::FAILURE
 }
 
-/// Tells the user what went wrong and what to do, in as few lines as that takes.
-fn report(error: &anyhow::Error) -> ExitCode {
-    let model = error.downcast_ref::<ModelError>();
-    match error.downcast_ref::<PipelineError>() {
-        Some(PipelineError::Cancelled) => {
-            eprintln!("error: stopped; what is finished stays");
-            return ExitCode::from(130);
-        }
-        Some(PipelineError::Invalid(all)) => {
-            for one in all {
-                eprintln!("error: {one}");
-                one.hint.iter().for_each(|hint| eprintln!("  hint: {hint}"));
-            }
-        }
-        None if matches!(model, Some(ModelError::Cancelled)) => {
-            eprintln!("error: stopped; what is finished stays");
-            return ExitCode::from(130);
-        }
-        known => {
-            eprintln!("error: {}", sentence(error));
-            let hint = known
-                .and_then(PipelineError::hint)
-                .or_else(|| model.and_then(ModelError::hint));
-            hint.iter().for_each(|hint| eprintln!("  hint: {hint}"));
-        }
+fn print_hint(hint: Option<&str>) {
+    if let Some(hint) = hint {
+        eprintln!("  hint: {hint}");
     }
-    ExitCode::FAILURE
 }

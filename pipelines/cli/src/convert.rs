@@ -1,4 +1,4 @@
-//! `nextscale convert`: a checkpoint as one safetensors file.
+//! `nextscale convert`: any checkpoint to one safetensors file.
 
 use std::path::PathBuf;
 
@@ -9,17 +9,17 @@ use nextscale_models::convert::Conversion;
 use nextscale_pipelines::stage::Cancel;
 use nextscale_weights::WeightDtype;
 
-use crate::bar;
+use crate::{bar, signal};
 
 /// Arguments of `nextscale convert`.
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
-    /// A checkpoint: a PyTorch or safetensors file, or a folder or index of shards
+    /// Checkpoint: a PyTorch or safetensors file, or a folder or index of shards
     input: PathBuf,
-    /// The file to write, which ends with .safetensors
+    /// File to write, ending with .safetensors
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Number type of the weights; as they are if absent
+    /// Number type of the weights; unchanged by default
     #[arg(long, value_enum)]
     dtype: Option<FileDtype>,
 }
@@ -50,12 +50,9 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         FileDtype::F16 => WeightDtype::F16,
         FileDtype::Bf16 => WeightDtype::Bf16,
     });
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_io()
-        .build()?;
     let cancel = Cancel::default();
-    runtime.spawn(crate::signal::stop_on_ctrl_c(cancel.clone()));
+    let on_stop = cancel.clone();
+    let _runtime = signal::runtime(move || on_stop.cancel())?;
     let bar = bar::bytes("written");
     let written = conversion.write(out, dtype, |done, all| {
         bar.set_length(all);

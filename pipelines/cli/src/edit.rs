@@ -1,57 +1,60 @@
-//! `nextscale edit`: a part of a picture painted anew.
+//! `nextscale edit`: inpainting and outpainting.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::options::{self, GenerateArgs, Options};
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::yaml::Node;
 
-/// Arguments of `nextscale edit`: those of `generate`, the picture and what is painted anew.
+use crate::image_options::ImageOptions;
+use crate::settings::Settings;
+
+/// Arguments of `nextscale edit`: those of `generate`, the image and the part to regenerate.
 #[derive(Debug, Args)]
-pub(super) struct EditArgs {
-    /// The picture to edit: PNG, JPEG or WebP
+pub(crate) struct EditArgs {
+    /// Image to edit: PNG, JPEG or WebP
     #[arg(short, long, value_name = "FILE")]
     init_image: PathBuf,
     #[command(flatten)]
     part: Part,
-    /// Paint everything but the mask or the box anew
+    /// Invert the mask or box: regenerate everything else
     #[arg(long)]
     invert: bool,
-    /// Put the original pixels back where they stay, exactly
+    /// Restore the exact original pixels outside the regenerated part
     #[arg(long)]
     keep_original: bool,
     #[command(flatten)]
-    paint: GenerateArgs,
+    options: ImageOptions,
 }
 
-/// Which part is painted anew.
+/// The part to regenerate.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Part {
-    /// A picture of the same size: white is painted anew, black stays
+    /// Mask of the same size as the image: white is regenerated, black is kept
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
-    /// A rectangle that is painted anew, in pixels of the picture or in percent, for example 25%,25%,50%,50%
+    /// Box to regenerate, in pixels of the image or in percent, for example 25%,25%,50%,50%
     #[arg(
         long = "box",
         value_name = "LEFT,TOP,WIDTH,HEIGHT",
         allow_hyphen_values = true
     )]
     region: Option<String>,
-    /// Continue the picture at a side: the share of the result that is new, for example \"left 0.5\"
+    /// Extend the image at one side; SHARE is the new part of the result, for example "left 0.5"
     #[arg(long, value_name = "SIDE SHARE")]
     outpaint: Option<String>,
 }
 
-pub(super) fn run(args: &EditArgs) -> anyhow::Result<()> {
-    options::finish(&args.paint, build(args)?)
+pub(crate) fn run(args: &EditArgs) -> anyhow::Result<()> {
+    args.options.execute(pipeline(args)?)
 }
 
-/// The preset with the edit in the stage that paints and, if the original is to be kept, behind the decoder.
-fn build(args: &EditArgs) -> Result<Node, PipelineError> {
-    let mut root = options::build(&args.paint)?;
+/// The pipeline of `generate` with the edit in the stage that generates and, if the original is to be kept, a stage after
+/// the decoder.
+fn pipeline(args: &EditArgs) -> Result<Node, PipelineError> {
+    let mut root = args.options.pipeline()?;
     let mut edit = serde_json::json!({
         "image": args.init_image,
         "mask": args.part.mask,
@@ -63,16 +66,14 @@ fn build(args: &EditArgs) -> Result<Node, PipelineError> {
         map.retain(|_, value| !value.is_null());
     }
     let edit = Some(edit);
-    let painter = options::painter(&args.paint);
-    Options(&mut root).stage(painter, "edit", "--init-image", &edit)?;
+    let option = "--init-image"; // both stages report the same image
+    let generator = args.options.generator();
+    Settings(&mut root).stage(generator, option, "edit", &edit)?;
     if args.keep_original {
         let stage = serde_json::json!({ "stage": "keep-original", "from": "image", "edit": edit });
-        let origin = "--init-image"; // both stages stumble over the same picture
-        root.set(&["stages", "kept"], Node::from_data(&stage, origin)?)?;
-        root.set(
-            &["stages", "save", "from"],
-            Node::from_data(&"kept", origin)?,
-        )?;
+        root.set(&["stages", "kept"], Node::from_data(&stage, option)?)?;
+        let from = Node::from_data(&"kept", option)?;
+        root.set(&["stages", "save", "from"], from)?;
     }
     Ok(root)
 }

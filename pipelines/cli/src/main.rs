@@ -1,4 +1,4 @@
-//! The `nextscale` command: one file a subcommand.
+//! The `nextscale` command: one file per subcommand.
 
 mod bar;
 mod bench;
@@ -9,6 +9,7 @@ mod edit;
 mod eval;
 mod generate;
 mod huge_pages;
+mod image_options;
 mod info;
 mod metadata;
 mod models;
@@ -16,13 +17,15 @@ mod options;
 mod output;
 mod progress;
 mod run;
+mod settings;
 mod signal;
+mod variation;
 mod video;
 
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: huge_pages::Pages = huge_pages::Pages;
+static ALLOCATOR: huge_pages::HugePages = huge_pages::HugePages;
 
 fn main() -> ExitCode {
     command::main()

@@ -1,9 +1,10 @@
-//! `nextscale models`: what can be painted with, what it needs, and where that lies.
+//! `nextscale models`: the models known by name, the files they need, and where those are.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::output;
 use nextscale_models::bundle::{Places, SPRITES, StarBundle, released};
 
 /// Arguments of `nextscale models`.
@@ -12,20 +13,20 @@ use nextscale_models::bundle::{Places, SPRITES, StarBundle, released};
 pub(super) struct ModelsArgs {
     #[command(subcommand)]
     command: Option<ModelsCommand>,
-    /// Tell more about one of them
+    /// Show the files of one model
     name: Option<String>,
-    /// A folder in which files are looked for first
+    /// Search this folder first
     #[arg(long, value_name = "DIR")]
     models_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum ModelsCommand {
-    /// Download what a released model lacks on this machine, from the Hugging Face hub into its cache
+    /// Download the missing files of a released model from the Hugging Face Hub into its cache
     Fetch {
-        /// The model
+        /// Model
         name: String,
-        /// A folder in which files are looked for first
+        /// Search this folder first
         #[arg(long, value_name = "DIR")]
         models_dir: Option<PathBuf>,
     },
@@ -37,58 +38,56 @@ pub(super) fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     }
     let places = Places::new(args.models_dir.as_deref());
     match &args.name {
-        None => crate::output::print(list(&places).trim_end()),
-        Some(name) => crate::output::print(&tell(name, &places)?),
+        None => output::print(list(&places).trim_end()),
+        Some(name) => output::print(&details(name, &places)?),
     }
 }
 
 fn list(places: &Places) -> String {
-    let line = |name: &str, state: &str, makes: &str| format!("{name:<22} {state:<12} {makes}\n");
-    let mut text = line("model", "state", "makes");
-    text += &line(
-        "default",
-        "in here",
-        "pictures of icons from prompts, 64x64",
-    );
+    let line = |name: &str, state: &str, result: &str| format!("{name:<22} {state:<12} {result}\n");
+    let mut text = line("model", "state", "generates");
+    let icons = "images of icons from prompts, 64x64";
+    text += &line("default", "embedded", icons);
     text += &match StarBundle::embedded() {
-        Ok(bundle) => line(SPRITES, "in here", &sprites(&bundle)),
-        Err(_) => line(SPRITES, "not built in", "videos of icons from prompts"),
+        Ok(bundle) => line(SPRITES, "embedded", &sprites(&bundle)),
+        Err(_) => line(SPRITES, "not embedded", "videos of icons from prompts"),
     };
     for name in released::names() {
         let parts = released::parts(name, places).unwrap_or_default();
         let missing = parts.iter().filter(|part| part.found.is_none()).count();
         let state = match missing {
             0 => "ready".to_owned(),
-            n if n == parts.len() => "not here".to_owned(),
+            n if n == parts.len() => "missing".to_owned(),
             n => format!("{n} of {} missing", parts.len()),
         };
-        text += &line(name, &state, &makes(name));
+        text += &line(name, &state, &generates(name));
     }
-    text + "\n`nextscale models NAME` tells what a model needs and where it is looked for.\n"
+    text + "\n`nextscale models NAME` shows the files of a model and where they are searched.\n"
 }
 
-/// What a released model makes.
-fn makes(name: &str) -> String {
+/// What a released model generates.
+fn generates(name: &str) -> String {
     if let Some(config) = released::var_config(name) {
         let side = config.schedule.last().w * 16;
-        return format!("pictures of 1,000 classes, {side}x{side}");
+        return format!("images of 1,000 classes, {side}x{side}");
     }
     let star = released::star::PRESETS.iter().find(|p| p.name == name);
     if let Some(preset) = star {
         let ((width, height), seconds) = (preset.size(), preset.longest_seconds());
-        let of = match preset.is_interactive() {
-            true => "videos from a video and prompts, one after the other",
-            false => "videos from prompts, pictures or videos",
+        let result = if preset.is_interactive() {
+            "videos from a video and successive prompts"
+        } else {
+            "videos from prompts, images or videos"
         };
-        return format!("{of}, 15 shapes, {width}x{height} first, up to {seconds} s");
+        return format!(
+            "{result}, 15 aspect ratios, {width}x{height} by default, up to {seconds} s"
+        );
     }
-    match name.ends_with("512") {
-        true => "pictures from prompts, 90 sizes, 512x512 first".to_owned(),
-        false => "pictures from prompts, 90 sizes, 1024x1024 first".to_owned(),
-    }
+    let side = if name.ends_with("512") { 512 } else { 1024 };
+    format!("images from prompts, 90 sizes, {side}x{side} by default")
 }
 
-/// What the video model inside the program makes.
+/// What the embedded video model generates.
 fn sprites(bundle: &StarBundle) -> String {
     let manifest = bundle.manifest();
     let (size, longest) = (&manifest.sizes[0], manifest.frames.longest);
@@ -100,14 +99,17 @@ fn sprites(bundle: &StarBundle) -> String {
     )
 }
 
-fn tell(name: &str, places: &Places) -> anyhow::Result<String> {
+fn details(name: &str, places: &Places) -> anyhow::Result<String> {
     let Some(parts) = released::parts(name, places) else {
         let known: Vec<&str> = released::names().collect();
-        anyhow::bail!("there is no released model `{name}`: {}", known.join(", "));
+        anyhow::bail!(
+            "there is no released model `{name}`; the released models are {}",
+            known.join(", ")
+        );
     };
     let mut text = String::new();
     for part in &parts {
-        let what = match part.file {
+        let source = match part.file {
             "." => part.repo.to_owned(),
             file => format!("{}: {file}", part.repo),
         };
@@ -115,9 +117,9 @@ fn tell(name: &str, places: &Places) -> anyhow::Result<String> {
             Some(path) => path.display().to_string(),
             None => "not found".to_owned(),
         };
-        text += &format!("{:<12} {what}\n{:<12} {found}\n", part.role, "");
+        text += &format!("{:<12} {source}\n{:<12} {found}\n", part.role, "");
     }
-    text += "looked for in:\n";
+    text += "searched in:\n";
     let mut seen = vec![];
     for folder in parts.iter().flat_map(|part| places.folders(part.repo)) {
         if !seen.contains(&folder) {
@@ -130,7 +132,7 @@ fn tell(name: &str, places: &Places) -> anyhow::Result<String> {
 
 fn fetch(name: &str, places: &Places) -> anyhow::Result<()> {
     match nextscale_models::bundle::fetch::fetch(name, places)?.len() {
-        0 => crate::output::print(&format!("{name}: nothing is missing")),
-        n => crate::output::print(&format!("{name}: {n} files downloaded, ready")),
+        0 => output::print(&format!("{name}: nothing is missing")),
+        n => output::print(&format!("{name}: {n} files downloaded, ready")),
     }
 }

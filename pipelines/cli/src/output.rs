@@ -1,4 +1,4 @@
-//! What a command prints to standard output.
+//! Results of a command: text on standard output, JSON files.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
-/// To standard output; a reader that has gone, such as `head`, is no error.
+/// Prints to standard output. A reader that has closed the pipe, such as `head`, is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar};
 
 use nextscale_pipelines::artifact::{Artifact, Step};
 use nextscale_pipelines::stage::{Event, Observer};
 
-/// Shows a run on standard error: bars on a terminal, file names anywhere.
+use crate::bar;
+
+/// Shows a run on standard error: progress bars on a terminal, file names anywhere.
 pub(super) struct Progress {
     state: Arc<Mutex<State>>,
     timings: bool,
@@ -20,12 +22,12 @@ struct State {
     bars: MultiProgress,
     loading: BTreeMap<String, ProgressBar>,
     scales: Option<ProgressBar>,
-    pictures: Option<ProgressBar>,
+    images: Option<ProgressBar>,
     table: Table,
     start: Instant,
 }
 
-/// Times by row; rows in the order in which they first appeared.
+/// Times by row, in the order in which the rows first appeared.
 #[derive(Default)]
 struct Table(Vec<(String, Vec<Duration>)>);
 
@@ -38,13 +40,8 @@ impl Table {
     }
 
     fn render(&self, total: Duration) -> String {
-        let width = self
-            .0
-            .iter()
-            .map(|(name, _)| name.len())
-            .max()
-            .unwrap_or(0)
-            .max(5);
+        let names = self.0.iter().map(|(name, _)| name.len());
+        let width = names.max().unwrap_or(0).max(5);
         let mut text = format!("{:<width$}  count   mean s  total s", "part");
         for (name, times) in &self.0 {
             let sum = times.iter().sum::<Duration>().as_secs_f64();
@@ -67,7 +64,7 @@ impl Progress {
             bars: MultiProgress::new(),
             loading: BTreeMap::new(),
             scales: None,
-            pictures: None,
+            images: None,
             table: Table::default(),
             start: Instant::now(),
         };
@@ -85,10 +82,10 @@ impl Progress {
         })
     }
 
-    /// Takes the bars away and prints the table if it was asked for.
+    /// Removes the bars and prints the table of timings if it was asked for.
     pub(super) fn finish(&self) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nothing can be done about a terminal that is gone.
+        // A terminal that is gone cannot be cleared.
         let _ = state.bars.clear();
         if self.timings {
             eprintln!("{}", state.table.render(state.start.elapsed()));
@@ -121,12 +118,7 @@ impl State {
                     .add(format!("{stage} scale {}", step.scale), took);
                 self.scale(step);
                 if sample.total > 1 {
-                    let total = sample.total as u64;
-                    let style = "{bar:30} picture {pos}/{len}, {eta} left";
-                    let bar = self
-                        .pictures
-                        .get_or_insert_with(|| bar(&self.bars, total, style));
-                    bar.set_position(sample.index as u64);
+                    self.image(sample.index, sample.total);
                 }
             }
             Event::Done { stage, took, .. } => self.table.add(stage, took),
@@ -142,28 +134,23 @@ impl State {
     }
 
     fn scale(&mut self, step: Step) {
-        let style = "{bar:30} scale {pos}/{len}, {per_sec}";
-        let scales = step.scales as u64;
-        let bar = self
-            .scales
-            .get_or_insert_with(|| bar(&self.bars, scales, style));
+        let new = || self.bars.add(bar::items("scale"));
+        let bar = self.scales.get_or_insert_with(new);
         if step.scale == 1 {
             bar.reset();
         }
-        bar.set_length(scales);
-        bar.set_position(step.scale as u64);
+        bar::show(bar, step.scale, step.scales);
+    }
+
+    fn image(&mut self, index: usize, total: usize) {
+        let new = || self.bars.add(bar::items("image"));
+        bar::show(self.images.get_or_insert_with(new), index, total);
     }
 
     fn saved(&self, path: &Path) {
-        // `println` of the bars says nothing when there is no terminal.
+        // `MultiProgress::println` prints nothing without a terminal.
         self.bars.suspend(|| eprintln!("{}", path.display()));
     }
-}
-
-fn bar(bars: &MultiProgress, length: u64, style: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(style);
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    bars.add(ProgressBar::new(length).with_style(style))
 }
 
 #[cfg(test)]

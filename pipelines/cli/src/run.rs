@@ -1,23 +1,25 @@
-//! `nextscale run` and `nextscale validate`, and the one path on which every pipeline runs.
+//! `nextscale run` and `nextscale validate`, and the function that runs every pipeline.
 
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
 
-use crate::progress::Progress;
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::graph::Pipeline;
 use nextscale_pipelines::spec::{PipelineSpec, read_tree};
 use nextscale_pipelines::stage::Cancel;
 use nextscale_pipelines::yaml::Node;
 
+use crate::progress::Progress;
+use crate::{output, signal};
+
 /// Arguments of `nextscale run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     source: Source,
-    /// Show how long each part took
+    /// Show the time of each part
     #[arg(long)]
     timings: bool,
 }
@@ -31,9 +33,9 @@ pub(super) struct ValidateArgs {
 
 #[derive(Debug, Args)]
 struct Source {
-    /// A YAML file, or a picture or video made by nextscale
+    /// YAML file, or an image or video made by nextscale
     pipeline: PathBuf,
-    /// Set a value, for example `--set seed=7` or `--set stages.latent.cfg-scale=4`
+    /// Override a value, for example `--set seed=7` or `--set stages.latent.cfg-scale=4`
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -43,7 +45,7 @@ impl Source {
         let mut root = read_tree(&self.pipeline)?;
         for one in &self.set {
             let Some((path, value)) = one.split_once('=') else {
-                return Err(anyhow!("--set {one} should be --set KEY=VALUE"));
+                return Err(anyhow!("`--set {one}` should be `--set KEY=VALUE`"));
             };
             let path: Vec<&str> = path.split('.').collect();
             root.set(&path, parse_value(value, &format!("--set {one}"))?)
@@ -53,7 +55,7 @@ impl Source {
     }
 }
 
-/// The value of an option as YAML; its place is the option itself, which has no lines.
+/// Parses the value of an option as YAML. Errors name the option as its place.
 fn parse_value(text: &str, origin: &str) -> Result<Node, PipelineError> {
     let parsed = Node::parse(text, origin)?;
     Node::from_data(&parsed, origin)
@@ -71,10 +73,10 @@ pub(super) fn validate(args: ValidateArgs) -> anyhow::Result<()> {
         .iter()
         .map(|s| s.name.as_str())
         .collect();
-    crate::output::print(&format!("valid: {}", stages.join(", ")))
+    output::print(&format!("valid: {}", stages.join(", ")))
 }
 
-/// Checks a pipeline and runs it with progress bars, until it is done or Ctrl-C is pressed.
+/// Checks a pipeline and runs it with progress bars until it is done or Ctrl-C is pressed.
 pub(super) fn execute(spec: PipelineSpec, timings: bool) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::new(spec)?;
     if pipeline.spec().settings.seed.is_none() {
@@ -83,15 +85,10 @@ pub(super) fn execute(spec: PipelineSpec, timings: bool) -> anyhow::Result<()> {
         pipeline.set_seed(seed);
     }
     let cancel = Cancel::default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_io()
-        .build()?;
+    let on_stop = cancel.clone();
+    let runtime = signal::runtime(move || on_stop.cancel())?;
     let progress = Progress::new(timings);
-    let result = runtime.block_on(async {
-        tokio::spawn(crate::signal::stop_on_ctrl_c(cancel.clone()));
-        pipeline.run(cancel, progress.observer()).await
-    });
+    let result = runtime.block_on(pipeline.run(cancel, progress.observer()));
     progress.finish();
     Ok(result?)
 }

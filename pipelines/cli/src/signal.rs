@@ -1,18 +1,26 @@
-//! Ctrl-C and requests to end.
+//! Ctrl-C and termination requests.
 
-use nextscale_pipelines::stage::Cancel;
+use tokio::runtime::{Builder, Runtime};
 
-/// The first Ctrl-C lets the scale in work come to its end; the second does not wait.
-pub(super) async fn stop_on_ctrl_c(cancel: Cancel) {
-    while stop_signal().await {
-        if cancel.is_cancelled() {
+/// The runtime of a command. The first Ctrl-C or termination request calls `stop`, so that the work can end in order; the
+/// second one ends the process.
+pub(crate) fn runtime(stop: impl Fn() + Send + Sync + 'static) -> std::io::Result<Runtime> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_io()
+        .build()?;
+    runtime.spawn(async move {
+        if stop_signal().await {
+            stop();
+        }
+        if stop_signal().await {
             std::process::exit(130);
         }
-        cancel.cancel();
-    }
+    });
+    Ok(runtime)
 }
 
-/// Waits for Ctrl-C, or for a polite request to end from elsewhere.
+/// Waits for Ctrl-C or a termination request; `false` if neither can be waited for.
 async fn stop_signal() -> bool {
     #[cfg(unix)]
     {

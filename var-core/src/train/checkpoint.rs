@@ -15,28 +15,28 @@ use super::optimizer::AdamW;
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A file or folder of the run cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// The error of the operating system.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A weight file of a checkpoint cannot be read or written, or is not of this model.
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     Record {
         /// The file.
         path: PathBuf,
         /// The error of the store.
-        source: RecordError,
+        reason: RecordError,
     },
     /// The state file of a checkpoint is damaged.
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     State {
         /// The file.
         path: PathBuf,
         /// The error of the parser.
-        source: serde_json::Error,
+        reason: serde_json::Error,
     },
     /// The loss or the gradient is not finite.
     #[error(
@@ -61,12 +61,12 @@ pub enum TrainError {
 impl TrainError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { path, source }
+        move |reason| Self::Io { path, reason }
     }
 
     fn record(path: &Path) -> impl FnOnce(RecordError) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Record { path, source }
+        move |reason| Self::Record { path, reason }
     }
 }
 
@@ -126,9 +126,9 @@ impl Checkpoint {
             fs::write(&file, memory).map_err(TrainError::io(&file))?;
         }
         let file = part.join("progress.json");
-        let text = serde_json::to_string(progress).map_err(|source| TrainError::State {
+        let text = serde_json::to_string(progress).map_err(|reason| TrainError::State {
             path: file.clone(),
-            source,
+            reason,
         })?;
         fs::write(&file, text).map_err(TrainError::io(&file))?;
         if path.exists() {
@@ -148,7 +148,7 @@ impl Checkpoint {
     pub fn progress(&self) -> Result<Progress, TrainError> {
         let path = self.path.join("progress.json");
         let text = fs::read_to_string(&path).map_err(TrainError::io(&path))?;
-        serde_json::from_str(&text).map_err(|source| TrainError::State { path, source })
+        serde_json::from_str(&text).map_err(|reason| TrainError::State { path, reason })
     }
 
     /// Restores the state of the task, if there is one.
@@ -164,7 +164,7 @@ impl Checkpoint {
             return Ok(());
         }
         let text = fs::read_to_string(&path).map_err(TrainError::io(&path))?;
-        restore(&text).map_err(|source| TrainError::State { path, source })
+        restore(&text).map_err(|reason| TrainError::State { path, reason })
     }
 
     /// Loads the trained weights into `model`, parameter identities included.

@@ -78,9 +78,9 @@ impl TrainLog {
     /// # Errors
     /// When the file can't be written.
     pub fn write(&mut self, line: &LogLine) -> Result<(), TrainError> {
-        let mut text = serde_json::to_string(line).map_err(|source| TrainError::State {
+        let mut text = serde_json::to_string(line).map_err(|reason| TrainError::State {
             path: self.path.clone(),
-            source,
+            reason,
         })?;
         text.push('\n');
         self.file

@@ -105,7 +105,7 @@ fn previews_timings_and_no_metadata() {
     for row in ["load text", "latent scale 3", "image", "save", "wall"] {
         assert!(text.lines().any(|l| l.starts_with(row)), "{row} in {text}");
     }
-    says(&place.refused("metadata a.png"), &["carries no metadata"]);
+    says(&place.refused("metadata a.png"), &["contains no metadata"]);
     says(&place.refused("run a.png"), &["carries no pipeline"]);
     place.good("generate -m @tiny -p 'a cat' -s 1 -o b.png");
     let pixels = |name: &str| {

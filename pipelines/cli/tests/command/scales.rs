@@ -188,7 +188,7 @@ fn variations_share_their_first_scales() {
     assert_eq!(read(&place, "f.png"), half);
     let said = stderr(&again("2"));
     assert!(
-        said.contains("is a variation itself") && said.contains("--from-scale 1"),
+        said.contains("is itself a variation") && said.contains("--from-scale 1"),
         "{said}"
     );
 }
@@ -243,7 +243,7 @@ fn a_picture_gives_the_first_scales() {
             &["-i", "nowhere.png"],
             "--init-image: cannot read `nowhere.png`",
         ),
-        (&["--from-scale", "1"], "--from-scale has no picture"),
+        (&["--from-scale", "1"], "--from-scale needs an image"),
     ] {
         let said = refused(&place, more);
         assert!(said.contains(part), "{said}");
