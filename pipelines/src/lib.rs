@@ -5,6 +5,8 @@
 //! loaded ([`Pipeline`]), and run with one thread a stage and bounded queues between them, so that
 //! one image is decoded while the next is generated.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod artifact;
 pub mod error;
 pub mod graph;

@@ -1,12 +1,12 @@
 //! `nextscale data`: building and looking at data sets.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use clap::{Args, Subcommand};
 use nextscale_data::{
-    DataKind, Dataset, Entry, IdxRecipe, Manifest, Progress, Recipe, build, build_idx, captions,
-    contact_sheet,
+    DataError, DataKind, Dataset, Entry, IdxRecipe, Manifest, Progress, Recipe, build, build_idx,
+    captions, contact_sheet,
 };
 
 use crate::{bar, options, output};
@@ -71,35 +71,42 @@ pub(crate) fn run(args: DataArgs) -> anyhow::Result<()> {
 }
 
 fn run_build(args: BuildArgs) -> anyhow::Result<()> {
-    let (manifest, out) = match DataKind::of(&args.config)? {
+    match DataKind::of(&args.config)? {
         DataKind::Icons => {
             let mut recipe = Recipe::load(&args.config)?;
             recipe.cache = args.cache.unwrap_or(recipe.cache);
             let out = args.out.unwrap_or_else(|| recipe.out.clone());
-            let bar = bar::items("");
-            let progress = |at: Progress<'_>| {
-                bar.set_prefix(at.step.to_owned());
-                bar.set_message(at.item.to_owned());
-                bar::show(&bar, at.done, at.total);
-            };
-            let manifest = build(&recipe, &out, args.force, &progress);
-            bar.finish_and_clear();
-            (manifest?, out)
+            print_summary(&build_icons(&recipe, &out, args.force)?, &out)
         }
         DataKind::Idx => {
             let mut recipe = IdxRecipe::load(&args.config)?;
             recipe.cache = args.cache.unwrap_or(recipe.cache);
             let out = args.out.unwrap_or_else(|| recipe.out.clone());
-            (build_idx(&recipe, &out, args.force)?, out)
+            print_summary(&build_idx(&recipe, &out, args.force)?, &out)
         }
+    }
+}
+
+fn build_icons(recipe: &Recipe, out: &Path, force: bool) -> Result<Manifest, DataError> {
+    let bar = bar::items("");
+    let progress = |at: Progress<'_>| {
+        bar.set_prefix(at.step.to_owned());
+        bar.set_message(at.item.to_owned());
+        bar::show(&bar, at.done, at.total);
     };
+    let manifest = build(recipe, out, force, &progress);
+    bar.finish_and_clear();
+    manifest
+}
+
+fn print_summary(manifest: &Manifest, out: &Path) -> anyhow::Result<()> {
     let Manifest {
         size,
         count,
         held_out,
         styles,
         ..
-    } = &manifest;
+    } = manifest;
     let mut text = format!(
         "{count} images of {size}x{size} pixels in {}, {held_out} of them held out",
         out.display()

@@ -2,7 +2,7 @@
 //!
 //! Everything else in Nextscale may use this crate, and it uses nothing of Nextscale.
 
-#![deny(clippy::print_stdout)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod atomic_file;
 pub mod checksum;
