@@ -1,5 +1,4 @@
-//! A stage of one's own that works on the frames of a video: a caption burnt into every frame, and a bar under it that
-//! grows with time.
+//! A custom stage that changes the frames of a video: a caption on every frame, and below it a bar that grows with time.
 //!
 //! ```sh
 //! cargo build --workspace --example caption
@@ -11,19 +10,16 @@
 use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
-use nextscale_pipelines::setup::Setup;
-use nextscale_pipelines::stage::{Cancel, Event, Input, Output, Ports, Stage};
-use nextscale_pipelines::{
-    Artifact, ArtifactType, Kind, Pipeline, PipelineError, PipelineSpec, Registry,
-};
+use nextscale_pipelines::stage::{Cancel, Event};
+use nextscale_pipelines::{Artifact, FrameInfo, Pipeline, PipelineError, PipelineSpec, Registry};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Burns a caption into the lower edge of every frame. The doc comments end up in the JSON Schema.
+/// Draws a caption at the bottom of every frame. The doc comments end up in the JSON Schema.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CaptionParams {
-    /// What it says: letters, digits and spaces; the prompt if absent.
+struct Caption {
+    /// The text: letters, digits and spaces; the prompt if absent.
     text: Option<String>,
     /// Its colour: red, green and blue.
     #[serde(default = "white")]
@@ -34,26 +30,18 @@ fn white() -> [u8; 3] {
     [255; 3]
 }
 
-/// The stage.
-pub struct Caption {
-    params: CaptionParams,
+/// Adds the stage `caption`.
+pub fn register(registry: &mut Registry) {
+    registry.map_frames("caption", |frame, info, params: &Caption| {
+        params.draw(frame, info);
+        Ok(())
+    });
 }
 
 impl Caption {
-    /// Runs while the pipeline is checked: what is refused here has line and column.
-    ///
-    /// # Errors
-    /// A caption that says nothing.
-    pub fn new(params: CaptionParams, setup: &Setup) -> Result<Self, PipelineError> {
-        if params.text.as_deref().is_some_and(|t| t.trim().is_empty()) {
-            return Err(setup.refuse("text", "a caption that says nothing").into());
-        }
-        Ok(Self { params })
-    }
-
-    /// One frame with the caption and a bar of `seconds`, a pixel for an eighth of a second.
-    fn burn(&self, frame: &RgbImage, text: &str, seconds: f64) -> RgbImage {
-        let mut frame = frame.clone();
+    /// The caption, and a bar with one pixel per eighth of a second.
+    fn draw(&self, frame: &mut RgbImage, info: FrameInfo<'_>) {
+        let text = self.text.as_ref().unwrap_or(&info.sample.prompt);
         let (width, height) = frame.dimensions();
         let top = height.saturating_sub(HEIGHT + 3);
         for y in top..height {
@@ -62,7 +50,7 @@ impl Caption {
                 pixel.0 = pixel.0.map(|c| c / 3);
             }
         }
-        let colour = Rgb(self.params.colour);
+        let colour = Rgb(self.colour);
         let mut dot = |x: u32, y: u32| {
             if x < width && y < height {
                 frame.put_pixel(x, y, colour);
@@ -75,28 +63,7 @@ impl Caption {
                 columns.for_each(|column| dot(left + column, top + 1 + row as u32));
             }
         }
-        (0..(seconds * 8.0) as u32).for_each(|x| dot(x, height - 1));
-        frame
-    }
-}
-
-impl Stage for Caption {
-    fn ports(&self) -> Ports {
-        Ports {
-            inputs: vec![("frames", ArtifactType::new(Kind::Frames))],
-            output: Some(ArtifactType::new(Kind::Frames)),
-        }
-    }
-
-    /// Works on a chunk: a video comes in several, and the whole is never in memory.
-    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
-        let Some(Artifact::Frames(frames)) = input.artifacts.first() else {
-            return Err(input.context.failed("its input are no frames"));
-        };
-        let text = self.params.text.as_ref().unwrap_or(&input.sample.prompt);
-        let fps = frames.fps as f64;
-        let captioned = frames.map(|number, frame| self.burn(frame, text, number as f64 / fps));
-        out.send(input, Artifact::Frames(Arc::new(captioned)))
+        (0..(info.seconds() * 8.0) as u32).for_each(|x| dot(x, height - 1));
     }
 }
 
@@ -104,7 +71,7 @@ impl Stage for Caption {
 const WIDTH: u32 = 3;
 const HEIGHT: u32 = 5;
 
-/// The rows of a letter from the top, a bit a pixel.
+/// The rows of a letter from the top, one bit per pixel.
 fn glyph(letter: char) -> [u8; 5] {
     let number = match letter.to_ascii_lowercase() {
         letter @ 'a'..='z' => letter as usize - 'a' as usize,
@@ -136,16 +103,17 @@ stages:
   save: { stage: save-video, from: caption }
 ";
 
-#[allow(dead_code)] // not called where the stage is used from elsewhere
+#[allow(dead_code)] // a test uses the stage without it
 fn main() -> Result<(), PipelineError> {
     let model = std::env::args().nth(2).unwrap_or_else(|| "sprites".into());
-    let output = match cfg!(feature = "ffmpeg") {
-        true => "caption.mp4",
-        false => "caption.gif",
+    let output = if cfg!(feature = "ffmpeg") {
+        "caption.mp4"
+    } else {
+        "caption.gif"
     };
     let yaml = YAML.replace("MODEL", &model).replace("OUTPUT", output);
     let mut registry = Registry::builtin();
-    registry.register("caption", Caption::new);
+    register(&mut registry);
     let spec = PipelineSpec::from_yaml(&yaml, "caption.yaml")?;
     let pipeline = Pipeline::with(spec, &registry)?;
     let observer = Arc::new(|event| {

@@ -13,23 +13,23 @@ use crate::yaml::Node;
 /// The kinds of artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A prompt to paint.
+    /// A prompt.
     Prompt,
-    /// A class to paint.
+    /// A class.
     Class,
-    /// Text features: what the text encoder made of a prompt.
+    /// Text features: a prompt after the text encoder.
     Text,
-    /// A latent: the feature map that a decoder turns into a picture.
+    /// A latent: the feature map that a decoder turns into an image.
     Latent,
-    /// A picture, 8 bits a channel.
+    /// An image, 8 bits per channel.
     Image,
     /// The latent of a part of a video.
     VideoLatent,
-    /// Some frames of a video, one after the other.
+    /// Consecutive frames of a video.
     Frames,
-    /// The name of a file that was written.
+    /// The path of a file that was written.
     File,
-    /// Something that only a stage from outside knows, by its own name.
+    /// Something that only custom stages know, by a name of its own.
     Custom(&'static str),
 }
 
@@ -49,39 +49,54 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A kind, and what must also agree between the two ends of a wire, such as `channels = 256`.
+/// A kind, and what else must agree between the two ends of a wire, such as `channels = 256`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactType {
     /// What flows.
     pub kind: Kind,
-    /// Named facts; one that only one end states is not compared.
+    /// Named values; one that only one end states is not compared.
     pub constraints: Vec<(&'static str, String)>,
 }
 
+/// A constraint on which the two ends of a wire disagree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch<'a> {
+    /// Name of the constraint.
+    pub name: &'static str,
+    /// Value of the input.
+    pub expected: &'a str,
+    /// Value of the output that feeds it.
+    pub found: &'a str,
+}
+
 impl ArtifactType {
-    /// A kind without facts.
+    /// A kind without constraints.
     pub fn new(kind: Kind) -> Self {
         let constraints = vec![];
         Self { kind, constraints }
     }
 
-    /// Adds a fact.
+    /// Adds a constraint.
     #[must_use]
     pub fn constraint(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.constraints.push((name, value.to_string()));
         self
     }
 
-    /// The first fact on which the two ends differ: its name, the value here and the value there.
-    pub fn mismatch<'a>(&'a self, other: &'a Self) -> Option<(&'static str, &'a str, &'a str)> {
-        self.constraints.iter().find_map(|(name, here)| {
-            let (_, there) = other.constraints.iter().find(|(n, _)| n == name)?;
-            (here != there).then_some((*name, here.as_str(), there.as_str()))
+    /// The first constraint of this input that `output` states with another value.
+    pub fn mismatch<'a>(&'a self, output: &'a Self) -> Option<Mismatch<'a>> {
+        self.constraints.iter().find_map(|(name, expected)| {
+            let (_, found) = output.constraints.iter().find(|(n, _)| n == name)?;
+            (expected != found).then_some(Mismatch {
+                name,
+                expected,
+                found,
+            })
         })
     }
 }
 
-/// What a text encoder makes of a prompt: one row, so nothing is padded.
+/// The features of one prompt, without padding.
 #[derive(Debug, Clone)]
 pub struct Text {
     /// Features of the prompt, `[1, l, c]`.
@@ -90,62 +105,50 @@ pub struct Text {
     pub negative: Option<Tensor<3>>,
 }
 
-/// The latent of a part of a video. A video is one part or several, in their order.
+/// The latent of a part of a video. A video is one part or several, in order.
 #[derive(Debug, Clone)]
 pub struct VideoLatent {
     /// `[1, c, t, h, w]`, f32.
     pub latent: Tensor<5>,
-    /// Frames a second.
+    /// Frames per second.
     pub fps: usize,
-    /// Number in the video, from 0, of the first frame that is shown of this part.
+    /// Index in the video, from 0, of the first frame of this part that is shown.
     pub first: usize,
-    /// Whether the decoder begins anew with it, instead of going on from the part before.
+    /// Whether the decoder starts afresh, instead of continuing from the part before.
     pub fresh: bool,
-    /// Decoded frames that are left out at its condition.
+    /// Number of decoded frames to drop at the start of this part.
     pub skip: usize,
     /// Whether it ends the video.
     pub last: bool,
 }
 
-/// Some frames of a video, one after the other, as they come from the decoder: a stage of frames takes such a chunk and
-/// gives one of as many.
+/// Consecutive frames of a video, as they come from the decoder. A stage of frames takes such a chunk and sends one of the
+/// same length.
 #[derive(Debug, Clone)]
 pub struct Frames {
     /// The frames, all of one size.
     pub images: Vec<RgbImage>,
-    /// Frames a second.
+    /// Frames per second.
     pub fps: usize,
-    /// Number of the first of them in the video, from 0.
+    /// Index in the video, from 0, of the first of them.
     pub first: usize,
     /// Whether the last of them ends the video.
     pub last: bool,
 }
 
-impl Frames {
-    /// The same frames, each changed by `change`, which also gets the number of the frame in the video.
-    #[must_use]
-    pub fn map(&self, mut change: impl FnMut(usize, &RgbImage) -> RgbImage) -> Self {
-        let numbered = self.images.iter().enumerate();
-        Self {
-            images: numbered.map(|(i, p)| change(self.first + i, p)).collect(),
-            ..*self
-        }
-    }
-}
-
 /// A value on its way from one stage to the next. Cloning is cheap.
 #[derive(Debug, Clone)]
-#[allow(clippy::large_enum_variant)] // a tensor is a wide handle, and few are on their way
+#[allow(clippy::large_enum_variant)] // a tensor is a wide handle, and only a few are in flight
 pub enum Artifact {
     /// The prompt itself is in the sample.
     Prompt,
-    /// The number of a class; its name is in the sample.
+    /// The index of a class; its name is in the sample.
     Class(usize),
     /// Text features.
     Text(Text),
     /// The running feature map, `[1, d, t, h, w]`, f32.
     Latent(Tensor<5>),
-    /// A picture.
+    /// An image.
     Image(Arc<RgbImage>),
     /// The latent of a part of a video.
     VideoLatent(VideoLatent),
@@ -153,7 +156,7 @@ pub enum Artifact {
     Frames(Arc<Frames>),
     /// A file that was written.
     File(PathBuf),
-    /// What a stage from outside made.
+    /// The artifact of a custom stage.
     Custom(&'static str, Arc<dyn Any + Send + Sync>),
 }
 
@@ -174,42 +177,53 @@ impl Artifact {
     }
 }
 
-/// What belongs to one picture from the prompt to the file, whichever stage it is in.
+/// What belongs to one image or video from the prompt to the file, whichever stage it is in.
 #[derive(Debug, Clone, Default)]
 pub struct Sample {
-    /// Number of the picture in its run, from 0.
+    /// Index in the run, from 0.
     pub index: usize,
-    /// Pictures of the run.
+    /// Number of samples in the run.
     pub total: usize,
-    /// What to paint.
+    /// The prompt, or the name of the class.
     pub prompt: String,
-    /// What not to paint; empty for nothing in particular.
+    /// The negative prompt; empty if there is none.
     pub negative: String,
-    /// The seed of this picture.
+    /// The seed of this sample.
     pub seed: u64,
-    /// Number of the prompt in its story, from 0; 0 outside stories.
+    /// Index of the prompt in its story, from 0; 0 outside stories.
     pub turn: usize,
     /// All prompts of the story that the prompt belongs to: one video, prompt after prompt. Empty outside stories.
     pub story: Arc<[String]>,
-    /// What has to be written in the pipeline to paint this picture alone: paths of keys and values.
+    /// What to write into the pipeline to generate this sample alone: paths of keys, and values.
     pub pins: Vec<(Vec<String>, Node)>,
 }
 
-/// How far a picture is: scale number `scale` of `scales`, from 1.
+impl Sample {
+    /// The prompt; all prompts of a story, one per line.
+    pub fn full_prompt(&self) -> String {
+        if self.story.is_empty() {
+            self.prompt.clone()
+        } else {
+            self.story.join("\n")
+        }
+    }
+}
+
+/// Progress of a sample: scale `scale` of `scales`, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
     /// The scale that was finished.
     pub scale: usize,
-    /// All scales.
+    /// Number of scales.
     pub scales: usize,
 }
 
-/// An artifact with its sample.
+/// An artifact with the sample that it belongs to.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// Which picture it belongs to.
+    /// The sample.
     pub sample: Arc<Sample>,
-    /// Set if this is a preview of an unfinished picture.
+    /// Set if this is a preview of an unfinished image or video.
     pub preview: Option<Step>,
     /// The value.
     pub artifact: Artifact,

@@ -1,10 +1,10 @@
-//! A checked pipeline: every stage made, every wire typed, no weight loaded.
+//! A checked pipeline: every stage is made, every wire is typed, no weight is loaded.
 
 use std::collections::HashMap;
 
 use serde_json::json;
 
-use crate::artifact::{ArtifactType, Kind};
+use crate::artifact::{ArtifactType, Kind, Mismatch};
 use crate::error::{Diagnostic, PipelineError, did_you_mean};
 use crate::registry::Registry;
 use crate::setup::{Models, Setup};
@@ -12,7 +12,7 @@ use crate::spec::{PipelineSpec, StageSpec, Wire};
 use crate::stage::{Ports, Stage};
 use crate::yaml::Node;
 
-/// A stage with the stages that its inputs come from.
+/// A stage with the stages that feed its inputs.
 pub(crate) struct GraphNode {
     pub(crate) name: String,
     pub(crate) stage: Box<dyn Stage>,
@@ -20,7 +20,7 @@ pub(crate) struct GraphNode {
     pub(crate) sources: Vec<usize>,
 }
 
-/// A pipeline that was checked and can run.
+/// A checked pipeline, ready to run.
 pub struct Pipeline {
     pub(crate) spec: PipelineSpec,
     pub(crate) stages: Vec<GraphNode>,
@@ -44,35 +44,20 @@ impl Pipeline {
         let by_name = spec.stages.iter().enumerate();
         let by_name: HashMap<&str, usize> = by_name.map(|(i, s)| (s.name.as_str(), i)).collect();
         check_names(&spec, &by_name, &mut bad);
-        let models = Models::default();
-        let (mut made, mut told) = (vec![], vec![]);
-        for stage in &spec.stages {
-            let (settings, root, models) = (&spec.settings, &spec.root, &models);
-            match registry.make(&Setup {
-                stage,
-                settings,
-                root,
-                models,
-            }) {
-                Ok(stage) => made.push(stage),
-                Err(PipelineError::Invalid(more)) => {
-                    // Several stages may stumble over the same model.
-                    bad.extend(more.into_iter().filter(|d| !told.contains(d)));
-                    told = bad.clone();
-                }
-                Err(other) => return Err(other),
-            }
-        }
+        let made = make_stages(&spec, registry, &mut bad)?;
         if !bad.is_empty() {
             return Err(PipelineError::Invalid(bad));
         }
-        let ports: Vec<Ports> = made.iter().map(|s| s.ports()).collect();
-        let mut sources = vec![];
-        for (stage, own) in spec.stages.iter().zip(&ports) {
-            sources.push(connect(stage, own, &spec, &ports, &by_name, &mut bad));
-        }
-        if !bad.is_empty() {
-            return Err(PipelineError::Invalid(bad));
+        let ports = made.iter().map(|s| s.ports()).collect();
+        let mut wiring = Wiring {
+            spec: &spec,
+            ports,
+            by_name,
+            bad,
+        };
+        let sources: Vec<_> = (0..made.len()).map(|i| wiring.sources(i)).collect();
+        if !wiring.bad.is_empty() {
+            return Err(PipelineError::Invalid(wiring.bad));
         }
         let stages = spec.stages.iter().zip(made).zip(sources);
         let stages = stages
@@ -90,16 +75,16 @@ impl Pipeline {
         &self.spec
     }
 
-    /// Sets the seed of the first image.
+    /// Sets the seed of the first sample.
     pub fn set_seed(&mut self, seed: u64) {
         self.spec.settings.seed = Some(seed);
     }
 
-    /// The pipeline with every default filled in; without the places where results go, so that the
-    /// same picture has the same record wherever it was written to.
+    /// The pipeline with every default filled in. It leaves out where files are written to, so that
+    /// the same image has the same record in every place.
     ///
     /// # Errors
-    /// A stage whose parameters are no plain data.
+    /// A stage whose parameters are not plain data.
     pub fn resolved(&self) -> Result<Node, PipelineError> {
         let mut settings = self.spec.settings.clone();
         (settings.output, settings.preview) = (None, None);
@@ -128,6 +113,35 @@ impl Pipeline {
 
 fn put(root: &mut Node, path: &[&str], new: Node) -> Result<(), PipelineError> {
     root.set(path, new).map_err(Into::into)
+}
+
+/// Makes all stages; mistakes are added to `bad`, and any other error is returned.
+fn make_stages(
+    spec: &PipelineSpec,
+    registry: &Registry,
+    bad: &mut Vec<Diagnostic>,
+) -> Result<Vec<Box<dyn Stage>>, PipelineError> {
+    let models = Models::default();
+    let mut made = vec![];
+    for stage in &spec.stages {
+        let setup = Setup {
+            stage,
+            stages: &spec.stages,
+            settings: &spec.settings,
+            root: &spec.root,
+            models: &models,
+        };
+        match registry.make(&setup) {
+            Ok(stage) => made.push(stage),
+            Err(PipelineError::Invalid(more)) => {
+                // Several stages may report the same model.
+                let new: Vec<_> = more.into_iter().filter(|d| !bad.contains(d)).collect();
+                bad.extend(new);
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(made)
 }
 
 /// Reports wires to stages that do not exist, and cycles.
@@ -194,101 +208,113 @@ fn find_cycle<'a>(
     None
 }
 
-/// For each input of a stage the stage that feeds it; what does not fit is reported.
-fn connect(
-    stage: &StageSpec,
-    own: &Ports,
-    spec: &PipelineSpec,
-    ports: &[Ports],
-    by_name: &HashMap<&str, usize>,
-    bad: &mut Vec<Diagnostic>,
-) -> Vec<usize> {
-    let inputs: Vec<&str> = own.inputs.iter().map(|(name, _)| *name).collect();
-    for wire in &stage.wires {
-        let known = wire.port.as_deref().is_none_or(|p| inputs.contains(&p));
-        if inputs.is_empty() {
-            let message = format!(
-                "`{}` is a source: it takes nothing `from` another stage",
-                stage.name
-            );
-            bad.push(Diagnostic::new(&wire.mark, message).hint("leave out `from`"));
-        } else if !known {
-            let port = wire.port.as_deref().unwrap_or_default();
-            let message = format!("`{}` has no input `{port}`", stage.name);
-            let hint = did_you_mean(port, &inputs, "the inputs");
-            bad.push(Diagnostic::new(&wire.mark, message).hint(hint));
-        } else if wire.port.is_none() && inputs.len() > 1 {
-            let message = format!("`{}` has {} inputs: say which", stage.name, inputs.len());
-            let hint = format!("`from:` with one line for each of: {}", inputs.join(", "));
-            bad.push(Diagnostic::new(&wire.mark, message).hint(hint));
-        }
-    }
-    let mut sources = vec![];
-    for (name, wanted) in &own.inputs {
-        let fits = |w: &&Wire| w.port.as_deref().is_none_or(|p| p == *name);
-        let Some(wire) = stage.wires.iter().find(fits) else {
-            let message = format!(
-                "`{}` needs {} but nothing feeds it",
-                stage.name, wanted.kind
-            );
-            let hint = format!("add `from: NAME`{}", offers(spec, ports, wanted.kind));
-            bad.push(Diagnostic::new(&stage.mark, message).hint(hint));
-            continue;
-        };
-        let Some(&source) = by_name.get(wire.from.as_str()) else {
-            continue;
-        };
-        match mismatch(stage, wire, wanted, ports[source].output.as_ref()) {
-            Some(d) if d.hint.is_none() => {
-                let hint = format!(
-                    "`from` should name another stage{}",
-                    offers(spec, ports, wanted.kind)
-                );
-                bad.push(d.hint(hint));
+/// The check of the wires against the ports of the stages.
+struct Wiring<'a> {
+    spec: &'a PipelineSpec,
+    /// By stage.
+    ports: Vec<Ports>,
+    by_name: HashMap<&'a str, usize>,
+    bad: Vec<Diagnostic>,
+}
+
+impl Wiring<'_> {
+    /// For each input of a stage, the index of the stage that feeds it; what does not fit is reported.
+    fn sources(&mut self, index: usize) -> Vec<usize> {
+        let stage = &self.spec.stages[index];
+        let inputs = self.ports[index].inputs.clone();
+        self.check_ports(stage, &inputs);
+        let mut sources = vec![];
+        for (name, wanted) in &inputs {
+            let fits = |w: &&Wire| w.port.as_deref().is_none_or(|p| p == *name);
+            let Some(wire) = stage.wires.iter().find(fits) else {
+                let (name, kind) = (&stage.name, wanted.kind);
+                let message = format!("`{name}` needs {kind} but nothing feeds it");
+                let hint = format!("add `from: NAME`{}", self.outputs_of_kind(kind));
+                self.bad
+                    .push(Diagnostic::new(&stage.mark, message).hint(hint));
+                continue;
+            };
+            // A wire to a stage that does not exist is reported already.
+            let Some(&source) = self.by_name.get(wire.from.as_str()) else {
+                continue;
+            };
+            let output = self.ports[source].output.as_ref();
+            match self.mismatch(stage, wire, wanted, output) {
+                Some(diagnostic) => self.bad.push(diagnostic),
+                None => sources.push(source),
             }
-            Some(d) => bad.push(d),
-            None => sources.push(source),
+        }
+        sources
+    }
+
+    /// Reports wires to inputs that the stage does not have.
+    fn check_ports(&mut self, stage: &StageSpec, inputs: &[(&'static str, ArtifactType)]) {
+        let name = &stage.name;
+        let inputs: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
+        for wire in &stage.wires {
+            let (message, hint) = match wire.port.as_deref() {
+                _ if inputs.is_empty() => (
+                    format!("`{name}` is a source: it takes nothing `from` another stage"),
+                    "leave out `from`".to_owned(),
+                ),
+                Some(port) if !inputs.contains(&port) => (
+                    format!("`{name}` has no input `{port}`"),
+                    did_you_mean(port, &inputs, "the inputs"),
+                ),
+                None if inputs.len() > 1 => (
+                    format!("`{name}` has {} inputs: say which", inputs.len()),
+                    format!("`from:` with one line for each of: {}", inputs.join(", ")),
+                ),
+                _ => continue,
+            };
+            self.bad
+                .push(Diagnostic::new(&wire.mark, message).hint(hint));
         }
     }
-    sources
-}
 
-fn mismatch(
-    stage: &StageSpec,
-    wire: &Wire,
-    wanted: &ArtifactType,
-    given: Option<&ArtifactType>,
-) -> Option<Diagnostic> {
-    let (name, from) = (&stage.name, &wire.from);
-    let Some(given) = given else {
-        let message = format!(
-            "`{name}` needs {}, but nothing comes out of `{from}`",
-            wanted.kind
-        );
-        return Some(Diagnostic::new(&wire.mark, message));
-    };
-    if given.kind != wanted.kind {
-        let message = format!(
-            "`{name}` needs {}, but `{from}` gives {}",
-            wanted.kind, given.kind
-        );
-        return Some(Diagnostic::new(&wire.mark, message));
+    fn mismatch(
+        &self,
+        stage: &StageSpec,
+        wire: &Wire,
+        wanted: &ArtifactType,
+        output: Option<&ArtifactType>,
+    ) -> Option<Diagnostic> {
+        let (name, from, kind) = (&stage.name, &wire.from, wanted.kind);
+        let message = match output {
+            None => format!("`{name}` needs {kind}, but nothing comes out of `{from}`"),
+            Some(output) if output.kind != kind => {
+                format!("`{name}` needs {kind}, but `{from}` gives {}", output.kind)
+            }
+            Some(output) => {
+                let Mismatch {
+                    name: constraint,
+                    expected,
+                    found,
+                } = wanted.mismatch(output)?;
+                let message = format!(
+                    "`{name}` and `{from}` do not belong together: `{name}` needs {kind} with {constraint} {expected}, `{from}` gives {found}"
+                );
+                let hint = "use the tokenizer, the text encoder and the transformer of one model";
+                return Some(Diagnostic::new(&wire.mark, message).hint(hint));
+            }
+        };
+        let outputs = self.outputs_of_kind(kind);
+        let hint = format!("`from` should name another stage{outputs}");
+        Some(Diagnostic::new(&wire.mark, message).hint(hint))
     }
-    let (fact, here, there) = wanted.mismatch(given)?;
-    let message = format!(
-        "`{name}` and `{from}` do not belong together: `{name}` needs {} with {fact} {here}, `{from}` gives {there}",
-        wanted.kind
-    );
-    let hint = "use the tokenizer, the text encoder and the transformer of one model";
-    Some(Diagnostic::new(&wire.mark, message).hint(hint))
-}
 
-fn offers(spec: &PipelineSpec, ports: &[Ports], kind: Kind) -> String {
-    let gives = |p: &Ports| p.output.as_ref().is_some_and(|o| o.kind == kind);
-    let names = spec.stages.iter().zip(ports).filter(|(_, p)| gives(p));
-    let names: Vec<String> = names.map(|(s, _)| format!("`{}`", s.name)).collect();
-    match names.is_empty() {
-        true => format!(" (no stage gives {kind})"),
-        false => format!(" ({kind} comes from {})", names.join(" or ")),
+    /// The stages whose output is of a kind, in words.
+    fn outputs_of_kind(&self, kind: Kind) -> String {
+        let of_kind = |p: &Ports| p.output.as_ref().is_some_and(|o| o.kind == kind);
+        let stages = self.spec.stages.iter().zip(&self.ports);
+        let names: Vec<String> = stages
+            .filter(|(_, ports)| of_kind(ports))
+            .map(|(stage, _)| format!("`{}`", stage.name))
+            .collect();
+        if names.is_empty() {
+            format!(" (no stage gives {kind})")
+        } else {
+            format!(" ({kind} comes from {})", names.join(" or "))
+        }
     }
 }

@@ -10,21 +10,26 @@
 pub mod artifact;
 pub mod error;
 pub mod graph;
+mod map;
 pub mod media;
 pub mod per_scale;
 pub mod registry;
 mod run;
 pub mod schema;
+pub mod settings;
 pub mod setup;
 pub mod spec;
 pub mod stage;
-mod stages;
+pub mod stage_params;
+pub mod stages;
 pub mod yaml;
 
 pub use artifact::{Artifact, ArtifactType, Kind};
 pub use error::PipelineError;
 pub use graph::Pipeline;
+pub use map::FrameInfo;
 pub use media::CodecChoice;
 pub use registry::Registry;
 pub use spec::PipelineSpec;
 pub use stage::Stage;
+pub use stage_params::StageParams;

@@ -1,16 +1,15 @@
-//! Stage kinds by name: one door for the built-in stages and for everybody else's.
+//! Stage kinds by name: built-in and custom stages are registered in the same way.
 
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 
-use nextscale_models::error::nearest;
-
-use crate::error::{Diagnostic, PipelineError};
+use crate::error::{Diagnostic, PipelineError, did_you_mean};
 use crate::setup::Setup;
 use crate::spec::StageSpec;
 use crate::stage::Stage;
+use crate::stage_params::StageParams;
 
 type Factory = Box<dyn Fn(&Setup) -> Result<Box<dyn Stage>, PipelineError> + Send + Sync>;
 
@@ -19,22 +18,22 @@ struct StageKind {
     schema: Schema,
 }
 
-/// The stage kinds that a pipeline may use.
+/// The stage kinds that a pipeline can use.
 #[derive(Default)]
 pub struct Registry {
     kinds: BTreeMap<String, StageKind>,
 }
 
 impl Registry {
-    /// A registry that knows no stage.
+    /// A registry without stages.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Adds a stage kind: `name` is what `stage:` says in YAML, `P` are its parameters.
+    /// Adds a stage kind: `name` is the value of `stage:` in YAML, `P` are its parameters.
     ///
-    /// The factory runs while a pipeline is checked; it must not load weights. What it refuses by
-    /// [`Setup::refuse`] is reported with the line and column of the parameter.
+    /// The factory runs while a pipeline is checked; it must not load weights. Its errors by
+    /// [`Setup::refuse`] are reported with the line and column of the parameter.
     pub fn register<P, S, F>(&mut self, name: &str, factory: F)
     where
         P: DeserializeOwned + JsonSchema,
@@ -51,6 +50,16 @@ impl Registry {
             .insert(name.to_owned(), StageKind { factory, schema });
     }
 
+    /// Adds a stage kind under the name that its parameters know.
+    pub fn add<P, S, F>(&mut self, factory: F)
+    where
+        P: StageParams + JsonSchema,
+        S: Stage + 'static,
+        F: Fn(P, &Setup) -> Result<S, PipelineError> + Send + Sync + 'static,
+    {
+        self.register(P::STAGE, factory);
+    }
+
     /// The names of all kinds with the JSON Schema of their parameters.
     pub fn schemas(&self) -> impl Iterator<Item = (&str, &Schema)> {
         self.kinds
@@ -65,10 +74,7 @@ impl Registry {
         } = setup.stage;
         let Some(found) = self.kinds.get(kind) else {
             let names: Vec<&str> = self.kinds.keys().map(String::as_str).collect();
-            let hint = match nearest(kind, names.iter().copied()) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None => format!("the stages here: {}", names.join(", ")),
-            };
+            let hint = did_you_mean(kind, &names, "the stages");
             let message = format!("there is no stage `{kind}`");
             return Err(Diagnostic::new(kind_mark, message).hint(hint).into());
         };

@@ -1,9 +1,9 @@
 //! Running a pipeline: one thread a stage, bounded queues between them.
 //!
-//! Each stage is a blocking task of the tokio runtime, because computing is what it does; while one
-//! picture is painted, the text of the next is already encoded and the one before is decoded and
-//! saved. A full queue holds the faster stage back, so memory stays bounded however long the list of
-//! prompts is.
+//! Each stage is a blocking task of the tokio runtime, since it computes all the time. While one
+//! image is generated, the text of the next is already encoded, and the one before is decoded and
+//! saved. A full queue makes the faster stage wait, so memory stays bounded for any number of
+//! prompts.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::error::PipelineError;
 use crate::graph::{GraphNode, Pipeline};
 use crate::stage::{Cancel, Context, Event, Input, Observer, Output};
 
-/// Items that wait between two stages.
+/// Messages that can wait between two stages.
 const QUEUE: usize = 2;
 
 impl Pipeline {
@@ -33,8 +33,8 @@ impl Pipeline {
         runtime.block_on(self.run(cancel, observer))
     }
 
-    /// Runs to the end. `cancel` stops it after the scale that it works on; `observer` is told what
-    /// happens and gets what comes out of stages that feed no other.
+    /// Runs to the end. `cancel` stops it after the current scale; `observer` receives the events, with
+    /// the outputs of stages that feed no other.
     ///
     /// # Errors
     /// The first error of a stage, or [`PipelineError::Cancelled`].
@@ -94,9 +94,7 @@ async fn collect(mut tasks: JoinSet<Result<(), PipelineError>>) -> Result<(), Pi
     let mut first = None;
     while let Some(joined) = tasks.join_next().await {
         let result = joined.unwrap_or_else(|panic| {
-            Err(PipelineError::refused(format!(
-                "a stage broke down: {panic}"
-            )))
+            Err(PipelineError::refused(format!("a stage panicked: {panic}")))
         });
         match (&first, result) {
             (_, Ok(())) => {}
@@ -176,8 +174,8 @@ fn load(stage: &mut dyn crate::stage::Stage, context: &Context) -> Result<(), Pi
     Ok(())
 }
 
-/// One message of each input; none when all of them have come to their end. A stage of several inputs gets no previews,
-/// which the inputs have at different times.
+/// One message from each input; none when all of them have ended. A stage with several inputs gets no previews, since its
+/// inputs have them at different times.
 fn next(
     receivers: &mut [Receiver<Message>],
     context: &Context,
@@ -195,9 +193,9 @@ fn next(
         return Ok(None);
     }
     if ended > 0 {
-        // A run that stops ends its inputs one after the other.
+        // A run that stops ends its inputs one after another.
         context.cancel.check()?;
-        return Err(context.failed("its inputs do not have the same number of messages"));
+        return Err(context.failed("its inputs do not have the same number of items"));
     }
     Ok(messages.into_iter().collect())
 }

@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::registry::Registry;
-use crate::spec::Settings;
+use crate::settings::Settings;
 
 /// The schema of a pipeline with the stages of a registry, made from the types that read it.
 pub fn schema(registry: &Registry) -> Value {

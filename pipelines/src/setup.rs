@@ -1,4 +1,4 @@
-//! What a stage may look at while a pipeline is checked: its own keys, the settings, and models.
+//! What a stage sees while a pipeline is checked: its own parameters, the settings, and models.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,26 +8,30 @@ use nextscale_models::ModelError;
 use nextscale_models::bundle::{BlockStorage, Bundle, ClassBundle, Model, Places, StarBundle};
 
 use crate::error::{Diagnostic, Mark, PipelineError};
-use crate::spec::{Settings, StageSpec};
+use crate::settings::Settings;
+use crate::spec::StageSpec;
+use crate::stage_params::StageParams;
 use crate::yaml::Node;
 
-/// Models that were opened while a pipeline is checked: each only once.
+/// The models that were opened while a pipeline is checked, each only once.
 #[derive(Default)]
 pub(crate) struct Models(RefCell<HashMap<String, Model>>);
 
-/// What a factory may look at.
+/// What the factory of a stage sees.
 pub struct Setup<'a> {
     /// The stage as it was written.
     pub stage: &'a StageSpec,
     /// The settings of the pipeline.
     pub settings: &'a Settings,
+    /// All stages of the pipeline.
+    pub(crate) stages: &'a [StageSpec],
     /// Where the settings were written.
     pub(crate) root: &'a Node,
     pub(crate) models: &'a Models,
 }
 
 impl Setup<'_> {
-    /// Where a parameter was written; the stage's name if it was not written at all.
+    /// Where a parameter was written; the stage's name if it is absent.
     pub fn mark(&self, key: &str) -> &Mark {
         let own = self.stage.params.get(key).or_else(|| self.root.get(key));
         own.map_or(&self.stage.mark, |node| &node.mark)
@@ -38,41 +42,41 @@ impl Setup<'_> {
         Diagnostic::new(self.mark(key), message)
     }
 
-    /// How the transformer of a stage holds its blocks, which stay in their file with `stream`.
-    pub(crate) fn blocks(&self, stream: bool) -> Result<BlockStorage, PipelineError> {
-        match (
-            stream,
-            nextscale_models::device::blocks(self.settings.dtype),
-        ) {
-            (false, held) => Ok(held),
-            (true, BlockStorage::Int8) => {
-                let message = "blocks that stay in their file keep its numbers, and dtype int8 makes others of them";
-                let refused = self.refuse("stream", message);
-                Err(refused.hint("take one of the two").into())
-            }
-            (true, _) => Ok(BlockStorage::Streamed),
-        }
+    /// A file that cannot be used, reported at the parameter that names it.
+    pub(crate) fn refuse_file(&self, key: &str, error: &PipelineError) -> Diagnostic {
+        let mut diagnostic = self.refuse(key, error.to_string());
+        diagnostic.hint = error.hint().map(str::to_owned);
+        diagnostic
     }
 
-    /// The stages of a kind in the whole pipeline: name, keys, and whether this stage feeds them.
-    pub(crate) fn others(&self, kind: &str) -> Vec<(&str, &Node, bool)> {
-        let stages = self
-            .root
-            .get("stages")
-            .map(Node::entries)
-            .unwrap_or_default();
-        let says = |node: &Node| node.get("stage").and_then(Node::as_str) == Some(kind);
+    /// How the transformer of a stage stores its blocks; with `stream` they stay in their file.
+    pub(crate) fn blocks(&self, stream: bool) -> Result<BlockStorage, PipelineError> {
+        let blocks = nextscale_models::device::blocks(self.settings.dtype);
+        if !stream {
+            return Ok(blocks);
+        }
+        if blocks == BlockStorage::Int8 {
+            let message =
+                "streamed blocks keep the number type of their file, and dtype int8 converts them";
+            let hint = "use one of the two";
+            return Err(self.refuse("stream", message).hint(hint).into());
+        }
+        Ok(BlockStorage::Streamed)
+    }
+
+    /// The parameters of the first stage of type `P` that this stage feeds; none if there is no such stage, or if its
+    /// parameters are wrong, which it reports itself.
+    pub(crate) fn fed<P: StageParams>(&self) -> Option<P> {
         let own = self.stage.name.as_str();
-        let fed = |node: &Node| {
-            let from = node.get("from");
-            let mapped = from.into_iter().flat_map(Node::entries);
-            let mut names = mapped.map(|entry| &entry.node).chain(from);
-            names.any(|name| name.as_str() == Some(own))
-        };
-        let found = stages.iter().filter(|entry| says(&entry.node));
-        found
-            .map(|entry| (entry.key.as_str(), &entry.node, fed(&entry.node)))
-            .collect()
+        let feeds = |stage: &&StageSpec| stage.wires.iter().any(|wire| wire.from == own);
+        let mut fed = self.stages.iter().filter(feeds);
+        fed.find(|stage| stage.kind == P::STAGE)?.params.read().ok()
+    }
+
+    /// The parameters of all stages of type `P` that can be read.
+    pub(crate) fn all<P: StageParams>(&self) -> impl Iterator<Item = P> {
+        let stages = self.stages.iter().filter(|stage| stage.kind == P::STAGE);
+        stages.filter_map(|stage| stage.params.read().ok())
     }
 
     /// Opens a model: reads its description and the headers of its weights, not the weights.
@@ -87,19 +91,14 @@ impl Setup<'_> {
         let places = Places::new(self.settings.models_dir.as_deref());
         let model = Model::open_in(name, &places).map_err(|error| match error {
             ModelError::Refused { .. } => PipelineError::from(error),
-            _ => {
-                let hint = error.hint().map(str::to_owned);
-                let mut diagnostic = self.refuse("model", error.to_string());
-                diagnostic.hint = hint;
-                diagnostic.into()
-            }
+            error => self.refuse_file("model", &error.into()).into(),
         })?;
         let mut models = self.models.0.borrow_mut();
         models.insert(name.to_owned(), model.clone());
         Ok(model)
     }
 
-    /// Opens a model that paints prompts.
+    /// Opens a model that generates images from prompts.
     ///
     /// # Errors
     /// As [`Setup::model`], and a model of another kind.
@@ -107,16 +106,19 @@ impl Setup<'_> {
         match self.model(model)? {
             Model::Text(bundle) => Ok(bundle),
             Model::Class(bundle) => {
-                let message = format!("the model `{}` paints classes, not prompts", bundle.name());
+                let message = format!(
+                    "the model `{}` generates from classes, not from prompts",
+                    bundle.name()
+                );
                 let hint =
-                    "ask for a class: --class NAME, or the stages `classes` and `class-to-image`";
+                    "give a class: --class NAME, or the stages `classes` and `class-to-image`";
                 Err(self.refuse("model", message).hint(hint).into())
             }
             Model::Video(bundle) => Err(self.only_videos(&bundle)),
         }
     }
 
-    /// Opens a model that makes videos.
+    /// Opens a model that generates videos.
     ///
     /// # Errors
     /// As [`Setup::model`], and a model of another kind.
@@ -125,18 +127,18 @@ impl Setup<'_> {
         match model {
             Model::Video(bundle) => Ok(bundle),
             Model::Text(_) | Model::Class(_) => {
-                let message = format!("the model `{}` paints pictures, not videos", model.name());
+                let message = format!("the model `{}` generates images, not videos", model.name());
                 let hint = "name a video model, such as sprites or infinitystar-8b-480p, or use `nextscale generate`";
                 Err(self.refuse("model", message).hint(hint).into())
             }
         }
     }
 
-    /// Opens a model that paints pictures, of prompts or classes.
+    /// Opens a model that generates images, from prompts or classes.
     ///
     /// # Errors
-    /// As [`Setup::model`], and a model of videos.
-    pub fn picture_model(&self, model: Option<&str>) -> Result<Model, PipelineError> {
+    /// As [`Setup::model`], and a video model.
+    pub fn image_model(&self, model: Option<&str>) -> Result<Model, PipelineError> {
         match self.model(model)? {
             Model::Video(bundle) => Err(self.only_videos(&bundle)),
             model => Ok(model),
@@ -144,12 +146,12 @@ impl Setup<'_> {
     }
 
     fn only_videos(&self, bundle: &StarBundle) -> PipelineError {
-        let message = format!("the model `{}` makes videos, not pictures", bundle.name());
-        let hint = "use `nextscale video`, with `--seconds 0` for a picture";
+        let message = format!("the model `{}` generates videos, not images", bundle.name());
+        let hint = "use `nextscale video`, with `--seconds 0` for an image";
         self.refuse("model", message).hint(hint).into()
     }
 
-    /// Opens a model that paints classes.
+    /// Opens a model that generates images from classes.
     ///
     /// # Errors
     /// As [`Setup::model`], and a model of another kind.
@@ -158,8 +160,11 @@ impl Setup<'_> {
             Model::Class(bundle) => Ok(bundle),
             Model::Video(bundle) => Err(self.only_videos(&bundle)),
             Model::Text(bundle) => {
-                let message = format!("the model `{}` paints prompts, not classes", bundle.name());
-                let hint = "name a class-conditional model, such as var-d16, or ask for a prompt";
+                let message = format!(
+                    "the model `{}` generates from prompts, not from classes",
+                    bundle.name()
+                );
+                let hint = "name a class-conditional model, such as var-d16, or give a prompt";
                 Err(self.refuse("model", message).hint(hint).into())
             }
         }

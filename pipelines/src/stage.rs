@@ -1,4 +1,4 @@
-//! The trait that every stage implements, built in or not.
+//! The trait that every stage implements, built-in or custom.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,39 +9,39 @@ use tokio::sync::mpsc::Sender;
 
 use crate::artifact::{Artifact, ArtifactType, Message, Sample, Step};
 use crate::error::PipelineError;
-use crate::spec::Settings;
+use crate::settings::Settings;
 use crate::yaml::Node;
 
-/// The typed ends of a stage.
+/// The typed inputs and the output of a stage.
 #[derive(Debug, Clone, Default)]
 pub struct Ports {
     /// Inputs by name, in the order in which `run` gets them. A stage without inputs is a source.
     pub inputs: Vec<(&'static str, ArtifactType)>,
-    /// What comes out, if anything does.
+    /// The output, if there is one.
     pub output: Option<ArtifactType>,
 }
 
 /// One step of a pipeline.
 ///
-/// A stage is made from its parameters while the pipeline is checked; it must not load weights
-/// before `load`, which runs when its first item is on the way, in a thread of its own. It is
-/// dropped, and its memory freed, as soon as its last item is done.
+/// A stage is made from its parameters while the pipeline is checked. It must not load weights
+/// before `load`, which runs in the stage's own thread when its first message arrives. It is
+/// dropped, and its memory freed, as soon as its last message is done.
 pub trait Stage: Send {
-    /// What it takes and gives.
+    /// Its inputs and its output.
     fn ports(&self) -> Ports;
 
-    /// Its parameters with every default filled in, for the record in the picture's metadata; the
-    /// parameters as they were written if null.
+    /// Its parameters with every default filled in, for the record in the metadata; null for the
+    /// parameters as they were written.
     fn resolved(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    /// Named values for the line of parameters in a PNG, such as `CFG scale`.
+    /// Named values for the `parameters` line of a PNG, such as `CFG scale`.
     fn parameters(&self) -> Vec<(String, String)> {
         vec![]
     }
 
-    /// Says what it will take and refuses what cannot be, before any stage loads anything.
+    /// Estimates what it needs and refuses what cannot work, before any stage loads anything.
     ///
     /// # Errors
     /// Whatever keeps it from running, as far as that is known yet.
@@ -57,13 +57,13 @@ pub trait Stage: Send {
         Ok(())
     }
 
-    /// Works on one item; a source is called once, without inputs, and emits all items.
+    /// Processes one input; a source is called once, without artifacts, and sends all messages.
     ///
     /// # Errors
     /// Whatever keeps it from finishing; the pipeline then stops.
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError>;
 
-    /// Sends what it kept back, behind its last item.
+    /// Flushes what it buffered, after its last input.
     ///
     /// # Errors
     /// As `run`.
@@ -77,33 +77,34 @@ pub trait Stage: Send {
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Asks the run to stop after the scale that it works on.
+    /// Asks the run to stop after the current scale.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it was asked to.
+    /// Whether the run was asked to stop.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Ends the caller with [`PipelineError::Cancelled`] if the run was asked to stop.
+    /// Returns [`PipelineError::Cancelled`] if the run was asked to stop.
     ///
     /// # Errors
     /// Only that one.
     pub fn check(&self) -> Result<(), PipelineError> {
-        match self.is_cancelled() {
-            true => Err(PipelineError::Cancelled),
-            false => Ok(()),
+        if self.is_cancelled() {
+            Err(PipelineError::Cancelled)
+        } else {
+            Ok(())
         }
     }
 }
 
 /// What happens in a run, for progress bars, timings and collecting results.
 #[derive(Debug, Clone)]
-#[allow(clippy::large_enum_variant)] // few a second
+#[allow(clippy::large_enum_variant)] // a few per second
 pub enum Event {
-    /// A stage begins to load.
+    /// A stage starts to load.
     Loading {
         /// Name of the stage.
         stage: String,
@@ -115,24 +116,24 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
-    /// A scale of a picture is predicted.
+    /// A scale of a sample is predicted.
     Scale {
         /// Name of the stage.
         stage: String,
-        /// The picture.
+        /// The sample.
         sample: Arc<Sample>,
         /// Which scale.
         step: Step,
         /// How long it took.
         took: Duration,
     },
-    /// A stage is done with an item.
+    /// A stage has processed an input.
     Done {
         /// Name of the stage.
         stage: String,
-        /// The picture.
+        /// The sample.
         sample: Arc<Sample>,
-        /// How long it worked.
+        /// How long it took.
         took: Duration,
     },
     /// Something that the user should know, but that stops nothing.
@@ -140,11 +141,11 @@ pub enum Event {
         /// One sentence.
         message: String,
     },
-    /// An item came out of a stage that feeds no other.
+    /// The output of a stage that feeds no other.
     Output {
         /// Name of the stage.
         stage: String,
-        /// What came out.
+        /// The output.
         message: Message,
     },
 }
@@ -163,7 +164,7 @@ pub struct Context {
     pub device: Device,
     /// Number type of the weights.
     pub dtype: FloatDType,
-    /// Whether a stage of the pipeline waits for several others: one that kept its items back would then hold up all.
+    /// Whether a stage of the pipeline has several inputs: a stage that buffered its messages would then block the others.
     pub joins: bool,
     /// Asks to stop.
     pub cancel: Cancel,
@@ -171,7 +172,7 @@ pub struct Context {
     pub observer: Observer,
     /// The pipeline with every default filled in.
     pub resolved: Arc<Node>,
-    /// The parameters of all stages.
+    /// The parameters of all stages, for the `parameters` line of a PNG.
     pub parameters: Arc<Vec<(String, String)>>,
 }
 
@@ -182,7 +183,12 @@ impl Context {
         PipelineError::Stage { stage, message }
     }
 
-    /// The pipeline as it would have to be written to paint one picture of the run again.
+    /// Reports a warning.
+    pub fn warn(&self, message: String) {
+        (self.observer)(Event::Warning { message });
+    }
+
+    /// The pipeline that generates one sample of the run again.
     pub fn record(&self, sample: &Sample) -> Node {
         let mut record = (*self.resolved).clone();
         for (path, value) in &sample.pins {
@@ -196,9 +202,9 @@ impl Context {
 
 /// One call of a stage.
 pub struct Input {
-    /// The picture; an empty sample for a source.
+    /// The sample; an empty one for a source.
     pub sample: Arc<Sample>,
-    /// Set if the inputs are a preview.
+    /// Set if the artifacts are a preview.
     pub preview: Option<Step>,
     /// One artifact for each input of the ports, in their order.
     pub artifacts: Vec<Artifact>,
@@ -206,14 +212,14 @@ pub struct Input {
     pub context: Context,
 }
 
-/// Where a stage puts what it made. Sending waits while the next stage's queue is full.
+/// Where a stage sends its artifacts. Sending waits while the next stage's queue is full.
 pub struct Output {
     pub(crate) senders: Vec<Sender<Message>>,
     pub(crate) context: Context,
 }
 
 impl Output {
-    /// Sends an artifact that belongs to the picture of the input.
+    /// Sends an artifact that belongs to the sample of the input.
     ///
     /// # Errors
     /// [`PipelineError::Cancelled`] if the run stops.
@@ -226,7 +232,7 @@ impl Output {
         })
     }
 
-    /// Sends an item: for sources, which make samples, and for previews.
+    /// Sends a message: for sources, which make samples, and for previews.
     ///
     /// # Errors
     /// [`PipelineError::Cancelled`] if the run stops.

@@ -1,14 +1,32 @@
-//! Video files through FFmpeg.
+//! Videos through FFmpeg: written frame by frame, and the last frames of one read.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
-use nextscale_video::mp4::{Codec, Container, VideoWriter, WriterOptions};
-
+use ::image::RgbImage;
 use nextscale_files::atomic_file;
+use nextscale_video::mp4::{
+    self, Codec, Container, MediaError, ReaderOptions, VideoReader, VideoWriter, WriterOptions,
+};
 
-use super::frame_sink::{CodecChoice, Settings, Sink};
+use super::clip::{ClipRequest, VideoInfo};
+use super::frame_sink::{CodecChoice, FrameSink, Unsupported, WriterSettings};
 use crate::error::PipelineError;
+
+impl From<MediaError> for PipelineError {
+    fn from(error: MediaError) -> Self {
+        let hint = match &error {
+            MediaError::NoVideo { .. } => "give a file with a video stream",
+            MediaError::Codec { what, .. } if what.starts_with("decoder") => {
+                "convert it to another codec, or install an FFmpeg that has this one"
+            }
+            MediaError::Codec { .. } => "choose another one: --codec h264",
+            MediaError::Read { .. } => "any video that FFmpeg decodes is accepted",
+            _ => return Self::refused(error.to_string()),
+        };
+        Self::refused_with(error.to_string(), hint)
+    }
+}
 
 impl From<CodecChoice> for Codec {
     fn from(choice: CodecChoice) -> Self {
@@ -20,76 +38,67 @@ impl From<CodecChoice> for Codec {
     }
 }
 
-struct File(PathBuf, VideoWriter);
+struct VideoFile {
+    path: PathBuf,
+    writer: VideoWriter,
+}
 
-impl Sink for File {
+impl FrameSink for VideoFile {
     fn write(&mut self, frame: &RgbImage) -> Result<(), PipelineError> {
-        Ok(self.1.write_rgb(frame.as_raw())?)
+        Ok(self.writer.write_rgb(frame.as_raw())?)
     }
 
     fn finish(self: Box<Self>) -> Result<PathBuf, PipelineError> {
-        let Self(path, writer) = *self;
+        let Self { path, writer } = *self;
         writer.finish()?;
         atomic_file::make_readable(&path).map_err(PipelineError::io("write", &path))?;
         Ok(path)
     }
 }
 
-fn chosen(ending: &str, codec: Option<CodecChoice>) -> (Container, Codec) {
-    let container = Container::of_extension(ending).unwrap_or(Container::Mp4);
-    (
-        container,
-        codec.map_or(container.default_codec(), Codec::from),
-    )
+fn container_and_codec(extension: &str, codec: Option<CodecChoice>) -> (Container, Codec) {
+    let container = Container::of_extension(extension).unwrap_or(Container::Mp4);
+    let codec = codec.map_or(container.default_codec(), Codec::from);
+    (container, codec)
 }
 
 pub(super) fn check(
-    ending: &str,
+    extension: &str,
     codec: Option<CodecChoice>,
     quality: Option<u32>,
-) -> Result<(), (&'static str, String, String)> {
-    let (container, codec) = chosen(ending, codec);
+) -> Result<(), Unsupported> {
+    let (container, codec) = container_and_codec(extension, codec);
     let name = codec.name();
     if !container.holds(codec) {
-        let hint = format!(
-            "leave it out: .{ending} holds {}",
-            container.default_codec().name()
-        );
-        return Err((
-            "codec",
-            format!("a .{ending} file does not hold {name}"),
-            hint,
-        ));
+        let message = format!("a .{extension} file does not hold {name}");
+        let default = container.default_codec().name();
+        let hint = format!("leave it out: .{extension} holds {default}");
+        return Err(Unsupported::new(Some("codec"), message, hint));
     }
     if !codec.is_available() {
-        let hint = "install an FFmpeg that has it, or choose another: --codec".to_owned();
-        return Err((
-            "codec",
-            format!("this FFmpeg has no encoder of {name}"),
-            hint,
-        ));
+        let message = format!("this FFmpeg has no encoder for {name}");
+        let hint = "install an FFmpeg that has it, or choose another: --codec";
+        return Err(Unsupported::new(Some("codec"), message, hint));
     }
     let worst = codec.worst_quality();
-    match quality {
-        Some(quality) if quality > worst => Err((
-            "quality",
-            format!("the quality of {name} goes from 0, the best, to {worst}, but it is {quality}"),
-            format!(
-                "{} is hard to tell from the original",
-                codec.default_quality()
-            ),
-        )),
-        _ => Ok(()),
+    if let Some(quality) = quality.filter(|&quality| quality > worst) {
+        let message = format!(
+            "the quality of {name} ranges from 0, the best, to {worst}, but it is {quality}"
+        );
+        let good = codec.default_quality();
+        let hint = format!("{good} is hard to tell from the original");
+        return Err(Unsupported::new(Some("quality"), message, hint));
     }
+    Ok(())
 }
 
 pub(super) fn open(
     path: &Path,
-    ending: &str,
-    settings: Settings,
+    extension: &str,
+    settings: WriterSettings,
     [width, height]: [u32; 2],
-) -> Result<Box<dyn Sink>, PipelineError> {
-    let (container, codec) = chosen(ending, settings.codec);
+) -> Result<Box<dyn FrameSink>, PipelineError> {
+    let (container, codec) = container_and_codec(extension, settings.codec);
     let tags = settings.tags.into_iter();
     let options = WriterOptions {
         width: width as usize,
@@ -100,6 +109,68 @@ pub(super) fn open(
         quality: settings.quality.unwrap_or(codec.default_quality()),
         tags: tags.map(|(key, text)| (key.to_owned(), text)).collect(),
     };
-    let writer = VideoWriter::create(path, options)?;
-    Ok(Box::new(File(path.to_owned(), writer)))
+    let (path, writer) = (path.to_owned(), VideoWriter::create(path, options)?);
+    Ok(Box::new(VideoFile { path, writer }))
+}
+
+/// What the header of a video says.
+pub(crate) fn video_info(path: &Path) -> Result<VideoInfo, PipelineError> {
+    std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
+    let reader = VideoReader::open(path, ReaderOptions::default())?;
+    let info = reader.info();
+    Ok(VideoInfo {
+        width: info.width,
+        height: info.height,
+        seconds: info.seconds,
+    })
+}
+
+/// How much earlier than needed reading starts, in seconds: enough for rounded headers, and if that is not enough, for a
+/// file whose sound is longer than its video.
+const MARGINS: [f64; 2] = [0.25, 30.0];
+
+/// The last frames of a video at the requested rate and size. Reading starts shortly before them, or at the beginning if
+/// the header does not give the length.
+pub(crate) fn last_frames(request: &ClipRequest) -> Result<Vec<RgbImage>, PipelineError> {
+    let info = video_info(&request.path)?;
+    request.check(info)?;
+    let mut found = VecDeque::new();
+    for margin in MARGINS {
+        let span = request.frames as f64 / request.fps as f64 + margin;
+        let start = info
+            .seconds
+            .map_or(0.0, |seconds| (seconds - span).max(0.0));
+        found = read_from(start, request)?;
+        if found.len() == request.frames || start == 0.0 {
+            break;
+        }
+    }
+    match found.len() {
+        n if n == request.frames => Ok(found.into()),
+        1 => Err(request.too_short("1 frame")),
+        n => Err(request.too_short(&format!("{n} frames at that rate"))),
+    }
+}
+
+/// Up to the requested number of frames from the end of a video, decoded from `start` (seconds) on.
+fn read_from(start: f64, request: &ClipRequest) -> Result<VecDeque<RgbImage>, PipelineError> {
+    let options = ReaderOptions {
+        size: Some(request.size),
+        fps: Some(request.fps as f64),
+        start,
+    };
+    let mut kept = VecDeque::with_capacity(request.frames + 1);
+    for frame in VideoReader::open(&request.path, options)? {
+        let ([w, h], bytes) = frame?;
+        let image = RgbImage::from_raw(w as u32, h as u32, bytes);
+        kept.push_back(image.ok_or_else(|| request.too_short("broken frames"))?);
+        if kept.len() > request.frames {
+            kept.pop_front();
+        }
+    }
+    Ok(kept)
+}
+
+pub(super) fn video_tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
+    Ok(mp4::tags(path)?)
 }

@@ -1,4 +1,4 @@
-//! What takes the frames of a video one after the other.
+//! What takes the frames of a video one after another.
 
 use std::path::PathBuf;
 
@@ -14,32 +14,52 @@ use crate::error::PipelineError;
 )]
 #[serde(rename_all = "lowercase")]
 pub enum CodecChoice {
-    /// H.264: what everything plays
+    /// H.264: plays everywhere
     H264,
-    /// H.265: smaller, and played by less
+    /// H.265: smaller, plays in fewer places
     H265,
-    /// VP9: what WebM holds
+    /// VP9: the codec of WebM
     Vp9,
 }
 
-/// How the frames are written.
+/// How frames are written.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    /// Frames a second.
+pub(crate) struct WriterSettings {
+    /// Frames per second.
     pub(crate) fps: usize,
-    /// For videos; their container's own if absent.
+    /// For videos; the container's default if absent.
     pub(crate) codec: Option<CodecChoice>,
-    /// Constant rate factor; the codec's own if absent.
+    /// Constant rate factor; the codec's default if absent.
     pub(crate) quality: Option<u32>,
-    /// Names and texts that the result carries.
+    /// Names and texts that the file carries.
     pub(crate) tags: Vec<(&'static str, String)>,
 }
 
-/// Takes frames one after the other. What is dropped before it is finished leaves nothing behind.
-pub(crate) trait Sink: Send {
+/// A setting that the output format does not support.
+#[derive(Debug)]
+pub(crate) struct Unsupported {
+    /// The key of the stage that is wrong; none if it is the file name.
+    pub(crate) key: Option<&'static str>,
+    pub(crate) message: String,
+    pub(crate) hint: String,
+}
+
+impl Unsupported {
+    pub(super) fn new(
+        key: Option<&'static str>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        let (message, hint) = (message.into(), hint.into());
+        Self { key, message, hint }
+    }
+}
+
+/// Takes frames one after another. A sink that is dropped before it is finished leaves no file.
+pub(crate) trait FrameSink: Send {
     /// Adds a frame; all have the size of the first.
     fn write(&mut self, frame: &RgbImage) -> Result<(), PipelineError>;
 
-    /// Gives the whole its name, which is returned.
+    /// Completes the file, gives it its name and returns it.
     fn finish(self: Box<Self>) -> Result<PathBuf, PipelineError>;
 }

@@ -1,4 +1,4 @@
-//! Animated GIFs: written frame by frame, with the pipeline in comments.
+//! Animated GIFs: written frame by frame, with the pipeline in their comments.
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -7,19 +7,18 @@ use gif::{AnyExtension, Encoder, Extension, Frame, Repeat};
 use image::RgbImage;
 use tempfile::NamedTempFile;
 
-use super::frame_sink::{Settings, Sink};
+use nextscale_files::atomic_file;
 use nextscale_models::ModelError;
 
-use nextscale_files::atomic_file;
-
+use super::frame_sink::{FrameSink, WriterSettings};
 use crate::error::PipelineError;
 
 /// Between the name and the text of a comment.
 const SEPARATOR: &str = ":\n";
-/// Pixels that the search for colours looks at: one in so many.
+/// The palette search looks at one pixel in this many.
 const SPEED: i32 = 10;
 
-/// A GIF in the making: a hidden file that takes its name when it is whole.
+/// A GIF being written: a hidden file that is renamed when it is complete.
 pub(super) struct Gif {
     path: PathBuf,
     fps: usize,
@@ -31,7 +30,7 @@ pub(super) struct Gif {
 impl Gif {
     pub(super) fn create(
         path: &Path,
-        settings: &Settings,
+        settings: &WriterSettings,
         size: [u32; 2],
     ) -> Result<Self, PipelineError> {
         let [Ok(w), Ok(h)] = size.map(u16::try_from) else {
@@ -59,7 +58,7 @@ impl Gif {
         })
     }
 
-    /// Hundredths of a second that frame `i` is shown: rounded so that the whole has the right length.
+    /// Display time of frame `i` in hundredths of a second, rounded so that the total length is right.
     fn delay(&self, i: usize) -> u16 {
         let at = |i: usize| (100.0 * i as f64 / self.fps as f64).round() as u16;
         at(i + 1).wrapping_sub(at(i)).max(1)
@@ -73,10 +72,10 @@ fn failed(path: &Path, error: gif::EncodingError) -> PipelineError {
     }
 }
 
-impl Sink for Gif {
-    fn write(&mut self, picture: &RgbImage) -> Result<(), PipelineError> {
+impl FrameSink for Gif {
+    fn write(&mut self, image: &RgbImage) -> Result<(), PipelineError> {
         let [w, h] = self.size.map(|side| side as u16);
-        let mut frame = Frame::from_rgb_speed(w, h, picture.as_raw(), SPEED);
+        let mut frame = Frame::from_rgb_speed(w, h, image.as_raw(), SPEED);
         frame.delay = self.delay(self.frames);
         self.frames += 1;
         let written = self.encoder.write_frame(&frame);
@@ -96,13 +95,13 @@ impl Sink for Gif {
     }
 }
 
-/// The comments of a GIF, as [`Gif`] writes them; others have the name `comment`.
+/// The comments of a GIF as [`Gif`] writes them; any other is named `comment`.
 pub(super) fn comments(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
     let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
     let found = scan(&bytes).ok_or_else(|| {
         PipelineError::Model(ModelError::Content {
             path: path.to_owned(),
-            message: "is a GIF that is cut off".into(),
+            message: "is a truncated GIF".into(),
             hint: None,
         })
     })?;
@@ -118,7 +117,7 @@ pub(super) fn comments(path: &Path) -> Result<Vec<(String, String)>, PipelineErr
     Ok(named.collect())
 }
 
-/// The comments in front of the first frame (GIF89a, sections 18 to 24); none for a file that ends too early.
+/// The comments before the first frame (GIF89a, sections 18 to 24); none for a truncated file.
 fn scan(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let flags = *bytes.get(10)?;
     let table = if flags & 0x80 != 0 {

@@ -1,16 +1,15 @@
-//! PNG files that carry how they were painted.
+//! Image files: reading PNG, JPEG and WebP, and PNG files that carry how they were generated.
 //!
 //! Two text chunks: `parameters`, in the layout that Stable Diffusion tools read and show, and
-//! `nextscale`, the pipeline that paints the same picture again.
+//! `nextscale`, the pipeline that generates the same image again.
 
 use std::io::Cursor;
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
-
-use crate::artifact::Sample;
 use nextscale_models::ModelError;
 
+use crate::artifact::Sample;
 use crate::error::PipelineError;
 
 /// Key of the text chunk with the whole pipeline.
@@ -19,55 +18,55 @@ pub const PIPELINE_KEY: &str = "nextscale";
 /// The bytes of a PNG with text chunks.
 ///
 /// # Errors
-/// None for a picture with pixels; the encoder's message otherwise.
-pub fn encode_png(image: &RgbImage, texts: &[(&str, String)]) -> Result<Vec<u8>, String> {
+/// An image without pixels, or a key that PNG does not allow.
+pub fn encode_png(
+    image: &RgbImage,
+    texts: &[(&str, String)],
+) -> Result<Vec<u8>, png::EncodingError> {
     let mut bytes = vec![];
     let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     for (key, text) in texts {
-        // tEXt is Latin-1; anything beyond it goes into iTXt, as PIL does it.
-        let latin = text.chars().all(|c| u32::from(c) < 256);
-        let added = match latin {
-            true => encoder.add_text_chunk((*key).to_owned(), text.clone()),
-            false => encoder.add_itxt_chunk((*key).to_owned(), text.clone()),
-        };
-        added.map_err(|e| e.to_string())?;
+        // tEXt is Latin-1; anything beyond it goes into iTXt, as in PIL.
+        if text.chars().all(|c| u32::from(c) < 256) {
+            encoder.add_text_chunk((*key).to_owned(), text.clone())?;
+        } else {
+            encoder.add_itxt_chunk((*key).to_owned(), text.clone())?;
+        }
     }
-    let mut writer = encoder.write_header().map_err(|e| e.to_string())?;
-    writer
-        .write_image_data(image.as_raw())
-        .map_err(|e| e.to_string())?;
-    writer.finish().map_err(|e| e.to_string())?;
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(image.as_raw())?;
+    writer.finish()?;
     Ok(bytes)
 }
 
-/// Reads a PNG, JPEG or WebP picture as 8-bit RGB: turned upright as its EXIF data say, transparent parts on white, 16
-/// bits rounded to 8, grey and CMYK brought to RGB.
+/// Reads a PNG, JPEG or WebP image as 8-bit RGB: rotated as its EXIF data say, transparent parts on white, 16 bits rounded
+/// to 8, grey and CMYK converted to RGB.
 ///
 /// # Errors
-/// A file that cannot be read, is no such picture, or is cut off.
+/// A file that cannot be read, is not such an image, or is truncated.
 pub fn read_image(path: &Path) -> Result<RgbImage, PipelineError> {
     let file = std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
     let decode = || -> image::ImageResult<DynamicImage> {
         let reader = ImageReader::new(std::io::BufReader::new(file)).with_guessed_format()?;
         let mut decoder = reader.into_decoder()?;
         let orientation = decoder.orientation()?;
-        let mut picture = DynamicImage::from_decoder(decoder)?;
-        picture.apply_orientation(orientation);
-        Ok(picture)
+        let mut image = DynamicImage::from_decoder(decoder)?;
+        image.apply_orientation(orientation);
+        Ok(image)
     };
-    let picture = decode().map_err(|e| {
+    let image = decode().map_err(|e| {
         PipelineError::Model(ModelError::Content {
             path: path.to_owned(),
-            message: format!("is not a readable picture: {}", e.to_string().trim()),
-            hint: Some("PNG, JPEG and WebP are read".into()),
+            message: format!("is not a readable image: {}", e.to_string().trim()),
+            hint: Some("use PNG, JPEG or WebP".into()),
         })
     })?;
-    if !picture.color().has_alpha() {
-        return Ok(picture.into_rgb8());
+    if !image.color().has_alpha() {
+        return Ok(image.into_rgb8());
     }
-    let rgba = picture.into_rgba8();
+    let rgba = image.into_rgba8();
     let on_white = |c: u8, alpha: u8| {
         let (c, alpha) = (u32::from(c), u32::from(alpha));
         ((c * alpha + 255 * (255 - alpha) + 127) / 255) as u8
@@ -78,15 +77,15 @@ pub fn read_image(path: &Path) -> Result<RgbImage, PipelineError> {
     }))
 }
 
-/// Whether bytes begin as a PNG does.
+/// Whether bytes start with the signature of PNG.
 pub fn is_png(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x89PNG\r\n\x1a\n")
 }
 
-/// All text chunks of a PNG, in their order.
+/// All text chunks of a PNG, in file order: keys and texts.
 ///
 /// # Errors
-/// A file that is no PNG or is cut off.
+/// A file that is not a PNG, or is truncated.
 pub fn png_texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, PipelineError> {
     let bad = |message: String| {
         let (path, hint) = (path.to_owned(), None);
@@ -112,17 +111,17 @@ pub fn png_texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, Pip
     Ok(all)
 }
 
-/// The pipeline among the texts that a picture or video carries.
+/// The pipeline among the texts of an image or video.
 ///
 /// # Errors
-/// One that carries none.
+/// No text is a pipeline.
 pub fn find_pipeline(path: &Path, texts: Vec<(String, String)>) -> Result<String, PipelineError> {
     let found = texts.into_iter().find(|(key, _)| key == PIPELINE_KEY);
     found.map(|(_, text)| text).ok_or_else(|| {
         PipelineError::Model(ModelError::Content {
             path: path.to_owned(),
             message: "carries no pipeline".into(),
-            hint: Some("only what nextscale made without --no-metadata does".into()),
+            hint: Some("only files that nextscale made without --no-metadata do".into()),
         })
     })
 }
@@ -133,10 +132,7 @@ pub fn parameters_text(
     size: (u32, u32),
     parameters: &[(String, String)],
 ) -> String {
-    let mut text = match sample.story.is_empty() {
-        true => sample.prompt.clone(),
-        false => sample.story.join("\n"),
-    };
+    let mut text = sample.full_prompt();
     if !sample.negative.is_empty() {
         text += &format!("\nNegative prompt: {}", sample.negative);
     }

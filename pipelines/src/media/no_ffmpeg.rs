@@ -1,29 +1,56 @@
-//! What stands for video files in a program that was built without FFmpeg.
+//! Stands in for `ffmpeg.rs` in a build without FFmpeg.
 
 use std::path::Path;
 
-use super::frame_sink::{CodecChoice, Settings, Sink};
+use ::image::RgbImage;
+use nextscale_models::ModelError;
+
+use super::clip::{ClipRequest, VideoInfo};
+use super::frame_sink::{CodecChoice, FrameSink, Unsupported, WriterSettings};
 use crate::error::PipelineError;
 
 pub(super) fn check(
-    ending: &str,
+    extension: &str,
     _: Option<CodecChoice>,
     _: Option<u32>,
-) -> Result<(), (&'static str, String, String)> {
-    Err((
-        "output",
-        format!("this program was built without FFmpeg, which writes .{ending}"),
-        "write a .gif or a folder of frames (a name that ends with /), or build it with its default features".into(),
-    ))
+) -> Result<(), Unsupported> {
+    Err(unsupported(extension))
+}
+
+fn unsupported(extension: &str) -> Unsupported {
+    Unsupported::new(
+        None,
+        format!("this program was built without FFmpeg, which writes .{extension}"),
+        "write a .gif or a folder of frames (a name that ends with /), or build it with its default features",
+    )
 }
 
 pub(super) fn open(
     _: &Path,
-    ending: &str,
-    settings: Settings,
+    extension: &str,
+    _: WriterSettings,
     _: [u32; 2],
-) -> Result<Box<dyn Sink>, PipelineError> {
-    let refused = check(ending, settings.codec, settings.quality);
-    let (_, message, hint) = refused.err().unwrap_or_default();
+) -> Result<Box<dyn FrameSink>, PipelineError> {
+    let Unsupported { message, hint, .. } = unsupported(extension);
     Err(PipelineError::refused_with(message, hint))
+}
+
+fn unreadable(path: &Path) -> PipelineError {
+    PipelineError::Model(ModelError::Content {
+        path: path.to_owned(),
+        message: "cannot be read: this program was built without FFmpeg".into(),
+        hint: Some("build it with its default features".into()),
+    })
+}
+
+pub(crate) fn video_info(path: &Path) -> Result<VideoInfo, PipelineError> {
+    Err(unreadable(path))
+}
+
+pub(crate) fn last_frames(request: &ClipRequest) -> Result<Vec<RgbImage>, PipelineError> {
+    Err(unreadable(&request.path))
+}
+
+pub(super) fn video_tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
+    Err(unreadable(path))
 }

@@ -1,86 +1,86 @@
-//! Where the frames of a video go: a video file, an animated GIF, a folder of pictures, or one picture.
+//! Where the frames of a video go: a video file, an animated GIF, a folder of images, or one image.
 
 use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, RgbImage};
 use tempfile::TempDir;
 
-use super::frame_sink::{CodecChoice, Settings, Sink};
-use super::gif::Gif;
-use super::video;
 use nextscale_files::atomic_file;
 
+use super::ffmpeg;
+use super::frame_sink::{CodecChoice, FrameSink, Unsupported, WriterSettings};
+use super::gif::Gif;
+use super::image::encode_png;
 use crate::error::PipelineError;
-use crate::media::image::encode_png;
 
-/// The form of a result, by the name of its file.
+/// The format of a video output, chosen by its file name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// A video of this ending.
+pub(crate) enum OutputFormat {
+    /// A video with this extension.
     Video(&'static str),
     /// An animated GIF.
     Gif,
-    /// A single picture.
-    Picture(ImageFormat),
-    /// A folder with a PNG for each frame.
+    /// A single image.
+    Image(ImageFormat),
+    /// A folder with one PNG per frame.
     Folder,
 }
 
-/// Endings of videos.
+/// Extensions of videos.
 const VIDEOS: [&str; 5] = ["mp4", "m4v", "mov", "mkv", "webm"];
 
-impl Form {
-    /// The form of a file of this name; none for an ending that nothing is written for.
+impl OutputFormat {
+    /// The format of a file with this name; none for an unknown extension.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
-        if let Some(video) = VIDEOS.into_iter().find(|video| *video == ending) {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        if let Some(video) = VIDEOS.into_iter().find(|video| *video == extension) {
             return Some(Self::Video(video));
         }
-        match ending.as_str() {
+        match extension.as_str() {
             "gif" => Some(Self::Gif),
-            "png" => Some(Self::Picture(ImageFormat::Png)),
-            "jpg" | "jpeg" => Some(Self::Picture(ImageFormat::Jpeg)),
-            "webp" => Some(Self::Picture(ImageFormat::WebP)),
+            "png" => Some(Self::Image(ImageFormat::Png)),
+            "jpg" | "jpeg" => Some(Self::Image(ImageFormat::Jpeg)),
+            "webp" => Some(Self::Image(ImageFormat::WebP)),
             _ => None,
         }
     }
 
-    /// All that can be written, in words.
-    pub(crate) const KNOWN: &str = ".mp4, .mov, .mkv, .webm and .gif are written, a name that ends with / as a folder of frames, and .png, .jpg and .webp for one frame";
+    /// All formats, in words.
+    pub(crate) const KNOWN: &str = "use .mp4, .mov, .mkv, .webm or .gif, a name that ends with / for a folder of frames, or .png, .jpg or .webp for one frame";
 
-    /// Refuses what this program cannot encode; the error is a message and a hint.
+    /// Refuses what this program cannot encode.
     pub(crate) fn check(
         self,
         codec: Option<CodecChoice>,
         quality: Option<u32>,
-    ) -> Result<(), (&'static str, String, String)> {
+    ) -> Result<(), Unsupported> {
+        let only_videos = |key| {
+            let message = format!("only videos have a {key}");
+            Err(Unsupported::new(
+                Some(key),
+                message,
+                "leave it out, or write a .mp4",
+            ))
+        };
         match self {
-            Self::Video(ending) => video::check(ending, codec, quality),
-            _ if codec.is_some() => Err((
-                "codec",
-                "only videos have a codec".into(),
-                "leave it out, or write a .mp4".into(),
-            )),
-            _ if quality.is_some() => Err((
-                "quality",
-                "only videos have a quality".into(),
-                "leave it out, or write a .mp4".into(),
-            )),
+            Self::Video(extension) => ffmpeg::check(extension, codec, quality),
+            _ if codec.is_some() => only_videos("codec"),
+            _ if quality.is_some() => only_videos("quality"),
             _ => Ok(()),
         }
     }
 
-    /// Starts to write frames of a size.
+    /// Opens a sink for frames of `size`, width and height.
     pub(crate) fn open(
         self,
         path: &Path,
-        settings: Settings,
+        settings: WriterSettings,
         size: [u32; 2],
-    ) -> Result<Box<dyn Sink>, PipelineError> {
+    ) -> Result<Box<dyn FrameSink>, PipelineError> {
         Ok(match self {
-            Self::Video(ending) => video::open(path, ending, settings, size)?,
+            Self::Video(extension) => ffmpeg::open(path, extension, settings, size)?,
             Self::Gif => Box::new(Gif::create(path, &settings, size)?),
-            Self::Picture(format) => Box::new(Single {
+            Self::Image(format) => Box::new(Single {
                 path: path.to_owned(),
                 format,
                 tags: settings.tags,
@@ -91,7 +91,7 @@ impl Form {
     }
 }
 
-/// One picture.
+/// One image.
 struct Single {
     path: PathBuf,
     format: ImageFormat,
@@ -99,41 +99,37 @@ struct Single {
     image: Option<RgbImage>,
 }
 
-impl Sink for Single {
+impl FrameSink for Single {
     fn write(&mut self, frame: &RgbImage) -> Result<(), PipelineError> {
-        match self.image.replace(frame.clone()) {
-            None => Ok(()),
-            Some(_) => Err(PipelineError::refused_with(
-                format!(
-                    "`{}` holds one frame, and there are more",
-                    self.path.display()
-                ),
-                "write a video, a .gif or a folder of frames, or ask for a picture: --seconds 0",
-            )),
+        if self.image.replace(frame.clone()).is_none() {
+            return Ok(());
         }
+        let path = self.path.display();
+        Err(PipelineError::refused_with(
+            format!("`{path}` holds one frame, and there are more"),
+            "write a video, a .gif or a folder of frames, or ask for an image: --seconds 0",
+        ))
     }
 
     fn finish(self: Box<Self>) -> Result<PathBuf, PipelineError> {
         let Some(image) = &self.image else {
             return Err(PipelineError::refused("a video without frames"));
         };
-        let bytes = match self.format {
-            ImageFormat::Png => encode_png(image, &self.tags),
-            format => {
-                let mut bytes = std::io::Cursor::new(vec![]);
-                let written = image.write_to(&mut bytes, format);
-                written
-                    .map(|()| bytes.into_inner())
-                    .map_err(|e| e.to_string())
-            }
+        let refused = |e: &dyn std::fmt::Display| PipelineError::refused(e.to_string());
+        let bytes = if self.format == ImageFormat::Png {
+            encode_png(image, &self.tags).map_err(|e| refused(&e))?
+        } else {
+            let mut bytes = std::io::Cursor::new(vec![]);
+            let written = image.write_to(&mut bytes, self.format);
+            written.map_err(|e| refused(&e))?;
+            bytes.into_inner()
         };
-        let bytes = bytes.map_err(PipelineError::refused)?;
         atomic_file::write(&self.path, &bytes).map_err(PipelineError::io("write", &self.path))?;
         Ok(self.path)
     }
 }
 
-/// A picture for every frame, in a hidden folder that takes its name when all are there. The first carries the tags.
+/// One PNG per frame, in a hidden folder that is renamed when all are written. The first carries the tags.
 struct Folder {
     path: PathBuf,
     part: TempDir,
@@ -158,14 +154,15 @@ impl Folder {
     }
 }
 
-impl Sink for Folder {
+impl FrameSink for Folder {
     fn write(&mut self, frame: &RgbImage) -> Result<(), PipelineError> {
         let tags = if self.frames == 0 {
             &self.tags[..]
         } else {
             &[]
         };
-        let bytes = encode_png(frame, tags).map_err(PipelineError::refused)?;
+        let bytes = encode_png(frame, tags);
+        let bytes = bytes.map_err(|e| PipelineError::refused(e.to_string()))?;
         let path = self.part.path().join(format!("{:05}.png", self.frames));
         self.frames += 1;
         std::fs::write(&path, bytes).map_err(PipelineError::io("write", &path))
@@ -179,12 +176,12 @@ impl Sink for Folder {
                 use std::os::unix::fs::PermissionsExt;
                 std::fs::set_permissions(part.path(), std::fs::Permissions::from_mode(0o755))?;
             }
-            // An empty folder of that name makes room.
+            // An empty folder of that name is replaced.
             let _ = std::fs::remove_dir(&path);
             std::fs::rename(part.path(), &path)
         };
         whole().map_err(PipelineError::io("write", &path))?;
-        // It has its name now: there is nothing to remove.
+        // It is renamed: there is nothing to remove.
         let _ = part.keep();
         Ok(path)
     }
@@ -193,16 +190,17 @@ impl Sink for Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::tags;
+    use crate::media::carrier::tags;
+    use crate::media::image::PIPELINE_KEY;
 
-    fn settings() -> Settings {
-        Settings {
+    fn settings() -> WriterSettings {
+        WriterSettings {
             fps: 16,
             codec: None,
             quality: None,
             tags: vec![
                 ("prompt", "a cat".into()),
-                (crate::media::image::PIPELINE_KEY, "a: b\n".repeat(99)),
+                (PIPELINE_KEY, "a: b\n".repeat(99)),
             ],
         }
     }
@@ -215,7 +213,7 @@ mod tests {
     fn a_gif_carries_its_tags_and_plays_at_its_rate() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.gif");
-        let mut sink = Form::Gif.open(&path, settings(), [8, 6]).unwrap();
+        let mut sink = OutputFormat::Gif.open(&path, settings(), [8, 6]).unwrap();
         for i in 0..17 {
             sink.write(&frame(i)).unwrap();
         }
@@ -223,13 +221,7 @@ mod tests {
         sink.finish().unwrap();
         let found = tags(&path).unwrap();
         assert_eq!(found[0], ("prompt".into(), "a cat".into()));
-        assert_eq!(
-            found[1],
-            (
-                crate::media::image::PIPELINE_KEY.into(),
-                "a: b\n".repeat(99)
-            )
-        );
+        assert_eq!(found[1], (PIPELINE_KEY.into(), "a: b\n".repeat(99)));
         let mut decoder = ::gif::DecodeOptions::new();
         decoder.set_color_output(::gif::ColorOutput::RGBA);
         let mut reader = decoder
@@ -249,12 +241,16 @@ mod tests {
     fn a_folder_is_whole_or_not_there() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("frames");
-        let mut sink = Form::Folder.open(&path, settings(), [8, 6]).unwrap();
+        let mut sink = OutputFormat::Folder
+            .open(&path, settings(), [8, 6])
+            .unwrap();
         sink.write(&frame(1)).unwrap();
         assert!(!path.exists());
         drop(sink);
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
-        let mut sink = Form::Folder.open(&path, settings(), [8, 6]).unwrap();
+        let mut sink = OutputFormat::Folder
+            .open(&path, settings(), [8, 6])
+            .unwrap();
         (0..3).for_each(|i| sink.write(&frame(i)).unwrap());
         sink.finish().unwrap();
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 3);
@@ -263,10 +259,10 @@ mod tests {
 
     #[test]
     fn forms_by_name() {
-        let of = |name: &str| Form::of(Path::new(name));
-        assert_eq!(of("a.MP4"), Some(Form::Video("mp4")));
-        assert_eq!(of("a.gif"), Some(Form::Gif));
-        assert_eq!(of("a.jpeg"), Some(Form::Picture(ImageFormat::Jpeg)));
+        let of = |name: &str| OutputFormat::of(Path::new(name));
+        assert_eq!(of("a.MP4"), Some(OutputFormat::Video("mp4")));
+        assert_eq!(of("a.gif"), Some(OutputFormat::Gif));
+        assert_eq!(of("a.jpeg"), Some(OutputFormat::Image(ImageFormat::Jpeg)));
         assert_eq!((of("a.avi"), of("a")), (None, None));
     }
 }

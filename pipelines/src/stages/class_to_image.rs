@@ -9,57 +9,83 @@ use nextscale_var_core::var::{Plan, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::batch::{self, Batch, BatchQueue, ScalarOverrides};
-use super::init_image::{InitImage, StartParams, VariationParams, init_image};
+use super::batch::{self, Batch, BatchQueue};
+use super::init_image::{InitImage, InitRequest, StartParams, VariationParams};
 use super::inpaint::{EditParams, InpaintImage};
 use super::latent_types::codebook_latent;
+use super::sampling::{ScalarOverrides, check_fingerprint, parameters};
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Event, Input, Output, Ports, Stage};
+use crate::stage_params::StageParams;
 use nextscale_models::bundle::{BlockStorage, ClassBundle, Sampling};
 
-/// Paints the latent of a picture of a class, one pass of the transformer a scale.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+/// Generates the latent of an image of a class, one pass of the transformer per scale.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ClassToImageParams {
-    /// The model to take the transformer of, instead of the pipeline's.
+    /// The model whose transformer is used, instead of the pipeline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
-    /// SHA-256 of the model's weights, as pictures record it; another model is refused.
+    pub model: Option<String>,
+    /// SHA-256 of the model's weights, as recorded in images; any other model is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    fingerprint: Option<String>,
-    /// How strongly the class counts at the last scale; it goes up scale by scale. 0 turns guidance off.
+    pub fingerprint: Option<String>,
+    /// Strength of classifier-free guidance at the last scale; it rises scale by scale. 0 turns it off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    cfg_scale: Option<f64>,
-    /// Above 1 more varied, below 1 more likely; 0 always takes the likeliest.
+    pub cfg_scale: Option<f64>,
+    /// Sampling temperature: above 1 more varied, below 1 more likely; 0 always takes the most likely code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-    /// Sample from so many of the likeliest codes; 0 for all.
+    pub temperature: Option<f64>,
+    /// Sample from the N most likely codes; 0 for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    top_k: Option<usize>,
-    /// Sample from the likeliest codes that make up this share; 1 for all.
+    pub top_k: Option<usize>,
+    /// Sample from the most likely codes whose probabilities sum to this; 1 for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    top_p: Option<f64>,
-    /// Blend all codes instead of drawing one: smoother pictures, for show.
+    pub top_p: Option<f64>,
+    /// Blend all codes instead of sampling one: smoother images, for demonstration.
     #[serde(default)]
-    smooth: bool,
-    /// Pictures that are painted at once: more memory, less time for each. They are the same as one by one, up to rounding.
+    pub smooth: bool,
+    /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
+    /// rounding.
     #[serde(default = "batch::one", skip_serializing_if = "batch::is_one")]
-    batch: usize,
-    /// Whether the blocks of the transformer stay in their file, from which every pass reads them one after the other: for
-    /// models that are larger than memory. Same picture, more time.
+    pub batch: usize,
+    /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
+    /// than memory. Same image, slower.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    stream: bool,
-    /// A picture to paint a part of anew.
+    pub stream: bool,
+    /// An image of which a part is inpainted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    edit: Option<EditParams>,
-    /// A picture whose first scales are taken over.
+    pub edit: Option<EditParams>,
+    /// An image whose first scales are reused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    start: Option<StartParams>,
-    /// A picture painted before whose first scales are repeated.
+    pub start: Option<StartParams>,
+    /// A generated image whose last scales are sampled again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    variation: Option<VariationParams>,
+    pub variation: Option<VariationParams>,
+}
+
+impl Default for ClassToImageParams {
+    fn default() -> Self {
+        Self {
+            model: None,
+            fingerprint: None,
+            cfg_scale: None,
+            temperature: None,
+            top_k: None,
+            top_p: None,
+            smooth: false,
+            batch: batch::one(),
+            stream: false,
+            edit: None,
+            start: None,
+            variation: None,
+        }
+    }
+}
+
+impl StageParams for ClassToImageParams {
+    const STAGE: &'static str = "class-to-image";
 }
 
 /// The stage.
@@ -85,9 +111,10 @@ struct Loaded {
 impl ClassToImage {
     pub(crate) fn new(params: ClassToImageParams, setup: &Setup) -> Result<Self, PipelineError> {
         let bundle = setup.class_model(params.model.as_deref())?;
-        batch::check_fingerprint(
-            &params.fingerprint,
-            bundle.fingerprint(),
+        let fingerprint = bundle.fingerprint();
+        check_fingerprint(
+            params.fingerprint.as_deref(),
+            fingerprint.as_deref(),
             bundle.name(),
             setup,
         )?;
@@ -97,24 +124,23 @@ impl ClassToImage {
             top_k: params.top_k,
             top_p: params.top_p,
         };
-        let sampling = overrides.over(&bundle.manifest().sampling, setup)?;
+        let sampling = overrides.resolve(&bundle.manifest().sampling, setup)?;
         let (width, height) = bundle.manifest().size();
         let edit = params.edit.as_ref();
         let inpaint = edit.map(|edit| edit.load(width, height, setup));
         let inpaint = inpaint.transpose()?;
         let scales = bundle.manifest().transformer.schedule.len();
-        let start = init_image(
-            params.start.as_ref(),
-            params.variation.as_ref(),
-            inpaint.is_some(),
-            [width, height, scales],
-            setup,
-        )?;
+        let request = InitRequest {
+            start: params.start.as_ref(),
+            variation: params.variation.as_ref(),
+            edited: inpaint.is_some(),
+        };
+        let start = request.load([width, height], scales, setup)?;
         Ok(Self {
             inpaint,
             start,
             blocks: setup.blocks(params.stream)?,
-            queue: BatchQueue::new(batch::batch(params.batch, setup)?),
+            queue: BatchQueue::new(batch::batch_size(params.batch, setup)?),
             params,
             bundle,
             sampling,
@@ -150,7 +176,8 @@ impl Stage for ClassToImage {
     fn parameters(&self) -> Vec<(String, String)> {
         let manifest = self.bundle.manifest();
         let scales = manifest.transformer.schedule.len();
-        batch::parameters(
+        parameters(
+            [self.sampling.cfg, self.sampling.tau],
             &self.sampling,
             scales,
             &manifest.name,
@@ -231,7 +258,7 @@ impl ClassToImage {
             keep,
             forced,
         } = loaded;
-        let (scales, seeds, classes) = (plan.schedule().len(), batch.seeds(), &batch.of);
+        let (scales, seeds, classes) = (plan.schedule().len(), batch.seeds(), &batch.conditions);
         let first: Vec<u64> = seeds.iter().map(|&s| self.start.first_seed(s)).collect();
         let (sampler, mut options) = self.sampling.start_classes(&first, scales);
         let forced = forced.iter();
@@ -255,6 +282,6 @@ impl ClassToImage {
             }
             all.next().map(|scale| scale.features)
         };
-        batch.scales(std::iter::from_fn(next), scales, out)
+        batch.send_scales(std::iter::from_fn(next), scales, out)
     }
 }

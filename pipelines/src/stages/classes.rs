@@ -9,32 +9,49 @@ use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
+use crate::stage_params::StageParams;
 use crate::yaml::Node;
 
-/// The classes to paint.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+/// Classes to generate images of.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassesParams {
     /// The model whose classes they are, instead of the pipeline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
+    pub model: Option<String>,
     /// Names or numbers.
     #[serde(default)]
-    classes: Vec<ClassRef>,
-    /// Pictures of each class.
+    pub classes: Vec<ClassRef>,
+    /// Number of images per class.
     #[serde(default = "one")]
-    count: u32,
+    pub count: u32,
 }
 
 fn one() -> u32 {
     1
 }
 
-/// A class as the user calls it.
+impl Default for ClassesParams {
+    fn default() -> Self {
+        Self {
+            model: None,
+            classes: vec![],
+            count: one(),
+        }
+    }
+}
+
+impl StageParams for ClassesParams {
+    const STAGE: &'static str = "classes";
+}
+
+/// A class by number or by name.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
-enum ClassRef {
+pub enum ClassRef {
+    /// Its number, from 0.
     Number(i64),
+    /// Its name.
     Name(String),
 }
 
@@ -44,7 +61,8 @@ pub(crate) struct Classes {
     params: ClassesParams,
     /// Number and name of each.
     classes: Vec<(usize, String)>,
-    all: usize,
+    /// Number of classes of the model.
+    known: usize,
 }
 
 impl Classes {
@@ -74,11 +92,11 @@ impl Classes {
             name: setup.stage.name.clone(),
             classes: classes?,
             params,
-            all: manifest.transformer.classes,
+            known: manifest.transformer.classes,
         })
     }
 
-    /// The stage as it has to be written to give this class alone.
+    /// The stage as it would be written for this class alone.
     fn pin(&self, class: usize) -> Result<Node, PipelineError> {
         let params = ClassesParams {
             model: self.params.model.clone(),
@@ -93,7 +111,7 @@ impl Classes {
 
 impl Stage for Classes {
     fn ports(&self) -> Ports {
-        let output = ArtifactType::new(Kind::Class).constraint("numbers below", self.all);
+        let output = ArtifactType::new(Kind::Class).constraint("numbers below", self.known);
         let (inputs, output) = (vec![], Some(output));
         Ports { inputs, output }
     }
@@ -109,24 +127,21 @@ impl Stage for Classes {
         for index in 0..total {
             let (class, name) = &self.classes[index / count];
             let seed = first.wrapping_add(index as u64);
-            let path = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect::<Vec<_>>();
-            let pins = vec![
-                (path(&["seed"]), Node::from_data(&seed, "record")?),
-                (path(&["stages", &self.name]), self.pin(*class)?),
-            ];
+            let stage = vec!["stages".to_owned(), self.name.clone()];
             let sample = Sample {
                 index,
                 total,
                 prompt: name.clone(),
-                negative: String::new(),
                 seed,
-                pins,
+                pins: vec![
+                    (vec!["seed".to_owned()], Node::from_data(&seed, "record")?),
+                    (stage, self.pin(*class)?),
+                ],
                 ..Sample::default()
             };
-            let (sample, preview) = (Arc::new(sample), None);
             out.message(Message {
-                sample,
-                preview,
+                sample: Arc::new(sample),
+                preview: None,
                 artifact: Artifact::Class(*class),
             })?;
         }

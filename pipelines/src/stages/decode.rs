@@ -1,4 +1,4 @@
-//! `decode`: latents to pictures.
+//! `decode`: latents to images.
 
 use std::sync::Arc;
 
@@ -14,28 +14,33 @@ use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Input, Output, Ports, Stage};
+use crate::stage_params::StageParams;
 use nextscale_models::bundle::Model;
 
-/// What is said of pixels that are none.
+/// The error for pixels that are NaN or infinite.
 pub(super) const NOT_NUMBERS: &str = "the picture is not made of numbers (NaN): the weights are damaged, or overflow in this --dtype";
 
-/// Turns latents into pictures.
+/// Decodes latents to images.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DecodeParams {
-    /// The model to take the auto-encoder of, instead of the pipeline's.
+    /// The model whose auto-encoder is used, instead of the pipeline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
-    /// Whether large pictures are decoded in strips, which takes less memory and more time: always, never, or, if absent,
-    /// from about 2 million pixels on.
+    pub model: Option<String>,
+    /// Decode large images in strips, with less memory and more time: always, never, or, if absent, from about 2 million
+    /// pixels on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    tile: Option<bool>,
+    pub tile: Option<bool>,
 }
 
 /// Pixels from which on pictures are decoded in strips.
 pub(crate) const LARGE: usize = 2_000_000;
 /// Pixels of a strip.
 const STRIP: usize = 1 << 18;
+
+impl StageParams for DecodeParams {
+    const STAGE: &'static str = "decode";
+}
 
 /// The stage.
 pub(crate) struct Decode {
@@ -69,7 +74,7 @@ impl Decoder {
 
 impl Decode {
     pub(crate) fn new(params: DecodeParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let model = setup.picture_model(params.model.as_deref())?;
+        let model = setup.image_model(params.model.as_deref())?;
         if params.tile == Some(true) && matches!(model, Model::Class(_)) {
             let message = "pictures of classes are too small to be decoded in strips";
             return Err(setup.refuse("tile", message).hint("drop `tile`").into());

@@ -16,16 +16,21 @@ use crate::artifact::{Artifact, ArtifactType, Frames, Kind, VideoLatent};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Input, Output, Ports, Stage};
+use crate::stage_params::StageParams;
 use nextscale_models::bundle::StarBundle;
 
-/// Turns the latents of videos into frames. They go on to the next stage in small chunks while later ones are decoded,
-/// so that memory does not grow with the video.
+/// Decodes the latents of videos to frames, which go to the next stage in small chunks, so that memory does not grow with
+/// the length of the video.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DecodeVideoParams {
-    /// The model to take the auto-encoder of, instead of the pipeline's.
+    /// The model whose auto-encoder is used, instead of the pipeline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
+    pub model: Option<String>,
+}
+
+impl StageParams for DecodeVideoParams {
+    const STAGE: &'static str = "decode-video";
 }
 
 /// The stage.

@@ -1,7 +1,7 @@
-//! Where painting starts: not from nothing, but behind the first scales of a picture.
+//! Where generation starts: from nothing, or after the first scales of an image.
 //!
-//! The first scales of a picture hold its layout and colours, the last ones its details. Whoever keeps the first and
-//! draws the rest anew gets the same composition in another execution.
+//! The first scales of an image hold its layout and colours, the last ones its details. An image that keeps the first scales
+//! and samples the others again has the same composition with other details.
 
 use std::path::PathBuf;
 
@@ -10,114 +10,120 @@ use image::RgbImage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::inpaint;
-use crate::error::PipelineError;
+use super::inpaint::pixels;
+use crate::error::{Diagnostic, PipelineError};
 use crate::media::image::read_image;
+use crate::media::resize::crop_to_cover;
 use crate::setup::Setup;
 
-/// A picture whose first scales are taken over.
+/// An image whose first scales are reused.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StartParams {
-    /// The picture: PNG, JPEG or WebP. It is scaled and evenly cropped to the size that is painted.
-    image: PathBuf,
-    /// How many of its first scales are taken over; half of them if absent.
+    /// The image: PNG, JPEG or WebP. It is scaled and cropped around its centre to the size of the result.
+    pub image: PathBuf,
+    /// Number of its first scales that are reused; half of them if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    from_scale: Option<usize>,
+    pub from_scale: Option<usize>,
 }
 
-/// A picture painted before, of which the last scales are drawn anew.
+/// A generated image whose last scales are sampled again.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct VariationParams {
     /// Its seed. Everything else has to be as it was.
-    seed: u64,
-    /// How many of its first scales stay; half of them if absent.
+    pub seed: u64,
+    /// Number of its first scales that are kept; half of them if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    from_scale: Option<usize>,
+    pub from_scale: Option<usize>,
 }
 
 /// The start of a run, checked and read.
 pub(super) enum InitImage {
-    /// No scale is given.
+    /// Every scale is sampled.
     None,
-    /// The first scales of a picture.
+    /// The first scales of an image, and how many.
     Scales(RgbImage, usize),
-    /// The first scales are drawn with another seed.
+    /// The first scales, and how many, are sampled with another seed.
     Seed(u64, usize),
 }
 
-/// The start of a run of `scales` scales that paints `width` x `height` pixels.
-///
-/// `edited` says whether a part of a picture is painted anew, which goes with none of the others.
-pub(super) fn init_image(
-    start: Option<&StartParams>,
-    variation: Option<&VariationParams>,
-    edited: bool,
-    [width, height, scales]: [usize; 3],
-    setup: &Setup,
-) -> Result<InitImage, PipelineError> {
-    let given = [
-        ("start", start.is_some()),
-        ("variation", variation.is_some()),
-        ("edit", edited),
-    ];
-    let given: Vec<&str> = given
-        .iter()
-        .filter(|(_, is)| *is)
-        .map(|(key, _)| *key)
-        .collect();
-    if let [first, second, ..] = given[..] {
-        let message = format!("`{first}` and `{second}` exclude each other");
-        return Err(setup.refuse(first, message).hint("keep one of them").into());
-    }
-    let checked = |key: &str, wanted: Option<usize>| {
-        let from = wanted.unwrap_or(scales.div_ceil(2));
-        match from <= scales {
-            true => Ok(from),
-            false => {
-                let message =
-                    format!("`from-scale` is {from}, but the picture has {scales} scales");
-                Err(setup
-                    .refuse(key, message)
-                    .hint(format!("the last is {scales}")))
-            }
+/// What the user asked for.
+pub(super) struct InitRequest<'a> {
+    pub start: Option<&'a StartParams>,
+    pub variation: Option<&'a VariationParams>,
+    /// Whether a part of an image is inpainted, which excludes the others.
+    pub edited: bool,
+}
+
+impl InitRequest<'_> {
+    /// The start of a run of `scales` scales that generates `width` x `height` pixels.
+    pub(super) fn load(
+        &self,
+        [width, height]: [usize; 2],
+        scales: usize,
+        setup: &Setup,
+    ) -> Result<InitImage, PipelineError> {
+        self.check_exclusive(setup)?;
+        if let Some(StartParams { image, from_scale }) = self.start {
+            let from = check_from_scale("start", *from_scale, scales, setup)?;
+            let image = read_image(image).map_err(|e| setup.refuse_file("start", &e))?;
+            let image = crop_to_cover(&image, width as u32, height as u32);
+            return Ok(InitImage::Scales(image, from));
         }
-    };
-    if let Some(start) = start {
-        let from = checked("start", start.from_scale)?;
-        let picture = read_image(&start.image).map_err(|e| inpaint::refused("start", &e, setup))?;
-        return Ok(InitImage::Scales(
-            inpaint::fit(&picture, width as u32, height as u32),
-            from,
-        ));
+        if let Some(VariationParams { seed, from_scale }) = self.variation {
+            let from = check_from_scale("variation", *from_scale, scales, setup)?;
+            return Ok(InitImage::Seed(*seed, from));
+        }
+        Ok(InitImage::None)
     }
-    match variation {
-        Some(variation) => Ok(InitImage::Seed(
-            variation.seed,
-            checked("variation", variation.from_scale)?,
-        )),
-        None => Ok(InitImage::None),
+
+    fn check_exclusive(&self, setup: &Setup) -> Result<(), PipelineError> {
+        let keys = [
+            ("start", self.start.is_some()),
+            ("variation", self.variation.is_some()),
+            ("edit", self.edited),
+        ];
+        let mut given = keys.iter().filter(|(_, given)| *given);
+        if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {
+            let message = format!("`{first}` and `{second}` exclude each other");
+            return Err(setup.refuse(first, message).hint("keep one of them").into());
+        }
+        Ok(())
     }
 }
 
+fn check_from_scale(
+    key: &str,
+    wanted: Option<usize>,
+    scales: usize,
+    setup: &Setup,
+) -> Result<usize, Diagnostic> {
+    let from = wanted.unwrap_or(scales.div_ceil(2));
+    if from <= scales {
+        return Ok(from);
+    }
+    let message = format!("`from-scale` is {from}, but the image has {scales} scales");
+    let hint = format!("the last is {scales}");
+    Err(setup.refuse(key, message).hint(hint))
+}
+
 impl InitImage {
-    /// The codes of the scales that are taken over, by `encode` from pixels `[1, 3, h, w]` in [-1, 1] to the codes of
-    /// all scales.
+    /// The codes of the scales that are reused. `encode` maps pixels `[1, 3, h, w]` in [-1, 1] to the codes of all scales.
     pub(super) fn codes<C>(
         &self,
         device: &Device,
         encode: impl FnOnce(Tensor<4>) -> Result<Vec<C>, PipelineError>,
     ) -> Result<Vec<C>, PipelineError> {
-        let Self::Scales(picture, from) = self else {
+        let Self::Scales(image, from) = self else {
             return Ok(vec![]);
         };
-        let mut codes = encode(inpaint::pixels(picture, device))?;
+        let mut codes = encode(pixels(image, device))?;
         codes.truncate(*from);
         Ok(codes)
     }
 
-    /// The seed of the first scales of a picture that has this seed itself.
+    /// The seed of the first scales of an image whose own seed is `own`.
     pub(super) fn first_seed(&self, own: u64) -> u64 {
         match self {
             Self::Seed(seed, _) => *seed,
@@ -125,7 +131,7 @@ impl InitImage {
         }
     }
 
-    /// The scale, from 0, at which the picture's own seed takes over, if it does not have all of them.
+    /// The scale, from 0, at which the image's own seed takes over, if it does not have all of them.
     pub(super) fn takes_over(&self) -> Option<usize> {
         match self {
             Self::Seed(_, from) => Some(*from),

@@ -1,4 +1,4 @@
-//! `keep-original`: the picture of an edit put back where it stays.
+//! `keep-original`: puts the original pixels of an edit back.
 
 use std::sync::Arc;
 
@@ -10,39 +10,50 @@ use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
+use crate::stage_params::StageParams;
 
-/// Puts the original pixels back where an edit keeps them: an auto-encoder changes them a little.
+/// Puts the original pixels back where an edit keeps them: the auto-encoder changes them a little.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeepOriginalParams {
-    /// The same as that of the stage that paints.
-    edit: EditParams,
-    /// Pixels of the new part over which it goes over into the old one.
+    /// The same as that of the stage that generates the image.
+    pub edit: EditParams,
+    /// Width in pixels of the border inside the new part in which old and new are blended.
     #[serde(default = "feather")]
-    feather: f32,
+    pub feather: f32,
 }
 
 fn feather() -> f32 {
     2.0
 }
 
+impl KeepOriginalParams {
+    /// For an edit, with a border of 2 pixels.
+    pub fn new(edit: EditParams) -> Self {
+        let feather = feather();
+        Self { edit, feather }
+    }
+}
+
+impl StageParams for KeepOriginalParams {
+    const STAGE: &'static str = "keep-original";
+}
+
 /// The stage.
 pub(crate) struct KeepOriginal {
     params: KeepOriginalParams,
-    /// Made when the first picture tells the size, for all pictures of that size.
+    /// Loaded when the first image arrives, since its size is then known, for all images of that size.
     inpaint: Option<InpaintImage>,
 }
 
 impl KeepOriginal {
     pub(crate) fn new(params: KeepOriginalParams, setup: &Setup) -> Result<Self, PipelineError> {
-        if !(0.0..=1000.0).contains(&params.feather) {
-            let message = format!(
-                "`feather` should be from 0 to 1000, but it is {}",
-                params.feather
-            );
+        let feather = params.feather;
+        if !(0.0..=1000.0).contains(&feather) {
+            let message = format!("`feather` should be from 0 to 1000, but it is {feather}");
             return Err(setup.refuse("feather", message).into());
         }
-        // Only the size of the result is not known yet; whatever else is wrong shows at any size.
+        // Only the size of the result is not known yet; every other mistake shows at any size.
         params.edit.load(64, 64, setup)?;
         let inpaint = None;
         Ok(Self { params, inpaint })
@@ -61,20 +72,17 @@ impl Stage for KeepOriginal {
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
-        let Some(Artifact::Image(painted)) = input.artifacts.first() else {
-            return Err(input.context.failed("its input is no image"));
+        let Some(Artifact::Image(generated)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input is not an image"));
         };
-        let (w, h) = painted.dimensions();
-        let ready = self
-            .inpaint
-            .take()
-            .filter(|inpaint| inpaint.image.dimensions() == (w, h));
-        let inpaint = match ready {
+        let (w, h) = generated.dimensions();
+        let loaded = self.inpaint.take();
+        let inpaint = match loaded.filter(|inpaint| inpaint.image.dimensions() == (w, h)) {
             Some(inpaint) => inpaint,
-            None => self.params.edit.sized(w, h, &input.context)?,
+            None => self.params.edit.load_sized(w, h, &input.context)?,
         };
         let inpaint = self.inpaint.insert(inpaint);
-        let restored = inpaint.restore(painted, self.params.feather);
+        let restored = inpaint.restore(generated, self.params.feather);
         out.send(input, Artifact::Image(Arc::new(restored)))
     }
 }

@@ -1,18 +1,18 @@
-//! Which latent fits which decoder, and which text features which transformer.
+//! Which latent fits which decoder, and which text features fit which transformer.
 
 use nextscale_models::bundle::{Bundle, ClassBundle, StarBundle, VAE};
 
 use crate::artifact::{ArtifactType, Kind};
 
-/// Adds the fingerprint of a part, so that parts of the same shape from two models do not pass as one.
+/// Adds the fingerprint of a part, so that parts of the same shape from two models do not fit together.
 pub(super) fn with_fingerprint(
-    of: ArtifactType,
+    kind: ArtifactType,
     part: &'static str,
-    print: Option<&str>,
+    fingerprint: Option<&str>,
 ) -> ArtifactType {
-    match print {
-        Some(print) => of.constraint(part, &print[..print.len().min(12)]),
-        None => of,
+    match fingerprint {
+        Some(print) => kind.constraint(part, &print[..print.len().min(12)]),
+        None => kind,
     }
 }
 

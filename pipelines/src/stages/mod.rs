@@ -1,10 +1,27 @@
-//! The built-in stages.
+//! The built-in stages and their parameters.
+//!
+//! | stage | from | to | parameters |
+//! |---|---|---|---|
+//! | `prompts` | | prompt | [`PromptsParams`] |
+//! | `rewrite` | prompt | prompt | [`RewriteParams`] |
+//! | `classes` | | class | [`ClassesParams`] |
+//! | `text-encoder` | prompt | text features | [`TextEncoderParams`] |
+//! | `text-to-image` | text features | latent | [`TextToImageParams`] |
+//! | `class-to-image` | class | latent | [`ClassToImageParams`] |
+//! | `decode` | latent | image | [`DecodeParams`] |
+//! | `keep-original` | image | image | [`KeepOriginalParams`] |
+//! | `fit` | image | image | [`FitParams`] |
+//! | `save` | image | file | [`SaveParams`] |
+//! | `text-to-video` | text features, image | video latent | [`TextToVideoParams`] |
+//! | `decode-video` | video latent | frames | [`DecodeVideoParams`] |
+//! | `save-video` | frames | file | [`SaveVideoParams`] |
 
 mod batch;
 mod class_to_image;
 mod classes;
 mod decode;
 mod decode_video;
+mod edit_region;
 mod fit;
 mod init_image;
 mod inpaint;
@@ -20,30 +37,41 @@ mod text_encoder;
 mod text_to_image;
 mod video;
 
+pub use class_to_image::ClassToImageParams;
+pub use classes::{ClassRef, ClassesParams};
+pub use decode::DecodeParams;
+pub use decode_video::DecodeVideoParams;
+pub use fit::{FitMode, FitParams};
+pub use init_image::{StartParams, VariationParams};
+pub use inpaint::EditParams;
+pub use keep_original::KeepOriginalParams;
+pub use prompts::PromptsParams;
+pub use rewrite::RewriteParams;
+pub use save::SaveParams;
+pub use save_video::SaveVideoParams;
+pub use text_encoder::TextEncoderParams;
+pub use text_to_image::TextToImageParams;
+pub use video::params::TextToVideoParams;
+
 use crate::registry::Registry;
 
 impl Registry {
     /// The built-in stages.
     pub fn builtin() -> Self {
         let mut registry = Self::empty();
-        register(&mut registry);
+        registry.add(prompts::Prompts::new);
+        registry.add(rewrite::Rewrite::new);
+        registry.add(classes::Classes::new);
+        registry.add(text_encoder::TextEncoderStage::new);
+        registry.add(text_to_image::TextToImage::new);
+        registry.add(class_to_image::ClassToImage::new);
+        registry.add(decode::Decode::new);
+        registry.add(keep_original::KeepOriginal::new);
+        registry.add(save::Save::new);
+        registry.add(fit::Fit::new);
+        registry.add(video::TextToVideo::new);
+        registry.add(decode_video::DecodeVideo::new);
+        registry.add(save_video::SaveVideo::new);
         registry
     }
-}
-
-/// Registers them all, through the door that every other stage uses.
-fn register(registry: &mut Registry) {
-    registry.register("prompts", prompts::Prompts::new);
-    registry.register("rewrite", rewrite::Rewrite::new);
-    registry.register("classes", classes::Classes::new);
-    registry.register("text-encoder", text_encoder::TextEncoderStage::new);
-    registry.register("text-to-image", text_to_image::TextToImage::new);
-    registry.register("class-to-image", class_to_image::ClassToImage::new);
-    registry.register("decode", decode::Decode::new);
-    registry.register("keep-original", keep_original::KeepOriginal::new);
-    registry.register("save", save::Save::new);
-    registry.register("fit", fit::Fit::new);
-    registry.register("text-to-video", video::TextToVideo::new);
-    registry.register("decode-video", decode_video::DecodeVideo::new);
-    registry.register("save-video", save_video::SaveVideo::new);
 }

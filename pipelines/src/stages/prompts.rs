@@ -11,38 +11,55 @@ use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
+use crate::stage_params::StageParams;
 use crate::yaml::Node;
 
-/// The prompts to paint: a list, a file with one prompt a line, or standard input.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+/// Prompts: a list, a file with one prompt per line, or standard input.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptsParams {
     /// The prompts themselves.
     #[serde(default)]
-    prompts: Vec<String>,
-    /// A file with one prompt a line.
+    pub prompts: Vec<String>,
+    /// A file with one prompt per line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    file: Option<PathBuf>,
-    /// What not to paint.
+    pub file: Option<PathBuf>,
+    /// The negative prompt: what the images should not show.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    negative: String,
-    /// Pictures or videos of each prompt.
+    pub negative: String,
+    /// Number of images or videos per prompt.
     #[serde(default = "one")]
-    count: u32,
-    /// All prompts together make one video, one after the other; for interactive models.
+    pub count: u32,
+    /// All prompts together make one video, one after another; for interactive models.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    story: bool,
+    pub story: bool,
 }
 
 fn one() -> u32 {
     1
 }
 
+impl Default for PromptsParams {
+    fn default() -> Self {
+        Self {
+            prompts: vec![],
+            file: None,
+            negative: String::new(),
+            count: one(),
+            story: false,
+        }
+    }
+}
+
+impl StageParams for PromptsParams {
+    const STAGE: &'static str = "prompts";
+}
+
 /// The source.
 pub(crate) struct Prompts {
     name: String,
     params: PromptsParams,
-    /// From the list or the file; none if standard input is to be read.
+    /// From the list or the file; none for standard input.
     prompts: Option<Vec<String>>,
 }
 
@@ -54,10 +71,8 @@ impl Prompts {
         }
         let prompts = match &params.file {
             Some(_) if !params.prompts.is_empty() => {
-                return refuse(
-                    "file",
-                    "prompts come from `prompts` or from `file`, not from both",
-                );
+                let message = "prompts come from `prompts` or from `file`, not from both";
+                return refuse("file", message);
             }
             Some(file) if file.as_os_str() == "-" => None,
             Some(file) => Some(read_file(file, setup)?),
@@ -84,7 +99,42 @@ impl Prompts {
         })
     }
 
-    /// The stage as it has to be written to give these prompts alone.
+    /// Sends all prompts as the turns of one video.
+    fn send_story(
+        &self,
+        prompts: Vec<String>,
+        seed: u64,
+        out: &mut Output,
+    ) -> Result<(), PipelineError> {
+        let story: Arc<[String]> = prompts.clone().into();
+        for (turn, prompt) in prompts.iter().enumerate() {
+            let sample = Sample {
+                total: 1,
+                prompt: prompt.clone(),
+                turn,
+                story: story.clone(),
+                ..self.sample(prompts.clone(), seed)?
+            };
+            send(sample, out)?;
+        }
+        Ok(())
+    }
+
+    /// What all samples have in common; `prompts` are what the record of this one needs.
+    fn sample(&self, prompts: Vec<String>, seed: u64) -> Result<Sample, PipelineError> {
+        let stage = vec!["stages".to_owned(), self.name.clone()];
+        Ok(Sample {
+            negative: self.params.negative.clone(),
+            seed,
+            pins: vec![
+                (vec!["seed".to_owned()], Node::from_data(&seed, "record")?),
+                (stage, self.pin(prompts)?),
+            ],
+            ..Sample::default()
+        })
+    }
+
+    /// The stage as it would be written for these prompts alone.
     fn pin(&self, prompts: Vec<String>) -> Result<Node, PipelineError> {
         let params = PromptsParams {
             prompts,
@@ -107,8 +157,8 @@ fn read_file(file: &Path, setup: &Setup) -> Result<Vec<String>, PipelineError> {
     lines(&text, &file.display().to_string())
 }
 
-/// One prompt a line. Empty lines at the end are nothing; one in the middle would silently shift
-/// the numbers of all pictures after it, so it is refused.
+/// One prompt per line. Empty lines at the end are ignored; one in the middle would silently shift
+/// the indices of all samples after it, so it is refused.
 fn lines(text: &str, origin: &str) -> Result<Vec<String>, PipelineError> {
     let prompts: Vec<String> = text
         .trim_end()
@@ -116,11 +166,11 @@ fn lines(text: &str, origin: &str) -> Result<Vec<String>, PipelineError> {
         .map(|l| l.trim().to_owned())
         .collect();
     if let Some(index) = prompts.iter().position(String::is_empty) {
-        let (line, column) = (index as u64 + 1, 1);
+        let line = index as u64 + 1;
         let mark = Mark {
             origin: origin.into(),
             line,
-            column,
+            column: 1,
         };
         let all = prompts.len();
         let message = format!("line {line} of {all} is empty, and each line should be a prompt");
@@ -128,10 +178,10 @@ fn lines(text: &str, origin: &str) -> Result<Vec<String>, PipelineError> {
             .hint("delete the line")
             .into());
     }
-    match prompts.is_empty() {
-        true => Err(Diagnostic::new(&Mark::origin(origin), "there is no prompt").into()),
-        false => Ok(prompts),
+    if prompts.is_empty() {
+        return Err(Diagnostic::new(&Mark::origin(origin), "there is no prompt").into());
     }
+    Ok(prompts)
 }
 
 impl Stage for Prompts {
@@ -155,50 +205,33 @@ impl Stage for Prompts {
             }
         };
         let first = input.context.settings.seed.unwrap_or_default();
-        let story: Arc<[String]> = match self.params.story {
-            true => prompts.clone().into(),
-            false => Arc::default(),
-        };
-        let total = match self.params.story {
-            true => 1,
-            false => prompts.len() * self.params.count as usize,
-        };
-        let repeated = prompts
-            .iter()
-            .flat_map(|p| (0..self.params.count).map(move |_| p));
-        for (number, prompt) in repeated.enumerate() {
-            let (index, turn, pinned) = match self.params.story {
-                true => (0, number, prompts.clone()),
-                false => (number, 0, vec![prompt.clone()]),
-            };
-            // Past the largest seed it goes on from 0, so that every number can be the first.
+        if self.params.story {
+            return self.send_story(prompts, first, out);
+        }
+        let count = self.params.count as usize;
+        let total = prompts.len() * count;
+        for index in 0..total {
+            let prompt = &prompts[index / count];
+            // Past the largest seed it continues from 0, so that every number can be the first.
             let seed = first.wrapping_add(index as u64);
-            let pins = vec![
-                (vec!["seed".to_owned()], Node::from_data(&seed, "record")?),
-                (
-                    vec!["stages".to_owned(), self.name.clone()],
-                    self.pin(pinned)?,
-                ),
-            ];
             let sample = Sample {
                 index,
                 total,
                 prompt: prompt.clone(),
-                negative: self.params.negative.clone(),
-                seed,
-                turn,
-                story: story.clone(),
-                pins,
+                ..self.sample(vec![prompt.clone()], seed)?
             };
-            let (sample, preview, artifact) = (Arc::new(sample), None, Artifact::Prompt);
-            out.message(Message {
-                sample,
-                preview,
-                artifact,
-            })?;
+            send(sample, out)?;
         }
         Ok(())
     }
+}
+
+fn send(sample: Sample, out: &mut Output) -> Result<(), PipelineError> {
+    out.message(Message {
+        sample: Arc::new(sample),
+        preview: None,
+        artifact: Artifact::Prompt,
+    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `rewrite`: prompts in more words, by a language model behind an OpenAI-compatible endpoint.
+//! `rewrite`: longer prompts, written by a language model at an OpenAI-compatible endpoint.
 
 use std::sync::Arc;
 
@@ -10,45 +10,46 @@ use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Input, Output, Ports, Stage};
+use crate::stage_params::StageParams;
 use crate::yaml::Node;
 use nextscale_files::curl;
 
-/// Where the key is, if `key-env` does not say otherwise.
-const KEY: &str = "OPENAI_API_KEY";
+/// The environment variable with the key, if `key-env` is absent.
+const KEY_ENV: &str = "OPENAI_API_KEY";
 
-/// What the language model is told, if `instruction` does not say otherwise.
+/// The instruction to the language model, if `instruction` is absent.
 const INSTRUCTION: &str = "You prepare prompts for a model that paints pictures. Turn what the user writes into one \
      description of one picture, in English, in at most 80 words: subject, surroundings, composition, light, colours, \
      style. Keep everything that the user asks for, and keep words in quotation marks exactly as they are. Answer with the \
      description and nothing else.";
 
-/// Longest answer that is believed to be a prompt, in characters.
+/// Longest answer that is accepted as a prompt, in characters.
 const LONGEST: usize = 8000;
 
-/// Lets a language model write each prompt anew. It is the only stage that calls another computer, and no built-in pipeline
+/// Lets a language model rewrite each prompt. It is the only stage that calls another computer, and no built-in pipeline
 /// has it.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RewriteParams {
-    /// Where the endpoint is, up to and with its version: `http://localhost:8000/v1`.
-    url: String,
+    /// Address of the endpoint, including its version: `http://localhost:8000/v1`.
+    pub url: String,
     /// The language model, as the endpoint calls it.
-    language_model: String,
-    /// What it is told to make of a prompt.
+    pub language_model: String,
+    /// The instruction that says how to rewrite a prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    instruction: Option<String>,
-    /// How freely it writes; 0 gives the same answer again where the endpoint can.
+    pub instruction: Option<String>,
+    /// Sampling temperature; with 0 the same prompt gets the same answer, if the endpoint supports it.
     #[serde(default = "default_temperature")]
-    temperature: f64,
-    /// The environment variable with the key to the endpoint. Without one that is set, no key is sent.
+    pub temperature: f64,
+    /// The environment variable with the key of the endpoint. If it is not set, no key is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    key_env: Option<String>,
-    /// Seconds after which an answer no longer counts.
+    pub key_env: Option<String>,
+    /// Timeout in seconds.
     #[serde(default = "default_timeout")]
-    timeout: u32,
-    /// A prompt that takes the place of every other, as pictures record it; nobody is asked.
+    pub timeout: u32,
+    /// The rewritten prompt, as images record it; the endpoint is not called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    answer: Option<String>,
+    pub answer: Option<String>,
 }
 
 fn default_temperature() -> f64 {
@@ -59,11 +60,30 @@ fn default_timeout() -> u32 {
     60
 }
 
+impl RewriteParams {
+    /// For an endpoint and a language model, with the defaults of YAML.
+    pub fn new(url: impl Into<String>, language_model: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            language_model: language_model.into(),
+            instruction: None,
+            temperature: default_temperature(),
+            key_env: None,
+            timeout: default_timeout(),
+            answer: None,
+        }
+    }
+}
+
+impl StageParams for RewriteParams {
+    const STAGE: &'static str = "rewrite";
+}
+
 /// The stage.
 pub(crate) struct Rewrite {
     name: String,
     params: RewriteParams,
-    /// The last prompt and what became of it: the pictures of a batch share it.
+    /// The last prompt and its rewritten form, which the samples of one prompt share.
     last: Option<(String, String)>,
 }
 
@@ -73,7 +93,7 @@ impl Rewrite {
             url, temperature, ..
         } = &params;
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            let message = format!("`{url}` is no address of an endpoint");
+            let message = format!("`{url}` is not the address of an endpoint");
             let hint = "such as http://localhost:8000/v1";
             return Err(setup.refuse("url", message).hint(hint).into());
         }
@@ -82,9 +102,8 @@ impl Rewrite {
             return Err(setup.refuse("temperature", message).into());
         }
         if params.timeout == 0 {
-            return Err(setup
-                .refuse("timeout", "no answer comes within 0 seconds")
-                .into());
+            let message = "`timeout` should be at least 1 second";
+            return Err(setup.refuse("timeout", message).into());
         }
         let key = params.key_env.as_ref();
         if let Some(key) = key.filter(|key| std::env::var_os(key).is_none()) {
@@ -98,7 +117,7 @@ impl Rewrite {
         })
     }
 
-    /// What becomes of a prompt.
+    /// The rewritten form of a prompt.
     fn rewritten(&self, prompt: &str, context: &Context) -> Result<String, PipelineError> {
         if let Some(answer) = &self.params.answer {
             return Ok(answer.clone());
@@ -114,7 +133,7 @@ impl Rewrite {
                 { "role": "user", "content": prompt },
             ],
         });
-        let key = std::env::var(self.params.key_env.as_deref().unwrap_or(KEY));
+        let key = std::env::var(self.params.key_env.as_deref().unwrap_or(KEY_ENV));
         let mut settings = key.map(|key| curl::bearer(&key)).unwrap_or_default();
         settings += &curl::setting("header", "Content-Type: application/json");
         settings += &curl::setting("data-raw", &question.to_string());
@@ -122,14 +141,16 @@ impl Rewrite {
         let args = ["-sS", "--fail-with-body", "--max-time", &timeout, &url];
         let answer = curl::run(&args, &settings, false).map_err(|(_, why)| failed(why))?;
         let answer: Value = serde_json::from_slice(&answer)
-            .map_err(|_| failed("its answer is no JSON".to_owned()))?;
+            .map_err(|_| failed("its answer is not JSON".to_owned()))?;
         let text = answer["choices"][0]["message"]["content"].as_str();
         let text = text.ok_or_else(|| failed("its answer has no text".to_owned()))?;
         let words: Vec<&str> = text.split_whitespace().collect();
         let prompt = words.join(" ");
         match prompt.chars().count() {
             0 => Err(failed("its answer is empty".to_owned())),
-            n if n > LONGEST => Err(failed(format!("an answer of {n} characters is no prompt"))),
+            n if n > LONGEST => Err(failed(format!(
+                "an answer of {n} characters is too long for a prompt"
+            ))),
             _ => Ok(prompt),
         }
     }
@@ -154,13 +175,9 @@ impl Stage for Rewrite {
             let message = "the prompts of a story cannot be rewritten one by one";
             return Err(input.context.failed(message));
         }
-        let known = self
-            .last
-            .as_ref()
-            .filter(|(from, _)| *from == sample.prompt);
-        let prompt = match known {
-            Some((_, to)) => to.clone(),
-            None => self.rewritten(&sample.prompt, &input.context)?,
+        let prompt = match &self.last {
+            Some((from, to)) if *from == sample.prompt => to.clone(),
+            _ => self.rewritten(&sample.prompt, &input.context)?,
         };
         self.last = Some((sample.prompt.clone(), prompt.clone()));
         let mut pins = sample.pins.clone();

@@ -1,4 +1,4 @@
-//! `save`: pictures to PNG files or to standard output.
+//! `save`: images to PNG files or to standard output.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,20 @@ use crate::error::{Diagnostic, PipelineError};
 use crate::media::image::{PIPELINE_KEY, encode_png, parameters_text};
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
+use crate::stage_params::StageParams;
 
-/// Writes each picture to a PNG file.
+/// Writes each image to a PNG file.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaveParams {
-    /// Where to, instead of the pipeline's `output`: a file, a name with `{index}`, `{seed}` or
+    /// The output, instead of the pipeline's `output`: a file, a name with `{index}`, `{seed}` or
     /// `{prompt}`, a folder, or `-`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
+    pub path: Option<String>,
+}
+
+impl StageParams for SaveParams {
+    const STAGE: &'static str = "save";
 }
 
 /// The stage.
@@ -43,16 +48,7 @@ impl Save {
         let output = params.path.or_else(|| setup.settings.output.clone());
         let output = output.unwrap_or_else(|| DEFAULT.to_owned());
         if output != "-" {
-            let folder = match is_folder(&output) {
-                true => Path::new(&output),
-                false => atomic_file::folder_of(Path::new(&output)),
-            };
-            check_folder(folder, key, setup)?;
-            let name = Path::new(&output).extension().and_then(|e| e.to_str());
-            if !is_folder(&output) && !name.is_some_and(|e| e.eq_ignore_ascii_case("png")) {
-                let message = format!("`{output}` should end with .png: pictures are PNG files");
-                return Err(setup.refuse(key, message).into());
-            }
+            check_output(&output, key, setup)?;
         }
         let preview = setup.settings.preview.as_ref().map(PathBuf::from);
         if let Some(folder) = &preview {
@@ -61,6 +57,7 @@ impl Save {
         Ok(Self { output, preview })
     }
 
+    /// The text chunks of the PNG.
     fn texts(&self, image: &RgbImage, input: &Input) -> Vec<(&'static str, String)> {
         if !input.context.settings.metadata {
             return vec![];
@@ -72,18 +69,31 @@ impl Save {
     }
 }
 
+fn check_output(output: &str, key: &str, setup: &Setup) -> Result<(), Diagnostic> {
+    let path = Path::new(output);
+    if is_folder(output) {
+        return check_folder(path, key, setup);
+    }
+    check_folder(atomic_file::folder_of(path), key, setup)?;
+    let extension = path.extension().and_then(|e| e.to_str());
+    if extension.is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+        return Ok(());
+    }
+    let message = format!("`{output}` should end with .png: images are PNG files");
+    Err(setup.refuse(key, message))
+}
+
 pub(super) fn is_folder(output: &str) -> bool {
     output.ends_with(['/', std::path::MAIN_SEPARATOR]) || Path::new(output).is_dir()
 }
 
-/// Refuses a folder that does not exist or may not be written to, before any weight is loaded.
+/// Refuses a folder that does not exist or cannot be written to, before any weight is loaded.
 pub(super) fn check_folder(folder: &Path, key: &str, setup: &Setup) -> Result<(), Diagnostic> {
     let shown = folder.display();
     if !folder.exists() {
         let message = format!("the folder `{shown}` does not exist");
-        return Err(setup
-            .refuse(key, message)
-            .hint(format!("create it: mkdir -p '{shown}'")));
+        let hint = format!("create it: mkdir -p '{shown}'");
+        return Err(setup.refuse(key, message).hint(hint));
     }
     if !folder.is_dir() {
         return Err(setup.refuse(key, format!("`{shown}` is not a folder")));
@@ -99,8 +109,8 @@ pub(super) fn check_folder(folder: &Path, key: &str, setup: &Setup) -> Result<()
     })
 }
 
-/// The file of a picture: placeholders filled in; a number before the ending if there are more
-/// pictures than names.
+/// The file of an image: placeholders filled in, and a number before the extension if there are more
+/// images than names.
 fn file_name(output: &str, sample: &Sample) -> PathBuf {
     let index = format!("{:05}", sample.index);
     if is_folder(output) {
@@ -117,7 +127,7 @@ pub(super) fn fill(output: &str, sample: &Sample) -> String {
         .replace("{prompt}", &slug(&sample.prompt))
 }
 
-/// A filled name, with a number before the ending if it would stand for several results.
+/// A filled name, with a number before the extension if several results would have it.
 pub(super) fn numbered(output: &str, filled: String, sample: &Sample) -> PathBuf {
     let unique = ["{index}", "{seed}"].iter().any(|p| output.contains(p));
     let path = PathBuf::from(filled);
@@ -126,8 +136,8 @@ pub(super) fn numbered(output: &str, filled: String, sample: &Sample) -> PathBuf
     }
     let part =
         |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    let (stem, ending) = (part(path.file_stem()), part(path.extension()));
-    path.with_file_name(format!("{stem}-{:05}.{ending}", sample.index))
+    let (stem, extension) = (part(path.file_stem()), part(path.extension()));
+    path.with_file_name(format!("{stem}-{:05}.{extension}", sample.index))
 }
 
 /// A prompt as part of a file name: letters and digits, at most 60 of them.
@@ -142,7 +152,7 @@ fn slug(prompt: &str) -> String {
 
 impl Stage for Save {
     fn resolved(&self) -> serde_json::Value {
-        // Where a picture lies is no part of how it is painted.
+        // Where an image is saved is not part of how it is generated.
         serde_json::json!({})
     }
 
@@ -154,7 +164,7 @@ impl Stage for Save {
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
         let Some(Artifact::Image(image)) = input.artifacts.first() else {
-            return Err(input.context.failed("its input is no image"));
+            return Err(input.context.failed("its input is not an image"));
         };
         let path = match (&self.preview, input.preview) {
             (_, None) => file_name(&self.output, &input.sample),
@@ -168,8 +178,8 @@ impl Stage for Save {
         let bytes = encode_png(image, &texts).map_err(|e| input.context.failed(e))?;
         if self.output == "-" && input.preview.is_none() {
             if input.sample.total > 1 {
-                let message = "only one picture can go to standard output";
-                let hint = "write more of them to files: --output NAME-{index}.png";
+                let message = "only one image can go to standard output";
+                let hint = "write several to files: --output NAME-{index}.png";
                 return Err(PipelineError::refused_with(message, hint));
             }
             let mut stdout = std::io::stdout().lock();
@@ -178,10 +188,10 @@ impl Stage for Save {
             return Ok(());
         }
         atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path))?;
-        match input.preview {
-            None => out.send(input, Artifact::File(path)),
-            Some(_) => Ok(()),
+        if input.preview.is_some() {
+            return Ok(());
         }
+        out.send(input, Artifact::File(path))
     }
 }
 

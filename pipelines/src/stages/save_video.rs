@@ -1,4 +1,4 @@
-//! `save-video`: frames to a video file, an animated GIF, a folder of pictures, or a picture.
+//! `save-video`: frames to a video file, an animated GIF, a folder of images, or one image.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,56 +6,62 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::save::{check_folder, fill, numbered};
-use super::video::length::Length;
 use nextscale_files::atomic_file;
 
+use super::save::{check_folder, fill, is_folder, numbered};
+use super::video::params::TextToVideoParams;
 use crate::artifact::{Artifact, ArtifactType, Frames, Kind, Sample};
 use crate::error::PipelineError;
 use crate::media::image::{PIPELINE_KEY, encode_png, parameters_text};
-use crate::media::{CodecChoice, Form, Settings, Sink};
+use crate::media::{CodecChoice, FrameSink, OutputFormat, WriterSettings};
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
+use crate::stage_params::StageParams;
 
-/// Writes videos. The form follows from the name: `.mp4` (H.264), `.mov`, `.mkv`, `.webm` (VP9), `.gif`, a name that ends
+/// Writes videos. The name chooses the format: `.mp4` (H.264), `.mov`, `.mkv`, `.webm` (VP9), `.gif`, or a name that ends
 /// with `/` for a folder of frames; `.png`, `.jpg` and `.webp` hold one frame.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaveVideoParams {
-    /// Where to, instead of the pipeline's `output`: a file, a folder, or a name with `{index}`, `{seed}` or `{prompt}`.
+    /// The output, instead of the pipeline's `output`: a file, a folder, or a name with `{index}`, `{seed}` or `{prompt}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
-    /// How the video is compressed; what its container usually holds if absent.
+    pub path: Option<String>,
+    /// How the video is compressed; the container's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    codec: Option<CodecChoice>,
+    pub codec: Option<CodecChoice>,
     /// Constant rate factor: 0 is the best and largest, 18 is hard to tell from it, 51 (VP9: 63) is the worst.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    quality: Option<u32>,
-    /// Frames that are shown a second; as many as were made for a second if absent.
+    pub quality: Option<u32>,
+    /// Frames per second at which the video plays; those of the model if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    fps: Option<usize>,
+    pub fps: Option<usize>,
+}
+
+impl StageParams for SaveVideoParams {
+    const STAGE: &'static str = "save-video";
 }
 
 /// The stage.
 pub(crate) struct SaveVideo {
     params: SaveVideoParams,
     output: String,
-    form: Form,
+    format: OutputFormat,
     preview: Option<PathBuf>,
     /// The video that is being written.
-    open: Option<Open>,
+    open: Option<OpenVideo>,
 }
 
-struct Open {
-    sink: Box<dyn Sink>,
+struct OpenVideo {
+    sink: Box<dyn FrameSink>,
     size: (u32, u32),
     frames: usize,
     sample: Arc<Sample>,
 }
 
-const DEFAULT: &str = match cfg!(feature = "ffmpeg") {
-    true => "nextscale-{seed}.mp4",
-    false => "nextscale-{seed}.gif",
+const DEFAULT: &str = if cfg!(feature = "ffmpeg") {
+    "nextscale-{seed}.mp4"
+} else {
+    "nextscale-{seed}.gif"
 };
 
 impl SaveVideo {
@@ -65,22 +71,16 @@ impl SaveVideo {
         } else {
             "output"
         };
-        let output = params
-            .path
-            .clone()
-            .or_else(|| setup.settings.output.clone());
-        let output = output.unwrap_or_else(|| DEFAULT.to_owned());
+        let output = params.path.as_ref().or(setup.settings.output.as_ref());
+        let output = output.map_or_else(|| DEFAULT.to_owned(), String::clone);
         if output == "-" {
             let hint = "write it to a file: --output NAME.mp4";
             let message = "a video cannot go to standard output";
             return Err(setup.refuse(key, message).hint(hint).into());
         }
-        let form = form(&output, key, setup)?;
-        let checked = form.check(params.codec, params.quality);
-        checked.map_err(|(at, message, hint)| {
-            let at = if at == "output" { key } else { at };
-            setup.refuse(at, message).hint(hint)
-        })?;
+        let format = format_of(&output, key, setup)?;
+        let checked = format.check(params.codec, params.quality);
+        checked.map_err(|e| setup.refuse(e.key.unwrap_or(key), e.message).hint(e.hint))?;
         if let Some(fps) = params.fps.filter(|fps| !(1..=240).contains(fps)) {
             let message = format!("`fps` should be from 1 to 240, but it is {fps}");
             return Err(setup.refuse("fps", message).into());
@@ -92,42 +92,42 @@ impl SaveVideo {
         Ok(Self {
             params,
             output,
-            form,
+            format,
             preview,
             open: None,
         })
     }
 
-    /// Where the video of a sample goes.
+    /// The path of the video of a sample.
     fn path(&self, sample: &Sample) -> PathBuf {
         let filled = fill(&self.output, sample);
-        if self.form != Form::Folder {
+        if self.format != OutputFormat::Folder {
             return numbered(&self.output, filled, sample);
         }
         let folder = filled.trim_end_matches(['/', std::path::MAIN_SEPARATOR]);
         let unique = filled != self.output || sample.total < 2;
-        match unique {
-            true => PathBuf::from(folder),
-            false => Path::new(folder).join(format!("{:05}-{}", sample.index, sample.seed)),
+        if unique {
+            PathBuf::from(folder)
+        } else {
+            Path::new(folder).join(format!("{:05}-{}", sample.index, sample.seed))
         }
     }
 
-    fn start(&self, frames: &Frames, input: &Input) -> Result<Open, PipelineError> {
+    fn start(&self, frames: &Frames, input: &Input) -> Result<OpenVideo, PipelineError> {
         let Some(first) = frames.images.first().filter(|_| frames.first == 0) else {
-            return Err(input
-                .context
-                .failed("a video does not begin with its first frame"));
+            let message = "a video does not begin with its first frame";
+            return Err(input.context.failed(message));
         };
         let size = first.dimensions();
-        let settings = Settings {
+        let settings = WriterSettings {
             fps: self.params.fps.unwrap_or(frames.fps),
             codec: self.params.codec,
             quality: self.params.quality,
             tags: tags(size, input),
         };
         let path = self.path(&input.sample);
-        let sink = self.form.open(&path, settings, [size.0, size.1])?;
-        Ok(Open {
+        let sink = self.format.open(&path, settings, [size.0, size.1])?;
+        Ok(OpenVideo {
             sink,
             size,
             frames: 0,
@@ -135,25 +135,25 @@ impl SaveVideo {
         })
     }
 
-    /// A frame of an unfinished video as a picture of its own.
+    /// Writes the first frame of an unfinished video as an image.
     fn save_preview(&self, frames: &Frames, input: &Input) -> Result<(), PipelineError> {
         let (Some(folder), Some(step)) = (&self.preview, input.preview) else {
             return Ok(());
         };
-        let Some(picture) = frames.images.first() else {
+        let Some(image) = frames.images.first() else {
             return Ok(());
         };
-        let (index, turn) = (input.sample.index.max(input.sample.turn), step.scale);
-        let path = folder.join(format!("{index:05}-pass-{turn:03}.png"));
-        let bytes = encode_png(picture, &[]).map_err(|e| input.context.failed(e))?;
+        let (index, pass) = (input.sample.index.max(input.sample.turn), step.scale);
+        let path = folder.join(format!("{index:05}-pass-{pass:03}.png"));
+        let bytes = encode_png(image, &[]).map_err(|e| input.context.failed(e))?;
         atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path))
     }
 }
 
-/// The form of an output, if this pipeline can give it.
-fn form(output: &str, key: &str, setup: &Setup) -> Result<Form, PipelineError> {
+/// The format of an output, if this pipeline can write it.
+fn format_of(output: &str, key: &str, setup: &Setup) -> Result<OutputFormat, PipelineError> {
     let path = Path::new(output);
-    if super::save::is_folder(output) {
+    if is_folder(output) {
         let taken = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
         if taken && !output.contains('{') {
             let message = format!("the folder `{output}` is not empty");
@@ -164,40 +164,31 @@ fn form(output: &str, key: &str, setup: &Setup) -> Result<Form, PipelineError> {
             .ancestors()
             .find(|folder| folder.exists());
         check_folder(parent.unwrap_or(Path::new(".")), key, setup)?;
-        return Ok(Form::Folder);
+        return Ok(OutputFormat::Folder);
     }
     check_folder(atomic_file::folder_of(path), key, setup)?;
-    let Some(form) = Form::of(path) else {
-        let message = format!("`{output}` has an ending that nothing is written for");
-        return Err(setup.refuse(key, message).hint(Form::KNOWN).into());
+    let Some(format) = OutputFormat::of(path) else {
+        let message = format!("`{output}` has an unknown extension");
+        let hint = OutputFormat::KNOWN;
+        return Err(setup.refuse(key, message).hint(hint).into());
     };
-    let single = |node| {
-        let Length {
-            seconds, frames, ..
-        } = Length::of_stage(node);
-        seconds == Some(0.0) || frames == Some(1)
-    };
-    let makers = setup.others("text-to-video");
-    if matches!(form, Form::Picture(_)) && makers.iter().any(|(_, node, _)| !single(node)) {
+    let mut videos = setup.all::<TextToVideoParams>();
+    if matches!(format, OutputFormat::Image(_)) && videos.any(|video| !video.is_single_frame()) {
         let message = format!("`{output}` holds one frame, and a video has more");
-        let hint = "write a .mp4, a .gif or a folder of frames, or ask for a picture: --seconds 0";
+        let hint = "write a .mp4, a .gif or a folder of frames, or ask for an image: --seconds 0";
         return Err(setup.refuse(key, message).hint(hint).into());
     }
-    Ok(form)
+    Ok(format)
 }
 
-/// What the result carries.
+/// The tags of the file.
 fn tags(size: (u32, u32), input: &Input) -> Vec<(&'static str, String)> {
     let (sample, context) = (&input.sample, &input.context);
     if !context.settings.metadata {
         return vec![];
     }
-    let prompt = match sample.story.is_empty() {
-        true => sample.prompt.clone(),
-        false => sample.story.join("\n"),
-    };
     vec![
-        ("prompt", prompt),
+        ("prompt", sample.full_prompt()),
         ("seed", sample.seed.to_string()),
         (
             "parameters",
@@ -216,7 +207,7 @@ impl Stage for SaveVideo {
     }
 
     fn resolved(&self) -> serde_json::Value {
-        // Where a video lies is no part of how it is made.
+        // Where a video is saved is not part of how it is generated.
         let params = SaveVideoParams {
             path: None,
             ..self.params.clone()
@@ -226,7 +217,7 @@ impl Stage for SaveVideo {
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
         let Some(Artifact::Frames(frames)) = input.artifacts.first() else {
-            return Err(input.context.failed("its input are no frames"));
+            return Err(input.context.failed("its input is not frames"));
         };
         if input.preview.is_some() {
             return self.save_preview(frames, input);
@@ -238,22 +229,20 @@ impl Stage for SaveVideo {
         if open.sample.index != input.sample.index || open.frames != frames.first {
             return Err(input.context.failed("frames of a video are missing"));
         }
-        for picture in &frames.images {
-            let (w, h) = picture.dimensions();
+        for image in &frames.images {
+            let (w, h) = image.dimensions();
             if (w, h) != open.size {
                 let (width, height) = open.size;
                 let message = format!("a frame of {w}x{h} pixels in a video of {width}x{height}");
                 return Err(input.context.failed(message));
             }
-            open.sink.write(picture)?;
+            open.sink.write(image)?;
             open.frames += 1;
         }
-        match frames.last {
-            true => out.send(input, Artifact::File(open.sink.finish()?)),
-            false => {
-                self.open = Some(open);
-                Ok(())
-            }
+        if frames.last {
+            return out.send(input, Artifact::File(open.sink.finish()?));
         }
+        self.open = Some(open);
+        Ok(())
     }
 }

@@ -1,56 +1,55 @@
-//! The size that a stage paints, from what the user asked for.
+//! The size of the image or video, as the user asked for it.
 
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use nextscale_models::bundle::Size;
 
-/// What was asked for.
+/// A size as the user asked for it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Wanted<'a> {
+pub(super) struct SizeRequest<'a> {
     pub width: Option<usize>,
     pub height: Option<usize>,
     pub aspect: Option<&'a str>,
     pub pixels: Option<&'a str>,
 }
 
-impl Wanted<'_> {
-    /// Whether anything was.
-    pub(super) fn is_something(&self) -> bool {
-        self.width.is_some() || self.height.is_some() || self.by_shape()
+impl SizeRequest<'_> {
+    /// Whether nothing was asked for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.width.is_none() && self.height.is_none() && !self.by_shape()
     }
 
     fn by_shape(&self) -> bool {
         self.aspect.is_some() || self.pixels.is_some()
     }
 
-    /// That size, if it is one of `all` those that the model `name` has schedules for.
+    /// That size, if it is one of the `sizes` of the model `name`.
     pub(super) fn pick(
         &self,
-        all: &[Size],
+        sizes: &[Size],
         name: &str,
         setup: &Setup,
     ) -> Result<Size, PipelineError> {
         if self.by_shape() {
-            return self.shape(all, name, setup);
+            return self.pick_shape(sizes, name, setup);
         }
         let (width, height) = (self.width, self.height);
-        Size::find(all, width, height).cloned().map_err(|nearest| {
-            let asked = match (width, height) {
-                (Some(w), Some(h)) => format!("{w}x{h} pixels"),
-                (Some(w), None) => format!("pictures {w} pixels wide"),
-                (None, h) => format!("pictures {} pixels high", h.unwrap_or_default()),
-            };
-            let message = format!("the model `{name}` does not paint {asked}");
-            let hint = format!(
-                "the nearest size that it paints is {}x{}",
-                nearest.width, nearest.height
-            );
-            let key = if width.is_some() { "width" } else { "height" };
-            setup.refuse(key, message).hint(hint).into()
-        })
+        Size::find(sizes, width, height)
+            .cloned()
+            .map_err(|nearest| {
+                let asked = match (width, height) {
+                    (Some(w), Some(h)) => format!("{w}x{h} pixels"),
+                    (Some(w), None) => format!("images {w} pixels wide"),
+                    (None, h) => format!("images {} pixels high", h.unwrap_or_default()),
+                };
+                let message = format!("the model `{name}` does not generate {asked}");
+                let hint = format!("the nearest size is {}x{}", nearest.width, nearest.height);
+                let key = if width.is_some() { "width" } else { "height" };
+                setup.refuse(key, message).hint(hint).into()
+            })
     }
 
-    fn shape(&self, all: &[Size], name: &str, setup: &Setup) -> Result<Size, PipelineError> {
+    fn pick_shape(&self, sizes: &[Size], name: &str, setup: &Setup) -> Result<Size, PipelineError> {
         let Self {
             width,
             height,
@@ -65,23 +64,32 @@ impl Wanted<'_> {
         }
         let wanted = aspect.unwrap_or("1:1");
         let Some(ratio) = ratio(wanted) else {
-            let message = format!("`{wanted}` is no ratio");
-            let hint = "write width to height, for example 16:9";
+            let message = format!("`{wanted}` is not a ratio");
+            let hint = "write width:height, for example 16:9";
             return Err(setup.refuse("aspect", message).hint(hint).into());
         };
         let about = match pixels.map(millions) {
             Some(None) => {
-                let message = format!("`{}` is no number of pixels", pixels.unwrap_or_default());
+                let message = format!("`{}` is not a number of pixels", pixels.unwrap_or_default());
                 let hint = "write for example 0.25M or 1M";
                 return Err(setup.refuse("pixels", message).hint(hint).into());
             }
             about => about.flatten(),
         };
-        Size::of_aspect(all, ratio, about).cloned().map_err(|hint| {
-            let message = format!("the model `{name}` does not paint that");
-            setup.refuse(key, message).hint(hint).into()
-        })
+        Size::of_aspect(sizes, ratio, about)
+            .cloned()
+            .map_err(|hint| {
+                let message = format!("the model `{name}` does not generate that");
+                setup.refuse(key, message).hint(hint).into()
+            })
     }
+}
+
+/// The size whose aspect ratio is nearest to `ratio`, width to height.
+pub(super) fn nearest_shape(sizes: &[Size], ratio: f64) -> Size {
+    let far = |size: &&Size| (size.width as f64 / size.height as f64 / ratio).ln().abs();
+    let nearest = sizes.iter().min_by(|a, b| far(a).total_cmp(&far(b)));
+    nearest.unwrap_or(&sizes[0]).clone()
 }
 
 /// `0.25M`, or a plain number.

@@ -7,32 +7,34 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::latent_types::with_fingerprint;
-use super::video::length::Length;
+use super::video::length::VideoLength;
+use super::video::params::TextToVideoParams;
 use crate::artifact::{Artifact, ArtifactType, Kind, Message, Text};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Event, Input, Output, Ports, Stage};
+use crate::stage_params::StageParams;
 use nextscale_models::bundle::{Bundle, Model, StarBundle, TEXT};
 use nextscale_models::memory::HEAVY;
 
-/// Turns prompts into text features.
+/// Encodes prompts as text features.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextEncoderParams {
-    /// The model to take the text encoder of, instead of the pipeline's.
+    /// The model whose text encoder is used, instead of the pipeline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
-    /// With a video model: frames of the video, whose length the prompt tells. Those of the `text-to-video` stage that
-    /// this one feeds if absent.
+    pub model: Option<String>,
+    /// With a video model: number of frames, since the length of the video is part of the prompt. That of the
+    /// `text-to-video` stage that this one feeds if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    frames: Option<usize>,
-    /// Whether prompts that speak of people get the words for pleasant faces that the released code knows behind them.
+    pub frames: Option<usize>,
+    /// Append the released code's words for pleasant faces to prompts that mention people.
     #[serde(
         default,
         rename = "positive-prompt",
         skip_serializing_if = "std::ops::Not::not"
     )]
-    positive_prompt: bool,
+    pub positive_prompt: bool,
 }
 
 /// Words by which the released code knows that a prompt speaks of people; they count within other words too
@@ -81,6 +83,10 @@ enum Reader {
     Videos(Arc<StarBundle>, usize),
 }
 
+impl StageParams for TextEncoderParams {
+    const STAGE: &'static str = "text-encoder";
+}
+
 /// The stage.
 pub(crate) struct TextEncoderStage {
     params: TextEncoderParams,
@@ -99,21 +105,20 @@ impl Reader {
                 .text_model(params.model.as_deref())
                 .map(Self::Pictures);
         };
-        let own = Length {
-            frames: params.frames,
-            ..Length::default()
-        };
-        let frames = match (params.frames, Length::behind(setup)) {
-            // What is wrong with it the stage behind says itself.
-            (None, Some(length)) => length.resolve(bundle.manifest(), setup),
-            _ => {
-                return Ok(Self::Videos(
-                    bundle.clone(),
-                    own.resolve(bundle.manifest(), setup)?,
-                ));
+        let frames = match (params.frames, setup.fed::<TextToVideoParams>()) {
+            (None, Some(video)) => {
+                // What is wrong with it, the fed stage reports itself.
+                let length = VideoLength::of(&video).resolve(bundle.manifest(), setup);
+                length.unwrap_or(bundle.manifest().frames.default)
+            }
+            (frames, _) => {
+                let length = VideoLength {
+                    frames,
+                    ..VideoLength::default()
+                };
+                length.resolve(bundle.manifest(), setup)?
             }
         };
-        let frames = frames.unwrap_or(bundle.manifest().frames.default);
         Ok(Self::Videos(bundle, frames))
     }
 

@@ -10,71 +10,102 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{self, Batch, BatchQueue};
-use super::init_image::{InitImage, StartParams, VariationParams, init_image};
+use super::init_image::{InitImage, InitRequest, StartParams, VariationParams};
 use super::inpaint::{EditParams, InpaintImage};
 use super::latent_types::{bit_latent, with_fingerprint};
+use super::sampling::check_fingerprint;
 use super::sampling::{ResolvedSampling, SamplingOverrides};
-use super::size::Wanted;
+use super::size::SizeRequest;
 use crate::artifact::{Artifact, ArtifactType, Kind, Text};
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
 use crate::setup::Setup;
 use crate::stage::{Context, Event, Input, Output, Ports, Stage};
+use crate::stage_params::StageParams;
 use nextscale_models::bundle::{BlockStorage, Bundle, Size, TEXT};
 
-/// Paints the latent of a picture, one pass of the transformer a scale.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+/// Generates the latent of an image, one pass of the transformer per scale.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TextToImageParams {
-    /// The model to take the transformer of, instead of the pipeline's.
+    /// The model whose transformer is used, instead of the pipeline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
-    /// SHA-256 of the model's weights, as pictures record it; another model is refused.
+    pub model: Option<String>,
+    /// SHA-256 of the model's weights, as recorded in images; any other model is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    fingerprint: Option<String>,
+    pub fingerprint: Option<String>,
     /// Width in pixels; the model's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    width: Option<usize>,
+    pub width: Option<usize>,
     /// Height in pixels; the model's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    height: Option<usize>,
-    /// Width to height, such as `16:9`, instead of a size: the nearest that the model knows.
+    pub height: Option<usize>,
+    /// Aspect ratio, such as `16:9`, instead of a size: the nearest one of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    aspect: Option<String>,
-    /// About how many pixels, such as `0.25M`, for models that paint several sizes of a shape.
+    pub aspect: Option<String>,
+    /// Approximate number of pixels, such as `0.25M`, for models with several sizes per aspect ratio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pixels: Option<String>,
-    /// How strongly the prompt counts, one number or one a scale; 1 turns guidance off.
+    pub pixels: Option<String>,
+    /// Strength of classifier-free guidance, one number or one per scale; 1 turns it off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    cfg_scale: Option<PerScale>,
-    /// Where guidance acts: 0 on the logits, -1 on the output of the last block, -2 on that of the one before it.
+    pub cfg_scale: Option<PerScale>,
+    /// Where guidance is applied: 0 to the logits, -1 to the output of the last block, -2 to that of the one before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    cfg_insertion_layer: Option<i64>,
-    /// One number or one a scale: above 1 more varied, below 1 more likely; 0 always takes the likeliest.
+    pub cfg_insertion_layer: Option<i64>,
+    /// Sampling temperature, one number or one per scale: above 1 more varied, below 1 more likely; 0 always takes the most
+    /// likely value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    temperature: Option<PerScale>,
-    /// Sample from so many of the likeliest values; 0 for all.
+    pub temperature: Option<PerScale>,
+    /// Sample from the N most likely values; 0 for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    top_k: Option<usize>,
-    /// Sample from the likeliest values that make up this share; 1 for all.
+    pub top_k: Option<usize>,
+    /// Sample from the most likely values whose probabilities sum to this; 1 for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    top_p: Option<f64>,
-    /// Pictures that are painted at once: more memory, less time for each. They are the same as one by one, up to rounding.
+    pub top_p: Option<f64>,
+    /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
+    /// rounding.
     #[serde(default = "batch::one", skip_serializing_if = "batch::is_one")]
-    batch: usize,
-    /// Whether the blocks of the transformer stay in their file, from which every pass reads them one after the other: for
-    /// models that are larger than memory. Same picture, more time.
+    pub batch: usize,
+    /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
+    /// than memory. Same image, slower.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    stream: bool,
-    /// A picture to paint a part of anew.
+    pub stream: bool,
+    /// An image of which a part is inpainted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    edit: Option<EditParams>,
-    /// A picture whose first scales are taken over.
+    pub edit: Option<EditParams>,
+    /// An image whose first scales are reused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    start: Option<StartParams>,
-    /// A picture painted before whose first scales are repeated.
+    pub start: Option<StartParams>,
+    /// A generated image whose last scales are sampled again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    variation: Option<VariationParams>,
+    pub variation: Option<VariationParams>,
+}
+
+impl Default for TextToImageParams {
+    fn default() -> Self {
+        Self {
+            model: None,
+            fingerprint: None,
+            width: None,
+            height: None,
+            aspect: None,
+            pixels: None,
+            cfg_scale: None,
+            cfg_insertion_layer: None,
+            temperature: None,
+            top_k: None,
+            top_p: None,
+            batch: batch::one(),
+            stream: false,
+            edit: None,
+            start: None,
+            variation: None,
+        }
+    }
+}
+
+impl StageParams for TextToImageParams {
+    const STAGE: &'static str = "text-to-image";
 }
 
 /// The stage.
@@ -100,16 +131,17 @@ struct Loaded {
 impl TextToImage {
     pub(crate) fn new(params: TextToImageParams, setup: &Setup) -> Result<Self, PipelineError> {
         let bundle = setup.text_model(params.model.as_deref())?;
-        let wanted = Wanted {
+        let wanted = SizeRequest {
             width: params.width,
             height: params.height,
             aspect: params.aspect.as_deref(),
             pixels: params.pixels.as_deref(),
         };
         let size = wanted.pick(&bundle.manifest().sizes, bundle.name(), setup)?;
-        batch::check_fingerprint(
-            &params.fingerprint,
-            bundle.fingerprint(),
+        let fingerprint = bundle.fingerprint();
+        check_fingerprint(
+            params.fingerprint.as_deref(),
+            fingerprint.as_deref(),
             bundle.name(),
             setup,
         )?;
@@ -122,22 +154,21 @@ impl TextToImage {
         };
         let (manifest, scales) = (bundle.manifest(), size.scales.len());
         let depth = manifest.transformer.depth;
-        let sampling = overrides.over(&manifest.sampling, scales, depth, setup)?;
+        let sampling = overrides.resolve(&manifest.sampling, scales, depth, setup)?;
         let edit = params.edit.as_ref();
         let inpaint = edit.map(|edit| edit.load(size.width, size.height, setup));
         let inpaint = inpaint.transpose()?;
-        let start = init_image(
-            params.start.as_ref(),
-            params.variation.as_ref(),
-            inpaint.is_some(),
-            [size.width, size.height, scales],
-            setup,
-        )?;
+        let request = InitRequest {
+            start: params.start.as_ref(),
+            variation: params.variation.as_ref(),
+            edited: inpaint.is_some(),
+        };
+        let start = request.load([size.width, size.height], scales, setup)?;
         Ok(Self {
             inpaint,
             start,
             blocks: setup.blocks(params.stream)?,
-            queue: BatchQueue::new(batch::batch(params.batch, setup)?),
+            queue: BatchQueue::new(batch::batch_size(params.batch, setup)?),
             params,
             bundle,
             size,
@@ -161,10 +192,15 @@ impl TextToImage {
         let Some(loaded) = &self.loaded else {
             return Err(out.context.failed("it was not loaded"));
         };
-        let text = conditions(batch.of.iter().map(|text| &text.prompt));
+        let text = conditions(batch.conditions.iter().map(|text| &text.prompt));
         let text = text.ok_or_else(|| out.context.failed("there is nothing to paint"))?;
         // What is not to be painted is the same for all prompts of a run.
-        let negative = conditions(batch.of.iter().filter_map(|text| text.negative.as_ref()));
+        let negative = conditions(
+            batch
+                .conditions
+                .iter()
+                .filter_map(|text| text.negative.as_ref()),
+        );
         let negative = negative.filter(|negative| negative.batch() == text.batch());
         let Loaded {
             model,
@@ -198,7 +234,7 @@ impl TextToImage {
             }
             all.next().map(|scale| scale.features)
         };
-        batch.scales(std::iter::from_fn(next), scales, out)
+        batch.send_scales(std::iter::from_fn(next), scales, out)
     }
 }
 

@@ -6,42 +6,68 @@ use serde::de::{
     self, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
     Visitor,
 };
-use serde::{Deserializer, forward_to_deserialize_any};
+use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
-use super::{Entry, Node, Value};
+use super::node::{Entry, Node, Value};
 use crate::error::{Diagnostic, Mark, did_you_mean};
 
-/// Newtype name by which a type says that it does not look at the value at all.
-pub(crate) const SKIP: &str = "nextscale::Skip";
+impl Node {
+    /// The tree as a type.
+    ///
+    /// # Errors
+    /// What does not fit, with its place: an unknown key, a wrong type, a missing key.
+    pub fn read<'de, T: Deserialize<'de>>(&'de self) -> Result<T, Diagnostic> {
+        T::deserialize(NodeDeserializer { node: self }).map_err(|e| e.into_diagnostic(&self.mark))
+    }
+}
+
+/// What does not fit.
+#[derive(Debug)]
+enum Cause {
+    /// A key that the type ignores; its name is filled in on the way up.
+    IgnoredKey,
+    /// Anything else, in one sentence.
+    Message(String),
+}
 
 /// An error that gets its place as it travels up.
 #[derive(Debug)]
-pub(super) struct NodeError {
-    message: String,
+struct NodeError {
+    cause: Cause,
     hint: Option<String>,
     mark: Option<Mark>,
 }
 
 impl NodeError {
+    fn new(message: String, hint: Option<String>) -> Self {
+        Self {
+            cause: Cause::Message(message),
+            hint,
+            mark: None,
+        }
+    }
+
     fn at(mut self, mark: &Mark) -> Self {
         self.mark.get_or_insert_with(|| mark.clone());
         self
     }
 
-    pub(super) fn into_diagnostic(self, outermost: &Mark) -> Diagnostic {
-        let mark = self.mark.unwrap_or_else(|| outermost.clone());
-        let (message, hint) = (self.message, self.hint);
+    fn into_diagnostic(self, outermost: &Mark) -> Diagnostic {
+        let message = self.to_string();
         Diagnostic {
-            mark,
+            mark: self.mark.unwrap_or_else(|| outermost.clone()),
             message,
-            hint,
+            hint: self.hint,
         }
     }
 }
 
 impl fmt::Display for NodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        match &self.cause {
+            Cause::IgnoredKey => f.write_str("unknown key"),
+            Cause::Message(message) => f.write_str(message),
+        }
     }
 }
 
@@ -49,32 +75,17 @@ impl std::error::Error for NodeError {}
 
 impl de::Error for NodeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        let (message, hint, mark) = (message.to_string(), None, None);
-        Self {
-            message,
-            hint,
-            mark,
-        }
+        Self::new(message.to_string(), None)
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let (message, mark) = (format!("unknown key `{field}`"), None);
-        let hint = Some(did_you_mean(field, expected, "the keys"));
-        Self {
-            message,
-            hint,
-            mark,
-        }
+        let hint = did_you_mean(field, expected, "the keys");
+        Self::new(format!("unknown key `{field}`"), Some(hint))
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let (message, mark) = (format!("unknown value `{variant}`"), None);
-        let hint = Some(did_you_mean(variant, expected, "the values"));
-        Self {
-            message,
-            hint,
-            mark,
-        }
+        let hint = did_you_mean(variant, expected, "the values");
+        Self::new(format!("unknown value `{variant}`"), Some(hint))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -84,20 +95,15 @@ impl de::Error for NodeError {
 
 /// Reads a type from a node.
 #[derive(Clone, Copy)]
-pub(super) struct NodeDeserializer<'de> {
-    pub(super) node: &'de Node,
+struct NodeDeserializer<'de> {
+    node: &'de Node,
 }
 
 impl<'de> NodeDeserializer<'de> {
-    fn wrong(self, visitor: &dyn de::Expected) -> NodeError {
+    fn wrong_type(self, visitor: &dyn de::Expected) -> NodeError {
         let found = self.node.value.describe();
         let message = format!("this should be {visitor}, but it is {found}");
-        let (hint, mark) = (None, Some(self.node.mark.clone()));
-        NodeError {
-            message,
-            hint,
-            mark,
-        }
+        NodeError::new(message, None).at(&self.node.mark)
     }
 
     fn scalar<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeError> {
@@ -127,7 +133,7 @@ macro_rules! only {
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeError> {
             match &self.node.value {
                 $pattern => self.scalar(visitor).map_err(|e| e.at(&self.node.mark)),
-                _ => Err(self.wrong(&visitor)),
+                _ => Err(self.wrong_type(&visitor)),
             }
         }
     )+};
@@ -162,13 +168,10 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _: &'static str,
         visitor: V,
     ) -> Result<V::Value, NodeError> {
-        match name {
-            SKIP => visitor.visit_unit(),
-            _ => visitor.visit_newtype_struct(self),
-        }
+        visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -191,16 +194,20 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
             Value::Map(entries) if entries.len() == 1 => {
                 (&entries[0].key, &entries[0].mark, Some(&entries[0].node))
             }
-            _ => return Err(self.wrong(&visitor)),
+            _ => return Err(self.wrong_type(&visitor)),
         };
         visitor
             .visit_enum(Variant { name, mark, node })
             .map_err(|e| e.at(mark))
     }
 
-    /// serde ignores a key only where a type forgot to refuse it: refused here for all of them.
+    /// serde ignores a key only where a type does not refuse unknown keys: here they are refused for every type.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, NodeError> {
-        Err(de::Error::custom("unknown key"))
+        Err(NodeError {
+            cause: Cause::IgnoredKey,
+            hint: None,
+            mark: None,
+        })
     }
 
     forward_to_deserialize_any! {
@@ -252,15 +259,13 @@ impl<'de> MapAccess<'de> for Entries<'de> {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
         let node = &entry.node;
-        seed.deserialize(NodeDeserializer { node })
-            .map_err(|e| match e.message.as_str() {
-                "unknown key" => NodeError {
-                    message: format!("unknown key `{}`", entry.key),
-                    ..e
-                }
-                .at(&entry.mark),
-                _ => e.at(&node.mark),
-            })
+        let value = seed.deserialize(NodeDeserializer { node });
+        value.map_err(|e| match e.cause {
+            Cause::IgnoredKey => {
+                NodeError::new(format!("unknown key `{}`", entry.key), e.hint).at(&entry.mark)
+            }
+            Cause::Message(_) => e.at(&node.mark),
+        })
     }
 }
 

@@ -253,8 +253,8 @@ fn seeds_prompts_and_sizes() {
         &said,
         &[
             "--width: the model",
-            "does not paint 20x16 pixels",
-            "the nearest size that it paints is 24x16",
+            "does not generate 20x16 pixels",
+            "the nearest size is 24x16",
         ],
     );
     let said = generate(&place, "-p x -H 0");
@@ -262,11 +262,11 @@ fn seeds_prompts_and_sizes() {
         &said,
         &[
             "--height: the model",
-            "does not paint pictures 0 pixels high",
+            "does not generate images 0 pixels high",
         ],
     );
     let said = generate(&place, "-p x --aspect wide");
-    says(&said, &["--aspect: `wide` is no ratio"]);
+    says(&said, &["--aspect: `wide` is not a ratio"]);
     let said = generate(&place, "-p x -b 0");
     says(&said, &["--batch-count: `count` should be at least 1"]);
     let said = generate(&place, "--prompt-file nowhere.txt");
@@ -288,7 +288,7 @@ fn outputs() {
     let said = place.refused("generate -m @tiny -p x -s 1 -o x.jpg");
     says(&said, &["should end with .png"]);
     let said = place.refused("generate -m @tiny -p x -p y -s 1 -o -");
-    says(&said, &["only one picture can go to standard output"]);
+    says(&said, &["only one image can go to standard output"]);
     let said = generate(&place, "-p x --preview file");
     says(&said, &["--preview: `file` is not a folder"]);
     assert_eq!(place.files("."), ["file"]);

@@ -71,13 +71,13 @@ fn wrong_classes_are_explained() {
     assert!(refused(&["--class", "tere"]).contains("did you mean `tree`?"));
     let said = refused(&["-p", "a house"]);
     assert!(
-        said.contains("paints classes, not prompts") && said.contains("--class"),
+        said.contains("generates from classes, not from prompts") && said.contains("--class"),
         "{said}"
     );
     let place = Place::new();
     let text = tiny::model().to_str().unwrap();
     let said = place.refused(&["generate", "-m", text, "--class", "0"]);
-    says(&said, &["paints prompts, not classes"]);
+    says(&said, &["generates from prompts, not from classes"]);
 }
 
 #[test]

@@ -194,10 +194,10 @@ fn what_cannot_be_edited_is_explained() {
     let bytes = std::fs::read(fixture("cmyk.jpg")).unwrap();
     std::fs::write(place.path("cut.jpg"), &bytes[..300]).unwrap();
     let said = refused(&place, "cut.jpg", &["--box", "0,0,8,8", "--keep-original"]);
-    says(&said, &["`cut.jpg` is not a readable picture"]);
+    says(&said, &["`cut.jpg` is not a readable image"]);
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
     place.write("text.png", "no picture");
-    assert!(refused(&place, "text.png", &["--box", "0,0,8,8"]).contains("not a readable picture"));
+    assert!(refused(&place, "text.png", &["--box", "0,0,8,8"]).contains("not a readable image"));
     ImageBuffer::from_pixel(4, 4, Luma([255u8]))
         .save(place.path("mask.png"))
         .unwrap();

@@ -182,10 +182,7 @@ fn blocks_in_their_file_and_in_8_bits() {
     let said = place.refused("generate -m @tiny -p x -o d.png --stream --dtype int8");
     says(
         &said,
-        &[
-            "dtype int8 makes others of them",
-            "hint: take one of the two",
-        ],
+        &["dtype int8 converts them", "hint: use one of the two"],
     );
     assert!(!place.path("d.png").exists());
 }

@@ -138,7 +138,7 @@ fn shapes_and_pixels() {
     for (more, part) in [
         (["--aspect", "10:1"], "the nearest that it paints is 24x16"),
         (["--pixels", "1M"], "it paints about"),
-        (["--pixels", "many"], "is no number of pixels"),
+        (["--pixels", "many"], "is not a number of pixels"),
     ] {
         let said = crate::stderr(&ask(&more));
         assert!(said.contains(part), "{said}");

@@ -94,13 +94,13 @@ fn a_prompt_in_other_words_is_painted_and_recorded() {
 fn endpoints_that_do_not_help() {
     for (status, answer, why) in [
         ("500 Internal Server Error", "{}".to_owned(), "500"),
-        ("200 OK", "hello".to_owned(), "its answer is no JSON"),
+        ("200 OK", "hello".to_owned(), "its answer is not JSON"),
         ("200 OK", "{}".to_owned(), "its answer has no text"),
         ("200 OK", rewriting(" \n"), "its answer is empty"),
         (
             "200 OK",
             rewriting(&"x".repeat(9000)),
-            "an answer of 9000 characters is no prompt",
+            "an answer of 9000 characters is too long for a prompt",
         ),
     ] {
         let place = Place::new();
@@ -126,7 +126,7 @@ fn what_is_refused_before_anybody_is_asked() {
         (
             "localhost:8000",
             "",
-            "p.yaml:21:10: `localhost:8000` is no address of an endpoint",
+            "p.yaml:21:10: `localhost:8000` is not the address of an endpoint",
         ),
         (
             "http://x/v1",
@@ -136,7 +136,7 @@ fn what_is_refused_before_anybody_is_asked() {
         (
             "http://x/v1",
             "    timeout: 0\n",
-            "no answer comes within 0 seconds",
+            "`timeout` should be at least 1 second",
         ),
         (
             "http://x/v1",

@@ -11,10 +11,10 @@ use nextscale_text::TextEncoder;
 
 use crate::artifact::Sample;
 use crate::error::PipelineError;
+use crate::media::resize::contain;
 use crate::setup::Setup;
 use crate::stage::Context;
 use crate::stages::decode::to_image;
-use crate::stages::fit::inside;
 use nextscale_models::bundle::{Bundle, FirstFrame};
 
 /// Paints first frames with a text-to-image model.
@@ -95,6 +95,6 @@ impl Painter {
             background,
             ..
         } = &self.rules;
-        Ok(inside(&picture, size, *share, *background))
+        Ok(contain(&picture, size, *share, *background))
     }
 }

@@ -1,37 +1,31 @@
-//! How long a video gets, as the stage that makes it and the text encoder in front have to agree on it.
+//! The length of a video, on which the stage that generates it and the text encoder before it have to agree.
 
-use crate::error::PipelineError;
-use crate::setup::Setup;
-use crate::yaml::Node;
 use nextscale_models::bundle::StarManifest;
 
-/// What was asked for.
+use super::params::TextToVideoParams;
+use crate::error::PipelineError;
+use crate::setup::Setup;
+
+/// A length as the user asked for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(in crate::stages) struct Length {
+pub(in crate::stages) struct VideoLength {
     pub seconds: Option<f64>,
     pub frames: Option<usize>,
-    /// Whether the video goes on from a given one.
+    /// Whether the video continues a given one.
     pub continues: bool,
 }
 
-impl Length {
-    /// What the keys of a `text-to-video` stage ask for; what is wrong with them that stage says itself.
-    pub(in crate::stages) fn of_stage(node: &Node) -> Self {
+impl VideoLength {
+    /// The length that a `text-to-video` stage asks for.
+    pub(in crate::stages) fn of(params: &TextToVideoParams) -> Self {
         Self {
-            seconds: node.get("seconds").and_then(|n| n.read().ok()),
-            frames: node.get("frames").and_then(|n| n.read().ok()),
-            continues: node.get("video").is_some(),
+            seconds: params.seconds,
+            frames: params.frames,
+            continues: params.video.is_some(),
         }
     }
 
-    /// That of the `text-to-video` stage that the stage of `setup` feeds, if there is one.
-    pub(in crate::stages) fn behind(setup: &Setup) -> Option<Self> {
-        let others = setup.others("text-to-video").into_iter();
-        let mut fed = others.filter(|(_, _, fed)| *fed);
-        fed.next().map(|(_, node, _)| Self::of_stage(node))
-    }
-
-    /// Frames of the video.
+    /// Number of frames of the video.
     pub(in crate::stages) fn resolve(
         &self,
         manifest: &StarManifest,
@@ -40,37 +34,38 @@ impl Length {
         let refuse = |key: &str, message: String, hint: String| {
             Err(setup.refuse(key, message).hint(hint).into())
         };
+        if self.seconds.is_some() && self.frames.is_some() {
+            let message = "a length is given in `seconds` or in `frames`, not in both".to_owned();
+            return refuse("frames", message, "drop one of them".into());
+        }
         let key = if self.frames.is_some() {
             "frames"
         } else {
             "seconds"
         };
-        if self.seconds.is_some() && self.frames.is_some() {
-            let message = "a length is given in `seconds` or in `frames`, not in both".to_owned();
-            return refuse("frames", message, "drop one of them".into());
-        }
         let given = manifest.condition_frames();
         let longest = manifest.frames.longest;
-        let inside = self.continues && manifest.semantic_scale.is_none();
-        if inside && longest <= given {
-            let message = format!("the model `{}` does not go on from videos", manifest.name);
+        // The given frames are part of the video, except in interactive models.
+        let included = self.continues && manifest.semantic_scale.is_none();
+        if included && longest <= given {
+            let message = format!("the model `{}` does not continue videos", manifest.name);
+            let longest = manifest.say(longest);
             let hint = format!(
-                "its videos have {} at most; begin with a picture instead: --image FILE",
-                manifest.say(longest)
+                "its videos have {longest} at most; begin with an image instead: --image FILE"
             );
             return refuse("video", message, hint);
         }
-        if inside && self.seconds.is_none() && self.frames.is_none() {
+        if included && self.seconds.is_none() && self.frames.is_none() {
             return Ok(longest.min(2 * given - 1));
         }
         let frames = match manifest.length(self.seconds, self.frames) {
             Ok(frames) => frames,
             Err((message, hint)) => return refuse(key, message, hint),
         };
-        if inside && frames <= given {
+        if included && frames <= given {
+            let length = manifest.say(frames);
             let message = format!(
-                "a video of {} has no room for anything new: the given one takes {given} frames",
-                manifest.say(frames)
+                "a video of {length} has no room for new frames: the given one takes {given} frames"
             );
             let hint = format!("up to {} are possible", manifest.say(longest));
             return refuse(key, message, hint);

@@ -3,28 +3,27 @@
 mod condition;
 mod first_frame;
 pub(super) mod length;
-mod params;
+pub(super) mod params;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nextscale_video::generate::{Condition, GenerateInput, Step as FinishedPass, generate};
 use nextscale_video::infinity_star::InfinityStar;
 use nextscale_video::{GenerateOptions, InfinityStarVae, InteractiveSession, Plan};
 
-use self::condition::{ConditionFrames, VideoCondition};
-use self::length::Length;
-use super::batch;
+use self::condition::VideoCondition;
+use self::length::VideoLength;
+use self::params::{TextToVideoParams, guidance_scale, resolve};
 use super::latent_types::{video_latent, with_fingerprint};
-use super::size::Wanted;
+use super::sampling::check_fingerprint;
+use super::size::{SizeRequest, nearest_shape};
 use crate::artifact::{Artifact, ArtifactType, Kind, Message, Step, Text, VideoLatent};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Event, Input, Output, Ports, Stage};
 use nextscale_models::bundle::{BlockStorage, Size, StarBundle, StarManifest, TEXT};
-pub use params::TextToVideoParams;
-use params::{over, scale_of};
 
 /// The stage.
 pub(crate) struct TextToVideo {
@@ -43,34 +42,34 @@ pub(crate) struct TextToVideo {
 struct Loaded {
     model: InfinityStar,
     plan: Plan,
-    /// Where the beginning has to be encoded.
+    /// Needed if the condition has to be encoded.
     vae: Option<InfinityStarVae>,
 }
 
 impl TextToVideo {
     pub(crate) fn new(params: TextToVideoParams, setup: &Setup) -> Result<Self, PipelineError> {
         let bundle = setup.video_model(params.model.as_deref())?;
-        let print = bundle.fingerprint();
-        batch::check_fingerprint(&params.fingerprint, print, bundle.name(), setup)?;
-        let manifest = over(&params, bundle.manifest(), setup)?;
-        let length = Length {
-            seconds: params.seconds,
-            frames: params.frames,
-            continues: params.video.is_some(),
-        };
-        let frames = length.resolve(&manifest, setup)?;
+        let fingerprint = bundle.fingerprint();
+        check_fingerprint(
+            params.fingerprint.as_deref(),
+            fingerprint.as_deref(),
+            bundle.name(),
+            setup,
+        )?;
+        let manifest = resolve(&params, bundle.manifest(), setup)?;
+        let frames = VideoLength::of(&params).resolve(&manifest, setup)?;
         let mut condition = VideoCondition::new(&params, &manifest, frames, setup)?;
-        let wanted = Wanted {
+        let wanted = SizeRequest {
             width: params.width,
             height: params.height,
             aspect: params.aspect.as_deref(),
             pixels: None,
         };
         let size = match condition.shape() {
-            Some(ratio) if !wanted.is_something() => nearest(&manifest.sizes, ratio),
+            Some(ratio) if wanted.is_empty() => nearest_shape(&manifest.sizes, ratio),
             _ => wanted.pick(&manifest.sizes, bundle.name(), setup)?,
         };
-        condition.check(&manifest, &size, setup)?;
+        condition.fit(&manifest, &size, setup)?;
         Ok(Self {
             blocks: setup.blocks(params.stream)?,
             params,
@@ -84,7 +83,7 @@ impl TextToVideo {
         })
     }
 
-    /// The work on one prompt: an image and clips, or a turn of a story.
+    /// Generation options and conditions for one prompt: an image and clips, or a turn of a story.
     fn options(
         &mut self,
         input: &Input,
@@ -92,20 +91,20 @@ impl TextToVideo {
         plan: &Plan,
     ) -> Result<(GenerateOptions, Vec<Condition>), PipelineError> {
         let (_, mut options) = self.manifest.start(input.sample.seed);
-        let Some(given) = self.condition.given(input, &self.size)? else {
+        let Some(given) = self.condition.frames(input, &self.size)? else {
             return Ok((options, vec![]));
         };
         let Some(vae) = vae else {
             return Err(input.context.failed("its auto-encoder was not loaded"));
         };
         let Some(scale) = self.manifest.semantic_scale else {
-            let latent = encode(vae, &given, input.sample.seed, &input.context.device);
+            let latent = given.encode(vae, input.sample.seed, &input.context.device);
             let bits = self.manifest.transformer.bits;
             options.forced = nextscale_video::pyramid::given_bits(plan, bits, latent);
             return Ok((options, vec![]));
         };
         if input.sample.turn == 0 || self.story.is_none() {
-            let latent = encode(vae, &given, input.sample.seed, &input.context.device);
+            let latent = given.encode(vae, input.sample.seed, &input.context.device);
             self.story = Some(InteractiveSession::new(latent));
         }
         let grid = self.size.scales[scale];
@@ -113,7 +112,7 @@ impl TextToVideo {
         Ok((options, conditions.into_iter().flatten().collect()))
     }
 
-    /// What has to be decoded for a finished clip.
+    /// What the decoder needs for a finished clip.
     fn part(&mut self, pass: FinishedPass, plan: &Plan, input: &Input) -> VideoLatent {
         let (fps, stride) = (self.manifest.fps, self.manifest.vae.frame_stride());
         let clips = plan.clips().len();
@@ -159,7 +158,7 @@ impl TextToVideo {
         }
     }
 
-    fn work(
+    fn generate(
         &mut self,
         text: &Text,
         loaded: &Loaded,
@@ -183,7 +182,7 @@ impl TextToVideo {
         };
         for pass in generate(model, run) {
             context.cancel.check()?;
-            check_numbers(&pass).map_err(|e| context.failed(e))?;
+            check_finite(&pass, context)?;
             let step = Step {
                 scale: pass.k + 1,
                 scales,
@@ -206,34 +205,16 @@ impl TextToVideo {
     }
 }
 
-/// The size whose shape is nearest to a ratio of width to height.
-fn nearest(sizes: &[Size], ratio: f64) -> Size {
-    let far = |size: &&Size| (size.width as f64 / size.height as f64 / ratio).ln().abs();
-    let nearest = sizes.iter().min_by(|a, b| far(a).total_cmp(&far(b)));
-    nearest.unwrap_or(&sizes[0]).clone()
-}
-
-/// The latent of given frames, drawn from what the auto-encoder makes of them, chunk by chunk.
-fn encode(vae: &InfinityStarVae, given: &ConditionFrames, seed: u64, device: &Device) -> Tensor<5> {
-    let mut stream = vae.encode_stream();
-    let chunks = given.chunks(vae.frame_stride);
-    let moments = chunks.map(|frames| stream.push(ConditionFrames::pixels(frames, device)));
-    let moments = Tensor::cat(moments.collect(), 2);
-    vae.latent(vae.posterior(moments).sample(seed))
-}
-
-/// Logits that are no numbers would become bits without a word.
-fn check_numbers(pass: &FinishedPass) -> Result<(), &'static str> {
-    let Some(logits) = &pass.raw else {
+/// Refuses logits that are NaN or infinite, which would silently become bits.
+fn check_finite(pass: &FinishedPass, context: &Context) -> Result<(), PipelineError> {
+    // One such logit makes the sum NaN or infinite.
+    let finite = |logits: &Tensor<3>| logits.clone().sum().into_scalar::<f32>().is_finite();
+    if pass.raw.as_ref().is_none_or(finite) {
         return Ok(());
-    };
-    // One that is none makes the sum none.
-    match logits.clone().sum().into_scalar::<f32>().is_finite() {
-        true => Ok(()),
-        false => Err(
-            "the transformer gives no numbers (NaN): its weights are damaged, or overflow in this --dtype",
-        ),
     }
+    Err(context.failed(
+        "the transformer returns NaN: its weights are damaged, or overflow in this --dtype",
+    ))
 }
 
 impl Stage for TextToVideo {
@@ -263,7 +244,7 @@ impl Stage for TextToVideo {
             width: Some(self.size.width),
             height: Some(self.size.height),
             aspect: None,
-            cfg_scale: Some(scale_of(self.manifest.guidance)),
+            cfg_scale: Some(guidance_scale(self.manifest.guidance)),
             temperature: Some(self.manifest.clip_temperature),
             image_temperature: Some(self.manifest.image_temperature),
             ..self.params.clone()
@@ -277,7 +258,10 @@ impl Stage for TextToVideo {
         let mut parameters = vec![
             ("Steps", passes.to_string()),
             ("Sampler", "next-scale".to_owned()),
-            ("CFG scale", scale_of(self.manifest.guidance).to_string()),
+            (
+                "CFG scale",
+                guidance_scale(self.manifest.guidance).to_string(),
+            ),
             ("Temperature", self.manifest.clip_temperature.to_string()),
             (
                 "Image temperature",
@@ -330,11 +314,11 @@ impl Stage for TextToVideo {
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
         let Some(Artifact::Text(text)) = input.artifacts.first() else {
-            return Err(input.context.failed("its input is no text"));
+            return Err(input.context.failed("its input is not text"));
         };
         if input.sample.story.len() > 1 && self.manifest.semantic_scale.is_none() {
             let message = format!(
-                "the model `{}` makes a video of one prompt, not a story of several",
+                "the model `{}` makes a video of one prompt, not of a story",
                 self.bundle.name()
             );
             let hint = "name an interactive one, such as infinitystar-interact";
@@ -343,7 +327,7 @@ impl Stage for TextToVideo {
         let Some(loaded) = self.loaded.take() else {
             return Err(input.context.failed("it was not loaded"));
         };
-        let done = self.work(text, &loaded, input, out);
+        let done = self.generate(text, &loaded, input, out);
         self.loaded = Some(loaded);
         done
     }

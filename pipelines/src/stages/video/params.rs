@@ -1,4 +1,4 @@
-//! What may be asked of a video.
+//! The parameters of `text-to-video`.
 
 use std::path::PathBuf;
 
@@ -8,58 +8,71 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::PipelineError;
 use crate::setup::Setup;
+use crate::stage_params::StageParams;
 use nextscale_models::bundle::StarManifest;
 
-/// Makes the latent of a video, one pass of the transformer a scale. It may begin with a picture, from another stage
-/// (`from: { text: NAME, image: NAME }`) or from a file, or go on from a video.
+/// Generates the latent of a video, one pass of the transformer per scale. It can begin with an image, from another stage
+/// (`from: { text: NAME, image: NAME }`) or from a file, or continue a video.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TextToVideoParams {
-    /// The model to take the transformer of, instead of the pipeline's.
+    /// The model whose transformer is used, instead of the pipeline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) model: Option<String>,
-    /// SHA-256 of the model's weights, as videos record it; another model is refused.
+    pub model: Option<String>,
+    /// SHA-256 of the model's weights, as recorded in videos; any other model is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) fingerprint: Option<String>,
-    /// Length in seconds; 0 is a picture. The model's default if absent.
+    pub fingerprint: Option<String>,
+    /// Length in seconds; 0 for one image. The model's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) seconds: Option<f64>,
+    pub seconds: Option<f64>,
     /// Length in frames, instead of seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) frames: Option<usize>,
-    /// Width in pixels; the model's default if absent, or what suits the picture or video that it begins with.
+    pub frames: Option<usize>,
+    /// Width in pixels; if absent, the model's default, or the best fit for the image or video that it begins with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) width: Option<usize>,
+    pub width: Option<usize>,
     /// Height in pixels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) height: Option<usize>,
-    /// Width to height, such as `16:9`, instead of a size: the nearest that the model knows.
+    pub height: Option<usize>,
+    /// Aspect ratio, such as `16:9`, instead of a size: the nearest one of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) aspect: Option<String>,
-    /// How strongly the prompt counts; 1 turns guidance off.
+    pub aspect: Option<String>,
+    /// Strength of classifier-free guidance; 1 turns it off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) cfg_scale: Option<f64>,
-    /// For the clips: above 1 more varied, below 1 more likely; 0 always takes the likeliest, in the image too.
+    pub cfg_scale: Option<f64>,
+    /// Sampling temperature of the clips: above 1 more varied, below 1 more likely; 0 always takes the most likely value, also
+    /// in the first image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) temperature: Option<f64>,
-    /// The same for the image that a video begins with.
+    pub temperature: Option<f64>,
+    /// Sampling temperature of the image that a video begins with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) image_temperature: Option<f64>,
-    /// A picture to begin with: PNG, JPEG or WebP. It is scaled and evenly cropped to the size of the video.
+    pub image_temperature: Option<f64>,
+    /// An image to begin with: PNG, JPEG or WebP. It is scaled and cropped around its centre to the size of the video.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) image: Option<PathBuf>,
-    /// A video to go on from: its last seconds, as many as the model looks back on, are the beginning of the result.
-    /// Interactive models need one.
+    pub image: Option<PathBuf>,
+    /// A video to continue: its last seconds, as many as the model takes, are the start of the result. Interactive models
+    /// need one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) video: Option<PathBuf>,
-    /// Whether the blocks of the transformer stay in their file, from which every pass reads them one after the other: for
-    /// models that are larger than memory. Same video, more time.
+    pub video: Option<PathBuf>,
+    /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
+    /// than memory. Same video, slower.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) stream: bool,
+    pub stream: bool,
 }
 
-/// The settings of the run: what was given, else the model's own.
-pub(super) fn over(
+impl StageParams for TextToVideoParams {
+    const STAGE: &'static str = "text-to-video";
+}
+
+impl TextToVideoParams {
+    /// Whether one frame is asked for.
+    pub(in crate::stages) fn is_single_frame(&self) -> bool {
+        self.seconds == Some(0.0) || self.frames == Some(1)
+    }
+}
+
+/// The model's settings with those of the user over them.
+pub(super) fn resolve(
     params: &TextToVideoParams,
     model: &StarManifest,
     setup: &Setup,
@@ -90,8 +103,8 @@ pub(super) fn over(
     })
 }
 
-/// How strongly the prompt counts; 1 is no guidance.
-pub(super) fn scale_of(guidance: InfinityStarGuidance) -> f64 {
+/// The strength of guidance; 1 is no guidance.
+pub(super) fn guidance_scale(guidance: InfinityStarGuidance) -> f64 {
     match guidance {
         InfinityStarGuidance::None => 1.0,
         InfinityStarGuidance::Cfg { scale } | InfinityStarGuidance::Apg { scale, .. } => scale,

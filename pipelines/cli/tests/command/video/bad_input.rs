@@ -45,7 +45,7 @@ fn names_that_nothing_is_written_for() {
     refused(
         &place,
         &["-o", "a.avi"],
-        &["`a.avi` has an ending that nothing is written for", known],
+        &["`a.avi` has an unknown extension", known],
     );
     refused(&place, &["-o", "a"], &["`a` has an ending", known]);
     refused(&place, &["-o", "-"], &["cannot go to standard output"]);
@@ -121,9 +121,9 @@ fn lengths_and_sizes() {
         ),
         (
             &["-W", "17"],
-            ["does not paint pictures 17 pixels wide", "is 16x16"],
+            ["does not generate images 17 pixels wide", "is 16x16"],
         ),
-        (&["--aspect", "x"], ["`x` is no ratio", "16:9"]),
+        (&["--aspect", "x"], ["`x` is not a ratio", "16:9"]),
         (
             &["--cfg-scale", "-1"],
             ["`cfg-scale` should be from 0 to 1000", "--cfg-scale"],
@@ -138,12 +138,12 @@ fn models_of_another_kind() {
     let place = Place::new();
     let pictures = tiny::model().to_str().unwrap();
     let said = place.refused(&["video", "-m", pictures, "-p", "x", "-o", "a.mp4"]);
-    says(&said, &["paints pictures, not videos"]);
+    says(&said, &["generates images, not videos"]);
     let videos = tiny::video_model().to_str().unwrap();
     let said = place.refused(&["generate", "-m", videos, "-p", "x", "-o", "a.png"]);
     says(
         &said,
-        &["makes videos, not pictures", "use `nextscale video`"],
+        &["generates videos, not images", "use `nextscale video`"],
     );
     let two = ["-p", "a cat", "-o", "a.mp4", "--batch-count", "0"];
     refused(&place, &two, &["`count` should be at least 1"]);
@@ -172,7 +172,7 @@ fn files_that_are_no_video() {
     refused(
         &place,
         &["-o", "a.mp4", "-i", "text.mp4"],
-        &["`text.mp4` is not a readable picture"],
+        &["`text.mp4` is not a readable image"],
     );
 }
 
@@ -229,17 +229,13 @@ fn beginnings_that_contradict_each_other() {
     let zero = ["-o", "a.mp4", "-i", "i.png", "--seconds", "0"];
     refused(&place, &zero, &["no frame but the first", "--seconds"]);
     let full = ["-o", "a.mp4", "--video", "v.mp4", "--seconds", "1"];
-    refused(
-        &place,
-        &full,
-        &["has no room for anything new", "17 frames"],
-    );
+    refused(&place, &full, &["has no room for new frames", "17 frames"]);
     let folder = place.path("short");
     std::fs::create_dir(&folder).unwrap();
     tiny::make_video(&folder, |manifest| manifest.frames.longest = 9);
     let model = folder.to_str().unwrap();
     let said = place.refused(&format!("video -m {model} -p x --video v.mp4 -o a.mp4"));
-    says(&said, &["does not go on from videos"]);
+    says(&said, &["does not continue videos"]);
     assert!(!place.path("a.mp4").exists());
 }
 

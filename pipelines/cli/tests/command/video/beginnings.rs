@@ -212,7 +212,7 @@ fn a_story_goes_on_from_prompt_to_prompt() {
     assert_eq!(frames(&place, "again.mp4"), frames(&place, "story.mp4"));
 
     let said = place.refused(&format!("video -m {model} -p 'a cat' -o x.mp4"));
-    assert!(said.contains("goes on from a video"), "{said}");
+    assert!(said.contains("continues a video"), "{said}");
     assert!(said.contains("--video FILE"), "{said}");
 }
 

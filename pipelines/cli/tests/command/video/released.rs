@@ -88,12 +88,8 @@ fn lengths_and_sizes_are_those_of_the_release() {
         (large, ", seconds: 10", "the longest is 81 frames (5 s)"),
         (small, ", seconds: 5.5", "the nearest is"),
         (small, ", seconds: 11", "the nearest is 161 frames (10 s)"),
-        (
-            large,
-            ", width: 848",
-            "the nearest size that it paints is 8",
-        ),
-        (interact, "", "goes on from a video"),
+        (large, ", width: 848", "the nearest size is 8"),
+        (interact, "", "continues a video"),
     ] {
         let said = check(&place, model, keys).unwrap_err();
         assert!(said.contains(part), "{model}{keys}: {said}");

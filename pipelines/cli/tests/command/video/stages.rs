@@ -91,7 +91,7 @@ fn frames_come_in_chunks_of_one_size() {
 fn a_caption_is_burnt_in() {
     let place = Place::new();
     let mut registry = Registry::builtin();
-    registry.register("caption", caption::Caption::new);
+    caption::register(&mut registry);
     let [plain, captioned] = ["plain/", "captioned/"].map(|name| {
         let path = place.path(name).display().to_string();
         yaml("", &(path.trim_end_matches('/').to_owned() + "/"))

@@ -1,0 +1,137 @@
+//! Custom stages that change images or frames one by one, written as a closure.
+
+use std::sync::Arc;
+
+use image::RgbImage;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::artifact::{Artifact, ArtifactType, Frames, Kind, Sample};
+use crate::error::PipelineError;
+use crate::registry::Registry;
+use crate::setup::Setup;
+use crate::stage::{Input, Output, Ports, Stage};
+
+/// The place of a frame in its video.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameInfo<'a> {
+    /// The video: its prompt, seed and index.
+    pub sample: &'a Sample,
+    /// Index of the frame in the video, from 0.
+    pub index: usize,
+    /// Frames per second.
+    pub fps: usize,
+}
+
+impl FrameInfo<'_> {
+    /// Time from the start of the video to this frame, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.index as f64 / self.fps as f64
+    }
+}
+
+impl Registry {
+    /// Adds a stage that changes each image with `change`; `P` are its parameters in YAML.
+    ///
+    /// ```
+    /// # use nextscale_pipelines::Registry;
+    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// struct Invert {}
+    ///
+    /// let mut registry = Registry::builtin();
+    /// registry.map_images("invert", |image, _: &Invert| {
+    ///     image::imageops::invert(image);
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn map_images<P, F>(&mut self, name: &str, change: F)
+    where
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        F: Fn(&mut RgbImage, &P) -> Result<(), PipelineError> + Send + Sync + 'static,
+    {
+        let change = Arc::new(change);
+        self.register(name, move |params: P, _: &Setup| {
+            let change = change.clone();
+            Ok(MapImages { params, change })
+        });
+    }
+
+    /// Adds a stage that changes each frame of a video with `change`; `P` are its parameters in YAML.
+    pub fn map_frames<P, F>(&mut self, name: &str, change: F)
+    where
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        F: Fn(&mut RgbImage, FrameInfo<'_>, &P) -> Result<(), PipelineError>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let change = Arc::new(change);
+        self.register(name, move |params: P, _: &Setup| {
+            let change = change.clone();
+            Ok(MapFrames { params, change })
+        });
+    }
+}
+
+struct MapImages<P, F> {
+    params: P,
+    change: Arc<F>,
+}
+
+impl<P, F> Stage for MapImages<P, F>
+where
+    P: Send,
+    F: Fn(&mut RgbImage, &P) -> Result<(), PipelineError> + Send + Sync,
+{
+    fn ports(&self) -> Ports {
+        same_in_and_out("image", Kind::Image)
+    }
+
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Image(image)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input is not an image"));
+        };
+        let mut image = (**image).clone();
+        (self.change)(&mut image, &self.params)?;
+        out.send(input, Artifact::Image(Arc::new(image)))
+    }
+}
+
+struct MapFrames<P, F> {
+    params: P,
+    change: Arc<F>,
+}
+
+impl<P, F> Stage for MapFrames<P, F>
+where
+    P: Send,
+    F: Fn(&mut RgbImage, FrameInfo<'_>, &P) -> Result<(), PipelineError> + Send + Sync,
+{
+    fn ports(&self) -> Ports {
+        same_in_and_out("frames", Kind::Frames)
+    }
+
+    /// Works on a chunk: a video comes in several, so that it is never in memory as a whole.
+    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
+        let Some(Artifact::Frames(frames)) = input.artifacts.first() else {
+            return Err(input.context.failed("its input is not frames"));
+        };
+        let mut frames = Frames::clone(frames);
+        for (i, frame) in frames.images.iter_mut().enumerate() {
+            let info = FrameInfo {
+                sample: &input.sample,
+                index: frames.first + i,
+                fps: frames.fps,
+            };
+            (self.change)(frame, info, &self.params)?;
+        }
+        out.send(input, Artifact::Frames(Arc::new(frames)))
+    }
+}
+
+fn same_in_and_out(name: &'static str, kind: Kind) -> Ports {
+    Ports {
+        inputs: vec![(name, ArtifactType::new(kind))],
+        output: Some(ArtifactType::new(kind)),
+    }
+}

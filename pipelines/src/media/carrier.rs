@@ -1,0 +1,63 @@
+//! The kinds of files that can carry a pipeline, and the tags inside them.
+
+use std::io::Read;
+use std::path::Path;
+
+use nextscale_models::ModelError;
+
+use super::ffmpeg::video_tags;
+use super::gif::comments;
+use super::image::{is_png, png_texts};
+use crate::error::PipelineError;
+
+/// A kind of file that can carry a pipeline, recognised by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    Png,
+    Gif,
+    Video,
+}
+
+impl Carrier {
+    fn of(start: &[u8]) -> Option<Self> {
+        match start {
+            _ if is_png(start) => Some(Self::Png),
+            [b'G', b'I', b'F', b'8', ..] => Some(Self::Gif),
+            [0x1a, 0x45, 0xdf, 0xa3, ..] => Some(Self::Video), // Matroska and WebM
+            _ if start.get(4..8) == Some(b"ftyp") => Some(Self::Video), // MP4 and MOV
+            _ => None,
+        }
+    }
+}
+
+/// The kind of a file; none if it cannot carry a pipeline.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn carrier(path: &Path) -> Result<Option<Carrier>, PipelineError> {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
+    let read = file.take(16).read_to_end(&mut start);
+    read.map_err(PipelineError::io("read", path))?;
+    Ok(Carrier::of(&start))
+}
+
+/// All tags of a PNG, a GIF or a video: names and texts, in file order.
+///
+/// # Errors
+/// A file of another kind, or a truncated one.
+pub fn tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
+    match carrier(path)? {
+        Some(Carrier::Png) => {
+            let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
+            png_texts(path, &bytes)
+        }
+        Some(Carrier::Gif) => comments(path),
+        Some(Carrier::Video) => video_tags(path),
+        None => Err(PipelineError::Model(ModelError::Content {
+            path: path.to_owned(),
+            message: "is not a readable PNG, GIF or video".into(),
+            hint: None,
+        })),
+    }
+}

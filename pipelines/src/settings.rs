@@ -1,0 +1,63 @@
+//! The settings of a pipeline.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use nextscale_models::device::{DeviceChoice, Dtype};
+
+/// The settings of a pipeline: every key except `stages`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The model: `default` for the one inside the program, a released one such as `infinity-2b` or `var-d16`, a model
+    /// folder, or a checkpoint.
+    #[serde(default = "default_model")]
+    pub model: String,
+    /// A folder in which files of released models are looked for first.
+    #[serde(
+        default,
+        rename = "models-dir",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub models_dir: Option<PathBuf>,
+    /// Where to compute.
+    #[serde(default)]
+    pub device: DeviceChoice,
+    /// Number type of the weights.
+    #[serde(default)]
+    pub dtype: Dtype,
+    /// Seed of the first sample; each further one adds 1. Random if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// A file, a name with `{index}`, `{seed}` or `{prompt}`, a folder, or `-` for standard output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// A folder for the image after each scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+    /// Whether files carry their parameters.
+    #[serde(default = "yes")]
+    pub metadata: bool,
+    /// Keep the text encoder in memory next to the transformer while there are more prompts. By default an encoder of a
+    /// gibibyte or more encodes all prompts first and is dropped before the transformer is loaded.
+    #[serde(
+        default,
+        rename = "keep-loaded",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub keep_loaded: bool,
+    /// A known key that is read separately: the settings are read from a tree in which it is null.
+    #[serde(skip_serializing)]
+    #[schemars(skip)]
+    stages: (),
+}
+
+fn default_model() -> String {
+    "default".into()
+}
+
+fn yes() -> bool {
+    true
+}
