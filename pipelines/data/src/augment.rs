@@ -27,16 +27,6 @@ impl Default for Augment {
 }
 
 impl Augment {
-    /// No change at all.
-    pub fn none() -> Self {
-        Augment {
-            scale: (1.0, 1.0),
-            shift: 0.0,
-            flip: 0.0,
-            keep: 1.0,
-        }
-    }
-
     /// A random change; `may_flip` is the entry's `flip`.
     pub(crate) fn sample(&self, may_flip: bool, rng: &mut impl Rng) -> Change {
         let mirror = rng.random_bool(self.flip) && may_flip;

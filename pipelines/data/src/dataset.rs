@@ -146,14 +146,14 @@ impl Dataset {
             change.apply(rgb, alpha, self.size())
         };
         let ((front, front_alpha), (back, back_alpha)) = (half(i, 1.0), half(j, -1.0));
-        let behind = augment::composite(&back, &back_alpha, background);
+        let below = augment::composite(&back, &back_alpha, background);
         let pixels = front
             .chunks_exact(3)
             .zip(&front_alpha)
-            .zip(behind.chunks_exact(3));
-        let over = pixels.flat_map(|((front, &alpha), behind)| {
-            let behind = [behind[0], behind[1], behind[2]];
-            augment::composite(front, &[alpha], behind)
+            .zip(below.chunks_exact(3));
+        let over = pixels.flat_map(|((front, &alpha), below)| {
+            let below = [below[0], below[1], below[2]];
+            augment::composite(front, &[alpha], below)
         });
         over.collect()
     }

@@ -82,7 +82,7 @@ impl IdxRecipe {
             .try_for_each(|file| check_sha256(&file.file, &file.sha256))
     }
 
-    /// The four files: training pictures and labels, held-out pictures and labels.
+    /// The four files: training images and labels, held-out images and labels.
     fn files(&self) -> [&PinnedFile; 4] {
         let (train, held_out) = (&self.train, &self.held_out);
         [

@@ -57,7 +57,7 @@ impl Sprite {
     }
 
     /// A frame of `side * side` RGB pixels with the sprite in it.
-    pub fn frame(&self, pose: Pose, side: usize, background: [u8; 3]) -> Vec<u8> {
+    fn frame(&self, pose: Pose, side: usize, background: [u8; 3]) -> Vec<u8> {
         let (mut rgb, mut alpha) = (Vec::new(), Vec::new());
         let view = View::new(self, pose, side);
         for row in 0..side {
@@ -70,7 +70,7 @@ impl Sprite {
         augment::composite(&rgb, &alpha, background)
     }
 
-    /// The RGB frames of a motion, first to last; see [`Sprite::frame`].
+    /// The RGB frames of a motion, first to last, of `side * side` pixels each.
     pub fn clip(
         &self,
         motion: Motion,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{self, Names};
+use super::names::Names;
 use super::render::{self, ViewBox};
+use super::spelling;
 
 /// What an icon shows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ impl Label {
     pub fn of_slug(slug: &str) -> Self {
         Self {
             key: format!("icon:{slug}"),
-            name: names::clean(&slug.replace('-', " ")),
+            name: spelling::clean(&slug.replace('-', " ")),
             group: "Icons".into(),
             synonyms: Vec::new(),
         }
@@ -79,7 +80,7 @@ pub(super) fn of_webp_files<'a>(
     let mut chosen: BTreeMap<String, Icon<'a>> = BTreeMap::new();
     for (path, bytes) in files {
         let file = path.rsplit('/').next().unwrap_or(path);
-        let key = names::hex_key(file.trim_end_matches(".webp"));
+        let key = spelling::hex_key(file.trim_end_matches(".webp"));
         if let Some(label) = Label::of_emoji(&key, names) {
             chosen.entry(key).or_insert(Icon {
                 label,

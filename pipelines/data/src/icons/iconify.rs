@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::icon::{Artwork, Icon, Label};
-use super::names::{self, Names};
+use super::names::Names;
 use super::render::ViewBox;
+use super::spelling;
 use crate::recipe::{IconSource, Recipe};
 
 /// `icons.json`.
@@ -79,7 +80,7 @@ impl<'a> Candidates<'a> {
 }
 
 impl IconifySet {
-    /// The icons to render: one for a concept, preferably the one with the concept's own slug.
+    /// The icons to render: one per concept, preferably the one with the concept's own slug.
     pub fn choose(&self, recipe: &Recipe, source: &IconSource, names: &Names) -> Vec<Icon<'_>> {
         let mut candidates = Candidates::default();
         let known_by_alias = self.offer_aliases(recipe, names, &mut candidates);
@@ -88,7 +89,7 @@ impl IconifySet {
                 continue;
             }
             let (rank, label) = if let Some(label) = emoji(slug, names) {
-                let own = names::slug(&label.name) == *slug;
+                let own = spelling::slug(&label.name) == *slug;
                 (if own { Rank::OwnSlug } else { Rank::OtherSlug }, label)
             } else if source.keep_unmatched && !known_by_alias.contains(slug.as_str()) {
                 (Rank::OwnSlug, Label::of_slug(slug))
@@ -161,7 +162,7 @@ impl IconifySet {
 }
 
 fn usable(slug: &str, icon: &IconifyIcon, recipe: &Recipe) -> bool {
-    !icon.hidden && !names::has_skin_tone(slug) && !recipe.excludes(slug)
+    !icon.hidden && !spelling::has_skin_tone(slug) && !recipe.excludes(slug)
 }
 
 fn emoji(slug: &str, names: &Names) -> Option<Label> {

@@ -7,6 +7,7 @@ mod names;
 mod npm;
 mod render;
 mod rendered;
+mod spelling;
 mod split;
 
 pub use build::build;

@@ -7,7 +7,7 @@ use nextscale_files::checksum;
 use crate::entry::Entry;
 use crate::recipe::HeldOut;
 
-/// Marks the pairs with the smallest hashes of name and style, at most one for a concept.
+/// Marks the pairs with the smallest hashes of name and style, at most one per concept.
 pub(super) fn mark_held_out(entries: &mut [Entry], held_out: &HeldOut) {
     let mut styles: BTreeMap<String, usize> = BTreeMap::new();
     for entry in entries.iter() {
