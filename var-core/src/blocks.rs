@@ -2,6 +2,7 @@
 //! their file.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -80,40 +81,7 @@ impl<B: Block> StreamedBlocks<B> {
         device: &Device,
         fresh: impl Fn(&Device) -> B + Send + Sync + 'static,
     ) -> Result<Self, WeightError> {
-        let wanted = shapes(&fresh(device));
-        let (mut missing, mut reasons) = (Vec::new(), Vec::new());
-        for i in 0..depth {
-            for (name, shape) in &wanted {
-                let name = format!("blocks.{i}.{name}");
-                match file.shape(&name) {
-                    None => missing.push(name),
-                    Some(has) if has != *shape => {
-                        reasons.push(format!("`{name}` has shape {has:?}, not {shape:?}"));
-                    }
-                    Some(_) => {}
-                }
-            }
-        }
-        let known = |name: &str| {
-            let rest = name.strip_prefix("blocks.").and_then(|n| n.split_once('.'));
-            rest.is_some_and(|(i, name)| {
-                let inside = i.parse::<usize>().is_ok_and(|i| i < depth);
-                inside && wanted.contains_key(name)
-            })
-        };
-        let unused = file.names().filter(|name| !known(name));
-        let unused: Vec<String> = unused.map(str::to_owned).collect();
-        let path = file.path().to_owned();
-        if !reasons.is_empty() {
-            return Err(WeightError::Mismatch { path, reasons });
-        }
-        if !missing.is_empty() || !unused.is_empty() {
-            return Err(WeightError::Keys {
-                path,
-                missing,
-                unused,
-            });
-        }
+        check(&file, depth, &shapes(&fresh(device)))?;
         Ok(Self {
             file: Arc::new(Mutex::new(file)),
             fresh: Arc::new(fresh),
@@ -180,6 +148,48 @@ impl<B: Block> StreamedBlocks<B> {
             None => Cow::Borrowed(&loaded[i]),
         }
     }
+}
+
+/// Whether `file` has exactly the tensors of `depth` blocks, each with the names and shapes of `block`.
+fn check(
+    file: &WeightFile,
+    depth: usize,
+    block: &BTreeMap<String, Vec<usize>>,
+) -> Result<(), WeightError> {
+    let (mut missing, mut reasons) = (Vec::new(), Vec::new());
+    for i in 0..depth {
+        for (name, shape) in block {
+            let name = format!("blocks.{i}.{name}");
+            match file.shape(&name) {
+                None => missing.push(name),
+                Some(has) if has != *shape => {
+                    reasons.push(format!("`{name}` has shape {has:?}, not {shape:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    let known = |name: &str| {
+        let rest = name.strip_prefix("blocks.").and_then(|n| n.split_once('.'));
+        rest.is_some_and(|(i, name)| {
+            let inside = i.parse::<usize>().is_ok_and(|i| i < depth);
+            inside && block.contains_key(name)
+        })
+    };
+    let unused = file.names().filter(|name| !known(name));
+    let unused: Vec<String> = unused.map(str::to_owned).collect();
+    let path = file.path().to_owned();
+    if !reasons.is_empty() {
+        return Err(WeightError::Mismatch { path, reasons });
+    }
+    if !missing.is_empty() || !unused.is_empty() {
+        return Err(WeightError::Keys {
+            path,
+            missing,
+            unused,
+        });
+    }
+    Ok(())
 }
 
 /// Casts all parameters.

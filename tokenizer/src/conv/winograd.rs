@@ -44,16 +44,16 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: &[f32]) -> 
     let wide = w.div_ceil(STEP).next_multiple_of(LANES); // tiles of a row, with the last lanes unused
     let high = h.div_ceil(STEP);
     let rows = (ROOM / (POINTS * from.max(to) * wide)).clamp(1, high);
-    let starts = (0..g.b).flat_map(|picture| (0..high).step_by(rows).map(move |y| (picture, y)));
+    let starts = (0..g.b).flat_map(|image| (0..high).step_by(rows).map(move |y| (image, y)));
     let blocks: Vec<(usize, usize)> = starts.collect();
     let mut out = vec![0.0; g.b * to * h * w];
     let shared = Shared::new(&mut out);
-    let work = |buffers: &mut Buffers, &(picture, first): &(usize, usize)| {
+    let work = |buffers: &mut Buffers, &(image, first): &(usize, usize)| {
         let count = rows.min(high - first);
         let tiles = count * wide;
         buffers.fit(POINTS * from * tiles, POINTS * to * tiles, wide);
         for (c, r) in (0..from).flat_map(|c| (0..count).map(move |r| (c, r))) {
-            let plane = &x[(picture * from + c) * h * w..][..h * w];
+            let plane = &x[(image * from + c) * h * w..][..h * w];
             fill_strip(plane, w, (first + r) * STEP, wide, &mut buffers.strip);
             let at = c * tiles + r * wide;
             transform_tiles(&buffers.strip, wide, &mut buffers.tiles[at..], from * tiles);
@@ -81,7 +81,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: &[f32]) -> 
             let y = (first + r) * STEP;
             let lines = buffers.strip.chunks_exact(STEP * wide);
             for (line, y) in lines.zip(y..h.min(y + STEP)) {
-                let place = ((picture * to + c) * h + y) * w;
+                let place = ((image * to + c) * h + y) * w;
                 // SAFETY: the row is inside the planes and belongs to this block alone.
                 unsafe { shared.write(place, &line[..w]) };
             }

@@ -35,7 +35,7 @@ pub enum WeightError {
     },
     /// Some numbers are NaN or infinite.
     #[error(
-        "{path} is damaged: {} no finite numbers (NaN, infinite, or too large for the number format)",
+        "{path} is damaged: {} numbers that are not finite (NaN, infinite, or too large for the number format)",
         holders(.tensors)
     )]
     Numbers {

@@ -18,6 +18,7 @@
 //! | `checkpoint` | everything that a resumed run needs, written atomically |
 //! | `log` | one JSON line per logged step |
 //! | `parallel` | several batches of one step in parallel |
+//! | `task`, `options` | what is trained, and how |
 //! | `trainer` | the loop |
 //! | `weighting` | how much the tokens of each scale count |
 
@@ -25,9 +26,11 @@ mod average;
 mod checkpoint;
 mod log;
 mod optimizer;
+mod options;
 mod parallel;
 mod prefetcher;
 mod schedule;
+mod task;
 #[cfg(test)]
 mod tests;
 mod trainer;
@@ -37,7 +40,9 @@ pub use average::WeightAverage;
 pub use checkpoint::{Checkpoint, Progress, TrainError, latest};
 pub use log::{LogLine, Measurements, TrainLog};
 pub use optimizer::{AdamW, AdamWConfig, clip_by_global_norm};
+pub use options::TrainOptions;
 pub use prefetcher::{Batches, Prefetcher};
 pub use schedule::{Budget, Decay, LearningRate};
-pub use trainer::{Loss, Outcome, Task, TrainOptions, Trainer};
+pub use task::{Loss, Task};
+pub use trainer::{Outcome, Trainer};
 pub use weighting::ScaleWeighting;

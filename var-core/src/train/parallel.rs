@@ -11,7 +11,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-use super::trainer::{Loss, Task};
+use super::task::{Loss, Task};
 
 /// The loss of `batches` and its gradients: means over the batches, which must have the same size.
 ///
@@ -38,7 +38,6 @@ pub(super) fn gradients<T: Task>(
             .map(|t| t.join().unwrap_or_else(|panic| resume_unwind(panic)));
         joined.collect::<Vec<_>>()
     });
-    let count = parts.len();
     let (losses, gradients): (Vec<Loss>, Vec<GradientsParams>) = parts.into_iter().unzip();
     let mut mean = Mean {
         from: gradients,
@@ -46,7 +45,13 @@ pub(super) fn gradients<T: Task>(
         model: PhantomData::<T::Model>,
     };
     model.visit(&mut mean);
-    let losses = losses.into_iter().reduce(|a, b| Loss {
+    (mean_loss(losses), mean.to)
+}
+
+/// The means of losses and parts, and all examples.
+fn mean_loss(losses: Vec<Loss>) -> Loss {
+    let count = losses.len() as f64;
+    let sum = losses.into_iter().reduce(|a, b| Loss {
         total: a.total + b.total,
         parts: a
             .parts
@@ -56,12 +61,13 @@ pub(super) fn gradients<T: Task>(
             .collect(),
         examples: a.examples + b.examples,
     });
-    let mut loss = losses.expect("at least one batch");
-    loss.total = loss.total / count as f64;
-    loss.parts
-        .iter_mut()
-        .for_each(|(_, value)| *value = value.clone() / count as f64);
-    (loss, mean.to)
+    let sum = sum.expect("at least one batch");
+    let parts = sum.parts.into_iter();
+    Loss {
+        total: sum.total / count,
+        parts: parts.map(|(name, value)| (name, value / count)).collect(),
+        examples: sum.examples,
+    }
 }
 
 /// The loss, without autodiff, and the gradients of one batch.

@@ -6,120 +6,15 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 
 use super::average::WeightAverage;
 use super::checkpoint::{Checkpoint, Progress, TrainError, latest};
 use super::log::{LogLine, Measurements, TrainLog};
-use super::optimizer::{AdamW, AdamWConfig, clip_by_global_norm};
+use super::optimizer::{AdamW, clip_by_global_norm};
+use super::options::TrainOptions;
 use super::parallel::gradients;
 use super::prefetcher::{Batches, Prefetcher};
-use super::schedule::{Budget, LearningRate};
-
-/// A loss and its measurements.
-pub struct Loss {
-    /// The value to minimise, `[1]`.
-    pub total: Tensor<1>,
-    /// Parts and measurements to log, `[1]` each. They are read only at logged steps.
-    pub parts: Vec<(&'static str, Tensor<1>)>,
-    /// Examples in the batch.
-    pub examples: usize,
-}
-
-/// What to train.
-pub trait Task: Sync {
-    /// Everything that is trained, as one module.
-    type Model: Module;
-    /// What [`Batches`] makes.
-    type Batch: Send + 'static;
-
-    /// The loss of a batch; `model` is on an autodiff device.
-    fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Loss;
-
-    /// Measurements on held-out data with the averaged weights, without autodiff.
-    fn evaluate(&self, _average: &Self::Model) -> Vec<(&'static str, f64)> {
-        Vec::new()
-    }
-
-    /// Changes the model after optimiser step `step` (from 0); `progress` (0..=1) of the budget was spent before it.
-    fn after_step(&self, model: Self::Model, _step: u64, _progress: f64) -> Self::Model {
-        model
-    }
-
-    /// Measurements of the run, for every line of the log. Names with a dot are details.
-    fn measure(&self) -> Vec<(String, f64)> {
-        Vec::new()
-    }
-
-    /// The state that the task has gathered over the steps, as JSON. It is saved in checkpoints.
-    fn state(&self) -> Option<String> {
-        None
-    }
-
-    /// Restores the [`state`](Self::state) of a checkpoint.
-    ///
-    /// # Errors
-    /// If it is damaged or of another model.
-    fn restore_state(&self, _state: &str) -> Result<(), serde_json::Error> {
-        Ok(())
-    }
-
-    /// Parts of the paths of parameters without weight decay, in addition to biases and vectors.
-    fn no_decay(&self) -> &[&str] {
-        &[]
-    }
-}
-
-/// How to train.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainOptions {
-    /// When to stop.
-    pub budget: Budget,
-    /// Learning rate over the budget.
-    pub learning_rate: LearningRate,
-    /// The optimiser.
-    #[serde(default)]
-    pub adamw: AdamWConfig,
-    /// Decay of the weight average.
-    #[serde(default = "default_average")]
-    pub average_decay: f64,
-    /// Steps between two lines of the log.
-    #[serde(default = "default_log")]
-    pub log_every: u64,
-    /// Steps between two evaluations; 0 evaluates only at the end.
-    #[serde(default = "default_evaluate")]
-    pub evaluate_every: u64,
-    /// Minutes between two checkpoints.
-    #[serde(default = "default_checkpoint")]
-    pub checkpoint_minutes: f64,
-    /// Batches per step, computed in parallel on a thread each, with averaged gradients. As many as there are CPU cores,
-    /// or 1 on a GPU.
-    #[serde(default = "default_parallel")]
-    pub parallel: usize,
-    /// Checkpoints to keep.
-    #[serde(default = "default_keep")]
-    pub keep: usize,
-}
-
-fn default_average() -> f64 {
-    0.999
-}
-fn default_log() -> u64 {
-    10
-}
-fn default_evaluate() -> u64 {
-    500
-}
-fn default_checkpoint() -> f64 {
-    5.0
-}
-fn default_parallel() -> usize {
-    1
-}
-fn default_keep() -> usize {
-    2
-}
+use super::task::{Loss, Task};
 
 /// Why a run returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

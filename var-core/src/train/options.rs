@@ -1,0 +1,57 @@
+//! How it is trained.
+
+use serde::{Deserialize, Serialize};
+
+use super::optimizer::AdamWConfig;
+use super::schedule::{Budget, LearningRate};
+
+/// How to train.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainOptions {
+    /// When to stop.
+    pub budget: Budget,
+    /// Learning rate over the budget.
+    pub learning_rate: LearningRate,
+    /// The optimiser.
+    #[serde(default)]
+    pub adamw: AdamWConfig,
+    /// Decay of the weight average.
+    #[serde(default = "default_average")]
+    pub average_decay: f64,
+    /// Steps between two lines of the log.
+    #[serde(default = "default_log")]
+    pub log_every: u64,
+    /// Steps between two evaluations; 0 evaluates only at the end.
+    #[serde(default = "default_evaluate")]
+    pub evaluate_every: u64,
+    /// Minutes between two checkpoints.
+    #[serde(default = "default_checkpoint")]
+    pub checkpoint_minutes: f64,
+    /// Batches per step, computed in parallel on a thread each, with averaged gradients. As many as there are CPU cores,
+    /// or 1 on a GPU.
+    #[serde(default = "default_parallel")]
+    pub parallel: usize,
+    /// Checkpoints to keep.
+    #[serde(default = "default_keep")]
+    pub keep: usize,
+}
+
+fn default_average() -> f64 {
+    0.999
+}
+fn default_log() -> u64 {
+    10
+}
+fn default_evaluate() -> u64 {
+    500
+}
+fn default_checkpoint() -> f64 {
+    5.0
+}
+fn default_parallel() -> usize {
+    1
+}
+fn default_keep() -> usize {
+    2
+}
