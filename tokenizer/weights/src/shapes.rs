@@ -28,8 +28,13 @@ impl Shapes {
         match module {
             Some("Struct:Linear") if name == "weight" => shape.reverse(),
             Some("Struct:LayerNorm" | "Struct:RmsNorm") => {
-                names.pop();
-                names.push(if name == "gamma" { "weight" } else { "bias" });
+                if let Some(name) = names.last_mut() {
+                    *name = match *name {
+                        "gamma" => "weight",
+                        "beta" => "bias",
+                        other => other, // a norm of our own
+                    };
+                }
             }
             _ => {}
         }
