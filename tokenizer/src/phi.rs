@@ -35,11 +35,11 @@ impl Phi {
     /// The convolution of scale `k` out of `scales`.
     pub fn index(&self, k: usize, scales: usize) -> usize {
         let at = k as f64 / scales.saturating_sub(1).max(1) as f64;
-        let far = |tick: f64| (tick - at).abs();
+        let distance = |tick: f64| (tick - at).abs();
         let ticks = ticks(self.convs.len());
         let mut best = 0;
         for (i, &tick) in ticks.iter().enumerate() {
-            if far(tick) < far(ticks[best]) {
+            if distance(tick) < distance(ticks[best]) {
                 best = i;
             }
         }
@@ -87,11 +87,11 @@ mod tests {
     #[test]
     fn neighbours_share() {
         let phi = Phi::init(4, 2, 0.5, &Device::flex());
-        let of =
+        let indices =
             |scales: usize| -> Vec<usize> { (0..scales).map(|k| phi.index(k, scales)).collect() };
-        assert_eq!(of(10), [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]);
-        assert_eq!(of(7), [0, 0, 1, 2, 2, 3, 3]);
-        assert_eq!(of(1), [0]);
+        assert_eq!(indices(10), [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]);
+        assert_eq!(indices(7), [0, 0, 1, 2, 2, 3, 3]);
+        assert_eq!(indices(1), [0]);
     }
 
     #[test]

@@ -19,10 +19,10 @@ pub struct Codebook {
 impl Codebook {
     /// `vocabulary` random vectors of `channels` channels, uniform in +-1 / `vocabulary`.
     pub fn init(vocabulary: usize, channels: usize, device: &Device) -> Self {
-        let far = 1.0 / vocabulary as f64;
+        let limit = 1.0 / vocabulary as f64;
         let uniform = Initializer::Uniform {
-            min: -far,
-            max: far,
+            min: -limit,
+            max: limit,
         };
         Self {
             embedding: uniform.init([vocabulary, channels], device),

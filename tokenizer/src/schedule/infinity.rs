@@ -58,10 +58,10 @@ pub struct RatioTemplate {
 impl RatioTemplate {
     /// The template whose ratio is nearest to `height / width`; of two that are equally near, the first.
     pub fn nearest(height_over_width: f64) -> &'static Self {
-        let far = |t: &Self| (t.ratio - height_over_width).abs();
+        let distance = |t: &Self| (t.ratio - height_over_width).abs();
         let mut best = &TEMPLATES[0];
         for template in &TEMPLATES {
-            if far(template) < far(best) {
+            if distance(template) < distance(best) {
                 best = template;
             }
         }
@@ -112,10 +112,11 @@ pub fn find(
             if size == (height, width) {
                 return Ok((template, budget));
             }
-            let far = |a: usize, b: usize| ((a.max(1) as f64) / (b.max(1) as f64)).ln().powi(2);
-            let distance = far(size.0, height) + far(size.1, width);
-            if distance < nearest.0 {
-                nearest = (distance, size);
+            let distance =
+                |a: usize, b: usize| ((a.max(1) as f64) / (b.max(1) as f64)).ln().powi(2);
+            let total = distance(size.0, height) + distance(size.1, width);
+            if total < nearest.0 {
+                nearest = (total, size);
             }
         }
     }

@@ -230,7 +230,10 @@ fn weights_that_are_no_numbers() {
         tiny::copy(&folder);
         damage_numbers(&folder, file, tensor);
         let said = place.refused("generate -p x -s 1 -m m -o x.png");
-        assert!(said.contains("numbers that are not finite (NaN"), "{tensor}: {said}");
+        assert!(
+            said.contains("numbers that are not finite (NaN"),
+            "{tensor}: {said}"
+        );
         assert!(
             said.contains(file) && said.matches("error: ").count() == 1,
             "{tensor}: {said}"
