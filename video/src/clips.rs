@@ -1,4 +1,4 @@
-//! The order in which a video is written: an image, then clips, each scale of each of them once or several times.
+//! The order of generation: an image, then clips, each scale of each of them in one or several passes.
 
 use nextscale_tokenizer::{Scale, ScaleSchedule};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::codes::CodeKind;
 
-/// How scales are repeated, and which of them have semantic codes. Lists go coarse to fine.
+/// The number of passes over each scale, and the scales with semantic codes. Lists run coarse to fine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layout {
@@ -14,60 +14,62 @@ pub struct Layout {
     pub image_repeats: Vec<usize>,
     /// Passes over each scale of a clip.
     pub clip_repeats: Vec<usize>,
-    /// The first scales, of image and clips, which have semantic codes; the others have detail codes.
+    /// The number of scales, from the first, with semantic codes, for image and clips; the others have detail codes.
     pub semantic_scales: usize,
-    /// Latent frames of a clip; the last one may be shorter.
+    /// Latent frames per clip; the last clip may be shorter.
     pub clip_frames: usize,
 }
 
-/// Why there is no plan for a video.
+/// An error in the plan of a video.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PlanError {
-    /// The layout has repetitions for another number of scales.
-    #[error("{image} repetitions of image scales and {clip} of clip scales for {grids} grids")]
+    /// The layout and the template have different numbers of scales.
+    #[error(
+        "the layout repeats {image} image scales and {clip} clip scales, but there are {grids} grids"
+    )]
     Scales {
         /// Grids of the template.
         grids: usize,
-        /// Repetitions of image scales.
+        /// Scales of the image in the layout.
         image: usize,
-        /// Repetitions of clip scales.
+        /// Scales of a clip in the layout.
         clip: usize,
     },
-    /// A scale is never written, a clip has no frame, or there is no frame at all.
-    #[error("a repetition, a clip's length or the number of frames is zero")]
+    /// A scale has no pass, a clip no frame, or the video no frame.
+    #[error("a number of passes, the length of a clip or the number of frames is 0")]
     Zero,
-    /// The grids are no schedule.
+    /// The grids do not form a schedule.
     #[error(transparent)]
     Schedule(#[from] nextscale_tokenizer::ScheduleError),
 }
 
-/// One pass of the transformer over the tokens of a scale.
+/// A pass of the transformer over the tokens of a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pass {
     /// The clip, from 0 (the image, where there is one).
     pub clip: usize,
-    /// The pass in its clip, from 0.
+    /// The index of the pass within its clip, from 0.
     pub in_clip: usize,
-    /// The scale in its clip, from 0.
+    /// The index of the scale within its clip, from 0.
     pub index: usize,
-    /// Which of the passes over this scale, from 0.
+    /// The index of the pass among those over the same scale, from 0.
     pub repetition: usize,
     /// The grid.
     pub scale: Scale,
     /// The kind of code that is predicted.
     pub kind: CodeKind,
-    /// Running number over the whole video, repetitions counted: the scale coordinate of the position embedding.
+    /// The index of the pass within the video: its position on the scale axis of the rotary embedding.
     pub position: usize,
-    /// The first latent frame, as the position embedding counts frames.
+    /// The first latent frame: its position on the frame axis of the rotary embedding.
     pub first_frame: usize,
-    /// Whether the next clip sees the keys and values of this pass.
+    /// Whether the next clip attends to the keys and values of this pass.
     pub keep: bool,
 }
 
-/// An image or a clip, written from coarse to fine on its own.
+/// An image or a clip: one pyramid, coarse to fine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clip {
-    /// The grid of every pass, those of repeated scales one after the other.
+    /// The grid of each pass; those of repeated scales follow each other.
     pub schedule: ScaleSchedule,
     /// The passes.
     pub passes: Vec<Pass>,
@@ -80,11 +82,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// An image, and clips behind it until there are `frames` latent frames. `grids` are rows and columns of the scales,
-    /// coarse to fine.
+    /// An image followed by clips, `frames` latent frames in total. `grids` are the rows and columns of the scales, coarse
+    /// to fine.
     ///
     /// # Errors
-    /// If the layout has repetitions for another number of grids, something is zero, or the grids shrink.
+    /// If the layout has another number of scales than there are grids, a number is 0, or the grids shrink.
     pub fn new(layout: &Layout, grids: &[[usize; 2]], frames: usize) -> Result<Self, PlanError> {
         layout.check(grids)?;
         if frames == 0 {
@@ -102,10 +104,10 @@ impl Plan {
         Ok(plan)
     }
 
-    /// One clip without an image: a turn of an interactive video, whose past comes in as conditions.
+    /// One clip without an image: a turn of an interactive video, whose past is given as conditions.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// See [`Plan::new`].
     pub fn continuation(layout: &Layout, grids: &[[usize; 2]]) -> Result<Self, PlanError> {
         layout.check(grids)?;
         let mut plan = Self { clips: Vec::new() };
@@ -132,9 +134,10 @@ impl Plan {
                     index,
                     repetition,
                     scale: Scale::new(t, h, w),
-                    kind: match index < layout.semantic_scales {
-                        true => CodeKind::Semantic,
-                        false => CodeKind::Detail,
+                    kind: if index < layout.semantic_scales {
+                        CodeKind::Semantic
+                    } else {
+                        CodeKind::Detail
                     },
                     position,
                     first_frame,
@@ -148,7 +151,7 @@ impl Plan {
         Ok(())
     }
 
-    /// The last pass of every clip that has a successor.
+    /// Marks the last pass of each clip but the last.
     fn mark_kept(&mut self) {
         let last = self.clips.len() - 1;
         for clip in &mut self.clips[..last] {
@@ -168,7 +171,7 @@ impl Plan {
         self.clips.iter().flat_map(|clip| &clip.passes)
     }
 
-    /// The finest grid, one frame of it: positions are measured on it.
+    /// The finest grid, as a single frame: the grid on which positions are measured.
     pub fn reference(&self) -> Scale {
         let last = self.clips[0].schedule.last();
         Scale::image(last.h, last.w)
@@ -179,18 +182,18 @@ impl Plan {
         self.clips.iter().map(|clip| clip.schedule.last().t).sum()
     }
 
-    /// Tokens that go through the transformer, text not counted: the measure of the work.
+    /// Tokens that go through the transformer in all passes, without text: a measure of the cost.
     pub fn token_passes(&self) -> usize {
         self.passes().map(|pass| pass.scale.tokens()).sum()
     }
 
-    /// Most tokens of a pass.
+    /// Tokens of the largest pass.
     pub fn largest_pass(&self) -> usize {
         let tokens = self.passes().map(|pass| pass.scale.tokens());
         tokens.max().unwrap_or(0)
     }
 
-    /// Most tokens of earlier clips whose keys and values are held at a time.
+    /// The maximum number of tokens of earlier clips whose keys and values are kept at a time.
     pub fn kept_tokens(&self) -> usize {
         let kept = self.passes().filter(|pass| pass.keep);
         kept.map(|pass| pass.scale.tokens()).max().unwrap_or(0)
@@ -220,7 +223,7 @@ mod tests {
 
     fn plan(preset: &InfinityStarPreset, seconds: usize) -> Plan {
         let grids = Template::nearest(0.562).grids(preset.size).to_vec();
-        Plan::new(&preset.layout, &grids, preset.latent_frames(seconds)).unwrap()
+        Plan::new(&preset.layout, &grids, 1 + seconds * preset.fps / 4).unwrap()
     }
 
     /// Numbers of passes and tokens that the released scripts have.

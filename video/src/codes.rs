@@ -1,7 +1,7 @@
-//! Semantic and detail codes: one latent, written with few bits a cell on coarse scales and with many on fine ones.
+//! Semantic and detail codes: one latent with few bits per cell on coarse scales and many on fine ones.
 //!
-//! Both are signs (binary spherical quantisation). A detail code has a bit for every channel of the latent. A semantic
-//! code has fewer: there the channels are resampled like one more axis of the picture, area down and linear up
+//! Both are signs (binary spherical quantisation). A detail code has one bit per channel of the latent. A semantic code
+//! has fewer bits: its channels are resampled like a further axis of the image, area down and linear up
 //! (`interpolate` of `infinity/schedules/infinity_elegant.py`).
 
 use burn::tensor::{DType, Tensor};
@@ -9,34 +9,34 @@ use nextscale_bitwise::Bsq;
 use nextscale_tokenizer::{Codes, Quantizer, Resize, resize::matrix};
 use serde::{Deserialize, Serialize};
 
-/// Which of the two codes a scale has.
+/// The kind of code of a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CodeKind {
-    /// Few bits a cell: coarse scales.
+    /// Few bits per cell: coarse scales.
     Semantic,
-    /// A bit for every channel of the latent: fine scales.
+    /// One bit per channel of the latent: fine scales.
     Detail,
 }
 
 /// The quantiser of one kind of code.
 ///
-/// It quantises to its own kind and embeds either: codes tell their kind by the number of bits.
+/// It quantises to its own kind and embeds both kinds, which differ in the number of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InfinityStarQuantizer {
     /// Channels of the latent.
     pub channels: usize,
-    /// Bits of a cell.
+    /// Bits per cell.
     pub bits: usize,
 }
 
-/// How a latent of some width is written.
+/// The bits of both kinds of code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodeBits {
-    /// Bits of a semantic code.
+    /// Bits per cell of a semantic code.
     pub semantic: usize,
-    /// Bits of a detail code, which is the number of channels of the latent.
+    /// Bits per cell of a detail code, one per channel of the latent.
     pub detail: usize,
 }
 
@@ -47,7 +47,7 @@ impl CodeBits {
         detail: 64,
     };
 
-    /// Bits of a cell.
+    /// Bits per cell.
     pub const fn of(&self, kind: CodeKind) -> usize {
         match kind {
             CodeKind::Semantic => self.semantic,
@@ -55,7 +55,7 @@ impl CodeBits {
         }
     }
 
-    /// The quantiser of a kind.
+    /// The quantiser of `kind`.
     pub const fn quantizer(&self, kind: CodeKind) -> InfinityStarQuantizer {
         InfinityStarQuantizer {
             channels: self.detail,
@@ -65,7 +65,7 @@ impl CodeBits {
 }
 
 impl InfinityStarQuantizer {
-    /// What is turned into signs: `x`, `[b, c, t, h, w]`, with its channels brought down to the number of bits.
+    /// The values whose signs are the bits: `x`, `[b, c, t, h, w]`, with its channels resized to the number of bits.
     pub fn cells(&self, x: Tensor<5>) -> Tensor<5> {
         resize_channels(x, self.bits, Resize::Area)
     }
@@ -76,15 +76,15 @@ impl Quantizer for InfinityStarQuantizer {
         self.channels
     }
 
-    /// Bit 1 where a cell's number is above 0; a number of exactly 0 gives 0.
+    /// Bit 1 where a component is positive; exactly 0 gives 0.
     fn quantize(&self, x: Tensor<5>) -> Codes {
         Bsq::new(self.bits).quantize(self.cells(x))
     }
 
-    /// `+-1/sqrt(bits)`, the channels brought up to those of the latent.
+    /// `+-1/sqrt(bits)`, with the channels resized to those of the latent.
     ///
     /// # Panics
-    /// If the codes are no bits.
+    /// If the codes are not bits.
     fn embed(&self, codes: &Codes) -> Tensor<5> {
         let Codes::Bits(bits) = codes else {
             panic!("binary spherical quantisation embeds bits, not codebook rows")

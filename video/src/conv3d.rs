@@ -1,4 +1,4 @@
-//! Convolutions over rows, columns and the frames so far.
+//! Causal 3-D convolution: over rows, columns and the current and past frames.
 
 use burn::{
     module::{Module, Param},
@@ -7,9 +7,9 @@ use burn::{
 };
 use nextscale_tokenizer::conv::{convolve, is_fast};
 
-/// The last frames that each convolution of a network has seen, in the order in which they run.
+/// The last input frames of each convolution of a network, in the order in which they run.
 ///
-/// With it, a clip can go through a causal network chunk by chunk: a value that the caller owns, one for each clip.
+/// With it a clip passes through a causal network chunk by chunk. The caller owns it, one per clip.
 #[derive(Debug, Clone, Default)]
 pub struct FrameCache {
     slots: Vec<Tensor<5>>,
@@ -18,25 +18,25 @@ pub struct FrameCache {
 }
 
 impl FrameCache {
-    /// Before the first frame.
+    /// An empty cache, before the first frame.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether no chunk has gone through yet.
+    /// Whether no chunk has been processed yet.
     pub fn is_at_start(&self) -> bool {
         self.chunks == 0
     }
 
-    /// Counts a chunk as done: the next convolution to ask is the network's first one again.
+    /// Marks the end of a chunk: the next convolution is the network's first one again.
     pub(crate) fn finish_chunk(&mut self) {
-        assert_eq!(self.next, self.slots.len(), "a convolution was left out");
+        assert_eq!(self.next, self.slots.len(), "a convolution was skipped");
         self.next = 0;
         self.chunks += 1;
     }
 
-    /// `x`, `[b, c, t, h, w]`, with the last `past` frames of the chunks before it in front; at the start of a clip its
-    /// first frame stands in for them.
+    /// Prepends the last `past` frames of the previous chunks to `x`, `[b, c, t, h, w]`; at the start of a clip, copies of
+    /// its first frame.
     fn extend(&mut self, x: Tensor<5>, past: usize) -> Tensor<5> {
         let slot = self.next;
         self.next += 1;
@@ -46,7 +46,7 @@ impl FrameCache {
         };
         let x = Tensor::cat(vec![before, x], 2);
         let [_, _, t, _, _] = x.dims();
-        // A copy: a view would keep the whole chunk in memory.
+        // A copy, since a view would keep the whole chunk in memory.
         let last = x.clone().slice_dim(2, t - past..t).mul_scalar(1.0);
         match self.slots.get_mut(slot) {
             Some(held) => *held = last,
@@ -56,7 +56,7 @@ impl FrameCache {
     }
 }
 
-/// A 3-D convolution that sees its own frame and those before it, rows and columns padded with zeros.
+/// A 3-D convolution over the current and past frames, with zero padding of rows and columns.
 ///
 /// `CogVideoXCausalConv3d` of `infinity/models/videovae/modules/conv_wan.py`.
 #[derive(Module, Debug)]
@@ -68,12 +68,12 @@ pub struct CausalConv {
 }
 
 impl CausalConv {
-    /// From `from` to `to` channels with an odd `kernel`, PyTorch's default initial values.
+    /// From `from` to `to` channels with an odd `kernel`, initialised as in PyTorch.
     ///
     /// # Panics
     /// If the kernel is even.
     pub fn init(from: usize, to: usize, kernel: usize, device: &Device) -> Self {
-        assert!(kernel % 2 == 1, "a kernel of {kernel} has no middle");
+        assert!(kernel % 2 == 1, "the kernel must be odd, not {kernel}");
         let fan_in = from * kernel.pow(3);
         let initializer = Initializer::KaimingUniform {
             gain: 1.0 / 3f64.sqrt(),
@@ -96,13 +96,13 @@ impl CausalConv {
         self.apply(x)
     }
 
-    /// As [`CausalConv::forward`] for a kernel of 1, which needs no other frames.
+    /// [`CausalConv::forward`] for a kernel of 1, which needs no past frames.
     ///
     /// # Panics
-    /// If the kernel is larger.
+    /// If the kernel is larger than 1.
     pub fn forward_pointwise(&self, x: Tensor<5>) -> Tensor<5> {
         let [_, _, kernel, _, _] = self.weight.dims();
-        assert_eq!(kernel, 1, "a kernel of {kernel} needs earlier frames");
+        assert_eq!(kernel, 1, "a kernel of {kernel} needs past frames");
         self.apply(x)
     }
 
@@ -118,10 +118,10 @@ impl CausalConv {
     }
 }
 
-/// Numbers that may be laid out for one call of the 2-D convolution.
-const AT_ONCE: usize = 1 << 26;
+/// The maximum number of values in the input of one 2-D convolution.
+const MAX_INPUT_VALUES: usize = 1 << 26;
 
-/// The same convolution as one in two dimensions: the frames that a frame sees are its channels.
+/// The same convolution in two dimensions: the frames under the kernel become channels.
 fn by_frames(x: Tensor<5>, weight: Tensor<5>, bias: Tensor<1>) -> Tensor<5> {
     let [b, c, t, h, w] = x.dims();
     let [to, _, taps, kernel, _] = weight.dims();
@@ -129,11 +129,11 @@ fn by_frames(x: Tensor<5>, weight: Tensor<5>, bias: Tensor<1>) -> Tensor<5> {
     let weight = weight.swap_dims(1, 2);
     let weight = weight.reshape([to, taps * c, kernel, kernel]);
     let x = x.swap_dims(1, 2); // [b, t, c, h, w]
-    let at_once = (AT_ONCE / (b * taps * c * h * w)).clamp(1, frames);
+    let at_once = (MAX_INPUT_VALUES / (b * taps * c * h * w)).clamp(1, frames);
     let parts = (0..frames).step_by(at_once).map(|from| {
         let n = at_once.min(frames - from);
-        let seen = (from..from + taps).map(|at| x.clone().slice_dim(1, at..at + n));
-        let stacked = Tensor::cat(seen.collect(), 2); // [b, n, taps c, h, w]
+        let window = (from..from + taps).map(|at| x.clone().slice_dim(1, at..at + n));
+        let stacked = Tensor::cat(window.collect(), 2); // [b, n, taps c, h, w]
         let stacked = stacked.reshape([b * n, taps * c, h, w]);
         convolve(stacked, weight.clone(), bias.clone()).reshape([b, n, to, h, w])
     });

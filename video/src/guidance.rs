@@ -1,26 +1,26 @@
-//! How far a step follows its prompt.
+//! Guidance: how closely a pass follows its prompt.
 
 use burn::tensor::{DType, Tensor};
 use nextscale_var_core::guidance::mix;
 use serde::{Deserialize, Serialize};
 
-/// Guidance on the logits of a step, behind the temperature.
+/// Guidance on the logits of a pass, after the temperature.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum InfinityStarGuidance {
-    /// The prompt alone, for half the work.
+    /// The prompt alone, at half the cost.
     None,
     /// Classifier-free guidance: `scale c + (1 - scale) u`.
     Cfg {
-        /// How far from the unconditional logits; 1 is none.
+        /// The guidance weight; 1 means no guidance.
         scale: f64,
     },
-    /// Adaptive projected guidance (arXiv:2410.02416) with what is parallel left out: `c + (scale - 1) orthogonal(d)`,
-    /// where `d = c - u` is shrunk to a root mean square of at most `threshold` and loses its part along `c`.
+    /// Adaptive projected guidance (arXiv:2410.02416) without the parallel component: `c + (scale - 1) orthogonal(d)`, where
+    /// `d = c - u` is scaled down to a root mean square of at most `threshold` and projected orthogonally to `c`.
     Apg {
-        /// How far from the unconditional logits; 1 is none.
+        /// The guidance weight; 1 means no guidance.
         scale: f64,
-        /// The most that the two may differ, root mean square over all logits of the step.
+        /// The maximum difference of both, as a root mean square over all logits of the pass; 0 means no limit.
         threshold: f64,
     },
 }
@@ -34,12 +34,12 @@ impl InfinityStarGuidance {
         }
     }
 
-    /// Logits `[2b, l, v]`, conditional ones first, to `[b, l, v]`; without guidance `[b, l, v]` stays.
+    /// Logits `[2b, l, v]`, conditional ones first, to `[b, l, v]`. Without guidance `[b, l, v]` is returned unchanged.
     ///
     /// Source: `infinity/models/apg.py`, with eta 0 and without momentum.
     ///
     /// # Panics
-    /// If the batch has no two halves.
+    /// If the batch is odd.
     pub fn apply(&self, logits: Tensor<3>) -> Tensor<3> {
         match *self {
             _ if !self.is_active() => logits,
@@ -47,7 +47,7 @@ impl InfinityStarGuidance {
             Self::Cfg { scale } => mix(logits, scale),
             Self::Apg { scale, threshold } => {
                 let [rows, _, _] = logits.dims();
-                assert!(rows % 2 == 0, "a guided batch of {rows} has no two halves");
+                assert!(rows % 2 == 0, "a guided batch must be even, not {rows}");
                 let conditional = logits.clone().slice_dim(0, 0..rows / 2);
                 let unconditional = logits.slice_dim(0, rows / 2..rows);
                 project(conditional, unconditional, scale, threshold)
@@ -62,11 +62,8 @@ fn project(c: Tensor<3>, u: Tensor<3>, scale: f64, threshold: f64) -> Tensor<3> 
     let (c, d) = (c.clone().reshape(flat), (c - u).reshape(flat));
     let rms = d.clone().square().sum_dim(1).sqrt() / ((l * v) as f64).sqrt(); // [b, 1]
     let shrink = (rms.clamp_min(f32::MIN_POSITIVE).recip() * threshold).clamp_max(1.0);
-    let d = match threshold > 0.0 {
-        true => d * shrink,
-        false => d,
-    };
-    // The projection in double precision: millions of terms.
+    let d = if threshold > 0.0 { d * shrink } else { d };
+    // The projection sums millions of terms: in double precision.
     let (wide_c, wide_d) = (c.clone().cast(DType::F64), d.cast(DType::F64));
     let along = (wide_d.clone() * wide_c.clone()).sum_dim(1)
         / wide_c.clone().square().sum_dim(1).clamp_min(1e-24);

@@ -1,7 +1,7 @@
-//! Interactive videos: prompt after prompt, each going on from the seconds before.
+//! Interactive videos: prompt after prompt, each continuing the video so far.
 //!
-//! A turn has no image of its own. It sees the clip before it, small, and three of its frames at full size: the first of
-//! the whole story and the last two (`tools/infer_interact_480p.py` and `ar_infer_infinity_star_interact` of the
+//! A turn has no image of its own. It attends to the previous clip, downsampled, and to three frames at full size: the
+//! first of the session and the last two (`tools/infer_interact_480p.py` and `ar_infer_infinity_star_interact` of the
 //! reference).
 
 use burn::tensor::Tensor;
@@ -9,14 +9,14 @@ use nextscale_tokenizer::{Resize, Scale, resize};
 
 use crate::{generate::Condition, infinity_star::Segment};
 
-/// The scale whose grid the small clip has, in the released model.
+/// The scale to whose grid the released model downsamples the previous clip.
 pub const SEMANTIC_SCALE: usize = 7;
 
-/// Scale coordinates of the conditions.
+/// Positions of the conditions on the scale axis.
 const SEMANTIC_POSITION: usize = 800;
 const DETAIL_POSITION: usize = 801;
 
-/// What a story remembers from turn to turn.
+/// The state of an interactive video between turns.
 #[derive(Debug, Clone)]
 pub struct InteractiveSession {
     first: Tensor<5>,
@@ -24,25 +24,29 @@ pub struct InteractiveSession {
 }
 
 impl InteractiveSession {
-    /// Begins with the latent of a given clip, `[b, c, 1 + n, h, w]`, where `n` is the number of latent frames of a turn.
+    /// Starts from the latent of a given clip, `[b, c, 1 + n, h, w]`, with `n` latent frames per turn.
     ///
     /// # Panics
-    /// If there are not three frames at least.
+    /// If there are fewer than three frames.
     pub fn new(latent: Tensor<5>) -> Self {
         let t = latent.dims()[2];
-        assert!(t > 2, "a story that begins with {t} latent frames");
+        assert!(
+            t > 2,
+            "a session starts from at least 3 latent frames, not {t}"
+        );
         Self {
             first: latent.clone().slice_dim(2, 0..1),
             former: latent,
         }
     }
 
-    /// The clip that the next turn goes on from, `[b, c, 1 + n, h, w]`.
+    /// The clip that the next turn continues, `[b, c, 1 + n, h, w]`.
     pub fn former(&self) -> &Tensor<5> {
         &self.former
     }
 
-    /// What the next turn sees; `grid` are the rows and columns of the small clip, those of scale [`SEMANTIC_SCALE`].
+    /// The conditions of the next turn; `grid` are the rows and columns of the downsampled clip, those of scale
+    /// [`SEMANTIC_SCALE`].
     pub fn conditions(&self, grid: [usize; 2]) -> [Condition; 2] {
         let recent = self.recent();
         let n = recent.dims()[2];
@@ -64,17 +68,17 @@ impl InteractiveSession {
         ]
     }
 
-    /// Adds the latent frames of a turn, `[b, c, n, h, w]`, and returns what to decode for it, `[b, c, 2n, h, w]`: the
-    /// frames before and the new ones. Of the pixels only those of the new frames are shown, `n` latent frames' worth
-    /// from the end.
-    pub fn go_on(&mut self, turn: Tensor<5>) -> Tensor<5> {
-        let both = Tensor::cat(vec![self.recent(), turn], 2);
-        let (t, keep) = (both.dims()[2], self.former.dims()[2]);
-        self.former = both.clone().slice_dim(2, t - keep..t);
-        both
+    /// Adds the latent frames of a turn, `[b, c, n, h, w]`, and returns the latent to decode, `[b, c, 2n, h, w]`: the
+    /// previous frames followed by the new ones. Of the decoded frames only the new ones are shown, those of the last `n`
+    /// latent frames.
+    pub fn advance(&mut self, turn: Tensor<5>) -> Tensor<5> {
+        let latent = Tensor::cat(vec![self.recent(), turn], 2);
+        let (t, keep) = (latent.dims()[2], self.former.dims()[2]);
+        self.former = latent.clone().slice_dim(2, t - keep..t);
+        latent
     }
 
-    /// The former clip without its first frame.
+    /// The previous clip without its first frame.
     fn recent(&self) -> Tensor<5> {
         let t = self.former.dims()[2];
         self.former.clone().slice_dim(2, 1..t)
@@ -99,8 +103,8 @@ mod tests {
 
     #[test]
     fn the_first_frame_is_never_forgotten() {
-        let mut story = InteractiveSession::new(clip(0, 5));
-        let [semantic, detail] = story.conditions([1, 1]);
+        let mut session = InteractiveSession::new(clip(0, 5));
+        let [semantic, detail] = session.conditions([1, 1]);
         assert_eq!(semantic.cells.dims(), [1, 1, 4, 1, 1]);
         assert_eq!(
             (semantic.frames, semantic.position),
@@ -108,10 +112,10 @@ mod tests {
         );
         assert_eq!(frames(&detail.cells), [0.0, 3.0, 4.0]);
         assert_eq!((detail.frames, detail.position), (vec![0, 3, 4], 801));
-        let decode = story.go_on(clip(5, 4));
+        let decode = session.advance(clip(5, 4));
         assert_eq!(frames(&decode), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
-        assert_eq!(frames(story.former()), [4.0, 5.0, 6.0, 7.0, 8.0]);
-        let [_, detail] = story.conditions([1, 1]);
+        assert_eq!(frames(session.former()), [4.0, 5.0, 6.0, 7.0, 8.0]);
+        let [_, detail] = session.conditions([1, 1]);
         assert_eq!(frames(&detail.cells), [0.0, 7.0, 8.0]);
     }
 }

@@ -1,28 +1,27 @@
-//! Clips scale by scale, and then clip by clip: InfinityStar (arXiv:2511.04675).
+//! Video clip by clip, and each clip scale by scale: InfinityStar (arXiv:2511.04675).
 //!
-//! A video is an image and clips of a few seconds behind it. Each of them is a pyramid of its own, written from one
-//! frame-wide cell to the full grid by the same transformer, which sees the text and the full-size grid of the clip
-//! before. A causal auto-encoder turns the sum of a pyramid's codes into frames.
+//! A video is an image followed by clips of a few seconds. Each of them has a pyramid of its own, generated from a single
+//! cell per frame to the full grid by the same transformer, which attends to the text and to the full-size grid of the
+//! previous clip. A causal auto-encoder decodes the sum of a pyramid's codes to frames.
 //!
 //! ```text
 //! p(r | text) = prod over clips c and scales k of p(r_ck | f_c,k-1, finest grid of clip c-1, text)
-//! f_ck = f_c,k-1 + up(embed(r_ck))          a scale may be written several times: k counts every pass
+//! f_ck = f_c,k-1 + up(embed(r_ck))          a scale may take several passes: k counts passes
 //! ```
 //!
 //! | letter | meaning | released 8B at 720p |
 //! |---|---|---|
 //! | c, k | clip, pass in it | image and 1 clip, 45 and 40 passes |
 //! | t, h, w | latent frames, rows, columns | 1 or 20, 45, 80 |
-//! | d | bits a cell: semantic or detail | 16, 64 |
+//! | d | bits per cell: semantic or detail | 16, 64 |
 //! | z | channels between encoder and decoder | 16 |
-//! | p | frames a latent frame | 4 |
+//! | p | frames per latent frame | 4 |
 //! | l | tokens of a pass | 1..72000 |
 //! | C, h, g | width, query heads, key heads | 4096, 32, 8 |
 
 pub mod clips;
 pub mod codes;
 pub mod conv3d;
-pub mod frames;
 pub mod generate;
 pub mod guidance;
 pub mod infinity_star;
@@ -43,6 +42,5 @@ pub use generate::{GenerateInput, GenerateOptions, Generation, Step, generate};
 pub use guidance::InfinityStarGuidance;
 pub use infinity_star::{InfinityStar, InfinityStarConfig};
 pub use interactive_session::InteractiveSession;
-pub use memory::MemoryEstimate;
 pub use preset::InfinityStarPreset;
 pub use vae::{InfinityStarVae, InfinityStarVaeConfig};

@@ -1,4 +1,4 @@
-//! The norms of the video tokenizer: every position by itself, over its channels.
+//! The norms of the video tokenizer: over the channels of each position.
 
 use burn::{
     module::{Module, Param},
@@ -8,7 +8,7 @@ use burn::{
 
 use crate::conv3d::CausalConv;
 
-/// Brings the channels of every position to length `sqrt(c)`, then scales each: `sqrt(c) x / max(|x|, 1e-12) * gamma`.
+/// RMS norm over the channels of each position with learned scales: `sqrt(c) x / max(|x|, 1e-12) * gamma`.
 ///
 /// `RMS_norm` of `infinity/models/videovae/modules/normalization_wan.py`.
 #[derive(Module, Debug)]
@@ -18,14 +18,14 @@ pub struct ChannelNorm {
 }
 
 impl ChannelNorm {
-    /// All scales 1.
+    /// With all scales 1.
     pub fn init(channels: usize, device: &Device) -> Self {
         Self {
             gamma: Initializer::Ones.init([channels, 1, 1, 1], device),
         }
     }
 
-    /// `[b, c, t, h, w]`, the shape stays.
+    /// `[b, c, t, h, w]` to the same shape.
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
         let [_, c, _, _, _] = x.dims();
         let length = x.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
@@ -33,14 +33,13 @@ impl ChannelNorm {
         x * scale * self.gamma.val().unsqueeze::<5>()
     }
 
-    /// [`ChannelNorm::forward`] and SiLU after it.
+    /// [`ChannelNorm::forward`] followed by SiLU.
     pub fn forward_silu(&self, x: Tensor<5>) -> Tensor<5> {
         silu(self.forward(x))
     }
 }
 
-/// A [`ChannelNorm`] that the latent scales and shifts, both read off it by a 1 x 1 x 1 convolution (the idea of
-/// arXiv:2209.09002; `CogVideoXSpatialNorm3D` of `infinity/models/videovae/models/wan_bsq_vae.py`).
+/// A [`ChannelNorm`] with scale and shift computed from the latent by 1 x 1 x 1 convolutions (as in arXiv:2209.09002; `CogVideoXSpatialNorm3D` of `infinity/models/videovae/models/wan_bsq_vae.py`).
 #[derive(Module, Debug)]
 pub struct LatentNorm {
     /// The norm itself.
@@ -52,7 +51,7 @@ pub struct LatentNorm {
 }
 
 impl LatentNorm {
-    /// For `channels` channels and a latent of `latent` channels. A fresh norm scales by about 1, whatever the latent.
+    /// For `channels` channels and a latent of `latent` channels. The initial scale is about 1 for any latent.
     pub fn init(channels: usize, latent: usize, device: &Device) -> Self {
         let mut conv_y = CausalConv::init(latent, channels, 1, device);
         conv_y.bias = Initializer::Ones.init([channels], device);
@@ -63,21 +62,21 @@ impl LatentNorm {
         }
     }
 
-    /// Norm and SiLU. `x` is `[b, c, t, h, w]`; `z`, `[b, z, t', h', w']`, is the chunk's latent, whose sides divide
-    /// those of `x`. In the `first` chunk of a clip the first frame of `z` stands for one frame of `x`.
+    /// Norm and SiLU. `x` is `[b, c, t, h, w]`; `z`, `[b, z, t', h', w']`, is the latent of the chunk, whose sides divide
+    /// those of `x`. In the `first` chunk of a clip, the first frame of `z` corresponds to a single frame of `x`.
     ///
-    /// The convolutions run before the latent is enlarged: its cells are repeated, so the numbers are the same.
+    /// The convolutions run before nearest-neighbour upsampling, which gives the same result for less work.
     pub fn forward_silu(&self, x: Tensor<5>, z: &Tensor<5>, first: bool) -> Tensor<5> {
         let [_, _, t, h, w] = x.dims();
         let scale = self.conv_y.forward_pointwise(z.clone());
         let shift = self.conv_b.forward_pointwise(z.clone());
-        let [scale, shift] = [scale, shift].map(|z| enlarge(z, [t, h, w], first));
+        let [scale, shift] = [scale, shift].map(|z| upsample(z, [t, h, w], first));
         silu(self.norm.forward(x) * scale + shift)
     }
 }
 
-/// Repeats the cells of `z` until it has `to` frames, rows and columns; the first frame of a `first` chunk stays single.
-fn enlarge(z: Tensor<5>, to: [usize; 3], first: bool) -> Tensor<5> {
+/// Repeats the cells of `z` to `to` frames, rows and columns. The first frame of a `first` chunk is not repeated.
+fn upsample(z: Tensor<5>, to: [usize; 3], first: bool) -> Tensor<5> {
     let [b, c, t, h, w] = z.dims();
     let [frames, rows, columns] = to;
     let lone = usize::from(first && t > 0);
@@ -137,11 +136,11 @@ mod tests {
     fn the_first_frame_stays_single() {
         let device = Device::flex();
         let z = Tensor::<1>::from_floats([1.0, 2.0], &device).reshape([1, 1, 2, 1, 1]);
-        let once = values(enlarge(z.clone(), [3, 1, 1], true));
+        let once = values(upsample(z.clone(), [3, 1, 1], true));
         assert_eq!(once, [1.0, 2.0, 2.0]);
-        let all = values(enlarge(z.clone(), [4, 1, 1], false));
+        let all = values(upsample(z.clone(), [4, 1, 1], false));
         assert_eq!(all, [1.0, 1.0, 2.0, 2.0]);
-        let wide = values(enlarge(z.slice_dim(2, 0..1), [1, 2, 1], true));
+        let wide = values(upsample(z.slice_dim(2, 0..1), [1, 2, 1], true));
         assert_eq!(wide, [1.0, 1.0]);
     }
 
@@ -149,6 +148,6 @@ mod tests {
     #[should_panic(expected = "does not fill")]
     fn sides_must_divide() {
         let z = Tensor::<5>::ones([1, 1, 1, 2, 2], &Device::flex());
-        enlarge(z, [1, 5, 4], true);
+        upsample(z, [1, 5, 4], true);
     }
 }

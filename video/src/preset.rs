@@ -1,4 +1,4 @@
-//! Released models: everything that belongs together, by name.
+//! The released models: transformer, tokenizer, schedule and settings.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::{
     templates::FrameSize, vae::InfinityStarVaeConfig,
 };
 
-/// A transformer, its tokenizer, its schedule and its settings.
+/// A transformer with its tokenizer, schedule and settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InfinityStarPreset {
@@ -15,19 +15,19 @@ pub struct InfinityStarPreset {
     pub config: InfinityStarConfig,
     /// The tokenizer.
     pub vae: InfinityStarVaeConfig,
-    /// The size of a frame.
+    /// The frame size.
     pub size: FrameSize,
-    /// Repetitions and kinds of code.
+    /// Passes per scale and kinds of code.
     pub layout: Layout,
     /// Guidance.
     pub guidance: InfinityStarGuidance,
-    /// Divides the logits of the image.
+    /// Temperature of the image.
     pub image_temperature: f64,
-    /// Divides the logits of the clips.
+    /// Temperature of the clips.
     pub clip_temperature: f64,
-    /// Frames a second.
+    /// Frames per second.
     pub fps: usize,
-    /// The longest video that the model was made for, in seconds.
+    /// The length of the longest video that the model was trained for, in seconds.
     pub longest_seconds: usize,
 }
 
@@ -70,7 +70,7 @@ impl InfinityStarPreset {
         }
     }
 
-    /// `InfinityStarInteract_24K_iters`: 848 x 480, 5 s a prompt, each going on from the 5 s before
+    /// `InfinityStarInteract_24K_iters`: 848 x 480, 5 s per prompt, each continuing the previous 5 s
     /// (`tools/infer_interact_480p.py`).
     pub fn infinitystar_interact() -> Self {
         Self {
@@ -81,32 +81,11 @@ impl InfinityStarPreset {
             ..Self::infinitystar_8b_480p()
         }
     }
-
-    /// Latent frames of a video of so many seconds; 0 is an image.
-    pub fn latent_frames(&self, seconds: usize) -> usize {
-        1 + seconds * self.fps / self.vae.frame_stride()
-    }
-
-    /// A prompt as the model was trained on them, the length of the video in front. Images have no length.
-    pub fn prompt(&self, prompt: &str, seconds: usize) -> String {
-        match seconds {
-            0 => prompt.to_owned(),
-            _ => format!("<<<t={seconds}s>>>{prompt}"),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lengths() {
-        let preset = InfinityStarPreset::infinitystar_8b_480p();
-        assert_eq!(preset.latent_frames(0), 1);
-        assert_eq!(preset.latent_frames(10), 41);
-        assert_eq!(preset.prompt("a cat", 5), "<<<t=5s>>>a cat");
-    }
 
     #[test]
     fn layouts_fit_the_sizes() {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use burn::tensor::{Int, Tensor};
+use nextscale_bitwise::bsq::{StraightThrough, entropy_shortfall};
 use nextscale_tokenizer::{Pyramid, Quantizer as _, Resize};
 
 use crate::{
@@ -70,4 +71,31 @@ pub fn descend(
     }
     assert_eq!(from, frames, "the latent has more frames than the plan");
     Tensor::cat(sums, 2)
+}
+
+/// Quantises the latent `z` of whole clips, `[b, c, t, h, w]`, with the first `scales` scales of image and clips: the
+/// training form of a tokenizer's forward pass.
+///
+/// # Panics
+/// If the latent does not end with a clip of `plan`, or `scales` is 0.
+pub fn quantize_straight_through(
+    plan: &Plan,
+    bits: CodeBits,
+    z: Tensor<5>,
+    scales: usize,
+) -> StraightThrough {
+    let full = bits.quantizer(CodeKind::Detail);
+    let mut shortfalls = Vec::new();
+    let sum = descend(plan, bits, z.clone(), |pass, cells, _| {
+        if pass.index >= scales {
+            return cells.zeros_like();
+        }
+        let quantizer = bits.quantizer(pass.kind);
+        let magnitude = (bits.of(pass.kind) as f64).powf(-0.5);
+        shortfalls.push(entropy_shortfall(
+            quantizer.cells(cells.clone()) / magnitude,
+        ));
+        full.embed(&quantizer.quantize(cells.detach()))
+    });
+    StraightThrough::new(z, sum, shortfalls)
 }

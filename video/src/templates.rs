@@ -1,14 +1,14 @@
-//! Grids of a frame for every aspect ratio and size, as the released models know them.
+//! The grids of the released models for each aspect ratio and frame size.
 //!
-//! A grid of base side `s` and aspect `a = h / w` has `w = s / sqrt(a)` columns and `a w` rows, both rounded to whole
-//! numbers, halves to even (`get_ratio2hws_video_v2` of `infinity/schedules/dynamic_resolution.py`).
+//! A grid of base side `s` and aspect `a = h / w` has `w = s / sqrt(a)` columns and `a w` rows, both rounded,
+//! halves to even (`get_ratio2hws_video_v2` of `infinity/schedules/dynamic_resolution.py`).
 
 use serde::{Deserialize, Serialize};
 
-/// Base sides of the scales: a size uses the first of them.
+/// Base sides of the scales; smaller frame sizes use the first ones.
 const SIDES: [usize; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32, 40, 60];
 
-/// Rows over columns of the wide templates; all but the first also stand upright.
+/// Rows and columns of the aspect ratios; all but the first exist in landscape and portrait.
 const ASPECTS: [(f64, f64); 8] = [
     (1.0, 1.0),
     (100.0, 116.0),
@@ -20,7 +20,7 @@ const ASPECTS: [(f64, f64); 8] = [
     (1.0, 3.0),
 ];
 
-/// How many cells the finest grid has, about.
+/// The approximate number of cells in the finest grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FrameSize {
     /// 256 cells, 0.06 million pixels.
@@ -38,7 +38,7 @@ pub enum FrameSize {
 }
 
 impl FrameSize {
-    /// Scales that lead to it.
+    /// The number of scales.
     pub const fn scales(self) -> usize {
         match self {
             Self::M006 => 11,
@@ -52,7 +52,7 @@ impl FrameSize {
 /// The grids of one aspect ratio, coarse to fine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template {
-    /// Rows over columns of the finest grid of all sizes, cut to three decimals: the template's name.
+    /// Rows over columns of the finest grid of the largest size, truncated to three decimals: the template's name.
     pub ratio: f64,
     grids: Vec<[usize; 2]>,
 }
@@ -65,21 +65,21 @@ impl Template {
             let grids: Vec<_> = SIDES.iter().map(|&s| grid(s, rows / columns)).collect();
             let [h, w] = grids[grids.len() - 1];
             let ratio = h as f64 / w as f64;
-            let upright = grids.iter().map(|&[h, w]| [w, h]).collect();
+            let portrait = grids.iter().map(|&[h, w]| [w, h]).collect();
             all.push(Self {
-                ratio: cut(ratio),
+                ratio: truncate(ratio),
                 grids,
             });
             if rows != columns {
-                let ratio = cut(1.0 / ratio);
-                let grids = upright;
+                let ratio = truncate(1.0 / ratio);
+                let grids = portrait;
                 all.push(Self { ratio, grids });
             }
         }
         all
     }
 
-    /// The template nearest to pictures of `rows / columns`.
+    /// The template nearest to `ratio`, rows over columns.
     pub fn nearest(ratio: f64) -> Self {
         let distance = |t: &Self| (t.ratio - ratio).abs();
         let all = Self::all().into_iter();
@@ -87,12 +87,12 @@ impl Template {
         nearest.expect("templates")
     }
 
-    /// Rows and columns of each scale of a size, coarse to fine.
+    /// Rows and columns of each scale of a frame size, coarse to fine.
     pub fn grids(&self, size: FrameSize) -> &[[usize; 2]] {
         &self.grids[..size.scales()]
     }
 
-    /// Rows and columns of the finest grid of a size.
+    /// Rows and columns of the finest grid of a frame size.
     pub fn finest(&self, size: FrameSize) -> [usize; 2] {
         self.grids[size.scales() - 1]
     }
@@ -104,8 +104,8 @@ fn grid(side: usize, aspect: f64) -> [usize; 2] {
     [rows, columns].map(|x| x.round_ties_even() as usize)
 }
 
-/// To three decimals, towards zero.
-fn cut(ratio: f64) -> f64 {
+/// Truncated to three decimals.
+fn truncate(ratio: f64) -> f64 {
     (ratio * 1000.0).trunc() / 1000.0
 }
 
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_pictures() {
+    fn wide_images() {
         let wide = Template::nearest(9.0 / 16.0);
         assert_eq!(wide.ratio, 0.562);
         let grids = [

@@ -1,4 +1,4 @@
-//! The memory plan, counted: what a run of the transformer holds at most, byte by byte, against what is told beforehand.
+//! The memory estimate against the bytes that a run of the transformer allocates.
 //!
 //! The tests are one test, because the counter sees all threads.
 
@@ -9,30 +9,38 @@ use burn::tensor::{Device, Distribution, Tensor};
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use nextscale_video::clips::Layout;
 use nextscale_video::infinity_star::Limits;
+use nextscale_video::memory::{BatchSize, kept_bytes, pass_bytes};
 use nextscale_video::templates::Template;
 use nextscale_video::{
     CodeBits, GenerateInput, GenerateOptions, InfinityStar, InfinityStarConfig,
-    InfinityStarGuidance, InfinityStarPreset, MemoryEstimate, Plan, generate,
+    InfinityStarGuidance, InfinityStarPreset, Plan, generate,
+};
+
+/// A prompt of 9 tokens under guidance, in f32.
+const BATCH: BatchSize = BatchSize {
+    text: 9,
+    rows: 2,
+    bytes: 4,
 };
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-/// The system's allocator, and how many bytes it gave away.
+/// The system's allocator with a count of the bytes in use.
 struct Counting;
 
-// SAFETY: everything is handed on to the system's allocator.
+// SAFETY: every call is forwarded to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
         let now = NOW.fetch_add(memory.size(), Ordering::SeqCst) + memory.size();
         MOST.fetch_max(now, Ordering::SeqCst);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.alloc(memory) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, memory: Memory) {
         NOW.fetch_sub(memory.size(), Ordering::SeqCst);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.dealloc(at, memory) }
     }
 }
@@ -78,7 +86,7 @@ fn input(plan: &Plan, text: Tensor<3>, limits: Limits) -> GenerateInput<'_> {
     }
 }
 
-/// The most bytes that a run of a model holds beside its weights, and the keys and values, in numbers, that are kept at its end.
+/// The peak bytes of a run besides the model's weights, and the peak number of values of kept keys and values.
 fn run(model: &InfinityStar, plan: &Plan, limits: Limits) -> (usize, usize) {
     let text = Tensor::<3>::random([1, 9, 16], Distribution::Default, &Device::flex());
     let before = NOW.load(Ordering::SeqCst);
@@ -92,7 +100,7 @@ fn run(model: &InfinityStar, plan: &Plan, limits: Limits) -> (usize, usize) {
 }
 
 #[test]
-fn a_run_takes_what_was_told() {
+fn a_run_takes_what_was_estimated() {
     let model = config().init(&Device::flex());
     let layout = Layout {
         image_repeats: vec![1; 3],
@@ -120,12 +128,12 @@ fn a_run_takes_what_was_told() {
         let plan = Plan::new(&layout, &grids, frames).unwrap();
         run(&model, &plan, limits); // weights are drawn when they are first used
         let (most, kept) = run(&model, &plan, limits);
-        let told = MemoryEstimate::new(&config(), &plan, 9, 2, 4, limits);
-        assert_eq!(4 * kept, told.kept, "{frames} frames");
-        let all = told.kept + told.pass;
+        let estimated = kept_bytes(&config(), &plan, BATCH);
+        assert_eq!(4 * kept, estimated, "{frames} frames");
+        let all = estimated + pass_bytes(&config(), &plan, BATCH, limits);
         assert!(
             most <= all,
-            "{frames} frames take {most} bytes, told were {all}"
+            "{frames} frames take {most} bytes, estimated were {all}"
         );
         assert!(
             3 * most > all,
@@ -133,12 +141,11 @@ fn a_run_takes_what_was_told() {
         );
     }
 
-    // The image of five seconds at 720p in full: only what the clip behind it sees stays, 3600 tokens and the prompt.
+    // The image of five seconds at full 720p: only what the next clip attends to is kept, 3600 tokens and the prompt.
     let preset = InfinityStarPreset::infinitystar_8b_720p();
     let template = Template::nearest(0.562);
     let grids = template.grids(preset.size);
-    let plan = Plan::new(&preset.layout, grids, preset.latent_frames(5)).unwrap();
-    let told = MemoryEstimate::new(&config(), &plan, 9, 2, 4, Limits::default());
+    let plan = Plan::new(&preset.layout, grids, 21).unwrap();
     let text = Tensor::<3>::random([1, 9, 16], Distribution::Default, &Device::flex());
     let limits = Limits {
         scores: 1 << 24,
@@ -155,6 +162,9 @@ fn a_run_takes_what_was_told() {
             pass.k
         );
     }
-    assert_eq!(4 * run.state().numbers(), told.kept);
+    assert_eq!(
+        4 * run.state().numbers(),
+        kept_bytes(&config(), &plan, BATCH)
+    );
     assert_eq!(plan.largest_pass(), 72_000);
 }

@@ -6,7 +6,7 @@ use nextscale_text::T5Config;
 use nextscale_tokenizer::ScaleSchedule;
 use nextscale_var_core::blocks::{self, BlockStorage};
 use nextscale_var_core::var::VarConfig;
-use nextscale_video::{InfinityStarVaeConfig, MemoryEstimate};
+use nextscale_video::InfinityStarVaeConfig;
 
 use crate::error::ModelError;
 
@@ -54,6 +54,17 @@ pub fn working(dtype: FloatDType, device: &Device) -> u64 {
         true => 4,
         false => size(dtype),
     }
+}
+
+/// Bytes of the transformer of a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransformerBytes {
+    /// Its weights.
+    pub weights: usize,
+    /// Keys and values that are kept between passes.
+    pub kept: usize,
+    /// Intermediate results of the largest pass.
+    pub pass: usize,
 }
 
 impl Estimate {
@@ -129,7 +140,7 @@ impl Estimate {
         text: &T5Config,
         vae: &InfinityStarVaeConfig,
         file: u64,
-        run: MemoryEstimate,
+        run: TransformerBytes,
         pixels: u64,
     ) -> Self {
         let frames = 2 * vae.frame_stride() as u64;

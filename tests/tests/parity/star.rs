@@ -6,7 +6,6 @@ use nextscale_var_core::blocks::BlockStorage;
 use nextscale_var_core::rope::RopeTable;
 use nextscale_var_core::sampler::Sampler;
 use nextscale_video::clips::{Layout, Pass, Plan};
-use nextscale_video::frames::{rgb_bytes, without_soft_start};
 use nextscale_video::generate::{GenerateInput, GenerateOptions, Step, generate};
 use nextscale_video::guidance::InfinityStarGuidance;
 use nextscale_video::infinity_star::{
@@ -445,4 +444,24 @@ pub fn bgr(frames: Tensor<5>) -> Stored {
         dims: vec![1, t, h, w, 3],
         values: bytes.into_iter().map(f64::from).collect(),
     }
+}
+
+/// Pixels `[1, 3, t, h, w]` in [-1, 1] to RGB bytes, frame by frame, rounded towards zero as in the released code.
+fn rgb_bytes(frames: Tensor<5>) -> Vec<u8> {
+    let [b, c, _, _, _] = frames.dims();
+    assert_eq!([b, c], [1, 3], "one clip of three colours");
+    let x = ((frames + 1.0) / 2.0).clamp(0.0, 1.0) * 255.0;
+    let x = x.permute([0, 2, 3, 4, 1]).into_data().convert::<f32>();
+    x.iter::<f32>().map(|value| value as u8).collect()
+}
+
+/// The first chunk of a clip, `[b, c, t, h, w]`, with its first frame replaced by the second, which is sharper, as in the
+/// released code.
+fn without_soft_start(frames: Tensor<5>) -> Tensor<5> {
+    let [_, _, t, _, _] = frames.dims();
+    if t < 2 {
+        return frames;
+    }
+    let second = frames.clone().slice_dim(2, 1..2);
+    Tensor::cat(vec![second, frames.slice_dim(2, 1..t)], 2)
 }

@@ -32,7 +32,7 @@ pub fn check(f: &Fixture, report: &mut Report) {
             let conditions = story.conditions(grids[f.number("semantic_scale_ind")]);
             conditions_are(&s, &plan, turn, &conditions, report);
             let latent = taught(&s, &plan, turn, &conditions, report);
-            let decode = story.go_on(latent);
+            let decode = story.advance(latent);
             let name = |what: &str| format!("t{turn}.{what}");
             report.close(f, &name("decoder_input"), decode.clone(), SUMS);
             report.close(f, &name("next_former"), story.former().clone(), SUMS);

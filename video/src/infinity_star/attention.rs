@@ -1,12 +1,16 @@
 use burn::tensor::{Bool, Tensor};
 use nextscale_var_core::attention::attend;
 
-/// Softmax attention of `q`, `[b, l, h, d]`, to `k` and `v`, `[b, g, m, d]`, where each key head serves `h / g`
-/// consecutive query heads: `[b, l, h d]`. The scale is the caller's, folded into `q`.
+/// Grouped-query attention. The caller folds the scale into `q`.
 ///
-/// Queries that share a key head are stacked, so keys are never repeated; and they go in blocks of so many tokens that
-/// no more than `scores` numbers would be compared at a time, whether or not the device writes them out. `hidden`,
-/// `[b, 1, 1, m]`, is true where nobody must look.
+/// Queries that share a key head are stacked, so keys are never repeated. They run in blocks of tokens with at most
+/// `scores` attention scores each, whether or not the device materialises them.
+///
+/// # Shapes
+/// - `q`: `[b, l, h, d]`
+/// - `k`, `v`: `[b, g, m, d]`; each key head serves `h / g` consecutive query heads
+/// - `hidden`: `[b, 1, 1, m]`, true where a key is masked
+/// - result: `[b, l, h d]`
 ///
 /// # Panics
 /// If the key heads do not divide the query heads.
@@ -19,7 +23,7 @@ pub fn attend_grouped(
 ) -> Tensor<3> {
     let [b, l, h, d] = q.dims();
     let [_, g, m, _] = k.dims();
-    assert!(h % g == 0, "{h} query heads do not share {g} key heads");
+    assert!(h % g == 0, "{g} key heads do not divide {h} query heads");
     let per = h / g;
     let block = (scores / (b * h * m)).max(1);
     let q = q.reshape([b, l, g, per, d]).permute([0, 2, 3, 1, 4]); // [b, g, per, l, d]

@@ -1,4 +1,4 @@
-//! One block: attention with grouped heads, then a gated feed-forward layer (as in Qwen3, arXiv:2505.09388).
+//! One block: grouped-query attention, then a gated feed-forward layer (as in Qwen3, arXiv:2505.09388).
 
 use burn::{
     module::{Module, Param},
@@ -13,21 +13,21 @@ use nextscale_var_core::{
     rope::RopeTable,
 };
 
-use super::{InfinityStarConfig, attention::attend_grouped};
+use super::{attention::attend_grouped, config::InfinityStarConfig};
 
-/// How much may be in the making at a time: numbers of intermediate results that grow with the tokens of a pass.
+/// Limits on intermediate results that grow with the tokens of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Tokens of a pass, those of all rows of the batch: beyond, rows go one after the other.
+    /// Tokens of a pass over all rows of the batch; beyond this, rows run one after the other.
     pub tokens: usize,
-    /// Comparisons of queries and keys.
+    /// Attention scores.
     pub scores: usize,
-    /// Units of the feed-forward layers.
+    /// Hidden units of the feed-forward layers.
     pub hidden: usize,
 }
 
 impl Default for Limits {
-    /// 32768 tokens, and a quarter of a billion of the others: half a gigabyte in 16 bits.
+    /// 2^15 tokens, and 2^28 of each of the others: half a gigabyte in 16 bits.
     fn default() -> Self {
         Self {
             tokens: 1 << 15,
@@ -37,10 +37,10 @@ impl Default for Limits {
     }
 }
 
-/// A root-mean-square norm's weights, and the norm: over the last axis, in f32, eps 1e-6.
+/// RMS norm over the last axis in f32, eps 1e-6.
 #[derive(Module, Debug)]
 pub struct RmsNorm {
-    /// `[c]`.
+    /// Scales, `[c]`.
     pub weight: Param<Tensor<1>>,
 }
 
@@ -56,7 +56,7 @@ impl RmsNorm {
     }
 }
 
-/// Attention of the tokens of a pass among themselves and to the state.
+/// Attention of the tokens of a pass to each other and to the kept state.
 #[derive(Module, Debug)]
 pub struct Attention {
     /// Queries.
@@ -67,9 +67,9 @@ pub struct Attention {
     pub v: Linear,
     /// Output projection.
     pub o: Linear,
-    /// On every query head.
+    /// Norm of each query head.
     pub q_norm: RmsNorm,
-    /// On every key head.
+    /// Norm of each key head.
     pub k_norm: RmsNorm,
 }
 
@@ -87,7 +87,7 @@ impl Attention {
         }
     }
 
-    /// Queries `[b, l, h, d]`, scaled, and keys and values `[b, g, l, d]` of `x`, `[b, l, c]`; queries and keys turned.
+    /// Scaled queries `[b, l, h, d]`, keys and values `[b, g, l, d]` of `x`, `[b, l, c]`; queries and keys are rotated.
     fn heads(&self, x: Tensor<3>, rope: &RopeTable, precision: Precision) -> [Tensor<4>; 3] {
         let [b, l, c] = x.dims();
         let [d] = self.q_norm.weight.dims();
@@ -98,36 +98,36 @@ impl Attention {
             let heads = y.dims()[1] / d;
             y.reshape([b, l, heads, d])
         };
-        let turn = |x: Tensor<4>, norm: &RmsNorm| rope.apply(norm.forward(f32(x)));
-        let q = turn(project(&self.q), &self.q_norm) * (d as f64).powf(-0.5);
-        let k = turn(project(&self.k), &self.k_norm).swap_dims(1, 2);
+        let rotate = |x: Tensor<4>, norm: &RmsNorm| rope.apply(norm.forward(f32(x)));
+        let q = rotate(project(&self.q), &self.q_norm) * (d as f64).powf(-0.5);
+        let k = rotate(project(&self.k), &self.k_norm).swap_dims(1, 2);
         let v = project(&self.v).swap_dims(1, 2);
         [q, k, v].map(|x| cast(x, dtype))
     }
 
-    /// `[b, l, c]`, the shape stays; `see` gets queries, and the new keys and values, and returns what the queries found,
-    /// `[b, l, c]`.
+    /// `[b, l, c]` to the same shape. `attend` takes the queries and the new keys and values, and returns the attended
+    /// values, `[b, l, c]`.
     fn forward(
         &self,
         x: Tensor<3>,
         rope: &RopeTable,
         precision: Precision,
-        see: impl FnOnce([Tensor<4>; 3]) -> Tensor<3>,
+        attend: impl FnOnce([Tensor<4>; 3]) -> Tensor<3>,
     ) -> Tensor<3> {
         let [b, l, c] = x.dims();
-        let seen = see(self.heads(x, rope, precision));
-        f32(project_raw_in(seen.reshape([b * l, c]), &self.o, precision)).reshape([b, l, c])
+        let attended = attend(self.heads(x, rope, precision)).reshape([b * l, c]);
+        f32(project_raw_in(attended, &self.o, precision)).reshape([b, l, c])
     }
 }
 
 /// The gated feed-forward layer, `down(silu(gate x) * up x)`.
 #[derive(Module, Debug)]
 pub struct Mlp {
-    /// Width to units, behind a SiLU.
+    /// Width to hidden units, before a SiLU.
     pub gate: Linear,
-    /// Width to units.
+    /// Width to hidden units.
     pub up: Linear,
-    /// Units to width.
+    /// Hidden units to width.
     pub down: Linear,
 }
 
@@ -141,7 +141,7 @@ impl Mlp {
         }
     }
 
-    /// `[b, l, c]`, the shape stays; in runs of tokens that keep the units within the limit.
+    /// `[b, l, c]` to the same shape, in blocks of tokens within the limit on hidden units.
     fn forward(&self, x: Tensor<3>, limits: Limits, precision: Precision) -> Tensor<3> {
         let [b, l, c] = x.dims();
         let rows = cast(x.reshape([b * l, c]), working_dtype(&self.gate));
@@ -160,11 +160,11 @@ impl Mlp {
 /// A block of the transformer.
 #[derive(Module, Debug)]
 pub struct Block {
-    /// In front of the attention.
+    /// Norm before the attention.
     pub input_norm: RmsNorm,
     /// Attention.
     pub attention: Attention,
-    /// In front of the feed-forward layer.
+    /// Norm before the feed-forward layer.
     pub post_norm: RmsNorm,
     /// Feed-forward layer.
     pub mlp: Mlp,
@@ -180,39 +180,39 @@ impl Block {
         }
     }
 
-    /// `[b, l, c]`, the shape stays; `see` gets the new keys and values and returns all visible ones.
+    /// `[b, l, c]` to the same shape. `visible` takes the new keys and values and returns all visible ones.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
         rope: &RopeTable,
         limits: Limits,
-        see: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+        visible: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
-        self.forward_seeing(x, rope, limits, Precision::F32, |[q, k, v]| {
-            let (k, v) = see(k, v);
+        self.forward_with(x, rope, limits, Precision::F32, |[q, k, v]| {
+            let (k, v) = visible(k, v);
             attend_grouped(q, k, v, None, limits.scores)
         })
     }
 
-    /// As [`Block::forward`] with the whole attention in the caller's hands: `see` gets queries `[b, l, h, d]`, keys and
-    /// values `[b, g, l, d]`, and returns `[b, l, c]`; f32 weights are multiplied in `precision`.
-    pub(super) fn forward_seeing(
+    /// [`Block::forward`] with the caller's attention: `attend` takes queries `[b, l, h, d]`, keys and values
+    /// `[b, g, l, d]`, and returns `[b, l, c]`. Matrix products with f32 weights run in `precision`.
+    pub(super) fn forward_with(
         &self,
         x: Tensor<3>,
         rope: &RopeTable,
         limits: Limits,
         precision: Precision,
-        see: impl FnOnce([Tensor<4>; 3]) -> Tensor<3>,
+        attend: impl FnOnce([Tensor<4>; 3]) -> Tensor<3>,
     ) -> Tensor<3> {
         let normed = self.input_norm.forward(x.clone());
-        let x = x + self.attention.forward(normed, rope, precision, see);
+        let x = x + self.attention.forward(normed, rope, precision, attend);
         let normed = self.post_norm.forward(x.clone());
         x + self.mlp.forward(normed, limits, precision)
     }
 }
 
 impl blocks::Block for Block {
-    /// Those of the attention and of the feed-forward layer.
+    /// The linear layers of the attention and of the feed-forward layer.
     fn linears(&mut self) -> Vec<&mut Linear> {
         let Self { attention, mlp, .. } = self;
         vec![

@@ -6,26 +6,27 @@ use crate::codes::CodeBits;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InfinityStarConfig {
-    /// Numbers a token, C.
+    /// Width, C.
     pub width: usize,
     /// Blocks.
     pub depth: usize,
-    /// Query heads, h; a head has `width / heads` numbers, a multiple of 8.
+    /// Query heads, h. The head dimension, `width / heads`, must be a multiple of 8.
     pub heads: usize,
     /// Key and value heads, g; each serves `heads / kv_heads` query heads.
     pub kv_heads: usize,
-    /// Units of the feed-forward layers.
+    /// Hidden units of the feed-forward layers.
     pub mlp_hidden: usize,
-    /// Bits of the two kinds of code; the detail bits are the channels of the latent, too.
+    /// Bits of the two kinds of code; the detail bits are also the channels of the latent.
     pub bits: CodeBits,
-    /// Numbers a text token.
+    /// Channels of the text features, T.
     pub text_channels: usize,
-    /// Rows of the unconditional prompt, the most that a prompt may have, and the first scale coordinate behind it.
+    /// Rows of the unconditional prompt: the maximum number of text tokens in a prompt, and the first position on the scale
+    /// axis after it.
     pub text_max_len: usize,
-    /// Whether the attention's linear layers have biases.
+    /// Whether the linear layers of the attention have biases.
     #[serde(default)]
     pub attention_bias: bool,
-    /// Into how many chunks a written checkpoint names its blocks; 1 means `blocks.J`.
+    /// Number of chunks into which a checkpoint groups its block names; 1 means `blocks.J`.
     #[serde(default = "one")]
     pub block_chunks: usize,
 }
@@ -51,7 +52,7 @@ impl InfinityStarConfig {
         }
     }
 
-    /// The same with a single block.
+    /// The same shapes with a single block.
     #[must_use]
     pub fn with_one_block(&self) -> Self {
         Self {
@@ -61,17 +62,17 @@ impl InfinityStarConfig {
         }
     }
 
-    /// Numbers a head.
+    /// Dimension of an attention head.
     pub fn head_dim(&self) -> usize {
         self.width / self.heads
     }
 
-    /// Numbers that the keys and values of one token take, all blocks together.
+    /// The number of values in the keys and values of one token, over all blocks.
     pub fn kept_per_token(&self) -> usize {
         2 * self.depth * self.kv_heads * self.head_dim()
     }
 
-    /// Parameters of the model.
+    /// Parameters of the transformer.
     pub fn parameters(&self) -> usize {
         let (c, kv) = (self.width, self.kv_heads * self.head_dim());
         let biases = if self.attention_bias {
@@ -87,25 +88,25 @@ impl InfinityStarConfig {
         self.depth * block + heads + text + (self.bits.detail + 1) * c + c
     }
 
-    /// Standard deviation of a fresh weight, `sqrt(1 / (3 C))`.
+    /// Standard deviation of initial weights, `sqrt(1 / (3 C))`.
     pub(crate) fn init_std(&self) -> f64 {
         (1.0 / (3.0 * self.width as f64)).sqrt()
     }
 
-    /// Whether the sizes fit each other.
+    /// Checks that the sizes are consistent.
     ///
     /// # Errors
-    /// The first contradiction, as the rest of a sentence about the model.
+    /// The first inconsistency, as the end of a sentence about the model.
     pub fn validate(&self) -> Result<(), String> {
         let (width, heads, kv) = (self.width, self.heads, self.kv_heads);
         if !(heads > 0 && width.is_multiple_of(heads) && (width / heads).is_multiple_of(8)) {
             return Err(format!(
-                "has width {width}, which does not split into {heads} heads of a multiple of 8"
+                "has width {width}, which does not split into {heads} heads whose dimension is a multiple of 8"
             ));
         }
         if !(kv > 0 && heads.is_multiple_of(kv)) {
             return Err(format!(
-                "has {heads} query heads, which do not share {kv} key heads"
+                "has {heads} query heads, which {kv} key heads do not divide"
             ));
         }
         let (depth, chunks) = (self.depth, self.block_chunks);
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn the_released_size() {
         let config = InfinityStarConfig::infinitystar_8b();
-        // The start token, which nothing reads, is the rest of the file.
+        // The file also holds the start token, which is not used.
         assert_eq!(config.parameters(), 8_768_382_112 - 4096);
         assert_eq!(config.head_dim(), 128);
         assert_eq!(2 * config.kept_per_token(), 147_456); // bytes in bf16

@@ -1,4 +1,4 @@
-//! The transformer's checkpoints, in the layout of the released models.
+//! Checkpoints of the transformer, in the layout of the released models.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -42,7 +42,7 @@ const BLOCK: [Rule; 11] = [
     rule("mlp.down_proj.weight", &["mlp.down.weight"]),
 ];
 
-/// What a block has more if its attention has biases.
+/// The further tensors of a block whose attention has biases.
 const BIASES: [Rule; 4] = [
     rule("attn.q_proj.bias", &["attention.q.bias"]),
     rule("attn.k_proj.bias", &["attention.k.bias"]),
@@ -50,7 +50,7 @@ const BIASES: [Rule; 4] = [
     rule("attn.o_proj.bias", &["attention.o.bias"]),
 ];
 
-/// A parameter of the released files that nothing reads.
+/// A parameter of the released files that is not used.
 const UNUSED: &str = "sos_token";
 
 fn block_rules(config: &InfinityStarConfig) -> Vec<Rule> {
@@ -61,10 +61,10 @@ fn block_rules(config: &InfinityStarConfig) -> Vec<Rule> {
         .collect()
 }
 
-/// What a checkpoint in the released layout is, from the names and shapes of its tensors.
+/// The configuration of a checkpoint in the released layout, from the names and shapes of its tensors.
 ///
 /// # Errors
-/// A sentence: a tensor is missing or of another rank.
+/// If a tensor is missing or has another rank, as a sentence.
 pub fn infinity_star_config(file: &WeightFile) -> Result<InfinityStarConfig, String> {
     let shape = |name: &str, rank: usize| file.shape_of(name, rank, "InfinityStar transformer");
     let (first, depth) = match file.count("block_chunks.") {
@@ -74,16 +74,16 @@ pub fn infinity_star_config(file: &WeightFile) -> Result<InfinityStarConfig, Str
             chunks * file.count("block_chunks.0.module."),
         ),
     };
-    let of_block = |name: &str, rank: usize| shape(&format!("{first}{name}"), rank);
+    let block_shape = |name: &str, rank: usize| shape(&format!("{first}{name}"), rank);
     let word = shape("word_embed.weight", 2)?;
     let prompt = shape("cfg_uncond", 2)?;
-    let head_dim = of_block("attn.q_norm.weight", 1)?[0].max(1);
+    let head_dim = block_shape("attn.q_norm.weight", 1)?[0].max(1);
     Ok(InfinityStarConfig {
         width: word[0],
         depth,
-        heads: of_block("attn.q_proj.weight", 2)?[0] / head_dim,
-        kv_heads: of_block("attn.k_proj.weight", 2)?[0] / head_dim,
-        mlp_hidden: of_block("mlp.gate_proj.weight", 2)?[0],
+        heads: block_shape("attn.q_proj.weight", 2)?[0] / head_dim,
+        kv_heads: block_shape("attn.k_proj.weight", 2)?[0] / head_dim,
+        mlp_hidden: block_shape("mlp.gate_proj.weight", 2)?[0],
         bits: CodeBits {
             semantic: shape("semantic_head2.weight", 2)?[0] / 2,
             detail: word[1],
@@ -95,7 +95,7 @@ pub fn infinity_star_config(file: &WeightFile) -> Result<InfinityStarConfig, Str
     })
 }
 
-/// What a checkpoint in the released layout holds: names and shapes, without the start token that nothing reads.
+/// Names and shapes of the tensors of a checkpoint in the released layout, without the unused start token.
 ///
 /// # Panics
 /// If `config` contradicts itself.
@@ -113,13 +113,13 @@ pub fn infinity_star_keys(config: &InfinityStarConfig) -> BTreeMap<String, Vec<u
     keys
 }
 
-/// Whether this is a parameter of the released files that nothing reads.
+/// Whether a tensor is a parameter of the released files that is not used.
 pub fn is_unread(name: &str) -> bool {
     name == UNUSED
 }
 
 /// Reads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters keep the
-/// number format of the file. The block names may be chunked in any way.
+/// number format of the file. Block names may use any number of chunks.
 ///
 /// # Errors
 /// If the file cannot be read, or its tensors are not exactly those of `config`.
@@ -139,34 +139,34 @@ pub fn load_infinity_star(
     )
 }
 
-/// As [`load_infinity_star`], from an open file, with the blocks held as wanted.
+/// [`load_infinity_star`] from an open file, with the blocks stored as `blocks` says.
 ///
 /// # Errors
-/// As [`load_infinity_star`].
+/// See [`load_infinity_star`].
 ///
 /// # Panics
-/// As [`load_infinity_star`].
+/// See [`load_infinity_star`].
 pub fn read_infinity_star(
     config: &InfinityStarConfig,
     file: WeightFile,
     blocks: BlockStorage,
     device: &Device,
 ) -> Result<InfinityStar, WeightError> {
-    let file = ours(config, file)?;
+    let file = renamed(config, file)?;
     let shape = config.clone();
     let fresh = move |device: &Device| Block::init(&shape, device);
     fill(config.init(device), file, blocks, device, fresh)
 }
 
-/// The file with our names.
-fn ours(config: &InfinityStarConfig, mut file: WeightFile) -> Result<WeightFile, WeightError> {
+/// Renames the tensors to our fields.
+fn renamed(config: &InfinityStarConfig, mut file: WeightFile) -> Result<WeightFile, WeightError> {
     file.forget(|name| name == UNUSED);
     file.rename(&TOP, "", "");
     file.rename_blocks(config.depth, &block_rules(config))?;
     Ok(file)
 }
 
-/// Writes a transformer as one `.safetensors` file in the released layout, without the start token that nothing reads.
+/// Writes a transformer as one `.safetensors` file in the released layout, without the unused start token.
 ///
 /// # Errors
 /// If the file cannot be written.

@@ -1,8 +1,8 @@
-//! The InfinityStar transformer: prompt, earlier clip and running sum in, two logits a bit out.
+//! The InfinityStar transformer: prompt, previous clip and running sum in, two logits per bit out.
 //!
-//! The tokens of a pass are the running sum, brought to the grid of the scale, one linear layer away from `C`. They see
-//! each other, the prompt and the finest grid of the clip before; scale, frame, row and column are in a rotary embedding
-//! of four axes. Semantic and detail codes have a head each (InfinityStar, arXiv:2511.04675;
+//! The tokens of a pass are the running sum, resized to the grid of the scale and projected to `C` by a linear layer. They
+//! attend to each other, the prompt and the finest grid of the previous clip; positions are rotary over four axes: scale,
+//! frame, row and column. Semantic and detail codes have a head each (InfinityStar, arXiv:2511.04675;
 //! `infinity/models/infinity.py` and `basic.py` of the reference).
 //!
 //! The residual stream, norms, positions and heads run in f32; matrix products run in the dtype in which the weights are
@@ -49,27 +49,27 @@ use crate::codes::CodeKind;
 /// The spacetime transformer.
 #[derive(Module, Debug)]
 pub struct InfinityStar {
-    /// The prompt of an unconditional video, `[text_max_len, T]`.
+    /// The unconditional prompt, `[text_max_len, T]`.
     pub cfg_uncond: Param<Tensor<2>>,
     /// Text to tokens.
     pub text_proj: Linear,
     /// Cells of the latent to tokens.
     pub word_embed: Linear,
-    /// The blocks, or none if they stay in their file.
+    /// The blocks; empty if they are streamed.
     pub blocks: Vec<Block>,
-    /// Where the blocks are read from in every pass, if they are not loaded.
+    /// The source of streamed blocks, which are read from their file in every pass.
     #[module(skip)]
     pub stream: Option<StreamedBlocks<Block>>,
     /// The last norm.
     pub norm: RmsNorm,
-    /// Tokens to two logits a bit of a detail code.
+    /// Tokens to two logits per bit of a detail code.
     pub detail_head: Linear,
-    /// Tokens to two logits a bit of a semantic code.
+    /// Tokens to two logits per bit of a semantic code.
     pub semantic_head: Linear,
 }
 
 impl InfinityStarConfig {
-    /// A fresh model. Weights are drawn when first used, so loading a checkpoint draws nothing.
+    /// A model with random weights. They are drawn when they are first used, so loading a checkpoint draws nothing.
     ///
     /// # Panics
     /// If the sizes contradict each other.
@@ -102,7 +102,7 @@ impl Transformer for InfinityStar {
 }
 
 impl InfinityStar {
-    /// The rotary table for tokens with these coordinates: scale, frame, row, column.
+    /// The rotary table of tokens at `positions`: scale, frame, row, column.
     pub fn rope(&self, positions: &[[f32; 4]], device: &Device) -> RopeTable {
         RopeTable::new(positions, self.head_dim(), THETA, device)
     }
@@ -120,12 +120,12 @@ impl InfinityStar {
         StreamedBlocks::take(&self.blocks, self.stream.as_ref(), i)
     }
 
-    /// Numbers a head.
+    /// Dimension of an attention head.
     fn head_dim(&self) -> usize {
-        let of = |block: &Block| block.attention.q_norm.weight.dims()[0];
+        let dim = |block: &Block| block.attention.q_norm.weight.dims()[0];
         match &self.stream {
-            Some(stream) => of(&stream.shape()),
-            None => of(&self.blocks[0]),
+            Some(stream) => dim(&stream.shape()),
+            None => dim(&self.blocks[0]),
         }
     }
 
@@ -139,15 +139,15 @@ impl InfinityStar {
         project(f32(text), &self.text_proj)
     }
 
-    /// The unconditional prompt that stands in for one of `len` tokens, `[1, len, T]`.
+    /// The unconditional prompt of `len` tokens, `[1, len, T]`.
     ///
     /// # Panics
-    /// If `len` is beyond the model's longest prompt.
+    /// If `len` exceeds the model's longest prompt.
     pub fn unconditional(&self, len: usize) -> Tensor<3> {
         let [rows, _] = self.cfg_uncond.dims();
         assert!(
             len <= rows,
-            "a prompt of {len} tokens; the model takes {rows}"
+            "a prompt of {len} tokens exceeds the model's {rows}"
         );
         value(&self.cfg_uncond).slice_dim(0, 0..len).unsqueeze()
     }
@@ -158,8 +158,8 @@ impl InfinityStar {
         project(f32(tokens), &self.word_embed)
     }
 
-    /// The blocks: tokens `[b, l, C]` of a pass to its hidden states, same shape. They see each other and `state`; with
-    /// `keep`, the state keeps them for later passes. Text and conditions, by their segment, see only each other.
+    /// The blocks: tokens `[b, l, C]` of a pass to hidden states of the same shape. The tokens attend to each other and to
+    /// `state`; with `keep`, the state keeps them for later passes. Text and conditions attend only to themselves.
     pub fn forward(
         &self,
         x: Tensor<3>,
@@ -171,7 +171,7 @@ impl InfinityStar {
         (0..self.depth()).fold(x, |x, i| self.block(i, x, rope, state, keep, limits))
     }
 
-    /// Block `i`, as many rows of the batch at a time as the limit allows: they have nothing to do with each other.
+    /// Block `i`, with as many rows of the batch at a time as the limit allows; rows are independent.
     fn block(
         &self,
         i: usize,
@@ -188,14 +188,14 @@ impl InfinityStar {
         for from in (0..b).step_by(at_once) {
             let rows = from..(from + at_once).min(b);
             let part = x.clone().slice_dim(0, rows.clone());
-            let see = |k: Tensor<4>, v: Tensor<4>| {
+            let visible = |k: Tensor<4>, v: Tensor<4>| {
                 if keep.is_some() {
                     keys.push(k.clone());
                     values.push(v.clone());
                 }
-                state.see(i, rows, k, v, keep)
+                state.visible(i, rows, k, v, keep)
             };
-            parts.push(block.forward(part, rope, limits, see));
+            parts.push(block.forward(part, rope, limits, visible));
         }
         if let Some(segment) = keep {
             state.put(i, segment, Tensor::cat(keys, 0), Tensor::cat(values, 0));
@@ -203,7 +203,8 @@ impl InfinityStar {
         Tensor::cat(parts, 0)
     }
 
-    /// Logits `[b, l, 2 d]` of hidden states `[b, l, C]`, f32: those of bit `i` are numbers `2i` (it is 0) and `2i + 1`.
+    /// Logits `[b, l, 2 d]` of hidden states `[b, l, C]`, in f32. The logits of bit `i` have indices `2i` (it is 0) and
+    /// `2i + 1` (it is 1).
     pub fn logits(&self, x: Tensor<3>, kind: CodeKind) -> Tensor<3> {
         let head = match kind {
             CodeKind::Semantic => &self.semantic_head,

@@ -1,34 +1,30 @@
 use nextscale_tokenizer::Scale;
 use nextscale_var_core::rope::cell_positions;
 
-/// Coordinates of the tokens of a prompt: their number on the scale axis, 0 on the others.
+/// Positions of the tokens of a prompt: their index on the scale axis, 0 on the others.
 pub fn text_positions(tokens: usize) -> Vec<[f32; 4]> {
     (0..tokens).map(|n| [n as f32, 0.0, 0.0, 0.0]).collect()
 }
 
-/// Coordinates of the tokens of a grid, frame by frame and row by row: scale, frame, row, column.
+/// Positions of the tokens of a grid, frame by frame and row by row: scale, frame, row, column.
 ///
-/// `at` is the scale coordinate and `frames` the coordinate of each of the grid's frames. Row `i` of `h` sits at
+/// `level` is the position on the scale axis and `frames` the position of each frame. Row `i` of `h` has the position
 /// `round(i (H / h))` in f32, halves to even, where `H` is the number of rows of `reference`; columns likewise
 /// (`get_visual_rope_embeds` of `infinity/schedules/infinity_elegant.py`).
 ///
 /// # Panics
-/// If there is not one coordinate a frame.
+/// If there is not one position per frame.
 pub fn grid_positions(
     scale: Scale,
     reference: Scale,
     frames: &[usize],
-    at: usize,
+    level: usize,
 ) -> Vec<[f32; 4]> {
-    assert_eq!(
-        frames.len(),
-        scale.t,
-        "coordinates of the frames of {scale}"
-    );
+    assert_eq!(frames.len(), scale.t, "positions of the frames of {scale}");
     let mut positions = Vec::with_capacity(scale.tokens());
     for &frame in frames {
         let cells = cell_positions(scale, reference);
-        positions.extend(cells.map(|[row, column]| [at as f32, frame as f32, row, column]));
+        positions.extend(cells.map(|[row, column]| [level as f32, frame as f32, row, column]));
     }
     positions
 }

@@ -2,21 +2,21 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 
-/// What a stretch of kept keys and values stands for.
+/// The origin of a segment of kept keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Segment {
     /// The prompt.
     Text,
-    /// The finest grid of the clip before.
+    /// The finest grid of the previous clip.
     Clip,
-    /// The last seconds of an interactive video, small.
+    /// The last seconds of an interactive video, downsampled.
     Semantic,
-    /// Single frames of an interactive video, at full size.
+    /// Single frames of an interactive video at full size.
     Detail,
 }
 
 impl Segment {
-    /// Whether its tokens see what was kept before them. A prompt and what came before a video are read by themselves.
+    /// Whether its tokens attend to the kept segments. Prompts and conditions attend only to themselves.
     fn looks_back(self) -> bool {
         self == Self::Clip
     }
@@ -29,45 +29,45 @@ struct Kept {
     v: Tensor<4>,
 }
 
-/// Turned keys and values that later passes see, owned by the caller: the prompt and what is left of earlier clips.
+/// Rotated keys and values to which later passes attend: of the prompt and of the previous clip. The caller owns them.
 ///
-/// Every segment is there once; a new one of its kind takes its place. Of the scales of the clip at hand nothing is kept,
-/// because nothing looks back at them: what they said is in the running sum.
+/// There is at most one segment of each kind; a new one replaces it. Scales of the current clip are not kept, since no
+/// later pass attends to them: their codes are in the running sum.
 #[derive(Debug, Clone)]
 pub struct State {
     layers: Vec<Vec<Kept>>,
 }
 
 impl State {
-    /// Nothing yet, for so many blocks.
+    /// An empty state for `depth` blocks.
     pub fn new(depth: usize) -> Self {
         Self {
             layers: vec![Vec::new(); depth],
         }
     }
 
-    /// Tokens kept in each block; they may differ only while a pass runs.
+    /// Tokens kept in each block; the numbers differ between blocks only during a pass.
     pub fn tokens(&self) -> usize {
         self.layers.first().map_or(0, |kept| tokens(kept))
     }
 
-    /// Numbers kept, keys and values of all blocks together.
+    /// The number of kept values in the keys and values of all blocks.
     pub fn numbers(&self) -> usize {
         let layers = self.layers.iter().flatten();
         let count = |x: &Tensor<4>| x.dims().iter().product::<usize>();
         layers.map(|kept| count(&kept.k) + count(&kept.v)).sum()
     }
 
-    /// Forgets a segment.
+    /// Removes a segment.
     pub fn evict(&mut self, segment: Segment) {
         for layer in &mut self.layers {
             layer.retain(|kept| kept.segment != segment);
         }
     }
 
-    /// Keys and values `[rows, g, m, d]` that some rows of a pass see in a block: their own, `k` and `v`, and the kept ones
-    /// where the pass looks back. `segment` is what the pass will be kept as, if at all.
-    pub(super) fn see(
+    /// The keys and values `[rows, g, m, d]` to which some rows of a pass attend in a block: their own, `k` and `v`, after
+    /// the kept ones where the pass looks back. `segment` is the one as which the pass will be kept, if at all.
+    pub(super) fn visible(
         &self,
         layer: usize,
         rows: Range<usize>,
@@ -88,7 +88,7 @@ impl State {
         (all(k, |kept| &kept.k), all(v, |kept| &kept.v))
     }
 
-    /// Keeps keys and values `[b, g, n, d]` of all rows of a block in the place of that segment.
+    /// Replaces a segment of a block by the keys and values `[b, g, n, d]` of all rows.
     pub(super) fn put(&mut self, layer: usize, segment: Segment, k: Tensor<4>, v: Tensor<4>) {
         let kept = &mut self.layers[layer];
         kept.retain(|kept| kept.segment != segment);
@@ -110,7 +110,7 @@ mod tests {
         let x = |n: usize| Tensor::<4>::ones([1, 2, n, 4], &Device::flex()) * n as f64;
         let mut state = State::new(1);
         let mut see = |n, segment: Option<Segment>| {
-            let (k, v) = state.see(0, 0..1, x(n), x(n), segment);
+            let (k, v) = state.visible(0, 0..1, x(n), x(n), segment);
             assert_eq!(k.dims(), v.dims());
             if let Some(segment) = segment {
                 state.put(0, segment, x(n), x(n));

@@ -1,26 +1,26 @@
-//! Containers and codecs that are written.
+//! The supported containers and codecs.
 
 use ffmpeg_next::{codec::Id, encoder};
 use serde::{Deserialize, Serialize};
 
-/// How the frames of a video are compressed; always 4:2:0 with 8 bits.
+/// A video codec; always 4:2:0 with 8 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
-    /// H.264, which everything plays.
+    /// H.264: plays everywhere.
     H264,
-    /// H.265 (HEVC): smaller, and played by less.
+    /// H.265 (HEVC): smaller files, less widely supported.
     H265,
-    /// VP9: what browsers play in WebM.
+    /// VP9: plays in browsers, in WebM.
     Vp9,
 }
 
-/// The kind of a file.
+/// A container format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Container {
-    /// `.mp4`, with its index in front (faststart).
+    /// `.mp4`, with its index first (faststart).
     Mp4,
-    /// `.mov`, likewise.
+    /// `.mov`, with its index first (faststart).
     Mov,
     /// `.mkv`.
     Mkv,
@@ -29,7 +29,7 @@ pub enum Container {
 }
 
 impl Codec {
-    /// Its name in sentences.
+    /// The display name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::H264 => "H.264",
@@ -38,7 +38,7 @@ impl Codec {
         }
     }
 
-    /// The constant rate factor at which a loss is hard to see.
+    /// The constant rate factor at which losses are hard to see.
     pub const fn default_quality(self) -> u32 {
         match self {
             Self::H264 => 18,
@@ -55,7 +55,7 @@ impl Codec {
         }
     }
 
-    /// Whether this FFmpeg can encode it.
+    /// Whether this build of FFmpeg can encode it.
     pub fn is_available(self) -> bool {
         super::init().is_ok() && self.encoder().is_some()
     }
@@ -69,20 +69,20 @@ impl Codec {
         encoder::find_by_name(name).or_else(|| encoder::find(id))
     }
 
-    /// Settings of the encoder for a constant rate factor.
+    /// The encoder's settings for a constant rate factor.
     pub(super) fn settings(self, quality: u32) -> Vec<(&'static str, String)> {
         let rate = ("crf", quality.to_string());
         match self {
             Self::H264 => vec![rate],
             Self::H265 => vec![rate, ("x265-params", "log-level=error".into())],
-            // Without a rate of 0 the factor is only a bound; rows let it use several threads.
+            // Without a bit rate of 0 the factor is only a bound; row-mt enables threads.
             Self::Vp9 => vec![rate, ("b", "0".into()), ("row-mt", "1".into())],
         }
     }
 }
 
 impl Container {
-    /// The container of a file name's ending, which may be written in capitals.
+    /// The container of a file name extension, ignoring case.
     pub fn of_extension(extension: &str) -> Option<Self> {
         match extension.to_ascii_lowercase().as_str() {
             "mp4" | "m4v" => Some(Self::Mp4),
@@ -93,7 +93,7 @@ impl Container {
         }
     }
 
-    /// What it holds unless told otherwise.
+    /// The default codec.
     pub const fn default_codec(self) -> Codec {
         match self {
             Self::Mp4 | Self::Mov | Self::Mkv => Codec::H264,
@@ -101,7 +101,7 @@ impl Container {
         }
     }
 
-    /// Whether it may hold a codec.
+    /// Whether it supports a codec.
     pub const fn holds(self, codec: Codec) -> bool {
         match self {
             Self::Mp4 | Self::Mkv => true,
@@ -110,7 +110,7 @@ impl Container {
         }
     }
 
-    /// FFmpeg's name of it.
+    /// FFmpeg's name of the container.
     pub(super) const fn muxer(self) -> &'static str {
         match self {
             Self::Mp4 => "mp4",

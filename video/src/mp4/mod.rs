@@ -1,7 +1,7 @@
-//! Videos in files, through FFmpeg: written frame by frame as they are decoded from the latent, and read as far as they
-//! are needed.
+//! Video files through FFmpeg, written and read frame by frame.
 
 mod codec;
+mod frame;
 mod reader;
 mod writer;
 
@@ -11,21 +11,22 @@ use ffmpeg_next as ffmpeg;
 use thiserror::Error;
 
 pub use codec::{Codec, Container};
+pub use frame::RgbFrame;
 pub use reader::{ReaderOptions, VideoInfo, VideoReader};
 pub use writer::{VideoWriter, WriterOptions};
 
-/// Why a video could not be read or written.
+/// An error in reading or writing a video.
 #[derive(Debug, Error)]
 pub enum MediaError {
-    /// The file cannot be opened, or is no video that FFmpeg knows.
+    /// The file cannot be opened, or FFmpeg does not recognise it as a video.
     #[error("{path} cannot be read: {reason}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// What FFmpeg said.
+        /// FFmpeg's message.
         reason: String,
     },
-    /// The file has no pictures that move.
+    /// The file has no video stream.
     #[error("{path} has no video stream")]
     NoVideo {
         /// The file.
@@ -36,7 +37,7 @@ pub enum MediaError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What FFmpeg or the system said.
+        /// The message of FFmpeg or of the system.
         reason: String,
     },
     /// Frames of this size cannot be written.
@@ -62,22 +63,22 @@ pub enum MediaError {
     Frames {
         /// The file.
         path: PathBuf,
-        /// Bytes that came.
+        /// The number of bytes.
         bytes: usize,
-        /// Bytes of a frame.
+        /// Bytes per frame.
         frame: usize,
     },
 }
 
-/// Gets FFmpeg ready, which writes its own messages to standard error: only errors from here on.
+/// Initialises FFmpeg, and limits its own messages on standard error to errors.
 fn init() -> Result<(), ffmpeg::Error> {
     ffmpeg::init()?;
     ffmpeg::log::set_level(ffmpeg::log::Level::Error);
     Ok(())
 }
 
-/// The tags of a file's container in their order, such as the prompt that a video was made from. Names that
-/// [`VideoWriter`] wrote come back as they were, also where a container has them in capitals.
+/// The metadata tags of a file's container, in order, such as the prompt. Names are returned in lower case, as
+/// [`VideoWriter`] takes them, also where a container stores them in capitals.
 ///
 /// # Errors
 /// If the file cannot be read.

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use ffmpeg_next::{
     self as ffmpeg, Packet, codec, decoder,
-    format::{self, Pixel, context::Input},
+    format::{self, Pixel, context::Input, stream::Stream},
     frame::Video,
     media::Type,
     software::scaling::{Context as Scaler, Flags},
@@ -11,48 +11,46 @@ use ffmpeg_next::{
 };
 
 use super::MediaError;
+use super::frame::{RgbFrame, crop, quarters, rotate};
 
-/// How a video is read.
+/// Settings for reading a video.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ReaderOptions {
-    /// Columns and rows that every frame is brought to: enlarged or reduced until it covers them, then cut around its
-    /// middle. None leaves the size.
+    /// Columns and rows of the frames: each frame is scaled to cover them and cropped around its centre. `None` keeps the
+    /// size.
     pub size: Option<[usize; 2]>,
-    /// Frames a second that come out, whatever the file has, also where its rate varies: at each time the frame that is
-    /// shown then. None gives every frame once.
+    /// Frames per second of the output: at each time the frame that is shown then, also for variable frame rates. `None`
+    /// returns each frame once.
     pub fps: Option<f64>,
-    /// Seconds that are skipped at the beginning: the file is entered near there, and what lies before is not read.
+    /// Seconds to skip at the start; the file is read from near there.
     pub start: f64,
 }
 
-/// What a file says about its video.
+/// Properties of a video file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoInfo {
-    /// Columns, after turning.
+    /// Columns, after rotation.
     pub width: usize,
-    /// Rows, after turning.
+    /// Rows, after rotation.
     pub height: usize,
-    /// Frames a second, on average; 0 where the file does not say.
+    /// Average frames per second; 0 if unknown.
     pub fps: f64,
-    /// Seconds; none where the file does not say.
+    /// Duration in seconds; `None` if unknown.
     pub seconds: Option<f64>,
-    /// By how many quarters frames have to be turned to the right.
+    /// Clockwise quarter turns from stored to displayed frames, 0 to 3.
     pub quarters: usize,
 }
 
-/// Containers round times, Matroska to a thousandth of a second.
-const ROUNDED: f64 = 1e-3;
+/// The precision of times in seconds: Matroska rounds to milliseconds.
+const TIME_TOLERANCE: f64 = 1e-3;
 
-/// A frame as bytes, row by row, red, green and blue, behind its size.
-type Picture = ([usize; 2], Vec<u8>);
-
-/// A decoded frame and when it is shown, in seconds behind the beginning.
+/// A decoded frame and its display time in seconds from the start.
 struct Shown {
     seconds: f64,
     frame: Video,
 }
 
-/// Reads a video frame by frame: an iterator over `[width, height]` and bytes. What is not asked for is not read.
+/// Reads a video frame by frame, on demand: an iterator over `[width, height]` and RGB bytes.
 pub struct VideoReader {
     path: PathBuf,
     options: ReaderOptions,
@@ -60,7 +58,7 @@ pub struct VideoReader {
     input: Input,
     decoder: decoder::Video,
     stream: usize,
-    seconds_a_tick: f64,
+    seconds_per_tick: f64,
     scaler: Option<(Pixel, [u32; 2], Scaler)>,
     drained: bool,
     start: Option<f64>,
@@ -70,15 +68,15 @@ pub struct VideoReader {
     failed: bool,
 }
 
-// SAFETY: everything in it is owned by it alone, and FFmpeg's contexts may be used from any thread, one at a time; only
-// the scaler's wrapper does not say so itself.
+// SAFETY: the reader owns everything in it, and FFmpeg's contexts may be used from any thread, one at a time; only the
+// scaler's wrapper is not marked `Send`.
 unsafe impl Send for VideoReader {}
 
 impl VideoReader {
     /// Opens the first video stream of a file.
     ///
     /// # Errors
-    /// If the file cannot be read, or has no video stream.
+    /// If the file cannot be read, has no video stream, or FFmpeg lacks its decoder.
     pub fn open(path: &Path, options: ReaderOptions) -> Result<Self, MediaError> {
         let fail = |e: ffmpeg::Error| MediaError::read(path, e);
         super::init().map_err(fail)?;
@@ -87,44 +85,16 @@ impl VideoReader {
             let path = path.to_owned();
             return Err(MediaError::NoVideo { path });
         };
-        let context = codec::context::Context::from_parameters(stream.parameters());
-        let decoder = context.and_then(|c| c.decoder().video());
-        let decoder = decoder.map_err(|e| match e {
-            ffmpeg::Error::DecoderNotFound => MediaError::Codec {
-                path: path.to_owned(),
-                what: format!("decoder of {:?}", stream.parameters().id()),
-            },
-            e => MediaError::read(path, e),
-        })?;
-        let seconds_a_tick = f64::from(stream.time_base());
-        let quarters = stream
-            .side_data()
-            .find(|data| data.kind() == codec::packet::side_data::Type::DisplayMatrix)
-            .map_or(0, |data| quarters(data.data()));
-        let (w, h) = (decoder.width() as usize, decoder.height() as usize);
-        let (width, height) = if quarters % 2 == 1 { (h, w) } else { (w, h) };
-        let rate = stream.avg_frame_rate();
-        // Sound may last longer than the pictures.
-        let seconds = match (stream.duration(), input.duration()) {
-            (ticks, _) if ticks > 0 => Some(ticks as f64 * seconds_a_tick),
-            (_, micros) if micros > 0 => Some(micros as f64 * 1e-6),
-            _ => None,
-        };
-        let info = VideoInfo {
-            width,
-            height,
-            fps: if rate.1 == 0 { 0.0 } else { f64::from(rate) },
-            seconds,
-            quarters,
-        };
-        let first = stream.start_time();
+        let decoder = open_decoder(path, &stream)?;
+        let (index, first) = (stream.index(), stream.start_time());
+        let seconds_per_tick = f64::from(stream.time_base());
         let mut reader = Self {
             path: path.to_owned(),
             options,
-            info,
-            stream: stream.index(),
+            info: VideoInfo::new(&input, &stream, &decoder),
+            stream: index,
             decoder,
-            seconds_a_tick,
+            seconds_per_tick,
             input,
             scaler: None,
             drained: false,
@@ -135,34 +105,34 @@ impl VideoReader {
             failed: false,
         };
         if options.start > 0.0 {
-            reader.enter(first);
+            reader.seek(first);
         }
         Ok(reader)
     }
 
-    /// Goes to the last frame before the start that can be decoded by itself.
-    fn enter(&mut self, first: i64) {
-        // A stream that does not say when it begins does so at 0.
+    /// Seeks to the last key frame before the start.
+    fn seek(&mut self, first: i64) {
+        // A stream without a start time starts at 0.
         let begin = match first {
             i64::MIN => 0.0,
-            ticks => ticks as f64 * self.seconds_a_tick,
+            ticks => ticks as f64 * self.seconds_per_tick,
         };
         let start = begin + self.options.start;
         self.start = Some(start);
         let micros = (start * 1e6) as i64;
-        // A file that cannot be entered in its middle is read from its beginning.
+        // A file that cannot seek is read from its start.
         let _ = self.input.seek(micros, ..micros);
     }
 
-    /// What the file says.
+    /// Properties of the file.
     pub fn info(&self) -> &VideoInfo {
         &self.info
     }
 
-    /// The next frames, at most `count`, as pixels `[1, 3, t, h, w]` in [-1, 1]; none at the end of the video.
+    /// The next frames, at most `count`, as pixels `[1, 3, t, h, w]` in [-1, 1]; `None` at the end of the video.
     ///
     /// # Errors
-    /// If the file is damaged, or frames change their size where none was asked for.
+    /// If the file is damaged, or frames differ in size and [`ReaderOptions::size`] is `None`.
     pub fn pixels(
         &mut self,
         count: usize,
@@ -174,7 +144,7 @@ impl VideoReader {
         {
             let (found, bytes) = frame?;
             if *size.get_or_insert(found) != found {
-                return Err(MediaError::read(&self.path, "the frames change their size"));
+                return Err(MediaError::read(&self.path, "the frames differ in size"));
             }
             all.extend(bytes.into_iter().map(|byte| f32::from(byte) / 127.5 - 1.0));
             frames += 1;
@@ -187,14 +157,14 @@ impl VideoReader {
         Ok(Some(pixels.permute([0, 4, 1, 2, 3])))
     }
 
-    /// The next frame of the file.
+    /// Decodes the next frame of the file.
     fn decode(&mut self) -> Result<Option<Shown>, ffmpeg::Error> {
         let mut frame = Video::empty();
         loop {
             match self.decoder.receive_frame(&mut frame) {
                 Ok(()) => {
                     let ticks = frame.timestamp().unwrap_or(0) as f64;
-                    let seconds = ticks * self.seconds_a_tick;
+                    let seconds = ticks * self.seconds_per_tick;
                     let start = *self.start.get_or_insert(seconds);
                     let seconds = seconds - start;
                     return Ok(Some(Shown { seconds, frame }));
@@ -223,12 +193,12 @@ impl VideoReader {
         }
     }
 
-    /// Scales, cuts and turns a decoded frame.
-    fn picture(&mut self, frame: &Video) -> Result<Picture, ffmpeg::Error> {
+    /// Scales, crops and rotates a decoded frame.
+    fn rgb(&mut self, frame: &Video) -> Result<RgbFrame, ffmpeg::Error> {
         let [w, h] = [frame.width() as usize, frame.height() as usize];
-        let turned = self.info.quarters % 2 == 1;
+        let sideways = self.info.quarters % 2 == 1;
         let wanted = match self.options.size {
-            Some([w, h]) if turned => [h, w],
+            Some([w, h]) if sideways => [h, w],
             Some(size) => size,
             None => [w, h],
         };
@@ -237,8 +207,8 @@ impl VideoReader {
             |side: usize, least: usize| ((side as f64 * factor).round() as usize).max(least);
         let full = [cover(w, wanted[0]), cover(h, wanted[1])];
         let rgb = self.scale(frame, full)?;
-        let bytes = cut(&rgb, full, wanted);
-        Ok(turn(wanted, bytes, self.info.quarters))
+        let bytes = crop(&rgb, full, wanted);
+        Ok(rotate(wanted, bytes, self.info.quarters))
     }
 
     fn scale(&mut self, frame: &Video, to: [usize; 2]) -> Result<Video, ffmpeg::Error> {
@@ -265,12 +235,12 @@ impl VideoReader {
         Ok(rgb)
     }
 
-    /// The picture of the next output time.
-    fn advance(&mut self) -> Result<Option<Picture>, ffmpeg::Error> {
+    /// The frame at the next output time.
+    fn advance(&mut self) -> Result<Option<RgbFrame>, ffmpeg::Error> {
         let Some(fps) = self.options.fps else {
             while let Some(Shown { seconds, frame }) = self.decode()? {
-                if seconds > -ROUNDED {
-                    return self.picture(&frame).map(Some);
+                if seconds > -TIME_TOLERANCE {
+                    return self.rgb(&frame).map(Some);
                 }
             }
             return Ok(None);
@@ -280,12 +250,15 @@ impl VideoReader {
             self.next = self.decode()?;
         }
         let now = self.given as f64 / fps;
-        while let Some(next) = self.next.take_if(|next| next.seconds <= now + ROUNDED) {
+        while let Some(next) = self
+            .next
+            .take_if(|next| next.seconds <= now + TIME_TOLERANCE)
+        {
             self.shown = Some(next);
             self.next = self.decode()?;
         }
         self.given += 1;
-        // The last frame is shown for as long as frames are on average.
+        // The last frame is shown for the average duration of a frame.
         let last = match self.info.fps {
             rate if rate > 0.0 => 1.0 / rate,
             _ => 1.0 / fps,
@@ -293,93 +266,65 @@ impl VideoReader {
         let Some(shown) = self.shown.take() else {
             return Ok(None);
         };
-        if self.next.is_none() && now + ROUNDED >= shown.seconds + last {
+        if self.next.is_none() && now + TIME_TOLERANCE >= shown.seconds + last {
             return Ok(None);
         }
-        let picture = self.picture(&shown.frame)?;
+        let rgb = self.rgb(&shown.frame)?;
         self.shown = Some(shown);
-        Ok(Some(picture))
+        Ok(Some(rgb))
     }
 }
 
+impl VideoInfo {
+    fn new(input: &Input, stream: &Stream, decoder: &decoder::Video) -> Self {
+        let quarters = stream
+            .side_data()
+            .find(|data| data.kind() == codec::packet::side_data::Type::DisplayMatrix)
+            .map_or(0, |data| quarters(data.data()));
+        let (w, h) = (decoder.width() as usize, decoder.height() as usize);
+        let (width, height) = if quarters % 2 == 1 { (h, w) } else { (w, h) };
+        let rate = stream.avg_frame_rate();
+        // The stream's own duration first: sound may last longer than the frames.
+        let seconds = match (stream.duration(), input.duration()) {
+            (ticks, _) if ticks > 0 => Some(ticks as f64 * f64::from(stream.time_base())),
+            (_, micros) if micros > 0 => Some(micros as f64 * 1e-6),
+            _ => None,
+        };
+        Self {
+            width,
+            height,
+            fps: if rate.1 == 0 { 0.0 } else { f64::from(rate) },
+            seconds,
+            quarters,
+        }
+    }
+}
+
+fn open_decoder(path: &Path, stream: &Stream) -> Result<decoder::Video, MediaError> {
+    let context = codec::context::Context::from_parameters(stream.parameters());
+    let decoder = context.and_then(|c| c.decoder().video());
+    decoder.map_err(|e| match e {
+        ffmpeg::Error::DecoderNotFound => MediaError::Codec {
+            path: path.to_owned(),
+            what: format!("decoder of {:?}", stream.parameters().id()),
+        },
+        e => MediaError::read(path, e),
+    })
+}
+
 impl Iterator for VideoReader {
-    type Item = Result<Picture, MediaError>;
+    type Item = Result<RgbFrame, MediaError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {
             return None;
         }
         match self.advance() {
-            Ok(picture) => picture.map(Ok),
+            Ok(frame) => frame.map(Ok),
             Err(e) => {
                 self.failed = true;
                 Some(Err(MediaError::read(&self.path, e)))
             }
         }
-    }
-}
-
-/// Bytes of the middle of a frame of size `full`.
-fn cut(frame: &Video, full: [usize; 2], to: [usize; 2]) -> Vec<u8> {
-    let [left, top] = [(full[0] - to[0]) / 2, (full[1] - to[1]) / 2];
-    let (stride, data) = (frame.stride(0), frame.data(0));
-    let rows = (top..top + to[1]).flat_map(|row| &data[row * stride + 3 * left..][..3 * to[0]]);
-    rows.copied().collect()
-}
-
-/// A frame turned to the right by so many quarters.
-fn turn(size: [usize; 2], bytes: Vec<u8>, quarters: usize) -> ([usize; 2], Vec<u8>) {
-    let [w, h] = size;
-    let to = if quarters % 2 == 1 { [h, w] } else { size };
-    if quarters == 0 {
-        return (size, bytes);
-    }
-    let mut out = Vec::with_capacity(bytes.len());
-    for y in 0..to[1] {
-        for x in 0..to[0] {
-            let (column, row) = match quarters {
-                1 => (y, h - 1 - x),
-                2 => (w - 1 - x, h - 1 - y),
-                _ => (w - 1 - y, x),
-            };
-            out.extend_from_slice(&bytes[3 * (row * w + column)..][..3]);
-        }
-    }
-    (to, out)
-}
-
-/// Quarters to the right from a display matrix: nine whole numbers, of which the first and the second are cosine and sine
-/// of the turn.
-fn quarters(matrix: &[u8]) -> usize {
-    let number = |i: usize| {
-        let bytes = matrix.get(4 * i..4 * i + 4)?;
-        Some(f64::from(i32::from_ne_bytes(bytes.try_into().ok()?)))
-    };
-    let (Some(cosine), Some(sine)) = (number(0), number(1)) else {
-        return 0;
-    };
-    let turns = sine.atan2(cosine) / std::f64::consts::FRAC_PI_2;
-    (turns.round() as i64).rem_euclid(4) as usize
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quarters_turn_to_the_right() {
-        let picture: Vec<u8> = (0..6u8).flat_map(|i| [i; 3]).collect(); // 3 x 2
-        let of = |quarters| {
-            let (size, bytes) = turn([3, 2], picture.clone(), quarters);
-            (size, bytes.chunks(3).map(|p| p[0]).collect::<Vec<_>>())
-        };
-        assert_eq!(of(1), ([2, 3], vec![3, 0, 4, 1, 5, 2]));
-        assert_eq!(of(2), ([3, 2], vec![5, 4, 3, 2, 1, 0]));
-        assert_eq!(of(3), ([2, 3], vec![2, 5, 1, 4, 0, 3]));
-        let matrix = |a: i32, b: i32| [a, b].map(i32::to_ne_bytes).concat();
-        assert_eq!(quarters(&matrix(65536, 0)), 0);
-        assert_eq!(quarters(&matrix(0, 65536)), 1);
-        assert_eq!(quarters(&matrix(0, -65536)), 3);
-        assert_eq!(quarters(&[]), 0);
     }
 }

@@ -1,6 +1,5 @@
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Tensor;
 use ffmpeg_next::{
     self as ffmpeg, Dictionary, Packet, Rational, codec, encoder,
     format::{self, Pixel, context::Output},
@@ -10,37 +9,35 @@ use ffmpeg_next::{
 };
 
 use super::{Codec, Container, MediaError};
-use crate::frames::rgb_bytes;
 
-/// How a video is written.
+/// Settings of a video file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriterOptions {
-    /// Columns, even.
+    /// Columns; even.
     pub width: usize,
-    /// Rows, even.
+    /// Rows; even.
     pub height: usize,
-    /// Frames a second.
+    /// Frames per second.
     pub fps: u32,
-    /// The kind of file, whatever its name ends with.
+    /// The container, whatever the file name's extension.
     pub container: Container,
-    /// The codec, one that the container holds.
+    /// The codec; the container must support it ([`Container::holds`]).
     pub codec: Codec,
-    /// Constant rate factor: 0 is the best, [`Codec::worst_quality`] the worst. For H.264 18 is hard to tell from a
-    /// loss of nothing.
+    /// Constant rate factor, from 0 (best) to [`Codec::worst_quality`]. H.264 at 18 is visually close to lossless.
     pub quality: u32,
-    /// Tags of the container, such as the prompt.
+    /// Metadata tags of the container, such as the prompt.
     pub tags: Vec<(String, String)>,
 }
 
-/// Writes a video frame by frame, 4:2:0; an MP4 has its index in front (faststart).
+/// Writes a video frame by frame in 4:2:0. The index of an MP4 comes first (faststart).
 ///
-/// Everything goes into a hidden file next to the wanted one, which takes its name in [`VideoWriter::finish`]: there is
-/// a whole video or none. A writer that is dropped before leaves nothing behind.
+/// Frames go to a hidden temporary file next to the target, which [`VideoWriter::finish`] renames: the target is either
+/// complete or absent. A writer that is dropped before removes its temporary file.
 pub struct VideoWriter {
     path: PathBuf,
     part: PathBuf,
     options: WriterOptions,
-    /// None once the file is closed.
+    /// `None` after the file is closed.
     output: Option<Output>,
     encoder: encoder::video::Encoder,
     scaler: Scaler,
@@ -48,15 +45,15 @@ pub struct VideoWriter {
     frames: i64,
 }
 
-// SAFETY: everything in it is owned by it alone, and FFmpeg's contexts may be used from any thread, one at a time; only
-// the scaler's wrapper does not say so itself.
+// SAFETY: the writer owns everything in it, and FFmpeg's contexts may be used from any thread, one at a time; only the
+// scaler's wrapper is not marked `Send`.
 unsafe impl Send for VideoWriter {}
 
 impl VideoWriter {
-    /// Starts a video; an existing file is replaced at the end.
+    /// Starts a video. An existing file is replaced in [`VideoWriter::finish`].
     ///
     /// # Errors
-    /// If a side is odd or zero, FFmpeg has no such encoder, or the file cannot be created.
+    /// If a side is odd or 0, FFmpeg lacks the encoder, or the file cannot be created.
     pub fn create(path: &Path, options: WriterOptions) -> Result<Self, MediaError> {
         let (width, height) = (options.width, options.height);
         let even = |side: usize| side > 0 && side.is_multiple_of(2);
@@ -98,16 +95,7 @@ impl VideoWriter {
         stream.set_time_base(rate.invert());
         stream.set_rate(rate);
         stream.set_avg_frame_rate(rate);
-        let mut tags = Dictionary::new();
-        for (key, value) in &options.tags {
-            tags.set(key, value);
-        }
-        output.set_metadata(tags);
-        let mut header = Dictionary::new();
-        if matches!(options.container, Container::Mp4 | Container::Mov) {
-            header.set("movflags", "faststart+use_metadata_tags");
-        }
-        output.write_header_with(header)?;
+        write_header(&mut output, &options)?;
         let time_base = output.stream(0).map_or(rate.invert(), |s| s.time_base());
         let (w, h) = (options.width as u32, options.height as u32);
         let scaler = Scaler::get(Pixel::RGB24, w, h, Pixel::YUV420P, w, h, Flags::BICUBIC)?;
@@ -123,18 +111,10 @@ impl VideoWriter {
         })
     }
 
-    /// Adds frames of pixels, `[1, 3, t, h, w]` in [-1, 1], cut to that range.
+    /// Adds frames as RGB bytes in row-major order.
     ///
     /// # Errors
-    /// If they have another size than the video, or cannot be encoded or written.
-    pub fn write(&mut self, frames: Tensor<5>) -> Result<(), MediaError> {
-        self.write_rgb(&rgb_bytes(frames))
-    }
-
-    /// Adds frames of bytes, row by row, red, green and blue.
-    ///
-    /// # Errors
-    /// If they are not whole frames, or cannot be encoded or written.
+    /// If the bytes are not whole frames, or frames cannot be encoded or written.
     pub fn write_rgb(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
         let frame = 3 * self.options.width * self.options.height;
         if !bytes.len().is_multiple_of(frame) {
@@ -166,7 +146,7 @@ impl VideoWriter {
         self.drain()
     }
 
-    /// Writes what the encoder has ready.
+    /// Writes the packets that the encoder has finished.
     fn drain(&mut self) -> Result<(), ffmpeg::Error> {
         let output = self.output.as_mut().ok_or(ffmpeg::Error::Bug)?;
         let mut packet = Packet::empty();
@@ -183,13 +163,13 @@ impl VideoWriter {
         }
     }
 
-    /// Ends the video and gives the file its name.
+    /// Finishes the video and renames the file to its target.
     ///
     /// # Errors
-    /// If no frame was written, or the file cannot be.
+    /// If no frame was written, or the file cannot be written.
     pub fn finish(mut self) -> Result<(), MediaError> {
         if self.frames == 0 {
-            return Err(MediaError::write(&self.path, "a video without frames"));
+            return Err(MediaError::write(&self.path, "the video has no frames"));
         }
         self.close().map_err(|e| MediaError::write(&self.path, e))?;
         std::fs::rename(&self.part, &self.path).map_err(|e| MediaError::write(&self.path, e))
@@ -205,10 +185,24 @@ impl VideoWriter {
 
 impl Drop for VideoWriter {
     fn drop(&mut self) {
-        // Closed and renamed after `finish`, when there is nothing to remove.
+        // After `finish` the file is closed and renamed, and there is nothing to remove.
         self.output = None;
         std::fs::remove_file(&self.part).ok();
     }
+}
+
+/// Writes the container's header with the metadata tags.
+fn write_header(output: &mut Output, options: &WriterOptions) -> Result<(), ffmpeg::Error> {
+    let mut tags = Dictionary::new();
+    for (key, value) in &options.tags {
+        tags.set(key, value);
+    }
+    output.set_metadata(tags);
+    let mut header = Dictionary::new();
+    if matches!(options.container, Container::Mp4 | Container::Mov) {
+        header.set("movflags", "faststart+use_metadata_tags");
+    }
+    output.write_header_with(header).map(drop)
 }
 
 fn open_encoder(
@@ -235,7 +229,7 @@ fn open_encoder(
     video.open_with(settings)
 }
 
-/// The hidden file next to `path` that is written meanwhile.
+/// The hidden temporary file next to `path`.
 fn part_of(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.part", std::process::id()))

@@ -4,7 +4,7 @@ use burn::{
 };
 
 use super::{
-    InfinityStarVaeConfig,
+    config::InfinityStarVaeConfig,
     resample::{Resample, Up},
 };
 use crate::{
@@ -12,14 +12,14 @@ use crate::{
     norm::LatentNorm,
 };
 
-/// Two rounds of latent-conditioned norm, SiLU and convolution, added to the input.
+/// A residual block: twice latent-conditioned norm, SiLU and convolution.
 #[derive(Module, Debug)]
 pub struct DecoderBlock {
-    /// On the input.
+    /// Before the first convolution.
     pub norm1: LatentNorm,
     /// First convolution.
     pub conv1: CausalConv,
-    /// In between.
+    /// Before the second convolution.
     pub norm2: LatentNorm,
     /// Second convolution.
     pub conv2: CausalConv,
@@ -49,19 +49,19 @@ impl DecoderBlock {
     }
 }
 
-/// Residual blocks, then twice the size.
+/// One level: residual blocks and upsampling.
 #[derive(Module, Debug)]
 pub struct DecoderLevel {
     /// The blocks.
     pub blocks: Vec<DecoderBlock>,
-    /// To the next level.
+    /// Upsampling to the next level.
     pub up: Option<Up>,
 }
 
-/// The latent to pixels.
+/// The decoder: latent to pixels.
 #[derive(Module, Debug)]
 pub struct Decoder {
-    /// Latent to the coarsest level.
+    /// The latent's channels to those of the coarsest level.
     pub conv_in: CausalConv,
     /// Two blocks at the coarsest size.
     pub mid: Vec<DecoderBlock>,
@@ -69,7 +69,7 @@ pub struct Decoder {
     pub levels: Vec<DecoderLevel>,
     /// Before the last convolution.
     pub norm_out: LatentNorm,
-    /// To three colours.
+    /// To the pixels of a patch.
     pub conv_out: CausalConv,
 }
 
@@ -77,7 +77,7 @@ impl Decoder {
     pub(super) fn init(config: &InfinityStarVaeConfig, device: &Device) -> Self {
         let (widths, latent) = (&config.channels, config.latent);
         let last = widths[widths.len() - 1];
-        // Mirrored: the first level keeps the size, as the encoder's last one does.
+        // Mirrors the encoder: its last level is the first here.
         let levels = (0..config.levels.len()).rev().map(|i| {
             let (from, resample) = (widths[i + 1], config.levels[i]);
             let block = |_| DecoderBlock::init(from, latent, device);
@@ -98,8 +98,8 @@ impl Decoder {
         }
     }
 
-    /// The next chunk of a clip: `[b, z, t, h, w]` to pixels `[b, 3, t', s h, s w]`, about [-1, 1], not clamped. The
-    /// first latent frame of a clip becomes one frame, every other one `p`.
+    /// Decodes the next chunk of a clip, `[b, z, t, h, w]`, to pixels in about [-1, 1], not clamped, with patches folded into
+    /// channels. The first latent frame of a clip gives one frame, every other one `p`.
     pub fn forward(&self, z: Tensor<5>, cache: &mut FrameCache) -> Tensor<5> {
         let first = cache.is_at_start();
         let mut x = self.conv_in.forward(z.clone(), cache);

@@ -4,7 +4,7 @@ use burn::{
 };
 
 use super::{
-    InfinityStarVaeConfig,
+    config::InfinityStarVaeConfig,
     resample::{Down, Resample},
 };
 use crate::{
@@ -12,14 +12,14 @@ use crate::{
     norm::ChannelNorm,
 };
 
-/// Two rounds of norm, SiLU and convolution, added to the input.
+/// A residual block: twice norm, SiLU and convolution.
 #[derive(Module, Debug)]
 pub struct EncoderBlock {
-    /// On the input.
+    /// Before the first convolution.
     pub norm1: ChannelNorm,
     /// First convolution.
     pub conv1: CausalConv,
-    /// In between.
+    /// Before the second convolution.
     pub norm2: ChannelNorm,
     /// Second convolution.
     pub conv2: CausalConv,
@@ -44,27 +44,27 @@ impl EncoderBlock {
     }
 }
 
-/// Residual blocks, then half the size.
+/// One level: residual blocks and downsampling.
 #[derive(Module, Debug)]
 pub struct EncoderLevel {
     /// The blocks.
     pub blocks: Vec<EncoderBlock>,
-    /// To the next level.
+    /// Downsampling to the next level.
     pub down: Option<Down>,
 }
 
-/// Pixels to the moments of the latent.
+/// The encoder: pixels to moments of the latent.
 #[derive(Module, Debug)]
 pub struct Encoder {
-    /// Three colours to the finest level.
+    /// The pixels of a patch to the channels of the finest level.
     pub conv_in: CausalConv,
     /// Fine to coarse.
     pub levels: Vec<EncoderLevel>,
-    /// Two more blocks at the coarsest size.
+    /// Two blocks at the coarsest size.
     pub mid: Vec<EncoderBlock>,
     /// Before the last convolution.
     pub norm_out: ChannelNorm,
-    /// To means, then logarithms of variances.
+    /// To means followed by logarithms of variances.
     pub conv_out: CausalConv,
 }
 
@@ -89,9 +89,10 @@ impl Encoder {
         }
     }
 
-    /// The next chunk of a clip: pixels `[b, 3, t, h, w]` in [-1, 1] to moments `[b, 2 z, t', h/s, w/s]`.
+    /// Encodes the next chunk of a clip, pixels in [-1, 1] with patches folded into channels, to moments
+    /// `[b, 2 z, t', 2 h/s, 2 w/s]`.
     ///
-    /// The first chunk has `1 + k p` frames, the others `k p`, with `p` frames a latent frame.
+    /// The first chunk has `1 + k p` frames, the others `k p`, with `p` frames per latent frame.
     pub fn forward(&self, frames: Tensor<5>, cache: &mut FrameCache) -> Tensor<5> {
         let first = cache.is_at_start();
         let mut x = self.conv_in.forward(frames, cache);

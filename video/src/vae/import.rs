@@ -1,4 +1,4 @@
-//! The auto-encoder's weights in files, under the official names.
+//! Weight files of the auto-encoder, under the official names.
 //!
 //! A `.pth` file holds `{"vae": names}`. `proj_*_two` are parameters that nothing uses and the masks of the quantiser
 //! constants (stored under two names): they are passed over when reading and not written.
@@ -12,7 +12,7 @@ use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, sh
 
 use super::{InfinityStarVae, InfinityStarVaeConfig};
 
-/// Parts of our names and of the official ones, where convolutions are not wrapped yet.
+/// Parts of our names and of the official ones, without the `.conv` of each convolution.
 const NAMES: [(&str, &str); 11] = [
     (".down.conv.", ".downsamplers.0.conv.conv."),
     (".down.norm.", ".downsamplers.0.conv.norm."),
@@ -29,21 +29,21 @@ const NAMES: [(&str, &str); 11] = [
 
 const SCALE: (&str, &str) = ("scale", "scale_learnable_parameters");
 
-/// Whether this is a tensor of the released files that nothing needs.
+/// Whether a tensor of the released files is not used.
 pub fn is_unused(name: &str) -> bool {
     name.starts_with("proj_down_two.")
         || name.starts_with("proj_up_two.")
         || (name.starts_with("quantize") && name.ends_with(".mask"))
 }
 
-/// Module and parameter, where the module is a convolution of encoder or decoder, whose official name ends in `.conv`.
+/// Module and parameter of a convolution of encoder or decoder; the official name of the module ends in `.conv`.
 fn convolution(name: &str) -> Option<(&str, &str)> {
     let (module, parameter) = name.rsplit_once('.')?;
     let inside = name.starts_with("encoder.") || name.starts_with("decoder.");
     (inside && parameter != "gamma").then_some((module, parameter))
 }
 
-/// The name of our field for an official name.
+/// Our field for an official name.
 fn field_name(official: &str) -> String {
     if official == SCALE.1 {
         return SCALE.0.to_owned();
@@ -73,7 +73,7 @@ fn official_name(ours: &str) -> String {
 }
 
 impl InfinityStarVaeConfig {
-    /// What a file of the weights holds: official names and shapes, without what nothing needs.
+    /// Official names and shapes of the tensors of a weight file, without unused ones.
     pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
         let ours = shapes(&self.init(&Device::flex())).into_iter();
         ours.map(|(name, shape)| (official_name(&name), shape))
@@ -85,15 +85,15 @@ impl InfinityStarVae {
     /// Loads official weights, a `.safetensors` or PyTorch file, as f32.
     ///
     /// # Errors
-    /// If the file cannot be read, or a tensor is missing, unknown, of another shape or not finite.
+    /// If the file cannot be read, or if a tensor is missing, unknown, not finite or has another shape.
     pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
         self.read(WeightFile::open(path.as_ref())?)
     }
 
-    /// As [`InfinityStarVae::load`], from an open file.
+    /// [`InfinityStarVae::load`] from an open file.
     ///
     /// # Errors
-    /// As for [`InfinityStarVae::load`].
+    /// See [`InfinityStarVae::load`].
     pub fn read(mut self, mut file: WeightFile) -> Result<Self, WeightError> {
         file.forget(is_unused);
         let file = file.renamed(field_name).in_dtype(DType::F32);

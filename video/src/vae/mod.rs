@@ -1,14 +1,15 @@
 //! The causal 3-D auto-encoder of InfinityStar: pixels to a latent with time, and back.
 //!
-//! The first frame of a clip is a latent frame of its own, so that an image is a clip of one frame; behind it every `p`
-//! frames make one. Nothing looks ahead in time, so a clip of any length goes through in chunks, each convolution
-//! remembering the last two frames it saw ([`FrameCache`](crate::conv3d::FrameCache)).
+//! The first frame of a clip is a latent frame of its own, so an image is a clip of one frame; after it, every `p` frames
+//! make one latent frame. Nothing depends on later frames, so a clip of any length is processed in chunks, and each
+//! convolution caches the last two frames of its input ([`FrameCache`](crate::conv3d::FrameCache)).
 //!
 //! ```text
-//! pixels ─ encoder ─ mean, variance ─ 2x2 into channels ─ draw ─ linear ─ latent
-//! latent ─ linear ─ channels into 2x2 ─ decoder, whose norms see it ─ pixels
+//! pixels ─ encoder ─ mean, variance ─ 2x2 into channels ─ sample ─ linear ─ latent
+//! latent ─ linear ─ channels into 2x2 ─ decoder, with norms conditioned on it ─ pixels
 //! ```
 
+mod config;
 mod decoder;
 mod encoder;
 mod import;
@@ -22,107 +23,19 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use nextscale_tokenizer::{patchify, unpatchify};
-use serde::{Deserialize, Serialize};
 
+pub use config::InfinityStarVaeConfig;
 pub use decoder::{Decoder, DecoderBlock, DecoderLevel};
 pub use encoder::{Encoder, EncoderBlock, EncoderLevel};
 pub use import::is_unused;
 pub use posterior::Posterior;
 pub use stream::{DecodeStream, EncodeStream};
 
-use resample::Resample;
-
-/// What fixes the auto-encoder's shapes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InfinityStarVaeConfig {
-    /// Channels of each level, fine to coarse, and then of the coarsest size: one more than there are levels.
-    pub channels: Vec<usize>,
-    /// What each encoder level halves at its end; the decoder mirrors it.
-    pub levels: Vec<Resample>,
-    /// Residual blocks of an encoder level.
-    pub encoder_blocks: usize,
-    /// Residual blocks of a decoder level.
-    pub decoder_blocks: usize,
-    /// Channels between encoder and decoder, z. The latent that is quantised has 2 x 2 cells in its channels: 4 z.
-    pub latent: usize,
-    /// Pixels along the side of what the first convolution takes as one cell, all of them in its channels: a power of
-    /// two. 1 in released models; small models save most of their time with 2 or 4.
-    #[serde(default = "one")]
-    pub pixel_patch: usize,
-}
-
-fn one() -> usize {
-    1
-}
-
 impl InfinityStarVaeConfig {
-    /// The released `infinitystar_videovae.pth`: stride 16, 4 frames a latent frame, 64 channels (defaults of
-    /// `infinity/models/videovae/models/load_vae_bsq_wan_absorb_patchify.py`).
-    pub fn infinitystar() -> Self {
-        Self {
-            channels: vec![96, 192, 384, 384, 384],
-            levels: vec![
-                Resample::SpaceTime,
-                Resample::SpaceTime,
-                Resample::Space,
-                Resample::None,
-            ],
-            encoder_blocks: 2,
-            decoder_blocks: 3,
-            latent: 16,
-            pixel_patch: 1,
-        }
-    }
-
-    /// Pixels along the side of a cell of the latent.
-    pub fn stride(&self) -> usize {
-        2 * self.pixel_patch * self.levels.iter().map(|l| l.space()).product::<usize>()
-    }
-
-    /// Frames that a latent frame behind the first one stands for, p.
-    pub fn frame_stride(&self) -> usize {
-        self.levels.iter().map(|l| l.time()).product()
-    }
-
-    /// Channels of the latent that is quantised.
-    pub fn latent_channels(&self) -> usize {
-        4 * self.latent
-    }
-
-    /// Whether the sizes fit each other.
-    ///
-    /// # Errors
-    /// The first contradiction, as the rest of a sentence about the model.
-    pub fn validate(&self) -> Result<(), String> {
-        if self.channels.len() != self.levels.len() + 1 {
-            return Err(format!(
-                "has an auto-encoder with widths {:?} for levels {:?}",
-                self.channels, self.levels
-            ));
-        }
-        if !self.pixel_patch.is_power_of_two() {
-            return Err(format!(
-                "has an auto-encoder with a pixel patch of {}, which is no power of two",
-                self.pixel_patch
-            ));
-        }
-        for (widths, level) in self.channels.windows(2).zip(&self.levels) {
-            if *level == Resample::None && widths[0] != widths[1] {
-                return Err(format!(
-                    "has an auto-encoder with a level that keeps its size and goes from {} to {} channels",
-                    widths[0], widths[1]
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// An auto-encoder with random weights.
     ///
     /// # Panics
-    /// If there is not one more width than levels, a level that keeps its size changes its width, or the widths cannot
-    /// be folded, or the pixel patch is no power of two.
+    /// If the configuration is not valid ([`InfinityStarVaeConfig::validate`]), or the channels cannot be folded.
     pub fn init(&self, device: &Device) -> InfinityStarVae {
         self.validate()
             .unwrap_or_else(|e| panic!("a model that {e}"));
@@ -138,19 +51,14 @@ impl InfinityStarVaeConfig {
             pixel_patch: self.pixel_patch,
         }
     }
-
-    /// Channels of a cell of pixels.
-    fn pixel_channels(&self) -> usize {
-        3 * self.pixel_patch * self.pixel_patch
-    }
 }
 
-/// A linear layer over channels, weights stored as `[out, in]`.
+/// A linear layer over channels, with weights stored as `[out, in]`.
 #[derive(Module, Debug)]
 pub struct Pointwise {
-    /// `[c', c]`.
+    /// Weights, `[c', c]`.
     pub weight: Param<Tensor<2>>,
-    /// `[c']`.
+    /// Biases, `[c']`.
     pub bias: Param<Tensor<1>>,
 }
 
@@ -183,46 +91,46 @@ pub struct InfinityStarVae {
     pub encoder: Encoder,
     /// Latent to pixels.
     pub decoder: Decoder,
-    /// Behind the draw.
+    /// After sampling from the posterior.
     pub proj_down: Pointwise,
-    /// Its counterpart in front of the decoder.
+    /// Before the decoder.
     pub proj_up: Pointwise,
-    /// Learned factors on the latent, `[4]`, of which only the first one is used.
+    /// Learned factors on the latent, `[4]`; only the first one is used.
     pub scale: Param<Tensor<1>>,
-    /// Pixels along the side of a cell.
+    /// Pixels along the side of a latent cell, s.
     pub stride: usize,
-    /// Frames a latent frame behind the first one.
+    /// Frames per latent frame after the first one, p.
     pub frame_stride: usize,
-    /// Pixels along the side of a cell of the first convolution.
+    /// Side of a pixel patch.
     pub pixel_patch: usize,
 }
 
 impl InfinityStarVae {
-    /// Raw moments of a whole clip: pixels `[b, 3, t, h, w]` in [-1, 1] to `[b, 2 z, t', 2 h/s, 2 w/s]`.
+    /// The raw moments of a whole clip: pixels `[b, 3, t, h, w]` in [-1, 1] to `[b, 2 z, t', 2 h/s, 2 w/s]`.
     ///
     /// # Panics
-    /// If the sides are no multiples of the stride, or the frames not `1 + k p`.
+    /// If the sides are not multiples of the stride, or the number of frames is not `1 + k p`.
     pub fn moments(&self, frames: Tensor<5>) -> Tensor<5> {
         self.encode_stream().push_all(frames)
     }
 
-    /// What the latent of a whole clip may be.
+    /// The posterior of the latent of a whole clip, pixels `[b, 3, t, h, w]` in [-1, 1].
     ///
     /// # Panics
-    /// As [`InfinityStarVae::moments`].
+    /// See [`InfinityStarVae::moments`].
     pub fn encode(&self, frames: Tensor<5>) -> Posterior {
         self.posterior(self.moments(frames))
     }
 
-    /// The posterior of raw moments, which may be those of a chunk.
+    /// The posterior of raw moments, of a whole clip or of a chunk.
     pub fn posterior(&self, moments: Tensor<5>) -> Posterior {
         Posterior::new(patchify(moments))
     }
 
-    /// A draw from the posterior, `[b, 4 z, t, h, w]`, to the latent that is quantised, same shape.
-    pub fn latent(&self, draw: Tensor<5>) -> Tensor<5> {
-        let [b, c, t, h, w] = draw.dims();
-        let x = self.proj_down.forward(draw);
+    /// A sample of the posterior, `[b, 4 z, t, h, w]`, to the latent to quantise, same shape.
+    pub fn latent(&self, sample: Tensor<5>) -> Tensor<5> {
+        let [b, c, t, h, w] = sample.dims();
+        let x = self.proj_down.forward(sample);
         x * self.first_scale().expand([b, c, t, h, w])
     }
 
@@ -233,29 +141,29 @@ impl InfinityStarVae {
         Tensor::cat(stream.push_all(latent).collect(), 2)
     }
 
-    /// Starts to encode a clip that comes chunk by chunk.
+    /// Starts to encode a clip chunk by chunk.
     pub fn encode_stream(&self) -> EncodeStream<'_> {
         EncodeStream::new(self)
     }
 
-    /// Starts to decode a clip that comes, or goes, chunk by chunk.
+    /// Starts to decode a clip chunk by chunk.
     pub fn decode_stream(&self) -> DecodeStream<'_> {
         DecodeStream::new(self)
     }
 
-    /// The latent `[b, 4 z, t, h, w]` as the decoder takes it, `[b, z, t, 2h, 2w]`.
+    /// The latent `[b, 4 z, t, h, w]` as the decoder's input, `[b, z, t, 2h, 2w]`.
     fn decoder_input(&self, latent: Tensor<5>) -> Tensor<5> {
         let dims = latent.dims();
         let x = latent / self.first_scale().expand(dims);
         unpatchify(self.proj_up.forward(x))
     }
 
-    /// Pixels as the encoder takes them.
+    /// Pixels as the encoder's input: patches folded into channels.
     fn fold(&self, pixels: Tensor<5>) -> Tensor<5> {
         (0..self.pixel_patch.ilog2()).fold(pixels, |x, _| patchify(x))
     }
 
-    /// What the decoder gives, as pixels.
+    /// The decoder's output as pixels: the inverse of [`InfinityStarVae::fold`].
     fn unfold(&self, cells: Tensor<5>) -> Tensor<5> {
         (0..self.pixel_patch.ilog2()).fold(cells, |x, _| unpatchify(x))
     }
@@ -270,7 +178,7 @@ impl InfinityStarVae {
 pub(crate) fn tiny() -> InfinityStarVaeConfig {
     InfinityStarVaeConfig {
         channels: vec![4, 4, 8],
-        levels: vec![Resample::SpaceTime, Resample::Space],
+        levels: vec![resample::Resample::SpaceTime, resample::Resample::Space],
         encoder_blocks: 1,
         decoder_blocks: 1,
         latent: 2,
@@ -282,6 +190,7 @@ pub(crate) fn tiny() -> InfinityStarVaeConfig {
 mod tests {
     use super::*;
     use burn::tensor::Distribution;
+    use resample::Resample;
 
     fn clip(frames: usize) -> Tensor<5> {
         let range = Distribution::Uniform(-1.0, 1.0);

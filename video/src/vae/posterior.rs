@@ -2,45 +2,52 @@ use burn::tensor::{Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
-/// A normal distribution for every number of the latent, each by itself.
+/// A diagonal normal distribution over the latent.
 #[derive(Debug, Clone)]
 pub struct Posterior {
-    /// `[b, c, t, h, w]`.
+    /// Means, `[b, c, t, h, w]`.
     pub mean: Tensor<5>,
-    /// Logarithms of the variances, same shape, from -30 to 20.
+    /// Logarithms of the variances, same shape, clamped to [-30, 20].
     pub log_variance: Tensor<5>,
 }
 
 impl Posterior {
-    /// From `[b, 2c, t, h, w]`: means, then logarithms of variances.
+    /// From moments `[b, 2c, t, h, w]`: means followed by logarithms of variances.
     ///
     /// # Panics
-    /// If the channels are odd.
+    /// If the number of channels is odd.
     pub fn new(moments: Tensor<5>) -> Self {
         let [_, wide, _, _, _] = moments.dims();
-        assert!(wide % 2 == 0, "{wide} channels are no means and variances");
+        assert!(
+            wide % 2 == 0,
+            "{wide} channels do not split into means and variances"
+        );
         Self {
             mean: moments.clone().slice_dim(1, 0..wide / 2),
             log_variance: moments.slice_dim(1, wide / 2..wide).clamp(-30.0, 20.0),
         }
     }
 
-    /// The likeliest latent: the means.
+    /// The mode: the means.
     pub fn mode(&self) -> Tensor<5> {
         self.mean.clone()
     }
 
-    /// The latent for normal noise `eps` of the same shape. Released models are conditioned on such draws, not on
-    /// [`Posterior::mode`].
+    /// The sample for standard normal noise `eps` of the same shape. The released models are conditioned on samples, not
+    /// on [`Posterior::mode`].
     ///
     /// # Panics
     /// If the shapes differ.
     pub fn with_noise(&self, eps: Tensor<5>) -> Tensor<5> {
-        assert_eq!(eps.dims(), self.mean.dims(), "noise against the latent");
+        assert_eq!(
+            eps.dims(),
+            self.mean.dims(),
+            "noise and latent differ in shape"
+        );
         self.mean.clone() + (self.log_variance.clone() * 0.5).exp() * eps
     }
 
-    /// A draw. The noise comes from the host, so that a seed gives the same one on every device.
+    /// A sample. The noise is drawn on the host, so a seed gives the same sample on every device.
     pub fn sample(&self, seed: u64) -> Tensor<5> {
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
         let dims = self.mean.dims();
@@ -51,7 +58,7 @@ impl Posterior {
     }
 }
 
-/// Box and Muller's way to a normal number.
+/// A standard normal number by the Box-Muller transform.
 fn normal(rng: &mut impl Rng) -> f32 {
     let (u, v): (f64, f64) = (rng.random(), rng.random());
     let radius = (-2.0 * (1.0 - u).ln()).sqrt();

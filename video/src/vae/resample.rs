@@ -1,6 +1,6 @@
-//! Half and twice the size, by folding cells into channels and back.
+//! Down- and upsampling by folding cells into channels and back.
 //!
-//! Both ways add a shortcut without parameters, as in deep-compression auto-encoders (arXiv:2410.10733);
+//! Both add a shortcut without parameters, as in deep-compression auto-encoders (arXiv:2410.10733);
 //! `DCDownBlock3d` and `DCUpBlock3d` of `infinity/models/videovae/modules/conv_wan.py`.
 
 use burn::{
@@ -14,22 +14,22 @@ use crate::{
     norm::ChannelNorm,
 };
 
-/// What a level halves or doubles.
+/// The axes that a level halves or doubles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resample {
-    /// Nothing.
+    /// None.
     None,
     /// Rows and columns.
     Space,
-    /// Rows, columns and frames; the first frame of a clip stays single.
+    /// Rows, columns and frames; the first frame of a clip stays a single frame.
     SpaceTime,
-    /// Frames; the first frame of a clip stays single. No released model has it.
+    /// Frames; the first frame of a clip stays a single frame. No released model uses it.
     Time,
 }
 
 impl Resample {
-    /// Pixels a cell along rows and columns.
+    /// The factor along rows and columns.
     pub const fn space(self) -> usize {
         match self {
             Self::None | Self::Time => 1,
@@ -37,7 +37,7 @@ impl Resample {
         }
     }
 
-    /// Frames a cell.
+    /// The factor along frames.
     pub const fn time(self) -> usize {
         match self {
             Self::None | Self::Space => 1,
@@ -46,16 +46,16 @@ impl Resample {
     }
 }
 
-/// Half the rows and columns where `space` is 2, and half the frames where `time` is 2.
+/// Downsampling: halves rows and columns if `space` is 2, and frames if `time` is 2.
 #[derive(Module, Debug)]
 pub struct Down {
-    /// In front of the convolution.
+    /// Norm before the convolution.
     pub norm: ChannelNorm,
     /// c to `c' / space^2`.
     pub conv: CausalConv,
-    /// Rows, and columns, that become one.
+    /// The factor along rows and columns.
     pub space: usize,
-    /// Frames that become one.
+    /// The factor along frames.
     pub time: usize,
 }
 
@@ -63,7 +63,7 @@ impl Down {
     /// From `from` to `to` channels.
     ///
     /// # Panics
-    /// If `to` is no multiple of `space^2`, or does not divide `space^2 from`.
+    /// If `to` is not a multiple of `space^2`, or does not divide `space^2 from`.
     pub(crate) fn init(from: usize, to: usize, resample: Resample, device: &Device) -> Self {
         let (space, time) = (resample.space(), resample.time());
         let cells = space * space;
@@ -82,10 +82,7 @@ impl Down {
     /// `[b, c, t, h, w]` to `[b, c', t', h', w']`.
     pub(crate) fn forward(&self, x: Tensor<5>, first: bool, cache: &mut FrameCache) -> Tensor<5> {
         let y = self.conv.forward(self.norm.forward_silu(x.clone()), cache);
-        let fold = |x| match self.space {
-            1 => x,
-            _ => fold(x),
-        };
+        let fold = |x| if self.space == 1 { x } else { fold(x) };
         let y = average_frames(fold(y), self.time, first);
         let x = average_frames(fold(x), self.time, first);
         let [b, to, t, h, w] = y.dims();
@@ -95,7 +92,7 @@ impl Down {
     }
 }
 
-/// 2 x 2 cells into channels, row and column outermost: `[b, c, t, h, w]` to `[b, 4c, t, h/2, w/2]`, channel
+/// Folds 2 x 2 cells into channels, row and column outermost: `[b, c, t, h, w]` to `[b, 4c, t, h/2, w/2]`, channel
 /// `(2 row + column) c + channel`.
 fn fold(x: Tensor<5>) -> Tensor<5> {
     let [b, c, t, h, w] = x.dims();
@@ -104,7 +101,7 @@ fn fold(x: Tensor<5>) -> Tensor<5> {
         .reshape([b, 4 * c, t, h / 2, w / 2])
 }
 
-/// Means of every `time` frames; the first frame of a `first` chunk stays as it is.
+/// Averages every `time` frames. The first frame of a `first` chunk is unchanged.
 fn average_frames(x: Tensor<5>, time: usize, first: bool) -> Tensor<5> {
     let [b, c, t, h, w] = x.dims();
     let lone = usize::from(first);
@@ -121,16 +118,16 @@ fn average_frames(x: Tensor<5>, time: usize, first: bool) -> Tensor<5> {
     }
 }
 
-/// Twice the rows and columns where `space` is 2, and twice the frames where `time` is 2.
+/// Upsampling: doubles rows and columns if `space` is 2, and frames if `time` is 2.
 #[derive(Module, Debug)]
 pub struct Up {
-    /// In front of the convolution.
+    /// Norm before the convolution.
     pub norm: ChannelNorm,
     /// c to `space^2 time` c'.
     pub conv: CausalConv,
-    /// Rows, and columns, that one becomes.
+    /// The factor along rows and columns.
     pub space: usize,
-    /// Frames that one becomes.
+    /// The factor along frames.
     pub time: usize,
 }
 
@@ -160,14 +157,15 @@ impl Up {
         let repeats = y.dims()[1] / x.dims()[1];
         let unfold = |x| unfold(x, self.space, self.time);
         let sum = unfold(y) + unfold(x.repeat_dim(1, repeats));
-        match first {
-            true => merge_first(sum, self.time),
-            false => sum,
+        if first {
+            merge_first(sum, self.time)
+        } else {
+            sum
         }
     }
 }
 
-/// Channels into frames, rows and columns, in this order from the outside: `[b, s s p c, t, h, w]` to
+/// Unfolds channels into frames, rows and columns, outermost first: `[b, s s p c, t, h, w]` to
 /// `[b, c, p t, s h, s w]` with `p` frames and sides times `s`.
 fn unfold(x: Tensor<5>, s: usize, p: usize) -> Tensor<5> {
     let [b, wide, t, h, w] = x.dims();
@@ -177,17 +175,17 @@ fn unfold(x: Tensor<5>, s: usize, p: usize) -> Tensor<5> {
         .reshape([b, c, t * p, s * h, s * w])
 }
 
-/// The mean of the first `time` frames in their place.
+/// Replaces the first `time` frames by their mean.
 fn merge_first(x: Tensor<5>, time: usize) -> Tensor<5> {
     let [_, _, t, _, _] = x.dims();
     if time == 1 {
         return x;
     }
     let one = x.clone().slice_dim(2, 0..time).mean_dim(2);
-    match t == time {
-        true => one,
-        false => Tensor::cat(vec![one, x.slice_dim(2, time..t)], 2),
+    if t == time {
+        return one;
     }
+    Tensor::cat(vec![one, x.slice_dim(2, time..t)], 2)
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! Clips chunk by chunk, so that memory does not grow with their length.
+//! Encoding and decoding of clips chunk by chunk: memory does not grow with their length.
 
 use burn::tensor::Tensor;
 
 use super::InfinityStarVae;
 use crate::conv3d::FrameCache;
 
-/// Latent frames that the encoder takes at a time, and that the decoder takes at a time, as in the released code.
+/// Latent frames per chunk of the encoder and of the decoder, as in the released code.
 const ENCODER_CHUNK: usize = 2;
 const DECODER_CHUNK: usize = 2;
 
-/// Encodes one clip.
+/// Encodes a clip.
 #[derive(Debug)]
 pub struct EncodeStream<'a> {
     vae: &'a InfinityStarVae,
@@ -22,45 +22,46 @@ impl<'a> EncodeStream<'a> {
         Self { vae, cache }
     }
 
-    /// The raw moments `[b, 2 z, t', 2 h/s, 2 w/s]` of the next frames `[b, 3, t, h, w]`, pixels in [-1, 1]. The first
-    /// chunk has `1 + k p` frames, every other one `k p`.
+    /// The raw moments `[b, 2 z, t', 2 h/s, 2 w/s]` of the next frames, pixels `[b, 3, t, h, w]` in [-1, 1]. The first chunk
+    /// has `1 + k p` frames, every other one `k p`.
     ///
     /// # Panics
-    /// If there are other numbers of frames, or the sides are no multiples of the stride.
+    /// If the number of frames is another, or the sides are not multiples of the stride.
     pub fn push(&mut self, frames: Tensor<5>) -> Tensor<5> {
         let [_, _, t, h, w] = frames.dims();
         let (stride, p) = (self.vae.stride, self.vae.frame_stride);
         assert!(
             h % stride == 0 && w % stride == 0,
-            "frames of {h}x{w} against a stride of {stride}"
+            "frames of {h}x{w} do not fit a stride of {stride}"
         );
-        match self.cache.is_at_start() {
-            true => assert!(
+        if self.cache.is_at_start() {
+            assert!(
                 t % p == 1 % p,
-                "{t} frames at the start of a clip, not 1 and a multiple of {p}"
-            ),
-            false => assert!(t % p == 0, "{t} frames are no multiple of {p}"),
+                "{t} frames at the start of a clip, not 1 plus a multiple of {p}"
+            );
+        } else {
+            assert!(t % p == 0, "{t} frames, not a multiple of {p}");
         }
         self.vae
             .encoder
             .forward(self.vae.fold(frames), &mut self.cache)
     }
 
-    /// As [`EncodeStream::push`], in small chunks one after the other.
+    /// [`EncodeStream::push`] in small chunks.
     ///
     /// # Panics
-    /// As [`EncodeStream::push`].
+    /// See [`EncodeStream::push`].
     pub fn push_all(&mut self, frames: Tensor<5>) -> Tensor<5> {
         let [_, _, t, _, _] = frames.dims();
         let p = self.vae.frame_stride;
         let lone = usize::from(self.cache.is_at_start());
-        let chunks = cuts(t, lone, ENCODER_CHUNK * p);
-        let moments = chunks.map(|(from, to)| self.push(frames.clone().slice_dim(2, from..to)));
+        let ranges = chunks(t, lone, ENCODER_CHUNK * p);
+        let moments = ranges.map(|(from, to)| self.push(frames.clone().slice_dim(2, from..to)));
         Tensor::cat(moments.collect(), 2)
     }
 }
 
-/// Decodes one clip.
+/// Decodes a clip.
 #[derive(Debug)]
 pub struct DecodeStream<'a> {
     vae: &'a InfinityStarVae,
@@ -73,36 +74,35 @@ impl<'a> DecodeStream<'a> {
         Self { vae, cache }
     }
 
-    /// Goes on with a clip of which earlier chunks are decoded: with what [`DecodeStream::into_cache`] gave. A new cache
-    /// starts a clip.
+    /// Continues a clip from the cache of its earlier chunks ([`DecodeStream::into_cache`]). A new cache starts a clip.
     pub fn resume(vae: &'a InfinityStarVae, cache: FrameCache) -> Self {
         Self { vae, cache }
     }
 
-    /// What is remembered of the clip so far, for callers that cannot keep the stream itself.
+    /// The cache of the clip so far, for callers that cannot hold the stream.
     pub fn into_cache(self) -> FrameCache {
         self.cache
     }
 
     /// The pixels `[b, 3, t', s h, s w]` of the next latent frames `[b, 4 z, t, h, w]`, about [-1, 1], not clamped. The
-    /// first latent frame of the clip becomes one frame, every other one `p`.
+    /// first latent frame of a clip gives one frame, every other one `p`.
     pub fn push(&mut self, latent: Tensor<5>) -> Tensor<5> {
         let z = self.vae.decoder_input(latent);
         self.vae
             .unfold(self.vae.decoder.forward(z, &mut self.cache))
     }
 
-    /// As [`DecodeStream::push`], in small chunks: an iterator over their pixels, each decoded when asked for.
+    /// [`DecodeStream::push`] in small chunks: an iterator over their pixels, which decodes each chunk on demand.
     pub fn push_all(&mut self, latent: Tensor<5>) -> impl Iterator<Item = Tensor<5>> {
         let [_, _, t, _, _] = latent.dims();
         let lone = usize::from(self.cache.is_at_start());
-        cuts(t, lone, DECODER_CHUNK)
+        chunks(t, lone, DECODER_CHUNK)
             .map(move |(from, to)| self.push(latent.clone().slice_dim(2, from..to)))
     }
 }
 
-/// Cuts `total` into a first chunk of up to `lone + size` and others of up to `size`: pairs of start and end.
-fn cuts(total: usize, lone: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
+/// Splits `total` into a first chunk of up to `lone + size` and others of up to `size`: pairs of start and end.
+fn chunks(total: usize, lone: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut from = 0;
     std::iter::from_fn(move || {
         let len = if from == 0 { lone + size } else { size };
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn chunks_cover_the_clip() {
-        let of = |total, lone, size| cuts(total, lone, size).collect::<Vec<_>>();
+        let of = |total, lone, size| chunks(total, lone, size).collect::<Vec<_>>();
         assert_eq!(of(17, 1, 8), [(0, 9), (9, 17)]);
         assert_eq!(of(13, 1, 8), [(0, 9), (9, 13)]);
         assert_eq!(of(1, 1, 8), [(0, 1)]);

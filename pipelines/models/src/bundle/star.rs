@@ -9,13 +9,14 @@ use std::sync::Arc;
 use burn::tensor::{Device, FloatDType};
 use nextscale_text::TextEncoder;
 use nextscale_var_core::blocks::{self, BlockStorage};
+use nextscale_video::InfinityStarVae;
 use nextscale_video::infinity_star::{InfinityStar, Limits, read_infinity_star};
-use nextscale_video::{InfinityStarVae, MemoryEstimate};
+use nextscale_video::memory::{BatchSize, kept_bytes, pass_bytes};
 
 use super::weights::{Files, Weights};
 use super::{Model, Size, TEXT, TRANSFORMER, VAE, VOCAB, damaged, equal, read_manifest};
 use crate::error::ModelError;
-use crate::memory::Estimate;
+use crate::memory::{Estimate, TransformerBytes};
 
 pub use first_frame::FirstFrame;
 pub use manifest::{FrameCounts, StarManifest};
@@ -142,17 +143,20 @@ impl StarBundle {
         let manifest = &self.manifest;
         let plan = manifest.plan(size, frames)?;
         let weights = burn::tensor::DType::from(dtype).size();
-        let rows = if guided { 2 } else { 1 };
         let config = &manifest.transformer;
-        let text = config.text_max_len.min(64);
-        let of = |bytes| MemoryEstimate::new(config, &plan, text, rows, bytes, Limits::default());
+        let batch = BatchSize {
+            text: config.text_max_len.min(64),
+            rows: if guided { 2 } else { 1 },
+            bytes: working as usize,
+        };
         let all = config.parameters();
         let block = (all - config.with_one_block().parameters()) / (config.depth - 1).max(1);
         let inside = block * config.depth;
         let held = blocks::bytes(blocks, inside, block, all - inside, weights);
-        let run = MemoryEstimate {
+        let run = TransformerBytes {
             weights: held,
-            ..of(working as usize)
+            kept: kept_bytes(config, &plan, batch),
+            pass: pass_bytes(config, &plan, batch, Limits::default()),
         };
         let pixels = (size.width * size.height) as u64;
         let vae = self.files.vae.len().unwrap_or_default();

@@ -118,7 +118,7 @@ impl TextToVideo {
         let clips = plan.clips().len();
         if let Some(story) = &mut self.story {
             let new = pass.features.dims()[2] * stride;
-            let latent = story.go_on(pass.features);
+            let latent = story.advance(pass.features);
             return VideoLatent {
                 fps,
                 first: input.sample.turn * new,

@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use burn::tensor::{Device, Tensor};
 use nextscale_var_core::train::{Loss, Task, TrainOptions};
 use nextscale_video::codes::CodeBits;
-use nextscale_video::train::quantize_straight_through;
+use nextscale_video::pyramid::quantize_straight_through;
 use nextscale_video::{InfinityStarVae, InfinityStarVaeConfig, Layout, Plan};
 use serde::{Deserialize, Serialize};
 
