@@ -35,7 +35,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     warmup: usize,
     /// Guidance scale; 1 (with classes 0) turns guidance off [default: the model's, 4 for a preset]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     cfg_scale: Option<f64>,
     /// Compute device
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]

@@ -56,11 +56,11 @@ pub(super) struct Files {
 /// Sampling options of a measurement that generates.
 #[derive(Debug, Args)]
 struct SamplingOptions {
-    /// Guidance scale: how strongly the prompt counts; 1 turns guidance off [default: the model's]
-    #[arg(long)]
+    /// Guidance scale; 1 turns guidance off [default: the model's]
+    #[arg(long, value_name = "N")]
     cfg_scale: Option<f64>,
     /// Temperature: above 1 more varied, below 1 more likely; 0 always takes the most likely value [default: the model's]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     temperature: Option<f64>,
 }
 
