@@ -45,7 +45,7 @@ impl Source {
         let mut root = read_tree(&self.pipeline)?;
         for one in &self.set {
             let Some((path, value)) = one.split_once('=') else {
-                return Err(anyhow!("`--set {one}` should be `--set KEY=VALUE`"));
+                return Err(anyhow!("--set {one} should be --set KEY=VALUE"));
             };
             let path: Vec<&str> = path.split('.').collect();
             root.set(&path, parse_value(value, &format!("--set {one}"))?)

@@ -109,7 +109,7 @@ fn lengths_and_sizes() {
         ),
         (
             &["--seconds", "nan"],
-            ["invalid value 'nan'", "it should be a number"],
+            ["invalid value 'nan'", "use a number"],
         ),
         (&["--frames", "0"], ["makes no video of 0 frames", longest]),
         (
