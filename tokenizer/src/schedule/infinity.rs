@@ -97,32 +97,6 @@ impl RatioTemplate {
     }
 }
 
-/// The template and budget of images with exactly this height and width in pixels.
-///
-/// # Errors
-/// The nearest size by logarithm, to suggest to the user, if no table has the size.
-pub fn find(
-    height: usize,
-    width: usize,
-) -> Result<(&'static RatioTemplate, PixelBudget), (usize, usize)> {
-    let mut nearest = (f64::INFINITY, (0, 0));
-    for template in &TEMPLATES {
-        for budget in PixelBudget::ALL {
-            let size = template.pixels(budget);
-            if size == (height, width) {
-                return Ok((template, budget));
-            }
-            let distance =
-                |a: usize, b: usize| ((a.max(1) as f64) / (b.max(1) as f64)).ln().powi(2);
-            let total = distance(size.0, height) + distance(size.1, width);
-            if total < nearest.0 {
-                nearest = (total, size);
-            }
-        }
-    }
-    Err(nearest.1)
-}
-
 /// The 15 ratios, in the released order.
 pub static TEMPLATES: [RatioTemplate; 15] = [
     RatioTemplate {
@@ -409,14 +383,6 @@ mod tests {
         assert_eq!(t.schedule(PixelBudget::M1).tokens(), 10521);
         assert_eq!(RatioTemplate::nearest(0.56).ratio, 0.571);
         assert_eq!(RatioTemplate::nearest(9.0).ratio, 3.0);
-    }
-
-    #[test]
-    fn a_size_is_found_or_the_nearest_offered() {
-        let (t, budget) = find(1152, 864).unwrap();
-        assert_eq!((t.ratio, budget), (1.333, PixelBudget::M1));
-        assert_eq!(find(1000, 1000), Err((1024, 1024)));
-        assert_eq!(find(250, 260), Err((256, 256)));
     }
 
     #[test]
