@@ -41,11 +41,11 @@ impl GenerateOptions {
 }
 
 /// What [`generate`] generates from.
-pub struct GenerateInput<'a, Q: ?Sized> {
+pub struct GenerateInput<'a, 'b, Q: ?Sized> {
     /// The tokenizer's quantiser.
     pub quantizer: &'a Q,
     /// A stepwise plan.
-    pub plan: &'a Plan,
+    pub plan: &'b Plan,
     /// How cells of the tokenizer map to tokens.
     pub patching: Patching,
     /// The prompts, one per image.
@@ -82,7 +82,7 @@ pub struct Step {
 pub struct Generation<'a, Q: Quantizer + ?Sized> {
     model: &'a Infinity,
     pyramid: Pyramid<'a, Q, Plain>,
-    plan: &'a Plan,
+    plan: Plan,
     cells: ScaleSchedule,
     patching: Patching,
     options: GenerateOptions,
@@ -100,7 +100,7 @@ pub struct Generation<'a, Q: Quantizer + ?Sized> {
 /// `negative` has another number of prompts than `text`, or the quantiser's bits do not make up the model's tokens.
 pub fn generate<'a, Q: Quantizer + ?Sized>(
     model: &'a Infinity,
-    input: GenerateInput<'a, Q>,
+    input: GenerateInput<'a, '_, Q>,
 ) -> Generation<'a, Q> {
     let GenerateInput {
         quantizer,
@@ -132,7 +132,7 @@ pub fn generate<'a, Q: Quantizer + ?Sized>(
         pyramid: Pyramid::plain(quantizer),
         cells: patching.cells(plan.schedule()),
         state: model.start(&prompts, plan),
-        plan,
+        plan: plan.clone(),
         patching,
         options,
         sampler,
@@ -163,7 +163,7 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
         let guidance = &self.options.guidance;
         let guidance = guidance.is_active().then_some(guidance);
         let input = self.input.take();
-        let (model, plan) = (self.model, self.plan);
+        let (model, plan) = (self.model, &self.plan);
         let logits = model.forward_scale(k, input, &mut self.state, plan, guidance);
         logits / self.options.temperature[k]
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use image::RgbImage;
+pub use nextscale_models::generator::{Frames, VideoLatent};
 
 use crate::yaml::Node;
 
@@ -103,37 +104,6 @@ pub struct Text {
     pub prompt: Tensor<3>,
     /// Features of the negative prompt, `[1, l, c]`, if there is one.
     pub negative: Option<Tensor<3>>,
-}
-
-/// The latent of a part of a video. A video is one part or several, in order.
-#[derive(Debug, Clone)]
-pub struct VideoLatent {
-    /// `[1, c, t, h, w]`, f32.
-    pub latent: Tensor<5>,
-    /// Frames per second.
-    pub fps: usize,
-    /// Index in the video, from 0, of the first frame of this part that is shown.
-    pub first: usize,
-    /// Whether the decoder starts afresh, instead of continuing from the part before.
-    pub fresh: bool,
-    /// Number of decoded frames to drop at the start of this part.
-    pub skip: usize,
-    /// Whether it ends the video.
-    pub last: bool,
-}
-
-/// Consecutive frames of a video, as they come from the decoder. A stage of frames takes such a chunk and sends one of the
-/// same length.
-#[derive(Debug, Clone)]
-pub struct Frames {
-    /// The frames, all of one size.
-    pub images: Vec<RgbImage>,
-    /// Frames per second.
-    pub fps: usize,
-    /// Index in the video, from 0, of the first of them.
-    pub first: usize,
-    /// Whether the last of them ends the video.
-    pub last: bool,
 }
 
 /// A value on its way from one stage to the next. Cloning is cheap.

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use nextscale_models::ModelError;
-use nextscale_models::bundle::{BlockStorage, Bundle, ClassBundle, Model, Places, StarBundle};
+use nextscale_models::search::SearchPath;
+use nextscale_models::{Architecture, BlockStorage, Model};
 
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::settings::Settings;
@@ -15,7 +16,7 @@ use crate::yaml::Node;
 
 /// The models that were opened while a pipeline is checked, each only once.
 #[derive(Default)]
-pub(crate) struct Models(RefCell<HashMap<String, Model>>);
+pub(crate) struct Models(RefCell<HashMap<String, Arc<Model>>>);
 
 /// What the factory of a stage sees.
 pub struct Setup<'a> {
@@ -83,90 +84,80 @@ impl Setup<'_> {
     ///
     /// # Errors
     /// No such model, or one whose parts do not fit, at the place of the key `model`.
-    pub fn model(&self, model: Option<&str>) -> Result<Model, PipelineError> {
+    pub fn model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
         let name = model.unwrap_or(&self.settings.model);
         if let Some(model) = self.models.0.borrow().get(name) {
-            return Ok(model.clone());
+            return Ok(Arc::clone(model));
         }
-        let places = Places::new(self.settings.models_dir.as_deref());
-        let model = Model::open_in(name, &places).map_err(|error| match error {
+        let search_path = SearchPath::new(self.settings.models_dir.as_deref());
+        let model = Model::open_in(name, &search_path).map_err(|error| match error {
             ModelError::Refused { .. } => PipelineError::from(error),
             error => self.refuse_file("model", &error.into()).into(),
         })?;
+        let model = Arc::new(model);
         let mut models = self.models.0.borrow_mut();
-        models.insert(name.to_owned(), model.clone());
+        models.insert(name.to_owned(), Arc::clone(&model));
         Ok(model)
     }
 
     /// Opens a model that generates images from prompts.
     ///
     /// # Errors
-    /// As [`Setup::model`], and a model of another kind.
-    pub fn text_model(&self, model: Option<&str>) -> Result<Arc<Bundle>, PipelineError> {
-        match self.model(model)? {
-            Model::Text(bundle) => Ok(bundle),
-            Model::Class(bundle) => {
-                let message = format!(
-                    "the model `{}` generates from classes, not from prompts",
-                    bundle.name()
-                );
-                let hint =
-                    "give a class: --class NAME, or the stages `classes` and `class-to-image`";
-                Err(self.refuse("model", message).hint(hint).into())
-            }
-            Model::Video(bundle) => Err(self.only_videos(&bundle)),
+    /// As [`Setup::model`], and a model of another architecture.
+    pub fn text_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+        let model = self.image_model(model)?;
+        if model.architecture() == Architecture::Infinity {
+            return Ok(model);
         }
+        let name = model.name();
+        let message = format!("the model `{name}` generates from classes, not from prompts");
+        let hint = "give a class: --class NAME, or the stages `classes` and `class-to-image`";
+        Err(self.refuse("model", message).hint(hint).into())
     }
 
-    /// Opens a model that generates videos.
+    /// Opens a model that generates images from classes.
     ///
     /// # Errors
-    /// As [`Setup::model`], and a model of another kind.
-    pub fn video_model(&self, model: Option<&str>) -> Result<Arc<StarBundle>, PipelineError> {
-        let model = self.model(model)?;
-        match model {
-            Model::Video(bundle) => Ok(bundle),
-            Model::Text(_) | Model::Class(_) => {
-                let message = format!("the model `{}` generates images, not videos", model.name());
-                let hint = "name a video model, such as sprites or infinitystar-8b-480p, or use `nextscale generate`";
-                Err(self.refuse("model", message).hint(hint).into())
-            }
+    /// As [`Setup::model`], and a model of another architecture.
+    pub fn class_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+        let model = self.image_model(model)?;
+        if model.architecture() == Architecture::Var {
+            return Ok(model);
         }
+        let name = model.name();
+        let message = format!(
+            "the model `{}` generates from prompts, not from classes",
+            name
+        );
+        let hint = "name a class-conditional model, such as var-d16, or give a prompt";
+        Err(self.refuse("model", message).hint(hint).into())
     }
 
     /// Opens a model that generates images, from prompts or classes.
     ///
     /// # Errors
     /// As [`Setup::model`], and a video model.
-    pub fn image_model(&self, model: Option<&str>) -> Result<Model, PipelineError> {
-        match self.model(model)? {
-            Model::Video(bundle) => Err(self.only_videos(&bundle)),
-            model => Ok(model),
+    pub fn image_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+        let model = self.model(model)?;
+        if model.architecture() != Architecture::InfinityStar {
+            return Ok(model);
         }
-    }
-
-    fn only_videos(&self, bundle: &StarBundle) -> PipelineError {
-        let message = format!("the model `{}` generates videos, not images", bundle.name());
+        let message = format!("the model `{}` generates videos, not images", model.name());
         let hint = "use `nextscale video`, with `--seconds 0` for an image";
-        self.refuse("model", message).hint(hint).into()
+        Err(self.refuse("model", message).hint(hint).into())
     }
 
-    /// Opens a model that generates images from classes.
+    /// Opens a model that generates videos.
     ///
     /// # Errors
-    /// As [`Setup::model`], and a model of another kind.
-    pub fn class_model(&self, model: Option<&str>) -> Result<Arc<ClassBundle>, PipelineError> {
-        match self.model(model)? {
-            Model::Class(bundle) => Ok(bundle),
-            Model::Video(bundle) => Err(self.only_videos(&bundle)),
-            Model::Text(bundle) => {
-                let message = format!(
-                    "the model `{}` generates from prompts, not from classes",
-                    bundle.name()
-                );
-                let hint = "name a class-conditional model, such as var-d16, or give a prompt";
-                Err(self.refuse("model", message).hint(hint).into())
-            }
+    /// As [`Setup::model`], and a model of another architecture.
+    pub fn video_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+        let model = self.model(model)?;
+        if model.architecture() == Architecture::InfinityStar {
+            return Ok(model);
         }
+        let message = format!("the model `{}` generates images, not videos", model.name());
+        let hint = "name a video model, such as sprites or infinitystar-8b-480p, or use `nextscale generate`";
+        Err(self.refuse("model", message).hint(hint).into())
     }
 }

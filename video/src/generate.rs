@@ -122,7 +122,7 @@ pub struct GenerateInput<'a> {
 /// An iterator of passes. Dropping it stops the work.
 pub struct Generation<'a> {
     model: &'a InfinityStar,
-    plan: &'a Plan,
+    plan: Plan,
     bits: CodeBits,
     options: GenerateOptions,
     sampler: Sampler,
@@ -141,7 +141,7 @@ pub struct Generation<'a> {
 ///
 /// # Panics
 /// If shapes do not fit the model, or there are more forced passes than passes.
-pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'a>) -> Generation<'a> {
+pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'_>) -> Generation<'a> {
     let GenerateInput {
         plan,
         text,
@@ -155,7 +155,7 @@ pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'a>) -> Genera
     let guided = options.guidance.is_active();
     let mut generation = Generation {
         model,
-        plan,
+        plan: plan.clone(),
         bits: CodeBits {
             semantic: model.semantic_head.weight.dims()[1] / 2,
             detail: model.channels(),

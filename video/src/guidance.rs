@@ -34,6 +34,23 @@ impl InfinityStarGuidance {
         }
     }
 
+    /// How far from the unconditional logits; 1 is no guidance.
+    pub fn scale(&self) -> f64 {
+        match *self {
+            Self::None => 1.0,
+            Self::Cfg { scale } | Self::Apg { scale, .. } => scale,
+        }
+    }
+
+    /// The same kind of guidance with another scale; plain guidance where there was none.
+    #[must_use]
+    pub fn with_scale(self, scale: f64) -> Self {
+        match self {
+            Self::Apg { threshold, .. } => Self::Apg { scale, threshold },
+            Self::None | Self::Cfg { .. } => Self::Cfg { scale },
+        }
+    }
+
     /// Logits `[2b, l, v]`, conditional ones first, to `[b, l, v]`. Without guidance `[b, l, v]` is returned unchanged.
     ///
     /// Source: `infinity/models/apg.py`, with eta 0 and without momentum.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use nextscale_eval::bench::{self, BenchOptions, Report};
-use nextscale_models::bundle::DEFAULT;
+use nextscale_models::DEFAULT;
 use nextscale_models::device::{DeviceChoice, Dtype};
 
 use crate::options::at_least_one;

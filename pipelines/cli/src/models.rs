@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::output;
-use nextscale_models::bundle::{Places, SPRITES, StarBundle, released};
+use nextscale_models::search::SearchPath;
+use nextscale_models::{Manifest, Model, SPRITES, download, released};
 
 /// Arguments of `nextscale models`.
 #[derive(Debug, Args)]
@@ -34,26 +35,26 @@ enum ModelsCommand {
 
 pub(super) fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     if let Some(ModelsCommand::Fetch { name, models_dir }) = &args.command {
-        return fetch(name, &Places::new(models_dir.as_deref()));
+        return fetch(name, &SearchPath::new(models_dir.as_deref()));
     }
-    let places = Places::new(args.models_dir.as_deref());
+    let search_path = SearchPath::new(args.models_dir.as_deref());
     match &args.name {
-        None => output::print(list(&places).trim_end()),
-        Some(name) => output::print(&details(name, &places)?),
+        None => output::print(list(&search_path).trim_end()),
+        Some(name) => output::print(&details(name, &search_path)?),
     }
 }
 
-fn list(places: &Places) -> String {
+fn list(search_path: &SearchPath) -> String {
     let line = |name: &str, state: &str, result: &str| format!("{name:<22} {state:<12} {result}\n");
     let mut text = line("model", "state", "generates");
     let icons = "images of icons from prompts, 64x64";
     text += &line("default", "embedded", icons);
-    text += &match StarBundle::embedded() {
-        Ok(bundle) => line(SPRITES, "embedded", &sprites(&bundle)),
+    text += &match Model::open(SPRITES) {
+        Ok(model) => line(SPRITES, "embedded", &sprites(model.manifest())),
         Err(_) => line(SPRITES, "not embedded", "videos of icons from prompts"),
     };
     for name in released::names() {
-        let parts = released::parts(name, places).unwrap_or_default();
+        let parts = released::parts(name, search_path).unwrap_or_default();
         let missing = parts.iter().filter(|part| part.found.is_none()).count();
         let state = match missing {
             0 => "ready".to_owned(),
@@ -67,11 +68,13 @@ fn list(places: &Places) -> String {
 
 /// What a released model generates.
 fn generates(name: &str) -> String {
-    if let Some(config) = released::var_config(name) {
+    if let Some(config) = released::var::config(name) {
         let side = config.schedule.last().w * 16;
         return format!("images of 1,000 classes, {side}x{side}");
     }
-    let star = released::star::PRESETS.iter().find(|p| p.name == name);
+    let star = released::infinity_star::PRESETS
+        .iter()
+        .find(|p| p.name == name);
     if let Some(preset) = star {
         let ((width, height), seconds) = (preset.size(), preset.longest_seconds());
         let result = if preset.is_interactive() {
@@ -88,19 +91,21 @@ fn generates(name: &str) -> String {
 }
 
 /// What the embedded video model generates.
-fn sprites(bundle: &StarBundle) -> String {
-    let manifest = bundle.manifest();
+fn sprites(manifest: &Manifest) -> String {
+    let Manifest::InfinityStar(manifest) = manifest else {
+        return String::new();
+    };
     let (size, longest) = (&manifest.sizes[0], manifest.frames.longest);
     format!(
         "videos of icons from prompts, {}x{}, up to {}",
         size.width,
         size.height,
-        manifest.say(longest)
+        manifest.describe(longest)
     )
 }
 
-fn details(name: &str, places: &Places) -> anyhow::Result<String> {
-    let Some(parts) = released::parts(name, places) else {
+fn details(name: &str, search_path: &SearchPath) -> anyhow::Result<String> {
+    let Some(parts) = released::parts(name, search_path) else {
         let known: Vec<&str> = released::names().collect();
         anyhow::bail!(
             "there is no released model `{name}`; the released models are {}",
@@ -121,7 +126,7 @@ fn details(name: &str, places: &Places) -> anyhow::Result<String> {
     }
     text += "searched in:\n";
     let mut seen = vec![];
-    for folder in parts.iter().flat_map(|part| places.folders(part.repo)) {
+    for folder in parts.iter().flat_map(|part| search_path.folders(part.repo)) {
         if !seen.contains(&folder) {
             text += &format!("  {}\n", folder.display());
             seen.push(folder);
@@ -130,8 +135,8 @@ fn details(name: &str, places: &Places) -> anyhow::Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-fn fetch(name: &str, places: &Places) -> anyhow::Result<()> {
-    match nextscale_models::bundle::fetch::fetch(name, places)?.len() {
+fn fetch(name: &str, search_path: &SearchPath) -> anyhow::Result<()> {
+    match download::fetch(name, search_path, &|file| eprintln!("{file}"))?.len() {
         0 => output::print(&format!("{name}: nothing is missing")),
         n => output::print(&format!("{name}: {n} files downloaded, ready")),
     }

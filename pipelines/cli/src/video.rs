@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use nextscale_models::bundle::{Model, Places, SPRITES};
+use nextscale_models::search::SearchPath;
+use nextscale_models::{Manifest, Model, SPRITES};
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::media::CodecChoice;
 use nextscale_pipelines::yaml::Node;
@@ -119,10 +120,11 @@ impl VideoSampling {
 /// Whether the model continues one video from prompt to prompt. No weight is read, and a model that cannot be opened is
 /// reported with the rest of the pipeline.
 fn is_interactive(prompts: &PromptOptions) -> bool {
-    let places = Places::new(prompts.models_dir.as_deref());
+    let search_path = SearchPath::new(prompts.models_dir.as_deref());
     let name = prompts.model.as_deref().unwrap_or(SPRITES);
-    match Model::open_in(name, &places) {
-        Ok(Model::Video(bundle)) => bundle.manifest().semantic_scale.is_some(),
+    let model = Model::open_in(name, &search_path);
+    model.is_ok_and(|model| match model.manifest() {
+        Manifest::InfinityStar(manifest) => manifest.semantic_scale.is_some(),
         _ => false,
-    }
+    })
 }

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::Device;
 use nextscale_data::{Entry, Manifest};
-use nextscale_models::bundle::{BlockStorage, Bundle};
+use nextscale_models::{Model, Placement};
 use serde_json::Value;
 
 const SIZE: usize = 16;
@@ -159,9 +159,9 @@ fn from_pictures_to_a_model() {
     fs::write(folder.join("decoder.yaml"), &larger).unwrap();
     succeed(folder, "train tokenizer decoder.yaml --out decoder");
     succeed(folder, "train export run --out larger --decoder-of decoder");
-    let exported = Bundle::open(&folder.join("larger").display().to_string()).unwrap();
-    assert_eq!(exported.manifest().vae.decoder_blocks, 2);
-    exported.vae(&Device::flex()).unwrap();
+    let exported = Model::open(&folder.join("larger").display().to_string()).unwrap();
+    assert_eq!(exported.infinity().unwrap().vae.decoder_blocks, 2);
+    exported.load_bsq_vae(&Device::flex()).unwrap();
     let other = larger.replace("bits: 4", "bits: 5");
     fs::write(folder.join("decoder.yaml"), other).unwrap();
     let error = fail(folder, "train tokenizer decoder.yaml --out other");
@@ -182,10 +182,10 @@ fn from_pictures_to_a_model() {
     for run in ["tok", "run"] {
         fs::remove_dir_all(folder.join(run)).unwrap();
     }
-    let model = Bundle::open(&folder.join("model").display().to_string()).unwrap();
-    assert_eq!(model.manifest().name, "squares");
+    let model = Model::open(&folder.join("model").display().to_string()).unwrap();
+    assert_eq!(model.manifest().name(), "squares");
     let device = Device::flex();
-    let features = model.text_encoder(&device).unwrap();
+    let features = model.load_text_encoder(&device).unwrap();
     let features = features.encode(&["red square, large style"]).unwrap();
     assert!(
         features
@@ -195,10 +195,8 @@ fn from_pictures_to_a_model() {
             .into_scalar::<f32>()
             .is_finite()
     );
-    model
-        .transformer(&device, FloatDType::F32, BlockStorage::Loaded)
-        .unwrap();
-    model.vae(&device).unwrap();
+    model.load_infinity(&Placement::cpu()).unwrap();
+    model.load_bsq_vae(&device).unwrap();
 }
 
 #[test]

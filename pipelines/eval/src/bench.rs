@@ -7,11 +7,10 @@ mod subject;
 
 use std::time::Instant;
 
-use burn::tensor::{Device, FloatDType};
 use serde::Serialize;
 
-use nextscale_models::device;
-use nextscale_models::device::{DeviceChoice, Dtype};
+use nextscale_models::device::{self, DeviceChoice, Dtype};
+use nextscale_models::{ModelError, Placement};
 use subject::{Round, Subject};
 
 /// What to measure.
@@ -88,24 +87,22 @@ pub struct ScaleTime {
 /// # Errors
 /// When the model can't be used, or a picture is not a picture of numbers.
 pub fn run(args: &BenchOptions) -> anyhow::Result<Report> {
-    let device = device::open(args.device)?;
-    let dtype = device::dtype(args.dtype, &device)?;
-    let place = (&device, dtype, device::blocks(args.dtype));
+    let placement = Placement::open(args.device, args.dtype)?;
     let start = Instant::now();
     let mut subject = match args.random_weights {
-        true => Subject::random(&args.model, &device, dtype)?,
-        false => Subject::open(args, place)?,
+        true => Subject::random(&args.model, &placement)?,
+        false => Subject::open(args, &placement)?,
     };
     subject.sampling.cfg = args.cfg_scale.unwrap_or(subject.sampling.cfg);
     let load = start.elapsed().as_secs_f64();
     let mut rounds = Vec::new();
     for index in 0..args.warmup + args.rounds {
-        let round = subject.round(args.batch, index as u64, &device)?;
+        let round = subject.round(args.batch, index as u64, &placement.device)?;
         if index >= args.warmup {
             rounds.push(round);
         }
     }
-    Ok(report(&subject, args, load, &rounds, &device, dtype))
+    Ok(report(&subject, args, load, &rounds, &placement)?)
 }
 
 fn report(
@@ -113,11 +110,11 @@ fn report(
     args: &BenchOptions,
     load: f64,
     rounds: &[Round],
-    device: &Device,
-    dtype: FloatDType,
-) -> Report {
+    placement: &Placement,
+) -> Result<Report, ModelError> {
     let over = |part: &dyn Fn(&Round) -> f64| median(rounds.iter().map(part).collect());
-    let grids = subject.schedule().scales().iter().enumerate();
+    let schedule = subject.schedule()?;
+    let grids = schedule.scales().iter().enumerate();
     let scales: Vec<ScaleTime> = grids
         .map(|(k, grid)| ScaleTime {
             grid: [grid.h, grid.w],
@@ -126,15 +123,15 @@ fn report(
         .collect();
     let total = over(&|round| round.total);
     let painting = over(&|round| round.scales.iter().sum());
-    let tokens = (subject.schedule().tokens() * args.batch) as f64;
-    let cuda = *device != Device::flex();
-    Report {
+    let tokens = (schedule.tokens() * args.batch) as f64;
+    Ok(Report {
         model: args.model.clone(),
-        device: match cuda {
-            true => "cuda".to_owned(),
-            false => format!("cpu, {}", device::cpu_features()),
+        device: if device::is_cpu(&placement.device) {
+            format!("cpu, {}", device::cpu_features())
+        } else {
+            "cuda".to_owned()
         },
-        dtype: format!("{dtype:?}").to_lowercase(),
+        dtype: format!("{:?}", placement.dtype).to_lowercase(),
         size: subject.size(),
         batch: args.batch,
         rounds: rounds.len(),
@@ -147,7 +144,7 @@ fn report(
         seconds_a_picture: total / args.batch as f64,
         tokens_a_second: tokens / painting,
         peak_memory_mib: peak_memory_mib(),
-    }
+    })
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -6,8 +6,8 @@
 
 pub mod bench;
 mod common;
+mod distance;
 pub mod motion;
-mod pixels;
 pub mod recall;
 pub mod tokenizer;
 mod tracking;

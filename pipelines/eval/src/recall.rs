@@ -5,23 +5,20 @@
 //! distance to what was painted. A model that ignores the prompt finds its reference among the nearest k of n with
 //! probability k / n.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
-use burn::tensor::Device;
-use nextscale_bitwise::bsq::Bsq;
-use nextscale_bitwise::generate::{GenerateInput, generate};
-use nextscale_bitwise::infinity::{Infinity, Plan, TextCondition};
-use nextscale_bitwise::vae::BsqVae;
-use nextscale_text::TextEncoder;
-use nextscale_tokenizer::Pyramid;
+use nextscale_models::generator::{ImageGenerator, ImageInput, ImagePlan};
+use nextscale_models::sampling::Sampling;
+use nextscale_models::{Model, ModelError, Placement, pixels};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::common::{Common, Measured, OnProgress};
-use crate::pixels;
+use crate::distance;
 use nextscale_data::{Dataset, captions};
-use nextscale_models::bundle::{BlockStorage, Bundle, Manifest, Sampling};
 
 /// Side of the coarse picture that pixels are compared on.
 const COARSE: usize = 16;
@@ -103,16 +100,11 @@ pub struct PromptReport {
     pub feature_rank: usize,
 }
 
-/// The parts of a model, loaded.
-struct Painter<'a> {
-    manifest: &'a Manifest,
-    text: TextEncoder,
-    model: Infinity,
-    vae: BsqVae,
-    bsq: Bsq,
-    plan: Plan,
+/// A loaded model of images from prompts.
+struct Subject {
+    generator: ImageGenerator,
     sampling: Sampling,
-    device: Device,
+    side: usize,
 }
 
 /// Generates an image for each prompt and ranks its reference among the candidates.
@@ -126,12 +118,23 @@ pub fn run(args: &RecallOptions, progress: &OnProgress) -> anyhow::Result<Measur
         "pictures of {} pixels are no multiple of {COARSE}",
         set.size()
     );
-    let bundle = Bundle::open(&args.model)?;
-    let mut sampling = bundle.manifest().sampling.clone();
+    let model = Arc::new(Model::open(&args.model)?);
+    let mut sampling = model.infinity()?.sampling.clone();
     sampling.cfg = args.cfg_scale.unwrap_or(sampling.cfg);
-    sampling.tau = args.temperature.unwrap_or(sampling.tau);
-    anyhow::ensure!(sampling.tau >= 0.0, "--temperature must not be negative");
-    let painter = Painter::load(&bundle, set.size(), sampling, device)?;
+    sampling.temperature = args.temperature.unwrap_or(sampling.temperature);
+    anyhow::ensure!(
+        sampling.temperature >= 0.0,
+        "--temperature must not be negative"
+    );
+    let placement = Placement {
+        device,
+        ..Placement::cpu()
+    };
+    let subject = Subject {
+        generator: ImageGenerator::load(&model, &placement)?,
+        sampling,
+        side: set.size(),
+    };
     let mut lists = Vec::new();
     let mut pairs = Vec::new();
     for (list, ids, count) in [
@@ -143,18 +146,18 @@ pub fn run(args: &RecallOptions, progress: &OnProgress) -> anyhow::Result<Measur
         }
         let pool = choose(ids, args.candidates.max(count), args.common.seed);
         let painted =
-            painter.paint(&set, &pool[..count.min(pool.len())], &args.common, progress)?;
+            subject.generate(&set, &pool[..count.min(pool.len())], &args.common, progress)?;
         for (&id, picture) in pool.iter().zip(&painted).take(32) {
             pairs.extend([set.image(id, captions::WHITE), picture.clone()]);
         }
-        lists.push(painter.compare(list, &set, &pool, &painted, args.common.batch));
+        lists.push(subject.compare(list, &set, &pool, &painted, args.common.batch)?);
     }
-    anyhow::ensure!(!lists.is_empty(), "there is no prompt to paint");
+    anyhow::ensure!(!lists.is_empty(), "there is no prompt");
     let report = Report {
-        model: bundle.manifest().name.clone(),
-        fingerprint: bundle.fingerprint(),
+        model: model.manifest().name().to_owned(),
+        fingerprint: model.fingerprint(),
         seed: args.common.seed,
-        sampling: painter.sampling.clone(),
+        sampling: subject.sampling.clone(),
         lists,
     };
     Ok(Measured {
@@ -171,80 +174,36 @@ fn choose(mut ids: Vec<usize>, count: usize, seed: u64) -> Vec<usize> {
     ids
 }
 
-impl<'a> Painter<'a> {
-    fn load(
-        bundle: &'a Bundle,
-        side: usize,
-        sampling: Sampling,
-        device: Device,
-    ) -> anyhow::Result<Self> {
-        let manifest = bundle.manifest();
-        let size = manifest.size(Some(side), Some(side)).map_err(|_| {
-            anyhow::anyhow!(
-                "the model `{}` does not paint {side}x{side} pixels",
-                bundle.name()
-            )
-        })?;
-        let schedule = size.schedule().map_err(anyhow::Error::msg)?;
-        let reference = size.reference().unwrap_or(schedule.last());
-        Ok(Self {
-            text: bundle.text_encoder(&device)?,
-            model: bundle.transformer(
-                &device,
-                burn::tensor::FloatDType::F32,
-                BlockStorage::Loaded,
-            )?,
-            vae: bundle.vae(&device)?,
-            bsq: Bsq::new(manifest.vae.bits),
-            plan: Plan::stepwise(&manifest.transformer, &schedule, reference, &device),
-            manifest,
-            sampling,
-            device,
-        })
+impl Subject {
+    fn plan(&self) -> Result<&ImagePlan, ModelError> {
+        self.generator.plan(self.side, self.side)
     }
 
-    /// Paints the default captions of the pictures `ids`, on white, one seed a prompt.
-    fn paint(
+    /// Generates the default captions of the images `ids`, on white, one seed a prompt.
+    fn generate(
         &self,
         set: &Dataset,
         ids: &[usize],
         common: &Common,
         progress: &OnProgress,
     ) -> anyhow::Result<Vec<Vec<u8>>> {
-        let scales = self.plan.schedule().len();
-        let mut painted = Vec::new();
+        let plan = self.plan()?;
+        let sampling = self.generator.sampling_plan(&self.sampling, plan);
+        let mut generated = Vec::new();
         for chunk in ids.chunks(common.batch) {
-            let prompt = |&id: &usize| {
-                self.manifest
-                    .prompt
-                    .apply(&captions::canonical(set.entry(id)))
-            };
-            let prompts: Vec<String> = chunk.iter().map(prompt).collect();
-            let text = self
-                .text
-                .encode(&prompts)
-                .context("the prompts cannot be encoded")?;
-            let text = TextCondition::new(text.features, text.lens);
-            let seeds: Vec<u64> = chunk
-                .iter()
-                .map(|&id| common.seed.wrapping_add(id as u64))
-                .collect();
-            let (sampler, options) = self.sampling.start(&seeds, scales);
-            let input = GenerateInput {
-                quantizer: &self.bsq,
-                plan: &self.plan,
-                patching: self.manifest.patching,
-                text,
-                negative: None,
-                options,
-                sampler,
-            };
-            let all = generate(&self.model, input);
-            let last = all.last().context("the schedule has no scale")?;
-            painted.extend(pixels::to_bytes(self.vae.decode(last.features)));
-            progress(painted.len(), ids.len());
+            let caption = |&id: &usize| captions::canonical(set.entry(id));
+            let prompts: Vec<String> = chunk.iter().map(caption).collect();
+            let condition = self.generator.encode(&prompts, "")?;
+            let seed = |&id: &usize| common.seed.wrapping_add(id as u64);
+            let seeds = chunk.iter().map(seed).collect();
+            let input = ImageInput::new(condition, seeds, sampling.clone());
+            let last = self.generator.run(plan, input)?.last();
+            let last = last.context("the schedule has no scale")?;
+            let decoded = self.generator.autoencoder().decode(last, None);
+            generated.extend(pixels::to_bytes(decoded)?);
+            progress(generated.len(), ids.len());
         }
-        Ok(painted)
+        Ok(generated)
     }
 
     /// Ranks the references of the painted pictures, which are the first of the pool.
@@ -255,26 +214,26 @@ impl<'a> Painter<'a> {
         pool: &[usize],
         painted: &[Vec<u8>],
         batch: usize,
-    ) -> ListReport {
+    ) -> Result<ListReport, ModelError> {
         let originals: Vec<Vec<u8>> = pool
             .iter()
             .map(|&id| set.image(id, captions::WHITE))
             .collect();
         let coarse = |all: &[Vec<u8>]| -> Vec<Vec<f32>> {
             all.iter()
-                .map(|p| pixels::coarse(p, set.size(), COARSE))
+                .map(|p| distance::coarse(p, set.size(), COARSE))
                 .collect()
         };
         let pixel_ranks = ranks(&coarse(painted), &coarse(&originals));
-        let features = |all: &[Vec<u8>]| self.features(all, set.size(), batch);
-        let feature_ranks = ranks(&features(painted), &features(&originals));
+        let features = |all: &[Vec<u8>]| self.features(all, batch);
+        let feature_ranks = ranks(&features(painted)?, &features(&originals)?);
         let prompt = |(i, &id): (usize, &usize)| PromptReport {
             id,
             prompt: captions::canonical(set.entry(id)),
             pixel_rank: pixel_ranks[i],
             feature_rank: feature_ranks[i],
         };
-        ListReport {
+        Ok(ListReport {
             list,
             candidates: pool.len(),
             chance: NEAREST.min(pool.len()) as f64 / pool.len() as f64,
@@ -285,23 +244,24 @@ impl<'a> Painter<'a> {
                 .enumerate()
                 .map(prompt)
                 .collect(),
-        }
+        })
     }
 
-    /// The latent of each picture as the decoder sees it: the sum of its codes over all scales.
-    fn features(&self, pictures: &[Vec<u8>], size: usize, batch: usize) -> Vec<Vec<f32>> {
-        let cells = self.manifest.patching.cells(self.plan.schedule());
-        let mut all = Vec::with_capacity(pictures.len());
-        for chunk in pictures.chunks(batch) {
-            let latent = self
-                .vae
-                .encode(pixels::to_tensor(chunk, size, &self.device));
-            let latent = Pyramid::plain(&self.bsq).encode(latent, &cells).sum;
+    /// The latent of each image as the decoder sees it: the sum of its codes over all scales.
+    fn features(&self, images: &[Vec<u8>], batch: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+        let (plan, autoencoder) = (self.plan()?, self.generator.autoencoder());
+        let mut all = Vec::with_capacity(images.len());
+        for chunk in images.chunks(batch) {
+            let bytes = chunk.iter().map(Vec::as_slice);
+            let device = self.generator.device();
+            let image = pixels::from_bytes(bytes, [self.side; 2], device);
+            let latent = autoencoder.encode(image);
+            let latent = autoencoder.quantize(latent, plan.cells()).sum;
             let length = latent.dims().iter().skip(1).product();
             let values: Vec<f32> = latent.into_data().convert::<f32>().iter::<f32>().collect();
             all.extend(values.chunks_exact(length).map(<[f32]>::to_vec));
         }
-        all
+        Ok(all)
     }
 }
 
@@ -309,7 +269,7 @@ fn ranks(queries: &[Vec<f32>], candidates: &[Vec<f32>]) -> Vec<usize> {
     queries
         .iter()
         .enumerate()
-        .map(|(i, query)| pixels::rank(query, candidates, i))
+        .map(|(i, query)| distance::rank(query, candidates, i))
         .collect()
 }
 

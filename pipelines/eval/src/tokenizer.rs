@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor};
-use nextscale_bitwise::vae::BsqVae;
-use nextscale_tokenizer::pyramid::Encoded;
-use nextscale_tokenizer::{Pyramid, ScaleSchedule, VqVae};
+use burn::tensor::Device;
+use nextscale_tokenizer::ScaleSchedule;
 use serde::Serialize;
 
 use crate::common::{Common, Measured, OnProgress};
-use crate::pixels;
+use crate::distance;
 use crate::usage::{ScaleReport, Usage};
 use nextscale_data::{Dataset, captions::WHITE};
-use nextscale_models::bundle::Model;
+use nextscale_models::generator::ImageAutoencoder;
+use nextscale_models::pixels::{self, NotFinite};
+use nextscale_models::{Manifest, Model, ModelError, Size};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -58,62 +58,30 @@ pub struct StyleReport {
     pub psnr: f64,
 }
 
-/// The auto-encoder of a model.
-enum Tokenizer {
-    Bits(Box<BsqVae>),
-    Codes(Box<VqVae>),
+/// The auto-encoder of a model, and its schedule for images of `side` pixels.
+fn load(
+    name: &str,
+    side: usize,
+    device: &Device,
+) -> Result<(ImageAutoencoder, ScaleSchedule), ModelError> {
+    let model = Model::open(name)?;
+    let sizes = model.manifest().sizes();
+    let Some(size) = Size::find(&sizes, Some(side), Some(side)) else {
+        let message = format!("does not generate {side}x{side} pixels");
+        return Err(ModelError::flawed(name, message));
+    };
+    let schedule = size.schedule().map_err(|flaw| flaw.of(name))?;
+    let schedule = match model.manifest() {
+        Manifest::Infinity(manifest) => manifest.patching.cells(&schedule),
+        _ => schedule,
+    };
+    Ok((ImageAutoencoder::load(&model, device)?, schedule))
 }
 
-impl Tokenizer {
-    /// That of the model of a name, and its schedule for pictures of `side` pixels.
-    fn load(name: &str, side: usize, device: &Device) -> anyhow::Result<(Self, ScaleSchedule)> {
-        let paints_none =
-            || anyhow::anyhow!("the model `{name}` does not paint {side}x{side} pixels");
-        match Model::open(name)? {
-            Model::Text(bundle) => {
-                let manifest = bundle.manifest();
-                let size = manifest.size(Some(side), Some(side));
-                let size = size.map_err(|_| paints_none())?;
-                let schedule = size.schedule().map_err(anyhow::Error::msg)?;
-                let schedule = manifest.patching.cells(&schedule);
-                Ok((Self::Bits(Box::new(bundle.vae(device)?)), schedule))
-            }
-            Model::Class(bundle) => {
-                let manifest = bundle.manifest();
-                anyhow::ensure!(manifest.size() == (side, side), paints_none());
-                let schedule = manifest.transformer.schedule.clone();
-                Ok((Self::Codes(Box::new(bundle.vae(device)?)), schedule))
-            }
-            Model::Video(_) => Err(paints_none()),
-        }
-    }
-
-    fn usage(&self, scales: usize) -> Usage {
-        match self {
-            Self::Bits(vae) => Usage::bits(scales, vae.bits),
-            Self::Codes(vae) => Usage::codes(scales, vae.codebook.vocabulary()),
-        }
-    }
-
-    fn encode(&self, image: Tensor<4>) -> Tensor<5> {
-        match self {
-            Self::Bits(vae) => vae.encode(image),
-            Self::Codes(vae) => vae.encode(image),
-        }
-    }
-
-    fn quantise(&self, latent: Tensor<5>, schedule: &ScaleSchedule) -> Encoded {
-        match self {
-            Self::Bits(vae) => Pyramid::plain(&vae.quantizer()).encode(latent, schedule),
-            Self::Codes(vae) => vae.pyramid().encode(latent, schedule),
-        }
-    }
-
-    fn decode(&self, latent: Tensor<5>) -> Tensor<4> {
-        match self {
-            Self::Bits(vae) => vae.decode(latent),
-            Self::Codes(vae) => vae.decode(latent),
-        }
+fn usage_of(autoencoder: &ImageAutoencoder, scales: usize) -> Usage {
+    match autoencoder {
+        ImageAutoencoder::Bsq(vae) => Usage::bits(scales, vae.bits),
+        ImageAutoencoder::Vq(vae) => Usage::codes(scales, vae.codebook.vocabulary()),
     }
 }
 
@@ -124,7 +92,7 @@ impl Tokenizer {
 pub fn run(options: &TokenizerOptions, progress: &OnProgress) -> anyhow::Result<Measured<Report>> {
     let (set, device) = options.common.open()?;
     let side = set.size();
-    let (tokenizer, schedule) = Tokenizer::load(&options.model, side, &device)?;
+    let (tokenizer, schedule) = load(&options.model, side, &device)?;
     let ids = if options.seen {
         set.train_ids()
     } else {
@@ -138,7 +106,7 @@ pub fn run(options: &TokenizerOptions, progress: &OnProgress) -> anyhow::Result<
     let count = options.count.min(ids.len());
     let ids: Vec<usize> = (0..count).map(|i| ids[i * ids.len() / count]).collect();
     let batch = options.common.batch;
-    let (mut report, tiles) = measure(&tokenizer, &schedule, &set, &ids, batch, &device, progress);
+    let (mut report, tiles) = measure(&tokenizer, &schedule, &set, &ids, batch, &device, progress)?;
     report.held_out = !options.seen;
     Ok(Measured {
         report,
@@ -149,27 +117,28 @@ pub fn run(options: &TokenizerOptions, progress: &OnProgress) -> anyhow::Result<
 
 /// Repaints the pictures; gives the report and up to 64 pairs of original and reconstruction.
 fn measure(
-    tokenizer: &Tokenizer,
+    tokenizer: &ImageAutoencoder,
     schedule: &ScaleSchedule,
     set: &Dataset,
     ids: &[usize],
     batch: usize,
     device: &Device,
     progress: &OnProgress,
-) -> (Report, Vec<Vec<u8>>) {
-    let mut usage = tokenizer.usage(schedule.len());
+) -> Result<(Report, Vec<Vec<u8>>), NotFinite> {
+    let mut usage = usage_of(tokenizer, schedule.len());
     let (mut errors, mut free, mut pairs) = (Vec::new(), 0.0, Vec::new());
     for chunk in ids.chunks(batch) {
         let originals: Vec<Vec<u8>> = chunk.iter().map(|&i| set.image(i, WHITE)).collect();
-        let image = pixels::to_tensor(&originals, set.size(), device);
+        let image =
+            pixels::from_bytes(originals.iter().map(Vec::as_slice), [set.size(); 2], device);
         let latent = tokenizer.encode(image);
-        let encoded = tokenizer.quantise(latent.clone(), schedule);
+        let encoded = tokenizer.quantize(latent.clone(), schedule);
         usage.add(&encoded.codes);
-        let plain = pixels::to_bytes(tokenizer.decode(latent));
-        let painted = pixels::to_bytes(tokenizer.decode(encoded.sum));
+        let plain = pixels::to_bytes(tokenizer.decode(latent, Some(false)))?;
+        let painted = pixels::to_bytes(tokenizer.decode(encoded.sum, Some(false)))?;
         for ((original, painted), plain) in originals.iter().zip(&painted).zip(&plain) {
-            errors.push(pixels::mse(original, painted));
-            free += pixels::mse(original, plain);
+            errors.push(distance::mse(original, painted));
+            free += distance::mse(original, plain);
             if pairs.len() < 128 {
                 pairs.extend([original.clone(), painted.clone()]);
             }
@@ -186,17 +155,17 @@ fn measure(
         style.psnr += error;
     }
     for style in styles.values_mut() {
-        style.psnr = pixels::psnr(style.psnr / style.pictures as f64);
+        style.psnr = distance::psnr(style.psnr / style.pictures as f64);
     }
     let report = Report {
         pictures: ids.len(),
         held_out: true,
-        psnr: pixels::psnr(errors.iter().sum::<f64>() / count),
-        psnr_without_bits: pixels::psnr(free / count),
-        psnr_of_a_picture: errors.iter().map(|e| pixels::psnr(*e)).sum::<f64>() / count,
+        psnr: distance::psnr(errors.iter().sum::<f64>() / count),
+        psnr_without_bits: distance::psnr(free / count),
+        psnr_of_a_picture: errors.iter().map(|e| distance::psnr(*e)).sum::<f64>() / count,
         styles,
         used_codes: usage.used(),
         scales: usage.report(schedule),
     };
-    (report, pairs)
+    Ok((report, pairs))
 }

@@ -18,6 +18,8 @@ use nextscale_video::infinity_star::{infinity_star_config, infinity_star_keys, i
 use nextscale_video::vae::{InfinityStarVaeConfig, is_unused};
 
 use crate::error::ModelError;
+use crate::manifest::Architecture;
+use crate::released::architecture_of;
 use nextscale_files::atomic_file::{self, folder_of};
 use nextscale_weights::{StreamError, WeightDtype, WeightError, WeightFile};
 
@@ -105,22 +107,25 @@ fn recognise(
     path: &Path,
     mut file: WeightFile,
 ) -> Result<(&'static str, WeightFile, Keys), ModelError> {
-    let has = |name: &str| file.shape(name).is_some();
     let no = |e: String| unusable(path, e);
-    if has("text_norm.weight") {
-        file.forget(is_stale);
-        let keys = infinity_keys(&infinity_config(&file).map_err(no)?);
-        return Ok((INFINITY, file, keys));
+    match architecture_of(&file) {
+        Some(Architecture::Infinity) => {
+            file.forget(is_stale);
+            let keys = infinity_keys(&infinity_config(&file).map_err(no)?);
+            return Ok((INFINITY, file, keys));
+        }
+        Some(Architecture::InfinityStar) => {
+            file.forget(is_unread);
+            let keys = infinity_star_keys(&infinity_star_config(&file).map_err(no)?);
+            return Ok((STAR, file, keys));
+        }
+        Some(Architecture::Var) => {
+            let keys = var_keys(&var_config(&file).map_err(no)?);
+            return Ok((VAR, file, keys));
+        }
+        None => {}
     }
-    if has("semantic_head2.weight") {
-        file.forget(is_unread);
-        let keys = infinity_star_keys(&infinity_star_config(&file).map_err(no)?);
-        return Ok((STAR, file, keys));
-    }
-    if has("pos_1LC") {
-        let keys = var_keys(&var_config(&file).map_err(no)?);
-        return Ok((VAR, file, keys));
-    }
+    let has = |name: &str| file.shape(name).is_some();
     if has("quantize.embedding.weight") {
         let config = VqVaeConfig::of_file(path).map_err(|e| unusable(path, e))?;
         return Ok((VQ, file, config.keys()));

@@ -1,6 +1,6 @@
 //! Which device there is, asked before the tensor library touches it.
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::{DType, Device, FloatDType};
 
 use nextscale_var_core::blocks::BlockStorage;
 
@@ -143,11 +143,20 @@ fn memory_of_card() -> Option<u64> {
     }
 }
 
+/// The memory of this machine in bytes, where the system reports it.
+fn memory_of_machine() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// The memory that a device has in bytes, where the system or the driver tells.
 pub fn memory(device: &Device) -> Option<u64> {
-    match *device == Device::flex() {
-        true => crate::memory::of_machine(),
-        false => memory_of_card(),
+    if is_cpu(device) {
+        memory_of_machine()
+    } else {
+        memory_of_card()
     }
 }
 
@@ -187,7 +196,7 @@ fn first_card() -> Device {
 /// # Errors
 /// f16 on the CPU, which has no products of such numbers.
 pub fn dtype(choice: Dtype, device: &Device) -> Result<FloatDType, ModelError> {
-    let cpu = *device == Device::flex();
+    let cpu = is_cpu(device);
     match choice {
         Dtype::Auto if cpu => Ok(FloatDType::F32),
         Dtype::Auto => Ok(FloatDType::BF16),
@@ -202,7 +211,56 @@ pub fn dtype(choice: Dtype, device: &Device) -> Result<FloatDType, ModelError> {
     }
 }
 
-/// How transformers hold their blocks under a choice of number type, if they are loaded.
+/// Whether a device is the CPU.
+pub fn is_cpu(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+/// Where a model is loaded, in which number type, and how its transformer stores its blocks.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// Where tensors live.
+    pub device: Device,
+    /// Number type of the weights.
+    pub dtype: FloatDType,
+    /// How the transformer's blocks are stored.
+    pub blocks: BlockStorage,
+}
+
+impl Placement {
+    /// f32 on the CPU.
+    pub fn cpu() -> Self {
+        Self {
+            device: Device::flex(),
+            dtype: FloatDType::F32,
+            blocks: BlockStorage::Loaded,
+        }
+    }
+
+    /// What two choices of the user mean on this machine.
+    ///
+    /// # Errors
+    /// A device that is not there, and a number type that it lacks.
+    pub fn open(device: DeviceChoice, dtype: Dtype) -> Result<Self, ModelError> {
+        let device = open(device)?;
+        Ok(Self {
+            dtype: self::dtype(dtype, &device)?,
+            blocks: blocks(dtype),
+            device,
+        })
+    }
+
+    /// Bytes of a number in matrix products and the cache: a CPU calculates in f32 whatever the weights are stored in.
+    pub(crate) fn working_bytes(&self) -> u64 {
+        if is_cpu(&self.device) {
+            4
+        } else {
+            DType::from(self.dtype).size() as u64
+        }
+    }
+}
+
+/// How transformers store their blocks under a choice of number type, if they are loaded.
 pub fn blocks(choice: Dtype) -> BlockStorage {
     match choice {
         Dtype::Int8 => BlockStorage::Int8,

@@ -63,6 +63,16 @@ impl ModelError {
         Self::Refused { message, hint }
     }
 
+    /// A model that does not fit together, is incomplete or cannot be read; `message` is the rest of a sentence that begins
+    /// with its name.
+    pub fn flawed(model: &str, message: impl ToString) -> Self {
+        Self::Model {
+            model: model.to_owned(),
+            message: message.to_string(),
+            hint: None,
+        }
+    }
+
     /// Wraps an I/O error with what was tried and where.
     pub fn io(
         action: &'static str,
@@ -84,6 +94,23 @@ impl ModelError {
             }
             Self::Io { .. } | Self::Cancelled => None,
         }
+    }
+}
+
+/// What is wrong with a model: the rest of a sentence that begins with its name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Flaw(String);
+
+impl Flaw {
+    /// Such a rest of a sentence.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The flaw of the model of this name as an error.
+    pub fn of(self, model: &str) -> ModelError {
+        ModelError::flawed(model, self.0)
     }
 }
 

@@ -73,26 +73,26 @@ impl Classes {
         if params.classes.is_empty() {
             return Err(setup.refuse("classes", "there is no class").into());
         }
-        let bundle = setup.class_model(params.model.as_deref())?;
-        let manifest = bundle.manifest();
+        let model = setup.class_model(params.model.as_deref())?;
+        let names = model.var()?.class_names();
         let find = |class: &ClassRef| {
             let wanted = match class {
                 ClassRef::Number(number) => number.to_string(),
                 ClassRef::Name(name) => name.clone(),
             };
-            let found = manifest.class(&wanted).map_err(|(message, hint)| {
-                let mut diagnostic = setup.refuse("classes", message);
-                diagnostic.hint = hint;
+            let found = names.find(&wanted).map_err(|error| {
+                let mut diagnostic = setup.refuse("classes", error.to_string());
+                diagnostic.hint = error.hint().map(str::to_owned);
                 PipelineError::from(diagnostic)
             })?;
-            Ok((found, manifest.class_name(found)))
+            Ok((found, names.label(found)))
         };
         let classes: Result<Vec<_>, PipelineError> = params.classes.iter().map(find).collect();
         Ok(Self {
             name: setup.stage.name.clone(),
             classes: classes?,
             params,
-            known: manifest.transformer.classes,
+            known: names.count(),
         })
     }
 

@@ -5,12 +5,14 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use image::RgbImage;
+use nextscale_models::generator::ImageAutoencoder;
+use nextscale_models::pixels;
+use nextscale_tokenizer::{Codes, ScaleSchedule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::inpaint::pixels;
 use crate::error::{Diagnostic, PipelineError};
 use crate::media::image::read_image;
 use crate::media::resize::crop_to_cover;
@@ -109,32 +111,27 @@ fn check_from_scale(
 }
 
 impl InitImage {
-    /// The codes of the scales that are reused. `encode` maps pixels `[1, 3, h, w]` in [-1, 1] to the codes of all scales.
-    pub(super) fn codes<C>(
+    /// The codes of the scales that are reused from an image, with the auto-encoder that `load` gives.
+    pub(super) fn codes(
         &self,
+        cells: &ScaleSchedule,
         device: &Device,
-        encode: impl FnOnce(Tensor<4>) -> Result<Vec<C>, PipelineError>,
-    ) -> Result<Vec<C>, PipelineError> {
+        load: impl FnOnce() -> Result<ImageAutoencoder, PipelineError>,
+    ) -> Result<Vec<Codes>, PipelineError> {
         let Self::Scales(image, from) = self else {
             return Ok(vec![]);
         };
-        let mut codes = encode(pixels(image, device))?;
+        let pixels = pixels::from_images(std::slice::from_ref(image), device);
+        let mut codes = load()?.codes(pixels, cells);
         codes.truncate(*from);
         Ok(codes)
     }
 
-    /// The seed of the first scales of an image whose own seed is `own`.
-    pub(super) fn first_seed(&self, own: u64) -> u64 {
+    /// The seeds of the first scales, and the scale from which on the images' own seeds count, if the first scales have
+    /// other seeds.
+    pub(super) fn first_seeds(&self, images: usize) -> Option<(Vec<u64>, usize)> {
         match self {
-            Self::Seed(seed, _) => *seed,
-            _ => own,
-        }
-    }
-
-    /// The scale, from 0, at which the image's own seed takes over, if it does not have all of them.
-    pub(super) fn takes_over(&self) -> Option<usize> {
-        match self {
-            Self::Seed(_, from) => Some(*from),
+            Self::Seed(seed, from) => Some((vec![*seed; images], *from)),
             _ => None,
         }
     }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use image::imageops::{self, FilterType};
 use image::{GrayImage, Luma, RgbImage};
+use nextscale_models::generator::ImageAutoencoder;
+use nextscale_models::pixels;
 use nextscale_tokenizer::InpaintMask;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -200,16 +202,12 @@ fn outpaint(
 }
 
 impl InpaintImage {
-    /// What generation needs: the image's latent, encoded by `encode` from pixels `[1, 3, h, w]` in [-1, 1], and how much of
-    /// each pixel is kept.
-    pub(super) fn keep(
-        &self,
-        device: &Device,
-        encode: impl FnOnce(Tensor<4>) -> Tensor<5>,
-    ) -> InpaintMask {
+    /// What generation needs: the image's latent, and how much of each pixel is kept.
+    pub(super) fn keep(&self, autoencoder: &ImageAutoencoder, device: &Device) -> InpaintMask {
         let (w, h) = self.image.dimensions();
         let (w, h) = (w as usize, h as usize);
-        let latent = encode(pixels(&self.image, device));
+        let image = std::slice::from_ref(&self.image);
+        let latent = autoencoder.encode(pixels::from_images(image, device));
         let kept: Vec<f32> = self.mask.iter().map(|share| 1.0 - share).collect();
         let kept = Tensor::from_data(TensorData::new(kept, [1, 1, 1, h, w]), device);
         InpaintMask::new(latent, kept)
@@ -235,16 +233,6 @@ impl InpaintImage {
             image::Rgb([mix(0), mix(1), mix(2)])
         })
     }
-}
-
-/// Pixels `[1, 3, h, w]` in [-1, 1].
-pub(super) fn pixels(image: &RgbImage, device: &Device) -> Tensor<4> {
-    let (w, h) = image.dimensions();
-    let values = image.as_raw().iter();
-    let values: Vec<f32> = values.map(|&v| f32::from(v) / 127.5 - 1.0).collect();
-    let shape = [1, h as usize, w as usize, 3];
-    let rows = Tensor::<4>::from_data(TensorData::new(values, shape), device);
-    rows.permute([0, 3, 1, 2])
 }
 
 /// How deep each pixel lies in the new part, in pixels, 0 outside it: a chamfer distance with steps of 1 and 1.4.

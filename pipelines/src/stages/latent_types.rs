@@ -1,39 +1,47 @@
-//! Which latent fits which decoder, and which text features fit which transformer.
+//! Which latent fits which decoder, and which text features which transformer.
 
-use nextscale_models::bundle::{Bundle, ClassBundle, StarBundle, VAE};
+use nextscale_models::{Manifest, Model, TEXT, VAE};
 
 use crate::artifact::{ArtifactType, Kind};
 
-/// Adds the fingerprint of a part, so that parts of the same shape from two models do not fit together.
-pub(super) fn with_fingerprint(
-    kind: ArtifactType,
-    part: &'static str,
-    fingerprint: Option<&str>,
-) -> ArtifactType {
-    match fingerprint {
-        Some(print) => kind.constraint(part, &print[..print.len().min(12)]),
-        None => kind,
+/// Adds the checksum of a part, so that parts of the same shape from two models do not pass as one.
+fn with_checksum(of: ArtifactType, part: &'static str, checksum: Option<&str>) -> ArtifactType {
+    match checksum {
+        Some(checksum) => of.constraint(part, &checksum[..checksum.len().min(12)]),
+        None => of,
     }
 }
 
-/// The latents of a text-to-image model.
-pub(super) fn bit_latent(bundle: &Bundle) -> ArtifactType {
-    let codes = format!("of {} bits", bundle.manifest().vae.bits);
-    let latent = ArtifactType::new(Kind::Latent).constraint("codes", codes);
-    with_fingerprint(latent, "the auto-encoder", bundle.fingerprint_of(VAE))
+/// The latents of a model of images or videos.
+pub(super) fn latent(model: &Model) -> ArtifactType {
+    let latent = match model.manifest() {
+        Manifest::Infinity(manifest) => {
+            let codes = format!("of {} bits", manifest.vae.bits);
+            ArtifactType::new(Kind::Latent).constraint("codes", codes)
+        }
+        Manifest::Var(manifest) => {
+            let vae = &manifest.vae;
+            let codes = format!("out of {} with {} channels", vae.vocabulary, vae.channels);
+            ArtifactType::new(Kind::Latent).constraint("codes", codes)
+        }
+        Manifest::InfinityStar(manifest) => {
+            let channels = manifest.vae.latent_channels();
+            ArtifactType::new(Kind::VideoLatent).constraint("channels", channels)
+        }
+    };
+    with_checksum(latent, "the auto-encoder", model.checksum_of(VAE))
 }
 
-/// The latents of a video model.
-pub(super) fn video_latent(bundle: &StarBundle) -> ArtifactType {
-    let channels = bundle.manifest().vae.latent_channels();
-    let latent = ArtifactType::new(Kind::VideoLatent).constraint("channels", channels);
-    with_fingerprint(latent, "the auto-encoder", bundle.fingerprint_of(VAE))
-}
-
-/// The latents of a class-conditional model.
-pub(super) fn codebook_latent(bundle: &ClassBundle) -> ArtifactType {
-    let vae = &bundle.manifest().vae;
-    let codes = format!("out of {} with {} channels", vae.vocabulary, vae.channels);
-    let latent = ArtifactType::new(Kind::Latent).constraint("codes", codes);
-    with_fingerprint(latent, "the auto-encoder", bundle.vae_print())
+/// The text features that a model's text encoder gives and its transformer takes; for a video of `frames` frames if its
+/// prompts state the length.
+pub(super) fn text_features(model: &Model, frames: Option<usize>) -> ArtifactType {
+    let channels = model.manifest().text().map_or(0, |text| text.d_model);
+    let text = ArtifactType::new(Kind::Text).constraint("channels", channels);
+    let text = with_checksum(text, "the text encoder", model.checksum_of(TEXT));
+    match (model.manifest(), frames) {
+        (Manifest::InfinityStar(manifest), Some(frames)) if manifest.duration_tag => {
+            text.constraint("frames", frames)
+        }
+        _ => text,
+    }
 }

@@ -17,12 +17,12 @@
 //! | `save-video` | frames | file | [`SaveVideoParams`] |
 
 mod batch;
-mod class_to_image;
 mod classes;
 mod decode;
 mod decode_video;
 mod edit_region;
 mod fit;
+mod image;
 mod init_image;
 mod inpaint;
 mod keep_original;
@@ -34,14 +34,13 @@ mod save;
 mod save_video;
 mod size;
 mod text_encoder;
-mod text_to_image;
 mod video;
 
-pub use class_to_image::ClassToImageParams;
 pub use classes::{ClassRef, ClassesParams};
 pub use decode::DecodeParams;
 pub use decode_video::DecodeVideoParams;
 pub use fit::{FitMode, FitParams};
+pub use image::{ClassToImageParams, TextToImageParams};
 pub use init_image::{StartParams, VariationParams};
 pub use inpaint::EditParams;
 pub use keep_original::KeepOriginalParams;
@@ -50,7 +49,6 @@ pub use rewrite::RewriteParams;
 pub use save::SaveParams;
 pub use save_video::SaveVideoParams;
 pub use text_encoder::TextEncoderParams;
-pub use text_to_image::TextToImageParams;
 pub use video::params::TextToVideoParams;
 
 use crate::registry::Registry;
@@ -63,8 +61,8 @@ impl Registry {
         registry.add(rewrite::Rewrite::new);
         registry.add(classes::Classes::new);
         registry.add(text_encoder::TextEncoderStage::new);
-        registry.add(text_to_image::TextToImage::new);
-        registry.add(class_to_image::ClassToImage::new);
+        registry.add(image::text_to_image);
+        registry.add(image::class_to_image);
         registry.add(decode::Decode::new);
         registry.add(keep_original::KeepOriginal::new);
         registry.add(save::Save::new);

@@ -1,53 +1,16 @@
-//! How tokens are sampled, scale by scale: the user's settings over the model's defaults.
+//! How the codes of an image are drawn: what the user gave over the model's own settings.
 
-use std::fmt::Display;
+use std::ops::RangeInclusive;
 
-use nextscale_bitwise::generate::GenerateOptions;
-use nextscale_models::bundle::Sampling;
-use nextscale_var_core::guidance::GuidancePoint;
-use nextscale_var_core::sampler::Sampler;
+use nextscale_models::Model;
+use nextscale_models::sampling::{Sampling, SamplingPlan};
 
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
 use crate::setup::Setup;
 
-/// Sampling settings of a class-conditional model that the user may have set: one number for all scales.
-pub(super) struct ScalarOverrides {
-    pub cfg: Option<f64>,
-    pub temperature: Option<f64>,
-    pub top_k: Option<usize>,
-    pub top_p: Option<f64>,
-}
-
-impl ScalarOverrides {
-    /// The settings of the run: those of the user, else the model's defaults.
-    pub(super) fn resolve(
-        &self,
-        defaults: &Sampling,
-        setup: &Setup,
-    ) -> Result<Sampling, PipelineError> {
-        let sampling = Sampling {
-            cfg: self.cfg.unwrap_or(defaults.cfg),
-            tau: self.temperature.unwrap_or(defaults.tau),
-            top_k: self.top_k.unwrap_or(defaults.top_k),
-            top_p: self.top_p.unwrap_or(defaults.top_p),
-        };
-        for (key, value, range) in [
-            ("cfg-scale", sampling.cfg, 0.0..=1000.0),
-            ("temperature", sampling.tau, 0.0..=1000.0),
-            ("top-p", sampling.top_p, 0.0..=1.0),
-        ] {
-            if !range.contains(&value) {
-                let (low, high) = (range.start(), range.end());
-                let message = format!("`{key}` should be from {low} to {high}, but it is {value}");
-                return Err(setup.refuse(key, message).into());
-            }
-        }
-        Ok(sampling)
-    }
-}
-
-/// Sampling settings of a text-to-image model that the user may have set.
+/// Sampling settings that the user may have given.
+#[derive(Debug, Clone, Default)]
 pub(super) struct SamplingOverrides {
     pub cfg: Option<PerScale>,
     pub temperature: Option<PerScale>,
@@ -57,167 +20,176 @@ pub(super) struct SamplingOverrides {
 }
 
 /// The settings of a run.
+#[derive(Debug, Clone)]
 pub(super) struct ResolvedSampling {
     pub cfg: PerScale,
     pub temperature: PerScale,
-    /// 0 guides the logits, `-n` the output of the n-th block from the end.
-    pub layer: i64,
-    weights: Vec<f64>,
-    temperatures: Vec<f64>,
-    /// The settings that hold for all scales.
-    pub base: Sampling,
+    pub plan: SamplingPlan,
+}
+
+fn check_range(
+    key: &str,
+    value: f64,
+    range: RangeInclusive<f64>,
+    setup: &Setup,
+) -> Result<(), PipelineError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let (low, high) = (range.start(), range.end());
+    let message = format!("`{key}` should be from {low} to {high}, but it is {value}");
+    Err(setup.refuse(key, message).into())
 }
 
 impl SamplingOverrides {
-    /// The settings of a run over `scales` scales of a model of `depth` blocks: those of the user, else the model's defaults.
-    pub(super) fn resolve(
-        self,
+    /// The settings of a run of VAR: one guidance weight, at the end of a ramp over `scales` scales.
+    pub(super) fn ramp(
+        &self,
+        defaults: &Sampling,
+        scales: usize,
+        setup: &Setup,
+    ) -> Result<ResolvedSampling, PipelineError> {
+        let cfg = self.cfg.as_ref().map_or(defaults.cfg, first);
+        let temperature = self
+            .temperature
+            .as_ref()
+            .map_or(defaults.temperature, first);
+        check_range("cfg-scale", cfg, 0.0..=1000.0, setup)?;
+        let sampling = self.checked(temperature, defaults, setup)?;
+        Ok(ResolvedSampling {
+            plan: Sampling { cfg, ..sampling }.ramp(scales),
+            cfg: cfg.into(),
+            temperature: temperature.into(),
+        })
+    }
+
+    /// The settings of a run of Infinity over `scales` scales, with a transformer of `depth` blocks.
+    pub(super) fn per_scale(
+        &self,
         defaults: &Sampling,
         scales: usize,
         depth: usize,
         setup: &Setup,
     ) -> Result<ResolvedSampling, PipelineError> {
-        let cfg = self.cfg.unwrap_or(defaults.cfg.into());
-        let temperature = self.temperature.unwrap_or(defaults.tau.into());
+        let cfg = self.cfg.clone().unwrap_or(defaults.cfg.into());
+        let temperature = self.temperature.clone();
+        let temperature = temperature.unwrap_or(defaults.temperature.into());
         let values = |key: &str, value: &PerScale| {
             let values = value.values(scales);
             values.map_err(|e| setup.refuse(key, format!("`{key}` has {e}")))
         };
-        let weights = values("cfg-scale", &cfg)?;
+        let guidance = values("cfg-scale", &cfg)?;
         let temperatures = values("temperature", &temperature)?;
-        check_weights(&weights, setup)?;
-        check_temperatures(&temperatures, setup)?;
-        for &given in temperature.given() {
-            let overrides = ScalarOverrides {
-                cfg: None,
-                temperature: Some(given),
-                top_k: self.top_k,
-                top_p: self.top_p,
-            };
-            overrides.resolve(defaults, setup)?;
+        if let Some(bad) = guidance.iter().find(|w| !(**w > 0.0 && **w <= 1000.0)) {
+            let message =
+                format!("`cfg-scale` should be above 0 and at most 1000, but it is {bad}");
+            let hint = "1 turns guidance off, and the released settings are 3 and 4";
+            return Err(setup.refuse("cfg-scale", message).hint(hint).into());
         }
-        let layer = self.layer.unwrap_or(0);
-        check_layer(layer, depth, setup)?;
-        let base = Sampling {
-            cfg: weights[0],
-            tau: temperatures[0],
-            top_k: self.top_k.unwrap_or(defaults.top_k),
-            top_p: self.top_p.unwrap_or(defaults.top_p),
+        let zeros = temperatures.iter().filter(|t| **t == 0.0).count();
+        if zeros != 0 && zeros != scales {
+            let message = "a `temperature` of 0 is for all scales or for none";
+            let hint = "a small one, such as 0.01, nearly always takes the most likely value";
+            return Err(setup.refuse("temperature", message).hint(hint).into());
+        }
+        let mut sampling = defaults.clone();
+        for &temperature in temperature.given() {
+            sampling = self.checked(temperature, defaults, setup)?;
+        }
+        let plan = SamplingPlan {
+            guidance,
+            guidance_layer: self.checked_layer(depth, setup)?,
+            temperatures,
+            top_k: sampling.top_k,
+            top_p: sampling.top_p,
         };
         Ok(ResolvedSampling {
             cfg,
             temperature,
-            layer,
-            weights,
-            temperatures,
-            base,
+            plan,
         })
     }
-}
 
-fn check_weights(weights: &[f64], setup: &Setup) -> Result<(), PipelineError> {
-    let Some(bad) = weights.iter().find(|w| !(**w > 0.0 && **w <= 1000.0)) else {
-        return Ok(());
-    };
-    let message = format!("`cfg-scale` should be above 0 and at most 1000, but it is {bad}");
-    let hint = "1 turns guidance off, and the released settings are 3 and 4";
-    Err(setup.refuse("cfg-scale", message).hint(hint).into())
-}
-
-fn check_temperatures(temperatures: &[f64], setup: &Setup) -> Result<(), PipelineError> {
-    let zeros = temperatures.iter().filter(|t| **t == 0.0).count();
-    if zeros == 0 || zeros == temperatures.len() {
-        return Ok(());
+    /// The settings except guidance, which are the same for every scale but the temperature.
+    fn checked(
+        &self,
+        temperature: f64,
+        defaults: &Sampling,
+        setup: &Setup,
+    ) -> Result<Sampling, PipelineError> {
+        let sampling = Sampling {
+            cfg: defaults.cfg,
+            temperature,
+            top_k: self.top_k.unwrap_or(defaults.top_k),
+            top_p: self.top_p.unwrap_or(defaults.top_p),
+        };
+        check_range("temperature", temperature, 0.0..=1000.0, setup)?;
+        check_range("top-p", sampling.top_p, 0.0..=1.0, setup)?;
+        Ok(sampling)
     }
-    let message = "a `temperature` of 0 goes for all scales or for none";
-    let hint = "a small one, such as 0.01, nearly always takes the likeliest";
-    Err(setup.refuse("temperature", message).hint(hint).into())
+
+    fn checked_layer(&self, depth: usize, setup: &Setup) -> Result<i64, PipelineError> {
+        let layer = self.layer.unwrap_or(0);
+        if layer <= 0 && (layer.unsigned_abs() as usize) < depth {
+            return Ok(layer);
+        }
+        let last = depth - 1;
+        let message =
+            format!("`cfg-insertion-layer` should be 0 or from -1 to -{last}, but it is {layer}");
+        let refused = setup.refuse("cfg-insertion-layer", message);
+        let hint = "0 guides the logits, -1 the output of the last block";
+        Err(refused.hint(hint).into())
+    }
 }
 
-fn check_layer(layer: i64, depth: usize, setup: &Setup) -> Result<(), PipelineError> {
-    if layer <= 0 && (layer.unsigned_abs() as usize) < depth {
-        return Ok(());
-    }
-    let key = "cfg-insertion-layer";
-    let lowest = depth - 1;
-    let message = format!("`{key}` should be 0 or from -1 to -{lowest}, but it is {layer}");
-    let hint = "0 guides the logits, -1 the output of the last block";
-    Err(setup.refuse(key, message).hint(hint).into())
+fn first(value: &PerScale) -> f64 {
+    value.given().first().copied().unwrap_or_default()
 }
 
 impl ResolvedSampling {
-    /// The sampler and the options for images with these seeds.
-    pub(super) fn start(&self, seeds: &[u64]) -> (Sampler, GenerateOptions) {
-        let (sampler, mut options) = self.base.start(seeds, self.weights.len());
-        options.guidance.weights.clone_from(&self.weights);
-        if self.layer < 0 {
-            let from_end = self.layer.unsigned_abs() as usize;
-            options.guidance.points = vec![GuidancePoint::FromEnd(from_end)];
-        }
-        if self.base.tau != 0.0 {
-            options.temperature.clone_from(&self.temperatures);
-        }
-        (sampler, options)
-    }
-
-    /// Whether any scale is guided.
-    pub(super) fn is_guided(&self) -> bool {
-        self.weights.iter().any(|&w| w != 1.0)
-    }
-
-    /// The named values of the `parameters` line.
+    /// The named values of the line of parameters.
     pub(super) fn parameters(
         &self,
         model: &str,
         fingerprint: Option<String>,
     ) -> Vec<(String, String)> {
-        // Lists are quoted, since the tools that read the line split it at commas.
+        // Lists are quoted there, as values with commas are by the tools that read the line.
         let text = |value: &PerScale| match value {
             PerScale::All(_) => value.to_string(),
             PerScale::Each(_) => format!("\"{value}\""),
         };
-        let guidance = [text(&self.cfg), text(&self.temperature)];
-        let scales = self.weights.len();
-        let mut parameters = parameters(guidance, &self.base, scales, model, fingerprint);
-        if self.layer != 0 {
-            parameters.push(("CFG layer".to_owned(), self.layer.to_string()));
+        let plan = &self.plan;
+        let mut parameters = vec![
+            ("Steps", plan.guidance.len().to_string()),
+            ("Sampler", "next-scale".to_owned()),
+            ("CFG scale", text(&self.cfg)),
+            ("Temperature", text(&self.temperature)),
+            ("Top k", plan.top_k.to_string()),
+            ("Top p", plan.top_p.to_string()),
+            ("Model", model.to_owned()),
+        ];
+        if let Some(fingerprint) = fingerprint {
+            parameters.push(("Model hash", fingerprint[..10].to_owned()));
         }
-        parameters
+        if plan.guidance_layer != 0 {
+            parameters.push(("CFG layer", plan.guidance_layer.to_string()));
+        }
+        let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+        parameters.into_iter().map(owned).collect()
     }
-}
-
-/// The named values of the `parameters` line.
-pub(super) fn parameters(
-    [cfg, temperature]: [impl Display; 2],
-    sampling: &Sampling,
-    scales: usize,
-    model: &str,
-    fingerprint: Option<String>,
-) -> Vec<(String, String)> {
-    let mut all = vec![
-        ("Steps", scales.to_string()),
-        ("Sampler", "next-scale".to_owned()),
-        ("CFG scale", cfg.to_string()),
-        ("Temperature", temperature.to_string()),
-        ("Top k", sampling.top_k.to_string()),
-        ("Top p", sampling.top_p.to_string()),
-        ("Model", model.to_owned()),
-    ];
-    all.extend(fingerprint.map(|f| ("Model hash", f[..10].to_owned())));
-    all.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
 /// Refuses a model other than the one with the recorded fingerprint.
 pub(super) fn check_fingerprint(
-    wanted: Option<&str>,
-    found: Option<&str>,
-    model: &str,
+    expected: Option<&String>,
+    model: &Model,
     setup: &Setup,
 ) -> Result<(), PipelineError> {
-    if wanted.is_none() || wanted == found {
+    if expected.is_none() || expected == model.fingerprint().as_ref() {
         return Ok(());
     }
-    let message = format!("the model `{model}` is not the one with this fingerprint");
+    let name = model.name();
+    let message = format!("the model `{name}` is not the one with this fingerprint");
     let hint = "name the folder of the same model, or drop `fingerprint` to use another";
     Err(setup.refuse("fingerprint", message).hint(hint).into())
 }

@@ -2,7 +2,7 @@
 
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use nextscale_models::bundle::Size;
+use nextscale_models::Size;
 
 /// A size as the user asked for it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,19 +34,20 @@ impl SizeRequest<'_> {
             return self.pick_shape(sizes, name, setup);
         }
         let (width, height) = (self.width, self.height);
-        Size::find(sizes, width, height)
-            .cloned()
-            .map_err(|nearest| {
-                let asked = match (width, height) {
-                    (Some(w), Some(h)) => format!("{w}x{h} pixels"),
-                    (Some(w), None) => format!("images {w} pixels wide"),
-                    (None, h) => format!("images {} pixels high", h.unwrap_or_default()),
-                };
-                let message = format!("the model `{name}` does not generate {asked}");
-                let hint = format!("the nearest size is {}x{}", nearest.width, nearest.height);
-                let key = if width.is_some() { "width" } else { "height" };
-                setup.refuse(key, message).hint(hint).into()
-            })
+        Size::find(sizes, width, height).cloned().ok_or_else(|| {
+            let asked = match (width, height) {
+                (Some(w), Some(h)) => format!("{w}x{h} pixels"),
+                (Some(w), None) => format!("images {w} pixels wide"),
+                (None, h) => format!("images {} pixels high", h.unwrap_or_default()),
+            };
+            let message = format!("the model `{name}` does not generate {asked}");
+            let key = if width.is_some() { "width" } else { "height" };
+            let mut diagnostic = setup.refuse(key, message);
+            let nearest = Size::nearest(sizes, width, height);
+            let hint = |size: &Size| format!("the nearest size is {}x{}", size.width, size.height);
+            diagnostic.hint = nearest.map(hint);
+            diagnostic.into()
+        })
     }
 
     fn pick_shape(&self, sizes: &[Size], name: &str, setup: &Setup) -> Result<Size, PipelineError> {
@@ -78,9 +79,9 @@ impl SizeRequest<'_> {
         };
         Size::of_aspect(sizes, ratio, about)
             .cloned()
-            .map_err(|hint| {
+            .map_err(|error| {
                 let message = format!("the model `{name}` does not generate that");
-                setup.refuse(key, message).hint(hint).into()
+                setup.refuse(key, message).hint(error.to_string()).into()
             })
     }
 }

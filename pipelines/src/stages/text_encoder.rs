@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use nextscale_text::TextEncoder;
+use burn::tensor::Tensor;
+use nextscale_models::generator::PromptEncoder;
+use nextscale_models::manifest::InfinityStarManifest;
+use nextscale_models::memory::LARGE_TEXT_ENCODER_BYTES;
+use nextscale_models::prompt::with_positive_prompt;
+use nextscale_models::{Manifest, Model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::latent_types::with_fingerprint;
+use super::latent_types::text_features;
 use super::video::length::VideoLength;
 use super::video::params::TextToVideoParams;
 use crate::artifact::{Artifact, ArtifactType, Kind, Message, Text};
@@ -14,8 +19,6 @@ use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Event, Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
-use nextscale_models::bundle::{Bundle, Model, StarBundle, TEXT};
-use nextscale_models::memory::HEAVY;
 
 /// Encodes prompts as text features.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -37,52 +40,6 @@ pub struct TextEncoderParams {
     pub positive_prompt: bool,
 }
 
-/// Words by which the released code knows that a prompt speaks of people; they count within other words too
-/// (`aug_with_positive_prompt` in `tools/run_infinity.py`).
-const PEOPLE: [&str; 22] = [
-    "man",
-    "woman",
-    "men",
-    "women",
-    "boy",
-    "girl",
-    "child",
-    "person",
-    "human",
-    "adult",
-    "teenager",
-    "employee",
-    "employer",
-    "worker",
-    "mother",
-    "father",
-    "sister",
-    "brother",
-    "grandmother",
-    "grandfather",
-    "son",
-    "daughter",
-];
-
-/// What it then puts behind the prompt.
-const FACES: &str =
-    ". very smooth faces, good looking faces, face to the camera, perfect facial features";
-
-/// The prompt with the released code's words for faces, if it speaks of people.
-fn with_faces(prompt: &str) -> String {
-    match PEOPLE.iter().any(|word| prompt.contains(word)) {
-        true => format!("{prompt}{FACES}"),
-        false => prompt.to_owned(),
-    }
-}
-
-/// The model that the prompts are for.
-enum Reader {
-    Pictures(Arc<Bundle>),
-    /// With the number of frames.
-    Videos(Arc<StarBundle>, usize),
-}
-
 impl StageParams for TextEncoderParams {
     const STAGE: &'static str = "text-encoder";
 }
@@ -90,87 +47,48 @@ impl StageParams for TextEncoderParams {
 /// The stage.
 pub(crate) struct TextEncoderStage {
     params: TextEncoderParams,
-    reader: Reader,
-    encoder: Option<TextEncoder>,
+    model: Arc<Model>,
+    /// Of the video; 1 for an image.
+    frames: usize,
+    encoder: Option<PromptEncoder>,
     /// What is sent when the encoder is gone, if it does not stay.
     kept_back: Option<Vec<Message>>,
-    /// The last prompt with its features: the pictures of a batch share them.
+    /// The last prompt with its features: the images of a batch share them.
     last: Option<(String, String, Text)>,
 }
 
-impl Reader {
-    fn new(params: &TextEncoderParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let Model::Video(bundle) = setup.model(params.model.as_deref())? else {
-            return setup
-                .text_model(params.model.as_deref())
-                .map(Self::Pictures);
-        };
-        let frames = match (params.frames, setup.fed::<TextToVideoParams>()) {
-            (None, Some(video)) => {
-                // What is wrong with it, the fed stage reports itself.
-                let length = VideoLength::of(&video).resolve(bundle.manifest(), setup);
-                length.unwrap_or(bundle.manifest().frames.default)
-            }
-            (frames, _) => {
-                let length = VideoLength {
-                    frames,
-                    ..VideoLength::default()
-                };
-                length.resolve(bundle.manifest(), setup)?
-            }
-        };
-        Ok(Self::Videos(bundle, frames))
+/// Frames of the video whose length the prompt states.
+fn video_frames(
+    params: &TextEncoderParams,
+    manifest: &InfinityStarManifest,
+    setup: &Setup,
+) -> Result<usize, PipelineError> {
+    if let (None, Some(video)) = (params.frames, setup.fed::<TextToVideoParams>()) {
+        // What is wrong with it, the fed stage reports itself.
+        let length = VideoLength::of(&video).resolve(manifest, setup);
+        return Ok(length.unwrap_or(manifest.frames.default));
     }
-
-    /// The prompt as the model is used to it.
-    fn apply(&self, prompt: &str) -> String {
-        match self {
-            Self::Pictures(bundle) => bundle.manifest().prompt.apply(prompt),
-            Self::Videos(bundle, frames) => bundle.manifest().prompt(prompt, *frames),
-        }
-    }
-
-    /// What the encoder takes in memory.
-    fn bytes(&self) -> u64 {
-        let config = match self {
-            Self::Pictures(bundle) => &bundle.manifest().text,
-            Self::Videos(bundle, _) => &bundle.manifest().text,
-        };
-        config.parameters() as u64 * 4
-    }
-
-    fn load(&self, context: &Context) -> Result<TextEncoder, PipelineError> {
-        Ok(match self {
-            Self::Pictures(bundle) => bundle.text_encoder(&context.device)?,
-            Self::Videos(bundle, _) => bundle.text_encoder(&context.device)?,
-        })
-    }
-
-    fn output(&self) -> ArtifactType {
-        let (channels, print) = match self {
-            Self::Pictures(bundle) => (bundle.manifest().text.d_model, bundle.fingerprint_of(TEXT)),
-            Self::Videos(bundle, _) => {
-                (bundle.manifest().text.d_model, bundle.fingerprint_of(TEXT))
-            }
-        };
-        let text = ArtifactType::new(Kind::Text).constraint("channels", channels);
-        let text = with_fingerprint(text, "the text encoder", print);
-        match self {
-            Self::Videos(bundle, frames) if bundle.manifest().duration_tag => {
-                text.constraint("frames", frames)
-            }
-            _ => text,
-        }
-    }
+    let length = VideoLength {
+        frames: params.frames,
+        ..VideoLength::default()
+    };
+    length.resolve(manifest, setup)
 }
 
 impl TextEncoderStage {
     pub(crate) fn new(params: TextEncoderParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let reader = Reader::new(&params, setup)?;
-        let stays = setup.settings.keep_loaded || reader.bytes() < HEAVY;
+        let model = setup.model(params.model.as_deref())?;
+        let frames = match model.manifest() {
+            Manifest::InfinityStar(manifest) => video_frames(&params, manifest, setup)?,
+            _ => setup.text_model(params.model.as_deref()).map(|_| 1)?,
+        };
+        let config = model.manifest().text();
+        let bytes = config.map_or(0, |config| config.parameters() as u64 * 4);
+        let stays = setup.settings.keep_loaded || bytes < LARGE_TEXT_ENCODER_BYTES;
         Ok(Self {
             params,
-            reader,
+            model,
+            frames,
             encoder: None,
             kept_back: (!stays).then(Vec::new),
             last: None,
@@ -196,30 +114,27 @@ impl TextEncoderStage {
         Ok(())
     }
 
-    fn encode(
-        &self,
-        prompt: &str,
-        context: &Context,
-    ) -> Result<burn::tensor::Tensor<3>, PipelineError> {
+    fn encode(&self, prompt: &str, context: &Context) -> Result<Tensor<3>, PipelineError> {
         let Some(encoder) = &self.encoder else {
             return Err(context.failed("it was not loaded"));
         };
-        let prompt = self.reader.apply(prompt);
-        let features = encoder.encode(&[&prompt]).map_err(|e| context.failed(e))?;
-        if features.truncated().next().is_some() {
-            let (all, kept) = (features.untruncated[0], features.lens[0]);
+        let encoded = encoder.encode(prompt, self.frames);
+        let encoded = encoded.map_err(|e| context.failed(e))?;
+        let [_, kept, _] = encoded.features.dims();
+        if kept < encoded.tokens {
+            let all = encoded.tokens;
             let message =
                 format!("a prompt of {all} tokens was cut to {kept}: its end has no effect");
             (context.observer)(Event::Warning { message });
         }
-        Ok(features.features)
+        Ok(encoded.features)
     }
 }
 
 impl Stage for TextEncoderStage {
     fn ports(&self) -> Ports {
         let inputs = vec![("prompt", ArtifactType::new(Kind::Prompt))];
-        let output = Some(self.reader.output());
+        let output = Some(text_features(&self.model, Some(self.frames)));
         Ports { inputs, output }
     }
 
@@ -228,7 +143,7 @@ impl Stage for TextEncoderStage {
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
-        self.encoder = Some(self.reader.load(context)?);
+        self.encoder = Some(PromptEncoder::load(&self.model, &context.device)?);
         if context.joins {
             self.kept_back = None;
         }
@@ -246,9 +161,10 @@ impl Stage for TextEncoderStage {
         }
         let without = negative.trim().is_empty();
         let text = Text {
-            prompt: match self.params.positive_prompt {
-                true => self.encode(&with_faces(prompt), &input.context)?,
-                false => self.encode(prompt, &input.context)?,
+            prompt: if self.params.positive_prompt {
+                self.encode(&with_positive_prompt(prompt), &input.context)?
+            } else {
+                self.encode(prompt, &input.context)?
             },
             negative: (!without)
                 .then(|| self.encode(negative, &input.context))
@@ -347,17 +263,5 @@ mod tests {
         for seen in [order(true, true), order(false, false)] {
             assert_eq!((seen.len(), seen[10].as_str()), (11, "text"));
         }
-    }
-
-    #[test]
-    fn prompts_of_people_get_words_for_faces() {
-        assert_eq!(with_faces("a red apple"), "a red apple");
-        let with = with_faces("two women and a dog");
-        assert!(
-            with.starts_with("two women and a dog. very smooth faces"),
-            "{with}"
-        );
-        // As in the released code, a word counts within another one.
-        assert_ne!(with_faces("a lesson"), "a lesson");
     }
 }

@@ -23,11 +23,12 @@ use crate::transformer::infinity::{Painter, TransformerRun};
 use crate::transformer::infinity_star::{Narrator, StarRun};
 use crate::transformer::var::ClassRun;
 use nextscale_data::Motion;
-use nextscale_models::bundle::{
-    Bundle, ClassBundle, ClassManifest, FrameCounts, Manifest, ModelKind, PromptRules, Size,
-    StarBundle, StarManifest,
+use nextscale_models::manifest::{
+    Checksums, FrameCounts, InfinityManifest, InfinityStarManifest, Manifest, VarManifest,
 };
-use nextscale_models::bundle::{TEXT, TRANSFORMER, VAE, VOCAB};
+use nextscale_models::prompt::PromptRules;
+use nextscale_models::{Model, Size};
+use nextscale_models::{TEXT, TRANSFORMER, VAE, VOCAB};
 use nextscale_weights::WeightDtype;
 
 /// Writes the last checkpoint of the transformer's run `from` as a model folder: weights in 16 bits
@@ -93,8 +94,7 @@ fn export_text(
         reference: None,
         known: None,
     };
-    let manifest = Manifest {
-        kind: ModelKind::Infinity,
+    let manifest = InfinityManifest {
         name: run.name,
         about: run.about,
         text,
@@ -107,9 +107,9 @@ fn export_text(
             lowercase: true,
             ..PromptRules::default()
         },
-        fingerprints: Default::default(),
+        fingerprints: Checksums::new(),
     };
-    Bundle::seal(out, manifest)?;
+    Model::seal(out, Manifest::Infinity(manifest))?;
     Ok(())
 }
 
@@ -129,17 +129,16 @@ fn export_classes(from: &Path, checkpoint: &Checkpoint, out: &Path) -> anyhow::R
         WeightDtype::F16,
     )?;
     vae.save(out.join(VAE), WeightDtype::F16)?;
-    let manifest = ClassManifest {
-        kind: ModelKind::Var,
+    let manifest = VarManifest {
         name: run.name,
         about: run.about,
         transformer,
         vae: sizes,
         sampling: run.sampling,
         classes,
-        fingerprints: Default::default(),
+        fingerprints: Checksums::new(),
     };
-    ClassBundle::seal(out, manifest)?;
+    Model::seal(out, Manifest::Var(manifest))?;
     Ok(())
 }
 
@@ -185,8 +184,7 @@ fn export_video(
         first.motions = phrases.map(|&phrase| phrase.to_owned()).collect();
     }
     let frames = run.clips.frames;
-    let manifest = StarManifest {
-        kind: ModelKind::Star,
+    let manifest = InfinityStarManifest {
         name: run.name,
         about: run.about,
         text,
@@ -211,9 +209,9 @@ fn export_video(
         soft_start: false,
         semantic_scale: None,
         first_frame,
-        fingerprints: Default::default(),
+        fingerprints: Checksums::new(),
     };
-    StarBundle::seal(out, manifest)?;
+    Model::seal(out, Manifest::InfinityStar(manifest))?;
     Ok(())
 }
 

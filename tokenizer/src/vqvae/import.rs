@@ -79,8 +79,15 @@ impl VqCodes {
     ///
     /// # Errors
     /// As for [`VqVae::load`].
-    pub fn load(mut self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
-        let mut file = WeightFile::open(path.as_ref())?;
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
+        self.read(WeightFile::open(path.as_ref())?)
+    }
+
+    /// As [`VqCodes::load`], from an open file.
+    ///
+    /// # Errors
+    /// See [`VqVae::load`].
+    pub fn read(mut self, mut file: WeightFile) -> Result<Self, WeightError> {
         file.forget(|name| !name.starts_with("quantize."));
         fill(&mut self, file)?;
         Ok(self)
@@ -93,8 +100,16 @@ impl VqVae {
     ///
     /// # Errors
     /// If the file cannot be read, or a tensor is missing, unknown, of another shape or not finite.
-    pub fn load(mut self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
-        fill(&mut self, WeightFile::open(path.as_ref())?)?;
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
+        self.read(WeightFile::open(path.as_ref())?)
+    }
+
+    /// As [`VqVae::load`], from an open file.
+    ///
+    /// # Errors
+    /// See [`VqVae::load`].
+    pub fn read(mut self, file: WeightFile) -> Result<Self, WeightError> {
+        fill(&mut self, file)?;
         Ok(self)
     }
 

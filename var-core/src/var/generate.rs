@@ -61,7 +61,7 @@ pub struct Step {
 pub struct Generation<'a, Q: ?Sized, R: ?Sized> {
     model: &'a Var,
     pyramid: Pyramid<'a, Q, R>,
-    plan: &'a Plan,
+    plan: Plan,
     options: GenerateOptions,
     sampler: Sampler,
     state: State,
@@ -72,13 +72,13 @@ pub struct Generation<'a, Q: ?Sized, R: ?Sized> {
 }
 
 /// What [`generate`] generates from.
-pub struct GenerateInput<'a, Q: ?Sized, R: ?Sized> {
+pub struct GenerateInput<'a, 'b, Q: ?Sized, R: ?Sized> {
     /// The tokenizer's residual pyramid.
     pub pyramid: Pyramid<'a, Q, R>,
     /// A stepwise plan of the model's schedule.
-    pub plan: &'a Plan,
+    pub plan: &'b Plan,
     /// One class per image.
-    pub labels: &'a [usize],
+    pub labels: &'b [usize],
     /// Settings that act scale by scale.
     pub options: GenerateOptions,
     /// Samples the codes. It needs one seed per image unless it is greedy.
@@ -92,7 +92,7 @@ pub struct GenerateInput<'a, Q: ?Sized, R: ?Sized> {
 /// scales, or the latent has another number of channels than the model.
 pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
     model: &'a Var,
-    input: GenerateInput<'a, Q, R>,
+    input: GenerateInput<'a, '_, Q, R>,
 ) -> Generation<'a, Q, R> {
     let GenerateInput {
         pyramid,
@@ -117,7 +117,7 @@ pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
         model,
         pyramid,
         state: model.start(&rows, plan),
-        plan,
+        plan: plan.clone(),
         options,
         sampler,
         features: None,
@@ -189,16 +189,17 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Generation<'_, Q, R> {
 
     fn step(&mut self, k: usize, scale: Scale) -> Step {
         let input = self.input.take();
-        let (model, plan) = (self.model, self.plan);
-        let unguided = model.forward_scale(k, input, &mut self.state, plan);
+        let unguided = self
+            .model
+            .forward_scale(k, input, &mut self.state, &self.plan);
         let logits = self.guided(k, unguided.clone());
         let (codes, vectors) = self.sample(k, scale, &logits);
-        let added = self.pyramid.step(vectors, k, plan.schedule());
+        let added = self.pyramid.step(vectors, k, self.plan.schedule());
         let features = match self.features.take() {
             Some(sum) => sum + added,
             None => added,
         };
-        let next = plan.schedule().scales().get(k + 1);
+        let next = self.plan.schedule().scales().get(k + 1);
         let next_input = next.map(|&next| {
             let cells = self.pyramid.input(features.clone(), next);
             let [b, c, t, h, w] = cells.dims();

@@ -7,8 +7,8 @@ use nextscale_eval::Common;
 use nextscale_eval::motion::MotionOptions;
 use nextscale_eval::recall::RecallOptions;
 use nextscale_eval::tokenizer::TokenizerOptions;
-use nextscale_models::bundle::{DEFAULT, SPRITES};
 use nextscale_models::device::DeviceChoice;
+use nextscale_models::{DEFAULT, SPRITES};
 
 use crate::options::at_least_one;
 

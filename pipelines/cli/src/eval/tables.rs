@@ -52,7 +52,7 @@ pub(super) fn recall(report: &recall::Report) -> String {
     let sampling = &report.sampling;
     let mut text = format!(
         "{}, guidance {}, temperature {}, seed {}\n",
-        report.model, sampling.cfg, sampling.tau, report.seed
+        report.model, sampling.cfg, sampling.temperature, report.seed
     );
     text += "list      prompts  candidates  compared by   first  among 5  (chance)  median rank\n";
     for list in &report.lists {

@@ -152,7 +152,7 @@ fn missing_and_damaged_models() {
         &["error: --model: the model `nowhere` does not exist"],
     );
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
-    if nextscale_models::Bundle::embedded().is_err() {
+    if nextscale_models::Model::open(nextscale_models::DEFAULT).is_err() {
         let said = place.refused("generate -p x -s 1");
         let hint = "hint: name a model folder: --model PATH";
         says(&said, &["error: there is no model inside this program"]);

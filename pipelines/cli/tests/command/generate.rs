@@ -5,10 +5,12 @@ use std::process::Stdio;
 
 use burn::tensor::{Device, FloatDType, Int, Tensor};
 use nextscale_bitwise::bsq::Bsq;
-use nextscale_bitwise::generate::{GenerateInput, generate};
+use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, generate};
 use nextscale_bitwise::infinity::{Plan, TextCondition};
-use nextscale_models::bundle::{BlockStorage, Bundle};
+use nextscale_models::sampling::Sampling;
+use nextscale_models::{BlockStorage, DEFAULT, Model, Placement};
 use nextscale_tokenizer::Quantizer;
+use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 
 use crate::{Line, Place, pipeline, says, stderr, tiny};
 
@@ -191,22 +193,39 @@ fn blocks_in_their_file_and_in_8_bits() {
 /// behind guidance.
 #[test]
 fn how_far_8_bits_are_off() {
-    let Ok(bundle) = Bundle::embedded() else {
+    let Ok(model) = Model::open(DEFAULT) else {
         return; // a program without a model
     };
-    let (device, manifest) = (Device::flex(), bundle.manifest());
+    let (device, manifest) = (Device::flex(), model.infinity().unwrap());
     let size = &manifest.sizes[0];
     let schedule = size.schedule().unwrap();
     let reference = size.reference().unwrap_or(schedule.last());
     let plan = Plan::stepwise(&manifest.transformer, &schedule, reference, &device);
-    let features = bundle.text_encoder(&device).unwrap();
+    let features = model.load_text_encoder(&device).unwrap();
     let features = features.encode(&["a red apple"]).unwrap();
     let text = TextCondition::new(features.features, features.lens);
     let bsq = Bsq::new(manifest.vae.bits);
     let bsq: &dyn Quantizer = &bsq;
     let run = |dtype, blocks, forced: Vec<Tensor<5, Int>>| {
-        let model = bundle.transformer(&device, dtype, blocks).unwrap();
-        let (sampler, mut options) = manifest.sampling.start(&[3], schedule.len());
+        let placement = Placement {
+            dtype,
+            blocks,
+            ..Placement::cpu()
+        };
+        let transformer = model.load_infinity(&placement).unwrap();
+        let Sampling {
+            cfg,
+            temperature,
+            top_k,
+            top_p,
+        } = manifest.sampling;
+        let config = SamplerConfig {
+            temperature: 1.0,
+            top_k,
+            top_p,
+        };
+        let sampler = Sampler::new(config, &[3]);
+        let mut options = GenerateOptions::constant(cfg, temperature, schedule.len());
         options.forced = forced;
         let input = GenerateInput {
             quantizer: bsq,
@@ -217,7 +236,7 @@ fn how_far_8_bits_are_off() {
             options,
             sampler,
         };
-        let all = generate(&model, input);
+        let all = generate(&transformer, input);
         all.map(|scale| (scale.logits, scale.codes.bits().unwrap()))
             .collect::<Vec<_>>()
     };

@@ -9,10 +9,11 @@ use nextscale_bitwise::import::save_infinity;
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::BsqVaeConfig;
-use nextscale_models::bundle::{
-    self, Bundle, ClassBundle, ClassManifest, FrameCounts, Manifest, ModelKind, Sampling, Size,
-    StarBundle, StarManifest,
+use nextscale_models::manifest::{
+    FrameCounts, InfinityManifest, InfinityStarManifest, Manifest, VarManifest,
 };
+use nextscale_models::sampling::Sampling;
+use nextscale_models::{Model, Size, TEXT, TRANSFORMER, VAE, VOCAB};
 use nextscale_text::{T5Config, train_unigram};
 use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
 use nextscale_var_core::attention::AttentionKind;
@@ -62,14 +63,14 @@ pub(crate) fn make(folder: &Path, seed: u64) {
         norm_groups: Some(4),
         pixel_patch: 1,
     };
-    vocab.save(folder.join(bundle::VOCAB)).unwrap();
+    vocab.save(folder.join(VOCAB)).unwrap();
     let t5 = text.init(&device);
-    nextscale_text::import::save(&t5, folder.join(bundle::TEXT), WeightDtype::F16).unwrap();
+    nextscale_text::import::save(&t5, folder.join(TEXT), WeightDtype::F16).unwrap();
     let model = transformer.init(&device);
-    let path = folder.join(bundle::TRANSFORMER);
+    let path = folder.join(TRANSFORMER);
     save_infinity(&transformer, &model, &path, WeightDtype::F16).unwrap();
     vae.init(&device)
-        .save(folder.join(bundle::VAE), WeightDtype::F16)
+        .save(folder.join(VAE), WeightDtype::F16)
         .unwrap();
     let square = vec![[1, 1], [2, 2], [4, 4]];
     let wide = vec![[1, 1], [2, 3], [4, 6]];
@@ -80,8 +81,7 @@ pub(crate) fn make(folder: &Path, seed: u64) {
         reference: None,
         known: None,
     };
-    let manifest = Manifest {
-        kind: ModelKind::Infinity,
+    let manifest = InfinityManifest {
         name: "tiny".into(),
         about: String::new(),
         text,
@@ -91,14 +91,14 @@ pub(crate) fn make(folder: &Path, seed: u64) {
         sizes: vec![size(16, 16, square), size(24, 16, wide)],
         sampling: Sampling {
             cfg: 3.0,
-            tau: 1.0,
+            temperature: 1.0,
             top_k: 0,
             top_p: 1.0,
         },
         prompt: Default::default(),
         fingerprints: BTreeMap::new(),
     };
-    Bundle::seal(folder, manifest).unwrap();
+    Model::seal(folder, Manifest::Infinity(manifest)).unwrap();
 }
 
 /// A copy of the model in another folder, to be damaged.
@@ -117,28 +117,22 @@ pub(crate) fn class_model() -> &'static Path {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tiny-classes");
         std::fs::create_dir_all(&folder).unwrap();
         let (transformer, vae) = class_parts(ScaleSchedule::square(&[1, 2, 4]).unwrap(), 24);
-        save_class(
-            &folder,
-            [bundle::TRANSFORMER, bundle::VAE],
-            &transformer,
-            &vae,
-        );
-        let manifest = ClassManifest {
-            kind: ModelKind::Var,
+        save_class(&folder, [TRANSFORMER, VAE], &transformer, &vae);
+        let manifest = VarManifest {
             name: "tiny".into(),
             about: String::new(),
             transformer,
             vae,
             sampling: Sampling {
                 cfg: 2.0,
-                tau: 1.0,
+                temperature: 1.0,
                 top_k: 0,
                 top_p: 1.0,
             },
             classes: ["house, home", "tree", "cat"].map(str::to_owned).to_vec(),
             fingerprints: BTreeMap::new(),
         };
-        ClassBundle::seal(&folder, manifest).unwrap();
+        Model::seal(&folder, Manifest::Var(manifest)).unwrap();
         folder
     })
 }
@@ -203,26 +197,26 @@ pub(crate) fn video_model() -> &'static Path {
 }
 
 /// Writes a video model with random weights whose description is changed.
-pub(crate) fn make_video(folder: &Path, change: impl FnOnce(&mut StarManifest)) {
+pub(crate) fn make_video(folder: &Path, change: impl FnOnce(&mut InfinityStarManifest)) {
     let mut manifest = video_manifest();
     change(&mut manifest);
     let device = Device::flex();
     device.seed(5);
     let vocab = train_unigram(["a red house", "a blue tree and a cat"], 40).unwrap();
     manifest.text = T5Config::new(vocab.size(), 128, 1, 2, 64);
-    vocab.save(folder.join(bundle::VOCAB)).unwrap();
+    vocab.save(folder.join(VOCAB)).unwrap();
     let t5 = manifest.text.init(&device);
-    nextscale_text::import::save(&t5, folder.join(bundle::TEXT), WeightDtype::F16).unwrap();
+    nextscale_text::import::save(&t5, folder.join(TEXT), WeightDtype::F16).unwrap();
     let model = manifest.transformer.init(&device);
-    let path = folder.join(bundle::TRANSFORMER);
+    let path = folder.join(TRANSFORMER);
     save_infinity_star(&manifest.transformer, &model, &path, WeightDtype::F32).unwrap();
     let vae = manifest.vae.init(&device);
     let dtype = nextscale_weights::WeightDtype::F32;
-    vae.save(folder.join(bundle::VAE), dtype).unwrap();
-    StarBundle::seal(folder, manifest).unwrap();
+    vae.save(folder.join(VAE), dtype).unwrap();
+    Model::seal(folder, Manifest::InfinityStar(manifest)).unwrap();
 }
 
-fn video_manifest() -> StarManifest {
+fn video_manifest() -> InfinityStarManifest {
     let size = |width, height, scales| Size {
         width,
         height,
@@ -230,8 +224,7 @@ fn video_manifest() -> StarManifest {
         reference: None,
         known: None,
     };
-    StarManifest {
-        kind: ModelKind::Star,
+    InfinityStarManifest {
         name: "tiny".into(),
         about: String::new(),
         text: T5Config::new(40, 128, 1, 2, 64),

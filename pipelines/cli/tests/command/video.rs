@@ -11,7 +11,7 @@ mod stages;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nextscale_models::bundle::{BlockStorage, Model, StarBundle};
+use nextscale_models::{BlockStorage, Model, Placement, SPRITES};
 use serde_json::Value;
 
 use crate::{Place, tiny};
@@ -84,26 +84,24 @@ fn a_folder_of_a_video_model_opens() {
     let folder = tiny::video_model().to_str().unwrap();
     let model = Model::open(folder).unwrap();
     assert_eq!(model.name(), folder);
-    let bundle = StarBundle::open(folder).unwrap();
     let device = burn::tensor::Device::flex();
-    bundle.text_encoder(&device).unwrap();
-    bundle.vae(&device).unwrap();
-    let dtype = burn::tensor::FloatDType::F32;
-    let star = bundle
-        .transformer(&device, dtype, BlockStorage::Loaded)
-        .unwrap();
+    model.load_text_encoder(&device).unwrap();
+    model.load_infinity_star_vae(&device).unwrap();
+    let star = model.load_infinity_star(&Placement::cpu()).unwrap();
     assert_eq!(star.channels(), 8);
-    let streamed = bundle
-        .transformer(&device, dtype, BlockStorage::Streamed)
-        .unwrap();
+    let streamed = Placement {
+        blocks: BlockStorage::Streamed,
+        ..Placement::cpu()
+    };
+    let streamed = model.load_infinity_star(&streamed).unwrap();
     assert_eq!((streamed.blocks.len(), streamed.depth()), (0, star.depth()));
-    assert!(bundle.fingerprint().is_some());
+    assert!(model.fingerprint().is_some());
 }
 
 #[test]
 fn a_program_without_a_video_model_says_so() {
     let place = Place::new();
-    if StarBundle::embedded().is_ok() {
+    if Model::open(SPRITES).is_ok() {
         // One that has a model lists it.
         let list = place.good(&["models"]);
         assert!(String::from_utf8_lossy(&list.stdout).contains("sprites"));

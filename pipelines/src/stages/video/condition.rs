@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
-use nextscale_models::bundle::{Size, StarManifest};
-use nextscale_video::InfinityStarVae;
+use nextscale_models::generator::FirstFrameGenerator;
+use nextscale_models::manifest::InfinityStarManifest;
+use nextscale_models::{FirstFrame, Model, Placement, Size, device};
 
-use super::first_frame::Painter;
 use super::params::TextToVideoParams;
 use crate::artifact::Artifact;
 use crate::error::{Diagnostic, PipelineError};
@@ -26,7 +25,7 @@ pub(super) enum VideoCondition {
     /// An image from a file.
     Image(RgbImage),
     /// An image that another model generates from the prompt.
-    Generated(Box<Painter>),
+    Generated(Box<GeneratedFrame>),
     /// The end of a video.
     Video(Box<VideoFile>),
 }
@@ -39,13 +38,20 @@ pub(super) struct VideoFile {
 }
 
 /// Given frames, all of the size of the video.
-pub(super) struct ConditionFrames(Vec<RgbImage>);
+pub(super) type ConditionFrames = Vec<RgbImage>;
+
+/// A first frame by another model, which is loaded when the stage is.
+pub(super) struct GeneratedFrame {
+    rules: FirstFrame,
+    model: Arc<Model>,
+    generator: Option<FirstFrameGenerator>,
+}
 
 impl VideoCondition {
     /// The condition that the parameters and the wires ask for; `frames` is the length of the video.
     pub(super) fn new(
         params: &TextToVideoParams,
-        model: &StarManifest,
+        model: &InfinityStarManifest,
         frames: usize,
         setup: &Setup,
     ) -> Result<Self, PipelineError> {
@@ -73,7 +79,11 @@ impl VideoCondition {
         }
         match &model.first_frame {
             _ if wired => Ok(Self::Wired),
-            Some(rules) => Painter::new(rules, setup).map(|p| Self::Generated(Box::new(p))),
+            Some(rules) => Ok(Self::Generated(Box::new(GeneratedFrame {
+                model: setup.text_model(Some(&rules.model))?,
+                rules: rules.clone(),
+                generator: None,
+            }))),
             None => Ok(Self::None),
         }
     }
@@ -95,7 +105,7 @@ impl VideoCondition {
     /// margin, a given image gets the same margin.
     pub(super) fn fit(
         &mut self,
-        model: &StarManifest,
+        model: &InfinityStarManifest,
         size: &Size,
         setup: &Setup,
     ) -> Result<(), PipelineError> {
@@ -119,10 +129,19 @@ impl VideoCondition {
 
     pub(super) fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         match self {
-            Self::Generated(painter) => painter.load(context),
+            Self::Generated(frame) => {
+                let placement = Placement {
+                    device: context.device.clone(),
+                    dtype: context.dtype,
+                    blocks: device::blocks(context.settings.dtype),
+                };
+                let generator = FirstFrameGenerator::load(&frame.rules, &frame.model, &placement)?;
+                frame.generator = Some(generator);
+                Ok(())
+            }
             Self::Video(video) => {
                 let frames = media::last_frames(&video.request)?;
-                video.frames = Some(Arc::new(ConditionFrames(frames)));
+                video.frames = Some(Arc::new(frames));
                 Ok(())
             }
             Self::None | Self::Wired | Self::Image(_) => Ok(()),
@@ -140,22 +159,27 @@ impl VideoCondition {
             Self::None => return Ok(None),
             Self::Video(video) => return Ok(video.frames.clone()),
             Self::Image(image) => image.clone(),
-            Self::Generated(painter) => {
-                painter.paint(&input.sample, [width, height], &input.context)?
+            Self::Generated(frame) => {
+                let Some(generator) = &frame.generator else {
+                    return Err(input.context.failed("its model of images was not loaded"));
+                };
+                let (sample, size) = (&input.sample, [width, height]);
+                let image = generator.generate(&sample.prompt, sample.seed, size);
+                image.map_err(|e| input.context.failed(e))?
             }
             Self::Wired => match input.artifacts.get(1) {
                 Some(Artifact::Image(image)) => crop_to_cover(image, width, height),
                 _ => return Err(input.context.failed("its second input is not an image")),
             },
         };
-        Ok(Some(Arc::new(ConditionFrames(vec![image]))))
+        Ok(Some(Arc::new(vec![image])))
     }
 }
 
 /// Refuses conditions that exclude each other, and those that the model does not take.
 fn check(
     params: &TextToVideoParams,
-    model: &StarManifest,
+    model: &InfinityStarManifest,
     frames: usize,
     wired: bool,
     setup: &Setup,
@@ -189,28 +213,4 @@ fn check(
         return refuse("video", &message, "give one: --video FILE");
     }
     Ok(())
-}
-
-impl ConditionFrames {
-    /// The latent of the frames, sampled from the posterior of the auto-encoder, chunk by chunk.
-    pub(super) fn encode(&self, vae: &InfinityStarVae, seed: u64, device: &Device) -> Tensor<5> {
-        let mut stream = vae.encode_stream();
-        // The encoder takes one frame and some, then multiples of the stride.
-        let chunk = 2 * vae.frame_stride;
-        let (first, rest) = self.0.split_at(self.0.len().min(1 + chunk));
-        let chunks = std::iter::once(first).chain(rest.chunks(chunk));
-        let moments = chunks.map(|frames| stream.push(pixels(frames, device)));
-        let moments = Tensor::cat(moments.collect(), 2);
-        vae.latent(vae.posterior(moments).sample(seed))
-    }
-}
-
-/// Pixels `[1, 3, t, h, w]` in [-1, 1].
-fn pixels(frames: &[RgbImage], device: &Device) -> Tensor<5> {
-    let (w, h) = frames[0].dimensions();
-    let bytes = frames.iter().flat_map(|frame| frame.as_raw());
-    let values: Vec<f32> = bytes.map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
-    let shape = [1, frames.len(), h as usize, w as usize, 3];
-    let pixels = Tensor::<5>::from_data(TensorData::new(values, shape), device);
-    pixels.permute([0, 4, 1, 2, 3])
 }

@@ -1,6 +1,6 @@
 //! The length of a video, on which the stage that generates it and the text encoder before it have to agree.
 
-use nextscale_models::bundle::StarManifest;
+use nextscale_models::manifest::InfinityStarManifest;
 
 use super::params::TextToVideoParams;
 use crate::error::PipelineError;
@@ -28,7 +28,7 @@ impl VideoLength {
     /// Number of frames of the video.
     pub(in crate::stages) fn resolve(
         &self,
-        manifest: &StarManifest,
+        manifest: &InfinityStarManifest,
         setup: &Setup,
     ) -> Result<usize, PipelineError> {
         let refuse = |key: &str, message: String, hint: String| {
@@ -49,7 +49,7 @@ impl VideoLength {
         let included = self.continues && manifest.semantic_scale.is_none();
         if included && longest <= given {
             let message = format!("the model `{}` does not continue videos", manifest.name);
-            let longest = manifest.say(longest);
+            let longest = manifest.describe(longest);
             let hint = format!(
                 "its videos have {longest} at most; begin with an image instead: --image FILE"
             );
@@ -58,16 +58,14 @@ impl VideoLength {
         if included && self.seconds.is_none() && self.frames.is_none() {
             return Ok(longest.min(2 * given - 1));
         }
-        let frames = match manifest.length(self.seconds, self.frames) {
-            Ok(frames) => frames,
-            Err((message, hint)) => return refuse(key, message, hint),
-        };
+        let frames = manifest.length(self.seconds, self.frames);
+        let frames = frames.map_err(|error| setup.refuse_file(key, &error.into()))?;
         if included && frames <= given {
-            let length = manifest.say(frames);
+            let length = manifest.describe(frames);
             let message = format!(
                 "a video of {length} has no room for new frames: the given one takes {given} frames"
             );
-            let hint = format!("up to {} are possible", manifest.say(longest));
+            let hint = format!("up to {} are possible", manifest.describe(longest));
             return refuse(key, message, hint);
         }
         Ok(frames)

@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use nextscale_video::InfinityStarGuidance;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage_params::StageParams;
-use nextscale_models::bundle::StarManifest;
+use nextscale_models::manifest::InfinityStarManifest;
 
 /// Generates the latent of a video, one pass of the transformer per scale. It can begin with an image, from another stage
 /// (`from: { text: NAME, image: NAME }`) or from a file, or continue a video.
@@ -74,9 +73,9 @@ impl TextToVideoParams {
 /// The model's settings with those of the user over them.
 pub(super) fn resolve(
     params: &TextToVideoParams,
-    model: &StarManifest,
+    model: &InfinityStarManifest,
     setup: &Setup,
-) -> Result<StarManifest, PipelineError> {
+) -> Result<InfinityStarManifest, PipelineError> {
     let given = [
         ("cfg-scale", params.cfg_scale),
         ("temperature", params.temperature),
@@ -88,25 +87,14 @@ pub(super) fn resolve(
             return Err(setup.refuse(key, message).into());
         }
     }
-    let guidance = match (params.cfg_scale, model.guidance) {
-        (None, guidance) => guidance,
-        (Some(scale), InfinityStarGuidance::Apg { threshold, .. }) => {
-            InfinityStarGuidance::Apg { scale, threshold }
-        }
-        (Some(scale), _) => InfinityStarGuidance::Cfg { scale },
+    let guidance = match params.cfg_scale {
+        None => model.guidance,
+        Some(scale) => model.guidance.with_scale(scale),
     };
-    Ok(StarManifest {
+    Ok(InfinityStarManifest {
         guidance,
         clip_temperature: params.temperature.unwrap_or(model.clip_temperature),
         image_temperature: params.image_temperature.unwrap_or(model.image_temperature),
         ..model.clone()
     })
-}
-
-/// The strength of guidance; 1 is no guidance.
-pub(super) fn guidance_scale(guidance: InfinityStarGuidance) -> f64 {
-    match guidance {
-        InfinityStarGuidance::None => 1.0,
-        InfinityStarGuidance::Cfg { scale } | InfinityStarGuidance::Apg { scale, .. } => scale,
-    }
 }

@@ -31,7 +31,7 @@ use crate::batches::images::{Augment, held_out_batch};
 use crate::shuffle::{Order, stream};
 use crate::transformer::TransformerKind;
 use nextscale_data::{Dataset, captions};
-use nextscale_models::bundle::Sampling;
+use nextscale_models::sampling::Sampling;
 
 /// What `nextscale train transformer` reads for a model of prompts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,7 +104,7 @@ pub(super) fn default_drop() -> f64 {
 fn default_sampling() -> Sampling {
     Sampling {
         cfg: 3.0,
-        tau: 1.0,
+        temperature: 1.0,
         top_k: 0,
         top_p: 1.0,
     }

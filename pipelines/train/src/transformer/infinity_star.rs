@@ -32,7 +32,7 @@ use crate::tokenizer::causal::CausalRun;
 use crate::transformer::TransformerKind;
 use crate::transformer::infinity::{TextSizes, default_drop, held_out, tokens};
 use nextscale_data::{Dataset, Motion, captions};
-use nextscale_models::bundle::FirstFrame;
+use nextscale_models::FirstFrame;
 
 /// What `nextscale train transformer` reads for a model of videos.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -24,7 +24,7 @@ use crate::tokenizer::reconstruction::tensor;
 use crate::transformer::TransformerKind;
 use nextscale_data::Dataset;
 use nextscale_data::captions::WHITE;
-use nextscale_models::bundle::Sampling;
+use nextscale_models::sampling::Sampling;
 
 /// What `nextscale train transformer` reads for a model of classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ fn default_drop() -> f64 {
 fn default_sampling() -> Sampling {
     Sampling {
         cfg: 1.5,
-        tau: 1.0,
+        temperature: 1.0,
         top_k: 0,
         top_p: 0.96,
     }

@@ -1,6 +1,6 @@
 //! What is refused: one clear sentence, a way out, and no file.
 
-use nextscale_models::bundle;
+use nextscale_models::{MANIFEST, TRANSFORMER, VAE};
 use nextscale_video::mp4::{Codec, Container, VideoWriter, WriterOptions};
 
 use super::{ffmpeg, with};
@@ -242,7 +242,7 @@ fn beginnings_that_contradict_each_other() {
 #[test]
 fn weights_that_are_no_numbers() {
     // Whoever notices first, the loader or the stage, says so.
-    for file in [bundle::VAE, bundle::TRANSFORMER] {
+    for file in [VAE, TRANSFORMER] {
         let place = Place::new();
         let folder = place.path("nan");
         std::fs::create_dir(&folder).unwrap();
@@ -255,10 +255,10 @@ fn weights_that_are_no_numbers() {
             .chunks_exact_mut(4)
             .for_each(|x| x.copy_from_slice(&nan));
         std::fs::write(&path, bytes).unwrap();
-        let text = std::fs::read_to_string(folder.join(bundle::MANIFEST)).unwrap();
+        let text = std::fs::read_to_string(folder.join(MANIFEST)).unwrap();
         let mut manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
         manifest["fingerprints"] = serde_json::json!({});
-        std::fs::write(folder.join(bundle::MANIFEST), manifest.to_string()).unwrap();
+        std::fs::write(folder.join(MANIFEST), manifest.to_string()).unwrap();
         let model = folder.to_str().unwrap();
         for out in ["a.mp4", "a.gif", "a/"] {
             let said = place.refused(&["video", "-m", model, "-p", "x", "-o", out]);

@@ -1,7 +1,7 @@
 //! Videos that begin with a picture or go on from a video.
 
 use image::{Rgb, RgbImage};
-use nextscale_models::bundle::FirstFrame;
+use nextscale_models::FirstFrame;
 
 use super::{count, ffmpeg, frames, probe, with};
 use crate::{Place, tiny};

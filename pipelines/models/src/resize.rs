@@ -4,7 +4,7 @@ use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
 /// The largest centred rectangle inside `width` x `height` that has the aspect ratio of `target`: left, top, width, height.
-pub(crate) fn covering_rectangle((width, height): (u32, u32), target: (u32, u32)) -> [u32; 4] {
+pub fn covering_rectangle((width, height): (u32, u32), target: (u32, u32)) -> [u32; 4] {
     let [w, h, tw, th] = [width, height, target.0, target.1].map(u64::from);
     let (cw, ch) = if w * th > h * tw {
         ((h * tw / th).max(1), h)

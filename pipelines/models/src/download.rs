@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::hub::{self, Places};
-use super::released::{self, Part};
 use crate::error::ModelError;
+use crate::released::{self, Part, download_hint};
+use crate::search::{self, SearchPath};
 use nextscale_files::checksum;
 use nextscale_files::curl;
 
@@ -24,13 +24,17 @@ const TRIES: usize = 4;
 /// curl's exit codes for transfers that broke: partial file, timeout, empty reply, error while receiving.
 const BROKEN: [i32; 4] = [18, 28, 52, 56];
 
-/// Downloads what a released model lacks on this machine; gives back what was downloaded.
+/// Downloads what a released model lacks on this machine; returns what was downloaded. `progress` gets a line for each file.
 ///
 /// # Errors
 /// No such model, `HF_HUB_OFFLINE`, no `curl`, a network that does not answer, a full disk, a file that is not the published
 /// one.
-pub fn fetch(name: &str, places: &Places) -> Result<Vec<PathBuf>, ModelError> {
-    let Some(parts) = released::parts(name, places) else {
+pub fn fetch(
+    name: &str,
+    search_path: &SearchPath,
+    progress: &dyn Fn(&str),
+) -> Result<Vec<PathBuf>, ModelError> {
+    let Some(parts) = released::parts(name, search_path) else {
         let known: Vec<&str> = released::names().collect();
         let message = format!("there is no released model `{name}`");
         let hint = format!("the released models: {}", known.join(", "));
@@ -40,7 +44,7 @@ pub fn fetch(name: &str, places: &Places) -> Result<Vec<PathBuf>, ModelError> {
     if missing.is_empty() {
         return Ok(vec![]);
     }
-    let advice = hub::advice(&missing);
+    let advice = download_hint(&missing);
     let refused = |message: String| {
         let hint = format!("ask again to go on; without a network, {advice}");
         ModelError::refused_with(message, hint)
@@ -49,7 +53,7 @@ pub fn fetch(name: &str, places: &Places) -> Result<Vec<PathBuf>, ModelError> {
         let message = "HF_HUB_OFFLINE is set, so nothing is downloaded";
         return Err(ModelError::refused_with(message, advice));
     }
-    let Some(cache) = hub::cache() else {
+    let Some(cache) = search::cache() else {
         return Err(refused(
             "no folder is known for downloads: neither HF_HOME nor HOME is set".into(),
         ));
@@ -59,7 +63,7 @@ pub fn fetch(name: &str, places: &Places) -> Result<Vec<PathBuf>, ModelError> {
         let repo = Repository::new(part.repo, &cache);
         let files = repo.files(part.file).map_err(&refused)?;
         for file in files {
-            fetched.push(repo.fetch(&file, &refused)?);
+            fetched.push(repo.fetch(&file, &refused, progress)?);
         }
     }
     Ok(fetched)
@@ -132,6 +136,7 @@ impl<'a> Repository<'a> {
         &self,
         file: &str,
         refused: &dyn Fn(String) -> ModelError,
+        progress: &dyn Fn(&str),
     ) -> Result<PathBuf, ModelError> {
         let of = format!("{file} of {}", self.name);
         let failed = |e: String| refused(format!("cannot download {of}: {e}"));
@@ -143,7 +148,7 @@ impl<'a> Repository<'a> {
         make_folder(&blob)?;
         if !blob.is_file() {
             let part = blob.with_extension("incomplete");
-            eprintln!("{of}");
+            progress(&of);
             transfer(&url, &part).map_err(failed)?;
             verify(&part, &facts.etag, &of)?;
             fs::rename(&part, &blob).map_err(ModelError::io("write", &blob))?;

@@ -1,24 +1,18 @@
-//! The description of a video model.
-
-use std::collections::BTreeMap;
-
 use nextscale_text::T5Config;
-use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use nextscale_video::clips::{Layout, Plan};
-use nextscale_video::{
-    GenerateOptions, InfinityStarConfig, InfinityStarGuidance, InfinityStarVaeConfig,
-};
+use nextscale_video::{InfinityStarConfig, InfinityStarGuidance, InfinityStarVaeConfig};
 use serde::{Deserialize, Serialize};
 
-use super::FirstFrame;
-use crate::bundle::{ModelKind, PromptRules, Size};
+use super::Checksums;
+use crate::error::{Flaw, ModelError};
+use crate::first_frame::FirstFrame;
+use crate::prompt::PromptRules;
+use crate::size::Size;
 
-/// Everything about a video model but its weights.
+/// Everything about an InfinityStar model except its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StarManifest {
-    /// What kind of model it is: [`ModelKind::Star`].
-    pub kind: ModelKind,
+pub struct InfinityStarManifest {
     /// What people call it.
     pub name: String,
     /// What it shows, what it was trained on, and the licence.
@@ -60,9 +54,9 @@ pub struct StarManifest {
     /// Only for models that do not paint their own first frame: who does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_frame: Option<FirstFrame>,
-    /// SHA-256 of each file beside this one, by name.
+    /// SHA-256 of each file next to this one, by name.
     #[serde(default)]
-    pub fingerprints: BTreeMap<String, String>,
+    pub fingerprints: Checksums,
 }
 
 /// Numbers of frames that a model was trained for: 1, and `1 + k step` up to the longest.
@@ -78,7 +72,7 @@ pub struct FrameCounts {
 }
 
 impl FrameCounts {
-    /// The allowed number of frames nearest to a wish.
+    /// The allowed number of frames nearest to a wanted.
     fn nearest(&self, frames: f64) -> usize {
         let most = (self.longest - 1) / self.step;
         let steps = ((frames - 1.0) / self.step as f64).round().max(0.0);
@@ -86,44 +80,38 @@ impl FrameCounts {
     }
 }
 
-impl StarManifest {
-    /// The number of frames that was asked for in seconds or in frames; the default if neither was.
+impl InfinityStarManifest {
+    /// The number of frames for a length in seconds or in frames; the default without either.
     ///
     /// # Errors
-    /// What is wrong with the wish, and the nearest that is possible.
-    pub fn length(
-        &self,
-        seconds: Option<f64>,
-        frames: Option<usize>,
-    ) -> Result<usize, (String, String)> {
+    /// A length that the model does not make, with the nearest that it makes as the hint.
+    pub fn length(&self, seconds: Option<f64>, frames: Option<usize>) -> Result<usize, ModelError> {
         let fps = self.fps as f64;
-        let (wish, said) = match (seconds, frames) {
+        let (wanted, asked) = match (seconds, frames) {
             (None, None) => return Ok(self.frames.default),
             (None, Some(frames)) => (frames as f64, format!("{frames} frames")),
             (Some(seconds), _) => (1.0 + seconds * fps, format!("{seconds} s")),
         };
         let nearest = self
             .frames
-            .nearest(if wish.is_finite() { wish } else { 1.0 });
+            .nearest(if wanted.is_finite() { wanted } else { 1.0 });
         let alone = nearest == 1 && self.semantic_scale.is_some();
-        if (wish - nearest as f64).abs() < 1e-6 && !alone {
+        if (wanted - nearest as f64).abs() < 1e-6 && !alone {
             return Ok(nearest);
         }
         let nearest = if alone { self.frames.default } else { nearest };
         let longest = self.frames.longest;
         let hint = format!(
             "the nearest is {}; the longest is {}",
-            self.say(nearest),
-            self.say(longest)
+            self.describe(nearest),
+            self.describe(longest)
         );
-        Err((
-            format!("the model `{}` makes no video of {said}", self.name),
-            hint,
-        ))
+        let message = format!("the model `{}` makes no video of {asked}", self.name);
+        Err(ModelError::refused_with(message, hint))
     }
 
     /// A number of frames in words.
-    pub fn say(&self, frames: usize) -> String {
+    pub fn describe(&self, frames: usize) -> String {
         match frames {
             1 => "1 frame, a picture (0 s)".to_owned(),
             _ => format!("{frames} frames ({} s)", self.seconds(frames)),
@@ -148,99 +136,83 @@ impl StarManifest {
     /// All passes of a video: those of one turn for an interactive model.
     ///
     /// # Errors
-    /// A size that does not belong to the layout: the rest of a sentence about the model.
-    pub fn plan(&self, size: &Size, frames: usize) -> Result<Plan, String> {
+    /// A size that does not belong to the layout.
+    pub fn plan(&self, size: &Size, frames: usize) -> Result<Plan, Flaw> {
         let (layout, grids) = (&self.layout, &size.scales);
         let plan = match self.semantic_scale {
             None => Plan::new(layout, grids, self.latent_frames(frames)),
             Some(_) => Plan::continuation(layout, grids),
         };
-        plan.map_err(|e| format!("has no schedule at {}x{}: {e}", size.width, size.height))
+        plan.map_err(|e| {
+            let (width, height) = (size.width, size.height);
+            Flaw::new(format!("has no schedule at {width}x{height}: {e}"))
+        })
     }
 
     /// The prompt as the text encoder gets it, for a video of so many frames.
     pub fn prompt(&self, prompt: &str, frames: usize) -> String {
         let prompt = self.prompt.apply(prompt);
-        match self.duration_tag && frames > 1 {
-            true => format!("<<<t={}s>>>{prompt}", self.seconds(frames)),
-            false => prompt,
+        if self.duration_tag && frames > 1 {
+            format!("<<<t={}s>>>{prompt}", self.seconds(frames))
+        } else {
+            prompt
         }
     }
 
-    /// The sampler for a seed, and guidance and temperatures.
-    pub fn start(&self, seed: u64) -> (Sampler, GenerateOptions) {
-        let (image, clips) = (self.image_temperature, self.clip_temperature);
-        if image == 0.0 || clips == 0.0 {
-            let options = GenerateOptions::new(self.guidance, 1.0, 1.0);
-            return (Sampler::greedy(), options);
-        }
-        // The generator divides by the temperatures itself; these models are sampled without top-k and top-p.
-        let config = SamplerConfig {
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-        };
-        let options = GenerateOptions::new(self.guidance, image, clips);
-        (Sampler::new(config, &[seed]), options)
-    }
-
-    /// Whether the parts fit each other: the error is the rest of a sentence about the model.
-    pub(in crate::bundle) fn check(&self) -> Result<(), String> {
+    /// Whether the parts fit each other.
+    pub(super) fn check(&self) -> Result<(), Flaw> {
         let Self {
             text,
             transformer,
             vae,
             ..
         } = self;
-        if self.kind != ModelKind::Star {
-            return Err("is no video model".into());
-        }
-        transformer.validate()?;
-        vae.validate()?;
+        transformer.validate().map_err(Flaw::new)?;
+        vae.validate().map_err(Flaw::new)?;
         if text.d_model != transformer.text_channels {
-            return Err(format!(
+            return Err(Flaw::new(format!(
                 "does not fit together: its text encoder gives {} channels, its transformer takes {}",
                 text.d_model, transformer.text_channels
-            ));
+            )));
         }
         if vae.latent_channels() != transformer.bits.detail {
-            return Err(format!(
+            return Err(Flaw::new(format!(
                 "does not fit together: its auto-encoder gives {} channels, its transformer takes {}",
                 vae.latent_channels(),
                 transformer.bits.detail
-            ));
+            )));
         }
         self.check_lengths()?;
         self.check_first_frame()?;
         if self.sizes.is_empty() {
-            return Err("names no size of a frame".into());
+            return Err(Flaw::new("names no size of a frame"));
         }
         self.sizes.iter().try_for_each(|size| self.check_size(size))
     }
 
-    fn check_size(&self, size: &Size) -> Result<(), String> {
+    fn check_size(&self, size: &Size) -> Result<(), Flaw> {
         self.plan(size, 1)?;
         let [h, w] = size.scales.last().copied().unwrap_or_default();
         let stride = self.vae.stride();
         if (size.width, size.height) != (w * stride, h * stride) {
-            return Err(format!(
+            return Err(Flaw::new(format!(
                 "says {}x{} of a schedule that makes {}x{} pixels",
                 size.width,
                 size.height,
                 w * stride,
                 h * stride
-            ));
+            )));
         }
         match self.semantic_scale {
-            Some(scale) if scale >= size.scales.len() => Err(format!(
+            Some(scale) if scale >= size.scales.len() => Err(Flaw::new(format!(
                 "sees the clip before on scale {scale} of {}",
                 size.scales.len()
-            )),
+            ))),
             _ => Ok(()),
         }
     }
 
-    fn check_lengths(&self) -> Result<(), String> {
+    fn check_lengths(&self) -> Result<(), Flaw> {
         let FrameCounts {
             default,
             longest,
@@ -248,28 +220,28 @@ impl StarManifest {
         } = self.frames;
         let stride = self.vae.frame_stride();
         if self.fps == 0 {
-            return Err("has no frames a second".into());
+            return Err(Flaw::new("has no frames a second"));
         }
         if step == 0 || !step.is_multiple_of(stride) {
-            return Err(format!(
+            return Err(Flaw::new(format!(
                 "has lengths {step} frames apart, not a multiple of {stride}"
-            ));
+            )));
         }
         let allowed = |frames: usize| frames > 0 && (frames - 1).is_multiple_of(step);
-        match allowed(default) && allowed(longest) && default <= longest {
-            true => Ok(()),
-            false => Err(format!(
-                "says {default} frames, {longest} at most, which should be 1 and multiples of {step}"
-            )),
+        if allowed(default) && allowed(longest) && default <= longest {
+            return Ok(());
         }
+        Err(Flaw::new(format!(
+            "says {default} frames, {longest} at most, which should be 1 and multiples of {step}"
+        )))
     }
 
-    fn check_first_frame(&self) -> Result<(), String> {
+    fn check_first_frame(&self) -> Result<(), Flaw> {
         match &self.first_frame {
-            Some(first) if !(first.size > 0.0 && first.size <= 1.0) => Err(format!(
+            Some(first) if !(first.size > 0.0 && first.size <= 1.0) => Err(Flaw::new(format!(
                 "puts a first frame of {} of the side into the middle, which should be from 0 to 1",
                 first.size
-            )),
+            ))),
             _ => Ok(()),
         }
     }
@@ -278,9 +250,9 @@ impl StarManifest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::released::star::PRESETS;
+    use crate::released::infinity_star::PRESETS;
 
-    fn released(index: usize) -> StarManifest {
+    fn released(index: usize) -> InfinityStarManifest {
         PRESETS[index].manifest(
             InfinityStarConfig::infinitystar_8b(),
             InfinityStarVaeConfig::infinitystar(),
@@ -291,14 +263,15 @@ mod tests {
     #[test]
     fn lengths_are_those_of_the_release() {
         let model = released(1);
-        assert_eq!(model.length(None, None), Ok(81));
-        assert_eq!(model.length(Some(10.0), None), Ok(161));
-        assert_eq!(model.length(Some(0.0), None), Ok(1));
-        assert_eq!(model.length(None, Some(97)), Ok(97));
-        let (message, hint) = model.length(Some(5.3), None).unwrap_err();
+        assert_eq!(model.length(None, None).unwrap(), 81);
+        assert_eq!(model.length(Some(10.0), None).unwrap(), 161);
+        assert_eq!(model.length(Some(0.0), None).unwrap(), 1);
+        assert_eq!(model.length(None, Some(97)).unwrap(), 97);
+        let error = model.length(Some(5.3), None).unwrap_err();
+        let message = error.to_string();
         assert!(message.ends_with("makes no video of 5.3 s"), "{message}");
         assert_eq!(
-            hint,
+            error.hint().unwrap(),
             "the nearest is 81 frames (5 s); the longest is 161 frames (10 s)"
         );
         for wrong in [-1.0, f64::NAN, f64::INFINITY, 11.0] {
@@ -321,20 +294,26 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_told() {
+    fn contradictions_are_reported() {
         let mut model = released(0);
         assert_eq!(model.check(), Ok(()));
         model.vae.latent = 8;
-        let message = model.check().unwrap_err();
+        let message = model.check().unwrap_err().to_string();
         assert!(message.contains("gives 32 channels"), "{message}");
         let mut model = released(0);
         model.sizes[0].width = 1000;
-        assert!(model.check().unwrap_err().contains("1280x720"));
+        assert!(model.check().unwrap_err().to_string().contains("1280x720"));
         let mut model = released(0);
         model.transformer.heads = 3;
-        assert!(model.check().unwrap_err().contains("3 heads"));
+        assert!(model.check().unwrap_err().to_string().contains("3 heads"));
         let mut model = released(0);
         model.frames.step = 3;
-        assert!(model.check().unwrap_err().contains("multiple of 4"));
+        assert!(
+            model
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("multiple of 4")
+        );
     }
 }

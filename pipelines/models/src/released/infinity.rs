@@ -1,23 +1,24 @@
 //! The released Infinity models: transformer, tokenizer and flan-T5 XL, bound together.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use nextscale_bitwise::import::infinity_config;
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_text::T5Config;
-use nextscale_text::import::WEIGHT_FILES;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, TEMPLATES};
 use nextscale_weights::WeightFile;
 
-use super::{Part, lacks, unreadable};
-use crate::bundle::hub::Places;
-use crate::bundle::model::Model;
-use crate::bundle::{Bundle, Manifest, ModelKind, PromptRules, Sampling, Size, damaged};
+use super::part::{Part, TextFolder, unreadable};
 use crate::error::ModelError;
+use crate::files::Files;
+use crate::manifest::{Checksums, InfinityManifest, Manifest};
+use crate::model::Model;
+use crate::prompt::PromptRules;
+use crate::sampling::Sampling;
+use crate::search::SearchPath;
+use crate::size::Size;
 
 /// Where transformers and tokenizers are published (the README of github.com/FoundationVision/Infinity).
 const REPO: &str = "FoundationVision/Infinity";
@@ -38,7 +39,7 @@ pub struct Preset {
     /// The pixel budget that it was trained for last.
     budget: PixelBudget,
     cfg: f64,
-    tau: f64,
+    temperature: f64,
 }
 
 /// All of them. Settings: `scripts/infer.sh` for 2B, the official notebooks for 8B (spec: top-k 900, top-p 0.97).
@@ -50,7 +51,7 @@ pub const PRESETS: [Preset; 3] = [
         code_dim: 32,
         budget: PixelBudget::M1,
         cfg: 4.0,
-        tau: 0.5,
+        temperature: 0.5,
     },
     Preset {
         name: "infinity-8b",
@@ -59,7 +60,7 @@ pub const PRESETS: [Preset; 3] = [
         code_dim: 56,
         budget: PixelBudget::M1,
         cfg: 3.0,
-        tau: 1.0,
+        temperature: 1.0,
     },
     Preset {
         name: "infinity-8b-512",
@@ -68,17 +69,17 @@ pub const PRESETS: [Preset; 3] = [
         code_dim: 56,
         budget: PixelBudget::M025,
         cfg: 3.0,
-        tau: 1.0,
+        temperature: 1.0,
     },
 ];
 
 impl Preset {
     /// Transformer, tokenizer and text encoder, in this order.
-    pub(super) fn parts(&self, places: &Places) -> Vec<Part> {
+    pub(super) fn parts(&self, search_path: &SearchPath) -> Vec<Part> {
         vec![
-            Part::new("transformer", REPO, self.transformer, places),
-            Part::new("tokenizer", REPO, self.vae, places),
-            Part::new("text encoder", TEXT_REPO, ".", places),
+            Part::new("transformer", REPO, self.transformer, search_path),
+            Part::new("tokenizer", REPO, self.vae, search_path),
+            Part::new("text encoder", TEXT_REPO, ".", search_path),
         ]
     }
 
@@ -92,25 +93,11 @@ impl Preset {
     ) -> Result<Model, ModelError> {
         let config = shapes(name, file)?;
         self.check(name, file, &config)?;
-        let text_config = T5Config::from_hf_file(text.join("config.json"));
-        let text_config = text_config.map_err(|e| unreadable(name, e))?;
+        let text = TextFolder::open(name, text)?;
         let vae_config = BsqVaeConfig::of_file(vae).map_err(|e| unreadable(name, e))?;
-        let weights = WEIGHT_FILES.map(|file| text.join(file));
-        let Some(weights) = weights.iter().find(|path| path.is_file()) else {
-            let message = format!(
-                "lacks the weights of its text encoder in {}",
-                text.display()
-            );
-            return Err(damaged(name, message));
-        };
-        let vocab = text.join("tokenizer.json");
-        if !vocab.is_file() {
-            return Err(damaged(name, format!("lacks the file {}", vocab.display())));
-        }
-        let manifest = self.manifest(config, vae_config, text_config);
-        let files = [&vocab, weights, &file.path().to_owned(), &vae.to_owned()];
-        let bundle = Bundle::released(name, manifest, files.map(PathBuf::clone))?;
-        Ok(Model::Text(Arc::new(bundle)))
+        let manifest = Manifest::Infinity(self.manifest(config, vae_config, text.config));
+        let files = Files::released(Some(text.files), file.path().to_owned(), vae.to_owned());
+        Model::released(name, manifest, files)
     }
 
     /// Refuses another model under the name of this one: opened by a path, a checkpoint may have any shapes.
@@ -143,16 +130,20 @@ impl Preset {
             expected.depth,
             expected.code_dim
         );
-        Err(damaged(name, message))
+        Err(ModelError::flawed(name, message))
     }
 
-    fn manifest(&self, transformer: InfinityConfig, vae: BsqVaeConfig, text: T5Config) -> Manifest {
+    fn manifest(
+        &self,
+        transformer: InfinityConfig,
+        vae: BsqVaeConfig,
+        text: T5Config,
+    ) -> InfinityManifest {
         let patching = match vae.stride() {
             8 => Patching::Double,
             _ => Patching::Single,
         };
-        Manifest {
-            kind: ModelKind::Infinity,
+        InfinityManifest {
             name: self.name.to_owned(),
             about: "Text to image; Infinity, arXiv 2412.04431.".into(),
             text,
@@ -166,12 +157,12 @@ impl Preset {
             sizes: sizes(self.budget),
             sampling: Sampling {
                 cfg: self.cfg,
-                tau: self.tau,
+                temperature: self.temperature,
                 top_k: 900,
                 top_p: 0.97,
             },
             prompt: PromptRules::default(),
-            fingerprints: BTreeMap::new(),
+            fingerprints: Checksums::new(),
         }
     }
 }
@@ -184,8 +175,8 @@ fn shapes(name: &str, file: &WeightFile) -> Result<InfinityConfig, ModelError> {
 /// How often the sides of the trained sizes are doubled: about 4 and 16 million pixels.
 const OCTAVES: u32 = 2;
 
-/// All sizes: every aspect ratio at every pixel budget, `first` before all others and the square before all ratios; behind
-/// them those larger than any that the models were trained for.
+/// All sizes: every aspect ratio at every pixel budget, `first` before all others and the square before all ratios; then
+/// those larger than any that the models were trained for.
 fn sizes(first: PixelBudget) -> Vec<Size> {
     let others = PixelBudget::ALL.into_iter().rev().filter(|b| *b != first);
     let budgets = std::iter::once(first).chain(others);
@@ -221,22 +212,17 @@ fn sizes(first: PixelBudget) -> Vec<Size> {
     budgets.flat_map(size).chain(larger).collect()
 }
 
-/// Opens the model that an open checkpoint belongs to, by its bits a token.
-pub(super) fn by_file(name: &str, file: &WeightFile, places: &Places) -> Result<Model, ModelError> {
-    let config = shapes(name, file)?;
-    let Some(preset) = PRESETS
-        .iter()
-        .find(|preset| preset.code_dim == config.code_dim)
-    else {
-        let message = format!(
-            "has {} bits a token, which no released tokenizer has (32 or 56)",
-            config.code_dim
-        );
-        return Err(damaged(name, message));
-    };
-    let parts = preset.parts(places);
-    let found = |part: &Part| part.found.clone().ok_or_else(|| lacks(name, part));
-    preset.open(name, file, &found(&parts[1])?, &found(&parts[2])?)
+/// The released model that a checkpoint belongs to, by its bits a token.
+pub(super) fn of_file(name: &str, file: &WeightFile) -> Result<&'static Preset, ModelError> {
+    let code_dim = shapes(name, file)?.code_dim;
+    let mut presets = PRESETS.iter();
+    presets
+        .find(|preset| preset.code_dim == code_dim)
+        .ok_or_else(|| {
+            let message =
+                format!("has {code_dim} bits a token, which no released tokenizer has (32 or 56)");
+            ModelError::flawed(name, message)
+        })
 }
 
 #[cfg(test)]
@@ -275,13 +261,14 @@ mod tests {
             ),
         ] {
             let manifest = preset.manifest(transformer.clone(), vae, T5Config::flan_t5_xl());
-            assert_eq!(manifest.check(), Ok(()));
+            assert_eq!(Manifest::Infinity(manifest).check(), Ok(()));
             let other = preset.manifest(
                 transformer,
                 BsqVaeConfig::stride_16(16),
                 T5Config::flan_t5_xl(),
             );
-            let message = other.check().unwrap_err();
+            let manifest = Manifest::Infinity(other);
+            let message = manifest.check().unwrap_err().to_string();
             assert!(
                 message.contains("its auto-encoder gives 16 bits"),
                 "{message}"

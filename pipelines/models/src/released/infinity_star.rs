@@ -1,21 +1,21 @@
 //! The released InfinityStar models: transformer, tokenizer and flan-T5 XL, bound together.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use nextscale_text::T5Config;
-use nextscale_text::import::WEIGHT_FILES;
 use nextscale_video::infinity_star::infinity_star_config;
 use nextscale_video::templates::{FrameSize, Template};
 use nextscale_video::{InfinityStarConfig, InfinityStarPreset, InfinityStarVaeConfig};
 use nextscale_weights::WeightFile;
 
-use super::{Part, lacks, unreadable};
-use crate::bundle::hub::Places;
-use crate::bundle::model::Model;
-use crate::bundle::{FrameCounts, ModelKind, PromptRules, Size, StarBundle, StarManifest, damaged};
+use super::part::{Part, TextFolder, unreadable};
 use crate::error::ModelError;
+use crate::files::Files;
+use crate::manifest::{Checksums, FrameCounts, InfinityStarManifest, Manifest};
+use crate::model::Model;
+use crate::prompt::PromptRules;
+use crate::search::SearchPath;
+use crate::size::Size;
 
 /// Where everything is published (the README of github.com/FoundationVision/InfinityStar).
 const REPO: &str = "FoundationVision/InfinityStar";
@@ -32,10 +32,10 @@ pub struct Preset {
     pub name: &'static str,
     /// The folder of its transformer.
     pub transformer: &'static str,
-    /// What tells its folder from those of the others, whose tensors have the same shapes.
+    /// What distinguishes its folder from those of the others, whose tensors have the same shapes.
     sign: &'static str,
     settings: fn() -> InfinityStarPreset,
-    /// Put behind every prompt by the released scripts.
+    /// Put after every prompt by the released scripts.
     suffix: &'static str,
     /// The scale on which an interactive model sees the clip before.
     semantic_scale: Option<usize>,
@@ -73,15 +73,15 @@ const CLOSE_UP: &str = ", Close-up on big objects, emphasize scale and detail";
 
 impl Preset {
     /// Transformer, tokenizer and text encoder, in this order.
-    pub(super) fn parts(&self, places: &Places) -> Vec<Part> {
-        let own = Part::new("text encoder", REPO, TEXT, places);
+    pub(super) fn parts(&self, search_path: &SearchPath) -> Vec<Part> {
+        let own = Part::new("text encoder", REPO, TEXT, search_path);
         let text = match own.found {
             Some(_) => own,
-            None => Part::new("text encoder", TEXT_REPO, ".", places),
+            None => Part::new("text encoder", TEXT_REPO, ".", search_path),
         };
         vec![
-            Part::new("transformer", REPO, self.transformer, places),
-            Part::new("tokenizer", REPO, VAE, places),
+            Part::new("transformer", REPO, self.transformer, search_path),
+            Part::new("tokenizer", REPO, VAE, search_path),
             text,
         ]
     }
@@ -113,38 +113,23 @@ impl Preset {
         let config = infinity_star_config(file);
         let config =
             config.map_err(|e| unreadable(name, format!("{}: {e}", file.path().display())))?;
-        let text_config = T5Config::from_hf_file(text.join("config.json"));
-        let text_config = text_config.map_err(|e| unreadable(name, e))?;
-        let weights = WEIGHT_FILES.map(|file| text.join(file));
-        let Some(weights) = weights.iter().find(|path| path.is_file()) else {
-            let folder = text.display();
-            return Err(damaged(
-                name,
-                format!("lacks the weights of its text encoder in {folder}"),
-            ));
-        };
-        let vocab = text.join("tokenizer.json");
-        if !vocab.is_file() {
-            return Err(damaged(name, format!("lacks the file {}", vocab.display())));
-        }
-        let manifest = self.manifest(config, (self.settings)().vae, text_config);
-        let files = [&vocab, weights, &file.path().to_owned(), &vae.to_owned()];
-        let bundle = StarBundle::released(name, manifest, files.map(PathBuf::clone))?;
-        Ok(Model::Video(Arc::new(bundle)))
+        let text = TextFolder::open(name, text)?;
+        let manifest = self.manifest(config, (self.settings)().vae, text.config);
+        let files = Files::released(Some(text.files), file.path().to_owned(), vae.to_owned());
+        Model::released(name, Manifest::InfinityStar(manifest), files)
     }
 
     /// The description of a model of these shapes.
-    pub(in crate::bundle) fn manifest(
+    pub(crate) fn manifest(
         &self,
         transformer: InfinityStarConfig,
         vae: InfinityStarVaeConfig,
         text: T5Config,
-    ) -> StarManifest {
+    ) -> InfinityStarManifest {
         let settings = (self.settings)();
         let longest = 1 + settings.longest_seconds * settings.fps;
         let clip = settings.layout.clip_frames * vae.frame_stride();
-        StarManifest {
-            kind: ModelKind::Star,
+        InfinityStarManifest {
             name: self.name.to_owned(),
             about: "Text to video; InfinityStar, arXiv 2511.04675.".into(),
             text,
@@ -170,7 +155,7 @@ impl Preset {
             soft_start: true,
             semantic_scale: self.semantic_scale,
             first_frame: None,
-            fingerprints: BTreeMap::new(),
+            fingerprints: Checksums::new(),
         }
     }
 }
@@ -197,28 +182,24 @@ fn sizes(size: FrameSize) -> Vec<Size> {
     all
 }
 
-/// Opens the model that an open checkpoint belongs to, by the name of its folder or file: the released transformers have
+/// The released model that a checkpoint belongs to, by the name of its folder or file: the released transformers have
 /// the same shapes.
-pub(super) fn by_file(name: &str, file: &WeightFile, places: &Places) -> Result<Model, ModelError> {
+pub(super) fn of_file(name: &str, file: &WeightFile) -> Result<&'static Preset, ModelError> {
     let path = file.path().to_string_lossy().to_lowercase();
-    let Some(preset) = PRESETS
-        .iter()
-        .rev()
+    let mut presets = PRESETS.iter().rev();
+    presets
         .find(|preset| path.contains(preset.sign))
-    else {
-        let signs: Vec<&str> = PRESETS.iter().map(|preset| preset.sign).collect();
-        return Err(ModelError::Model {
-            model: name.to_owned(),
-            message: "is an InfinityStar transformer, but its name does not tell which one".into(),
-            hint: Some(format!(
-                "they have the same shapes and other schedules: put one of {} into the name of the file or its folder",
-                signs.join(", ")
-            )),
-        });
-    };
-    let parts = preset.parts(places);
-    let found = |part: &Part| part.found.clone().ok_or_else(|| lacks(name, part));
-    preset.open(name, file, &found(&parts[1])?, &found(&parts[2])?)
+        .ok_or_else(|| {
+            let signs: Vec<&str> = PRESETS.iter().map(|preset| preset.sign).collect();
+            ModelError::Model {
+                model: name.to_owned(),
+                message: "is an InfinityStar transformer, but its name does not say which one".into(),
+                hint: Some(format!(
+                    "they have the same shapes and other schedules: put one of {} into the name of the file or its folder",
+                    signs.join(", ")
+                )),
+            }
+        })
 }
 
 #[cfg(test)]

@@ -1,28 +1,4 @@
-//! Pictures as bytes, as tensors and as short vectors, and how far they are from each other.
-
-use burn::tensor::{Device, Tensor, TensorData};
-
-/// Square RGB pictures (`size` * `size` * 3 bytes each) as `[b, 3, size, size]` in [-1, 1].
-pub fn to_tensor(pictures: &[Vec<u8>], size: usize, device: &Device) -> Tensor<4> {
-    let mut values = Vec::with_capacity(pictures.len() * 3 * size * size);
-    for picture in pictures {
-        for channel in 0..3 {
-            let plane = picture.iter().skip(channel).step_by(3);
-            values.extend(plane.map(|v| f32::from(*v) / 127.5 - 1.0));
-        }
-    }
-    let shape = [pictures.len(), 3, size, size];
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-/// The inverse of [`to_tensor`], rounded.
-pub fn to_bytes(pictures: Tensor<4>) -> Vec<Vec<u8>> {
-    let [_, _, h, w] = pictures.dims();
-    let rows = pictures.permute([0, 2, 3, 1]).into_data().convert::<f32>(); // [b, h, w, 3]
-    let to_byte = |v: f32| ((v + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
-    let bytes: Vec<u8> = rows.iter::<f32>().map(to_byte).collect();
-    bytes.chunks_exact(h * w * 3).map(<[u8]>::to_vec).collect()
-}
+//! How far images are from each other, as bytes and as short vectors.
 
 /// Mean squared difference of two pictures, for pixels in 0..=1.
 pub fn mse(a: &[u8], b: &[u8]) -> f64 {
@@ -66,14 +42,6 @@ pub fn rank(query: &[f32], candidates: &[Vec<f32>], reference: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_survive_the_tensor() {
-        let pictures = vec![(0..12).map(|v| v * 20).collect::<Vec<u8>>(), vec![255; 12]];
-        let tensor = to_tensor(&pictures, 2, &Device::flex());
-        assert_eq!(tensor.dims(), [2, 3, 2, 2]);
-        assert_eq!(to_bytes(tensor), pictures);
-    }
 
     #[test]
     fn ratios_of_known_errors() {

@@ -8,25 +8,23 @@ use std::env;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::released::Part;
-
-/// Folders that are looked at before all others.
+/// Folders that are searched before all others.
 #[derive(Debug, Clone, Default)]
-pub struct Places(Vec<PathBuf>);
+pub struct SearchPath(Vec<PathBuf>);
 
-impl Places {
+impl SearchPath {
     /// The folder of `--models-dir`, if there is one.
     pub fn new(models_dir: Option<&Path>) -> Self {
         Self(models_dir.map(Path::to_owned).into_iter().collect())
     }
 
-    /// The same behind one more folder.
-    pub(super) fn before(&self, first: &Path) -> Self {
+    /// The same with one more folder in front.
+    pub(crate) fn before(&self, first: &Path) -> Self {
         let first = std::iter::once(first.to_owned());
         Self(first.chain(self.0.iter().cloned()).collect())
     }
 
-    /// All folders that are looked at for files of a repository, in their order.
+    /// All folders that are searched for files of a repository, in their order.
     pub fn folders(&self, repo: &str) -> Vec<PathBuf> {
         let own = env::var_os("NEXTSCALE_MODELS").unwrap_or_default();
         let here = ["models", "."].map(PathBuf::from);
@@ -41,13 +39,13 @@ impl Places {
 
 /// Where a file or folder of a repository lies, or the same file as `.safetensors`. What is called `.` in its
 /// repository is that as a whole: a folder with the last part of its name.
-pub(super) fn find(repo: &str, file: &str, places: &Places) -> Option<PathBuf> {
+pub(crate) fn find(repo: &str, file: &str, search_path: &SearchPath) -> Option<PathBuf> {
     let name = repo.rsplit('/').next().unwrap_or(repo);
-    let folders = places.folders(repo).into_iter();
+    let folders = search_path.folders(repo).into_iter();
     if file != "." {
         return folders
             .into_iter()
-            .find_map(|folder| twin(&folder.join(file)));
+            .find_map(|folder| safetensors_variant(&folder.join(file)));
     }
     let own = folders.flat_map(|folder| [folder.join(name), folder]);
     let whole = |folder: &PathBuf| {
@@ -58,61 +56,13 @@ pub(super) fn find(repo: &str, file: &str, places: &Places) -> Option<PathBuf> {
 }
 
 /// The file or folder of this name, or the file that differs from it in the ending `.safetensors`.
-pub(super) fn twin(path: &Path) -> Option<PathBuf> {
+pub(crate) fn safetensors_variant(path: &Path) -> Option<PathBuf> {
     let twins = [path.with_extension("safetensors"), path.to_owned()];
     twins.into_iter().find(|path| path.exists())
 }
 
-/// How to get parts that are not here.
-pub(super) fn advice(missing: &[&Part]) -> String {
-    let mut repos: Vec<(&str, Vec<&str>)> = vec![];
-    for part in missing {
-        let files = match repos.iter().position(|(repo, _)| *repo == part.repo) {
-            Some(at) => &mut repos[at].1,
-            None => {
-                repos.push((part.repo, vec![]));
-                let last = repos.len() - 1;
-                &mut repos[last].1
-            }
-        };
-        if part.file != "." {
-            files.push(part.file);
-        }
-    }
-    let commands = repos.iter().map(|(repo, files)| {
-        // A folder is fetched by a pattern.
-        let files: Vec<String> = files
-            .iter()
-            .map(|file| match file.contains('.') {
-                true => (*file).to_owned(),
-                false => format!("--include '{file}/*'"),
-            })
-            .collect();
-        format!(
-            "`{}`",
-            ["huggingface-cli download", repo, &files.join(" ")]
-                .join(" ")
-                .trim()
-        )
-    });
-    let commands: Vec<String> = commands.collect();
-    let others = missing.iter().filter_map(|part| {
-        let other = part.lookalike.as_ref()?;
-        Some(format!(
-            " ({} has the shapes of {}, but is another one: renamed, it gives wrong pictures)",
-            other.display(),
-            part.file
-        ))
-    });
-    format!(
-        "get them with {}, or put them into a folder and name it: --models-dir DIR{}",
-        commands.join(" and "),
-        others.collect::<String>()
-    )
-}
-
 /// Whether two files are the same, as far as their length and some parts of them tell.
-pub(super) fn same_content(one: &Path, other: &Path) -> bool {
+pub(crate) fn same_content(one: &Path, other: &Path) -> bool {
     const PART: u64 = 1 << 16;
     let sample = |path: &Path| -> std::io::Result<(u64, Vec<u8>)> {
         let mut file = std::fs::File::open(path)?;
@@ -127,7 +77,7 @@ pub(super) fn same_content(one: &Path, other: &Path) -> bool {
 }
 
 /// The cache of the Hugging Face tools, as they look for it themselves.
-pub(super) fn cache() -> Option<PathBuf> {
+pub(crate) fn cache() -> Option<PathBuf> {
     let of = |name: &str| {
         env::var_os(name)
             .filter(|v| !v.is_empty())
@@ -170,10 +120,10 @@ mod tests {
         let folders = snapshots(root.path(), "a/b");
         assert!(folders[0].ends_with("222"));
         assert_eq!(
-            twin(&folders[0].join("x.pth")),
+            safetensors_variant(&folders[0].join("x.pth")),
             Some(folders[0].join("x.pth"))
         );
-        let other = twin(&folders[0].join("y.pth")).unwrap();
+        let other = safetensors_variant(&folders[0].join("y.pth")).unwrap();
         assert!(other.ends_with("y.safetensors"));
         assert!(snapshots(root.path(), "a/c").is_empty());
     }
@@ -186,12 +136,12 @@ mod tests {
         std::fs::write(path("infinity_vae_d32reg.pth"), &bytes).unwrap();
         std::fs::write(path("infinity_vae_d32.pth"), &bytes).unwrap();
         let tokenizer = path("infinity_vae_d32reg.pth");
-        let doubt = super::super::released::doubt(&tokenizer).unwrap();
-        assert!(doubt.contains("two tokenizers"), "{doubt}");
+        let warning = crate::released::lookalike_warning(&tokenizer).unwrap();
+        assert!(warning.contains("two tokenizers"), "{warning}");
         bytes[300_001] = 8;
         std::fs::write(path("infinity_vae_d32.pth"), &bytes).unwrap();
-        assert_eq!(super::super::released::doubt(&tokenizer), None);
+        assert_eq!(crate::released::lookalike_warning(&tokenizer), None);
         std::fs::remove_file(path("infinity_vae_d32.pth")).unwrap();
-        assert_eq!(super::super::released::doubt(&tokenizer), None);
+        assert_eq!(crate::released::lookalike_warning(&tokenizer), None);
     }
 }

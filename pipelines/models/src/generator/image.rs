@@ -1,0 +1,250 @@
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use image::RgbImage;
+
+use super::Step;
+use super::autoencoder::ImageAutoencoder;
+use super::prompt_encoder::PromptEncoder;
+use super::request::{Request, Subject};
+use super::scale_generator::{Condition, ImageInput, ImagePlan, ScaleGenerator, Steps};
+use crate::device::{Placement, memory};
+use crate::error::ModelError;
+use crate::manifest::Manifest;
+use crate::model::Model;
+use crate::pixels;
+use crate::sampling::{Sampling, SamplingPlan};
+use crate::size::Size;
+
+/// A loaded model of images.
+pub struct ImageGenerator {
+    encoder: Option<PromptEncoder>,
+    scales: ScaleGenerator,
+    autoencoder: ImageAutoencoder,
+    sizes: Vec<Size>,
+    /// The plan of each size, made when it is first asked for.
+    plans: Vec<OnceCell<ImagePlan>>,
+}
+
+impl ImageGenerator {
+    /// Loads a model of images.
+    ///
+    /// # Errors
+    /// A model of videos, damaged files, more memory than the device has.
+    pub fn load(model: &Arc<Model>, placement: &Placement) -> Result<Self, ModelError> {
+        let sizes = model.manifest().sizes();
+        let estimate = model.estimate_image(&model.default_size()?, 2, placement)?;
+        estimate.check(memory(&placement.device))?;
+        let encoder = match model.manifest().text() {
+            Some(_) => Some(PromptEncoder::load(model, &placement.device)?),
+            None => None,
+        };
+        Ok(Self {
+            encoder,
+            scales: ScaleGenerator::load(model, placement)?,
+            autoencoder: ImageAutoencoder::load(model, &placement.device)?,
+            plans: sizes.iter().map(|_| OnceCell::new()).collect(),
+            sizes,
+        })
+    }
+
+    /// A model of this description with random weights and without a text encoder, to measure speed.
+    ///
+    /// # Errors
+    /// A description whose parts do not fit together, and one of a model of videos.
+    pub fn random(manifest: Manifest, placement: &Placement) -> Result<Self, ModelError> {
+        let model = Arc::new(Model::without_files(manifest)?);
+        let sizes = model.manifest().sizes();
+        Ok(Self {
+            encoder: None,
+            autoencoder: ImageAutoencoder::random(&model, &placement.device)?,
+            scales: ScaleGenerator::random(&model, placement)?,
+            plans: sizes.iter().map(|_| OnceCell::new()).collect(),
+            sizes,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        self.scales.model()
+    }
+
+    /// The device of the transformer.
+    pub fn device(&self) -> &Device {
+        self.scales.device()
+    }
+
+    /// Whether it takes prompts; otherwise it takes classes, or conditions that the caller makes.
+    pub fn has_text_encoder(&self) -> bool {
+        self.encoder.is_some()
+    }
+
+    /// The auto-encoder.
+    pub fn autoencoder(&self) -> &ImageAutoencoder {
+        &self.autoencoder
+    }
+
+    /// The plan of a size of the model.
+    ///
+    /// # Errors
+    /// A size that the model does not generate.
+    pub fn plan(&self, width: usize, height: usize) -> Result<&ImagePlan, ModelError> {
+        let mut sizes = self.sizes.iter();
+        let found = sizes.position(|size| (size.width, size.height) == (width, height));
+        let Some(index) = found else {
+            let nearest = Size::nearest(&self.sizes, Some(width), Some(height));
+            let hint = nearest.map(|size| format!("the nearest is {}x{}", size.width, size.height));
+            return Err(ModelError::Model {
+                model: self.model().name().to_owned(),
+                message: format!("does not generate {width}x{height} pixels"),
+                hint,
+            });
+        };
+        if let Some(plan) = self.plans[index].get() {
+            return Ok(plan);
+        }
+        let plan = self.scales.plan(&self.sizes[index])?;
+        Ok(self.plans[index].get_or_init(|| plan))
+    }
+
+    /// How a plan is sampled with these settings.
+    pub fn sampling_plan(&self, sampling: &Sampling, plan: &ImagePlan) -> SamplingPlan {
+        let scales = plan.schedule().len();
+        match plan {
+            ImagePlan::Infinity(..) => sampling.constant(scales),
+            ImagePlan::Var(_) => sampling.ramp(scales),
+        }
+    }
+
+    /// The feature maps of all scales for prepared conditions, one row for each image.
+    ///
+    /// # Errors
+    /// A condition of another architecture.
+    pub fn run(&self, plan: &ImagePlan, input: ImageInput) -> Result<Steps<'_>, ModelError> {
+        self.scales.steps(plan, input)
+    }
+
+    /// The condition of prompts, all of one batch.
+    ///
+    /// # Errors
+    /// A class-conditional model, and prompts that cannot be encoded.
+    pub fn encode<P: AsRef<str>>(
+        &self,
+        prompts: &[P],
+        negative: &str,
+    ) -> Result<Condition, ModelError> {
+        let Some(encoder) = &self.encoder else {
+            return Err(ModelError::refused_with(
+                format!(
+                    "the model `{}` generates classes, not prompts",
+                    self.model().name()
+                ),
+                "ask for a class instead",
+            ));
+        };
+        let features = |prompt: &str| Ok(encoder.encode(prompt, 1)?.features);
+        let positive = prompts.iter().map(|prompt| features(prompt.as_ref()));
+        let positive: Vec<Tensor<3>> = positive.collect::<Result<_, ModelError>>()?;
+        let negative = match negative.trim() {
+            "" => vec![],
+            _ => vec![features(negative)?; positive.len()],
+        };
+        Condition::of_prompts(positive.iter(), negative.iter())
+            .ok_or_else(|| ModelError::refused("there is no prompt"))
+    }
+
+    fn condition(&self, request: &Request) -> Result<Condition, ModelError> {
+        match (&request.subject, self.model().manifest()) {
+            (Subject::Class(class), Manifest::Var(manifest)) => {
+                let found = manifest.class_names().find(class);
+                let class = found.map_err(|error| ModelError::Refused {
+                    message: error.to_string(),
+                    hint: error.hint().map(str::to_owned),
+                })?;
+                Ok(Condition::Classes(vec![class]))
+            }
+            (Subject::Prompt(prompt), _) => self.encode(&[prompt], &request.negative_prompt),
+            (Subject::Class(_), _) => Err(ModelError::refused_with(
+                format!(
+                    "the model `{}` generates prompts, not classes",
+                    self.model().name()
+                ),
+                "ask for a prompt instead",
+            )),
+        }
+    }
+
+    fn sampling(&self, request: &Request) -> Result<Sampling, ModelError> {
+        let mut sampling = match self.model().manifest() {
+            Manifest::Infinity(manifest) => manifest.sampling.clone(),
+            _ => self.model().var()?.sampling.clone(),
+        };
+        sampling.cfg = request.cfg_scale.unwrap_or(sampling.cfg);
+        sampling.temperature = request.temperature.unwrap_or(sampling.temperature);
+        sampling.top_k = request.top_k.unwrap_or(sampling.top_k);
+        sampling.top_p = request.top_p.unwrap_or(sampling.top_p);
+        for (name, value, most) in [
+            ("cfg_scale", sampling.cfg, 1000.0),
+            ("temperature", sampling.temperature, 1000.0),
+            ("top_p", sampling.top_p, 1.0),
+        ] {
+            if !(0.0..=most).contains(&value) {
+                let message = format!("`{name}` should be from 0 to {most}, but it is {value}");
+                return Err(ModelError::refused(message));
+            }
+        }
+        Ok(sampling)
+    }
+
+    /// An iterator over the scales of the image that a request asks for.
+    ///
+    /// # Errors
+    /// A request that does not fit the model.
+    pub fn steps<'a>(
+        &'a self,
+        request: &Request,
+    ) -> Result<impl Iterator<Item = Step> + use<'a>, ModelError> {
+        if request.seconds.is_some() || request.frames.is_some() || request.init_image.is_some() {
+            let message = format!("the model `{}` generates images", self.model().name());
+            let hint = "a length and a first frame are for models of videos";
+            return Err(ModelError::refused_with(message, hint));
+        }
+        let [width, height] = match request.size {
+            Some(size) => size,
+            None => [self.sizes[0].width, self.sizes[0].height],
+        };
+        let plan = self.plan(width, height)?;
+        let sampling = self.sampling_plan(&self.sampling(request)?, plan);
+        let input = ImageInput::new(self.condition(request)?, vec![request.seed], sampling);
+        let count = plan.schedule().len();
+        let steps = self.run(plan, input)?.enumerate();
+        Ok(steps.map(move |(index, features)| Step {
+            index,
+            count,
+            features,
+        }))
+    }
+
+    /// The image that a request asks for.
+    ///
+    /// # Errors
+    /// A request that does not fit the model, and pixels that are not numbers.
+    pub fn generate(&self, request: &Request) -> Result<RgbImage, ModelError> {
+        let last = self.steps(request)?.last();
+        let last = last.ok_or_else(|| ModelError::refused("the schedule has no scale"))?;
+        self.decode(&last.features)
+    }
+
+    /// The image of a feature map `[1, c, 1, h, w]`.
+    ///
+    /// # Errors
+    /// Pixels that are not numbers.
+    pub fn decode(&self, features: &Tensor<5>) -> Result<RgbImage, ModelError> {
+        let pixels = self.autoencoder.decode(features.clone(), None);
+        let images = pixels::to_images(pixels);
+        let images = images.map_err(|e| ModelError::refused(e.to_string()))?;
+        let image = images.into_iter().next();
+        image.ok_or_else(|| ModelError::refused("there is no image to decode"))
+    }
+}

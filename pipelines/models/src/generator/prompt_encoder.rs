@@ -1,0 +1,65 @@
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use nextscale_text::TextEncoder;
+
+use crate::error::ModelError;
+use crate::manifest::Manifest;
+use crate::model::Model;
+
+/// Turns prompts into text features.
+#[derive(Debug)]
+pub struct PromptEncoder {
+    model: Arc<Model>,
+    encoder: TextEncoder,
+}
+
+/// The features of one prompt.
+#[derive(Debug, Clone)]
+pub struct EncodedPrompt {
+    /// `[1, l, c]`.
+    pub features: Tensor<3>,
+    /// Tokens of the whole prompt; more than `l` if it was truncated.
+    pub tokens: usize,
+}
+
+impl PromptEncoder {
+    /// Loads vocabulary and text encoder of a model, in f32.
+    ///
+    /// # Errors
+    /// A model without a text encoder, and those of [`Model::load_text_encoder`].
+    pub fn load(model: &Arc<Model>, device: &Device) -> Result<Self, ModelError> {
+        Ok(Self {
+            encoder: model.load_text_encoder(device)?,
+            model: Arc::clone(model),
+        })
+    }
+
+    /// The features of a prompt, for a video of `frames` frames (1 for an image).
+    ///
+    /// # Errors
+    /// A prompt that the vocabulary cannot split.
+    pub fn encode(&self, prompt: &str, frames: usize) -> Result<EncodedPrompt, ModelError> {
+        let prompt = self.prepare(prompt, frames);
+        let features = self.encoder.encode(&[&prompt]);
+        let features = features.map_err(|e| ModelError::refused(e.to_string()))?;
+        Ok(EncodedPrompt {
+            tokens: features.untruncated[0],
+            features: features.features,
+        })
+    }
+
+    /// A prompt as the model is used to it.
+    pub fn prepare(&self, prompt: &str, frames: usize) -> String {
+        match self.model.manifest() {
+            Manifest::Infinity(manifest) => manifest.prompt.apply(prompt),
+            Manifest::Var(_) => prompt.to_owned(),
+            Manifest::InfinityStar(manifest) => manifest.prompt(prompt, frames),
+        }
+    }
+
+    /// The text encoder itself.
+    pub fn encoder(&self) -> &TextEncoder {
+        &self.encoder
+    }
+}

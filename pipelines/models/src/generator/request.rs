@@ -1,0 +1,172 @@
+use image::RgbImage;
+
+use crate::error::ModelError;
+
+/// What to generate. Only a prompt or a class is needed: everything else is the model's default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    pub(super) subject: Subject,
+    pub(super) negative_prompt: String,
+    pub(super) seed: u64,
+    pub(super) size: Option<[usize; 2]>,
+    pub(super) seconds: Option<f64>,
+    pub(super) frames: Option<usize>,
+    pub(super) cfg_scale: Option<f64>,
+    pub(super) temperature: Option<f64>,
+    pub(super) top_k: Option<usize>,
+    pub(super) top_p: Option<f64>,
+    pub(super) init_image: Option<RgbImage>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Subject {
+    Prompt(String),
+    Class(String),
+}
+
+impl Request {
+    /// An image or a video of a prompt.
+    pub fn prompt(prompt: impl Into<String>) -> Self {
+        Self::new(Subject::Prompt(prompt.into()))
+    }
+
+    /// An image of a class, by name or number, for class-conditional models.
+    pub fn class(class: impl Into<String>) -> Self {
+        Self::new(Subject::Class(class.into()))
+    }
+
+    fn new(subject: Subject) -> Self {
+        Self {
+            subject,
+            negative_prompt: String::new(),
+            seed: 0,
+            size: None,
+            seconds: None,
+            frames: None,
+            cfg_scale: None,
+            temperature: None,
+            top_k: None,
+            top_p: None,
+            init_image: None,
+        }
+    }
+
+    /// What to steer away from.
+    #[must_use]
+    pub fn negative_prompt(mut self, prompt: impl Into<String>) -> Self {
+        self.negative_prompt = prompt.into();
+        self
+    }
+
+    /// The seed; 0 unless set. One seed gives the same image on every run.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Width and height in pixels.
+    #[must_use]
+    pub fn size(mut self, width: usize, height: usize) -> Self {
+        self.size = Some([width, height]);
+        self
+    }
+
+    /// The length of a video in seconds.
+    #[must_use]
+    pub fn seconds(mut self, seconds: f64) -> Self {
+        self.seconds = Some(seconds);
+        self
+    }
+
+    /// The length of a video in frames, instead of seconds.
+    #[must_use]
+    pub fn frames(mut self, frames: usize) -> Self {
+        self.frames = Some(frames);
+        self
+    }
+
+    /// The guidance weight. 1 is no guidance; for VAR, whose guidance grows up to it, 0 is none.
+    #[must_use]
+    pub fn cfg_scale(mut self, scale: f64) -> Self {
+        self.cfg_scale = Some(scale);
+        self
+    }
+
+    /// The temperature; 0 takes the most likely values.
+    #[must_use]
+    pub fn temperature(mut self, temperature: f64) -> Self {
+        self.temperature = Some(temperature);
+        self
+    }
+
+    /// Sample from the N most likely values; 0 for all. Videos are sampled without it.
+    #[must_use]
+    pub fn top_k(mut self, n: usize) -> Self {
+        self.top_k = Some(n);
+        self
+    }
+
+    /// Sample from the most likely values that make up this share; 1 for all. Videos are sampled without it.
+    #[must_use]
+    pub fn top_p(mut self, share: f64) -> Self {
+        self.top_p = Some(share);
+        self
+    }
+
+    /// The first frame of a video; it is cropped to the size of the video.
+    #[must_use]
+    pub fn init_image(mut self, image: RgbImage) -> Self {
+        self.init_image = Some(image);
+        self
+    }
+}
+
+/// A generated video.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clip {
+    /// All frames, of one size.
+    pub frames: Vec<RgbImage>,
+    /// Frames a second.
+    pub fps: usize,
+}
+
+/// What a generator made of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Generated {
+    /// By a model of images.
+    Image(RgbImage),
+    /// By a model of videos.
+    Video(Clip),
+}
+
+impl Generated {
+    /// The image; of a video of one frame that frame.
+    ///
+    /// # Errors
+    /// A longer video.
+    pub fn image(self) -> Result<RgbImage, ModelError> {
+        match self {
+            Self::Image(image) => Ok(image),
+            Self::Video(mut clip) if clip.frames.len() == 1 => Ok(clip.frames.remove(0)),
+            Self::Video(clip) => Err(ModelError::refused_with(
+                format!("the result is a video of {} frames", clip.frames.len()),
+                "take `video()`, or ask for `frames(1)`",
+            )),
+        }
+    }
+
+    /// The video.
+    ///
+    /// # Errors
+    /// An image.
+    pub fn video(self) -> Result<Clip, ModelError> {
+        match self {
+            Self::Video(clip) => Ok(clip),
+            Self::Image(_) => Err(ModelError::refused_with(
+                "the result is an image",
+                "take `image()`, or a model of videos",
+            )),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use image::RgbImage;
+
+use super::Step;
+use super::first_frame::FirstFrameGenerator;
+use super::prompt_encoder::PromptEncoder;
+use super::request::{Clip, Request, Subject};
+use super::video::{
+    VideoDecoder, VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoSteps,
+    encode_frames,
+};
+use crate::device::{Placement, memory};
+use crate::error::ModelError;
+use crate::manifest::InfinityStarManifest;
+use crate::model::Model;
+use crate::resize::{contain, crop_to_cover};
+use crate::size::Size;
+
+/// A loaded model of videos.
+pub struct VideoGenerator {
+    model: Arc<Model>,
+    encoder: PromptEncoder,
+    passes: VideoScaleGenerator,
+    decoder: RefCell<VideoDecoder>,
+    first_frame: Option<FirstFrameGenerator>,
+}
+
+impl VideoGenerator {
+    /// Loads a model of videos.
+    ///
+    /// # Errors
+    /// A model of images, damaged files, more memory than the device has.
+    pub fn load(model: &Arc<Model>, placement: &Placement) -> Result<Self, ModelError> {
+        let manifest = model.infinity_star()?;
+        let (size, frames) = (model.default_size()?, manifest.frames.default);
+        let estimate = model.estimate_video(&size, frames, true, placement)?;
+        estimate.check(memory(&placement.device))?;
+        let first_frame = match &manifest.first_frame {
+            None => None,
+            Some(rules) => {
+                let images = Arc::new(Model::open(&rules.model)?);
+                Some(FirstFrameGenerator::load(rules, &images, placement)?)
+            }
+        };
+        Ok(Self {
+            encoder: PromptEncoder::load(model, &placement.device)?,
+            passes: VideoScaleGenerator::load(model, placement)?,
+            decoder: RefCell::new(VideoDecoder::load(model, &placement.device)?),
+            first_frame,
+            model: Arc::clone(model),
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The plan of a request: its size, its length and the settings that it changes.
+    fn plan(&self, request: &Request) -> Result<(VideoPlan, usize), ModelError> {
+        let mut manifest = self.model.infinity_star()?.clone();
+        if manifest.semantic_scale.is_some() {
+            return Err(ModelError::refused_with(
+                format!("the model `{}` continues a given video", self.model.name()),
+                "use a pipeline with a `text-to-video` stage",
+            ));
+        }
+        let frames = manifest.length(request.seconds, request.frames)?;
+        let size = match request.size {
+            None => self.model.default_size()?,
+            Some([width, height]) => {
+                let found = Size::find(&manifest.sizes, Some(width), Some(height)).cloned();
+                found.ok_or_else(|| {
+                    let message = format!("does not generate {width}x{height} pixels");
+                    ModelError::flawed(self.model.name(), message)
+                })?
+            }
+        };
+        if let Some(scale) = request.cfg_scale {
+            manifest.guidance = manifest.guidance.with_scale(scale);
+        }
+        if let Some(temperature) = request.temperature {
+            manifest.clip_temperature = temperature;
+        }
+        Ok((VideoPlan::new(manifest, size, frames)?, frames))
+    }
+
+    /// The frames that the video of a request starts with.
+    fn given(
+        &self,
+        request: &Request,
+        prompt: &str,
+        plan: &VideoPlan,
+    ) -> Result<Option<RgbImage>, ModelError> {
+        let [width, height] = [plan.size.width as u32, plan.size.height as u32];
+        let rules = &plan.manifest.first_frame;
+        match (&request.init_image, &self.first_frame, rules) {
+            (Some(image), _, Some(rules)) => {
+                let (size, background) = (rules.size, rules.background);
+                Ok(Some(contain(image, [width, height], size, background)))
+            }
+            (Some(image), _, None) => Ok(Some(crop_to_cover(image, width, height))),
+            (None, Some(first_frame), _) => {
+                let image = first_frame.generate(prompt, request.seed, [width, height])?;
+                Ok(Some(image))
+            }
+            (None, None, _) => Ok(None),
+        }
+    }
+
+    fn run(&self, request: &Request) -> Result<(VideoSteps<'_>, VideoPlan), ModelError> {
+        let Subject::Prompt(prompt) = &request.subject else {
+            let message = format!(
+                "the model `{}` takes prompts, not classes",
+                self.model.name()
+            );
+            return Err(ModelError::refused_with(
+                message,
+                "ask for a prompt instead",
+            ));
+        };
+        let (plan, frames) = self.plan(request)?;
+        let features = |prompt: &str| Ok(self.encoder.encode(prompt, frames)?.features);
+        let mut input = VideoInput::new(features(prompt)?, request.seed);
+        if !request.negative_prompt.trim().is_empty() {
+            input.negative = Some(features(&request.negative_prompt)?);
+        }
+        if let Some(image) = self.given(request, prompt, &plan)? {
+            let decoder = self.decoder.borrow();
+            let device = self.passes.device();
+            let latent = encode_frames(decoder.vae(), &[image], request.seed, device);
+            input.given = Some(latent);
+        }
+        Ok((self.passes.steps(&plan, input), plan))
+    }
+
+    /// An iterator over the passes of the video that a request asks for.
+    ///
+    /// # Errors
+    /// A request that does not fit the model.
+    pub fn steps<'a>(
+        &'a self,
+        request: &Request,
+    ) -> Result<impl Iterator<Item = Result<Step, ModelError>> + use<'a>, ModelError> {
+        let (steps, plan) = self.run(request)?;
+        let count = plan.passes();
+        Ok(steps.map(move |step| {
+            let step = step?;
+            Ok(Step {
+                index: step.index,
+                count,
+                features: step.features,
+            })
+        }))
+    }
+
+    /// The video that a request asks for.
+    ///
+    /// # Errors
+    /// A request that does not fit the model, and pixels that are not numbers.
+    pub fn generate(&self, request: &Request) -> Result<Clip, ModelError> {
+        let (steps, plan) = self.run(request)?;
+        let mut decoder = self.decoder.borrow_mut();
+        let mut frames = vec![];
+        for step in steps {
+            let Some(part) = step?.finished else {
+                continue;
+            };
+            decoder.decode::<ModelError>(&part, |mut part| {
+                frames.append(&mut part.images);
+                Ok(())
+            })?;
+        }
+        let fps = plan.manifest.fps;
+        Ok(Clip { frames, fps })
+    }
+
+    /// The first frame of the clip with a running feature map `[1, c, t, h, w]`.
+    ///
+    /// # Errors
+    /// Pixels that are not numbers.
+    pub fn decode_first_frame(&self, features: &Tensor<5>) -> Result<RgbImage, ModelError> {
+        let InfinityStarManifest { fps, .. } = *self.model.infinity_star()?;
+        let part = VideoLatent::first_frame_of(features, fps);
+        let mut first = None;
+        let mut decoder = self.decoder.borrow_mut();
+        decoder.preview::<ModelError>(&part, |mut part| {
+            first = Some(part.images.remove(0));
+            Ok(())
+        })?;
+        first.ok_or_else(|| ModelError::refused("there is no frame to decode"))
+    }
+}

@@ -1,0 +1,88 @@
+use nextscale_bitwise::infinity::InfinityConfig;
+use nextscale_bitwise::tokens::Patching;
+use nextscale_bitwise::vae::BsqVaeConfig;
+use nextscale_text::T5Config;
+use serde::{Deserialize, Serialize};
+
+use super::Checksums;
+use crate::error::Flaw;
+use crate::prompt::PromptRules;
+use crate::sampling::Sampling;
+use crate::size::Size;
+
+/// Everything about an Infinity model except its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InfinityManifest {
+    /// What people call it.
+    pub name: String,
+    /// What it generates, what it was trained on, and the licence.
+    #[serde(default)]
+    pub about: String,
+    /// Shapes of the text encoder.
+    pub text: T5Config,
+    /// Shapes of the transformer.
+    pub transformer: InfinityConfig,
+    /// Shapes of the auto-encoder.
+    pub vae: BsqVaeConfig,
+    /// How cells of the auto-encoder become tokens of the transformer.
+    pub patching: Patching,
+    /// The sizes that it generates; the first is the default.
+    pub sizes: Vec<Size>,
+    /// Sampling defaults.
+    pub sampling: Sampling,
+    /// What is done to every prompt.
+    #[serde(default)]
+    pub prompt: PromptRules,
+    /// SHA-256 of each file next to this one, by name.
+    #[serde(default)]
+    pub fingerprints: Checksums,
+}
+
+impl InfinityManifest {
+    /// Whether the parts fit each other.
+    pub(super) fn check(&self) -> Result<(), Flaw> {
+        let Self {
+            text,
+            transformer,
+            vae,
+            patching,
+            ..
+        } = self;
+        if text.d_model != transformer.text_channels {
+            return Err(Flaw::new(format!(
+                "does not fit together: its text encoder gives {} channels, its transformer takes {}",
+                text.d_model, transformer.text_channels
+            )));
+        }
+        let bits = patching.code_dim(vae.bits);
+        if bits != transformer.code_dim {
+            return Err(Flaw::new(format!(
+                "does not fit together: its auto-encoder gives {bits} bits a token, its transformer takes {}",
+                transformer.code_dim
+            )));
+        }
+        if self.sizes.is_empty() {
+            return Err(Flaw::new("names no size that it generates"));
+        }
+        for size in &self.sizes {
+            let schedule = size.schedule()?;
+            let known = size.known.unwrap_or(schedule.len());
+            if known > transformer.levels || known == 0 {
+                let (scales, levels) = (known, transformer.levels);
+                return Err(Flaw::new(format!(
+                    "has {scales} scales, but its transformer knows {levels}"
+                )));
+            }
+            let cells = patching.cells(&schedule).last();
+            let pixels = (cells.w * vae.stride(), cells.h * vae.stride());
+            if pixels != (size.width, size.height) {
+                return Err(Flaw::new(format!(
+                    "says {}x{} of a schedule that makes {}x{} pixels",
+                    size.width, size.height, pixels.0, pixels.1
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! Opening a model by what the user called it.
+
+use std::path::Path;
+
+use crate::error::{ModelError, nearest};
+use crate::files::{Files, MANIFEST};
+use crate::model::{Model, read_manifest};
+use crate::released;
+use crate::search::SearchPath;
+
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// Name of the model of images inside the program.
+pub const DEFAULT: &str = "default";
+/// Name of the model of videos inside the program.
+pub const SPRITES: &str = "sprites";
+
+impl Model {
+    /// Opens a model: `default` or `sprites`, which are inside the program, a released one by name (`infinity-2b`,
+    /// `var-d16`, `infinitystar-8b-720p`), a model folder, or a checkpoint.
+    ///
+    /// # Errors
+    /// No such model, a missing or truncated file, or parts that do not fit together.
+    pub fn open(name: &str) -> Result<Self, ModelError> {
+        Self::open_in(name, &SearchPath::default())
+    }
+
+    /// As [`Model::open`], with folders in which the files of released models are looked for before all others.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_in(name: &str, search_path: &SearchPath) -> Result<Self, ModelError> {
+        let path = Path::new(name);
+        if path.join(MANIFEST).is_file() {
+            return Self::in_folder(path);
+        }
+        if name == DEFAULT {
+            return embedded(DEFAULT, EMBEDDED);
+        }
+        if name == SPRITES {
+            return embedded(SPRITES, EMBEDDED_VIDEO);
+        }
+        if path.exists() {
+            let found = released::by_path(path, search_path);
+            return found.unwrap_or_else(|| {
+                let message = format!("lacks the file {MANIFEST}");
+                Err(ModelError::flawed(name, message))
+            });
+        }
+        released::by_name(name, search_path).unwrap_or_else(|| Err(unknown(name)))
+    }
+}
+
+/// A model inside the program: description, vocabulary, text encoder, transformer, auto-encoder.
+fn embedded(name: &str, files: Option<[&'static [u8]; 5]>) -> Result<Model, ModelError> {
+    let Some([manifest, rest @ ..]) = files else {
+        let message = format!("the model `{name}` is not inside this program");
+        let hint = "name a model folder or a released model: --model NAME";
+        return Err(ModelError::refused_with(message, hint));
+    };
+    let manifest = read_manifest(name, manifest)?;
+    Model::new(name, manifest, Files::embedded(rest))
+}
+
+fn unknown(name: &str) -> ModelError {
+    let known = released::names().chain([DEFAULT, SPRITES]);
+    let hint = match nearest(name, known) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "name a model folder, `default` for the model inside the program, or a released one: `nextscale models` lists them"
+            .to_owned(),
+    };
+    ModelError::Model {
+        model: name.to_owned(),
+        message: "does not exist".into(),
+        hint: Some(hint),
+    }
+}

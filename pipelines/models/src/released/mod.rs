@@ -1,0 +1,183 @@
+//! The released models, as they are published: by name, or by the path of a checkpoint.
+//!
+//! What a checkpoint is follows from its tensors, so any file in an official layout opens, whatever it is called.
+
+pub mod infinity;
+pub mod infinity_star;
+mod part;
+pub mod var;
+
+use std::path::{Path, PathBuf};
+
+use nextscale_files::atomic_file::folder_of;
+use nextscale_weights::WeightFile;
+
+pub(crate) use part::download_hint;
+pub use part::{Part, lookalike_warning};
+
+use crate::error::ModelError;
+use crate::manifest::Architecture;
+use crate::model::Model;
+use crate::search::{SearchPath, safetensors_variant};
+use part::{require, unreadable};
+
+/// A released model of any architecture.
+#[derive(Debug, Clone, Copy)]
+enum Preset {
+    Infinity(&'static infinity::Preset),
+    Var(&'static var::Preset),
+    InfinityStar(&'static infinity_star::Preset),
+}
+
+impl Preset {
+    fn all() -> impl Iterator<Item = Self> {
+        let infinity = infinity::PRESETS.iter().map(Self::Infinity);
+        let var = var::PRESETS.iter().map(Self::Var);
+        let infinity_star = infinity_star::PRESETS.iter().map(Self::InfinityStar);
+        infinity.chain(var).chain(infinity_star)
+    }
+
+    fn by_name(name: &str) -> Option<Self> {
+        Self::all().find(|preset| preset.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Infinity(preset) => preset.name,
+            Self::Var(preset) => preset.name,
+            Self::InfinityStar(preset) => preset.name,
+        }
+    }
+
+    /// The file or folder of the transformer.
+    fn transformer(self) -> &'static str {
+        match self {
+            Self::Infinity(preset) => preset.transformer,
+            Self::Var(preset) => preset.transformer,
+            Self::InfinityStar(preset) => preset.transformer,
+        }
+    }
+
+    /// Transformer, tokenizer and, for models that take prompts, text encoder.
+    fn parts(self, search_path: &SearchPath) -> Vec<Part> {
+        match self {
+            Self::Infinity(preset) => preset.parts(search_path),
+            Self::Var(preset) => preset.parts(search_path),
+            Self::InfinityStar(preset) => preset.parts(search_path),
+        }
+    }
+
+    /// Opens the model under the name `name`, whose transformer is in `file`.
+    fn open(self, name: &str, file: &WeightFile, parts: &[Part]) -> Result<Model, ModelError> {
+        let part = |index: usize| require(name, &parts[index]);
+        match self {
+            Self::Infinity(preset) => preset.open(name, file, &part(1)?, &part(2)?),
+            Self::Var(preset) => var::open(name, file, &part(1)?, Some((preset.config)())),
+            Self::InfinityStar(preset) => preset.open(name, file, &part(1)?, &part(2)?),
+        }
+    }
+}
+
+/// The names of all released models.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    Preset::all().map(Preset::name)
+}
+
+/// What a released model of that name needs, if there is one.
+pub fn parts(name: &str, search_path: &SearchPath) -> Option<Vec<Part>> {
+    Preset::by_name(name).map(|preset| preset.parts(search_path))
+}
+
+/// Opens a released model by name, if the name is one; its files are looked for where models lie.
+pub(crate) fn by_name(name: &str, search_path: &SearchPath) -> Option<Result<Model, ModelError>> {
+    let preset = Preset::by_name(name)?;
+    let parts = preset.parts(search_path);
+    let missing: Vec<&Part> = parts.iter().filter(|part| part.found.is_none()).collect();
+    if !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|part| part.file).collect();
+        return Some(Err(ModelError::Model {
+            model: name.to_owned(),
+            message: format!("is not on this machine: {} not found", names.join(" and ")),
+            hint: Some(format!(
+                "`nextscale models fetch {name}` downloads what it lacks; or {}",
+                download_hint(&missing)
+            )),
+        }));
+    }
+    let open = || {
+        let transformer = require(name, &parts[0])?;
+        let file = WeightFile::open(&transformer).map_err(|e| unreadable(name, e))?;
+        preset.open(name, &file, &parts)
+    };
+    Some(open())
+}
+
+/// Opens a checkpoint of a transformer by its path, a folder of its shards, or the only checkpoint in a folder; what
+/// else it needs lies next to it or where models lie. None if there is no such checkpoint.
+pub(crate) fn by_path(path: &Path, search_path: &SearchPath) -> Option<Result<Model, ModelError>> {
+    let file = if path.is_dir() {
+        match checkpoints(path).as_slice() {
+            [] if !has_shards(path) => return None,
+            [] => path.to_owned(),
+            [one] => one.clone(),
+            several => {
+                let names: Vec<String> = several.iter().map(|p| p.display().to_string()).collect();
+                let message = format!("is a folder with several models: {}", names.join(", "));
+                return Some(Err(ModelError::Model {
+                    model: path.display().to_string(),
+                    message,
+                    hint: Some("name the file of one of them".into()),
+                }));
+            }
+        }
+    } else {
+        path.to_owned()
+    };
+    let search_path = search_path.before(folder_of(&file));
+    Some(checkpoint(&path.display().to_string(), &file, &search_path))
+}
+
+/// The architecture of a transformer, by the names of its tensors.
+pub(crate) fn architecture_of(file: &WeightFile) -> Option<Architecture> {
+    let has = |name: &str| file.shape(name).is_some();
+    if has("text_norm.weight") {
+        Some(Architecture::Infinity)
+    } else if has("semantic_head2.weight") {
+        Some(Architecture::InfinityStar)
+    } else if has("pos_1LC") {
+        Some(Architecture::Var)
+    } else {
+        None
+    }
+}
+
+fn checkpoint(name: &str, file: &Path, search_path: &SearchPath) -> Result<Model, ModelError> {
+    let weights = WeightFile::open(file).map_err(|e| unreadable(name, e))?;
+    let preset = match architecture_of(&weights) {
+        Some(Architecture::Infinity) => Preset::Infinity(infinity::of_file(name, &weights)?),
+        Some(Architecture::InfinityStar) => {
+            Preset::InfinityStar(infinity_star::of_file(name, &weights)?)
+        }
+        // Any shapes: a VAR checkpoint need not be a released one.
+        Some(Architecture::Var) | None => {
+            let vae = require(name, &var::tokenizer(search_path))?;
+            return var::open(name, &weights, &vae, None);
+        }
+    };
+    preset.open(name, &weights, &preset.parts(search_path))
+}
+
+/// Files of a folder that are called as the released transformers are.
+fn checkpoints(folder: &Path) -> Vec<PathBuf> {
+    let all = Preset::all().map(|preset| folder.join(preset.transformer()));
+    let mut found: Vec<PathBuf> = all.filter_map(|path| safetensors_variant(&path)).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn has_shards(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.any(|name| name.ends_with(".index.json"))
+}

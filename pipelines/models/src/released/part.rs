@@ -1,0 +1,162 @@
+//! The files that a released model is made of, and where they lie.
+
+use std::path::{Path, PathBuf};
+
+use nextscale_text::T5Config;
+use nextscale_text::import::WEIGHT_FILES;
+
+use crate::error::ModelError;
+use crate::search::{SearchPath, find, safetensors_variant, same_content};
+
+/// One thing that a released model needs, and where it lies.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// What it is for.
+    pub role: &'static str,
+    /// The repository that publishes it, `owner/name` on the Hugging Face hub.
+    pub repo: &'static str,
+    /// The file or folder there.
+    pub file: &'static str,
+    /// Where it is on this machine.
+    pub found: Option<PathBuf>,
+    /// Where a file lies that is easily taken for it.
+    pub lookalike: Option<PathBuf>,
+}
+
+/// Tokenizers of the same shapes, which no check of shapes can distinguish: the one that a released transformer was trained with,
+/// and another one.
+const LOOKALIKES: [(&str, &str); 1] = [("infinity_vae_d32reg", "infinity_vae_d32")];
+
+/// A warning, if the tokenizer at `path` is the other one of two that look alike, under the name of the first: the same
+/// content lies next to it under its own name. (No checksums of the released files are published, so that nothing else tells.)
+pub fn lookalike_warning(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_str()?;
+    let (_, other) = LOOKALIKES.iter().find(|(name, _)| *name == stem)?;
+    let other_file = safetensors_variant(&path.with_file_name(format!("{other}.pth")))?;
+    same_content(path, &other_file).then(|| {
+        format!(
+            "{} and {} are the same file, but {stem} and {other} are two tokenizers: images come out wrong with {other}",
+            path.display(),
+            other_file.display()
+        )
+    })
+}
+
+impl Part {
+    pub(super) fn new(
+        role: &'static str,
+        repo: &'static str,
+        file: &'static str,
+        search_path: &SearchPath,
+    ) -> Self {
+        let found = find(repo, file, search_path);
+        let stem = file.trim_end_matches(".pth");
+        let other = LOOKALIKES.iter().find(|(name, _)| *name == stem);
+        let other = other.filter(|_| found.is_none());
+        let lookalike =
+            other.and_then(|(_, other)| find(repo, &format!("{other}.pth"), search_path));
+        Self {
+            role,
+            repo,
+            file,
+            found,
+            lookalike,
+        }
+    }
+}
+
+/// A text encoder in Hugging Face's layout.
+pub(super) struct TextFolder {
+    pub(super) config: T5Config,
+    /// Vocabulary and weights.
+    pub(super) files: [PathBuf; 2],
+}
+
+impl TextFolder {
+    /// The text encoder of `model` in this folder.
+    pub(super) fn open(model: &str, folder: &Path) -> Result<Self, ModelError> {
+        let config = T5Config::from_hf_file(folder.join("config.json"));
+        let config = config.map_err(|e| unreadable(model, e))?;
+        let weights = WEIGHT_FILES.map(|file| folder.join(file));
+        let Some(weights) = weights.into_iter().find(|path| path.is_file()) else {
+            let folder = folder.display();
+            let message = format!("lacks the weights of its text encoder in {folder}");
+            return Err(ModelError::flawed(model, message));
+        };
+        let vocab = folder.join("tokenizer.json");
+        if !vocab.is_file() {
+            let message = format!("lacks the file {}", vocab.display());
+            return Err(ModelError::flawed(model, message));
+        }
+        let files = [vocab, weights];
+        Ok(Self { config, files })
+    }
+}
+
+/// How to get parts that are not on this machine.
+pub(crate) fn download_hint(missing: &[&Part]) -> String {
+    let mut repos: Vec<(&str, Vec<&str>)> = vec![];
+    for part in missing {
+        let files = match repos.iter().position(|(repo, _)| *repo == part.repo) {
+            Some(at) => &mut repos[at].1,
+            None => {
+                repos.push((part.repo, vec![]));
+                let last = repos.len() - 1;
+                &mut repos[last].1
+            }
+        };
+        if part.file != "." {
+            files.push(part.file);
+        }
+    }
+    let commands = repos.iter().map(|(repo, files)| {
+        // A folder is fetched by a pattern.
+        let files: Vec<String> = files
+            .iter()
+            .map(|file| {
+                if file.contains('.') {
+                    (*file).to_owned()
+                } else {
+                    format!("--include '{file}/*'")
+                }
+            })
+            .collect();
+        format!(
+            "`{}`",
+            ["huggingface-cli download", repo, &files.join(" ")]
+                .join(" ")
+                .trim()
+        )
+    });
+    let commands: Vec<String> = commands.collect();
+    let others = missing.iter().filter_map(|part| {
+        let other = part.lookalike.as_ref()?;
+        Some(format!(
+            " ({} has the shapes of {}, but is another one: renamed, it gives wrong pictures)",
+            other.display(),
+            part.file
+        ))
+    });
+    format!(
+        "get them with {}, or put them into a folder and name it: --models-dir DIR{}",
+        commands.join(" and "),
+        others.collect::<String>()
+    )
+}
+
+/// A file of `model` that cannot be read.
+pub(super) fn unreadable(model: &str, error: impl ToString) -> ModelError {
+    ModelError::flawed(model, format!("cannot be read: {}", error.to_string()))
+}
+
+/// The place of a part, or the error that `model` lacks it.
+pub(super) fn require(model: &str, part: &Part) -> Result<PathBuf, ModelError> {
+    part.found.clone().ok_or_else(|| ModelError::Model {
+        model: model.to_owned(),
+        message: format!("lacks its {} {}", part.role, part.file),
+        hint: Some(format!(
+            "put it next to the transformer, or {}",
+            download_hint(&[part])
+        )),
+    })
+}
