@@ -6,7 +6,7 @@ use nextscale_var_core::{
     rope::{RopeTable, THETA, grid_positions},
 };
 
-use super::InfinityConfig;
+use super::config::InfinityConfig;
 
 /// A schedule prepared for a model and a device: positions, masks and scale indices, computed once.
 #[derive(Debug, Clone)]

@@ -8,7 +8,9 @@ use nextscale_var_core::{
 };
 
 use super::block::{TextContext, TextKeys};
-use super::{Infinity, Plan, TextCondition, TextState};
+use super::model::Infinity;
+use super::plan::Plan;
+use super::text::{TextCondition, TextState};
 use nextscale_var_core::dtype::{f32, value};
 use nextscale_var_core::layers::project;
 

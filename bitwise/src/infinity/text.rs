@@ -7,7 +7,7 @@ use burn::{
 };
 use nextscale_var_core::{attention::attend, mask};
 
-use super::InfinityConfig;
+use super::config::InfinityConfig;
 use nextscale_var_core::dtype::{cast, f32, value};
 use nextscale_var_core::layers::{
     EPS, Linear, gelu, linear, merge_heads, project, project_raw, split_heads,

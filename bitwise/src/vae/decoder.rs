@@ -6,7 +6,7 @@ use burn::{
 };
 use nextscale_tokenizer::conv::{Conv, GroupNorm, ResBlock};
 
-use super::{BsqVaeConfig, encoder::Mid};
+use super::{encoder::Mid, model::BsqVaeConfig};
 
 /// Convolution, two middle blocks, levels of residual blocks with upsampling between them, norm, convolution.
 #[derive(Module, Debug)]

@@ -6,7 +6,7 @@ use burn::{
 };
 use nextscale_tokenizer::conv::{Conv, GroupNorm, ResBlock};
 
-use super::BsqVaeConfig;
+use super::model::BsqVaeConfig;
 
 /// Convolution, levels of residual blocks with downsampling between them, two middle blocks, norm, convolution.
 #[derive(Module, Debug)]

@@ -10,7 +10,7 @@ use std::path::Path;
 use burn::tensor::{DType, Device};
 use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, shapes};
 
-use super::{BsqVae, BsqVaeConfig};
+use super::model::{BsqVae, BsqVaeConfig};
 
 /// Whether a tensor is a constant of the released quantiser, stored under two names. Neither is needed.
 pub fn is_constant(name: &str) -> bool {

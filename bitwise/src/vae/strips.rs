@@ -9,7 +9,7 @@
 use burn::tensor::Tensor;
 use nextscale_tokenizer::conv::{GroupNorm, Moments};
 
-use super::Decoder;
+use super::decoder::Decoder;
 
 /// Rows that the convolutions reach beyond a strip: one per 3 x 3 convolution, rounded up to whole cells of the coarser level.
 fn reach(blocks: usize) -> usize {

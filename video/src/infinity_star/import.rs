@@ -10,7 +10,7 @@ use nextscale_weights::{
     shapes,
 };
 
-use super::{Block, InfinityStar, InfinityStarConfig};
+use super::{block::Block, config::InfinityStarConfig, model::InfinityStar};
 use crate::codes::CodeBits;
 
 /// Everything outside the blocks.

@@ -3,7 +3,7 @@ use std::ops::Range;
 use burn::tensor::{Bool, Device, Tensor};
 use nextscale_var_core::{matmul::Precision, rope::RopeTable};
 
-use super::{InfinityStar, attention::attend_grouped, block::Limits};
+use super::{attention::attend_grouped, block::Limits, model::InfinityStar};
 
 /// A span of tokens that attend to each other, and the earlier tokens to which they attend.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use ffmpeg_next::{
     util::error::EAGAIN,
 };
 
-use super::MediaError;
+use super::error::MediaError;
 use super::frame::{RgbFrame, crop, quarters, rotate};
 
 /// Settings for reading a video.

@@ -8,7 +8,8 @@ use ffmpeg_next::{
     util::error::EAGAIN,
 };
 
-use super::{Codec, Container, MediaError};
+use super::codec::{Codec, Container};
+use super::error::MediaError;
 
 /// Settings of a video file.
 #[derive(Debug, Clone, PartialEq, Eq)]

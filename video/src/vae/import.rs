@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device};
 
 use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, shapes};
 
-use super::{InfinityStarVae, InfinityStarVaeConfig};
+use super::{config::InfinityStarVaeConfig, model::InfinityStarVae};
 
 /// Parts of our names and of the official ones, without the `.conv` of each convolution.
 const NAMES: [(&str, &str); 11] = [

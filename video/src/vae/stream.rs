@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::InfinityStarVae;
+use super::model::InfinityStarVae;
 use crate::conv3d::FrameCache;
 
 /// Latent frames per chunk of the encoder and of the decoder, as in the released code.

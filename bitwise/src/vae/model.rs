@@ -1,13 +1,3 @@
-//! The convolutional auto-encoder whose latent is coded as a pyramid of bits: Infinity's tokenizer.
-
-mod decoder;
-mod encoder;
-pub mod import;
-mod strips;
-
-pub use decoder::Decoder;
-pub use encoder::Encoder;
-
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
@@ -15,6 +5,8 @@ use burn::{
 use nextscale_tokenizer::{Codes, Pyramid, ScaleSchedule, pyramid::Encoded};
 use serde::{Deserialize, Serialize};
 
+use super::decoder::Decoder;
+use super::encoder::Encoder;
 use crate::bsq::Bsq;
 
 /// The shapes of the auto-encoder.
