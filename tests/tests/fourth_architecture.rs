@@ -14,7 +14,7 @@ use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
 use nextscale_bitwise::train::{loss_per_token, margins};
 use nextscale_bitwise::vae::BsqVaeConfig;
-use nextscale_tokenizer::{Codes, Pyramid, Quantizer as _, ScaleSchedule};
+use nextscale_tokenizer::{Codes, Pyramid, ScaleSchedule};
 use nextscale_var_core::attention::{
     AttentionKind, PassContext, SelfAttention, SelfAttentionConfig,
 };
