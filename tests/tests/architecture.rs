@@ -46,14 +46,18 @@ const MODEL_CRATES: [&str; 6] = [
 ];
 
 /// Crates that use `anyhow`. Only the command should: libraries return typed errors.
-const WITH_ANYHOW: [&str; 2] = ["pipelines/cli", "pipelines/train"];
+const WITH_ANYHOW: [&str; 3] = ["pipelines/cli", "pipelines/train", "pipelines/eval"];
 
 /// Crates in which no module imports what its parent defines or re-exports.
-const WITHOUT_CIRCLES: [&str; 5] = [
+const WITHOUT_CIRCLES: [&str; 9] = [
     "tokenizer/weights",
+    "tokenizer",
+    "text",
+    "var-core",
     "pipelines/files",
     "pipelines/data",
     "pipelines/train",
+    "pipelines",
     "pipelines/cli",
 ];
 
@@ -272,8 +276,9 @@ fn no_module_imports_what_its_parent_re_exports() {
             for (from, item) in from_above(&text) {
                 let first = item.split("::").next().unwrap();
                 let siblings = modules(if from == "super" { parent } else { &source });
+                let own = folder.join(stem).join(format!("{first}.rs")); // from a module inside the file
                 assert!(
-                    first == "super" || siblings.contains_key(first),
+                    first == "super" || siblings.contains_key(first) || own.is_file(),
                     "{}: `{from}::{item}` comes from the parent: name the module that defines it",
                     file.display()
                 );

@@ -92,10 +92,7 @@ fn lengths_and_sizes() {
             "--seconds 0.3",
             ["makes no video of 0.3 s", "the nearest is 5 frames (0.5 s)"],
         ),
-        (
-            "--seconds nan",
-            ["invalid value 'nan'", "use a number"],
-        ),
+        ("--seconds nan", ["invalid value 'nan'", "use a number"]),
         ("--frames 0", ["makes no video of 0 frames", longest]),
         (
             "--frames 10",
