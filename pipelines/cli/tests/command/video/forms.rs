@@ -1,6 +1,6 @@
 //! What is written, and what it carries.
 
-use super::{count, frames, model, probe, with};
+use super::{count, frames, probe, with};
 use crate::{Place, stderr};
 
 #[test]
