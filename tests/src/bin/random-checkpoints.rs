@@ -1,12 +1,12 @@
-//! Writes a released model with random weights in the official layout and at full size: names, shapes, file names and shards
-//! as published, numbers drawn. For measuring loading, memory and speed where the real weights are not at hand.
+//! Writes a released model with random weights in the official layout and at full size, with the published names, shapes, files
+//! and shards. For measuring loading, memory and speed without the real weights.
 //!
 //! ```text
 //! cargo build --workspace
 //! target/debug/random-checkpoints infinity-8b models    # then: nextscale generate --model infinity-8b --models-dir models
 //! ```
 //!
-//! Everything is safetensors, of which the readers take as many as of PyTorch's own format. A tensor at a time is in memory.
+//! All files are safetensors, and only one tensor at a time is in memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -27,7 +27,7 @@ use nextscale_video::{InfinityStarConfig, InfinityStarVaeConfig};
 type Keys = BTreeMap<String, Vec<usize>>;
 type Failed = Box<dyn std::error::Error>;
 
-/// Largest shard in bytes, as the tools of Hugging Face cut them.
+/// Largest shard in bytes, as in Hugging Face's tools.
 const SHARD: usize = 5_000_000_000;
 
 /// What a model is made of: file or folder, and the tensors in it.
@@ -95,7 +95,7 @@ fn parts(model: &str) -> Option<Vec<(&'static str, Keys)>> {
     })
 }
 
-/// A run of numbers, not of quality: xorshift.
+/// Random numbers of modest quality: xorshift.
 struct Numbers {
     state: u64,
     normal: Vec<f32>,
@@ -123,8 +123,8 @@ impl Numbers {
         self.state
     }
 
-    /// Weights of a layer of that name in bf16: biases are 0, norms and factors do nothing, all others keep the size of what
-    /// comes in.
+    /// Weights in bf16 for a layer of that name: biases are 0, norms and factors are 1, and all others preserve the scale of
+    /// their input.
     fn fill(&mut self, name: &str, shape: &[usize]) -> Vec<u8> {
         let count = shape.iter().product::<usize>();
         let fan_in = shape.iter().skip(1).product::<usize>().max(1);
@@ -214,8 +214,8 @@ fn write_shards(folder: &Path, keys: &Keys, numbers: &mut Numbers) -> Result<(),
     Ok(())
 }
 
-/// What a folder of the text encoder holds besides its weights: its sizes, and a vocabulary, which is that of the embedded
-/// model, as the real one is not ours to give away.
+/// Writes what a text encoder's folder holds besides weights: its sizes and a vocabulary. The latter is that of the embedded
+/// model, since we may not distribute the real one.
 fn describe_text(folder: &Path) -> Result<(), Failed> {
     let own =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/models/icons/tokenizer.json");
@@ -230,14 +230,14 @@ fn main() -> Result<(), Failed> {
     let [model, folder] = args.as_slice() else {
         return Err("usage: random-checkpoints MODEL FOLDER".into());
     };
-    let parts = parts(model).ok_or_else(|| format!("no model `{model}` is known here"))?;
+    let parts = parts(model).ok_or_else(|| format!("there is no model `{model}`"))?;
     let folder = PathBuf::from(folder);
     std::fs::create_dir_all(&folder)?;
     let mut numbers = Numbers::new();
     for (name, keys) in parts {
         let path = folder.join(name);
         if path.exists() {
-            println!("{}: is there already", path.display());
+            println!("{}: exists", path.display());
         } else if name.ends_with(".safetensors") {
             write(&path, &keys, &mut numbers)?;
         } else {

@@ -20,18 +20,10 @@ fn refused(more: &[&str]) -> String {
 fn classes_by_name_and_by_number_are_the_same() {
     let place = Place::new();
     let paint = |class: &str, out: &str| {
-        place.good(&[
-            "generate",
-            "-m",
-            model(),
-            "--class",
-            class,
-            "-s",
-            "5",
-            "-o",
-            out,
-        ]);
-        std::fs::read(place.path(out)).unwrap()
+        place.good(&format!(
+            "generate -m @classes --class {class} -s 5 -o {out}"
+        ));
+        place.read(out)
     };
     let (number, name, other) = (
         paint("0", "a.png"),
@@ -88,9 +80,7 @@ fn official_files_open_by_their_tensors() {
     let names = ["var_d16.safetensors", "vae_ch160v4096z32.safetensors"];
     tiny::save_class(place.folder.path(), names, &transformer, &vae);
     for model in [".", "var_d16.safetensors"] {
-        place.good(&[
-            "generate", "-m", model, "--class", "2", "-s", "1", "-o", "x.png",
-        ]);
+        place.good(&format!("generate -m {model} --class 2 -s 1 -o x.png"));
     }
     assert_eq!(image::open(place.path("x.png")).unwrap().width(), 64);
     // By name it would have to be what the name says.
@@ -153,21 +143,9 @@ fn a_class_model_is_timed() {
 fn the_example_model_paints_clothes() {
     let place = Place::new();
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/fashion-mnist");
-    place.good(&[
-        "generate",
-        "-m",
-        model,
-        "--class",
-        "trouser",
-        "--class",
-        "pullover",
-        "-s",
-        "1",
-        "-b",
-        "4",
-        "-o",
-        "{index}.png",
-    ]);
+    place.good(&format!(
+        "generate -m {model} --class trouser --class pullover -s 1 -b 4 -o {{index}}.png"
+    ));
     // Bright on black; pullovers fill the width of the picture, trousers do not.
     let width = |index: usize| -> f64 {
         let grey = image::open(place.path(&format!("{index:05}.png")))
@@ -189,23 +167,14 @@ fn the_example_model_paints_clothes() {
 #[test]
 fn blocks_in_their_file_and_in_8_bits() {
     let place = Place::new();
-    let paint = |out: &str, more: &[&str]| {
-        let args = [
-            "generate",
-            "-m",
-            model(),
-            "--class",
-            "cat",
-            "-s",
-            "5",
-            "-o",
-            out,
-        ];
-        place.good(&[&args, more].concat());
-        std::fs::read(place.path(out)).unwrap()
+    let paint = |out: &str, more: &str| {
+        place.good(&format!(
+            "generate -m @classes --class cat -s 5 -o {out} {more}"
+        ));
+        place.read(out)
     };
-    assert_eq!(paint("a.png", &[]), paint("b.png", &["--stream"]));
-    paint("c.png", &["--dtype", "int8"]);
+    assert_eq!(paint("a.png", ""), paint("b.png", "--stream"));
+    paint("c.png", "--dtype int8");
 }
 
 #[test]

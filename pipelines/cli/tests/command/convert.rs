@@ -96,18 +96,8 @@ fn paint(place: &Place, files: &[(&str, PathBuf)]) -> Vec<u8> {
     let mut manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
     manifest["fingerprints"] = serde_json::json!({});
     std::fs::write(path, manifest.to_string()).unwrap();
-    let args = [
-        "generate",
-        "-m",
-        "m",
-        "-p",
-        "a red house",
-        "-s",
-        "1",
-        "--no-metadata",
-    ];
-    place.good(&[&args[..], &["-o", "x.png"]].concat());
-    std::fs::read(place.path("x.png")).unwrap()
+    place.good("generate -m m -p 'a red house' -s 1 --no-metadata -o x.png");
+    place.read("x.png")
 }
 
 #[test]
@@ -235,15 +225,7 @@ fn numbers_too_large_for_the_format_are_refused() {
         .stream(&names, &[], None, &mut bytes, |_, _| true)
         .unwrap();
     std::fs::write(place.path("large.safetensors"), bytes).unwrap();
-    let args = [
-        "convert",
-        "large.safetensors",
-        "-o",
-        "out.safetensors",
-        "--dtype",
-        "f16",
-    ];
-    let said = place.refused(&args);
+    let said = place.refused("convert large.safetensors -o out.safetensors --dtype f16");
     says(&said, &["`head.bias` holds numbers that are not finite"]);
     assert_eq!(place.files("."), ["large.safetensors"]);
     place.good("convert large.safetensors -o out.safetensors --dtype bf16");

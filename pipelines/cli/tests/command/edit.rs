@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use image::{ImageBuffer, Luma, Rgb, RgbImage, Rgba};
 
-use crate::{Place, says, tiny};
+use crate::{Line, Place, says, tiny};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -13,22 +13,18 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// `edit` with the tiny text model and further arguments.
-fn command<'a>(image: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let model = tiny::model().to_str().unwrap();
-    let prompt = "a red house";
-    let args = [
-        "edit", "-m", model, "-i", image, "-p", prompt, "-s", "1", "-o", "x.png",
-    ];
-    [&args, more].concat()
+fn command(image: &str, more: &(impl Line + ?Sized)) -> Vec<String> {
+    let first = format!("edit -m @tiny -i {image} -p 'a red house' -s 1 -o x.png");
+    [first.words(), more.words()].concat()
 }
 
 /// Edits; gives back the result.
-fn edit(place: &Place, image: &str, more: &[&str]) -> RgbImage {
+fn edit(place: &Place, image: &str, more: &(impl Line + ?Sized)) -> RgbImage {
     place.good(&command(image, more));
     image::open(place.path("x.png")).unwrap().into_rgb8()
 }
 
-fn refused(place: &Place, image: &str, more: &[&str]) -> String {
+fn refused(place: &Place, image: &str, more: &(impl Line + ?Sized)) -> String {
     let said = place.refused(&command(image, more));
     assert!(!place.path("x.png").exists());
     said
@@ -63,7 +59,7 @@ fn the_original_stays_exactly_where_it_is_kept() {
     };
     mask(255u8, 0).save(place.path("left.png")).unwrap();
     mask(0u8, 255).save(place.path("right.png")).unwrap();
-    let by_mask = edit(&place, "a.png", &["--mask", "left.png", "--keep-original"]);
+    let by_mask = edit(&place, "a.png", "--mask left.png --keep-original");
     let inverted = edit(
         &place,
         "a.png",
@@ -77,7 +73,7 @@ fn the_original_stays_exactly_where_it_is_kept() {
 fn the_prompt_and_the_seed_matter_only_where_it_is_painted() {
     let place = Place::new();
     gradient().save(place.path("a.png")).unwrap();
-    let one = edit(&place, "a.png", &["--box", "0,0,8,16"]);
+    let one = edit(&place, "a.png", "--box 0,0,8,16");
     let model = tiny::model().to_str().unwrap();
     place.good(&format!(
         "edit -m {model} -i a.png -p 'a cat' -s 2 -o y.png --box 0,0,8,16"
@@ -108,15 +104,7 @@ fn pictures_are_continued() {
     let wider = edit(
         &place,
         "a.png",
-        &[
-            "-W",
-            "24",
-            "-H",
-            "16",
-            "--outpaint",
-            "left 0.333",
-            "--keep-original",
-        ],
+        "-W 24 -H 16 --outpaint 'left 0.333' --keep-original",
     );
     assert_eq!(wider.dimensions(), (24, 16));
     assert!((0..16).all(|x| wider.get_pixel(x + 8, 3) == gradient().get_pixel(x, 3)));
@@ -189,27 +177,25 @@ fn every_kind_of_picture_is_read_as_documented() {
 fn what_cannot_be_edited_is_explained() {
     let place = Place::new();
     gradient().save(place.path("a.png")).unwrap();
-    let said = refused(&place, "nowhere.png", &["--box", "0,0,8,8"]);
+    let said = refused(&place, "nowhere.png", "--box 0,0,8,8");
     says(&said, &["--init-image: cannot read `nowhere.png`"]);
     let bytes = std::fs::read(fixture("cmyk.jpg")).unwrap();
     std::fs::write(place.path("cut.jpg"), &bytes[..300]).unwrap();
-    let said = refused(&place, "cut.jpg", &["--box", "0,0,8,8", "--keep-original"]);
+    let said = refused(&place, "cut.jpg", "--box 0,0,8,8 --keep-original");
     says(&said, &["`cut.jpg` is not a readable image"]);
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
     place.write("text.png", "no picture");
-    assert!(refused(&place, "text.png", &["--box", "0,0,8,8"]).contains("not a readable image"));
+    assert!(refused(&place, "text.png", "--box 0,0,8,8").contains("not a readable image"));
     ImageBuffer::from_pixel(4, 4, Luma([255u8]))
         .save(place.path("mask.png"))
         .unwrap();
-    let said = refused(&place, "a.png", &["--mask", "mask.png"]);
+    let said = refused(&place, "a.png", "--mask mask.png");
     assert!(
         said.contains("has 4x4 pixels") && said.contains("has 16x16"),
         "{said}"
     );
-    assert!(
-        refused(&place, "a.png", &["--box", "0,0,17,8"]).contains("does not lie in the picture")
-    );
-    assert!(refused(&place, "a.png", &["--outpaint", "up 0.5"]).contains("no side to continue"));
+    assert!(refused(&place, "a.png", "--box 0,0,17,8").contains("does not lie in the picture"));
+    assert!(refused(&place, "a.png", "--outpaint 'up 0.5'").contains("no side to continue"));
     let output = place.run("edit -i a.png -p x");
     assert_eq!(output.status.code(), Some(2));
 }

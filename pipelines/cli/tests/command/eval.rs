@@ -1,6 +1,6 @@
 //! `nextscale eval` on the tiny model and a tiny data set.
 
-use crate::{Place, tiny};
+use crate::Place;
 
 /// Writes a data set of 20 pictures of 16 pixels, half of them held out.
 fn data(place: &Place) {
@@ -34,22 +34,11 @@ fn json(place: &Place, name: &str) -> serde_json::Value {
 fn recall_gives_a_table_a_sheet_and_the_same_result_again() {
     let place = Place::new();
     data(&place);
-    let model = tiny::model().to_str().unwrap();
     let run = |json: &str, batch: &str| {
-        let args = [
-            "eval", "recall", "--model", model, "--data", "icons", "--device", "cpu", "--seen", "6",
-        ];
-        let more = [
-            "--held-out",
-            "4",
-            "--json",
-            json,
-            "--sheet",
-            "sheet.png",
-            "--batch",
-            batch,
-        ];
-        place.good(&[&args[..], &more[..]].concat())
+        let first = "eval recall --model @tiny --data icons --device cpu --seen 6 --held-out 4";
+        place.good(&format!(
+            "{first} --json {json} --sheet sheet.png --batch {batch}"
+        ))
     };
     let text = String::from_utf8(run("a.json", "4").stdout).unwrap();
     assert!(
@@ -69,23 +58,11 @@ fn recall_gives_a_table_a_sheet_and_the_same_result_again() {
 #[test]
 fn the_tokenizer_is_measured_and_missing_data_is_told() {
     let place = Place::new();
-    let model = tiny::model().to_str().unwrap();
-    let args = [
-        "eval",
-        "tokenizer",
-        "--model",
-        model,
-        "--data",
-        "icons",
-        "--device",
-        "cpu",
-        "--json",
-        "t.json",
-    ];
-    let text = place.refused(&args);
+    let line = "eval tokenizer --model @tiny --data icons --device cpu --json t.json";
+    let text = place.refused(line);
     assert!(text.contains("nextscale data build"), "{text}");
     data(&place);
-    place.good(&args);
+    place.good(line);
     let report = json(&place, "t.json");
     assert_eq!(
         (report["pictures"].as_u64(), report["held_out"].as_bool()),

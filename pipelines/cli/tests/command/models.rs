@@ -148,33 +148,14 @@ fn shapes_and_pixels() {
 #[test]
 fn half_the_memory_is_nearly_the_same_picture() {
     let place = Place::new();
-    let model = tiny::model().to_str().unwrap();
     let paint = |dtype: &str, out: &str| {
-        place.good(&[
-            "generate",
-            "-m",
-            model,
-            "-p",
-            "a red house",
-            "-s",
-            "1",
-            "--temperature",
-            "0",
-            "--device",
-            "cpu",
-            "--dtype",
-            dtype,
-            "-o",
-            out,
-            "--no-metadata",
-        ]);
+        let first = "generate -m @tiny -p 'a red house' -s 1 --temperature 0 --device cpu";
+        place.good(&format!("{first} --dtype {dtype} -o {out} --no-metadata"));
         image::open(place.path(out)).unwrap().into_rgb8()
     };
     let (full, half) = (paint("f32", "a.png"), paint("bf16", "b.png"));
     assert_eq!(full.dimensions(), half.dimensions());
-    let said = place.refused(&format!(
-        "generate -m {model} -p x --device cpu --dtype f16"
-    ));
+    let said = place.refused("generate -m @tiny -p x --device cpu --dtype f16");
     assert!(
         said.contains("f16 is not supported on the CPU") && said.contains("--dtype bf16"),
         "{said}"
@@ -197,26 +178,15 @@ fn pictures_larger_than_any_of_the_training() {
             "width": 48, "height": 48, "scales": grids, "reference": [4, 4], "known": 3
         }));
     std::fs::write(&path, manifest.to_string()).unwrap();
-    let paint = |more: &[&str], out: &str| {
-        let args = [
-            "generate",
-            "-m",
-            "m",
-            "-p",
-            "a cat",
-            "-s",
-            "1",
-            "-W",
-            "48",
-            "--no-metadata",
-        ];
-        place.good(&[&args[..], more, &["-o", out]].concat());
+    let paint = |more: &str, out: &str| {
+        let first = "generate -m m -p 'a cat' -s 1 -W 48 --no-metadata";
+        place.good(&format!("{first} {more} -o {out}"));
         image::open(place.path(out)).unwrap().into_rgb8()
     };
-    let whole = paint(&[], "a.png");
+    let whole = paint("", "a.png");
     assert_eq!(whole.dimensions(), (48, 48));
     // In strips it is the same picture, but for the last bit of a rounded number.
-    let strips = paint(&["--tile"], "b.png");
+    let strips = paint("--tile", "b.png");
     let off = whole
         .as_raw()
         .iter()

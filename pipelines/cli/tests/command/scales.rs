@@ -2,16 +2,16 @@
 
 use image::RgbImage;
 
-use crate::{Place, pipeline, says, stderr, tiny};
+use crate::{Line, Place, pipeline, says, stderr, tiny};
 
 /// `generate` with the tiny model and further arguments.
-fn args<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    let model = tiny::model().to_str().unwrap();
-    [&["generate", "-m", model, "-o", "x.png"], more].concat()
+fn args(more: &(impl Line + ?Sized)) -> Vec<String> {
+    ["generate -m @tiny -o x.png".words(), more.words()].concat()
 }
 
-fn paint(place: &Place, more: &[&str]) -> RgbImage {
-    place.good(&args(&[&["-p", "a red house", "-s", "1"], more].concat()));
+fn paint(place: &Place, more: &(impl Line + ?Sized)) -> RgbImage {
+    let first = args("-p 'a red house' -s 1");
+    place.good(&[first, more.words()].concat());
     read(place, "x.png")
 }
 
@@ -19,8 +19,9 @@ fn read(place: &Place, name: &str) -> RgbImage {
     image::open(place.path(name)).unwrap().into_rgb8()
 }
 
-fn refused(place: &Place, more: &[&str]) -> String {
-    let said = place.refused(&args(&[&["-p", "a red house", "-s", "1"], more].concat()));
+fn refused(place: &Place, more: &(impl Line + ?Sized)) -> String {
+    let first = args("-p 'a red house' -s 1");
+    let said = place.refused(&[first, more.words()].concat());
     assert!(!place.path("x.png").exists());
     said
 }
@@ -28,19 +29,16 @@ fn refused(place: &Place, more: &[&str]) -> String {
 #[test]
 fn weights_and_temperatures_scale_by_scale() {
     let place = Place::new();
-    let plain = paint(&place, &["--cfg-scale", "3", "--temperature", "0.8"]);
-    let lists = ["--cfg-scale", "3,3,3", "--temperature", "0.8, 0.8, 0.8"];
-    assert_eq!(paint(&place, &lists), plain);
-    assert_ne!(
-        paint(&place, &["--cfg-scale", "1,1,9", "--temperature", "0.8"]),
-        plain
-    );
+    let plain = paint(&place, "--cfg-scale 3 --temperature 0.8");
+    let lists = "--cfg-scale 3,3,3 --temperature '0.8, 0.8, 0.8'";
+    assert_eq!(paint(&place, lists), plain);
+    assert_ne!(paint(&place, "--cfg-scale 1,1,9 --temperature 0.8"), plain);
     let text = pipeline(tiny::model());
     let set = "    from: text\n    cfg-scale: [1, 1, 9]\n    temperature: [0.8, 0.8, 0.8]\n";
     place.write("p.yaml", &text.replacen("    from: text\n", set, 1));
     place.good("run p.yaml --set seed=1 --set output=y.png");
     assert_eq!(read(&place, "y.png"), {
-        paint(&place, &["--cfg-scale", "1,1,9", "--temperature", "0.8"])
+        paint(&place, "--cfg-scale 1,1,9 --temperature 0.8")
     });
     let shown = place.good("metadata y.png");
     let shown = String::from_utf8(shown.stdout).unwrap();
@@ -57,30 +55,24 @@ fn weights_that_are_refused() {
     let place = Place::new();
     for (more, part) in [
         (
-            ["--cfg-scale", "3,3"],
+            "--cfg-scale 3,3",
             "--cfg-scale: `cfg-scale` has 2 numbers for 3 scales",
         ),
-        (["--cfg-scale", "0"], "`cfg-scale` should be above 0"),
-        (["--cfg-scale", "1,0,1"], "`cfg-scale` should be above 0"),
-        (["--cfg-scale", "-1"], "`cfg-scale` should be above 0"),
-        (["--cfg-scale", "nan"], "`nan` is no number"),
-        (["--cfg-scale", "1,2,nan"], "`nan` is no number"),
-        (["--temperature", "0,1,1"], "for all scales or for none"),
+        ("--cfg-scale 0", "`cfg-scale` should be above 0"),
+        ("--cfg-scale 1,0,1", "`cfg-scale` should be above 0"),
+        ("--cfg-scale -1", "`cfg-scale` should be above 0"),
+        ("--cfg-scale nan", "`nan` is no number"),
+        ("--cfg-scale 1,2,nan", "`nan` is no number"),
+        ("--temperature 0,1,1", "for all scales or for none"),
         (
-            ["--temperature", "1,1"],
+            "--temperature 1,1",
             "`temperature` has 2 numbers for 3 scales",
         ),
-        (["--temperature", "-1"], "`temperature` should be from 0"),
-        (
-            ["--cfg-insertion-layer", "1"],
-            "should be 0 or from -1 to -1",
-        ),
-        (
-            ["--cfg-insertion-layer", "-2"],
-            "should be 0 or from -1 to -1",
-        ),
+        ("--temperature -1", "`temperature` should be from 0"),
+        ("--cfg-insertion-layer 1", "should be 0 or from -1 to -1"),
+        ("--cfg-insertion-layer -2", "should be 0 or from -1 to -1"),
     ] {
-        let output = place.run(&args(&[&["-p", "x", "-s", "1"], &more[..]].concat()));
+        let output = place.run(&args(&format!("-p x -s 1 {more}")));
         let said = stderr(&output);
         assert!(
             !output.status.success() && said.contains(part),
@@ -100,13 +92,13 @@ fn weights_that_are_refused() {
 #[test]
 fn guidance_inside_the_network() {
     let place = Place::new();
-    let logits = paint(&place, &["--cfg-scale", "9"]);
+    let logits = paint(&place, "--cfg-scale 9");
     assert_eq!(
-        paint(&place, &["--cfg-scale", "9", "--cfg-insertion-layer", "0"]),
+        paint(&place, "--cfg-scale 9 --cfg-insertion-layer 0"),
         logits
     );
-    let inside = ["--cfg-scale", "9", "--cfg-insertion-layer", "-1"];
-    assert_ne!(paint(&place, &inside), logits);
+    let inside = "--cfg-scale 9 --cfg-insertion-layer -1";
+    assert_ne!(paint(&place, inside), logits);
     let shown = String::from_utf8(place.good("metadata x.png").stdout).unwrap();
     assert!(shown.contains("cfg-insertion-layer: -1"), "{shown}");
 }
@@ -114,12 +106,12 @@ fn guidance_inside_the_network() {
 #[test]
 fn words_for_faces_and_long_prompts() {
     let place = Place::new();
-    let people = |more: &[&str]| {
-        place.good(&args(&[&["-p", "a man", "-s", "1"], more].concat()));
+    let people = |more: &str| {
+        place.good(&args(&format!("-p 'a man' -s 1 {more}")));
         read(&place, "x.png")
     };
-    assert_ne!(people(&["--positive-prompt"]), people(&[]));
-    assert_eq!(paint(&place, &["--positive-prompt"]), paint(&place, &[]));
+    assert_ne!(people("--positive-prompt"), people(""));
+    assert_eq!(paint(&place, "--positive-prompt"), paint(&place, ""));
     let long = "house ".repeat(5000);
     let output = place.good(&args(&["-p", &long, "-s", "1"]));
     let said = stderr(&output);
@@ -129,11 +121,11 @@ fn words_for_faces_and_long_prompts() {
 #[test]
 fn variations_share_their_first_scales() {
     let place = Place::new();
-    place.good(&args(&["-p", "a red house", "-s", "1"]));
+    place.good(&args("-p 'a red house' -s 1"));
     let first = read(&place, "x.png");
     let vary = |from: &str, seed: &str, out: &str| {
-        let model = ["generate", "--variation-of", "x.png", "--from-scale", from];
-        place.good(&[&model[..], &["-s", seed, "-o", out]].concat());
+        let first = "generate --variation-of x.png --from-scale";
+        place.good(&format!("{first} {from} -s {seed} -o {out}"));
         read(&place, out)
     };
     assert_eq!(
@@ -142,47 +134,27 @@ fn variations_share_their_first_scales() {
         "all scales are the original's"
     );
     let other = vary("0", "2", "b.png");
-    let model = tiny::model().to_str().unwrap();
-    place.good(&format!(
-        "generate -m {model} -p 'a red house' -s 2 -o c.png"
-    ));
+    place.good("generate -m @tiny -p 'a red house' -s 2 -o c.png");
     assert_eq!(other, read(&place, "c.png"), "no scale is the original's");
     let half = vary("1", "2", "d.png");
     assert!(half != first && half != other);
     place.good("run d.png --set output=again.png");
     assert_eq!(read(&place, "again.png"), half);
     // The preview of the first scale is the same picture, that of the second is not.
-    let preview = |args: &[&str], folder: &str| {
+    let preview = |line: &str, folder: &str| {
         std::fs::create_dir(place.path(folder)).unwrap();
-        place.good(&[args, &["-o", "e.png", "--preview", folder]].concat());
+        place.good(&format!("{line} -o e.png --preview {folder}"));
         [1, 2].map(|k| read(&place, &format!("{folder}/00000-scale-0{k}.png")))
     };
-    let vary = [
-        "generate",
-        "--variation-of",
-        "x.png",
-        "--from-scale",
-        "1",
-        "-s",
-        "2",
-    ];
-    let original = ["generate", "-m", model, "-p", "a red house", "-s", "1"];
-    let (vary, original) = (preview(&vary, "v"), preview(&original, "o"));
+    let vary = preview("generate --variation-of x.png --from-scale 1 -s 2", "v");
+    let original = preview("generate -m @tiny -p 'a red house' -s 1", "o");
     assert_eq!(vary[0], original[0]);
     assert_ne!(vary[1], original[1]);
     // A variation of a variation shares at most what the first one shares with the original.
     let again = |from: &str| {
-        place.run(&[
-            "generate",
-            "--variation-of",
-            "d.png",
-            "--from-scale",
-            from,
-            "-s",
-            "2",
-            "-o",
-            "f.png",
-        ])
+        place.run(&format!(
+            "generate --variation-of d.png --from-scale {from} -s 2 -o f.png"
+        ))
     };
     assert!(again("1").status.success());
     assert_eq!(read(&place, "f.png"), half);
@@ -196,7 +168,7 @@ fn variations_share_their_first_scales() {
 #[test]
 fn several_variations_at_once() {
     let place = Place::new();
-    place.good(&args(&["-p", "a red house", "-s", "1"]));
+    place.good(&args("-p 'a red house' -s 1"));
     place.good("generate --variation-of x.png -b 3 -s 5 -o {seed}.png");
     assert_eq!(place.files("."), ["5.png", "6.png", "7.png", "x.png"]);
     let said = place.refused("generate --variation-of x.png --from-scale 4 -o y.png");
@@ -212,16 +184,9 @@ fn a_picture_gives_the_first_scales() {
         .save(place.path("a.png"))
         .unwrap();
     let start = |from: &str, seed: &str| {
-        place.good(&args(&[
-            "-p",
-            "a cat",
-            "-s",
-            seed,
-            "-i",
-            "a.png",
-            "--from-scale",
-            from,
-        ]));
+        place.good(&args(&format!(
+            "-p 'a cat' -s {seed} -i a.png --from-scale {from}"
+        )));
         read(&place, "x.png")
     };
     assert_eq!(
@@ -236,14 +201,11 @@ fn a_picture_gives_the_first_scales() {
     std::fs::remove_file(place.path("x.png")).unwrap();
     for (more, part) in [
         (
-            &["-i", "a.png", "--from-scale", "4"][..],
+            "-i a.png --from-scale 4",
             "`from-scale` is 4, but the picture has 3 scales",
         ),
-        (
-            &["-i", "nowhere.png"],
-            "--init-image: cannot read `nowhere.png`",
-        ),
-        (&["--from-scale", "1"], "--from-scale needs an image"),
+        ("-i nowhere.png", "--init-image: cannot read `nowhere.png`"),
+        ("--from-scale 1", "--from-scale needs an image"),
     ] {
         let said = refused(&place, more);
         assert!(said.contains(part), "{said}");
@@ -253,37 +215,21 @@ fn a_picture_gives_the_first_scales() {
 #[test]
 fn classes_start_from_pictures_too() {
     let place = Place::new();
-    let model = tiny::class_model().to_str().unwrap();
-    let paint = |more: &[&str], out: &str| {
-        place.good(
-            &[
-                &["generate", "-m", model, "--class", "cat"],
-                more,
-                &["-o", out],
-            ]
-            .concat(),
-        );
+    let paint = |more: &str, out: &str| {
+        place.good(&format!("generate -m @classes --class cat {more} -o {out}"));
         read(&place, out)
     };
-    let first = paint(&["-s", "1"], "a.png");
+    let first = paint("-s 1", "a.png");
     let vary = |from: &str, out: &str| {
-        place.good(&[
-            "generate",
-            "--variation-of",
-            "a.png",
-            "--from-scale",
-            from,
-            "-s",
-            "2",
-            "-o",
-            out,
-        ]);
+        place.good(&format!(
+            "generate --variation-of a.png --from-scale {from} -s 2 -o {out}"
+        ));
         read(&place, out)
     };
     assert_eq!(vary("3", "b.png"), first);
-    assert_eq!(vary("0", "c.png"), paint(&["-s", "2"], "d.png"));
+    assert_eq!(vary("0", "c.png"), paint("-s 2", "d.png"));
     let from =
-        |seed: &str, from: &str| paint(&["-i", "a.png", "--from-scale", from, "-s", seed], "e.png");
+        |seed: &str, from: &str| paint(&format!("-i a.png --from-scale {from} -s {seed}"), "e.png");
     assert_eq!(from("1", "3"), from("2", "3"));
     assert_ne!(from("1", "1"), from("2", "1"));
 }

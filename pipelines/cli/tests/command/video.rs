@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use nextscale_models::{BlockStorage, Model, Placement, SPRITES};
 use serde_json::Value;
 
-use crate::{Place, tiny};
+use crate::{Line, Place, tiny};
 
 /// The folder of the tiny model.
 fn model() -> &'static str {
@@ -22,9 +22,9 @@ fn model() -> &'static str {
 }
 
 /// `video` with the tiny model, a prompt and a seed, and further arguments.
-fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    let first = ["video", "-m", model(), "-p", "a red house", "-s", "7"];
-    [&first, more].concat()
+fn with(more: &(impl Line + ?Sized)) -> Vec<String> {
+    let first = "video -m @video -p 'a red house' -s 7";
+    [first.words(), more.words()].concat()
 }
 
 /// What ffprobe says of the video stream and of the container of a file, every frame counted.
@@ -49,15 +49,15 @@ fn count(path: &Path) -> usize {
 }
 
 /// Makes a file with the `ffmpeg` command.
-fn ffmpeg(place: &Place, args: &[&str]) {
+fn ffmpeg(place: &Place, line: &(impl Line + ?Sized)) {
     let status = Command::new("ffmpeg")
         .args(["-v", "error", "-y"])
-        .args(args)
+        .args(line.words())
         .current_dir(place.folder.path())
         .stdin(Stdio::null())
         .status();
     let status = status.expect("ffmpeg, which tools/setup installs");
-    assert!(status.success(), "{args:?}");
+    assert!(status.success(), "{:?}", line.words());
 }
 
 /// The frames of a file as RGB bytes, one after the other.

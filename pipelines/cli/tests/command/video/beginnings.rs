@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 use nextscale_models::FirstFrame;
 
 use super::{count, ffmpeg, frames, probe, with};
-use crate::{Place, tiny};
+use crate::{Line, Place, tiny};
 
 fn picture(place: &Place, name: &str, colour: [u8; 3]) {
     let picture = RgbImage::from_pixel(60, 40, Rgb(colour));
@@ -22,17 +22,10 @@ fn a_picture_is_the_beginning() {
     let place = Place::new();
     picture(&place, "red.png", [250, 10, 10]);
     picture(&place, "blue.jpg", [10, 10, 250]);
-    place.good(&with(&["--image", "red.png", "-o", "red/"]));
+    place.good(&with("--image red.png -o red/"));
     // What the model draws does not change the given image.
-    place.good(&with(&[
-        "-i",
-        "red.png",
-        "--cfg-scale",
-        "5",
-        "-o",
-        "again/",
-    ]));
-    place.good(&with(&["--init-image", "blue.jpg", "-o", "blue/"]));
+    place.good(&with("-i red.png --cfg-scale 5 -o again/"));
+    place.good(&with("--init-image blue.jpg -o blue/"));
     assert_eq!(place.files("red").len(), 9);
     assert_eq!(first(&place, "red"), first(&place, "again"));
     assert_ne!(first(&place, "red"), first(&place, "blue"));
@@ -43,30 +36,21 @@ fn a_picture_is_the_beginning() {
             .width()
     };
     assert_eq!(size("red"), 24);
-    place.good(&with(&[
-        "-i", "red.png", "-W", "16", "-H", "16", "-o", "square/",
-    ]));
+    place.good(&with("-i red.png -W 16 -H 16 -o square/"));
     assert_eq!(size("square"), 16);
 }
 
 #[test]
 fn a_video_goes_on() {
     let place = Place::new();
-    place.good(&with(&["--seconds", "2", "-o", "one.mp4"]));
-    place.good(&with(&["--video", "one.mp4", "-o", "two/"]));
+    place.good(&with("--seconds 2 -o one.mp4"));
+    place.good(&with("--video one.mp4 -o two/"));
     assert_eq!(
         place.files("two").len(),
         17,
         "9 given frames and as many as a clip"
     );
-    place.good(&with(&[
-        "--video",
-        "one.mp4",
-        "--frames",
-        "13",
-        "-o",
-        "short.mp4",
-    ]));
+    place.good(&with("--video one.mp4 --frames 13 -o short.mp4"));
     assert_eq!(count(&place.path("short.mp4")), 13);
     // The given frames are the same whatever is drawn behind them; the new ones are not.
     place.good("video -m @video -p 'a cat' -s 7 --video one.mp4 -o cat/");
@@ -83,43 +67,21 @@ fn any_video_will_do() {
     let place = Place::new();
     let source = |size: &str| format!("testsrc2=size={size}:rate=25:duration=3");
     let make = |name: &str, size: &str, more: &[&str]| {
-        ffmpeg(
-            &place,
-            &[&["-f", "lavfi", "-i", &source(size)], more, &[name]].concat(),
-        );
+        let first = format!("-f lavfi -i {}", source(size)).words();
+        ffmpeg(&place, &[first, more.words(), name.words()].concat());
     };
     make("odd.mkv", "35x21", &["-c:v", "ffv1"]);
-    make(
-        "grey.avi",
-        "40x40",
-        &["-pix_fmt", "gray", "-c:v", "rawvideo"],
-    );
+    let raw = ["-pix_fmt", "gray", "-c:v", "rawvideo"];
+    make("grey.avi", "40x40", &raw);
     let rates = "select='not(mod(n\\,5))+lt(n\\,20)'";
     make("vfr.mp4", "48x32", &["-vf", rates, "-fps_mode", "vfr"]);
     make("flat.mp4", "48x32", &["-c:v", "libx264", "-g", "250"]);
     ffmpeg(
         &place,
-        &[
-            "-i",
-            "flat.mp4",
-            "-c",
-            "copy",
-            "-metadata:s:v:0",
-            "rotate=90",
-            "turned.mp4",
-        ],
+        "-i flat.mp4 -c copy -metadata:s:v:0 rotate=90 turned.mp4",
     );
     // Sound that goes on for 20 s behind the pictures; Matroska only says how long the whole is.
-    let sound = [
-        "-f",
-        "lavfi",
-        "-i",
-        "sine=duration=23",
-        "-i",
-        "flat.mp4",
-        "sound.mkv",
-    ];
-    ffmpeg(&place, &sound);
+    ffmpeg(&place, "-f lavfi -i sine=duration=23 -i flat.mp4 sound.mkv");
     for name in [
         "odd.mkv",
         "grey.avi",
@@ -129,7 +91,7 @@ fn any_video_will_do() {
         "sound.mkv",
     ] {
         let out = format!("{name}.out.mp4");
-        place.good(&with(&["--video", name, "-o", &out]));
+        place.good(&with(&format!("--video {name} -o {out}")));
         let (stream, _) = probe(&place.path(&out));
         assert_eq!(stream["nb_read_frames"], "17", "{name}");
         // The nearest shape that the model has; one that is turned to stand upright is not wide.
@@ -143,18 +105,15 @@ fn any_video_will_do() {
 fn only_the_end_of_a_long_video_is_read() {
     let place = Place::new();
     let colour = "color=c=orange:size=32x32:rate=2:duration=14400";
-    let coded = ["-c:v", "mpeg4", "-g", "20", "-movflags", "faststart"];
-    ffmpeg(
-        &place,
-        &[&["-f", "lavfi", "-i", colour], &coded[..], &["long.mp4"]].concat(),
-    );
+    let coded = "-c:v mpeg4 -g 20 -movflags faststart";
+    ffmpeg(&place, &format!("-f lavfi -i {colour} {coded} long.mp4"));
     let mut bytes = std::fs::read(place.path("long.mp4")).unwrap();
     let data = bytes.windows(4).position(|w| w == b"mdat").unwrap() + 4;
     let end = bytes.len() - (bytes.len() - data) / 100;
     bytes[data..end].fill(0x5a);
     std::fs::write(place.path("long.mp4"), &bytes).unwrap();
     let start = std::time::Instant::now();
-    place.good(&with(&["--video", "long.mp4", "-o", "end.mp4"]));
+    place.good(&with("--video long.mp4 -o end.mp4"));
     let took = start.elapsed().as_secs_f64();
     assert!(took < 20.0, "{took} s");
     assert_eq!(count(&place.path("end.mp4")), 17);
@@ -175,21 +134,11 @@ fn interactive(place: &Place) -> String {
 fn a_story_goes_on_from_prompt_to_prompt() {
     let place = Place::new();
     let model = interactive(&place);
-    place.good(&with(&["--seconds", "2", "-o", "before.mp4"]));
+    place.good(&with("--seconds 2 -o before.mp4"));
     let story = |prompts: &[&str], out: &str| {
-        let first = [
-            "video",
-            "-m",
-            &model,
-            "-s",
-            "3",
-            "--video",
-            "before.mp4",
-            "-o",
-            out,
-        ];
-        let prompts = prompts.iter().flat_map(|p| ["-p", p]);
-        place.good(&first.into_iter().chain(prompts).collect::<Vec<_>>());
+        let prompts: Vec<String> = prompts.iter().map(|p| format!("-p '{p}'")).collect();
+        let first = format!("video -m {model} -s 3 --video before.mp4 -o {out}");
+        place.good(&format!("{first} {}", prompts.join(" ")));
     };
     story(&["a red house", "a cat", "a tree"], "story.mp4");
     assert_eq!(count(&place.path("story.mp4")), 24, "8 frames a prompt");
@@ -231,7 +180,7 @@ fn a_model_lets_another_paint_its_first_frame() {
     });
     let model = folder.to_str().unwrap();
     let make = |prompt: &str, out: &str| {
-        place.good(&["video", "-m", model, "-p", prompt, "-s", "7", "-o", out]);
+        place.good(&format!("video -m {model} -p '{prompt}' -s 7 -o {out}"));
     };
     make("a red house", "a/");
     make("a red house bouncing", "b/");
@@ -244,20 +193,9 @@ fn a_model_lets_another_paint_its_first_frame() {
     assert_ne!(first(&place, "a"), first(&place, "c"));
     // It is what the same picture gives as a file: that one is made smaller in the same way.
     place.good("generate -p 'a red house' -s 7 -o house.png");
-    let given = [
-        "video",
-        "-m",
-        model,
-        "-p",
-        "a red house",
-        "-s",
-        "7",
-        "-i",
-        "house.png",
-        "-o",
-        "d/",
-    ];
-    place.good(&given);
+    place.good(&format!(
+        "video -m {model} -p 'a red house' -s 7 -i house.png -o d/"
+    ));
     assert_eq!(place.files("a").len(), 9);
     for i in 0..9 {
         let frame = |folder: &str| image::open(place.path(folder).join(format!("{i:05}.png")));

@@ -92,7 +92,7 @@ fn a_browser_plays_it() {
     };
     let place = Place::new();
     for name in ["clip.mp4", "clip.webm"] {
-        place.good(&with(&["-o", name]));
+        place.good(&with(&format!("-o {name}")));
         let (address, saw) = serve(name, std::fs::read(place.path(name)).unwrap());
         let profile = format!("--user-data-dir={}", place.path("profile").display());
         let mut child = Command::new(browser)

@@ -1,12 +1,12 @@
 //! What is written, and what it carries.
 
-use super::{count, frames, model, probe, with};
+use super::{count, frames, probe, with};
 use crate::{Place, stderr};
 
 #[test]
 fn an_mp4_is_what_players_expect() {
     let place = Place::new();
-    place.good(&with(&["-o", "clip.mp4"]));
+    place.good(&with("-o clip.mp4"));
     let path = place.path("clip.mp4");
     let (stream, format) = probe(&path);
     assert_eq!(stream["codec_name"], "h264");
@@ -34,8 +34,8 @@ fn an_mp4_is_what_players_expect() {
 #[test]
 fn blocks_from_the_file_make_the_same_video() {
     let place = Place::new();
-    place.good(&with(&["-o", "a.mp4", "--no-metadata"]));
-    place.good(&with(&["-o", "b.mp4", "--no-metadata", "--stream"]));
+    place.good(&with("-o a.mp4 --no-metadata"));
+    place.good(&with("-o b.mp4 --no-metadata --stream"));
     let [loaded, streamed] = ["a.mp4", "b.mp4"].map(|n| std::fs::read(place.path(n)).unwrap());
     assert!(loaded == streamed, "--stream changes the video");
 }
@@ -44,8 +44,8 @@ fn blocks_from_the_file_make_the_same_video() {
 fn a_video_repeats_itself() {
     let place = Place::new();
     for (name, again) in [("a.mp4", "b.mp4"), ("a.webm", "b.webm"), ("a.gif", "b.gif")] {
-        place.good(&with(&["-o", name, "--frames", "5"]));
-        let said = place.good(&["metadata", name]);
+        place.good(&with(&format!("-o {name} --frames 5")));
+        let said = place.good(&format!("metadata {name}"));
         let said = String::from_utf8(said.stdout).unwrap();
         assert!(
             said.contains("a red house") && said.contains("Seed: 7"),
@@ -64,7 +64,7 @@ fn a_video_repeats_itself() {
             assert!(first == second, "{name} and {again} differ");
         }
     }
-    place.good(&with(&["-o", "bare.mp4", "--no-metadata"]));
+    place.good(&with("-o bare.mp4 --no-metadata"));
     let (_, format) = probe(&place.path("bare.mp4"));
     assert!(format["tags"].get("prompt").is_none(), "{format}");
     let said = place.refused("run bare.mp4");
@@ -91,27 +91,15 @@ fn other_containers_and_codecs() {
     }
     // A worse quality is a smaller file.
     let size = |name: &str| std::fs::metadata(place.path(name)).unwrap().len();
-    place.good(&with(&[
-        "-o",
-        "best.mp4",
-        "--quality",
-        "0",
-        "--no-metadata",
-    ]));
-    place.good(&with(&[
-        "-o",
-        "worst.mp4",
-        "--quality",
-        "51",
-        "--no-metadata",
-    ]));
+    place.good(&with("-o best.mp4 --quality 0 --no-metadata"));
+    place.good(&with("-o worst.mp4 --quality 51 --no-metadata"));
     assert!(size("worst.mp4") < size("best.mp4"));
 }
 
 #[test]
 fn folders_of_frames_and_pictures() {
     let place = Place::new();
-    place.good(&with(&["-o", "out/frames/", "--frames", "5"]));
+    place.good(&with("-o out/frames/ --frames 5"));
     let names: Vec<String> = (0..5).map(|i| format!("{i:05}.png")).collect();
     assert_eq!(place.files("out/frames"), names);
     assert_eq!(place.files("out"), ["frames"]);
@@ -119,12 +107,12 @@ fn folders_of_frames_and_pictures() {
     assert!(String::from_utf8_lossy(&said.stdout).contains("a red house"));
 
     for name in ["a.png", "a.jpg", "a.webp"] {
-        place.good(&with(&["-o", name, "--seconds", "0"]));
+        place.good(&with(&format!("-o {name} --seconds 0")));
         assert_eq!(image::open(place.path(name)).unwrap().width(), 16, "{name}");
     }
-    place.good(&with(&["-o", "one.mp4", "--seconds", "0"]));
+    place.good(&with("-o one.mp4 --seconds 0"));
     assert_eq!(count(&place.path("one.mp4")), 1);
-    place.good(&with(&["-o", "zero/", "--frames", "1"]));
+    place.good(&with("-o zero/ --frames 1"));
     let [one, first] = ["a.png", "zero/00000.png"].map(|name| image::open(place.path(name)));
     assert_eq!(one.unwrap(), first.unwrap());
 }
@@ -132,8 +120,7 @@ fn folders_of_frames_and_pictures() {
 #[test]
 fn sizes_lengths_and_several_videos() {
     let place = Place::new();
-    let wide = ["-o", "wide.mp4", "--aspect", "3:2", "--seconds", "2"];
-    place.good(&with(&wide));
+    place.good(&with("-o wide.mp4 --aspect 3:2 --seconds 2"));
     let (stream, _) = probe(&place.path("wide.mp4"));
     assert_eq!(
         (&stream["width"], &stream["height"]),
@@ -141,28 +128,17 @@ fn sizes_lengths_and_several_videos() {
     );
     assert_eq!(stream["nb_read_frames"], "17");
 
-    place.good(&with(&["-p", "a cat", "-b", "2", "-o", "v-{seed}.mp4"]));
+    place.good(&with("-p 'a cat' -b 2 -o v-{seed}.mp4"));
     let seeds = [7, 8, 9, 10].map(|seed| format!("v-{seed}.mp4"));
     seeds
         .iter()
         .for_each(|name| assert_eq!(count(&place.path(name)), 9));
-    place.good(&with(&["-p", "a cat", "-o", "w.gif"]));
-    place.good(&with(&["-p", "a cat", "-o", "many/"]));
+    place.good(&with("-p 'a cat' -o w.gif"));
+    place.good(&with("-p 'a cat' -o many/"));
     assert_eq!(place.files("many"), ["00000-7", "00001-8"]);
     assert!(place.path("w-00001.gif").exists());
     // Each of a batch is the one that it would be alone, and another seed is another video.
-    let alone = [
-        "video",
-        "-m",
-        model(),
-        "-p",
-        "a cat",
-        "-s",
-        "9",
-        "-o",
-        "x.mp4",
-    ];
-    place.good(&alone);
+    place.good("video -m @video -p 'a cat' -s 9 -o x.mp4");
     let found = frames(&place, "x.mp4");
     assert_eq!(found, frames(&place, "v-9.mp4"));
     assert_ne!(found, frames(&place, "v-10.mp4"));
@@ -195,7 +171,7 @@ fn a_stopped_run_leaves_whole_videos() {
 
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let place = Place::new();
-        let args = with(&["-b", "100000", "-o", "v-{index}.mp4"]);
+        let args = with("-b 100000 -o v-{index}.mp4");
         let mut child = place.command(&args).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut lines = lines.map_while(Result::ok);

@@ -1,4 +1,4 @@
-//! The parts of a picture at the size of the embedded model: `cargo bench -p nextscale-tests --profile dev --bench painting`.
+//! Generating one image at the size of the embedded model, part by part: `cargo bench -p nextscale-tests --profile dev --bench generation`.
 
 #![allow(missing_docs)] // what criterion_group! makes
 
@@ -33,7 +33,7 @@ fn tokenizer() -> BsqVaeConfig {
 }
 
 /// The sizes of configs/icons-transformer.yaml.
-fn painter() -> InfinityConfig {
+fn transformer() -> InfinityConfig {
     InfinityConfig {
         width: 256,
         depth: 6,
@@ -47,17 +47,17 @@ fn painter() -> InfinityConfig {
     }
 }
 
-fn painting(c: &mut Criterion) {
+fn generation(c: &mut Criterion) {
     let device = Device::flex();
     let vae_config = tokenizer();
-    let config = painter();
+    let config = transformer();
     let schedule = ScaleSchedule::square(&[1, 2, 3, 4]).expect("a schedule");
     let (model, vae) = (config.init(&device), vae_config.init(&device));
     let plan = Plan::stepwise(&config, &schedule, schedule.last(), &device);
     let bsq = Bsq::new(vae_config.bits);
     let normal = Distribution::Normal(0.0, 1.0);
     let text = TextCondition::new(Tensor::random([1, 8, 256], normal, &device), vec![8]);
-    let paint = || {
+    let run = || {
         let options = GenerateOptions::constant(3.0, 1.0, schedule.len());
         let sampler = Sampler::new(SamplerConfig::default(), &[7]);
         let input = GenerateInput {
@@ -72,10 +72,8 @@ fn painting(c: &mut Criterion) {
         let scales = generate(&model, input);
         scales.last().expect("four scales").features
     };
-    let latent = paint();
-    c.bench_function("four scales with guidance", |b| {
-        b.iter(|| black_box(paint()))
-    });
+    let latent = run();
+    c.bench_function("four scales with guidance", |b| b.iter(|| black_box(run())));
     c.bench_function("decode 64x64", |b| {
         b.iter(|| black_box(vae.decode(latent.clone())));
     });
@@ -86,10 +84,10 @@ fn painting(c: &mut Criterion) {
     });
 }
 
-/// A step of the embedded model's trainer, without the optimiser.
+/// One training step of the embedded model, without the optimiser.
 fn training(c: &mut Criterion) {
     let device = Device::flex().autodiff();
-    let config = painter();
+    let config = transformer();
     let schedule = ScaleSchedule::square(&[1, 2, 3, 4]).expect("a schedule");
     let model = config.init(&device);
     let plan = Plan::teacher_forcing(&config, &schedule, schedule.last(), &device);
@@ -104,7 +102,7 @@ fn training(c: &mut Criterion) {
     let weights = ScaleWeighting::Area.weights(&schedule, &device);
     let mut group = c.benchmark_group("training");
     group.sample_size(10);
-    group.bench_function("loss and gradients of 32 pictures", |bench| {
+    group.bench_function("loss and gradients of 32 images", |bench| {
         bench.iter(|| {
             let value = loss(&model, &batch, &text, &plan, &weights).loss;
             black_box(value.backward())
@@ -113,5 +111,5 @@ fn training(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, painting, training);
+criterion_group!(benches, generation, training);
 criterion_main!(benches);
