@@ -7,7 +7,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use nextscale_models::ModelError;
 use nextscale_pipelines::error::PipelineError;
 
-use crate::{bench, convert, data, edit, eval, generate, info, metadata, models, run, train, video};
+use crate::{
+    bench, convert, data, edit, eval, generate, info, metadata, models, run, train, video,
+};
 
 /// Generate images and video by next-scale prediction.
 #[derive(Debug, Parser)]

@@ -7,8 +7,10 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use nextscale_bitwise::train::BitLoss;
 use nextscale_data::Dataset;
-use nextscale_text::{T5Config, TokenBatch, Vocab, train_unigram};
+use nextscale_models::bundle::{PromptRules, TEXT, VOCAB};
+use nextscale_text::{T5Config, T5Encoder, TokenBatch, Vocab, train_unigram};
 use nextscale_var_core::train::Loss;
+use nextscale_weights::WeightDtype;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -155,4 +157,23 @@ pub(crate) fn held_out_measurements(bits: BitLoss) -> Vec<(&'static str, f64)> {
         ("held_out_loss", number(bits.loss)),
         ("held_out_right", number(bits.right.mean())),
     ]
+}
+
+/// Writes the vocabulary and the text encoder into the model folder `out`.
+pub(crate) fn save_text(out: &Path, vocab: &Vocab, encoder: &T5Encoder) -> Result<()> {
+    fs::create_dir_all(out).map_err(TrainError::io("create", out))?;
+    vocab.save(out.join(VOCAB))?;
+    Ok(nextscale_text::import::save(
+        encoder,
+        out.join(TEXT),
+        WeightDtype::F16,
+    )?)
+}
+
+/// The rules for prompts of exported models: as the captions that they were trained on.
+pub(crate) fn prompt_rules() -> PromptRules {
+    PromptRules {
+        lowercase: true,
+        ..PromptRules::default()
+    }
 }

@@ -1,6 +1,6 @@
 //! The configuration of an Infinity run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -16,7 +16,7 @@ use nextscale_var_core::train::{ScaleWeighting, TrainOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::config;
-use crate::error::{Result, TrainError, ensure};
+use crate::error::{Result, ensure};
 use crate::run_folder::{self, VOCABULARY};
 use crate::transformer::kind::TransformerKind;
 use crate::transformer::text::{TextSizes, default_drop};
@@ -172,19 +172,33 @@ impl InfinityRun {
     ) -> Result<TextToImageModel> {
         let config = self.text.config(size);
         let text = config.init_with(self.text.embedding_std, device);
-        let transformer = || self.model_config(bits).init(device);
-        let (key, from) = match (&self.transformer_of, &self.continues) {
-            (None, None) => {
-                let transformer = transformer();
-                return Ok(TextToImageModel { text, transformer });
+        if let Some(from) = &self.continues {
+            let (trained, source) = self.trained("continues", from, bits, device)?;
+            ensure!(
+                source == config,
+                "continues: the text encoder of `{}` has other sizes than this configuration",
+                from.display()
+            );
+            return Ok(trained);
+        }
+        let transformer = match &self.transformer_of {
+            Some(from) => {
+                let (trained, _) = self.trained("transformer_of", from, bits, device)?;
+                trained.transformer
             }
-            (Some(from), None) => ("transformer_of", from),
-            (None, Some(from)) => ("continues", from),
-            (Some(_), Some(_)) => {
-                let message = "transformer_of and continues exclude each other";
-                return Err(TrainError::Invalid(message.to_owned()));
-            }
+            None => self.model_config(bits).init(device),
         };
+        Ok(TextToImageModel { text, transformer })
+    }
+
+    /// The averaged model of the run that the setting `key` names, and its text encoder's configuration.
+    fn trained(
+        &self,
+        key: &str,
+        from: &Path,
+        bits: usize,
+        device: &Device,
+    ) -> Result<(TextToImageModel, T5Config)> {
         let (source, checkpoint): (Self, _) = run_folder::source(key, from)?;
         let sizes = |run: &Self| (run.model_config(bits), run.patching, run.scales.clone());
         ensure!(
@@ -193,20 +207,12 @@ impl InfinityRun {
             from.display()
         );
         let vocab = Vocab::from_file(from.join(VOCABULARY))?;
-        let source: T5Config = source.text.config(vocab.size());
-        ensure!(
-            self.continues.is_none() || source == config,
-            "continues: the text encoder of `{}` has other sizes than this configuration",
-            from.display()
-        );
-        let trained: TextToImageModel = checkpoint.average(TextToImageModel {
-            text: source.init(device),
-            transformer: transformer(),
+        let text = source.text.config(vocab.size());
+        let trained = checkpoint.average(TextToImageModel {
+            text: text.init(device),
+            transformer: self.model_config(bits).init(device),
         })?;
-        if self.continues.is_some() {
-            return Ok(trained);
-        }
-        Ok(TextToImageModel { text, ..trained })
+        Ok((trained, text))
     }
 
     /// Rejects a tokenizer with other scales than `cells`.
@@ -223,6 +229,10 @@ impl InfinityRun {
 
     /// Rejects sizes and chances that contradict each other.
     pub(super) fn check_sizes(&self) -> Result<()> {
+        ensure!(
+            self.transformer_of.is_none() || self.continues.is_none(),
+            "transformer_of and continues exclude each other"
+        );
         self.schedule()?;
         self.text.check()?;
         let ModelSizes { width, heads, .. } = self.model;

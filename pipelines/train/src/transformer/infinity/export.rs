@@ -1,24 +1,23 @@
 //! An Infinity run as a model folder.
 
-use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
 use nextscale_bitwise::import::save_infinity;
 use nextscale_bitwise::vae::BsqVae;
-use nextscale_models::bundle::{Bundle, Manifest, ModelKind, PromptRules, Size};
-use nextscale_models::bundle::{TEXT, TRANSFORMER, VAE, VOCAB};
+use nextscale_models::bundle::{Bundle, Manifest, ModelKind, Size};
+use nextscale_models::bundle::{TRANSFORMER, VAE};
 use nextscale_text::Vocab;
-use nextscale_text::import::save as save_text_encoder;
 use nextscale_var_core::train::Checkpoint;
 use nextscale_weights::WeightDtype;
 
 use crate::config;
-use crate::error::{Result, TrainError, ensure};
+use crate::error::{Result, ensure};
 use crate::run_folder::{CONFIG, VOCABULARY};
-use crate::tokenizer::import::{import_tokenizer, is_same, trained_tokenizer};
 use crate::tokenizer::bsq::BsqRun;
+use crate::tokenizer::import::{import_tokenizer, is_same, trained_tokenizer};
 use crate::transformer::infinity::config::{InfinityRun, TextToImageModel};
+use crate::transformer::text::{prompt_rules, save_text};
 
 /// Writes a checkpoint of the run `from` as the model folder `out`, with the decoder of the run `decoder_of` if given.
 pub(crate) fn export(
@@ -41,9 +40,7 @@ pub(crate) fn export(
         transformer: transformer.init(&device),
     })?;
 
-    fs::create_dir_all(out).map_err(TrainError::io("create", out))?;
-    vocab.save(out.join(VOCAB))?;
-    save_text_encoder(&model.text, out.join(TEXT), WeightDtype::F16)?;
+    save_text(out, &vocab, &model.text)?;
     let file = out.join(TRANSFORMER);
     save_infinity(&transformer, &model.transformer, &file, WeightDtype::F16)?;
     vae.save(out.join(VAE), WeightDtype::F16)?;
@@ -64,10 +61,7 @@ pub(crate) fn export(
         patching: run.patching,
         sizes: vec![size],
         sampling: run.sampling,
-        prompt: PromptRules {
-            lowercase: true,
-            ..PromptRules::default()
-        },
+        prompt: prompt_rules(),
         fingerprints: Default::default(),
     };
     Bundle::seal(out, manifest)?;

@@ -19,9 +19,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::batches::{images::held_out, planes};
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext};
-use crate::tokenizer::import::import_tokenizer;
 use crate::shuffle::{Shuffle, rng_for};
 use crate::tokenizer::bsq::BsqRun;
+use crate::tokenizer::import::import_tokenizer;
 use crate::transformer::infinity::config::{InfinityRun, TextToImageModel};
 use crate::transformer::text::{
     Captioned, CaptionedBatch, VocabularySource, held_out_measurements, tokens, training_loss,

@@ -1,15 +1,11 @@
 //! An InfinityStar run as a model folder.
 
-use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
 use nextscale_data::Motion;
-use nextscale_models::bundle::{
-    FrameCounts, ModelKind, PromptRules, Size, StarBundle, StarManifest,
-};
-use nextscale_models::bundle::{TEXT, TRANSFORMER, VAE, VOCAB};
-use nextscale_text::import::save as save_text_encoder;
+use nextscale_models::bundle::{FrameCounts, ModelKind, Size, StarBundle, StarManifest};
+use nextscale_models::bundle::{TRANSFORMER, VAE};
 use nextscale_text::{T5Config, Vocab};
 use nextscale_var_core::train::Checkpoint;
 use nextscale_video::infinity_star::save_infinity_star;
@@ -17,11 +13,12 @@ use nextscale_video::{InfinityStarConfig, InfinityStarVae};
 use nextscale_weights::WeightDtype;
 
 use crate::config;
-use crate::error::{Result, TrainError, ensure};
+use crate::error::{Result, ensure};
 use crate::run_folder::{CONFIG, VOCABULARY};
-use crate::tokenizer::import::{import_tokenizer, is_same, trained_tokenizer};
 use crate::tokenizer::causal::CausalRun;
+use crate::tokenizer::import::{import_tokenizer, is_same, trained_tokenizer};
 use crate::transformer::infinity_star::config::{InfinityStarRun, TextToVideoModel};
+use crate::transformer::text::{prompt_rules, save_text};
 
 /// Writes a checkpoint of the run `from` as the model folder `out`, with the decoder of the run `decoder_of` if given.
 pub(crate) fn export(
@@ -44,9 +41,7 @@ pub(crate) fn export(
         transformer: transformer.init(&device),
     })?;
 
-    fs::create_dir_all(out).map_err(TrainError::io("create", out))?;
-    vocab.save(out.join(VOCAB))?;
-    save_text_encoder(&model.text, out.join(TEXT), WeightDtype::F16)?;
+    save_text(out, &vocab, &model.text)?;
     let file = out.join(TRANSFORMER);
     save_infinity_star(&transformer, &model.transformer, &file, WeightDtype::F16)?;
     vae.save(out.join(VAE), WeightDtype::F16)?;
@@ -93,10 +88,7 @@ fn manifest(
         guidance: run.guidance,
         image_temperature: run.temperature,
         clip_temperature: run.temperature,
-        prompt: PromptRules {
-            lowercase: true,
-            ..PromptRules::default()
-        },
+        prompt: prompt_rules(),
         duration_tag: false,
         soft_start: false,
         semantic_scale: None,

@@ -18,9 +18,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::batches::planes;
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext};
-use crate::tokenizer::import::import_tokenizer;
 use crate::shuffle::{Shuffle, rng_for};
 use crate::tokenizer::causal::CausalRun;
+use crate::tokenizer::import::import_tokenizer;
 use crate::transformer::infinity_star::config::{InfinityStarRun, TextToVideoModel};
 use crate::transformer::text::{
     Captioned, CaptionedBatch, VocabularySource, held_out_measurements, tokens, training_loss,

@@ -13,8 +13,8 @@ use crate::batches::{images::held_out, planes};
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext};
 use crate::run_folder::store_classes;
-use crate::tokenizer::import::import_tokenizer;
 use crate::shuffle::{Shuffle, rng_for};
+use crate::tokenizer::import::import_tokenizer;
 use crate::tokenizer::vq::VqRun;
 use crate::transformer::var::config::VarRun;
 
