@@ -8,7 +8,7 @@ use nextscale_bitwise::correction::SelfCorrection;
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig};
 use nextscale_bitwise::tokens::Patching;
 use nextscale_data::{Augment, captions};
-use nextscale_models::bundle::Sampling;
+use nextscale_models::sampling::Sampling;
 use nextscale_text::{T5Config, T5Encoder, Vocab};
 use nextscale_tokenizer::ScaleSchedule;
 use nextscale_var_core::matmul::Precision;
@@ -88,7 +88,7 @@ pub(crate) struct InfinityRun {
 fn default_sampling() -> Sampling {
     Sampling {
         cfg: 3.0,
-        tau: 1.0,
+        temperature: 1.0,
         top_k: 0,
         top_p: 1.0,
     }

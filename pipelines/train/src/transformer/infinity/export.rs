@@ -5,8 +5,8 @@ use std::path::Path;
 use burn::tensor::Device;
 use nextscale_bitwise::import::save_infinity;
 use nextscale_bitwise::vae::BsqVae;
-use nextscale_models::bundle::{Bundle, Manifest, ModelKind, Size};
-use nextscale_models::bundle::{TRANSFORMER, VAE};
+use nextscale_models::manifest::{Checksums, InfinityManifest, Manifest};
+use nextscale_models::{Model, Size, TRANSFORMER, VAE};
 use nextscale_text::Vocab;
 use nextscale_var_core::train::Checkpoint;
 use nextscale_weights::WeightDtype;
@@ -51,8 +51,7 @@ pub(crate) fn export(
         reference: None,
         known: None,
     };
-    let manifest = Manifest {
-        kind: ModelKind::Infinity,
+    let manifest = InfinityManifest {
         name: run.name,
         about: run.about,
         text,
@@ -62,9 +61,9 @@ pub(crate) fn export(
         sizes: vec![size],
         sampling: run.sampling,
         prompt: prompt_rules(),
-        fingerprints: Default::default(),
+        fingerprints: Checksums::new(),
     };
-    Bundle::seal(out, manifest)?;
+    Model::seal(out, Manifest::Infinity(manifest))?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::Device;
 use nextscale_bitwise::correction::SelfCorrection;
-use nextscale_models::bundle::FirstFrame;
+use nextscale_models::FirstFrame;
 use nextscale_text::T5Encoder;
 use nextscale_var_core::matmul::Precision;
 use nextscale_var_core::train::{ScaleWeighting, TrainOptions};

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use nextscale_data::Motion;
-use nextscale_models::bundle::{FrameCounts, ModelKind, Size, StarBundle, StarManifest};
-use nextscale_models::bundle::{TRANSFORMER, VAE};
+use nextscale_models::manifest::{Checksums, FrameCounts, InfinityStarManifest, Manifest};
+use nextscale_models::{Model, Size, TRANSFORMER, VAE};
 use nextscale_text::{T5Config, Vocab};
 use nextscale_var_core::train::Checkpoint;
 use nextscale_video::infinity_star::save_infinity_star;
@@ -53,7 +53,8 @@ pub(crate) fn export(
         reference: None,
         known: None,
     };
-    StarBundle::seal(out, manifest(run, tokenizer, size, text, transformer))?;
+    let manifest = manifest(run, tokenizer, size, text, transformer);
+    Model::seal(out, Manifest::InfinityStar(manifest))?;
     Ok(())
 }
 
@@ -63,15 +64,14 @@ fn manifest(
     size: Size,
     text: T5Config,
     transformer: InfinityStarConfig,
-) -> StarManifest {
+) -> InfinityStarManifest {
     let mut first_frame = run.first_frame;
     if let Some(first) = &mut first_frame {
         let phrases = Motion::ALL.iter().flat_map(|motion| motion.phrases());
         first.motions = phrases.map(|&phrase| phrase.to_owned()).collect();
     }
     let frames = run.clips.frames;
-    StarManifest {
-        kind: ModelKind::Star,
+    InfinityStarManifest {
         name: run.name,
         about: run.about,
         text,
@@ -93,7 +93,7 @@ fn manifest(
         soft_start: false,
         semantic_scale: None,
         first_frame,
-        fingerprints: Default::default(),
+        fingerprints: Checksums::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use nextscale_data::Augment;
 use nextscale_data::Dataset;
-use nextscale_models::bundle::Sampling;
+use nextscale_models::sampling::Sampling;
 use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
 use nextscale_var_core::attention::AttentionKind;
 use nextscale_var_core::matmul::Precision;
@@ -67,7 +67,7 @@ pub(crate) struct VarRun {
 fn default_sampling() -> Sampling {
     Sampling {
         cfg: 1.5,
-        tau: 1.0,
+        temperature: 1.0,
         top_k: 0,
         top_p: 0.96,
     }

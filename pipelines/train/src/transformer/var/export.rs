@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use nextscale_models::bundle::{ClassBundle, ClassManifest, ModelKind};
-use nextscale_models::bundle::{TRANSFORMER, VAE};
+use nextscale_models::manifest::{Checksums, Manifest, VarManifest};
+use nextscale_models::{Model, TRANSFORMER, VAE};
 use nextscale_var_core::train::Checkpoint;
 use nextscale_var_core::var::save_var;
 use nextscale_weights::WeightDtype;
@@ -31,16 +31,15 @@ pub(crate) fn export(from: &Path, checkpoint: &Checkpoint, out: &Path) -> Result
     let file = out.join(TRANSFORMER);
     save_var(&transformer, &model, &file, WeightDtype::F16)?;
     vae.save(out.join(VAE), WeightDtype::F16)?;
-    let manifest = ClassManifest {
-        kind: ModelKind::Var,
+    let manifest = VarManifest {
         name: run.name,
         about: run.about,
         transformer,
         vae: tokenizer.model,
         sampling: run.sampling,
         classes,
-        fingerprints: Default::default(),
+        fingerprints: Checksums::new(),
     };
-    ClassBundle::seal(out, manifest)?;
+    Model::seal(out, Manifest::Var(manifest))?;
     Ok(())
 }
