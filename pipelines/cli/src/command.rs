@@ -7,7 +7,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use nextscale_models::ModelError;
 use nextscale_pipelines::error::PipelineError;
 
-use crate::{bench, convert, data, edit, eval, generate, info, metadata, models, run, video};
+use crate::{
+    bench, convert, data, edit, eval, generate, info, metadata, models, run, train, video,
+};
 
 /// Generate images and video by next-scale prediction.
 #[derive(Debug, Parser)]
@@ -47,7 +49,7 @@ enum Command {
     /// Build data sets for training
     Data(data::DataArgs),
     /// Train a tokenizer or a transformer
-    Train(nextscale_train::TrainArgs),
+    Train(train::TrainArgs),
     /// Measure the quality of a model
     Eval(eval::EvalArgs),
     /// Measure the speed of a model
@@ -74,7 +76,7 @@ pub(crate) fn main() -> ExitCode {
             Ok(())
         }
         Command::Data(args) => data::run(args),
-        Command::Train(args) => nextscale_train::run(args),
+        Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
     };

@@ -19,6 +19,7 @@ mod progress;
 mod run;
 mod settings;
 mod signal;
+mod train;
 mod variation;
 mod video;
 

@@ -1,4 +1,4 @@
-//! `nextscale train` from pictures to a model folder, on a set of coloured squares.
+//! `nextscale train` from images to a model folder, on a set of coloured squares.
 
 use std::fs;
 use std::path::Path;

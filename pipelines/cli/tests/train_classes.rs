@@ -1,4 +1,4 @@
-//! From IDX files to a class-conditional model folder, on stripes and blocks of three classes; runs that are killed.
+//! From IDX files to a class-conditional model folder, on stripes and blocks of three classes; runs that are killed and resumed.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,12 +12,12 @@ use nextscale_models::{Model, Placement};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// Side of the pictures in the files.
+/// Side of the images in the files.
 const SIDE: usize = 12;
 const CLASSES: [&str; 3] = ["rows", "columns", "block"];
 
-/// A picture of a class; `at` moves and shades it.
-fn picture(class: usize, at: usize) -> Vec<u8> {
+/// An image of a class; `at` shifts and shades it.
+fn image(class: usize, at: usize) -> Vec<u8> {
     let bright = (160 + at * 23 % 90) as u8;
     let lit = |y: usize, x: usize| match class {
         0 => ((y + at) / 3).is_multiple_of(2),
@@ -33,7 +33,7 @@ fn sha256(bytes: &[u8]) -> String {
     digest.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Writes a packed IDX file and returns its line of the recipe.
+/// Writes a gzipped IDX file and returns its line of the recipe.
 fn idx(folder: &Path, name: &str, dims: &[usize], content: &[u8]) -> String {
     let mut bytes = vec![0, 0, 8, dims.len() as u8];
     for &dim in dims {
@@ -47,7 +47,7 @@ fn idx(folder: &Path, name: &str, dims: &[usize], content: &[u8]) -> String {
     format!("{{ file: {name}, sha256: {} }}", sha256(&bytes))
 }
 
-/// IDX files of `counts` pictures to train on and held out, and the recipe `data.yaml`.
+/// IDX files of `counts` images, to train on and held out, and the recipe `data.yaml`.
 fn recipe(folder: &Path, counts: [usize; 2]) -> String {
     let place = folder.join("idx");
     fs::create_dir_all(&place).unwrap();
@@ -57,7 +57,7 @@ fn recipe(folder: &Path, counts: [usize; 2]) -> String {
     );
     for (part, count) in ["train", "held_out"].iter().zip(counts) {
         let labels: Vec<u8> = (0..count).map(|i| (i % 3) as u8).collect();
-        let images: Vec<u8> = (0..count).flat_map(|i| picture(i % 3, i / 3)).collect();
+        let images: Vec<u8> = (0..count).flat_map(|i| image(i % 3, i / 3)).collect();
         let images = idx(
             &place,
             &format!("{part}-images"),
@@ -213,7 +213,7 @@ fn from_idx_files_to_a_model_that_paints_classes() {
     let inside: Vec<u8> = (0..SIDE * SIDE)
         .map(|i| shown[((i / SIDE + 2) * 16 + i % SIDE + 2) * 3])
         .collect();
-    assert_eq!(inside, picture(2, 1));
+    assert_eq!(inside, image(2, 1));
     // The same recipe gives the same bytes.
     succeed(folder, "data build data.yaml --out again --force");
     for file in ["manifest.json", "images.bin", "alpha.bin", "index.jsonl"] {
@@ -257,7 +257,7 @@ fn from_idx_files_to_a_model_that_paints_classes() {
         "{last}"
     );
 
-    // The model folder needs neither run, and paints.
+    // The model folder needs neither run, and generates.
     for run in ["tok", "run"] {
         fs::remove_dir_all(folder.join(run)).unwrap();
     }

@@ -1,10 +1,15 @@
 //! Small changes of an image that keep its meaning: scale, shift, mirror. Plain Rust, no tensors.
 
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
-/// How much an image may change.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How much an image may change, as training configurations say it under `augment`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Augment {
+    /// Chance of a background of any colour instead of white, 0 to 1. Only for tokenizers: transformers take the
+    /// background that the caption names.
+    pub colour: f64,
     /// Smallest and largest scale about the centre.
     pub scale: (f32, f32),
     /// Largest shift along each axis, as a fraction of the side.
@@ -18,6 +23,7 @@ pub struct Augment {
 impl Default for Augment {
     fn default() -> Self {
         Augment {
+            colour: 0.3,
             scale: (0.85, 1.05),
             shift: 0.05,
             flip: 0.5,

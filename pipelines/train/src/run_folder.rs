@@ -1,152 +1,73 @@
-//! What a transformer's run takes over from elsewhere and keeps in its own folder: the tokenizer and
-//! the vocabulary. A run can so be resumed and exported when the tokenizer's run is gone.
+//! The folder of a run: its lock, its configuration, its checkpoints and the names of its classes.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
-use burn::tensor::Device;
-use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
-use nextscale_text::Vocab;
-use nextscale_tokenizer::{ScaleSchedule, VqVae, VqVaeConfig};
+use nextscale_data::Dataset;
 use nextscale_var_core::train::{Checkpoint, latest};
-use nextscale_video::InfinityStarVae;
+use serde::de::DeserializeOwned;
 
 use crate::config;
-use crate::tokenizer::TokenizerKind;
-use crate::tokenizer::bsq::TokenizerRun;
-use crate::tokenizer::causal::CausalRun;
-use crate::tokenizer::vq::VqRun;
-use nextscale_data::Dataset;
-use nextscale_weights::WeightDtype;
+use crate::error::{Result, TrainError, ensure};
 
-/// The tokenizer's configuration in the transformer's run.
-pub const CONFIG: &str = "tokenizer.yaml";
-/// Its weights.
-pub const WEIGHTS: &str = "vae.safetensors";
+/// The configuration of a run.
+pub(crate) const CONFIG: &str = "config.yaml";
+/// The vocabulary of the text encoder.
+pub(crate) const VOCABULARY: &str = "tokenizer.json";
 /// The names of the classes.
 const CLASSES: &str = "classes.json";
-/// The vocabulary.
-pub const VOCABULARY: &str = "tokenizer.json";
 
-/// The tokenizer of the run `out`, taken over from the run `from` the first time, its schedule
-/// and its sizes.
-pub fn adopt(
-    out: &Path,
-    from: &Path,
-    device: &Device,
-) -> anyhow::Result<(BsqVae, ScaleSchedule, BsqVaeConfig)> {
-    if let Some(checkpoint) = take_over(out, from, TokenizerKind::Bsq)? {
-        let run: TokenizerRun = config::read(&out.join(CONFIG))?;
-        let vae: BsqVae = checkpoint.average(run.model.init(device))?;
-        vae.save(out.join(WEIGHTS), WeightDtype::F32)?;
+/// Creates the folder `out` with a copy of the configuration, and keeps other programs out of it for as long as the
+/// returned file is open.
+pub(crate) fn lock(out: &Path, config: &Path) -> Result<File> {
+    fs::create_dir_all(out).map_err(TrainError::io("create", out))?;
+    let path = out.join("lock");
+    let lock = File::create(&path).map_err(TrainError::io("write", &path))?;
+    if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+        return Err(TrainError::Locked(out.to_path_buf()));
     }
-    let run: TokenizerRun = config::read(&out.join(CONFIG))?;
-    let vae = run.model.init(device).load(out.join(WEIGHTS))?;
-    Ok((vae, run.schedule()?, run.model))
+    let text = fs::read(config).map_err(TrainError::io("read", config))?;
+    let copy = out.join(CONFIG);
+    fs::write(&copy, text).map_err(TrainError::io("write", &copy))?;
+    Ok(lock)
 }
 
-/// As [`adopt`], of a tokenizer with a codebook.
-pub fn adopt_vq(
-    out: &Path,
-    from: &Path,
-    device: &Device,
-) -> anyhow::Result<(VqVae, ScaleSchedule, VqVaeConfig)> {
-    if let Some(checkpoint) = take_over(out, from, TokenizerKind::Vq)? {
-        let run: VqRun = config::read(&out.join(CONFIG))?;
-        let vae: VqVae = checkpoint.average(run.model.init(device))?;
-        vae.save(out.join(WEIGHTS), WeightDtype::F32)?;
-    }
-    let run: VqRun = config::read(&out.join(CONFIG))?;
-    let vae = run.model.init(device).load(out.join(WEIGHTS))?;
-    Ok((vae, run.schedule()?, run.model))
+/// The newest checkpoint of a run.
+pub(crate) fn checkpoint(folder: &Path) -> Result<Checkpoint> {
+    latest(folder)?.ok_or_else(|| TrainError::Invalid(no_checkpoint(folder)))
 }
 
-/// As [`adopt`], of a tokenizer of clips, and its whole configuration.
-pub fn adopt_causal(
-    out: &Path,
-    from: &Path,
-    device: &Device,
-) -> anyhow::Result<(InfinityStarVae, CausalRun)> {
-    if let Some(checkpoint) = take_over(out, from, TokenizerKind::Causal)? {
-        let run: CausalRun = config::read(&out.join(CONFIG))?;
-        let vae: InfinityStarVae = checkpoint.average(run.model.init(device))?;
-        vae.save(out.join(WEIGHTS), WeightDtype::F32)?;
-    }
-    let run: CausalRun = config::read(&out.join(CONFIG))?;
-    let vae = run.model.init(device).load(out.join(WEIGHTS))?;
-    Ok((vae, run))
+pub(crate) fn no_checkpoint(folder: &Path) -> String {
+    format!("there is no checkpoint in `{}`", folder.display())
 }
 
-/// Copies the configuration of the tokenizer's run `from` the first time, and returns its newest checkpoint.
-fn take_over(out: &Path, from: &Path, wanted: TokenizerKind) -> anyhow::Result<Option<Checkpoint>> {
-    if out.join(WEIGHTS).is_file() {
-        return Ok(None);
-    }
-    let Some(checkpoint) = latest(from)? else {
-        bail!(
-            "tokenizer: there is no checkpoint in `{}`; `nextscale train tokenizer` makes one",
-            from.display()
-        );
-    };
-    let (config, copy) = (from.join(crate::config::CONFIG), out.join(CONFIG));
-    let kind = config::kind::<TokenizerKind>(&config)?;
-    ensure!(
-        kind == wanted,
-        "tokenizer: `{}` is of another kind: a transformer of classes takes `kind: vq`, one of prompts `kind: bsq`, one of videos `kind: causal`",
-        from.display()
-    );
-    fs::copy(&config, &copy).with_context(|| format!("cannot write `{}`", copy.display()))?;
-    Ok(Some(checkpoint))
+/// The configuration and the newest checkpoint of the run that the setting `key` names.
+pub(crate) fn source<T: DeserializeOwned>(key: &str, folder: &Path) -> Result<(T, Checkpoint)> {
+    let checkpoint = latest(folder)?;
+    let checkpoint = checkpoint.ok_or_else(|| TrainError::setting(key, no_checkpoint(folder)))?;
+    Ok((config::read(&folder.join(CONFIG))?, checkpoint))
 }
 
-/// The vocabulary of the run `out`: that of the run that it continues, or learned the first time.
-pub fn vocabulary(
-    out: &Path,
-    continues: Option<&Path>,
-    max_len: usize,
-    learn: impl FnOnce() -> anyhow::Result<Vocab>,
-) -> anyhow::Result<Vocab> {
-    let path = out.join(VOCABULARY);
-    if path.is_file() {
-    } else if let Some(from) = continues {
-        let from = from.join(VOCABULARY);
-        fs::copy(&from, &path)
-            .with_context(|| format!("continues: cannot copy `{}`", from.display()))?;
-    } else {
-        eprintln!("learning the vocabulary from the captions");
-        learn()?.save(&path)?;
-    }
-    Ok(Vocab::from_file(&path)?.with_max_len(max_len))
-}
-
-/// Keeps the names of the classes in the run `out`, the first time.
-///
-/// # Errors
-/// When the run was started with other classes, or the folder can't be written.
-pub fn keep_classes(out: &Path, set: &Dataset) -> anyhow::Result<()> {
+/// Stores the names of the classes in the run `out`, the first time.
+pub(crate) fn store_classes(out: &Path, set: &Dataset) -> Result<()> {
     let path = out.join(CLASSES);
     if !path.is_file() {
-        let text = serde_json::to_string(set.classes())?;
-        return fs::write(&path, text)
-            .with_context(|| format!("cannot write `{}`", path.display()));
+        let text = serde_json::to_string(set.classes()).expect("names are JSON");
+        return fs::write(&path, text).map_err(TrainError::io("write", &path));
     }
-    let kept = classes(out)?;
+    let stored = classes(out)?;
     ensure!(
-        kept == set.classes(),
-        "data: `{}` was started with the classes {kept:?}, not {:?}",
+        stored == set.classes(),
+        "data: `{}` was started with the classes {stored:?}, not {:?}",
         out.display(),
         set.classes()
     );
     Ok(())
 }
 
-/// The names of the classes that the run `out` keeps.
-///
-/// # Errors
-/// When there are none, or the file is damaged.
-pub fn classes(out: &Path) -> anyhow::Result<Vec<String>> {
+/// The names of the classes that are stored in the run `out`.
+pub(crate) fn classes(out: &Path) -> Result<Vec<String>> {
     let path = out.join(CLASSES);
-    let text = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("cannot read `{}`", path.display()))
+    let text = fs::read(&path).map_err(TrainError::io("read", &path))?;
+    serde_json::from_slice(&text).map_err(|error| TrainError::io("read", &path)(error.into()))
 }

@@ -1,22 +1,22 @@
-//! Which picture a position of the run shows.
+//! Random order and random numbers as functions of the seed and a position in the run.
 
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-/// An endless sequence of the given items, shuffled anew in every epoch. The item at a position
-/// depends on the seed and the position only.
-pub struct Order {
+/// An endless sequence of the given items, reshuffled in every epoch. The item at a position depends only on the seed and
+/// the position.
+pub(crate) struct Shuffle {
     seed: u64,
     items: Vec<usize>,
     epoch: Option<u64>,
     shuffled: Vec<usize>,
 }
 
-impl Order {
+impl Shuffle {
     /// The sequence of `items`, of which there must be at least one.
-    pub fn new(seed: u64, items: Vec<usize>) -> Self {
-        assert!(!items.is_empty(), "an order needs at least one item");
+    pub(crate) fn new(seed: u64, items: Vec<usize>) -> Self {
+        assert!(!items.is_empty(), "a shuffle needs at least one item");
         Self {
             seed,
             shuffled: items.clone(),
@@ -25,21 +25,21 @@ impl Order {
         }
     }
 
-    /// The item at a position.
-    pub fn at(&mut self, position: u64) -> usize {
+    /// The item at a position of the run.
+    pub(crate) fn at(&mut self, position: u64) -> usize {
         let n = self.items.len() as u64;
         let epoch = position / n;
         if self.epoch != Some(epoch) {
             self.shuffled.copy_from_slice(&self.items);
-            self.shuffled.shuffle(&mut stream(self.seed, epoch));
+            self.shuffled.shuffle(&mut rng_for(self.seed, epoch));
             self.epoch = Some(epoch);
         }
         self.shuffled[(position % n) as usize]
     }
 }
 
-/// The random numbers that belong to one number of a sequence, such as a step.
-pub fn stream(seed: u64, number: u64) -> ChaCha8Rng {
+/// The random generator that belongs to one number of a sequence, such as a step.
+pub(crate) fn rng_for(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(number);
     rng
@@ -51,10 +51,10 @@ mod tests {
 
     #[test]
     fn every_epoch_shows_everything_once_in_a_new_order() {
-        let mut order = Order::new(3, (10..60).collect());
+        let mut shuffle = Shuffle::new(3, (10..60).collect());
         let mut epoch = |n: u64| {
             (n * 50..n * 50 + 50)
-                .map(|p| order.at(p))
+                .map(|p| shuffle.at(p))
                 .collect::<Vec<_>>()
         };
         let (first, second, again) = (epoch(0), epoch(1), epoch(0));

@@ -1,44 +1,44 @@
-//! Clips as the trainer sees them: sprites of the data set that move in front of a plain background.
+//! Clips: sprites of the data set that move in front of a plain background.
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use nextscale_data::{Dataset, Motion, Sprite, captions::WHITE};
 use nextscale_var_core::train::Batches;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::batches::images::held_out_ids;
-use crate::shuffle::{Order, stream};
-use nextscale_data::{Dataset, Motion, Sprite};
+use crate::batches::images::{background, held_out_ids, used_scales};
+use crate::batches::planes;
+use crate::shuffle::{Shuffle, rng_for};
 
 /// How clips are made.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ClipSettings {
-    /// Frames of a whole clip: 1 and a multiple of the frames a latent frame.
+pub(crate) struct ClipSettings {
+    /// Frames of a whole clip: one more than a multiple of the frames per latent frame.
     pub frames: usize,
-    /// Side of a sprite at the start, as a part of the frame's.
-    #[serde(default = "half")]
+    /// Side of a sprite in the first frame, as a fraction of the frame's side.
+    #[serde(default = "default_size")]
     pub size: f32,
-    /// Smallest and largest factor on `size`, drawn anew for every clip.
-    #[serde(default = "exactly")]
+    /// Smallest and largest random factor on `size`.
+    #[serde(default = "default_vary")]
     pub vary: (f32, f32),
     /// Chance of mirroring a sprite that may be mirrored.
     #[serde(default)]
     pub flip: f64,
 }
 
-fn half() -> f32 {
+fn default_size() -> f32 {
     0.5
 }
 
-fn exactly() -> (f32, f32) {
+fn default_vary() -> (f32, f32) {
     (1.0, 1.0)
 }
 
 impl ClipSettings {
-    /// The frames of a clip of picture `index`: RGB bytes, one frame after the other.
-    pub fn clip(
+    /// A clip of image `index`: RGB bytes of each frame.
+    pub(crate) fn clip(
         &self,
         set: &Dataset,
         index: usize,
@@ -56,23 +56,21 @@ impl ClipSettings {
         sprite.clip(motion, size, self.frames, set.size(), background)
     }
 
-    /// At most `count` clips of pictures that training does not see, spread over the set and over all motions, on white:
-    /// their pictures, motions and planes in [-1, 1].
-    pub fn held_out(&self, set: &Dataset, count: usize) -> (Vec<(usize, Motion)>, Vec<f32>) {
-        let chosen: Vec<(usize, Motion)> = held_out_ids(set, count)
-            .into_iter()
-            .zip(Motion::ALL.into_iter().cycle())
-            .collect();
-        let mut pixels = Vec::new();
-        let exact = Self {
+    /// At most `count` clips of held-out images on white, spread over the set and over all motions: their images and
+    /// motions, and their planes in [-1, 1].
+    pub(crate) fn held_out(&self, set: &Dataset, count: usize) -> (Vec<(usize, Motion)>, Vec<f32>) {
+        let ids = held_out_ids(set, count).into_iter();
+        let chosen: Vec<_> = ids.zip(Motion::ALL.into_iter().cycle()).collect();
+        let fixed = Self {
             flip: 0.0,
-            vary: exactly(),
+            vary: default_vary(),
             ..*self
         };
+        let mut pixels = Vec::new();
         for &(index, motion) in &chosen {
-            let mut rng = stream(0, index as u64);
-            append_clip(
-                &exact.clip(set, index, motion, [255; 3], &mut rng),
+            let mut rng = rng_for(0, index as u64);
+            planes::append(
+                &fixed.clip(set, index, motion, WHITE, &mut rng),
                 &mut pixels,
             );
         }
@@ -80,27 +78,11 @@ impl ClipSettings {
     }
 }
 
-/// Appends frames as red, green and blue planes of all frames, in [-1, 1].
-pub fn append_clip(frames: &[Vec<u8>], pixels: &mut Vec<f32>) {
-    for channel in 0..3 {
-        for frame in frames {
-            let plane = frame.iter().skip(channel).step_by(3);
-            pixels.extend(plane.map(|&value| f32::from(value) / 127.5 - 1.0));
-        }
-    }
-}
-
-/// Planes as clips `[b, 3, frames, size, size]`.
-pub fn clips(pixels: Vec<f32>, frames: usize, size: usize, device: &Device) -> Tensor<5> {
-    let b = pixels.len() / (3 * frames * size * size);
-    Tensor::from_data(TensorData::new(pixels, [b, 3, frames, size, size]), device)
-}
-
-/// Clips to repaint.
-pub struct ClipBatch {
+/// Clips to reconstruct.
+pub(crate) struct ClipBatch {
     /// Planes in [-1, 1], one clip after the other.
     pub pixels: Vec<f32>,
-    /// Clips.
+    /// Number of clips.
     pub count: usize,
     /// Frames of each.
     pub frames: usize,
@@ -108,45 +90,36 @@ pub struct ClipBatch {
     pub scales: usize,
 }
 
-/// Makes [`ClipBatch`]es of the pictures that are not held out.
-pub struct ClipBatches {
-    set: Arc<Dataset>,
-    order: Order,
-    seed: u64,
-    count: usize,
-    settings: ClipSettings,
-    window: usize,
-    colour: f64,
-    still: f64,
-    drop: f64,
-    scales: usize,
+/// Makes [`ClipBatch`]es of the images that are not held out.
+pub(crate) struct ClipBatches {
+    pub set: Arc<Dataset>,
+    pub shuffle: Shuffle,
+    pub seed: u64,
+    /// Clips of a batch.
+    pub count: usize,
+    pub clips: ClipSettings,
+    /// Frames of a clip, cut at random out of a whole one.
+    pub window: usize,
+    /// Chance of a background of any colour instead of white.
+    pub colour: f64,
+    /// Chance of an image as large as the frame that does not move.
+    pub still: f64,
+    /// Chance that a batch may use only the first few of `scales` scales.
+    pub drop: f64,
+    pub scales: usize,
 }
 
 impl ClipBatches {
-    /// Batches of `count` clips of `window` frames, each out of the middle of a whole one; with the chance `colour` on
-    /// any colour instead of white, with the chance `still` a picture as large as the frame that does not move; with
-    /// the chance `drop` only the first few of `scales` scales may be used.
-    pub fn new(
-        set: Arc<Dataset>,
-        seed: u64,
-        count: usize,
-        settings: ClipSettings,
-        window: usize,
-        [colour, still, drop]: [f64; 3],
-        scales: usize,
-    ) -> Self {
-        Self {
-            order: Order::new(seed, set.train_ids()),
-            set,
-            seed,
-            count,
-            settings,
-            window,
-            colour,
-            still,
-            drop,
-            scales,
+    /// The frames of one clip.
+    fn window(&self, index: usize, rng: &mut impl Rng) -> Vec<Vec<u8>> {
+        let background = background(self.colour, rng);
+        let motion = Motion::random(rng);
+        if rng.random_bool(self.still) {
+            return vec![self.set.image(index, background); self.window];
         }
+        let all = self.clips.clip(&self.set, index, motion, background, rng);
+        let from = rng.random_range(0..=all.len() - self.window);
+        all[from..from + self.window].to_vec()
     }
 }
 
@@ -154,38 +127,18 @@ impl Batches for ClipBatches {
     type Batch = ClipBatch;
 
     fn batch(&mut self, number: u64) -> ClipBatch {
-        let mut rng = stream(self.seed ^ 0x63_6c69_7073, number);
-        let (count, window) = (self.count, self.window);
-        let side = self.set.size();
-        let mut pixels = Vec::with_capacity(count * 3 * window * side * side);
+        let mut rng = rng_for(self.seed ^ 0x63_6c69_7073, number);
+        let (count, side) = (self.count, self.set.size());
+        let mut pixels = Vec::with_capacity(count * 3 * self.window * side * side);
         for slot in 0..count as u64 {
-            let index = self.order.at(number * count as u64 + slot);
-            let background = match rng.random_bool(self.colour) {
-                true => rng.random(),
-                false => [255; 3],
-            };
-            let motion = Motion::random(&mut rng);
-            let frames = match rng.random_bool(self.still) {
-                true => vec![self.set.image(index, background); window],
-                false => {
-                    let all = self
-                        .settings
-                        .clip(&self.set, index, motion, background, &mut rng);
-                    let from = rng.random_range(0..=all.len() - window);
-                    all[from..from + window].to_vec()
-                }
-            };
-            append_clip(&frames, &mut pixels);
+            let index = self.shuffle.at(number * count as u64 + slot);
+            planes::append(&self.window(index, &mut rng), &mut pixels);
         }
-        let scales = match rng.random_bool(self.drop) {
-            true => rng.random_range(1..=self.scales),
-            false => self.scales,
-        };
         ClipBatch {
             pixels,
             count,
-            frames: window,
-            scales,
+            frames: self.window,
+            scales: used_scales(self.drop, self.scales, &mut rng),
         }
     }
 }

@@ -1,93 +1,48 @@
-//! Pictures as the trainer sees them: on a background, moved, mirrored.
+//! Images for the tokenizers: on a background, scaled, shifted, mirrored.
 
 use std::sync::Arc;
 
+use nextscale_data::{Augment, Dataset, captions::WHITE};
 use nextscale_var_core::train::Batches;
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 
-use crate::shuffle::{Order, stream};
-use nextscale_data::{self, Dataset};
+use crate::batches::planes;
+use crate::shuffle::{Shuffle, rng_for};
 
-/// How a picture may be changed on its way into a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Augment {
-    /// Chance of any colour as the background instead of white. Only for the tokenizer: a
-    /// transformer's backgrounds come with the captions.
-    pub colour: f64,
-    /// Smallest and largest scale about the centre.
-    pub scale: (f32, f32),
-    /// Largest shift, as a part of the side.
-    pub shift: f32,
-    /// Chance of mirroring a picture that may be mirrored.
-    pub flip: f64,
-    /// Chance of leaving a picture as it is.
-    pub keep: f64,
-}
-
-impl Default for Augment {
-    fn default() -> Self {
-        let nextscale_data::Augment {
-            scale,
-            shift,
-            flip,
-            keep,
-        } = nextscale_data::Augment::default();
-        Self {
-            colour: 0.3,
-            scale,
-            shift,
-            flip,
-            keep,
-        }
+/// A background of any colour with the chance `colour`, else white.
+pub(crate) fn background(colour: f64, rng: &mut impl Rng) -> [u8; 3] {
+    if rng.random_bool(colour) {
+        rng.random()
+    } else {
+        WHITE
     }
 }
 
-impl Augment {
-    /// A random background: white, or any colour.
-    pub fn background(&self, rng: &mut impl Rng) -> [u8; 3] {
-        match rng.random_bool(self.colour) {
-            true => rng.random(),
-            false => [255; 3],
-        }
-    }
-
-    /// Appends picture `index` on `background`, changed at random, to `pixels`; see [`append`].
-    pub fn append(
-        &self,
-        set: &Dataset,
-        index: usize,
-        background: [u8; 3],
-        rng: &mut impl Rng,
-        pixels: &mut Vec<f32>,
-    ) {
-        let change = nextscale_data::Augment {
-            scale: self.scale,
-            shift: self.shift,
-            flip: self.flip,
-            keep: self.keep,
-        };
-        append(&set.augmented(index, background, &change, rng), pixels);
+/// How many scales a batch may use: with the chance `drop` only the first few of `scales`, else all.
+pub(crate) fn used_scales(drop: f64, scales: usize, rng: &mut impl Rng) -> usize {
+    if rng.random_bool(drop) {
+        rng.random_range(1..=scales)
+    } else {
+        scales
     }
 }
 
-/// Pictures to repaint.
-pub struct PictureBatch {
+/// Images to reconstruct.
+pub(crate) struct ImageBatch {
     /// Its number in the run.
     pub number: u64,
-    /// Planes in [-1, 1], one picture after the other.
+    /// Planes in [-1, 1], one image after the other.
     pub pixels: Vec<f32>,
-    /// Pictures.
+    /// Number of images.
     pub count: usize,
     /// How many scales may be used.
     pub scales: usize,
 }
 
-/// Makes [`PictureBatch`]es of the pictures that are not held out.
-pub struct PictureBatches {
+/// Makes [`ImageBatch`]es of the images that are not held out.
+pub(crate) struct ImageBatches {
     set: Arc<Dataset>,
-    order: Order,
+    shuffle: Shuffle,
     seed: u64,
     count: usize,
     augment: Augment,
@@ -95,11 +50,11 @@ pub struct PictureBatches {
     scales: usize,
 }
 
-impl PictureBatches {
-    /// Batches of `count` pictures.
-    pub fn new(set: Arc<Dataset>, seed: u64, count: usize, augment: Augment) -> Self {
+impl ImageBatches {
+    /// Batches of `count` images.
+    pub(crate) fn new(set: Arc<Dataset>, seed: u64, count: usize, augment: Augment) -> Self {
         Self {
-            order: Order::new(seed, set.train_ids()),
+            shuffle: Shuffle::new(seed, set.train_ids()),
             set,
             seed,
             count,
@@ -109,8 +64,8 @@ impl PictureBatches {
         }
     }
 
-    /// With the chance `drop` a batch may use only the first few of `scales` scales.
-    pub fn dropping(self, drop: f64, scales: usize) -> Self {
+    /// With the chance `drop`, a batch may use only the first few of `scales` scales.
+    pub(crate) fn dropping(self, drop: f64, scales: usize) -> Self {
         Self {
             drop,
             scales,
@@ -119,56 +74,46 @@ impl PictureBatches {
     }
 }
 
-impl Batches for PictureBatches {
-    type Batch = PictureBatch;
+impl Batches for ImageBatches {
+    type Batch = ImageBatch;
 
-    fn batch(&mut self, number: u64) -> PictureBatch {
-        let mut rng = stream(self.seed ^ 0x70_6978, number);
+    fn batch(&mut self, number: u64) -> ImageBatch {
+        let mut rng = rng_for(self.seed ^ 0x70_6978, number);
         let count = self.count;
         let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
         for slot in 0..count as u64 {
-            let index = self.order.at(number * count as u64 + slot);
-            let background = self.augment.background(&mut rng);
-            self.augment
-                .append(&self.set, index, background, &mut rng, &mut pixels);
+            let index = self.shuffle.at(number * count as u64 + slot);
+            let background = background(self.augment.colour, &mut rng);
+            let image = self
+                .set
+                .augmented(index, background, &self.augment, &mut rng);
+            planes::append(&[image], &mut pixels);
         }
-        let scales = match rng.random_bool(self.drop) {
-            true => rng.random_range(1..=self.scales),
-            false => self.scales,
-        };
-        PictureBatch {
+        ImageBatch {
             number,
             pixels,
             count,
-            scales,
+            scales: used_scales(self.drop, self.scales, &mut rng),
         }
     }
 }
 
-/// Appends RGB bytes as red, green and blue planes in [-1, 1].
-pub fn append(rgb: &[u8], pixels: &mut Vec<f32>) {
-    for channel in 0..3 {
-        let plane = rgb.iter().skip(channel).step_by(3);
-        pixels.extend(plane.map(|&value| value as f32 / 127.5 - 1.0));
+/// At most `count` held-out images, spread over the set; of the whole set if none are held out.
+pub(crate) fn held_out_ids(set: &Dataset, count: usize) -> Vec<usize> {
+    let mut ids = set.held_out_ids();
+    if ids.is_empty() {
+        ids = set.train_ids();
     }
+    let step = ids.len().div_ceil(count.max(1)).max(1);
+    ids.into_iter().step_by(step).collect()
 }
 
-/// At most `count` held-out pictures, spread over the set. When nothing is held out, they are of the whole set.
-pub fn held_out_ids(set: &Dataset, count: usize) -> Vec<usize> {
-    let mut from = set.held_out_ids();
-    if from.is_empty() {
-        from = set.train_ids();
-    }
-    let step = from.len().div_ceil(count.max(1)).max(1);
-    from.into_iter().step_by(step).collect()
-}
-
-/// [`held_out_ids`], and those pictures on white.
-pub fn held_out_batch(set: &Dataset, count: usize) -> (Vec<usize>, Vec<f32>) {
-    let chosen = held_out_ids(set, count);
+/// [`held_out_ids`], and the planes of these images on white.
+pub(crate) fn held_out(set: &Dataset, count: usize) -> (Vec<usize>, Vec<f32>) {
+    let ids = held_out_ids(set, count);
     let mut pixels = Vec::new();
-    for &index in &chosen {
-        append(&set.image(index, [255; 3]), &mut pixels);
+    for &index in &ids {
+        planes::append(&[set.image(index, WHITE)], &mut pixels);
     }
-    (chosen, pixels)
+    (ids, pixels)
 }

@@ -1,4 +1,5 @@
-//! What the trainers see: batches of images and of clips.
+//! Batches of images and of clips for the tokenizers, and what all batches share.
 
-pub mod clips;
-pub mod images;
+pub(crate) mod clips;
+pub(crate) mod images;
+pub(crate) mod planes;

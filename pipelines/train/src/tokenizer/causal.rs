@@ -1,47 +1,52 @@
-//! `nextscale train tokenizer` with `kind: causal`: the causal 3-D auto-encoder of videos, on clips of sprites that move.
+//! InfinityStar's tokenizer (`kind: causal`): the causal 3-D auto-encoder of videos, on clips of sprites that move.
 //!
-//! The loss is that of the picture tokenizers, over all frames. Image and clips are quantised as pyramids of their own,
-//! as the transformer will write them. Nothing is drawn from the posterior; its variances are only pushed to be small, so
-//! that the draws that a given picture is encoded by are its means.
+//! The loss is that of the image tokenizer, over all frames. The image and the clips are quantised as pyramids of their
+//! own, as the transformer will generate them. Nothing is sampled from the posterior; its variances are only pushed to be
+//! small, so that samples of the posterior, by which a given image is encoded, are its means.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
 use burn::tensor::{Device, Tensor};
+use nextscale_data::Dataset;
 use nextscale_var_core::train::{Loss, Task, TrainOptions};
 use nextscale_video::codes::CodeBits;
 use nextscale_video::pyramid::quantize_straight_through;
 use nextscale_video::{InfinityStarVae, InfinityStarVaeConfig, Layout, Plan};
 use serde::{Deserialize, Serialize};
 
-use crate::batches::clips::{ClipBatch, ClipBatches, ClipSettings, clips};
-use crate::tokenizer::TokenizerKind;
-use crate::tokenizer::bsq::TokenizerLoss;
-use crate::tokenizer::reconstruction::{Repainting, repainting};
-use nextscale_data::Dataset;
+use crate::batches::clips::{ClipBatch, ClipBatches, ClipSettings};
+use crate::batches::planes;
+use crate::config::check_latent;
+use crate::error::{Result, TrainError, ensure};
+use crate::run::{Run, Start, StartContext};
+use crate::run_folder;
+use crate::shuffle::Shuffle;
+use crate::tokenizer::kind::TokenizerKind;
+use crate::tokenizer::loss::BsqLoss;
+use crate::tokenizer::reconstruction::psnr;
 
-/// What `nextscale train tokenizer` reads for a tokenizer of clips.
+/// Configuration of a tokenizer of clips.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CausalRun {
+pub(crate) struct CausalRun {
     /// [`TokenizerKind::Causal`].
     pub kind: TokenizerKind,
-    /// Folder of the pictures, as `nextscale data build` made it.
+    /// Folder of the data set, as `nextscale data build` wrote it.
     pub data: PathBuf,
     /// Seed of the initial weights and of everything random.
     #[serde(default)]
     pub seed: u64,
-    /// Clips a step.
+    /// Clips per batch.
     pub batch: usize,
     /// How clips are made.
     pub clips: ClipSettings,
-    /// Frames that a training clip has, out of the middle of a whole one.
+    /// Frames of a training clip, cut out of a whole one.
     pub window: usize,
-    /// Chance of any colour as the background instead of white.
+    /// Chance of a background of any colour instead of white.
     #[serde(default = "default_colour")]
     pub colour: f64,
-    /// Share of clips that show a picture as large as the frame, without motion.
+    /// Share of clips that show an image as large as the frame, without motion.
     #[serde(default)]
     pub still: f64,
     /// Sizes of the auto-encoder.
@@ -50,12 +55,12 @@ pub struct CausalRun {
     pub semantic_bits: usize,
     /// Height and width of every scale; the last one is the size of the latent.
     pub scales: Vec<(usize, usize)>,
-    /// How often scales are written, and which codes they have.
+    /// How often scales are repeated, and which codes they have.
     pub layout: Layout,
     /// Weights of the parts of the loss.
     #[serde(default)]
-    pub loss: TokenizerLoss,
-    /// Folder of a run with the same sizes whose model is the start of this one.
+    pub loss: BsqLoss,
+    /// Folder of a run with the same sizes, whose model is the start of this one.
     #[serde(default)]
     pub continues: Option<PathBuf>,
     /// Whether only the decoder is trained, so that transformers that were trained on the codes of `continues` stay valid.
@@ -69,42 +74,37 @@ fn default_colour() -> f64 {
     0.3
 }
 
-/// Where the logarithms of the posterior's variances should be, and how much it counts.
+/// The target of the posterior's log variances, and the weight of their squared distance from it.
 const LOG_VARIANCE: f64 = -12.0;
 const VARIANCE_WEIGHT: f64 = 1e-3;
 
 /// The factor on the latent, which makes it about as large as its codes. It is not trained: commitment and decoder would
-/// pull at it from both sides.
+/// pull it in opposite directions.
 const SCALE: f64 = 0.25;
 
 impl CausalRun {
     /// Bits of the two kinds of code.
-    pub fn bits(&self) -> CodeBits {
+    pub(crate) fn bits(&self) -> CodeBits {
         CodeBits {
             semantic: self.semantic_bits,
             detail: self.model.latent_channels(),
         }
     }
 
-    /// The order in which a clip of so many frames is written.
-    ///
-    /// # Errors
-    /// When scales and layout make no plan, or the frames fill no latent frames.
-    pub fn plan(&self, frames: usize) -> anyhow::Result<Plan> {
+    /// The passes of a clip of `frames` frames.
+    pub(crate) fn plan(&self, frames: usize) -> Result<Plan> {
         let p = self.model.frame_stride();
         ensure!(
             frames % p == 1 % p,
-            "{frames} frames are not 1 and a multiple of {p}"
+            "{frames} frames are not 1 more than a multiple of {p}"
         );
         let grids: Vec<[usize; 2]> = self.scales.iter().map(|&(h, w)| [h, w]).collect();
-        Plan::new(&self.layout, &grids, 1 + frames / p).context("scales and layout")
+        Plan::new(&self.layout, &grids, 1 + frames / p)
+            .map_err(|error| TrainError::setting("scales and layout", error))
     }
 
-    /// A fresh model, or that of [`CausalRun::continues`].
-    ///
-    /// # Errors
-    /// When that run has no checkpoint or other sizes.
-    pub fn start(&self, device: &Device) -> anyhow::Result<InfinityStarVae> {
+    /// A model with random weights, or that of [`CausalRun::continues`].
+    fn model(&self, device: &Device) -> Result<InfinityStarVae> {
         let mut fresh = self.model.init(device);
         fresh.scale = fresh
             .scale
@@ -112,7 +112,7 @@ impl CausalRun {
         let Some(from) = &self.continues else {
             return Ok(fresh);
         };
-        let (source, checkpoint): (Self, _) = crate::config::source("continues", from)?;
+        let (source, checkpoint): (Self, _) = run_folder::source("continues", from)?;
         ensure!(
             source.model == self.model,
             "continues: the auto-encoder of `{}` has other sizes than this configuration",
@@ -120,12 +120,13 @@ impl CausalRun {
         );
         Ok(checkpoint.average(fresh)?)
     }
+}
 
-    /// Refuses sizes that don't fit together.
-    ///
-    /// # Errors
-    /// When the last scale is not the latent of a frame, a plan is impossible, or the batch is empty.
-    pub fn check(&self, set: &Dataset) -> anyhow::Result<()> {
+impl Run for CausalRun {
+    type Task = CausalTask;
+    type Batches = ClipBatches;
+
+    fn check(&self, set: &Dataset) -> Result<()> {
         ensure!(self.batch > 0, "batch must be at least 1");
         ensure!(
             !self.decoder_only || self.continues.is_some(),
@@ -139,63 +140,57 @@ impl CausalRun {
         );
         self.plan(self.clips.frames)?;
         let last = self.plan(self.window)?.reference();
-        let (side, stride) = (set.size(), self.model.stride());
+        check_latent(last, set.size(), self.model.stride())?;
+        let CodeBits { semantic, detail } = self.bits();
         ensure!(
-            side.is_multiple_of(stride) && (last.h, last.w) == (side / stride, side / stride),
-            "the last scale is {}x{}, but a frame of {side} pixels has a latent of {}x{}",
-            last.h,
-            last.w,
-            side / stride,
-            side / stride
-        );
-        let bits = self.bits();
-        ensure!(
-            bits.semantic > 0 && bits.semantic <= bits.detail,
-            "semantic_bits: {} of {} bits",
-            bits.semantic,
-            bits.detail
+            semantic > 0 && semantic <= detail,
+            "semantic_bits: {semantic} of {detail} bits"
         );
         Ok(())
     }
 
-    /// The batches of the run.
-    pub fn batches(&self, set: Arc<Dataset>) -> ClipBatches {
-        let chances = [self.colour, self.still, self.loss.drop_scales];
-        let scales = self.scales.len();
-        let (seed, count) = (self.seed, self.batch);
-        ClipBatches::new(set, seed, count, self.clips, self.window, chances, scales)
+    fn start(self, set: Arc<Dataset>, context: &mut StartContext<'_>) -> Result<Start<Self>> {
+        let device = context.device.clone().autodiff();
+        device.seed(self.seed);
+        let model = self.model(&device)?;
+        let task = CausalTask {
+            plan: self.plan(self.window)?,
+            whole: self.plan(self.clips.frames)?,
+            size: set.size(),
+            held_out: self.clips.held_out(&set, 52).1,
+            run: self.clone(),
+            device,
+        };
+        let batches = ClipBatches {
+            shuffle: Shuffle::new(self.seed, set.train_ids()),
+            set,
+            seed: self.seed,
+            count: self.batch,
+            clips: self.clips,
+            window: self.window,
+            colour: self.colour,
+            still: self.still,
+            drop: self.loss.drop_scales,
+            scales: self.scales.len(),
+        };
+        Ok((task, model, batches))
     }
 }
 
-/// The task.
-pub struct CausalTask {
+/// Loss and measurements.
+pub(crate) struct CausalTask {
     run: CausalRun,
+    /// Of a training clip.
     plan: Plan,
+    /// Of a whole clip.
     whole: Plan,
     size: usize,
-    device: Device,
     held_out: Vec<f32>,
+    device: Device,
 }
 
-impl CausalTask {
-    /// The task of a run on an autodiff device.
-    ///
-    /// # Errors
-    /// When the scales are no schedule.
-    pub fn new(run: CausalRun, set: &Arc<Dataset>, device: Device) -> anyhow::Result<Self> {
-        Ok(Self {
-            plan: run.plan(run.window)?,
-            whole: run.plan(run.clips.frames)?,
-            size: set.size(),
-            held_out: run.clips.held_out(set, 52).1,
-            run,
-            device,
-        })
-    }
-}
-
-/// Frames as pictures: `[b, 3, t, h, w]` to `[b t, 3, h, w]`.
-fn pictures(x: Tensor<5>) -> Tensor<4> {
+/// Frames as images: `[b, 3, t, h, w]` to `[b t, 3, h, w]`.
+fn frames(x: Tensor<5>) -> Tensor<4> {
     let [b, c, t, h, w] = x.dims();
     x.swap_dims(1, 2).reshape([b * t, c, h, w])
 }
@@ -205,58 +200,38 @@ impl Task for CausalTask {
     type Batch = ClipBatch;
 
     fn loss(&self, model: &InfinityStarVae, batch: ClipBatch) -> Loss {
-        let pixels = clips(batch.pixels, batch.frames, self.size, &self.device);
+        let pixels = planes::clips(batch.pixels, batch.frames, self.size, &self.device);
         let posterior = model.posterior(model.encode_stream().push(pixels.clone()));
-        let sharp = (posterior.log_variance.clone() - LOG_VARIANCE)
-            .square()
-            .mean();
+        let variance = posterior.log_variance.clone() - LOG_VARIANCE;
+        let variance = variance.square().mean();
         let latent = model.latent(posterior.mode());
-        let frozen = self.run.decoder_only;
-        let latent = if frozen { latent.detach() } else { latent };
+        let (latent, variance) = if self.run.decoder_only {
+            (latent.detach(), variance.detach())
+        } else {
+            (latent, variance)
+        };
         let quantised =
             quantize_straight_through(&self.plan, self.run.bits(), latent, batch.scales);
-        let error = model.decode_stream().push(quantised.latent) - pixels;
-        let weights = &self.run.loss;
-        let Repainting { total, l2 } =
-            repainting(pictures(error), weights.l1, weights.l2, weights.edge);
-        let total = total
-            + quantised.commitment.clone() * weights.commitment
-            + quantised.entropy.clone() * weights.entropy
-            + if frozen { sharp.detach() } else { sharp } * VARIANCE_WEIGHT;
+        let error = model.decode_stream().push(quantised.latent.clone()) - pixels;
+        let loss = self.run.loss.of(frames(error), quantised, batch.count);
         Loss {
-            total,
-            parts: vec![
-                ("mse", l2),
-                ("commitment", quantised.commitment.detach()),
-                ("entropy", quantised.entropy.detach()),
-            ],
-            examples: batch.count,
+            total: loss.total + variance * VARIANCE_WEIGHT,
+            ..loss
         }
     }
 
-    /// PSNR of held-out sprites in whole clips in dB, for pixels in 0..=1: of the mean squared error over all of them,
-    /// after all scales (`psnr`) and without the quantiser (`psnr_free`).
+    /// PSNR of held-out sprites in whole clips in dB, after all scales (`psnr`) and without the quantiser (`psnr_free`).
     fn evaluate(&self, average: &InfinityStarVae) -> Vec<(&'static str, f64)> {
         let device = self.device.clone().inner();
         let frames = self.run.clips.frames;
-        let (mut sums, mut count) = ([0.0; 2], 0.0);
-        for chunk in self.held_out.chunks(8 * 3 * frames * self.size * self.size) {
-            let pixels = clips(chunk.to_vec(), frames, self.size, &device);
-            let z = average.latent(average.encode(pixels.clone()).mode());
-            let bits = quantize_straight_through(
-                &self.whole,
-                self.run.bits(),
-                z.clone(),
-                self.run.scales.len(),
-            );
-            for (sum, latent) in sums.iter_mut().zip([bits.latent, z]) {
-                let error = (average.decode(latent) - pixels.clone()) * 0.5;
-                let error: f32 = error.square().mean().into_scalar();
-                *sum += f64::from(error) * chunk.len() as f64;
-            }
-            count += chunk.len() as f64;
-        }
-        let [bits, free] = sums.map(|sum| -10.0 * (sum / count).log10());
-        vec![("psnr", bits), ("psnr_free", free)]
+        let chunks = self.held_out.chunks(8 * 3 * frames * self.size * self.size);
+        let batches = chunks.map(|chunk| planes::clips(chunk.to_vec(), frames, self.size, &device));
+        let [quantised, free] = psnr(batches, |pixels| {
+            let z = average.latent(average.encode(pixels).mode());
+            let (bits, scales) = (self.run.bits(), self.run.scales.len());
+            let quantised = quantize_straight_through(&self.whole, bits, z.clone(), scales);
+            [average.decode(quantised.latent), average.decode(z)]
+        });
+        vec![("psnr", quantised), ("psnr_free", free)]
     }
 }

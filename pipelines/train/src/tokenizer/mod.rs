@@ -1,21 +1,9 @@
-//! Training of tokenizers: one file a kind.
+//! Training of tokenizers: one file for each kind.
 
-pub mod bsq;
-pub mod causal;
-pub(crate) mod reconstruction;
-pub mod vq;
-
-use serde::{Deserialize, Serialize};
-
-/// What a tokenizer's codes are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenizerKind {
-    /// Bits on a sphere: a [`TokenizerRun`].
-    #[default]
-    Bsq,
-    /// Rows of a codebook: a [`VqRun`](crate::tokenizer::vq::VqRun).
-    Vq,
-    /// Bits of clips: a [`CausalRun`](crate::tokenizer::causal::CausalRun).
-    Causal,
-}
+pub(crate) mod bsq;
+pub(crate) mod causal;
+pub(crate) mod import;
+pub(crate) mod kind;
+mod loss;
+mod reconstruction;
+pub(crate) mod vq;

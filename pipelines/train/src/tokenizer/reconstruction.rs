@@ -1,35 +1,28 @@
-//! How well an auto-encoder repaints: the part of the loss that every tokenizer shares, and its measure.
+//! How well an auto-encoder reconstructs: the part of the loss that all tokenizers share, and PSNR.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 
-use crate::batches::images::held_out_batch;
-use nextscale_data::Dataset;
-
-/// Planes in [-1, 1] as pictures `[b, 3, size, size]`.
-pub fn tensor(pixels: Vec<f32>, size: usize, device: &Device) -> Tensor<4> {
-    let shape = [pixels.len() / (3 * size * size), 3, size, size];
-    Tensor::from_data(TensorData::new(pixels, shape), device)
-}
-
-/// The error of repainted pictures.
-pub struct Repainting {
-    /// The weighted sum, on the tape.
+/// The error of reconstructed images.
+pub(crate) struct ReconstructionError {
+    /// The weighted sum, `[1]`.
     pub total: Tensor<1>,
-    /// Mean squared error, off the tape.
+    /// Mean squared error, `[1]`, detached.
     pub l2: Tensor<1>,
 }
 
-/// Weighs the mean absolute, the mean squared and the mean absolute error of differences between neighbours of
-/// `error`, `[b, 3, h, w]`.
-pub fn repainting(error: Tensor<4>, l1: f64, l2: f64, edge: f64) -> Repainting {
-    let square = error.clone().square().mean();
-    let mut total = error.clone().abs().mean() * l1 + square.clone() * l2;
-    if edge > 0.0 {
-        total = total + edge_error(error) * edge;
-    }
-    Repainting {
-        total,
-        l2: square.detach(),
+impl ReconstructionError {
+    /// Weighs the mean absolute error, the mean squared error and the mean absolute error of the differences between
+    /// neighbours of `error`, `[b, 3, h, w]`.
+    pub(crate) fn new(error: Tensor<4>, l1: f64, l2: f64, edge: f64) -> Self {
+        let square = error.clone().square().mean();
+        let mut total = error.clone().abs().mean() * l1 + square.clone() * l2;
+        if edge > 0.0 {
+            total = total + edge_error(error) * edge;
+        }
+        Self {
+            total,
+            l2: square.detach(),
+        }
     }
 }
 
@@ -41,38 +34,20 @@ fn edge_error(error: Tensor<4>) -> Tensor<1> {
     across.abs().mean() + down.abs().mean()
 }
 
-/// Pictures that training does not see.
-pub struct HeldOut {
-    pixels: Vec<f32>,
-    size: usize,
-}
-
-impl HeldOut {
-    /// At most `count` of them, spread over the set.
-    pub fn new(set: &Dataset, count: usize) -> Self {
-        Self {
-            pixels: held_out_batch(set, count).1,
-            size: set.size(),
+/// PSNR in dB, for pixels in 0..=1, of the mean squared error over all `batches` of pixels in [-1, 1], for each way in
+/// which `reconstruct` reconstructs them.
+pub(crate) fn psnr<const D: usize, const N: usize>(
+    batches: impl Iterator<Item = Tensor<D>>,
+    mut reconstruct: impl FnMut(Tensor<D>) -> [Tensor<D>; N],
+) -> [f64; N] {
+    let (mut sums, mut count) = ([0.0; N], 0.0);
+    for pixels in batches {
+        let n = pixels.dims().iter().product::<usize>() as f64;
+        for (sum, reconstructed) in sums.iter_mut().zip(reconstruct(pixels.clone())) {
+            let error = (reconstructed - pixels.clone()) * 0.5;
+            *sum += f64::from(error.square().mean().into_scalar::<f32>()) * n;
         }
+        count += n;
     }
-
-    /// PSNR in dB, for pixels in 0..=1, of the mean squared error over all pictures, for each way in which `repaint`
-    /// repaints them.
-    pub fn psnr<const N: usize>(
-        &self,
-        device: &Device,
-        mut repaint: impl FnMut(Tensor<4>) -> [Tensor<4>; N],
-    ) -> [f64; N] {
-        let (mut sums, mut count) = ([0.0; N], 0.0);
-        for chunk in self.pixels.chunks(32 * 3 * self.size * self.size) {
-            let pixels = tensor(chunk.to_vec(), self.size, device);
-            let n = chunk.len() as f64;
-            for (sum, painted) in sums.iter_mut().zip(repaint(pixels.clone())) {
-                let error = (painted - pixels.clone()) * 0.5;
-                *sum += f64::from(error.square().mean().into_scalar::<f32>()) * n;
-            }
-            count += n;
-        }
-        sums.map(|sum| -10.0 * (sum / count).log10())
-    }
+    sums.map(|sum| -10.0 * (sum / count).log10())
 }

@@ -1,20 +1,7 @@
-//! Training of transformers: one file an architecture.
+//! Training of transformers: one folder for each architecture, with the same files in each.
 
-pub mod infinity;
-pub mod infinity_star;
-pub mod var;
-
-use serde::{Deserialize, Serialize};
-
-/// What a transformer paints from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TransformerKind {
-    /// Prompts: a [`TransformerRun`].
-    #[default]
-    Infinity,
-    /// Classes: a [`ClassRun`](crate::transformer::var::ClassRun).
-    Var,
-    /// Prompts, in videos: a [`StarRun`](crate::transformer::infinity_star::StarRun).
-    Star,
-}
+pub(crate) mod infinity;
+pub(crate) mod infinity_star;
+pub(crate) mod kind;
+mod text;
+pub(crate) mod var;

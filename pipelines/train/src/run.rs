@@ -1,0 +1,140 @@
+//! One run of any kind: read, check, lock, start, train.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use burn::module::Module as _;
+use burn::tensor::Device;
+use nextscale_data::Dataset;
+use nextscale_models::device::{self, DeviceChoice};
+use nextscale_var_core::train::{Batches, Budget, LogLine, Outcome, Task, TrainOptions, Trainer};
+use serde::de::DeserializeOwned;
+
+use crate::config::{self, SharedKeys};
+use crate::error::{Result, TrainError, ensure};
+use crate::run_folder;
+
+/// What to train, where, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainRequest<'a> {
+    /// The configuration (YAML).
+    pub config: &'a Path,
+    /// Folder of the run; a run that exists is resumed.
+    pub out: &'a Path,
+    /// Replaces the budget of the configuration.
+    pub budget: Option<Budget>,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+/// What a run reports.
+#[derive(Clone, Copy, Debug)]
+pub enum TrainEvent<'a> {
+    /// The vocabulary of the text encoder is learned from the captions.
+    LearningVocabulary,
+    /// The model exists and has this number of parameters.
+    Parameters(usize),
+    /// The run continues at this step.
+    Resuming(u64),
+    /// A line was written to the log.
+    Logged(&'a LogLine),
+}
+
+/// Receives the events of a run.
+pub type Observer<'a> = &'a mut dyn FnMut(TrainEvent<'_>);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainResult {
+    /// Whether the budget is spent.
+    pub outcome: Outcome,
+    /// Steps done, those before a resume included.
+    pub step: u64,
+}
+
+/// The configuration of a run: one type for each kind of tokenizer and transformer.
+pub(crate) trait Run: DeserializeOwned + Debug {
+    /// What is trained.
+    type Task: Task;
+    /// What it is trained on.
+    type Batches: Batches<Batch = <Self::Task as Task>::Batch>;
+
+    /// Rejects settings that contradict each other or the data set, before the run's folder is touched.
+    fn check(&self, set: &Dataset) -> Result<()>;
+
+    /// Imports what earlier runs made, and initialises the task, the model and the batches.
+    fn start(self, set: Arc<Dataset>, context: &mut StartContext<'_>) -> Result<Start<Self>>;
+}
+
+/// Where a run starts.
+pub(crate) struct StartContext<'a> {
+    /// Folder of the run.
+    pub out: &'a Path,
+    /// The device, without autodiff.
+    pub device: &'a Device,
+    /// Receives events.
+    pub observe: Observer<'a>,
+}
+
+/// A run that is ready to train: its task, its model on an autodiff device, and its batches.
+pub(crate) type Start<R> = (
+    <R as Run>::Task,
+    <<R as Run>::Task as Task>::Model,
+    <R as Run>::Batches,
+);
+
+/// Trains the configuration `R` until its budget is spent or `stop` is set; resumes a run that exists.
+pub(crate) fn train<R: Run>(
+    request: &TrainRequest<'_>,
+    stop: &AtomicBool,
+    observe: Observer<'_>,
+) -> Result<TrainResult> {
+    let &TrainRequest {
+        config,
+        out,
+        budget,
+        device,
+    } = request;
+    let run: R = config::read(config)?;
+    let SharedKeys { data, train } = config::read(config)?;
+    let options = TrainOptions {
+        budget: budget.unwrap_or(train.budget),
+        ..train
+    };
+    let device = device::open(device)?;
+    let set = load(&data)?;
+    let in_config = |error: TrainError| error.in_config(config);
+    run.check(&set).map_err(in_config)?;
+    let _lock = run_folder::lock(out, config)?;
+    let mut context = StartContext {
+        out,
+        device: &device,
+        observe: &mut *observe,
+    };
+    let (task, model, batches) = run.start(set, &mut context).map_err(in_config)?;
+    observe(TrainEvent::Parameters(model.num_params()));
+    let mut trainer = Trainer::resume_or_start(task, model, options, out)?;
+    if trainer.progress().step > 0 {
+        observe(TrainEvent::Resuming(trainer.progress().step));
+    }
+    let outcome = trainer.run(batches, stop, &mut |line| observe(TrainEvent::Logged(line)))?;
+    Ok(TrainResult {
+        outcome,
+        step: trainer.progress().step,
+    })
+}
+
+fn load(folder: &Path) -> Result<Arc<Dataset>> {
+    let set = Dataset::load(folder).map_err(|reason| TrainError::Data {
+        folder: folder.to_path_buf(),
+        reason,
+    })?;
+    ensure!(
+        !set.is_empty(),
+        "there are no images in `{}`",
+        folder.display()
+    );
+    Ok(Arc::new(set))
+}

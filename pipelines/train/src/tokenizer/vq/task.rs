@@ -1,0 +1,145 @@
+//! The loss of VAR's tokenizer: the reconstruction error plus the quantiser's loss, `mean_k beta |sg(f_k) - f|^2 +
+//! |f_k - sg(f)|^2` ([`VqVae::quantise`]).
+//!
+//! The decoder's gradient passes straight through to the encoder; the quantiser's trains codebook and phi, and keeps the
+//! latent near its codes.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use burn::tensor::Device;
+use nextscale_data::Dataset;
+use nextscale_tokenizer::usage::count;
+use nextscale_tokenizer::{ScaleSchedule, VqVae};
+use nextscale_var_core::train::{Loss, Task};
+use serde::de::Error as _;
+
+use crate::batches::images::{ImageBatch, ImageBatches, held_out};
+use crate::batches::planes;
+use crate::error::Result;
+use crate::run::{Run, Start, StartContext};
+use crate::tokenizer::reconstruction::{ReconstructionError, psnr};
+use crate::tokenizer::vq::config::VqRun;
+use crate::tokenizer::vq::revival::{BatchCodes, CodebookUse};
+
+impl Run for VqRun {
+    type Task = VqTask;
+    type Batches = ImageBatches;
+
+    fn check(&self, set: &Dataset) -> Result<()> {
+        self.check_sizes(set.size())
+    }
+
+    fn start(self, set: Arc<Dataset>, context: &mut StartContext<'_>) -> Result<Start<Self>> {
+        let device = context.device.clone().autodiff();
+        device.seed(self.seed);
+        let model = self.model.init(&device);
+        let batches = ImageBatches::new(Arc::clone(&set), self.seed, self.batch, self.augment);
+        let task = VqTask::new(self, &set, device)?;
+        Ok((task, model, batches))
+    }
+}
+
+/// Loss and measurements.
+pub(crate) struct VqTask {
+    run: VqRun,
+    schedule: ScaleSchedule,
+    size: usize,
+    device: Device,
+    held_out: Vec<f32>,
+    codebook: Mutex<CodebookUse>,
+}
+
+impl VqTask {
+    /// The task of a run on an autodiff device.
+    pub(super) fn new(run: VqRun, set: &Dataset, device: Device) -> Result<Self> {
+        let schedule = run.schedule()?;
+        let codebook = CodebookUse::new(schedule.len(), run.model.vocabulary);
+        Ok(Self {
+            size: set.size(),
+            held_out: held_out(set, 256).1,
+            codebook: Mutex::new(codebook),
+            schedule,
+            run,
+            device,
+        })
+    }
+
+    fn codebook(&self) -> MutexGuard<'_, CodebookUse> {
+        self.codebook.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Task for VqTask {
+    type Model = VqVae;
+    type Batch = ImageBatch;
+
+    fn loss(&self, model: &VqVae, batch: ImageBatch) -> Loss {
+        let pixels = planes::images(batch.pixels, self.size, &self.device);
+        let weights = &self.run.loss;
+        let quantised = model.quantise(model.encode(pixels.clone()), &self.schedule, weights.beta);
+        let step = batch.number / self.run.train.parallel.max(1) as u64;
+        let codes = BatchCodes::new(&self.run.revival, model, step, batch.number, &quantised);
+        self.codebook().add(codes);
+        let error = model.reconstruct(quantised.latent) - pixels;
+        let ReconstructionError { total, l2 } =
+            ReconstructionError::new(error, weights.l1, weights.l2, weights.edge);
+        Loss {
+            total: total + quantised.loss.clone() * weights.quantiser,
+            parts: vec![("mse", l2), ("quantiser", quantised.loss.detach())],
+            examples: batch.count,
+        }
+    }
+
+    /// Records the use of the codebook, and revives dead codes.
+    fn after_step(&self, model: VqVae, step: u64, progress: f64) -> VqVae {
+        self.codebook()
+            .revive(&self.run.revival, model, step, progress, self.run.seed)
+    }
+
+    fn measure(&self) -> Vec<(String, f64)> {
+        self.codebook().measurements(&self.run.revival)
+    }
+
+    /// PSNR of the held-out images with all scales (`psnr`) and without the quantiser (`psnr_free`), in dB, and the share
+    /// of the codes that they use.
+    fn evaluate(&self, average: &VqVae) -> Vec<(&'static str, f64)> {
+        let device = self.device.clone().inner();
+        let vocabulary = average.codebook.vocabulary();
+        let mut used = vec![false; vocabulary];
+        let batches = planes::image_batches(&self.held_out, 32, self.size, &device);
+        let [codes, free] = psnr(batches, |pixels| {
+            let z = average.encode(pixels);
+            let encoded = average.pyramid().encode(z.clone(), &self.schedule);
+            for counts in count(&encoded.codes, vocabulary) {
+                let all = used.iter_mut().zip(counts);
+                all.for_each(|(used, count)| *used |= count > 0);
+            }
+            [average.decode(encoded.sum), average.decode(z)]
+        });
+        let used = used.iter().filter(|used| **used).count() as f64 / vocabulary as f64;
+        vec![
+            ("psnr", codes),
+            ("psnr_free", free),
+            ("held_out_used", used),
+        ]
+    }
+
+    fn state(&self) -> Option<String> {
+        Some(serde_json::to_string(&*self.codebook()).expect("numbers are JSON"))
+    }
+
+    fn restore_state(&self, state: &str) -> serde_json::Result<()> {
+        let codebook: CodebookUse = serde_json::from_str(state)?;
+        let (scales, codes) = (self.schedule.len(), self.run.model.vocabulary);
+        if !codebook.fits(scales, codes) {
+            let message = format!("not the use of {codes} codes on {scales} scales");
+            return Err(serde_json::Error::custom(message));
+        }
+        *self.codebook() = codebook;
+        Ok(())
+    }
+
+    fn no_decay(&self) -> &[&str] {
+        &["codebook"]
+    }
+}

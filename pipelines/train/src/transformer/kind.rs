@@ -1,0 +1,17 @@
+//! The kinds of transformers.
+
+use serde::{Deserialize, Serialize};
+
+/// The architecture of a transformer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TransformerKind {
+    /// Prompts to images.
+    #[default]
+    Infinity,
+    /// Classes to images.
+    Var,
+    /// Prompts to videos.
+    #[serde(rename = "star")]
+    InfinityStar,
+}

@@ -1,0 +1,226 @@
+//! Batches, loss and measurements of VAR: cross entropy of the codes of all scales under teacher forcing.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use nextscale_data::{Dataset, captions::WHITE};
+use nextscale_tokenizer::{ScaleSchedule, VqVae};
+use nextscale_var_core::train::{Batches, Loss, Task};
+use nextscale_var_core::var::{CodeLoss, Plan, TeacherForcing, Var, VarConfig, loss};
+use rand::Rng as _;
+
+use crate::batches::{images::held_out, planes};
+use crate::error::Result;
+use crate::run::{Run, Start, StartContext};
+use crate::run_folder::store_classes;
+use crate::shuffle::{Shuffle, rng_for};
+use crate::tokenizer::import::import_tokenizer;
+use crate::tokenizer::vq::VqRun;
+use crate::transformer::var::config::VarRun;
+
+impl Run for VarRun {
+    type Task = VarTask;
+    type Batches = VarBatches;
+
+    fn check(&self, set: &Dataset) -> Result<()> {
+        self.check_sizes(set)
+    }
+
+    fn start(self, set: Arc<Dataset>, context: &mut StartContext<'_>) -> Result<Start<Self>> {
+        let device = context.device;
+        let (vae, tokenizer) = import_tokenizer::<VqRun>(context.out, &self.tokenizer, device)?;
+        let schedule = tokenizer.schedule()?;
+        self.check_tokenizer(set.size(), &tokenizer.model, &schedule)?;
+        store_classes(context.out, &set)?;
+        let config = self.model_config(&tokenizer.model, &schedule, set.classes().len());
+        let task = VarTask::new(self.clone(), vae, &config, &set, device);
+        device.seed(self.seed);
+        let model = config.init(&device.clone().autodiff());
+        let batches = VarBatches::new(set, self);
+        Ok((task, model, batches))
+    }
+}
+
+/// Images and their labels.
+pub(crate) struct LabelledBatch {
+    /// Its number in the run.
+    pub number: u64,
+    /// Planes in [-1, 1].
+    pub pixels: Vec<f32>,
+    /// Number of the class of each image; the number of classes for "no class".
+    pub labels: Vec<usize>,
+}
+
+/// Makes [`LabelledBatch`]es of the images that are not held out.
+pub(crate) struct VarBatches {
+    set: Arc<Dataset>,
+    shuffle: Shuffle,
+    run: VarRun,
+}
+
+impl VarBatches {
+    /// The batches of a run.
+    pub(super) fn new(set: Arc<Dataset>, run: VarRun) -> Self {
+        let shuffle = Shuffle::new(run.seed, set.train_ids());
+        Self { set, shuffle, run }
+    }
+}
+
+impl Batches for VarBatches {
+    type Batch = LabelledBatch;
+
+    fn batch(&mut self, number: u64) -> LabelledBatch {
+        let mut rng = rng_for(self.run.seed ^ 0x63_6c61_7373, number);
+        let count = self.run.batch;
+        let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
+        let mut labels = Vec::with_capacity(count);
+        for slot in 0..count as u64 {
+            let index = self.shuffle.at(number * count as u64 + slot);
+            let augment = &self.run.augment;
+            let image = self.set.augmented(index, WHITE, augment, &mut rng);
+            planes::append(&[image], &mut pixels);
+            labels.push(if rng.random_bool(self.run.condition_drop) {
+                self.set.classes().len()
+            } else {
+                label(&self.set, index)
+            });
+        }
+        LabelledBatch {
+            number,
+            pixels,
+            labels,
+        }
+    }
+}
+
+/// The number of an image's class, in a set that was checked to have classes.
+fn label(set: &Dataset, index: usize) -> usize {
+    set.class(index).expect("every image has a class")
+}
+
+/// Loss and measurements.
+pub(crate) struct VarTask {
+    run: VarRun,
+    vae: VqVae,
+    schedule: ScaleSchedule,
+    /// Plans of the first 2, 3, ... scales.
+    plans: Vec<Plan>,
+    /// The weight of every token.
+    weights: Vec<f32>,
+    size: usize,
+    device: Device,
+    held_out: (Vec<f32>, Vec<usize>),
+}
+
+impl VarTask {
+    /// The task of a run that was checked; `vae` and `device` are without autodiff.
+    pub(super) fn new(
+        run: VarRun,
+        vae: VqVae,
+        config: &VarConfig,
+        set: &Dataset,
+        device: &Device,
+    ) -> Self {
+        let schedule = config.schedule.clone();
+        let plan = |scales: usize| {
+            let first = VarConfig {
+                schedule: first(&schedule, scales),
+                ..config.clone()
+            };
+            Plan::teacher_forcing(&first, device).with_precision(run.precision)
+        };
+        let weights = run.weighting.weights(&schedule, device).into_data();
+        let (ids, pixels) = held_out(set, 128);
+        Self {
+            plans: (2..=schedule.len()).map(plan).collect(),
+            weights: weights.convert::<f32>().iter().collect(),
+            size: set.size(),
+            device: device.clone(),
+            held_out: (pixels, ids.into_iter().map(|id| label(set, id)).collect()),
+            schedule,
+            run,
+            vae,
+        }
+    }
+
+    /// The loss of images on the first `scales` scales, the last of which has a `share` of its weight.
+    fn code_loss(
+        &self,
+        model: &Var,
+        pixels: Vec<f32>,
+        labels: &[usize],
+        scales: usize,
+        share: f64,
+    ) -> CodeLoss {
+        let pixels = planes::images(pixels, self.size, &self.device);
+        let codes = self.vae.encode_codes(pixels, &self.schedule).codes;
+        let forcing = TeacherForcing::new(&self.vae.pyramid(), &codes, &self.schedule);
+        let plan = &self.plans[scales - 2];
+        let offsets = plan.schedule().offsets();
+        let (newest, l) = (offsets[scales - 1], offsets[scales]);
+        let mut weights = self.weights[..l].to_vec();
+        weights[newest..]
+            .iter_mut()
+            .for_each(|w| *w *= share as f32);
+        let weights = Tensor::from_data(TensorData::new(weights, [1, l]), &self.device);
+        let forcing = forcing.first(plan.schedule());
+        let smoothing = self.run.label_smoothing;
+        loss(model, &forcing, labels, plan, &weights, smoothing)
+    }
+}
+
+/// The first scales of a schedule.
+fn first(schedule: &ScaleSchedule, scales: usize) -> ScaleSchedule {
+    let scales = schedule.scales()[..scales].to_vec();
+    ScaleSchedule::new(scales).expect("the start of a schedule is a schedule")
+}
+
+impl Task for VarTask {
+    type Model = Var;
+    type Batch = LabelledBatch;
+
+    fn loss(&self, model: &Var, batch: LabelledBatch) -> Loss {
+        let all = self.schedule.len();
+        let step = batch.number / self.run.train.parallel.max(1) as u64;
+        let progressive = self.run.progressive.as_ref();
+        let (scales, share) = progressive.map_or((all, 1.0), |p| p.at(step, all));
+        let examples = batch.labels.len();
+        let losses = self.code_loss(model, batch.pixels, &batch.labels, scales, share);
+        Loss {
+            total: losses.loss,
+            parts: vec![("right", losses.right.mean())],
+            examples,
+        }
+    }
+
+    /// Loss and share of right codes on held-out images, over all scales and on the last one alone.
+    fn evaluate(&self, average: &Var) -> Vec<(&'static str, f64)> {
+        let (pixels, labels) = &self.held_out;
+        let stride = 3 * self.size * self.size;
+        let last = self.schedule.tokens() - self.schedule.last().tokens()..self.schedule.tokens();
+        let mut sums = [0.0; 4];
+        for (pixels, labels) in pixels.chunks(32 * stride).zip(labels.chunks(32)) {
+            let all = self.schedule.len();
+            let CodeLoss {
+                per_token, right, ..
+            } = self.code_loss(average, pixels.to_vec(), labels, all, 1.0);
+            let tail = |x: &Tensor<2>| x.clone().slice_dim(1, last.clone());
+            let (tail_loss, tail_right) = (tail(&per_token), tail(&right));
+            let parts = [per_token, right, tail_loss, tail_right];
+            for (sum, part) in sums.iter_mut().zip(parts) {
+                *sum += f64::from(part.mean().into_scalar::<f32>()) * labels.len() as f64;
+            }
+        }
+        let [loss, right, tail_loss, tail_right] = sums.map(|sum| sum / labels.len() as f64);
+        vec![
+            ("held_out_loss", loss),
+            ("held_out_right", right),
+            ("held_out_tail_loss", tail_loss),
+            ("held_out_tail_right", tail_right),
+        ]
+    }
+
+    fn no_decay(&self) -> &[&str] {
+        &["pos", "lvl_embed", "modulation", "log_scale"]
+    }
+}
