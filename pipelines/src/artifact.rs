@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use image::RgbImage;
+
 pub use nextscale_models::generator::{Frames, VideoLatent};
 
 use crate::yaml::Node;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nextscale_models::ModelError;
 use nextscale_models::search::SearchPath;
-use nextscale_models::{Architecture, BlockStorage, Model};
+use nextscale_models::{Architecture, BlockStorage, Model, device};
 
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::settings::Settings;
@@ -43,16 +43,31 @@ impl Setup<'_> {
         Diagnostic::new(self.mark(key), message)
     }
 
-    /// A file that cannot be used, reported at the parameter that names it.
-    pub(crate) fn refuse_file(&self, key: &str, error: &PipelineError) -> Diagnostic {
+    /// An error of a model or a file, reported at the parameter that names it.
+    pub fn refuse_error(&self, key: &str, error: &PipelineError) -> Diagnostic {
         let mut diagnostic = self.refuse(key, error.to_string());
         diagnostic.hint = error.hint().map(str::to_owned);
         diagnostic
     }
 
+    /// Refuses a model other than the one with the recorded fingerprint.
+    pub(crate) fn check_fingerprint(
+        &self,
+        expected: Option<&String>,
+        model: &Model,
+    ) -> Result<(), Diagnostic> {
+        if expected.is_none() || expected == model.fingerprint().as_ref() {
+            return Ok(());
+        }
+        let name = model.name();
+        let message = format!("the model `{name}` is not the one with this fingerprint");
+        let hint = "name the folder of the same model, or drop `fingerprint` to use another";
+        Err(self.refuse("fingerprint", message).hint(hint))
+    }
+
     /// How the transformer of a stage stores its blocks; with `stream` they stay in their file.
     pub(crate) fn blocks(&self, stream: bool) -> Result<BlockStorage, PipelineError> {
-        let blocks = nextscale_models::device::blocks(self.settings.dtype);
+        let blocks = device::blocks(self.settings.dtype);
         if !stream {
             return Ok(blocks);
         }
@@ -92,7 +107,7 @@ impl Setup<'_> {
         let search_path = SearchPath::new(self.settings.models_dir.as_deref());
         let model = Model::open_in(name, &search_path).map_err(|error| match error {
             ModelError::Refused { .. } => PipelineError::from(error),
-            error => self.refuse_file("model", &error.into()).into(),
+            error => self.refuse_error("model", &error.into()).into(),
         })?;
         let model = Arc::new(model);
         let mut models = self.models.0.borrow_mut();
@@ -100,7 +115,7 @@ impl Setup<'_> {
         Ok(model)
     }
 
-    /// Opens a model that generates images from prompts.
+    /// Opens a model of images from prompts.
     ///
     /// # Errors
     /// As [`Setup::model`], and a model of another architecture.
@@ -109,13 +124,15 @@ impl Setup<'_> {
         if model.architecture() == Architecture::Infinity {
             return Ok(model);
         }
-        let name = model.name();
-        let message = format!("the model `{name}` generates from classes, not from prompts");
+        let message = format!(
+            "the model `{}` generates from classes, not from prompts",
+            model.name()
+        );
         let hint = "give a class: --class NAME, or the stages `classes` and `class-to-image`";
         Err(self.refuse("model", message).hint(hint).into())
     }
 
-    /// Opens a model that generates images from classes.
+    /// Opens a model of images from classes.
     ///
     /// # Errors
     /// As [`Setup::model`], and a model of another architecture.
@@ -124,19 +141,18 @@ impl Setup<'_> {
         if model.architecture() == Architecture::Var {
             return Ok(model);
         }
-        let name = model.name();
         let message = format!(
             "the model `{}` generates from prompts, not from classes",
-            name
+            model.name()
         );
         let hint = "name a class-conditional model, such as var-d16, or give a prompt";
         Err(self.refuse("model", message).hint(hint).into())
     }
 
-    /// Opens a model that generates images, from prompts or classes.
+    /// Opens a model of images, from prompts or classes.
     ///
     /// # Errors
-    /// As [`Setup::model`], and a video model.
+    /// As [`Setup::model`], and a model of videos.
     pub fn image_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
         let model = self.model(model)?;
         if model.architecture() != Architecture::InfinityStar {
@@ -147,7 +163,7 @@ impl Setup<'_> {
         Err(self.refuse("model", message).hint(hint).into())
     }
 
-    /// Opens a model that generates videos.
+    /// Opens a model of videos.
     ///
     /// # Errors
     /// As [`Setup::model`], and a model of another architecture.

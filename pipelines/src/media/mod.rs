@@ -22,3 +22,4 @@ pub use frame_sink::CodecChoice;
 pub(crate) use frame_sink::{FrameSink, WriterSettings};
 pub use nextscale_models::resize;
 pub(crate) use sink::OutputFormat;
+pub use sink::save_clip;

@@ -6,6 +6,7 @@ use image::{ImageFormat, RgbImage};
 use tempfile::TempDir;
 
 use nextscale_files::atomic_file;
+use nextscale_models::generator::Clip;
 
 use super::ffmpeg;
 use super::frame_sink::{CodecChoice, FrameSink, Unsupported, WriterSettings};
@@ -89,6 +90,32 @@ impl OutputFormat {
             Self::Folder => Box::new(Folder::create(path, settings.tags)?),
         })
     }
+}
+
+/// Writes a clip to a file. The extension chooses the format: `.mp4` (H.264), `.mov`, `.mkv`, `.webm` (VP9) or `.gif`.
+///
+/// # Errors
+/// An unknown extension, a clip without frames, a file that cannot be written.
+pub fn save_clip(path: impl AsRef<Path>, clip: &Clip) -> Result<(), PipelineError> {
+    let path = path.as_ref();
+    let format = OutputFormat::of(path).ok_or_else(|| {
+        let message = format!("`{}` has an unknown extension", path.display());
+        PipelineError::refused_with(message, OutputFormat::KNOWN)
+    })?;
+    let checked = format.check(None, None);
+    checked.map_err(|e| PipelineError::refused_with(e.message, e.hint))?;
+    let Some(first) = clip.frames.first() else {
+        return Err(PipelineError::refused("a video without frames"));
+    };
+    let settings = WriterSettings {
+        fps: clip.fps,
+        codec: None,
+        quality: None,
+        tags: vec![],
+    };
+    let mut sink = format.open(path, settings, first.dimensions().into())?;
+    clip.frames.iter().try_for_each(|frame| sink.write(frame))?;
+    sink.finish().map(drop)
 }
 
 /// One image.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use nextscale_models::resize::{contain, crop_to_cover};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
-use crate::media::resize::{contain, crop_to_cover};
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;

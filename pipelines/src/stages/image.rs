@@ -8,174 +8,22 @@ use nextscale_models::generator::{
 };
 use nextscale_models::{BlockStorage, Model, Placement, Size};
 use nextscale_tokenizer::{Codes, InpaintMask};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::batch::{self, Batch, BatchQueue};
+use super::batch::{Batch, BatchQueue, batch_size};
+use super::image_params::{ClassToImageParams, TextToImageParams};
 use super::init_image::{InitImage, InitRequest, StartParams, VariationParams};
 use super::inpaint::{EditParams, InpaintImage};
 use super::latent_types::{latent, text_features};
-use super::sampling::{ResolvedSampling, SamplingOverrides, check_fingerprint};
+use super::sampling::{ResolvedSampling, SamplingOverrides};
 use super::size::SizeRequest;
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
 use crate::setup::Setup;
-use crate::stage::{Context, Event, Input, Output, Ports, Stage};
-use crate::stage_params::StageParams;
+use crate::stage::{Context, Input, Output, Ports, Stage};
 
-/// Generates the latent of an image, one pass of the transformer per scale.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct TextToImageParams {
-    /// The model whose transformer is used, instead of the pipeline's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// SHA-256 of the model's weights, as recorded in images; any other model is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fingerprint: Option<String>,
-    /// Width in pixels; the model's default if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub width: Option<usize>,
-    /// Height in pixels; the model's default if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub height: Option<usize>,
-    /// Aspect ratio, such as `16:9`, instead of a size: the nearest one of the model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aspect: Option<String>,
-    /// Approximate number of pixels, such as `0.25M`, for models with several sizes per aspect ratio.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pixels: Option<String>,
-    /// Strength of classifier-free guidance, one number or one per scale; 1 turns it off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cfg_scale: Option<PerScale>,
-    /// Where guidance is applied: 0 to the logits, -1 to the output of the last block, -2 to that of the one before it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cfg_insertion_layer: Option<i64>,
-    /// Sampling temperature, one number or one per scale: above 1 more varied, below 1 more likely; 0 always takes the most
-    /// likely value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub temperature: Option<PerScale>,
-    /// Sample from the N most likely values; 0 for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub top_k: Option<usize>,
-    /// Sample from the most likely values whose probabilities sum to this; 1 for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub top_p: Option<f64>,
-    /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
-    /// rounding.
-    #[serde(default = "batch::one", skip_serializing_if = "batch::is_one")]
-    pub batch: usize,
-    /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
-    /// than memory. Same image, slower.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub stream: bool,
-    /// An image of which a part is inpainted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub edit: Option<EditParams>,
-    /// An image whose first scales are reused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start: Option<StartParams>,
-    /// A generated image whose last scales are sampled again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub variation: Option<VariationParams>,
-}
-
-impl Default for TextToImageParams {
-    fn default() -> Self {
-        Self {
-            model: None,
-            fingerprint: None,
-            width: None,
-            height: None,
-            aspect: None,
-            pixels: None,
-            cfg_scale: None,
-            cfg_insertion_layer: None,
-            temperature: None,
-            top_k: None,
-            top_p: None,
-            batch: batch::one(),
-            stream: false,
-            edit: None,
-            start: None,
-            variation: None,
-        }
-    }
-}
-
-impl StageParams for TextToImageParams {
-    const STAGE: &'static str = "text-to-image";
-}
-
-/// Generates the latent of an image of a class, one pass of the transformer per scale.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ClassToImageParams {
-    /// The model whose transformer is used, instead of the pipeline's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// SHA-256 of the model's weights, as recorded in images; any other model is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fingerprint: Option<String>,
-    /// Strength of classifier-free guidance at the last scale; it rises scale by scale. 0 turns it off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cfg_scale: Option<f64>,
-    /// Sampling temperature: above 1 more varied, below 1 more likely; 0 always takes the most likely code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub temperature: Option<f64>,
-    /// Sample from the N most likely codes; 0 for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub top_k: Option<usize>,
-    /// Sample from the most likely codes whose probabilities sum to this; 1 for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub top_p: Option<f64>,
-    /// Blend all codes instead of sampling one: smoother images, for demonstration.
-    #[serde(default)]
-    pub smooth: bool,
-    /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
-    /// rounding.
-    #[serde(default = "batch::one", skip_serializing_if = "batch::is_one")]
-    pub batch: usize,
-    /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
-    /// than memory. Same image, slower.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub stream: bool,
-    /// An image of which a part is inpainted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub edit: Option<EditParams>,
-    /// An image whose first scales are reused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start: Option<StartParams>,
-    /// A generated image whose last scales are sampled again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub variation: Option<VariationParams>,
-}
-
-impl Default for ClassToImageParams {
-    fn default() -> Self {
-        Self {
-            model: None,
-            fingerprint: None,
-            cfg_scale: None,
-            temperature: None,
-            top_k: None,
-            top_p: None,
-            smooth: false,
-            batch: batch::one(),
-            stream: false,
-            edit: None,
-            start: None,
-            variation: None,
-        }
-    }
-}
-
-impl StageParams for ClassToImageParams {
-    const STAGE: &'static str = "class-to-image";
-}
-
-/// Either stage: they differ in the condition of their images.
+/// Both stages: they differ in the condition of their images.
 pub(crate) struct ImageStage {
     model: Arc<Model>,
     size: Size,
@@ -199,9 +47,8 @@ struct Loaded {
     forced: Vec<Codes>,
 }
 
-/// What both kinds of parameters say.
+/// The parameters that both stages have.
 struct Common<'a> {
-    fingerprint: Option<&'a String>,
     batch: usize,
     stream: bool,
     edit: Option<&'a EditParams>,
@@ -232,14 +79,13 @@ pub(crate) fn text_to_image(
     };
     let (scales, depth) = (size.scales.len(), manifest.transformer.depth);
     let common = Common {
-        fingerprint: params.fingerprint.as_ref(),
         batch: params.batch,
         stream: params.stream,
         edit: params.edit.as_ref(),
         start: params.start.as_ref(),
         variation: params.variation.as_ref(),
     };
-    check_fingerprint(common.fingerprint, &model, setup)?;
+    setup.check_fingerprint(params.fingerprint.as_ref(), &model)?;
     let sampling = overrides.per_scale(&manifest.sampling, scales, depth, setup)?;
     let (width, height) = (size.width, size.height);
     let input = ("text", text_features(&model, None));
@@ -282,14 +128,13 @@ pub(crate) fn class_to_image(
         layer: None,
     };
     let common = Common {
-        fingerprint: params.fingerprint.as_ref(),
         batch: params.batch,
         stream: params.stream,
         edit: params.edit.as_ref(),
         start: params.start.as_ref(),
         variation: params.variation.as_ref(),
     };
-    check_fingerprint(common.fingerprint, &model, setup)?;
+    setup.check_fingerprint(params.fingerprint.as_ref(), &model)?;
     let size = manifest.size();
     let sampling = overrides.ramp(&manifest.sampling, size.scales.len(), setup)?;
     let class = ArtifactType::new(Kind::Class);
@@ -335,9 +180,8 @@ impl ImageStage {
             variation: common.variation,
             edited: inpaint.is_some(),
         };
-        let (pixels, scales) = ([size.width, size.height], size.scales.len());
-        let init_image = request.load(pixels, scales, setup)?;
-        let batch = batch::batch_size(common.batch, setup)?;
+        let init_image = request.load([size.width, size.height], size.scales.len(), setup)?;
+        let batch = batch_size(common.batch, setup)?;
         Ok(Self {
             blocks: setup.blocks(common.stream)?,
             queue: BatchQueue::new(batch),
@@ -386,13 +230,13 @@ impl ImageStage {
     }
 }
 
-/// The condition of a batch, all of whose inputs are text features or classes.
+/// The condition of a batch, whose inputs are all text features or all classes.
 fn condition(inputs: &[Artifact]) -> Option<Condition> {
     let texts = inputs.iter().filter_map(|input| match input {
         Artifact::Text(text) => Some(text),
         _ => None,
     });
-    // What to steer away from is the same for all prompts of a run.
+    // The negative prompt is the same for all prompts of a run.
     let negative = texts.clone().filter_map(|text| text.negative.as_ref());
     let prompts = texts.map(|text| &text.prompt);
     Condition::of_prompts(prompts, negative).or_else(|| {
@@ -428,10 +272,9 @@ impl Stage for ImageStage {
         let placement = self.placement(context);
         let estimate = self.model.estimate_image(&self.size, rows, &placement)?;
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
-        for message in [self.model.lookalike_warning(), estimate.notice()] {
-            if let Some(message) = message {
-                (context.observer)(Event::Warning { message });
-            }
+        let warnings = [self.model.lookalike_warning(), estimate.notice()];
+        for message in warnings.into_iter().flatten() {
+            context.warn(message);
         }
         Ok(estimate.check(memory(&context.device))?)
     }

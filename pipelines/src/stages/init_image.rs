@@ -9,13 +9,13 @@ use burn::tensor::Device;
 use image::RgbImage;
 use nextscale_models::generator::ImageAutoencoder;
 use nextscale_models::pixels;
+use nextscale_models::resize::crop_to_cover;
 use nextscale_tokenizer::{Codes, ScaleSchedule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Diagnostic, PipelineError};
 use crate::media::image::read_image;
-use crate::media::resize::crop_to_cover;
 use crate::setup::Setup;
 
 /// An image whose first scales are reused.
@@ -69,7 +69,7 @@ impl InitRequest<'_> {
         self.check_exclusive(setup)?;
         if let Some(StartParams { image, from_scale }) = self.start {
             let from = check_from_scale("start", *from_scale, scales, setup)?;
-            let image = read_image(image).map_err(|e| setup.refuse_file("start", &e))?;
+            let image = read_image(image).map_err(|e| setup.refuse_error("start", &e))?;
             let image = crop_to_cover(&image, width as u32, height as u32);
             return Ok(InitImage::Scales(image, from));
         }
@@ -111,7 +111,7 @@ fn check_from_scale(
 }
 
 impl InitImage {
-    /// The codes of the scales that are reused from an image, with the auto-encoder that `load` gives.
+    /// The codes of the scales that are reused from an image, with the auto-encoder that `load` returns.
     pub(super) fn codes(
         &self,
         cells: &ScaleSchedule,
@@ -127,7 +127,7 @@ impl InitImage {
         Ok(codes)
     }
 
-    /// The seeds of the first scales, and the scale from which on the images' own seeds count, if the first scales have
+    /// The seeds of the first scales, and the scale at which the images' own seeds take over, if the first scales have
     /// other seeds.
     pub(super) fn first_seeds(&self, images: usize) -> Option<(Vec<u64>, usize)> {
         match self {

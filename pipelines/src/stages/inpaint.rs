@@ -7,6 +7,7 @@ use image::imageops::{self, FilterType};
 use image::{GrayImage, Luma, RgbImage};
 use nextscale_models::generator::ImageAutoencoder;
 use nextscale_models::pixels;
+use nextscale_models::resize::{covering_rectangle, crop_to_cover};
 use nextscale_tokenizer::InpaintMask;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use super::edit_region::{InvalidEdit, rectangle, sides};
 use crate::error::{Diagnostic, PipelineError};
 use crate::media::image::read_image;
-use crate::media::resize::{covering_rectangle, crop_to_cover};
 use crate::setup::Setup;
 use crate::stage::Context;
 
@@ -75,7 +75,7 @@ impl EditParams {
     ) -> Result<InpaintImage, PipelineError> {
         self.read(width as u32, height as u32)
             .map_err(|error| match error {
-                EditError::File(error) => setup.refuse_file("edit", &error).into(),
+                EditError::File(error) => setup.refuse_error("edit", &error).into(),
                 EditError::Invalid(InvalidEdit { message, hint }) => {
                     Diagnostic::new(setup.mark("edit"), message)
                         .hint(hint)
@@ -206,8 +206,8 @@ impl InpaintImage {
     pub(super) fn keep(&self, autoencoder: &ImageAutoencoder, device: &Device) -> InpaintMask {
         let (w, h) = self.image.dimensions();
         let (w, h) = (w as usize, h as usize);
-        let image = std::slice::from_ref(&self.image);
-        let latent = autoencoder.encode(pixels::from_images(image, device));
+        let pixels = pixels::from_images(std::slice::from_ref(&self.image), device);
+        let latent = autoencoder.encode(pixels);
         let kept: Vec<f32> = self.mask.iter().map(|share| 1.0 - share).collect();
         let kept = Tensor::from_data(TensorData::new(kept, [1, 1, 1, h, w]), device);
         InpaintMask::new(latent, kept)

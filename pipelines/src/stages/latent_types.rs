@@ -1,18 +1,18 @@
-//! Which latent fits which decoder, and which text features which transformer.
+//! Which latent fits which decoder, and which text features fit which transformer.
 
 use nextscale_models::{Manifest, Model, TEXT, VAE};
 
 use crate::artifact::{ArtifactType, Kind};
 
-/// Adds the checksum of a part, so that parts of the same shape from two models do not pass as one.
-fn with_checksum(of: ArtifactType, part: &'static str, checksum: Option<&str>) -> ArtifactType {
+/// Adds the checksum of a part, so that parts of the same shape from two models do not fit together.
+fn with_checksum(kind: ArtifactType, part: &'static str, checksum: Option<&str>) -> ArtifactType {
     match checksum {
-        Some(checksum) => of.constraint(part, &checksum[..checksum.len().min(12)]),
-        None => of,
+        Some(checksum) => kind.constraint(part, &checksum[..checksum.len().min(12)]),
+        None => kind,
     }
 }
 
-/// The latents of a model of images or videos.
+/// The latents of a model.
 pub(super) fn latent(model: &Model) -> ArtifactType {
     let latent = match model.manifest() {
         Manifest::Infinity(manifest) => {
@@ -32,8 +32,8 @@ pub(super) fn latent(model: &Model) -> ArtifactType {
     with_checksum(latent, "the auto-encoder", model.checksum_of(VAE))
 }
 
-/// The text features that a model's text encoder gives and its transformer takes; for a video of `frames` frames if its
-/// prompts state the length.
+/// The text features between a model's text encoder and its transformer; for a video of `frames` frames if its prompts
+/// state the length.
 pub(super) fn text_features(model: &Model, frames: Option<usize>) -> ArtifactType {
     let channels = model.manifest().text().map_or(0, |text| text.d_model);
     let text = ArtifactType::new(Kind::Text).constraint("channels", channels);

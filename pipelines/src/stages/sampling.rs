@@ -1,15 +1,14 @@
-//! How the codes of an image are drawn: what the user gave over the model's own settings.
+//! How the codes of an image are sampled: the user's settings over the model's defaults.
 
 use std::ops::RangeInclusive;
 
-use nextscale_models::Model;
 use nextscale_models::sampling::{Sampling, SamplingPlan};
 
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
 use crate::setup::Setup;
 
-/// Sampling settings that the user may have given.
+/// Sampling settings that the user may have set.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SamplingOverrides {
     pub cfg: Option<PerScale>,
@@ -41,8 +40,28 @@ fn check_range(
     Err(setup.refuse(key, message).into())
 }
 
+fn check_weights(weights: &[f64], setup: &Setup) -> Result<(), PipelineError> {
+    let Some(bad) = weights.iter().find(|w| !(**w > 0.0 && **w <= 1000.0)) else {
+        return Ok(());
+    };
+    let message = format!("`cfg-scale` should be above 0 and at most 1000, but it is {bad}");
+    let hint = "1 turns guidance off, and the released settings are 3 and 4";
+    Err(setup.refuse("cfg-scale", message).hint(hint).into())
+}
+
+/// Refuses a temperature of 0 at some scales only.
+fn check_zeros(temperatures: &[f64], setup: &Setup) -> Result<(), PipelineError> {
+    let zeros = temperatures.iter().filter(|t| **t == 0.0).count();
+    if zeros == 0 || zeros == temperatures.len() {
+        return Ok(());
+    }
+    let message = "a `temperature` of 0 is for all scales or for none";
+    let hint = "a small one, such as 0.01, nearly always takes the most likely value";
+    Err(setup.refuse("temperature", message).hint(hint).into())
+}
+
 impl SamplingOverrides {
-    /// The settings of a run of VAR: one guidance weight, at the end of a ramp over `scales` scales.
+    /// The settings of a run of VAR, whose guidance rises linearly over `scales` scales.
     pub(super) fn ramp(
         &self,
         defaults: &Sampling,
@@ -80,18 +99,8 @@ impl SamplingOverrides {
         };
         let guidance = values("cfg-scale", &cfg)?;
         let temperatures = values("temperature", &temperature)?;
-        if let Some(bad) = guidance.iter().find(|w| !(**w > 0.0 && **w <= 1000.0)) {
-            let message =
-                format!("`cfg-scale` should be above 0 and at most 1000, but it is {bad}");
-            let hint = "1 turns guidance off, and the released settings are 3 and 4";
-            return Err(setup.refuse("cfg-scale", message).hint(hint).into());
-        }
-        let zeros = temperatures.iter().filter(|t| **t == 0.0).count();
-        if zeros != 0 && zeros != scales {
-            let message = "a `temperature` of 0 is for all scales or for none";
-            let hint = "a small one, such as 0.01, nearly always takes the most likely value";
-            return Err(setup.refuse("temperature", message).hint(hint).into());
-        }
+        check_weights(&guidance, setup)?;
+        check_zeros(&temperatures, setup)?;
         let mut sampling = defaults.clone();
         for &temperature in temperature.given() {
             sampling = self.checked(temperature, defaults, setup)?;
@@ -110,7 +119,7 @@ impl SamplingOverrides {
         })
     }
 
-    /// The settings except guidance, which are the same for every scale but the temperature.
+    /// The checked settings at one temperature, without guidance.
     fn checked(
         &self,
         temperature: f64,
@@ -147,13 +156,13 @@ fn first(value: &PerScale) -> f64 {
 }
 
 impl ResolvedSampling {
-    /// The named values of the line of parameters.
+    /// The named values of the `parameters` line.
     pub(super) fn parameters(
         &self,
         model: &str,
         fingerprint: Option<String>,
     ) -> Vec<(String, String)> {
-        // Lists are quoted there, as values with commas are by the tools that read the line.
+        // Lists are quoted, since the tools that read the line split it at commas.
         let text = |value: &PerScale| match value {
             PerScale::All(_) => value.to_string(),
             PerScale::Each(_) => format!("\"{value}\""),
@@ -177,19 +186,4 @@ impl ResolvedSampling {
         let owned = |(name, value): (&str, String)| (name.to_owned(), value);
         parameters.into_iter().map(owned).collect()
     }
-}
-
-/// Refuses a model other than the one with the recorded fingerprint.
-pub(super) fn check_fingerprint(
-    expected: Option<&String>,
-    model: &Model,
-    setup: &Setup,
-) -> Result<(), PipelineError> {
-    if expected.is_none() || expected == model.fingerprint().as_ref() {
-        return Ok(());
-    }
-    let name = model.name();
-    let message = format!("the model `{name}` is not the one with this fingerprint");
-    let hint = "name the folder of the same model, or drop `fingerprint` to use another";
-    Err(setup.refuse("fingerprint", message).hint(hint).into())
 }

@@ -1,8 +1,9 @@
 //! The size of the image or video, as the user asked for it.
 
+use nextscale_models::Size;
+
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use nextscale_models::Size;
 
 /// A size as the user asked for it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,20 +35,20 @@ impl SizeRequest<'_> {
             return self.pick_shape(sizes, name, setup);
         }
         let (width, height) = (self.width, self.height);
-        Size::find(sizes, width, height).cloned().ok_or_else(|| {
-            let asked = match (width, height) {
-                (Some(w), Some(h)) => format!("{w}x{h} pixels"),
-                (Some(w), None) => format!("images {w} pixels wide"),
-                (None, h) => format!("images {} pixels high", h.unwrap_or_default()),
-            };
-            let message = format!("the model `{name}` does not generate {asked}");
-            let key = if width.is_some() { "width" } else { "height" };
-            let mut diagnostic = setup.refuse(key, message);
-            let nearest = Size::nearest(sizes, width, height);
-            let hint = |size: &Size| format!("the nearest size is {}x{}", size.width, size.height);
-            diagnostic.hint = nearest.map(hint);
-            diagnostic.into()
-        })
+        if let Some(size) = Size::find(sizes, width, height) {
+            return Ok(size.clone());
+        }
+        let asked = match (width, height) {
+            (Some(w), Some(h)) => format!("{w}x{h} pixels"),
+            (Some(w), None) => format!("images {w} pixels wide"),
+            (None, h) => format!("images {} pixels high", h.unwrap_or_default()),
+        };
+        let message = format!("the model `{name}` does not generate {asked}");
+        let key = if width.is_some() { "width" } else { "height" };
+        let mut refused = setup.refuse(key, message);
+        refused.hint = Size::nearest(sizes, width, height)
+            .map(|size| format!("the nearest size is {}x{}", size.width, size.height));
+        Err(refused.into())
     }
 
     fn pick_shape(&self, sizes: &[Size], name: &str, setup: &Setup) -> Result<Size, PipelineError> {
@@ -77,12 +78,11 @@ impl SizeRequest<'_> {
             }
             about => about.flatten(),
         };
-        Size::of_aspect(sizes, ratio, about)
-            .cloned()
-            .map_err(|error| {
-                let message = format!("the model `{name}` does not generate that");
-                setup.refuse(key, message).hint(error.to_string()).into()
-            })
+        let found = Size::of_aspect(sizes, ratio, about).map_err(|error| {
+            let message = format!("the model `{name}` does not generate that");
+            setup.refuse(key, message).hint(error.to_string())
+        })?;
+        Ok(found.clone())
     }
 }
 

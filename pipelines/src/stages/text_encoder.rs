@@ -17,7 +17,7 @@ use super::video::params::TextToVideoParams;
 use crate::artifact::{Artifact, ArtifactType, Kind, Message, Text};
 use crate::error::PipelineError;
 use crate::setup::Setup;
-use crate::stage::{Context, Event, Input, Output, Ports, Stage};
+use crate::stage::{Context, Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
 
 /// Encodes prompts as text features.
@@ -48,25 +48,25 @@ impl StageParams for TextEncoderParams {
 pub(crate) struct TextEncoderStage {
     params: TextEncoderParams,
     model: Arc<Model>,
-    /// Of the video; 1 for an image.
+    /// Number of frames of the video; 1 for an image.
     frames: usize,
     encoder: Option<PromptEncoder>,
-    /// What is sent when the encoder is gone, if it does not stay.
-    kept_back: Option<Vec<Message>>,
+    /// Messages that are sent after the encoder is dropped; none if it stays.
+    buffered: Option<Vec<Message>>,
     /// The last prompt with its features: the images of a batch share them.
     last: Option<(String, String, Text)>,
 }
 
-/// Frames of the video whose length the prompt states.
+/// Number of frames of the video, since the prompt states its length.
 fn video_frames(
     params: &TextEncoderParams,
     manifest: &InfinityStarManifest,
     setup: &Setup,
 ) -> Result<usize, PipelineError> {
     if let (None, Some(video)) = (params.frames, setup.fed::<TextToVideoParams>()) {
-        // What is wrong with it, the fed stage reports itself.
-        let length = VideoLength::of(&video).resolve(manifest, setup);
-        return Ok(length.unwrap_or(manifest.frames.default));
+        // The stage that it belongs to reports a wrong length.
+        let frames = VideoLength::of(&video).resolve(manifest, setup);
+        return Ok(frames.unwrap_or(manifest.frames.default));
     }
     let length = VideoLength {
         frames: params.frames,
@@ -90,23 +90,18 @@ impl TextEncoderStage {
             model,
             frames,
             encoder: None,
-            kept_back: (!stays).then(Vec::new),
+            buffered: (!stays).then(Vec::new),
             last: None,
         })
     }
 
-    /// Sends features, or keeps them until the encoder is gone.
-    fn hand_on(
-        &mut self,
-        text: Text,
-        input: &Input,
-        out: &mut Output,
-    ) -> Result<(), PipelineError> {
+    /// Sends features, or buffers them until the encoder is dropped.
+    fn send(&mut self, text: Text, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
         let artifact = Artifact::Text(text);
-        let Some(kept_back) = &mut self.kept_back else {
+        let Some(buffered) = &mut self.buffered else {
             return out.send(input, artifact);
         };
-        kept_back.push(Message {
+        buffered.push(Message {
             sample: input.sample.clone(),
             preview: input.preview,
             artifact,
@@ -125,7 +120,7 @@ impl TextEncoderStage {
             let all = encoded.tokens;
             let message =
                 format!("a prompt of {all} tokens was cut to {kept}: its end has no effect");
-            (context.observer)(Event::Warning { message });
+            context.warn(message);
         }
         Ok(encoded.features)
     }
@@ -145,7 +140,7 @@ impl Stage for TextEncoderStage {
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         self.encoder = Some(PromptEncoder::load(&self.model, &context.device)?);
         if context.joins {
-            self.kept_back = None;
+            self.buffered = None;
         }
         Ok(())
     }
@@ -157,29 +152,28 @@ impl Stage for TextEncoderStage {
             && n == negative
         {
             let text = text.clone();
-            return self.hand_on(text, input, out);
+            return self.send(text, input, out);
         }
-        let without = negative.trim().is_empty();
+        let encode = |prompt: &str| self.encode(prompt, &input.context);
+        let has_negative = !negative.trim().is_empty();
         let text = Text {
             prompt: if self.params.positive_prompt {
-                self.encode(&with_positive_prompt(prompt), &input.context)?
+                encode(&with_positive_prompt(prompt))?
             } else {
-                self.encode(prompt, &input.context)?
+                encode(prompt)?
             },
-            negative: (!without)
-                .then(|| self.encode(negative, &input.context))
-                .transpose()?,
+            negative: has_negative.then(|| encode(negative)).transpose()?,
         };
         self.last = Some((prompt.clone(), negative.clone(), text.clone()));
-        self.hand_on(text, input, out)
+        self.send(text, input, out)
     }
 
     fn finish(&mut self, out: &mut Output) -> Result<(), PipelineError> {
-        let kept_back = self.kept_back.take().unwrap_or_default();
-        if !kept_back.is_empty() {
+        let buffered = self.buffered.take().unwrap_or_default();
+        if !buffered.is_empty() {
             self.encoder = None;
         }
-        kept_back
+        buffered
             .into_iter()
             .try_for_each(|message| out.message(message))
     }
@@ -193,26 +187,27 @@ mod tests {
     use crate::graph::Pipeline;
     use crate::registry::Registry;
     use crate::spec::PipelineSpec;
-    use crate::stage::Cancel;
+    use crate::stage::{Cancel, Event};
 
-    /// What happens when ten prompts, more than wait between two stages, go through an encoder that is, or is not, sent away before its texts are: the names of
-    /// the stages that are done with a prompt, and of the next one when it gets its first.
-    fn order(sent_away: bool, joins: bool) -> Vec<String> {
+    /// Sends ten prompts, more than a queue holds, through an encoder that is, or is not, dropped before its texts are sent.
+    /// Returns the names of the stages that finished a prompt, and of the next one when it gets its first.
+    fn order(dropped: bool, joins: bool) -> Vec<String> {
         let mut registry = Registry::builtin();
         registry.register(
             "encoder",
             move |params: TextEncoderParams, setup: &Setup| {
                 let mut stage = TextEncoderStage::new(params, setup)?;
-                assert!(stage.kept_back.is_none(), "the embedded encoder is small");
-                stage.kept_back = sent_away.then(Vec::new);
+                assert!(stage.buffered.is_none(), "the embedded encoder is small");
+                stage.buffered = dropped.then(Vec::new);
                 Ok(stage)
             },
         );
         registry.register("end", move |_: Nothing, _: &Setup| Ok(End(joins)));
         let yaml = "stages:\n  p: { stage: prompts, prompts: [a, b, c, d, e, f, g, h, i, j] }\n  text: { stage: encoder, from: p }\n  end: { stage: end, from: text }\n";
-        let inputs = match joins {
-            true => "{ text: text, again: text }",
-            false => "text",
+        let inputs = if joins {
+            "{ text: text, again: text }"
+        } else {
+            "text"
         };
         let wired = yaml.replace("from: text", &format!("from: {inputs}"));
         let spec = PipelineSpec::from_yaml(&wired, "x.yaml").unwrap();
@@ -259,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_back_by_a_small_one_or_where_a_stage_waits_for_several() {
+    fn nothing_is_buffered_by_a_small_one_or_where_a_stage_waits_for_several() {
         for seen in [order(true, true), order(false, false)] {
             assert_eq!((seen.len(), seen[10].as_str()), (11, "text"));
         }

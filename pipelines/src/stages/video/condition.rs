@@ -5,13 +5,13 @@ use std::sync::Arc;
 use image::RgbImage;
 use nextscale_models::generator::FirstFrameGenerator;
 use nextscale_models::manifest::InfinityStarManifest;
+use nextscale_models::resize::{contain, crop_to_cover};
 use nextscale_models::{FirstFrame, Model, Placement, Size, device};
 
 use super::params::TextToVideoParams;
 use crate::artifact::Artifact;
 use crate::error::{Diagnostic, PipelineError};
 use crate::media::image::read_image;
-use crate::media::resize::{contain, crop_to_cover};
 use crate::media::{self, ClipRequest, VideoInfo};
 use crate::setup::Setup;
 use crate::stage::{Context, Input};
@@ -40,7 +40,7 @@ pub(super) struct VideoFile {
 /// Given frames, all of the size of the video.
 pub(super) type ConditionFrames = Vec<RgbImage>;
 
-/// A first frame by another model, which is loaded when the stage is.
+/// A first frame by another model, which is loaded with the stage.
 pub(super) struct GeneratedFrame {
     rules: FirstFrame,
     model: Arc<Model>,
@@ -59,11 +59,11 @@ impl VideoCondition {
         let wired = wires.any(|wire| wire.port.as_deref() == Some("image"));
         check(params, model, frames, wired, setup)?;
         if let Some(path) = &params.image {
-            let image = read_image(path).map_err(|e| setup.refuse_file("image", &e))?;
+            let image = read_image(path).map_err(|e| setup.refuse_error("image", &e))?;
             return Ok(Self::Image(image));
         }
         if let Some(path) = &params.video {
-            let info = media::video_info(path).map_err(|e| setup.refuse_file("video", &e))?;
+            let info = media::video_info(path).map_err(|e| setup.refuse_error("video", &e))?;
             let request = ClipRequest {
                 path: path.clone(),
                 size: [0; 2],
@@ -120,7 +120,7 @@ impl VideoCondition {
             Self::Video(video) => {
                 video.request.size = [size.width, size.height];
                 let checked = video.request.check(video.info);
-                checked.map_err(|e| setup.refuse_file("video", &e))?;
+                checked.map_err(|e| setup.refuse_error("video", &e))?;
             }
             Self::None | Self::Wired | Self::Generated(_) => {}
         }
@@ -161,10 +161,10 @@ impl VideoCondition {
             Self::Image(image) => image.clone(),
             Self::Generated(frame) => {
                 let Some(generator) = &frame.generator else {
-                    return Err(input.context.failed("its model of images was not loaded"));
+                    return Err(input.context.failed("its image model was not loaded"));
                 };
-                let (sample, size) = (&input.sample, [width, height]);
-                let image = generator.generate(&sample.prompt, sample.seed, size);
+                let sample = &input.sample;
+                let image = generator.generate(&sample.prompt, sample.seed, [width, height]);
                 image.map_err(|e| input.context.failed(e))?
             }
             Self::Wired => match input.artifacts.get(1) {

@@ -59,7 +59,7 @@ impl VideoLength {
             return Ok(longest.min(2 * given - 1));
         }
         let frames = manifest.length(self.seconds, self.frames);
-        let frames = frames.map_err(|error| setup.refuse_file(key, &error.into()))?;
+        let frames = frames.map_err(|error| setup.refuse_error(key, &error.into()))?;
         if included && frames <= given {
             let length = manifest.describe(frames);
             let message = format!(

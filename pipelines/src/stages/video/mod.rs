@@ -20,7 +20,6 @@ use self::condition::VideoCondition;
 use self::length::VideoLength;
 use self::params::{TextToVideoParams, resolve};
 use super::latent_types::{latent, text_features};
-use super::sampling::check_fingerprint;
 use super::size::{SizeRequest, nearest_shape};
 use crate::artifact::{Artifact, ArtifactType, Kind, Message, Step, Text, VideoLatent};
 use crate::error::PipelineError;
@@ -52,7 +51,7 @@ struct Loaded {
 impl TextToVideo {
     pub(crate) fn new(params: TextToVideoParams, setup: &Setup) -> Result<Self, PipelineError> {
         let model = setup.video_model(params.model.as_deref())?;
-        check_fingerprint(params.fingerprint.as_ref(), &model, setup)?;
+        setup.check_fingerprint(params.fingerprint.as_ref(), &model)?;
         let manifest = resolve(&params, model.infinity_star()?, setup)?;
         let frames = VideoLength::of(&params).resolve(&manifest, setup)?;
         let mut condition = VideoCondition::new(&params, &manifest, frames, setup)?;
@@ -227,7 +226,7 @@ impl Stage for TextToVideo {
             .estimate_video(&self.size, self.frames, guided, &placement)?;
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
         if let Some(message) = estimate.notice() {
-            (context.observer)(Event::Warning { message });
+            context.warn(message);
         }
         Ok(estimate.check(memory(&context.device))?)
     }

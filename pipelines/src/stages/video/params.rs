@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use nextscale_models::manifest::InfinityStarManifest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage_params::StageParams;
-use nextscale_models::manifest::InfinityStarManifest;
 
 /// Generates the latent of a video, one pass of the transformer per scale. It can begin with an image, from another stage
 /// (`from: { text: NAME, image: NAME }`) or from a file, or continue a video.
