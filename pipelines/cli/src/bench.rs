@@ -60,7 +60,8 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
         cfg_scale: args.cfg_scale,
         device: args.device,
         dtype: args.dtype,
-    })?;
+    })
+    .map_err(crate::eval::unwrapped)?;
     output::print(&table(&report))?;
     match &args.json {
         Some(path) => output::write_json(path, &report),
@@ -86,8 +87,8 @@ fn table(report: &Report) -> String {
     row("decode".into(), report.decode);
     row("total".into(), report.total);
     row("fastest".into(), report.fastest);
-    row("per image".into(), report.seconds_a_picture);
-    text += &format!("{:<16} {:>9.0}", "tokens/s", report.tokens_a_second);
+    row("per image".into(), report.seconds_per_image);
+    text += &format!("{:<16} {:>9.0}", "tokens/s", report.tokens_per_second);
     if let Some(mib) = report.peak_memory_mib {
         text += &format!("\n{:<16} {mib:>9.0} MiB", "peak memory");
     }

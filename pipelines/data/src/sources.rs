@@ -6,7 +6,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nextscale_files::{atomic_file, checksum, curl};
+use nextscale_files::curl::{self, CurlError};
+use nextscale_files::{atomic_file, checksum};
 use serde::{Deserialize, Serialize};
 
 use crate::archive;
@@ -77,8 +78,8 @@ enum SourceError {
     Package(#[from] DataError),
     #[error("no {0} in the package")]
     NotInPackage(String),
-    #[error("{0}")]
-    Curl(String),
+    #[error(transparent)]
+    Curl(#[from] CurlError),
 }
 
 /// The content of every file, from the cache, or from the first source that has it and then kept in the cache.
@@ -200,7 +201,7 @@ fn from_address(address: &str, file: &str, cache: &Path) -> Result<Vec<u8>, Sour
         "--proto", "=https,file", "--proto-redir", "=https",
         "--connect-timeout", "20", "--output", &path, &address,
     ];
-    curl::run(&args, "", false).map_err(|(_, reason)| SourceError::Curl(reason))?;
+    curl::run(&args, "", false)?;
     unpack(&std::fs::read(part.path())?)
 }
 

@@ -1,24 +1,30 @@
-//! `nextscale bench`: seconds a picture, part by part, and the memory it took.
+//! `nextscale bench`: seconds per image, part by part, and the memory that it took.
 //!
-//! Every round paints one batch; rounds of warm-up are not counted. Shown are medians. Sizes can be measured with
-//! random weights, so that speed can be compared without the checkpoint.
+//! Every round generates one batch; warm-up rounds are not counted. Times are medians over the rounds.
 
+mod random;
 mod subject;
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use burn::tensor::Device;
+use nextscale_models::device::{self, DeviceChoice, Dtype};
+use nextscale_models::generator::{ImageGenerator, ImagePlan};
+use nextscale_models::sampling::{Sampling, SamplingPlan};
+use nextscale_models::{Manifest, Model, ModelError, Placement};
+use nextscale_tokenizer::ScaleSchedule;
 use serde::Serialize;
 
-use nextscale_models::device::{self, DeviceChoice, Dtype};
-use nextscale_models::{ModelError, Placement};
-use subject::{Round, Subject};
+use self::subject::{Prompt, Round, Subject};
+use crate::error::EvalError;
 
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
-    /// A model as `generate` takes it, or with random weights a size: `infinity-125m`, `infinity-2b`, `var-d16` to `var-d36`.
+    /// A model as for `generate`, or with random weights a size: `infinity-125m`, `infinity-2b`, `var-d16` to `var-d36`.
     pub model: String,
-    /// Measure this size with random weights: no file is read.
+    /// Measure this size with random weights, without reading a file.
     pub random_weights: bool,
     /// The prompt.
     pub prompt: String,
@@ -26,9 +32,9 @@ pub struct BenchOptions {
     pub class: String,
     /// Images generated at once, at least 1.
     pub batch: usize,
-    /// Rounds that count, at least 1.
+    /// Measured rounds, at least 1.
     pub rounds: usize,
-    /// Rounds before them.
+    /// Warm-up rounds before them.
     pub warmup: usize,
     /// Guidance scale; the model's if absent.
     pub cfg_scale: Option<f64>,
@@ -51,11 +57,11 @@ pub struct Report {
     pub size: [usize; 2],
     /// Images generated at once.
     pub batch: usize,
-    /// Rounds that count.
+    /// Measured rounds.
     pub rounds: usize,
     /// Loading the model.
     pub load: f64,
-    /// Encoding the prompt; none for classes.
+    /// Encoding the prompts; `None` for classes and random weights.
     pub text: Option<f64>,
     /// Each scale.
     pub scales: Vec<ScaleTime>,
@@ -65,11 +71,13 @@ pub struct Report {
     pub total: f64,
     /// The fastest round.
     pub fastest: f64,
-    /// The total over the batch.
-    pub seconds_a_picture: f64,
-    /// Tokens of all scales and images over the time of all scales.
-    pub tokens_a_second: f64,
-    /// Largest resident size of this process so far, where the system reports it.
+    /// The total divided by the batch.
+    #[serde(rename = "seconds_a_picture")]
+    pub seconds_per_image: f64,
+    /// Tokens of all scales and images divided by the time of all scales.
+    #[serde(rename = "tokens_a_second")]
+    pub tokens_per_second: f64,
+    /// Peak resident memory of this process so far, where the system reports it.
     pub peak_memory_mib: Option<f64>,
 }
 
@@ -85,78 +93,120 @@ pub struct ScaleTime {
 /// Measures a model.
 ///
 /// # Errors
-/// When the model can't be used, or a picture is not a picture of numbers.
-pub fn run(args: &BenchOptions) -> anyhow::Result<Report> {
-    let placement = Placement::open(args.device, args.dtype)?;
+/// The model cannot be used, or the pixels of an image are not finite.
+pub fn run(options: &BenchOptions) -> Result<Report, EvalError> {
+    let placement = Placement::open(options.device, options.dtype)?;
     let start = Instant::now();
-    let mut subject = match args.random_weights {
-        true => Subject::random(&args.model, &placement)?,
-        false => Subject::open(args, &placement)?,
-    };
-    subject.sampling.cfg = args.cfg_scale.unwrap_or(subject.sampling.cfg);
+    let generator = load(options, &placement)?;
+    let size = generator.model().default_size()?;
+    let plan = generator.plan(size.width, size.height)?;
     let load = start.elapsed().as_secs_f64();
+    let subject = Subject {
+        prompt: prompt(options, generator.model())?,
+        sampling: sampling(options, &generator, plan)?,
+        generator: &generator,
+        plan,
+        batch: options.batch,
+        device: &placement.device,
+    };
     let mut rounds = Vec::new();
-    for index in 0..args.warmup + args.rounds {
-        let round = subject.round(args.batch, index as u64, &placement.device)?;
-        if index >= args.warmup {
+    for index in 0..options.warmup + options.rounds {
+        let round = subject.round(index as u64)?;
+        if index >= options.warmup {
             rounds.push(round);
         }
     }
-    Ok(report(&subject, args, load, &rounds, &placement)?)
-}
-
-fn report(
-    subject: &Subject,
-    args: &BenchOptions,
-    load: f64,
-    rounds: &[Round],
-    placement: &Placement,
-) -> Result<Report, ModelError> {
-    let over = |part: &dyn Fn(&Round) -> f64| median(rounds.iter().map(part).collect());
-    let schedule = subject.schedule()?;
-    let grids = schedule.scales().iter().enumerate();
-    let scales: Vec<ScaleTime> = grids
-        .map(|(k, grid)| ScaleTime {
-            grid: [grid.h, grid.w],
-            seconds: over(&|round| round.scales[k]),
-        })
-        .collect();
-    let total = over(&|round| round.total);
-    let painting = over(&|round| round.scales.iter().sum());
-    let tokens = (schedule.tokens() * args.batch) as f64;
+    let median_of = |part: &dyn Fn(&Round) -> f64| median(rounds.iter().map(part).collect());
+    let total = median_of(&|round| round.total);
+    let tokens = (plan.schedule().tokens() * options.batch) as f64;
     Ok(Report {
-        model: args.model.clone(),
-        device: if device::is_cpu(&placement.device) {
-            format!("cpu, {}", device::cpu_features())
-        } else {
-            "cuda".to_owned()
-        },
+        model: options.model.clone(),
+        device: describe(&placement.device),
         dtype: format!("{:?}", placement.dtype).to_lowercase(),
-        size: subject.size(),
-        batch: args.batch,
+        size: [size.width, size.height],
+        batch: options.batch,
         rounds: rounds.len(),
         load,
-        text: subject.has_text().then(|| over(&|round| round.text)),
-        scales,
-        decode: over(&|round| round.decode),
+        text: matches!(subject.prompt, Prompt::Text(_)).then(|| median_of(&|round| round.text)),
+        scales: scale_times(plan.schedule(), &rounds),
+        decode: median_of(&|round| round.decode),
         total,
         fastest: rounds.iter().map(|r| r.total).fold(f64::INFINITY, f64::min),
-        seconds_a_picture: total / args.batch as f64,
-        tokens_a_second: tokens / painting,
+        seconds_per_image: total / options.batch as f64,
+        tokens_per_second: tokens / median_of(&|round| round.scales.iter().sum()),
         peak_memory_mib: peak_memory_mib(),
     })
+}
+
+fn scale_times(schedule: &ScaleSchedule, rounds: &[Round]) -> Vec<ScaleTime> {
+    let scales = schedule.scales().iter().enumerate();
+    scales
+        .map(|(k, scale)| ScaleTime {
+            grid: [scale.h, scale.w],
+            seconds: median(rounds.iter().map(|round| round.scales[k]).collect()),
+        })
+        .collect()
+}
+
+fn load(options: &BenchOptions, placement: &Placement) -> Result<ImageGenerator, EvalError> {
+    Ok(if options.random_weights {
+        ImageGenerator::random(random::manifest(&options.model)?, placement)?
+    } else {
+        ImageGenerator::load(&Arc::new(Model::open(&options.model)?), placement)?
+    })
+}
+
+fn prompt(options: &BenchOptions, model: &Model) -> Result<Prompt, EvalError> {
+    Ok(match model.manifest() {
+        Manifest::Var(_) if options.random_weights => Prompt::Class(0),
+        Manifest::Var(manifest) => {
+            let found = manifest.class_names().find(&options.class);
+            Prompt::Class(found.map_err(|error| ModelError::Refused {
+                message: error.to_string(),
+                hint: error.hint().map(str::to_owned),
+            })?)
+        }
+        _ if options.random_weights => {
+            Prompt::RandomText(model.infinity()?.transformer.text_channels)
+        }
+        _ => Prompt::Text(options.prompt.clone()),
+    })
+}
+
+fn sampling(
+    options: &BenchOptions,
+    generator: &ImageGenerator,
+    plan: &ImagePlan,
+) -> Result<SamplingPlan, EvalError> {
+    let model = generator.model();
+    let sampling: &Sampling = match model.manifest() {
+        Manifest::Var(manifest) => &manifest.sampling,
+        _ => &model.infinity()?.sampling,
+    };
+    let mut sampling = sampling.clone();
+    sampling.cfg = options.cfg_scale.unwrap_or(sampling.cfg);
+    Ok(generator.sampling_plan(&sampling, plan))
+}
+
+fn describe(device: &Device) -> String {
+    if device::is_cpu(device) {
+        format!("cpu, {}", device::cpu_features())
+    } else {
+        "cuda".to_owned()
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    match values.len() % 2 {
-        0 => (values[middle - 1] + values[middle]) / 2.0,
-        _ => values[middle],
+    if values.len().is_multiple_of(2) {
+        (values[middle - 1] + values[middle]) / 2.0
+    } else {
+        values[middle]
     }
 }
 
-/// The high-water mark of the resident set, as Linux counts it.
+/// Peak resident memory, as Linux counts it.
 fn peak_memory_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -1,16 +1,25 @@
-//! Measurements: how well a tokenizer reconstructs images, how well a model follows its prompt, and how fast it is.
+//! Measurements: how well an auto-encoder reconstructs images, how well a model follows its prompt, and how fast it is.
 //!
 //! Each measurement takes an options struct and returns a report that `serde` can write.
+//!
+//! | I want to know … | use |
+//! |---|---|
+//! | what an auto-encoder loses, and how its codes are used | [`tokenizer::run`] |
+//! | how often an image shows what its prompt asks for | [`recall::run`] |
+//! | how often a video moves as its prompt says | [`motion::run`] |
+//! | how long an image takes, part by part | [`bench::run`] |
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod bench;
-mod common;
-mod distance;
+mod error;
+mod measure;
+mod metrics;
 pub mod motion;
 pub mod recall;
 pub mod tokenizer;
 mod tracking;
 pub mod usage;
 
-pub use common::{Common, Measured, OnProgress};
+pub use error::EvalError;
+pub use measure::{MeasureOptions, Measured, OnProgress};

@@ -1,47 +1,51 @@
-//! `nextscale eval recall`: is the painted picture nearest to the one that its prompt describes?
+//! `nextscale eval recall`: is a generated image nearest to the one that its prompt describes?
 //!
-//! For each of two lists (captions that training saw, and pairs of concept and style that it never saw) a pool of
-//! candidate pictures is chosen; some of them are painted from their default caption, and the whole pool is sorted by
-//! distance to what was painted. A model that ignores the prompt finds its reference among the nearest k of n with
-//! probability k / n.
+//! There are two lists of prompts: captions that training saw, and pairs of concept and style that it never saw. For each
+//! list a pool of candidate images is chosen. Some of them are generated from their default caption, and the whole pool is
+//! sorted by distance to each generated image. A model that ignores the prompt finds its reference among the nearest k of n
+//! with probability k / n.
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use burn::tensor::Device;
+use nextscale_data::{Dataset, captions};
+use nextscale_models::device::Dtype;
 use nextscale_models::generator::{ImageGenerator, ImageInput, ImagePlan};
-use nextscale_models::sampling::Sampling;
+use nextscale_models::sampling::{Sampling, SamplingPlan};
 use nextscale_models::{Model, ModelError, Placement, pixels};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::common::{Common, Measured, OnProgress};
-use crate::distance;
-use nextscale_data::{Dataset, captions};
+use crate::error::EvalError;
+use crate::measure::{MeasureOptions, Measured, OnProgress, check_temperature};
+use crate::metrics::{mean_colours, rank};
 
-/// Side of the coarse picture that pixels are compared on.
-const COARSE: usize = 16;
-/// The reference counts as found among so many nearest.
+/// Squares along each side whose mean colours are compared.
+const SQUARES: usize = 16;
+/// A reference counts as found among this many nearest candidates.
 const NEAREST: usize = 5;
+/// Generated images of each list on the contact sheet.
+const TILES: usize = 32;
 
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct RecallOptions {
     /// The model: a name or a folder.
     pub model: String,
-    /// Prompts that training saw.
+    /// Number of prompts from the training set.
     pub seen: usize,
-    /// Prompts of held-out pairs of concept and style.
+    /// Number of prompts held out from training.
     pub held_out: usize,
-    /// Images that each generated one is compared with, at least 1.
+    /// Number of images that each generated one is compared with.
     pub candidates: usize,
     /// Guidance scale; the model's if absent.
     pub cfg_scale: Option<f64>,
-    /// Temperature, 0 or more; the model's if absent.
+    /// Temperature, at least 0; the model's if absent.
     pub temperature: Option<f64>,
     /// Data set, seed, batch and device.
-    pub common: Common,
+    pub measure: MeasureOptions,
 }
 
 /// What was measured.
@@ -55,7 +59,7 @@ pub struct Report {
     pub seed: u64,
     /// How bits were sampled.
     pub sampling: Sampling,
-    /// One entry per list of prompts.
+    /// Figures of each list of prompts.
     pub lists: Vec<ListReport>,
 }
 
@@ -64,9 +68,9 @@ pub struct Report {
 pub struct ListReport {
     /// `seen` or `held out`.
     pub list: &'static str,
-    /// Images that each generated one was compared with.
+    /// Number of images that each generated one was compared with.
     pub candidates: usize,
-    /// What a model that ignores the prompt would reach.
+    /// The recall among the five nearest of a model that ignores the prompt.
     pub chance: f64,
     /// Compared by pixels.
     pub pixels: Recall,
@@ -76,7 +80,7 @@ pub struct ListReport {
     pub prompts: Vec<PromptReport>,
 }
 
-/// Shares of prompts whose reference is found.
+/// Fractions of prompts whose reference is found.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Recall {
     /// As the nearest candidate.
@@ -92,7 +96,7 @@ pub struct Recall {
 pub struct PromptReport {
     /// Number of the image in the data set.
     pub id: usize,
-    /// The prompt, without the model's own words.
+    /// The prompt as it was given to the model.
     pub prompt: String,
     /// Rank of the reference by pixels.
     pub pixel_rank: usize,
@@ -100,183 +104,165 @@ pub struct PromptReport {
     pub feature_rank: usize,
 }
 
-/// A loaded model of images from prompts.
-struct Subject {
-    generator: ImageGenerator,
-    sampling: Sampling,
-    side: usize,
-}
-
 /// Generates an image for each prompt and ranks its reference among the candidates.
 ///
 /// # Errors
-/// When the model or the data set can't be used.
-pub fn run(args: &RecallOptions, progress: &OnProgress) -> anyhow::Result<Measured<Report>> {
-    let (set, device) = args.common.open()?;
-    anyhow::ensure!(
-        set.size() % COARSE == 0,
-        "pictures of {} pixels are no multiple of {COARSE}",
-        set.size()
-    );
-    let model = Arc::new(Model::open(&args.model)?);
+/// The model or the data set cannot be used, or the model does not generate images of the data set's size.
+pub fn run(
+    options: &RecallOptions,
+    progress: OnProgress<'_>,
+) -> Result<Measured<Report>, EvalError> {
+    let (measure, set) = (&options.measure, options.measure.dataset()?);
+    let side = set.size();
+    if !side.is_multiple_of(SQUARES) {
+        return Err(EvalError::Squares {
+            side,
+            squares: SQUARES,
+        });
+    }
+    check_temperature(options.temperature)?;
+    let model = Arc::new(Model::open(&options.model)?);
     let mut sampling = model.infinity()?.sampling.clone();
-    sampling.cfg = args.cfg_scale.unwrap_or(sampling.cfg);
-    sampling.temperature = args.temperature.unwrap_or(sampling.temperature);
-    anyhow::ensure!(
-        sampling.temperature >= 0.0,
-        "--temperature must not be negative"
-    );
-    let placement = Placement {
-        device,
-        ..Placement::cpu()
-    };
+    sampling.cfg = options.cfg_scale.unwrap_or(sampling.cfg);
+    sampling.temperature = options.temperature.unwrap_or(sampling.temperature);
+    let placement = Placement::open(measure.device, Dtype::F32)?;
+    let generator = ImageGenerator::load(&model, &placement)?;
+    let plan = generator.plan(side, side)?;
     let subject = Subject {
-        generator: ImageGenerator::load(&model, &placement)?,
-        sampling,
-        side: set.size(),
+        sampling: generator.sampling_plan(&sampling, plan),
+        generator: &generator,
+        plan,
+        set: &set,
+        measure,
+        device: &placement.device,
     };
-    let mut lists = Vec::new();
-    let mut pairs = Vec::new();
+    let (mut lists, mut tiles) = (Vec::new(), Vec::new());
     for (list, ids, count) in [
-        ("seen", set.train_ids(), args.seen),
-        ("held out", set.held_out_ids(), args.held_out),
+        ("seen", set.train_ids(), options.seen),
+        ("held out", set.held_out_ids(), options.held_out),
     ] {
         if count == 0 || ids.is_empty() {
             continue;
         }
-        let pool = choose(ids, args.candidates.max(count), args.common.seed);
-        let painted =
-            subject.generate(&set, &pool[..count.min(pool.len())], &args.common, progress)?;
-        for (&id, picture) in pool.iter().zip(&painted).take(32) {
-            pairs.extend([set.image(id, captions::WHITE), picture.clone()]);
+        let pool = choose(ids, options.candidates.max(count), measure.seed);
+        let generated = subject.generate(&pool[..count.min(pool.len())], progress)?;
+        for (&id, image) in pool.iter().zip(&generated).take(TILES) {
+            tiles.extend([set.image(id, captions::WHITE), image.clone()]);
         }
-        lists.push(subject.compare(list, &set, &pool, &painted, args.common.batch)?);
+        lists.push(subject.compare(list, &pool, &generated));
     }
-    anyhow::ensure!(!lists.is_empty(), "there is no prompt");
+    if lists.is_empty() {
+        return Err(EvalError::NoPrompt);
+    }
     let report = Report {
         model: model.manifest().name().to_owned(),
         fingerprint: model.fingerprint(),
-        seed: args.common.seed,
-        sampling: subject.sampling.clone(),
+        seed: measure.seed,
+        sampling,
         lists,
     };
     Ok(Measured {
         report,
-        tiles: pairs,
-        side: set.size(),
+        tiles,
+        side,
     })
 }
 
-/// Up to `count` of the pictures in a random order that depends on the seed only.
+/// Up to `count` of the images in a random order that depends on the seed alone.
 fn choose(mut ids: Vec<usize>, count: usize, seed: u64) -> Vec<usize> {
     ids.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     ids.truncate(count);
     ids
 }
 
-impl Subject {
-    fn plan(&self) -> Result<&ImagePlan, ModelError> {
-        self.generator.plan(self.side, self.side)
-    }
+/// What is measured, loaded.
+struct Subject<'a> {
+    generator: &'a ImageGenerator,
+    plan: &'a ImagePlan,
+    sampling: SamplingPlan,
+    set: &'a Dataset,
+    measure: &'a MeasureOptions,
+    device: &'a Device,
+}
 
-    /// Generates the default captions of the images `ids`, on white, one seed a prompt.
-    fn generate(
-        &self,
-        set: &Dataset,
-        ids: &[usize],
-        common: &Common,
-        progress: &OnProgress,
-    ) -> anyhow::Result<Vec<Vec<u8>>> {
-        let plan = self.plan()?;
-        let sampling = self.generator.sampling_plan(&self.sampling, plan);
+impl Subject<'_> {
+    /// Generates images of the default captions of the images `ids`, on white, each with its own seed.
+    fn generate(&self, ids: &[usize], progress: OnProgress<'_>) -> Result<Vec<Vec<u8>>, EvalError> {
         let mut generated = Vec::new();
-        for chunk in ids.chunks(common.batch) {
-            let caption = |&id: &usize| captions::canonical(set.entry(id));
+        for chunk in ids.chunks(self.measure.batch) {
+            let caption = |&id: &usize| captions::canonical(self.set.entry(id));
             let prompts: Vec<String> = chunk.iter().map(caption).collect();
-            let condition = self.generator.encode(&prompts, "")?;
-            let seed = |&id: &usize| common.seed.wrapping_add(id as u64);
-            let seeds = chunk.iter().map(seed).collect();
-            let input = ImageInput::new(condition, seeds, sampling.clone());
-            let last = self.generator.run(plan, input)?.last();
-            let last = last.context("the schedule has no scale")?;
-            let decoded = self.generator.autoencoder().decode(last, None);
-            generated.extend(pixels::to_bytes(decoded)?);
+            let seed = |&id: &usize| self.measure.seed.wrapping_add(id as u64);
+            let input = ImageInput::new(
+                self.generator.encode(&prompts, "")?,
+                chunk.iter().map(seed).collect(),
+                self.sampling.clone(),
+            );
+            let latent = self.generator.run(self.plan, input)?.last();
+            let latent = latent.ok_or_else(|| ModelError::refused("the schedule has no scale"))?;
+            let images = self.generator.autoencoder().decode(latent, None);
+            generated.extend(pixels::to_bytes(images)?);
             progress(generated.len(), ids.len());
         }
         Ok(generated)
     }
 
-    /// Ranks the references of the painted pictures, which are the first of the pool.
-    fn compare(
-        &self,
-        list: &'static str,
-        set: &Dataset,
-        pool: &[usize],
-        painted: &[Vec<u8>],
-        batch: usize,
-    ) -> Result<ListReport, ModelError> {
-        let originals: Vec<Vec<u8>> = pool
-            .iter()
-            .map(|&id| set.image(id, captions::WHITE))
-            .collect();
-        let coarse = |all: &[Vec<u8>]| -> Vec<Vec<f32>> {
-            all.iter()
-                .map(|p| distance::coarse(p, set.size(), COARSE))
-                .collect()
+    /// Ranks the references of the generated images, which are the first of the pool.
+    fn compare(&self, list: &'static str, pool: &[usize], generated: &[Vec<u8>]) -> ListReport {
+        let set = self.set;
+        let originals = pool.iter().map(|&id| set.image(id, captions::WHITE));
+        let originals: Vec<Vec<u8>> = originals.collect();
+        let colours = |all: &[Vec<u8>]| -> Vec<Vec<f32>> {
+            let one = |image: &Vec<u8>| mean_colours(image, set.size(), SQUARES);
+            all.iter().map(one).collect()
         };
-        let pixel_ranks = ranks(&coarse(painted), &coarse(&originals));
-        let features = |all: &[Vec<u8>]| self.features(all, batch);
-        let feature_ranks = ranks(&features(painted)?, &features(&originals)?);
-        let prompt = |(i, &id): (usize, &usize)| PromptReport {
-            id,
-            prompt: captions::canonical(set.entry(id)),
-            pixel_rank: pixel_ranks[i],
-            feature_rank: feature_ranks[i],
-        };
-        Ok(ListReport {
+        let pixel_ranks = ranks(&colours(generated), &colours(&originals));
+        let feature_ranks = ranks(&self.features(generated), &self.features(&originals));
+        let prompts = pool.iter().zip(pixel_ranks.iter().zip(&feature_ranks));
+        ListReport {
             list,
             candidates: pool.len(),
             chance: NEAREST.min(pool.len()) as f64 / pool.len() as f64,
             pixels: Recall::of(&pixel_ranks),
             features: Recall::of(&feature_ranks),
-            prompts: pool[..painted.len()]
-                .iter()
-                .enumerate()
-                .map(prompt)
+            prompts: prompts
+                .map(|(&id, (&pixel_rank, &feature_rank))| PromptReport {
+                    id,
+                    prompt: captions::canonical(set.entry(id)),
+                    pixel_rank,
+                    feature_rank,
+                })
                 .collect(),
-        })
+        }
     }
 
     /// The latent of each image as the decoder sees it: the sum of its codes over all scales.
-    fn features(&self, images: &[Vec<u8>], batch: usize) -> Result<Vec<Vec<f32>>, ModelError> {
-        let (plan, autoencoder) = (self.plan()?, self.generator.autoencoder());
-        let mut all = Vec::with_capacity(images.len());
-        for chunk in images.chunks(batch) {
+    fn features(&self, images: &[Vec<u8>]) -> Vec<Vec<f32>> {
+        let (autoencoder, side) = (self.generator.autoencoder(), self.set.size());
+        let mut features = Vec::with_capacity(images.len());
+        for chunk in images.chunks(self.measure.batch) {
             let bytes = chunk.iter().map(Vec::as_slice);
-            let device = self.generator.device();
-            let image = pixels::from_bytes(bytes, [self.side; 2], device);
-            let latent = autoencoder.encode(image);
-            let latent = autoencoder.quantize(latent, plan.cells()).sum;
+            let latent = autoencoder.encode(pixels::from_bytes(bytes, [side, side], self.device));
+            let latent = autoencoder.quantize(latent, self.plan.cells()).sum;
             let length = latent.dims().iter().skip(1).product();
             let values: Vec<f32> = latent.into_data().convert::<f32>().iter::<f32>().collect();
-            all.extend(values.chunks_exact(length).map(<[f32]>::to_vec));
+            features.extend(values.chunks_exact(length).map(<[f32]>::to_vec));
         }
-        Ok(all)
+        features
     }
 }
 
 fn ranks(queries: &[Vec<f32>], candidates: &[Vec<f32>]) -> Vec<usize> {
+    let queries = queries.iter().enumerate();
     queries
-        .iter()
-        .enumerate()
-        .map(|(i, query)| distance::rank(query, candidates, i))
+        .map(|(i, query)| rank(query, candidates, i))
         .collect()
 }
 
 impl Recall {
     fn of(ranks: &[usize]) -> Self {
-        let share =
-            |k: usize| ranks.iter().filter(|r| **r < k).count() as f64 / ranks.len().max(1) as f64;
+        let found = |k: usize| ranks.iter().filter(|rank| **rank < k).count() as f64;
+        let share = |k: usize| found(k) / ranks.len().max(1) as f64;
         let mut sorted = ranks.to_vec();
         sorted.sort_unstable();
         let median_rank = sorted.get(sorted.len() / 2).copied().unwrap_or_default();

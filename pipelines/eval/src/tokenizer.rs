@@ -1,18 +1,21 @@
-//! `nextscale eval tokenizer`: reconstruction of pictures that training never saw, and use of the codes.
+//! `nextscale eval tokenizer`: reconstruction of images that training never saw, and use of the codes.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
+use nextscale_data::{Dataset, captions::WHITE};
+use nextscale_models::generator::ImageAutoencoder;
+use nextscale_models::{Manifest, Model, Size, device, pixels};
 use nextscale_tokenizer::ScaleSchedule;
 use serde::Serialize;
 
-use crate::common::{Common, Measured, OnProgress};
-use crate::distance;
+use crate::error::EvalError;
+use crate::measure::{MeasureOptions, Measured, OnProgress};
+use crate::metrics::{mse, psnr};
 use crate::usage::{ScaleReport, Usage};
-use nextscale_data::{Dataset, captions::WHITE};
-use nextscale_models::generator::ImageAutoencoder;
-use nextscale_models::pixels::{self, NotFinite};
-use nextscale_models::{Manifest, Model, ModelError, Size};
+
+/// Images on the contact sheet: originals and reconstructions.
+const TILES: usize = 128;
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -23,149 +26,175 @@ pub struct TokenizerOptions {
     pub seen: bool,
     /// Use at most this many images, evenly spread.
     pub count: usize,
-    /// Data set, seed, batch and device.
-    pub common: Common,
+    /// Data set, batch and device.
+    pub measure: MeasureOptions,
 }
 
 /// What was measured.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Images measured.
-    pub pictures: usize,
+    /// Number of images.
+    #[serde(rename = "pictures")]
+    pub images: usize,
     /// Whether the images were held out from training.
     pub held_out: bool,
-    /// Of the mean squared error over all images, in dB.
+    /// PSNR of the mean squared error over all images, in dB.
     pub psnr: f64,
-    /// The same without the quantiser: what the auto-encoder alone loses.
+    /// The same without the quantizer: what the auto-encoder alone loses.
     pub psnr_without_bits: f64,
-    /// Mean over images of their own PSNR, in dB.
-    pub psnr_of_a_picture: f64,
-    /// By style, or by class.
+    /// Mean PSNR of an image, in dB.
+    #[serde(rename = "psnr_of_a_picture")]
+    pub mean_image_psnr: f64,
+    /// Figures of each style or class.
     pub styles: BTreeMap<String, StyleReport>,
-    /// Codes of the codebook that occur, and codes in it.
+    /// Number of codes of the codebook that occur, and of all its codes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used_codes: Option<(usize, usize)>,
-    /// Use of the codes on each scale.
+    /// Use of the codes at each scale.
     pub scales: Vec<ScaleReport>,
 }
 
 /// Figures of one style or class.
 #[derive(Debug, Default, Serialize)]
 pub struct StyleReport {
-    /// Images measured.
-    pub pictures: usize,
-    /// Of the mean squared error over them, in dB.
+    /// Number of images.
+    #[serde(rename = "pictures")]
+    pub images: usize,
+    /// PSNR of the mean squared error over them, in dB.
     pub psnr: f64,
-}
-
-/// The auto-encoder of a model, and its schedule for images of `side` pixels.
-fn load(
-    name: &str,
-    side: usize,
-    device: &Device,
-) -> Result<(ImageAutoencoder, ScaleSchedule), ModelError> {
-    let model = Model::open(name)?;
-    let sizes = model.manifest().sizes();
-    let Some(size) = Size::find(&sizes, Some(side), Some(side)) else {
-        let message = format!("does not generate {side}x{side} pixels");
-        return Err(ModelError::flawed(name, message));
-    };
-    let schedule = size.schedule().map_err(|flaw| flaw.of(name))?;
-    let schedule = match model.manifest() {
-        Manifest::Infinity(manifest) => manifest.patching.cells(&schedule),
-        _ => schedule,
-    };
-    Ok((ImageAutoencoder::load(&model, device)?, schedule))
-}
-
-fn usage_of(autoencoder: &ImageAutoencoder, scales: usize) -> Usage {
-    match autoencoder {
-        ImageAutoencoder::Bsq(vae) => Usage::bits(scales, vae.bits),
-        ImageAutoencoder::Vq(vae) => Usage::codes(scales, vae.codebook.vocabulary()),
-    }
 }
 
 /// Measures the reconstruction of images and the use of the codes.
 ///
 /// # Errors
-/// When the model or the data set can't be used.
-pub fn run(options: &TokenizerOptions, progress: &OnProgress) -> anyhow::Result<Measured<Report>> {
-    let (set, device) = options.common.open()?;
-    let side = set.size();
-    let (tokenizer, schedule) = load(&options.model, side, &device)?;
-    let ids = if options.seen {
-        set.train_ids()
-    } else {
-        set.held_out_ids()
-    };
-    anyhow::ensure!(
-        !ids.is_empty(),
-        "{} has no such pictures",
-        set.folder().display()
-    );
-    let count = options.count.min(ids.len());
-    let ids: Vec<usize> = (0..count).map(|i| ids[i * ids.len() / count]).collect();
-    let batch = options.common.batch;
-    let (mut report, tiles) = measure(&tokenizer, &schedule, &set, &ids, batch, &device, progress)?;
-    report.held_out = !options.seen;
+/// The model or the data set cannot be used, or the model does not generate images of the data set's size.
+pub fn run(
+    options: &TokenizerOptions,
+    progress: OnProgress<'_>,
+) -> Result<Measured<Report>, EvalError> {
+    let set = options.measure.dataset()?;
+    let device = device::open(options.measure.device)?;
+    let model = Model::open(&options.model)?;
+    let schedule = schedule(&model, set.size())?;
+    let autoencoder = ImageAutoencoder::load(&model, &device)?;
+    let ids = choose(&set, options)?;
+    let mut measurement = Measurement::new(&autoencoder, schedule, &set);
+    for (i, chunk) in ids.chunks(options.measure.batch).enumerate() {
+        measurement.add(chunk, &device)?;
+        progress((i * options.measure.batch) + chunk.len(), ids.len());
+    }
     Ok(Measured {
-        report,
-        tiles,
-        side,
+        tiles: std::mem::take(&mut measurement.tiles),
+        report: measurement.report(&ids, !options.seen),
+        side: set.size(),
     })
 }
 
-/// Repaints the pictures; gives the report and up to 64 pairs of original and reconstruction.
-fn measure(
-    tokenizer: &ImageAutoencoder,
-    schedule: &ScaleSchedule,
-    set: &Dataset,
-    ids: &[usize],
-    batch: usize,
-    device: &Device,
-    progress: &OnProgress,
-) -> Result<(Report, Vec<Vec<u8>>), NotFinite> {
-    let mut usage = usage_of(tokenizer, schedule.len());
-    let (mut errors, mut free, mut pairs) = (Vec::new(), 0.0, Vec::new());
-    for chunk in ids.chunks(batch) {
-        let originals: Vec<Vec<u8>> = chunk.iter().map(|&i| set.image(i, WHITE)).collect();
-        let image =
-            pixels::from_bytes(originals.iter().map(Vec::as_slice), [set.size(); 2], device);
-        let latent = tokenizer.encode(image);
-        let encoded = tokenizer.quantize(latent.clone(), schedule);
-        usage.add(&encoded.codes);
-        let plain = pixels::to_bytes(tokenizer.decode(latent, Some(false)))?;
-        let painted = pixels::to_bytes(tokenizer.decode(encoded.sum, Some(false)))?;
-        for ((original, painted), plain) in originals.iter().zip(&painted).zip(&plain) {
-            errors.push(distance::mse(original, painted));
-            free += distance::mse(original, plain);
-            if pairs.len() < 128 {
-                pairs.extend([original.clone(), painted.clone()]);
+/// The auto-encoder's schedule for images of `side` x `side` pixels.
+fn schedule(model: &Model, side: usize) -> Result<ScaleSchedule, EvalError> {
+    let sizes = model.manifest().sizes();
+    let size = Size::find(&sizes, Some(side), Some(side)).ok_or_else(|| EvalError::Size {
+        model: model.name().to_owned(),
+        side,
+    })?;
+    let schedule = size.schedule().map_err(|flaw| flaw.of(model.name()))?;
+    Ok(match model.manifest() {
+        Manifest::Infinity(manifest) => manifest.patching.cells(&schedule),
+        Manifest::Var(_) | Manifest::InfinityStar(_) => schedule,
+    })
+}
+
+/// The images to measure.
+fn choose(set: &Dataset, options: &TokenizerOptions) -> Result<Vec<usize>, EvalError> {
+    let (ids, kind) = if options.seen {
+        (set.train_ids(), "training")
+    } else {
+        (set.held_out_ids(), "held-out")
+    };
+    if ids.is_empty() {
+        return Err(EvalError::NoImages {
+            folder: set.folder().to_owned(),
+            kind,
+        });
+    }
+    let count = options.count.min(ids.len());
+    Ok((0..count).map(|i| ids[i * ids.len() / count]).collect())
+}
+
+/// What has been measured so far.
+struct Measurement<'a> {
+    autoencoder: &'a ImageAutoencoder,
+    schedule: ScaleSchedule,
+    set: &'a Dataset,
+    usage: Usage,
+    /// Mean squared error of each image.
+    errors: Vec<f64>,
+    /// Sum of the mean squared errors without the quantizer.
+    unquantized: f64,
+    tiles: Vec<Vec<u8>>,
+}
+
+impl<'a> Measurement<'a> {
+    fn new(autoencoder: &'a ImageAutoencoder, schedule: ScaleSchedule, set: &'a Dataset) -> Self {
+        let scales = schedule.len();
+        let usage = match autoencoder {
+            ImageAutoencoder::Bsq(vae) => Usage::bits(scales, vae.bits),
+            ImageAutoencoder::Vq(vae) => Usage::codes(scales, vae.codebook.vocabulary()),
+        };
+        Self {
+            autoencoder,
+            schedule,
+            set,
+            usage,
+            errors: Vec::new(),
+            unquantized: 0.0,
+            tiles: Vec::new(),
+        }
+    }
+
+    /// Reconstructs one batch.
+    fn add(&mut self, ids: &[usize], device: &Device) -> Result<(), EvalError> {
+        let side = self.set.size();
+        let originals: Vec<Vec<u8>> = ids.iter().map(|&i| self.set.image(i, WHITE)).collect();
+        let bytes = originals.iter().map(Vec::as_slice);
+        let images = pixels::from_bytes(bytes, [side, side], device);
+        let latent = self.autoencoder.encode(images);
+        let encoded = self.autoencoder.quantize(latent.clone(), &self.schedule);
+        self.usage.add(&encoded.codes);
+        let decode = |latent| pixels::to_bytes(self.autoencoder.decode(latent, None));
+        let (plain, quantized) = (decode(latent)?, decode(encoded.sum)?);
+        for ((original, quantized), plain) in originals.into_iter().zip(quantized).zip(&plain) {
+            self.errors.push(mse(&original, &quantized));
+            self.unquantized += mse(&original, plain);
+            if self.tiles.len() < TILES {
+                self.tiles.extend([original, quantized]);
             }
         }
-        progress(errors.len(), ids.len());
+        Ok(())
     }
-    let count = ids.len() as f64;
-    let mut styles: BTreeMap<String, StyleReport> = BTreeMap::new();
-    for (&i, error) in ids.iter().zip(&errors) {
-        let entry = set.entry(i);
-        let of = set.class(i).map_or(&entry.style, |_| &entry.name);
-        let style = styles.entry(of.clone()).or_default();
-        style.pictures += 1;
-        style.psnr += error;
+
+    fn report(&self, ids: &[usize], held_out: bool) -> Report {
+        let mut styles: BTreeMap<String, StyleReport> = BTreeMap::new();
+        for (&i, error) in ids.iter().zip(&self.errors) {
+            let entry = self.set.entry(i);
+            let group = self.set.class(i).map_or(&entry.style, |_| &entry.name);
+            let style = styles.entry(group.clone()).or_default();
+            style.images += 1;
+            style.psnr += error;
+        }
+        for style in styles.values_mut() {
+            style.psnr = psnr(style.psnr / style.images as f64);
+        }
+        let count = ids.len() as f64;
+        Report {
+            images: ids.len(),
+            held_out,
+            psnr: psnr(self.errors.iter().sum::<f64>() / count),
+            psnr_without_bits: psnr(self.unquantized / count),
+            mean_image_psnr: self.errors.iter().map(|&e| psnr(e)).sum::<f64>() / count,
+            styles,
+            used_codes: self.usage.used(),
+            scales: self.usage.report(&self.schedule),
+        }
     }
-    for style in styles.values_mut() {
-        style.psnr = distance::psnr(style.psnr / style.pictures as f64);
-    }
-    let report = Report {
-        pictures: ids.len(),
-        held_out: true,
-        psnr: distance::psnr(errors.iter().sum::<f64>() / count),
-        psnr_without_bits: distance::psnr(free / count),
-        psnr_of_a_picture: errors.iter().map(|e| distance::psnr(*e)).sum::<f64>() / count,
-        styles,
-        used_codes: usage.used(),
-        scales: usage.report(schedule),
-    };
-    Ok((report, pairs))
 }

@@ -1,22 +1,22 @@
-//! Following a sprite through a clip: where its middle is, how large it is, how far it is turned, how much of it is left.
+//! Tracks a sprite through a clip: its centre, its size, its rotation and its opacity.
 
 use nextscale_data::{Motion, Pose};
 
-/// A frame's difference from a plain background, 0 to 1 a pixel.
-struct Mass {
+/// The sprite in a frame: how far each pixel is from the plain background, 0 to 1.
+struct Foreground {
     side: usize,
     values: Vec<f32>,
 }
 
 /// Differences below this are noise of the decoder.
 const NOISE: f32 = 0.08;
-/// Turns that are tried, over the whole circle.
-const TURNS: usize = 36;
-/// Side of the window in which turned sprites are compared.
+/// Rotations that are tried, over the full circle.
+const ROTATIONS: usize = 36;
+/// Side of the window in which rotated sprites are compared.
 const WINDOW: usize = 24;
 
-impl Mass {
-    /// Of RGB bytes, `side * side`; the background is the median of the border.
+impl Foreground {
+    /// From the RGB bytes of a frame of `side * side` pixels; the background is the median of the border.
     fn of(frame: &[u8], side: usize) -> Self {
         let pixel = |x: usize, y: usize| &frame[3 * (y * side + x)..][..3];
         let border: Vec<&[u8]> = (0..side)
@@ -50,89 +50,102 @@ impl Mass {
         self.values.iter().sum()
     }
 
-    /// The middle, in pixels from the upper left corner, and the root of the mean squared distance from it.
-    fn middle(&self) -> Option<(f32, f32, f32)> {
+    /// Where it is; `None` if hardly anything is left of it.
+    fn extent(&self) -> Option<Extent> {
         let total = self.total();
         if total < 1.0 {
             return None;
         }
-        let places = || {
+        let weighted = || {
             let all = self.values.iter().enumerate();
             all.map(|(i, &v)| ((i % self.side) as f32, (i / self.side) as f32, v))
         };
-        let x = places().map(|(x, _, v)| v * x).sum::<f32>() / total;
-        let y = places().map(|(_, y, v)| v * y).sum::<f32>() / total;
-        let spread = places()
+        let x = weighted().map(|(x, _, v)| v * x).sum::<f32>() / total;
+        let y = weighted().map(|(_, y, v)| v * y).sum::<f32>() / total;
+        let spread = weighted()
             .map(|(px, py, v)| v * ((px - x).powi(2) + (py - y).powi(2)))
             .sum::<f32>();
-        Some((x, y, (spread / total).sqrt()))
+        let spread = (spread / total).sqrt();
+        Some(Extent { x, y, spread })
     }
 
     fn at(&self, x: f32, y: f32) -> f32 {
         let inside = |v: f32| v >= 0.0 && v < self.side as f32;
-        match inside(x) && inside(y) {
-            true => self.values[y as usize * self.side + x as usize],
-            false => 0.0,
+        if inside(x) && inside(y) {
+            self.values[y as usize * self.side + x as usize]
+        } else {
+            0.0
         }
     }
 
-    /// What lies around the middle, turned back by `angle`, so large that the spread is a quarter of the window.
-    fn window(&self, (x, y, spread): (f32, f32, f32), angle: f32) -> Vec<f32> {
+    /// The surroundings of the centre, rotated back by `angle`, scaled so that the spread is a quarter of the window.
+    fn window(&self, Extent { x, y, spread }: Extent, angle: f32) -> Vec<f32> {
         let step = 4.0 * spread / WINDOW as f32;
         let (sin, cos) = angle.sin_cos();
-        let place = |n: usize| (n as f32 + 0.5 - WINDOW as f32 / 2.0) * step;
+        let offset = |n: usize| (n as f32 + 0.5 - WINDOW as f32 / 2.0) * step;
         (0..WINDOW * WINDOW)
             .map(|i| {
-                let (u, v) = (place(i % WINDOW), place(i / WINDOW));
+                let (u, v) = (offset(i % WINDOW), offset(i / WINDOW));
                 self.at(x + u * cos - v * sin + 0.5, y + u * sin + v * cos + 0.5)
             })
             .collect()
     }
 }
 
-/// Where a sprite is in each frame, measured against the first one: offsets as parts of the side, `size` as a factor,
-/// the angle clockwise, and `alpha` as the share of its mass that is left at its size.
+/// Centre and size of a sprite.
+#[derive(Clone, Copy)]
+struct Extent {
+    /// Centre, in pixels from the left edge.
+    x: f32,
+    /// Centre, in pixels from the upper edge.
+    y: f32,
+    /// Root mean square distance from the centre, in pixels.
+    spread: f32,
+}
+
+/// Where a sprite is in each frame, relative to the first one: offsets as fractions of the side, `size` as a factor, the
+/// clockwise angle in radians, and `alpha` as the part of its mass that is left at its size.
 ///
-/// Where nothing is left of it, it is where it was.
-pub fn track(frames: &[Vec<u8>], side: usize) -> Vec<Pose> {
+/// Where nothing is left of it, it keeps its last place.
+pub(crate) fn track(frames: &[Vec<u8>], side: usize) -> Vec<Pose> {
     let start = Pose::resting(1.0);
-    let Some(first) = frames.first().map(|frame| Mass::of(frame, side)) else {
+    let Some(first) = frames.first().map(|frame| Foreground::of(frame, side)) else {
         return Vec::new();
     };
-    let Some(origin) = first.middle() else {
+    let Some(origin) = first.extent() else {
         return vec![start; frames.len()];
     };
     let upright = first.window(origin, 0.0);
     let mut poses: Vec<Pose> = vec![start];
     for frame in &frames[1..] {
-        let mass = Mass::of(frame, side);
+        let sprite = Foreground::of(frame, side);
         let last = poses[poses.len() - 1];
-        let Some(now) = mass.middle() else {
+        let Some(now) = sprite.extent() else {
             poses.push(Pose { alpha: 0.0, ..last });
             continue;
         };
-        let size = now.2 / origin.2;
+        let size = now.spread / origin.spread;
         poses.push(Pose {
-            x: (now.0 - origin.0) / side as f32,
-            y: (now.1 - origin.1) / side as f32,
+            x: (now.x - origin.x) / side as f32,
+            y: (now.y - origin.y) / side as f32,
             size,
-            angle: turn(&mass, now, &upright, last.angle),
-            alpha: (mass.total() / (first.total() * size * size)).min(1.5),
+            angle: rotation(&sprite, now, &upright, last.angle),
+            alpha: (sprite.total() / (first.total() * size * size)).min(1.5),
         });
     }
     poses
 }
 
-/// The turn by which the sprite is most like `upright`; of turns that are about as good the one nearest to `before`.
-fn turn(mass: &Mass, middle: (f32, f32, f32), upright: &[f32], before: f32) -> f32 {
+/// The rotation at which the sprite is most like `upright`; of about equally good ones the nearest to `before`.
+fn rotation(sprite: &Foreground, extent: Extent, upright: &[f32], before: f32) -> f32 {
     use std::f32::consts::{PI, TAU};
     let wrap = |angle: f32| (angle + PI).rem_euclid(TAU) - PI;
-    let costs: Vec<(f32, f32)> = (0..TURNS)
+    let costs: Vec<(f32, f32)> = (0..ROTATIONS)
         .map(|n| {
-            let angle = wrap(before + (n as f32 / TURNS as f32) * TAU);
-            let window = mass.window(middle, angle);
-            let off = window.iter().zip(upright).map(|(a, b)| (a - b).powi(2));
-            (angle, off.sum::<f32>())
+            let angle = wrap(before + (n as f32 / ROTATIONS as f32) * TAU);
+            let window = sprite.window(extent, angle);
+            let error = window.iter().zip(upright).map(|(a, b)| (a - b).powi(2));
+            (angle, error.sum::<f32>())
         })
         .collect();
     let best = costs.iter().map(|c| c.1).fold(f32::INFINITY, f32::min);
@@ -141,27 +154,28 @@ fn turn(mass: &Mass, middle: (f32, f32, f32), upright: &[f32], before: f32) -> f
         let far = |angle: f32| wrap(angle - before).abs();
         far(a.0).total_cmp(&far(b.0))
     });
-    let turned = nearest.map_or(before, |(angle, _)| *angle);
-    before + wrap(turned - before)
+    let angle = nearest.map_or(before, |(angle, _)| *angle);
+    before + wrap(angle - before)
 }
 
-/// The motion whose poses are nearest to the tracked ones, and how far it is.
-pub fn recognise(poses: &[Pose]) -> (Motion, f32) {
+/// The motion whose poses are nearest to the tracked ones, and its distance.
+pub(crate) fn recognise(poses: &[Pose]) -> (Motion, f32) {
     let last = poses.len().saturating_sub(1).max(1) as f32;
-    let far = |motion: Motion| {
-        let off = poses.iter().enumerate().map(|(i, pose)| {
+    let distance = |motion: Motion| {
+        let errors = poses.iter().enumerate().map(|(i, pose)| {
             let wanted = motion.pose(i as f32 / last, 1.0);
             let place = (pose.x - wanted.x).powi(2) + (pose.y - wanted.y).powi(2);
             let size = (pose.size.max(0.05) / wanted.size).ln().clamp(-1.5, 1.5);
-            // A sprite that is gone has neither place nor size nor angle.
-            let seen = wanted.alpha.min(1.0);
+            // An invisible sprite has no place, size or angle.
+            let visible = wanted.alpha.min(1.0);
             let angle = (pose.angle - wanted.angle).clamp(-2.0, 2.0);
             let alpha = pose.alpha.min(1.0) - wanted.alpha;
-            seen * (place / 0.01 + size * size / 0.06 + angle * angle / 1.0) + alpha * alpha / 0.09
+            visible * (place / 0.01 + size * size / 0.06 + angle * angle / 1.0)
+                + alpha * alpha / 0.09
         });
-        off.sum::<f32>() / poses.len() as f32
+        errors.sum::<f32>() / poses.len() as f32
     };
-    let all = Motion::ALL.map(|motion| (motion, far(motion)));
+    let all = Motion::ALL.map(|motion| (motion, distance(motion)));
     let nearest = all.into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
     nearest.expect("there are motions")
 }

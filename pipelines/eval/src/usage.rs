@@ -1,4 +1,4 @@
-//! How a tokenizer's codes are used: bits as coins, rows of a codebook as a distribution.
+//! How a tokenizer uses its codes: the entropy of each bit, the perplexity of a codebook.
 
 use burn::tensor::Tensor;
 use nextscale_tokenizer::usage::{count, perplexity};
@@ -9,15 +9,15 @@ use serde::Serialize;
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum ScaleReport {
-    /// Of a tokenizer of bits.
+    /// Of a tokenizer with binary codes.
     Bits {
         /// Rows of the scale.
         height: usize,
         /// Columns of the scale.
         width: usize,
-        /// Mean entropy of a bit over all cells and pictures: 1 is an even coin, 0 a constant.
+        /// Mean entropy of a bit over all cells and images: 1 for a fair coin, 0 for a constant.
         entropy: f64,
-        /// Bits that hardly ever (or nearly always) are 1: below 1 or above 99 per cent.
+        /// Bits that are almost constant: 1 in less than 1 % or more than 99 % of the cells.
         constant: usize,
         /// Bits of a code.
         bits: usize,
@@ -30,16 +30,16 @@ pub enum ScaleReport {
         width: usize,
         /// Codes that occur.
         used: usize,
-        /// To how many equally frequent codes their use amounts.
+        /// The number of equally frequent codes with the same entropy.
         perplexity: f64,
         /// Codes in the codebook.
         codes: usize,
     },
 }
 
-/// What was counted, scale by scale.
+/// Counts of each scale.
 pub(crate) enum Usage {
-    /// Ones of each bit, and cells.
+    /// Ones of each bit, and number of cells.
     Bits {
         ones: Vec<Vec<f64>>,
         cells: Vec<f64>,
@@ -49,7 +49,7 @@ pub(crate) enum Usage {
 }
 
 impl Usage {
-    /// Nothing yet, on so many scales of so many bits.
+    /// Zero counts of codes of `bits` bits.
     pub fn bits(scales: usize, bits: usize) -> Self {
         Self::Bits {
             ones: vec![vec![0.0; bits]; scales],
@@ -57,7 +57,7 @@ impl Usage {
         }
     }
 
-    /// Nothing yet, on so many scales of so many codes.
+    /// Zero counts of a codebook of `codes` codes.
     pub fn codes(scales: usize, codes: usize) -> Self {
         Self::Codes(vec![vec![0; codes]; scales])
     }
@@ -80,13 +80,15 @@ impl Usage {
         }
     }
 
-    /// What was counted.
+    /// The figures of each scale.
     pub fn report(&self, schedule: &ScaleSchedule) -> Vec<ScaleReport> {
         let scales = schedule.scales().iter().enumerate();
-        scales.map(|(k, scale)| self.of(k, scale)).collect()
+        scales
+            .map(|(k, scale)| self.scale_report(k, scale))
+            .collect()
     }
 
-    /// How many codes occur on any scale, of how many; nothing for bits.
+    /// Number of codes that occur on any scale, and of all codes; `None` for bits.
     pub fn used(&self) -> Option<(usize, usize)> {
         let Self::Codes(counts) = self else {
             return None;
@@ -96,7 +98,7 @@ impl Usage {
         Some(((0..codes).filter(occurs).count(), codes))
     }
 
-    fn of(&self, k: usize, &Scale { h, w, .. }: &Scale) -> ScaleReport {
+    fn scale_report(&self, k: usize, &Scale { h, w, .. }: &Scale) -> ScaleReport {
         match self {
             Self::Bits { ones, cells } => {
                 let share: Vec<f64> = ones[k].iter().map(|n| n / cells[k].max(1.0)).collect();
@@ -137,7 +139,7 @@ fn add_bits(ones: &mut [f64], cells: &mut f64, codes: &Codes) {
     *cells += count as f64;
 }
 
-/// Entropy in bits of a coin that shows 1 with probability `p`.
+/// Entropy in bits of a coin that lands on 1 with probability `p`.
 fn entropy(p: f64) -> f64 {
     let term = |p: f64| if p > 0.0 { -p * p.log2() } else { 0.0 };
     term(p) + term(1.0 - p)

@@ -1,52 +1,72 @@
-//! The program `curl`, which does everything that needs a network: proxies, certificates and the like are those of the
-//! machine.
+//! The program `curl`, which does all network transfers: proxies, certificates and the like are those of the machine.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
-/// Runs it; gives back what it printed, or its exit code and what it complained about, which it shows itself with `show`.
+/// Why curl gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CurlError {
+    /// There is no such program.
+    #[error("the program `curl` is not installed")]
+    NotInstalled,
+    /// It could not be started or watched.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It ended with an error.
+    #[error("{message}")]
+    Failed {
+        /// Its exit code; -1 if a signal ended it.
+        code: i32,
+        /// Its complaint.
+        message: String,
+    },
+}
+
+/// Runs curl and returns its standard output. `show` lets it write to this program's standard error.
 ///
-/// `settings` are lines as in its configuration files. They go through standard input: a token on the command line could be
-/// read by everybody on the machine.
-pub fn run(args: &[&str], settings: &str, show: bool) -> Result<Vec<u8>, (i32, String)> {
-    let start = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => (-1, "the program `curl` is not installed".to_owned()),
-        _ => (-1, e.to_string()),
-    };
+/// `settings` are lines as in its configuration files. They go through standard input: everybody on the machine can read a
+/// command line, and a token must not be there.
+///
+/// # Errors
+/// curl is not installed, or ends with an error.
+pub fn run(args: &[&str], settings: &str, show: bool) -> Result<Vec<u8>, CurlError> {
     let stderr = if show {
         Stdio::inherit()
     } else {
         Stdio::piped()
     };
-    let mut child = Command::new("curl")
+    let child = Command::new("curl")
         .args(["--config", "-"])
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(stderr)
-        .spawn()
-        .map_err(start)?;
+        .spawn();
+    let mut child = child.map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => CurlError::NotInstalled,
+        _ => e.into(),
+    })?;
     if let Some(mut input) = child.stdin.take() {
-        // One that ends before it has read all says why.
+        // If curl ends before it has read everything, its exit code says why.
         let _ = input.write_all(settings.as_bytes());
     }
-    let output = child.wait_with_output().map_err(start)?;
+    let output = child.wait_with_output()?;
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said
-        .trim()
-        .rsplit("curl: ")
-        .next()
-        .unwrap_or_default()
-        .trim();
-    let said = said.split_once(") ").map_or(said, |(_, reason)| reason);
     let code = output.status.code().unwrap_or(-1);
-    match said.is_empty() {
-        true => Err((code, format!("curl ended with code {code}"))),
-        false => Err((code, said.to_owned())),
-    }
+    let message = match complaint(&String::from_utf8_lossy(&output.stderr)) {
+        "" => format!("curl ended with code {code}"),
+        complaint => complaint.to_owned(),
+    };
+    Err(CurlError::Failed { code, message })
+}
+
+/// The last complaint, without `curl: (CODE)` before it.
+fn complaint(stderr: &str) -> &str {
+    let last = stderr.trim().rsplit("curl: ").next().unwrap_or_default();
+    let last = last.trim();
+    last.split_once(") ").map_or(last, |(_, reason)| reason)
 }
 
 /// The setting that sends a token.

@@ -15,7 +15,7 @@ use crate::error::ModelError;
 use crate::released::{self, Part, download_hint};
 use crate::search::{self, SearchPath};
 use nextscale_files::checksum;
-use nextscale_files::curl;
+use nextscale_files::curl::{self, CurlError};
 
 /// Where models are published unless `HF_ENDPOINT` says otherwise.
 const ENDPOINT: &str = "https://huggingface.co";
@@ -120,8 +120,7 @@ impl<'a> Repository<'a> {
             return Ok(vec![part.to_owned()]);
         }
         let url = format!("{}/api/models/{}", self.address, self.name);
-        let text =
-            curl(&["-fsSL", &url]).map_err(|e| format!("cannot list {}: {}", self.name, e.1))?;
+        let text = curl(&["-fsSL", &url]).map_err(|e| format!("cannot list {}: {e}", self.name))?;
         let info: Info =
             serde_json::from_slice(&text).map_err(|e| format!("cannot list {}: {e}", self.name))?;
         let all = info.siblings.into_iter().map(|file| file.rfilename);
@@ -141,7 +140,7 @@ impl<'a> Repository<'a> {
         let of = format!("{file} of {}", self.name);
         let failed = |e: String| refused(format!("cannot download {of}: {e}"));
         let url = format!("{}/{}/resolve/main/{file}", self.address, self.name);
-        let headers = curl(&["-fsS", "--head", &url]).map_err(|e| failed(e.1))?;
+        let headers = curl(&["-fsS", "--head", &url]).map_err(|e| failed(e.to_string()))?;
         let facts = facts(&String::from_utf8_lossy(&headers))
             .ok_or_else(|| failed("the answer does not say what the file is".into()))?;
         let blob = self.folder.join("blobs").join(&facts.etag);
@@ -179,13 +178,12 @@ fn place(blob: &Path, path: &Path) -> std::io::Result<()> {
     fs::rename(blob, path)
 }
 
-/// Runs curl with these arguments and the user's token; gives back what it printed, or its exit code and what it complained
-/// about.
-fn curl(args: &[&str]) -> Result<Vec<u8>, (i32, String)> {
+/// Runs curl with these arguments and the user's token; returns its standard output.
+fn curl(args: &[&str]) -> Result<Vec<u8>, CurlError> {
     run(args, false)
 }
 
-fn run(args: &[&str], show: bool) -> Result<Vec<u8>, (i32, String)> {
+fn run(args: &[&str], show: bool) -> Result<Vec<u8>, CurlError> {
     // Without the token the hub refuses what needs it, and says so.
     let settings = env::var("HF_TOKEN").map(|token| curl::bearer(&token));
     curl::run(args, &settings.unwrap_or_default(), show)
@@ -204,8 +202,8 @@ fn transfer(url: &str, part: &Path) -> Result<(), String> {
             show,
         ) {
             Ok(_) => return Ok(()),
-            Err((code, _)) if left > 0 && BROKEN.contains(&code) => {}
-            Err((_, reason)) => return Err(reason),
+            Err(CurlError::Failed { code, .. }) if left > 0 && BROKEN.contains(&code) => {}
+            Err(error) => return Err(error.to_string()),
         }
     }
     Ok(())

@@ -139,7 +139,7 @@ impl Rewrite {
         settings += &curl::setting("data-raw", &question.to_string());
         let timeout = self.params.timeout.to_string();
         let args = ["-sS", "--fail-with-body", "--max-time", &timeout, &url];
-        let answer = curl::run(&args, &settings, false).map_err(|(_, why)| failed(why))?;
+        let answer = curl::run(&args, &settings, false).map_err(|e| failed(e.to_string()))?;
         let answer: Value = serde_json::from_slice(&answer)
             .map_err(|_| failed("its answer is not JSON".to_owned()))?;
         let text = answer["choices"][0]["message"]["content"].as_str();

@@ -5,7 +5,7 @@ mod tables;
 
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
-use nextscale_eval::{Measured, OnProgress, motion, recall, tokenizer};
+use nextscale_eval::{EvalError, Measured, motion, recall, tokenizer};
 use serde::Serialize;
 
 use self::options::{Files, MotionArgs, RecallArgs, TokenizerArgs};
@@ -30,7 +30,7 @@ enum What {
 
 pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
     let bar = bar::items("eval");
-    let progress = on_progress(&bar);
+    let progress = |done, total| bar::show(&bar, done, total);
     match args.what {
         What::Tokenizer(args) => {
             let measured = tokenizer::run(&args.options(), &progress);
@@ -47,20 +47,23 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
     }
 }
 
-fn on_progress(bar: &ProgressBar) -> OnProgress {
-    let bar = bar.clone();
-    std::sync::Arc::new(move |done, total| bar::show(&bar, done, total))
+/// An error of the model itself, with its hint, where that is the cause.
+pub(crate) fn unwrapped(error: EvalError) -> anyhow::Error {
+    match error {
+        EvalError::Model(error) => error.into(),
+        other => other.into(),
+    }
 }
 
 /// Takes the bar away, prints the table and writes the files that were asked for.
 fn finish<R: Serialize>(
     bar: &ProgressBar,
-    measured: anyhow::Result<Measured<R>>,
+    measured: Result<Measured<R>, EvalError>,
     table: impl Fn(&R) -> String,
     files: &Files,
 ) -> anyhow::Result<()> {
     bar.finish_and_clear();
-    let measured = measured?;
+    let measured = measured.map_err(unwrapped)?;
     output::print(table(&measured.report).trim_end())?;
     if let Some(path) = &files.json {
         output::write_json(path, &measured.report)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use nextscale_eval::Common;
+use nextscale_eval::MeasureOptions;
 use nextscale_eval::motion::MotionOptions;
 use nextscale_eval::recall::RecallOptions;
 use nextscale_eval::tokenizer::TokenizerOptions;
@@ -32,8 +32,8 @@ struct DataOptions {
 }
 
 impl DataOptions {
-    fn common(&self) -> Common {
-        Common {
+    fn measure(&self) -> MeasureOptions {
+        MeasureOptions {
             data: self.data.clone(),
             seed: self.seed,
             batch: self.batch,
@@ -86,7 +86,7 @@ impl TokenizerArgs {
             model: self.model.clone(),
             seen: self.seen,
             count: self.count,
-            common: self.data.common(),
+            measure: self.data.measure(),
         }
     }
 
@@ -125,7 +125,7 @@ impl RecallArgs {
             candidates: self.candidates,
             cfg_scale: self.sampling.cfg_scale,
             temperature: self.sampling.temperature,
-            common: self.data.common(),
+            measure: self.data.measure(),
         }
     }
 

@@ -9,12 +9,12 @@ pub(super) fn tokenizer(report: &tokenizer::Report) -> String {
     } else {
         "training"
     };
-    let mut text = format!("{} {kind} images\n", report.pictures);
+    let mut text = format!("{} {kind} images\n", report.images);
     text += &format!("PSNR               {:6.2} dB\n", report.psnr);
     text += &format!("  without bits     {:6.2} dB\n", report.psnr_without_bits);
-    text += &format!("  mean of images   {:6.2} dB\n", report.psnr_of_a_picture);
+    text += &format!("  mean of images   {:6.2} dB\n", report.mean_image_psnr);
     for (style, figures) in &report.styles {
-        let (count, psnr) = (figures.pictures, figures.psnr);
+        let (count, psnr) = (figures.images, figures.psnr);
         text += &format!("  {style:<10} {count:>6}  {psnr:6.2} dB\n");
     }
     if let Some((used, codes)) = report.used_codes {

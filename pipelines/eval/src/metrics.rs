@@ -1,21 +1,21 @@
-//! How far images are from each other, as bytes and as short vectors.
+//! How far images are from each other.
 
-/// Mean squared difference of two pictures, for pixels in 0..=1.
-pub fn mse(a: &[u8], b: &[u8]) -> f64 {
+/// Mean squared error between two images, for pixels in 0..=1.
+pub(crate) fn mse(a: &[u8], b: &[u8]) -> f64 {
     let square = |(a, b): (&u8, &u8)| ((f64::from(*a) - f64::from(*b)) / 255.0).powi(2);
     a.iter().zip(b).map(square).sum::<f64>() / a.len().max(1) as f64
 }
 
-/// Peak signal-to-noise ratio in dB, for pixels in 0..=1.
-pub fn psnr(mse: f64) -> f64 {
+/// Peak signal-to-noise ratio in dB of a mean squared error, for pixels in 0..=1.
+pub(crate) fn psnr(mse: f64) -> f64 {
     -10.0 * mse.max(1e-12).log10()
 }
 
-/// A picture as the mean colours of `side` x `side` squares, in 0..=255; `side` divides the picture's side.
-pub fn coarse(picture: &[u8], size: usize, side: usize) -> Vec<f32> {
+/// The mean colours of `side` x `side` squares of an image, in 0..=255; `side` divides `size`, the image's side.
+pub(crate) fn mean_colours(image: &[u8], size: usize, side: usize) -> Vec<f32> {
     let cell = size / side;
     let mut sums = vec![0.0; side * side * 3];
-    for (p, pixel) in picture.chunks_exact(3).enumerate() {
+    for (p, pixel) in image.chunks_exact(3).enumerate() {
         let at = (p / size / cell * side + p % size / cell) * 3;
         for (sum, value) in sums[at..at + 3].iter_mut().zip(pixel) {
             *sum += f32::from(*value);
@@ -25,8 +25,8 @@ pub fn coarse(picture: &[u8], size: usize, side: usize) -> Vec<f32> {
     sums.into_iter().map(|sum| sum / area).collect()
 }
 
-/// How many of the other candidates are at least as near to `query` as its reference: 0 is the best rank.
-pub fn rank(query: &[f32], candidates: &[Vec<f32>], reference: usize) -> usize {
+/// The number of other candidates that are at least as near to `query` as its reference; 0 is the best rank.
+pub(crate) fn rank(query: &[f32], candidates: &[Vec<f32>], reference: usize) -> usize {
     let distance = |other: &[f32]| -> f64 {
         let square = |(a, b): (&f32, &f32)| f64::from(a - b).powi(2);
         query.iter().zip(other).map(square).sum()
@@ -52,10 +52,10 @@ mod tests {
 
     #[test]
     fn coarse_cells_are_means() {
-        let mut picture = vec![0u8; 4 * 4 * 3];
-        picture[0] = 40; // red of the first pixel
-        picture[(3 * 4 + 3) * 3 + 2] = 80; // blue of the last
-        let cells = coarse(&picture, 4, 2);
+        let mut image = vec![0u8; 4 * 4 * 3];
+        image[0] = 40; // red of the first pixel
+        image[(3 * 4 + 3) * 3 + 2] = 80; // blue of the last
+        let cells = mean_colours(&image, 4, 2);
         assert_eq!(cells.len(), 12);
         assert_eq!((cells[0], cells[11]), (10.0, 20.0));
         assert_eq!(cells.iter().sum::<f32>(), 30.0);
@@ -66,6 +66,6 @@ mod tests {
         let candidates = vec![vec![0.0], vec![3.0], vec![1.0], vec![1.0]];
         assert_eq!(rank(&[0.2], &candidates, 0), 0);
         assert_eq!(rank(&[0.2], &candidates, 1), 3);
-        assert_eq!(rank(&[1.0], &candidates, 2), 1); // a twin of the reference does not help
+        assert_eq!(rank(&[1.0], &candidates, 2), 1); // a duplicate of the reference does not help
     }
 }

@@ -1,16 +1,15 @@
-//! What the measurements share: options, progress and the form of a result.
+//! What the measurements share: options, progress, and the form of a result.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::Context as _;
-use burn::tensor::Device;
 use nextscale_data::Dataset;
-use nextscale_models::device::{self, DeviceChoice};
+use nextscale_models::device::DeviceChoice;
+
+use crate::error::EvalError;
 
 /// Options of every measurement on a data set.
 #[derive(Debug, Clone)]
-pub struct Common {
+pub struct MeasureOptions {
     /// Folder of the data set, as `nextscale data build` writes it.
     pub data: PathBuf,
     /// Seed of every random choice.
@@ -21,8 +20,22 @@ pub struct Common {
     pub device: DeviceChoice,
 }
 
+impl MeasureOptions {
+    pub(crate) fn dataset(&self) -> Result<Dataset, EvalError> {
+        Ok(Dataset::load(&self.data)?)
+    }
+}
+
+/// Refuses a negative temperature.
+pub(crate) fn check_temperature(temperature: Option<f64>) -> Result<(), EvalError> {
+    match temperature {
+        Some(t) if t < 0.0 || t.is_nan() => Err(EvalError::Temperature(t)),
+        _ => Ok(()),
+    }
+}
+
 /// Called with the number of finished items and the number of all items.
-pub type OnProgress = Arc<dyn Fn(usize, usize) + Send + Sync>;
+pub type OnProgress<'a> = &'a dyn Fn(usize, usize);
 
 /// The result of a measurement.
 #[derive(Debug)]
@@ -33,13 +46,4 @@ pub struct Measured<R> {
     pub tiles: Vec<Vec<u8>>,
     /// Side of a tile in pixels.
     pub side: usize,
-}
-
-impl Common {
-    pub(crate) fn open(&self) -> anyhow::Result<(Dataset, Device)> {
-        let set = Dataset::load(&self.data)
-            .context("the data set cannot be used (`nextscale data build` makes one)")?;
-        anyhow::ensure!(!set.is_empty(), "{} holds no picture", self.data.display());
-        Ok((set, device::open(self.device)?))
-    }
 }
