@@ -98,7 +98,7 @@ fn official_files_open_by_their_tensors() {
         .save(place.path(names[1]), dtype)
         .unwrap();
     let said = place.refused("generate -m . --class 2");
-    says(&said, &["has 20 codes, its transformer tells 24 apart"]);
+    says(&said, &["has 20 codes, its transformer has 24"]);
     std::fs::remove_file(place.path(names[1])).unwrap();
     let said = place.refused("generate -m var_d16.safetensors --class 2");
     assert!(

@@ -194,8 +194,8 @@ fn what_cannot_be_edited_is_explained() {
         said.contains("has 4x4 pixels") && said.contains("has 16x16"),
         "{said}"
     );
-    assert!(refused(&place, "a.png", "--box 0,0,17,8").contains("does not lie in the picture"));
-    assert!(refused(&place, "a.png", "--outpaint 'up 0.5'").contains("no side to continue"));
+    assert!(refused(&place, "a.png", "--box 0,0,17,8").contains("is not inside the image"));
+    assert!(refused(&place, "a.png", "--outpaint 'up 0.5'").contains("not a side to extend"));
     let output = place.run("edit -i a.png -p x");
     assert_eq!(output.status.code(), Some(2));
 }

@@ -112,7 +112,7 @@ fn an_index_must_be_complete_and_parts_must_fit() {
     let said = place.refused(&ask);
     says(
         &said,
-        &["model-00001-of-00001.safetensors, which is not there"],
+        &["model-00001-of-00001.safetensors, which does not exist"],
     );
 }
 
@@ -136,8 +136,11 @@ fn shapes_and_pixels() {
     assert!(ask(&["--pixels", "250"]).status.success());
     assert_eq!(size(), (16, 16));
     for (more, part) in [
-        (["--aspect", "10:1"], "the nearest that it paints is 24x16"),
-        (["--pixels", "1M"], "it paints about"),
+        (
+            ["--aspect", "10:1"],
+            "the nearest that it generates is 24x16",
+        ),
+        (["--pixels", "1M"], "it generates about"),
         (["--pixels", "many"], "is not a number of pixels"),
     ] {
         let said = crate::stderr(&ask(&more));

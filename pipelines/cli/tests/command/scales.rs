@@ -172,7 +172,7 @@ fn several_variations_at_once() {
     place.good("generate --variation-of x.png -b 3 -s 5 -o {seed}.png");
     assert_eq!(place.files("."), ["5.png", "6.png", "7.png", "x.png"]);
     let said = place.refused("generate --variation-of x.png --from-scale 4 -o y.png");
-    says(&said, &["`from-scale` is 4, but the picture has 3 scales"]);
+    says(&said, &["`from-scale` is 4, but the image has 3 scales"]);
     let said = place.refused("generate --variation-of x.png -p 'a dog'");
     says(&said, &["cannot be used with"]);
 }
@@ -202,7 +202,7 @@ fn a_picture_gives_the_first_scales() {
     for (more, part) in [
         (
             "-i a.png --from-scale 4",
-            "`from-scale` is 4, but the picture has 3 scales",
+            "`from-scale` is 4, but the image has 3 scales",
         ),
         ("-i nowhere.png", "--init-image: cannot read `nowhere.png`"),
         ("--from-scale 1", "--from-scale needs an image"),

@@ -39,13 +39,13 @@ fn video(place: &Place, name: &str, frames: usize) {
 #[test]
 fn names_that_nothing_is_written_for() {
     let place = Place::new();
-    let known = "hint: .mp4, .mov, .mkv, .webm and .gif are written";
+    let known = "hint: use .mp4, .mov, .mkv, .webm or .gif";
     refused(
         &place,
         "-o a.avi",
         &["`a.avi` has an unknown extension", known],
     );
-    refused(&place, "-o a", &["`a` has an ending", known]);
+    refused(&place, "-o a", &["`a` has an unknown extension", known]);
     refused(&place, "-o -", &["cannot go to standard output"]);
     refused(
         &place,
@@ -69,7 +69,7 @@ fn codecs_and_qualities() {
         "-o a.gif --codec vp9",
         &["only videos have a codec"],
     );
-    let quality = "the quality of H.264 goes from 0, the best, to 51, but it is 52";
+    let quality = "the quality of H.264 ranges from 0, the best, to 51, but it is 52";
     refused(&place, "-o a.mp4 --quality 52", &[quality]);
     refused(
         &place,
@@ -199,7 +199,7 @@ fn beginnings_that_contradict_each_other() {
         .save(place.path("i.png"))
         .unwrap();
     let zero = "-o a.mp4 -i i.png --seconds 0";
-    refused(&place, zero, &["no frame but the first", "--seconds"]);
+    refused(&place, zero, &["the video has only one frame", "--seconds"]);
     let full = "-o a.mp4 --video v.mp4 --seconds 1";
     refused(&place, full, &["has no room for new frames", "17 frames"]);
     let folder = place.path("short");

@@ -126,6 +126,6 @@ fn what_is_missing_or_cannot_be_told_is_said() {
     // The three transformers have the same shapes: only their names tell them apart.
     released(&place, "weights");
     let said = check(&place, "models/weights", "").unwrap_err();
-    assert!(said.contains("its name does not tell which one"), "{said}");
+    assert!(said.contains("its name does not say which one"), "{said}");
     assert!(said.contains("720p, 480p, interact"), "{said}");
 }
