@@ -155,7 +155,7 @@ pub fn is_stale(name: &str) -> bool {
 /// # Errors
 /// If a tensor is missing or has another rank, as a sentence.
 pub fn infinity_config(file: &WeightFile) -> Result<InfinityConfig, String> {
-    let shape = |name: &str, rank: usize| file.shape_of(name, rank, "Infinity transformer");
+    let shape = |name: &str, rank: usize| file.shape_of(name, rank, "an Infinity transformer");
     let block_chunks = file.chunks();
     let depth = file
         .names()

@@ -127,7 +127,7 @@ impl WeightFile {
     /// The shape of a tensor that every `model` has, with `rank` axes.
     ///
     /// # Errors
-    /// A sentence: there is no tensor of that name, or it has another number of axes.
+    /// A sentence: there is no tensor of that name, or it has another number of axes. It names `model` with its article.
     pub fn shape_of(&self, name: &str, rank: usize, model: &str) -> Result<Vec<usize>, String> {
         match self.shape(name) {
             Some(shape) if shape.len() == rank => Ok(shape),

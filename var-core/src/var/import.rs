@@ -109,7 +109,7 @@ pub fn var_keys(config: &VarConfig) -> BTreeMap<String, Vec<usize>> {
 /// # Errors
 /// A sentence: a tensor is missing or has another rank, or no released schedule has that number of tokens.
 pub fn var_config(file: &WeightFile) -> Result<VarConfig, String> {
-    let shape = |name: &str, rank: usize| file.shape_of(name, rank, "VAR transformer");
+    let shape = |name: &str, rank: usize| file.shape_of(name, rank, "a VAR transformer");
     let depth = file.count("blocks.");
     let tokens = shape("pos_1LC", 3)?[1];
     let schedule = VarConfig::released_schedule(tokens)

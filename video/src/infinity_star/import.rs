@@ -66,7 +66,7 @@ fn block_rules(config: &InfinityStarConfig) -> Vec<Rule> {
 /// # Errors
 /// If a tensor is missing or has another rank, as a sentence.
 pub fn infinity_star_config(file: &WeightFile) -> Result<InfinityStarConfig, String> {
-    let shape = |name: &str, rank: usize| file.shape_of(name, rank, "InfinityStar transformer");
+    let shape = |name: &str, rank: usize| file.shape_of(name, rank, "an InfinityStar transformer");
     let (first, depth) = match file.count("block_chunks.") {
         0 => ("blocks.0.", file.count("blocks.")),
         chunks => (

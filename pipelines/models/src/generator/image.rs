@@ -4,11 +4,11 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 
-use super::Step;
 use super::autoencoder::ImageAutoencoder;
 use super::prompt_encoder::PromptEncoder;
 use super::request::{Request, Subject};
 use super::scale_generator::{Condition, ImageInput, ImagePlan, ScaleGenerator, Steps};
+use super::step::Step;
 use crate::device::{Placement, memory};
 use crate::error::ModelError;
 use crate::manifest::Manifest;

@@ -9,20 +9,20 @@ mod image;
 mod prompt_encoder;
 mod request;
 mod scale_generator;
+mod step;
 mod video;
 mod video_generator;
 
 use std::sync::Arc;
 
 use ::image::RgbImage;
-use burn::tensor::Tensor;
-
 pub use autoencoder::ImageAutoencoder;
 pub use first_frame::FirstFrameGenerator;
 pub use image::ImageGenerator;
 pub use prompt_encoder::{EncodedPrompt, PromptEncoder};
 pub use request::{Clip, Generated, Request};
 pub use scale_generator::{Condition, ImageInput, ImagePlan, ScaleGenerator, Steps};
+pub use step::Step;
 pub use video::{
     Frames, VideoDecoder, VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep,
     VideoSteps, encode_frames,
@@ -50,17 +50,6 @@ pub enum Generator {
     Image(ImageGenerator),
     /// A model of videos.
     Video(VideoGenerator),
-}
-
-/// One finished scale of an image, or one finished pass of a video.
-#[derive(Debug, Clone)]
-pub struct Step {
-    /// Its number, from 0.
-    pub index: usize,
-    /// How many there are.
-    pub count: usize,
-    /// The running feature map at full size, `[1, c, t, h, w]`.
-    pub features: Tensor<5>,
 }
 
 impl Generator {

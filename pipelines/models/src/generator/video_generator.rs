@@ -4,10 +4,10 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use image::RgbImage;
 
-use super::Step;
 use super::first_frame::FirstFrameGenerator;
 use super::prompt_encoder::PromptEncoder;
 use super::request::{Clip, Request, Subject};
+use super::step::Step;
 use super::video::{
     VideoDecoder, VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoSteps,
     encode_frames,

@@ -1,25 +1,22 @@
 //! The description of a model, `nextscale.json`: one struct for each architecture, told apart by its key `kind`.
 
+mod checksums;
 mod infinity;
 mod infinity_star;
 mod var;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use nextscale_text::T5Config;
 use serde::{Deserialize, Serialize};
 
+pub use checksums::Checksums;
 pub use infinity::InfinityManifest;
 pub use infinity_star::{FrameCounts, InfinityStarManifest};
-
 pub use var::VarManifest;
 
 use crate::error::Flaw;
 use crate::size::Size;
-
-/// Checksums by file name: SHA-256 in hexadecimal.
-pub type Checksums = BTreeMap<String, String>;
 
 /// What kind of model it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
