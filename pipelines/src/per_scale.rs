@@ -66,13 +66,11 @@ impl FromStr for PerScale {
             Ok(value) if value.is_finite() => Ok(value),
             _ => Err(format!("`{}` is no number", part.trim())),
         };
-        match text.contains(',') {
-            false => number(text).map(Self::All),
-            true => text
-                .split(',')
-                .map(number)
-                .collect::<Result<_, _>>()
-                .map(Self::Each),
+        if text.contains(',') {
+            let values: Result<_, _> = text.split(',').map(number).collect();
+            values.map(Self::Each)
+        } else {
+            number(text).map(Self::All)
         }
     }
 }

@@ -10,6 +10,7 @@ use nextscale_models::device::{DeviceChoice, Dtype};
 /// The settings of a pipeline: every key except `stages`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::manual_non_exhaustive)] // `stages` is a key of the file
 pub struct Settings {
     /// The model: `default` for the one inside the program, a released one such as `infinity-2b` or `var-d16`, a model
     /// folder, or a checkpoint.

@@ -207,13 +207,13 @@ fn check(
         Some(format!("`{name}` has shape {found:?}, not {wanted:?}"))
     });
     let reasons: Vec<String> = wrong.collect();
-    match reasons.is_empty() {
-        true => Ok(()),
-        false => Err(unusable(
-            &path.clone(),
-            WeightError::Mismatch { path, reasons },
-        )),
+    if reasons.is_empty() {
+        return Ok(());
     }
+    Err(unusable(
+        &path.clone(),
+        WeightError::Mismatch { path, reasons },
+    ))
 }
 
 fn unusable(path: &Path, error: impl ToString) -> ModelError {

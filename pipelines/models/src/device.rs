@@ -96,9 +96,10 @@ pub fn cuda() -> Cuda {
 /// # Safety
 /// Loading it runs its initialisers, which are safe.
 unsafe fn driver() -> Option<libloading::Library> {
-    let names: &[&str] = match cfg!(windows) {
-        true => &["nvcuda.dll"],
-        false => &["libcuda.so.1", "libcuda.so"],
+    let names: &[&str] = if cfg!(windows) {
+        &["nvcuda.dll"]
+    } else {
+        &["libcuda.so.1", "libcuda.so"]
     };
     // SAFETY: the caller's promise.
     let open = |name: &&str| unsafe { libloading::Library::new(*name) }.ok();
@@ -119,9 +120,10 @@ fn count_cards() -> Cuda {
             return Cuda::NoDriver;
         };
         let mut cards = 0;
-        match init(0) == 0 && count(&mut cards) == 0 && cards > 0 {
-            true => Cuda::Cards(cards as usize),
-            false => Cuda::NoCard,
+        if init(0) == 0 && count(&mut cards) == 0 && cards > 0 {
+            Cuda::Cards(cards as usize)
+        } else {
+            Cuda::NoCard
         }
     }
 }

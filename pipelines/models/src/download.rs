@@ -245,9 +245,12 @@ fn wanted(folder: &str, all: Vec<String>) -> Vec<String> {
     };
     let safe = |name: &str| of(name, "model", ".safetensors");
     let has_safe = all.iter().any(|name| safe(name));
-    let weights = |name: &str| match has_safe {
-        true => safe(name),
-        false => of(name, "pytorch_model", ".bin"),
+    let weights = |name: &str| {
+        if has_safe {
+            safe(name)
+        } else {
+            of(name, "pytorch_model", ".bin")
+        }
     };
     let text = ["config.json", "tokenizer.json"];
     all.into_iter()

@@ -40,9 +40,10 @@ impl FirstFrame {
                 }
             }
         }
-        match kept.is_empty() {
-            true => prompt.to_owned(),
-            false => kept.join(" ").trim_end_matches([',', ' ']).to_owned(),
+        if kept.is_empty() {
+            prompt.to_owned()
+        } else {
+            kept.join(" ").trim_end_matches([',', ' ']).to_owned()
         }
     }
 }

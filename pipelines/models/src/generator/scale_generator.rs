@@ -80,6 +80,7 @@ impl ImagePlan {
 
 /// What images are generated from, one row for each image.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one for each batch
 pub enum Condition {
     /// Text features, and those of negative prompts, as many or none.
     Text {

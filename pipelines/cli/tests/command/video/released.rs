@@ -55,9 +55,10 @@ stages:
     );
     place.write("v.yaml", &text);
     let output = place.run("validate v.yaml");
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(crate::stderr(&output)),
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(crate::stderr(&output))
     }
 }
 

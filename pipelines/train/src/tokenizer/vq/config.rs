@@ -109,7 +109,7 @@ impl VqRun {
         ] {
             ensure!(value > 0, "model: {key} must not be 0");
         }
-        config::check_fraction("model.phi_ratio", model.phi_ratio.into())?;
+        config::check_fraction("model.phi_ratio", model.phi_ratio)?;
         let channels = model.mult.iter().map(|mult| mult * model.base_channels);
         config::check_norm_groups(model.norm_groups, channels)
     }
