@@ -28,8 +28,10 @@ pub(crate) struct WriterSettings {
     /// Frames per second.
     pub(crate) fps: usize,
     /// For videos; the container's default if absent.
+    #[cfg_attr(not(feature = "ffmpeg"), allow(dead_code))] // only FFmpeg compresses
     pub(crate) codec: Option<CodecChoice>,
     /// Constant rate factor; the codec's default if absent.
+    #[cfg_attr(not(feature = "ffmpeg"), allow(dead_code))] // only FFmpeg compresses
     pub(crate) quality: Option<u32>,
     /// Names and texts that the file carries.
     pub(crate) tags: Vec<(&'static str, String)>,

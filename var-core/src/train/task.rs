@@ -17,7 +17,7 @@ pub struct Loss {
 pub trait Task: Sync {
     /// Everything that is trained, as one module.
     type Model: Module;
-    /// What [`Batches`] makes.
+    /// What [`Batches`](super::Batches) makes.
     type Batch: Send + 'static;
 
     /// The loss of a batch; `model` is on an autodiff device.
