@@ -49,8 +49,8 @@ pub struct BitLoss {
 
 /// The loss of a batch under teacher forcing.
 ///
-/// `weights`, `[1, l]`, come from [`ScaleWeighting::weights`]. For condition dropout, pass `text` through
-/// [`Infinity::drop_condition`] first.
+/// `weights`, `[1, l]`, come from [`ScaleWeighting::weights`](nextscale_var_core::train::ScaleWeighting::weights).
+/// For condition dropout, pass `text` through [`Infinity::drop_condition`] first.
 ///
 /// # Panics
 /// If the shapes do not fit the plan.
