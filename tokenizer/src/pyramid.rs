@@ -174,7 +174,18 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Pyramid<'_, Q, R> {
         k: usize,
         schedule: &ScaleSchedule,
     ) -> Tensor<5> {
-        accumulate(sum, self.step(self.quantizer.embed(codes), k, schedule))
+        self.accumulate_embedded(sum, self.quantizer.embed(codes), k, schedule)
+    }
+
+    /// As [`Pyramid::accumulate`], from the embedded codes `[b, c, t_k, h_k, w_k]`.
+    pub fn accumulate_embedded(
+        &self,
+        sum: Option<Tensor<5>>,
+        embedded: Tensor<5>,
+        k: usize,
+        schedule: &ScaleSchedule,
+    ) -> Tensor<5> {
+        accumulate(sum, self.step(embedded, k, schedule))
     }
 
     /// The transformer's input at a scale: the running sum of the scales before it, resized to its grid.

@@ -77,6 +77,24 @@ impl KvCache {
         views
     }
 
+    /// The keys and values that a scale attends to: [`KvCache::append`], or of the `last` scale [`KvCache::with_last`].
+    ///
+    /// # Panics
+    /// As [`KvCache::append`].
+    pub fn extend(
+        &mut self,
+        layer: usize,
+        k: Tensor<4>,
+        v: Tensor<4>,
+        last: bool,
+    ) -> (Tensor<4>, Tensor<4>) {
+        if last {
+            self.with_last(layer, k, v)
+        } else {
+            self.append(layer, k, v)
+        }
+    }
+
     /// All keys and values of `layer` followed by `k` and `v` of the last scale, which are not cached: they are a third of all
     /// tokens or more. This copies one layer at a time.
     pub fn with_last(&self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {

@@ -131,19 +131,13 @@ impl Infinity {
             if keys.len() == i {
                 keys.push(block.text_keys(text.kv.clone()));
             }
-            let cache_layer = |key, value| {
-                if last {
-                    cache.with_last(i, key, value)
-                } else {
-                    cache.append(i, key, value)
-                }
-            };
+            let extend = |key, value| cache.extend(i, key, value, last);
             let shared = text.modulation.clone();
             let text_context = TextContext {
                 keys: &keys[i],
                 hidden: text.hidden.as_ref(),
             };
-            x = block.forward(x, shared, text_context, context, cache_layer);
+            x = block.forward(x, shared, text_context, context, extend);
             if let Some(guidance) = guidance
                 && guidance.after_block(k, i, depth)
             {

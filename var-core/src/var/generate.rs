@@ -194,12 +194,9 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Generation<'_, Q, R> {
             .forward_scale(k, input, &mut self.state, &self.plan);
         let logits = self.guided(k, unguided.clone());
         let (codes, vectors) = self.sample(k, scale, &logits);
-        let added = self.pyramid.step(vectors, k, self.plan.schedule());
-        let features = match self.features.take() {
-            Some(sum) => sum + added,
-            None => added,
-        };
-        let next = self.plan.schedule().scales().get(k + 1);
+        let (sum, schedule) = (self.features.take(), self.plan.schedule());
+        let features = self.pyramid.accumulate_embedded(sum, vectors, k, schedule);
+        let next = schedule.scales().get(k + 1);
         let next_input = next.map(|&next| {
             let cells = self.pyramid.input(features.clone(), next);
             let [b, c, t, h, w] = cells.dims();

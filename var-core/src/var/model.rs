@@ -179,13 +179,7 @@ impl Var {
             modulations, cache, ..
         } = state;
         for (i, modulation) in modulations.iter().enumerate() {
-            let extend = |key, value| {
-                if last {
-                    cache.with_last(i, key, value)
-                } else {
-                    cache.append(i, key, value)
-                }
-            };
+            let extend = |key, value| cache.extend(i, key, value, last);
             let block = self.block(i);
             x = block.forward(x, modulation.clone(), pass, extend);
         }
