@@ -7,8 +7,8 @@ use burn::tensor::{DType, Device, TensorData};
 
 use nextscale_var_core::blocks::{BlockStorage, fill};
 use nextscale_weights::{
-    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, block_name, official_keys, rule,
-    shapes,
+    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, block_name, official_block_keys,
+    official_keys, rule, shapes,
 };
 
 use crate::infinity::{Block, Infinity, InfinityConfig, unconditional_values};
@@ -134,15 +134,9 @@ pub fn read_infinity(
 pub fn infinity_keys(config: &InfinityConfig) -> BTreeMap<String, Vec<usize>> {
     let ours = shapes(&config.init(&Device::flex()));
     let width = config.width;
-    let mut keys: BTreeMap<_, _> = official_keys(&TOP, "", "", &ours, width)
-        .into_iter()
-        .collect();
-    for i in 0..config.depth {
-        let name = block_name(i, config.depth, config.block_chunks);
-        let ours_under = format!("blocks.{i}.");
-        keys.extend(official_keys(&BLOCK, &name, &ours_under, &ours, width));
-    }
-    keys
+    let top = official_keys(&TOP, "", "", &ours, width);
+    let blocks = official_block_keys(&BLOCK, config.depth, config.block_chunks, &ours, width);
+    top.into_iter().chain(blocks).collect()
 }
 
 /// Whether a tensor is a buffer of older checkpoints that holds nothing learned.

@@ -34,6 +34,6 @@ pub use error::WeightError;
 pub use export::Export;
 pub use file::WeightFile;
 pub use format::check_header;
-pub use rules::{Rule, block_name, official_keys, rule};
+pub use rules::{Rule, block_name, official_block_keys, official_keys, rule};
 pub use shapes::shapes;
 pub use stream::StreamError;

@@ -43,6 +43,21 @@ pub fn official_keys(
     rules.iter().map(key).collect()
 }
 
+/// [`official_keys`] of `depth` blocks, named by [`block_name`] in the file and `blocks.0.`, `blocks.1.`, .. here.
+pub fn official_block_keys(
+    rules: &[Rule],
+    depth: usize,
+    chunks: usize,
+    shapes: &BTreeMap<String, Vec<usize>>,
+    width: usize,
+) -> Vec<(String, Vec<usize>)> {
+    let keys = |i| {
+        let official = block_name(i, depth, chunks);
+        official_keys(rules, &official, &format!("blocks.{i}."), shapes, width)
+    };
+    (0..depth).flat_map(keys).collect()
+}
+
 /// The prefix of block `i` of `depth` in a checkpoint of `chunks` chunks, with the dot at its end.
 pub fn block_name(i: usize, depth: usize, chunks: usize) -> String {
     if chunks == 1 {

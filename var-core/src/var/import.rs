@@ -12,7 +12,8 @@ use crate::attention::AttentionKind;
 use crate::blocks::{BlockStorage, fill};
 use crate::mask;
 use nextscale_weights::{
-    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, official_keys, rule, shapes,
+    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, official_block_keys, official_keys,
+    rule, shapes,
 };
 
 /// Everything outside the blocks.
@@ -91,13 +92,9 @@ fn rules(config: &VarConfig) -> (Vec<Rule>, Vec<Rule>) {
 pub fn var_keys(config: &VarConfig) -> BTreeMap<String, Vec<usize>> {
     let ours = shapes(&config.init(&Device::flex()));
     let (top, block) = rules(config);
-    let mut keys: BTreeMap<_, _> = official_keys(&top, "", "", &ours, config.width)
-        .into_iter()
-        .collect();
-    for i in 0..config.depth {
-        let name = format!("blocks.{i}.");
-        keys.extend(official_keys(&block, &name, &name, &ours, config.width));
-    }
+    let top = official_keys(&top, "", "", &ours, config.width);
+    let blocks = official_block_keys(&block, config.depth, 1, &ours, config.width);
+    let mut keys: BTreeMap<_, _> = top.into_iter().chain(blocks).collect();
     let l = config.schedule.tokens();
     keys.insert(LEVELS.to_owned(), vec![1, l]);
     keys.insert(MASK.to_owned(), vec![1, 1, l, l]);

@@ -6,8 +6,8 @@ use std::path::Path;
 use burn::tensor::Device;
 use nextscale_var_core::blocks::{BlockStorage, fill};
 use nextscale_weights::{
-    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, block_name, official_keys, rule,
-    shapes,
+    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, official_block_keys, official_keys,
+    rule, shapes,
 };
 
 use super::{block::Block, config::InfinityStarConfig, model::InfinityStar};
@@ -102,15 +102,9 @@ pub fn infinity_star_config(file: &WeightFile) -> Result<InfinityStarConfig, Str
 pub fn infinity_star_keys(config: &InfinityStarConfig) -> BTreeMap<String, Vec<usize>> {
     let ours = shapes(&config.init(&Device::flex()));
     let (rules, width) = (block_rules(config), config.width);
-    let mut keys: BTreeMap<_, _> = official_keys(&TOP, "", "", &ours, width)
-        .into_iter()
-        .collect();
-    for i in 0..config.depth {
-        let name = block_name(i, config.depth, config.block_chunks);
-        let ours_under = format!("blocks.{i}.");
-        keys.extend(official_keys(&rules, &name, &ours_under, &ours, width));
-    }
-    keys
+    let top = official_keys(&TOP, "", "", &ours, width);
+    let blocks = official_block_keys(&rules, config.depth, config.block_chunks, &ours, width);
+    top.into_iter().chain(blocks).collect()
 }
 
 /// Whether a tensor is a parameter of the released files that is not used.
