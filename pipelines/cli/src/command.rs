@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use nextscale_eval::EvalError;
 use nextscale_models::ModelError;
 use nextscale_pipelines::error::PipelineError;
+use nextscale_train::TrainError;
 
 use crate::{
     bench, convert, data, edit, eval, generate, info, metadata, models, run, train, video,
@@ -89,7 +91,7 @@ pub(crate) fn main() -> ExitCode {
 /// Prints what went wrong and what to do. Our errors name their cause in their own text, so that the chain repeats nothing.
 fn report(error: &anyhow::Error) -> ExitCode {
     let pipeline = error.downcast_ref::<PipelineError>();
-    let model = error.downcast_ref::<ModelError>();
+    let model = model_error(error);
     if matches!(pipeline, Some(PipelineError::Cancelled))
         || matches!(model, Some(ModelError::Cancelled))
     {
@@ -107,6 +109,14 @@ fn report(error: &anyhow::Error) -> ExitCode {
     let hint = pipeline.and_then(PipelineError::hint);
     print_hint(hint.or_else(|| model.and_then(ModelError::hint)));
     ExitCode::FAILURE
+}
+
+/// The error of a model that this one is, or that a measurement or a training run passes on.
+fn model_error(error: &anyhow::Error) -> Option<&ModelError> {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(EvalError::Model(error)), _) | (_, Some(TrainError::Model(error))) => Some(error),
+        _ => error.downcast_ref(),
+    }
 }
 
 fn print_hint(hint: Option<&str>) {

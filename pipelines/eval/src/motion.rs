@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use nextscale_data::{Motion, Pose};
 use nextscale_models::device::{DeviceChoice, Dtype};
-use nextscale_models::{Generator, Model, Placement, Request};
+use nextscale_models::generator::VideoGenerator;
+use nextscale_models::{Model, Placement, Request};
 use serde::Serialize;
 
 use crate::error::EvalError;
@@ -84,7 +85,7 @@ pub fn run(
 ) -> Result<Measured<Report>, EvalError> {
     check_temperature(options.temperature)?;
     let placement = Placement::open(options.device, Dtype::Auto)?;
-    let generator = Generator::load(&Arc::new(Model::open(&options.model)?), &placement)?;
+    let generator = VideoGenerator::load(&Arc::new(Model::open(&options.model)?), &placement)?;
     let mut report = Report {
         model: options.model.clone(),
         seed: options.seed,
@@ -115,7 +116,7 @@ pub fn run(
 
 /// The frames of one video as RGB bytes; there is at least one.
 fn frames(
-    generator: &Generator,
+    generator: &VideoGenerator,
     options: &MotionOptions,
     prompt: &str,
     index: usize,
@@ -127,7 +128,7 @@ fn frames(
     if let Some(temperature) = options.temperature {
         request = request.temperature(temperature);
     }
-    let clip = generator.generate(&request)?.video()?;
+    let clip = generator.generate(&request)?;
     let square = clip.frames.iter().all(|f| f.width() == f.height());
     if clip.frames.is_empty() || !square {
         return Err(EvalError::NotSquare(options.model.clone()));

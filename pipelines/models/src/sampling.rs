@@ -1,8 +1,17 @@
 //! How codes are drawn: a model's defaults, and the plan of one run with a value for each scale.
 
+use std::ops::RangeInclusive;
+
 use nextscale_var_core::guidance::Guidance;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use serde::{Deserialize, Serialize};
+
+/// Why a setting is refused; none if its value is in the range.
+pub fn out_of_range(key: &str, value: f64, range: RangeInclusive<f64>) -> Option<String> {
+    let (low, high) = (range.start(), range.end());
+    let message = || format!("`{key}` should be from {low} to {high}, but it is {value}");
+    (!range.contains(&value)).then(message)
+}
 
 /// How a model of images samples unless asked otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use nextscale_models::sampling::{Sampling, SamplingPlan};
+use nextscale_models::sampling::{Sampling, SamplingPlan, out_of_range};
 
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
@@ -26,18 +26,17 @@ pub(super) struct ResolvedSampling {
     pub plan: SamplingPlan,
 }
 
-fn check_range(
+/// Refuses a value of the key `key` that is not in the range.
+pub(super) fn check_range(
     key: &str,
     value: f64,
     range: RangeInclusive<f64>,
     setup: &Setup,
 ) -> Result<(), PipelineError> {
-    if range.contains(&value) {
-        return Ok(());
+    match out_of_range(key, value, range) {
+        Some(message) => Err(setup.refuse(key, message).into()),
+        None => Ok(()),
     }
-    let (low, high) = (range.start(), range.end());
-    let message = format!("`{key}` should be from {low} to {high}, but it is {value}");
-    Err(setup.refuse(key, message).into())
 }
 
 fn check_weights(weights: &[f64], setup: &Setup) -> Result<(), PipelineError> {

@@ -1,6 +1,6 @@
 //! `nextscale eval` on the tiny model and a tiny data set.
 
-use crate::Place;
+use crate::{Place, says};
 
 /// Writes a data set of 20 pictures of 16 pixels, half of them held out.
 fn data(place: &Place) {
@@ -70,4 +70,32 @@ fn the_tokenizer_is_measured_and_missing_data_is_told() {
     );
     assert!(report["psnr"].as_f64().unwrap() > 0.0);
     assert_eq!(report["scales"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn models_and_settings_are_refused_with_hints() {
+    let place = Place::new();
+    let said = place.refused("eval motion --model wat --device cpu");
+    says(
+        &said,
+        &[
+            "the model `wat` does not exist",
+            "hint: name a model folder",
+        ],
+    );
+    let said = place.refused("bench --model wat --device cpu");
+    says(
+        &said,
+        &[
+            "the model `wat` does not exist",
+            "hint: name a model folder",
+        ],
+    );
+    let said = place.refused("eval motion --model @tiny --device cpu");
+    says(&said, &["Infinity, not InfinityStar"]);
+    let said = place.refused("eval motion --count 1 --cfg-scale=-5 --device cpu");
+    says(
+        &said,
+        &["`cfg_scale` should be from 0 to 1000, but it is -5"],
+    );
 }

@@ -14,7 +14,7 @@ use crate::error::ModelError;
 use crate::manifest::Manifest;
 use crate::model::Model;
 use crate::pixels;
-use crate::sampling::{Sampling, SamplingPlan};
+use crate::sampling::{Sampling, SamplingPlan, out_of_range};
 use crate::size::Size;
 
 /// A loaded model of images.
@@ -189,8 +189,7 @@ impl ImageGenerator {
             ("temperature", sampling.temperature, 1000.0),
             ("top_p", sampling.top_p, 1.0),
         ] {
-            if !(0.0..=most).contains(&value) {
-                let message = format!("`{name}` should be from 0 to {most}, but it is {value}");
+            if let Some(message) = out_of_range(name, value, 0.0..=most) {
                 return Err(ModelError::refused(message));
             }
         }

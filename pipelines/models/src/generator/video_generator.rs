@@ -17,6 +17,7 @@ use crate::error::ModelError;
 use crate::manifest::InfinityStarManifest;
 use crate::model::Model;
 use crate::resize::{contain, crop_to_cover};
+use crate::sampling::out_of_range;
 use crate::size::Size;
 
 /// A loaded model of videos.
@@ -79,6 +80,15 @@ impl VideoGenerator {
                 })?
             }
         };
+        for (name, value) in [
+            ("cfg_scale", request.cfg_scale),
+            ("temperature", request.temperature),
+        ] {
+            let message = value.and_then(|value| out_of_range(name, value, 0.0..=1000.0));
+            if let Some(message) = message {
+                return Err(ModelError::refused(message));
+            }
+        }
         if let Some(scale) = request.cfg_scale {
             manifest.guidance = manifest.guidance.with_scale(scale);
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage_params::StageParams;
+use crate::stages::sampling::check_range;
 
 /// Generates the latent of a video, one pass of the transformer per scale. It can begin with an image, from another stage
 /// (`from: { text: NAME, image: NAME }`) or from a file, or continue a video.
@@ -82,9 +83,8 @@ pub(super) fn resolve(
         ("image-temperature", params.image_temperature),
     ];
     for (key, value) in given {
-        if let Some(value) = value.filter(|value| !(0.0..=1000.0).contains(value)) {
-            let message = format!("`{key}` should be from 0 to 1000, but it is {value}");
-            return Err(setup.refuse(key, message).into());
+        if let Some(value) = value {
+            check_range(key, value, 0.0..=1000.0, setup)?;
         }
     }
     let guidance = match params.cfg_scale {
