@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use burn::tensor::{Device, FloatDType};
+use nextscale_models::{BlockStorage, Placement};
 use tokio::sync::mpsc::Sender;
 
 use crate::artifact::{Artifact, ArtifactType, Message, Sample, Step};
@@ -181,6 +182,15 @@ impl Context {
     pub fn failed(&self, message: impl ToString) -> PipelineError {
         let (stage, message) = (self.stage.clone(), message.to_string());
         PipelineError::Stage { stage, message }
+    }
+
+    /// Where a transformer lies whose blocks are stored like this.
+    pub fn placement(&self, blocks: BlockStorage) -> Placement {
+        Placement {
+            device: self.device.clone(),
+            dtype: self.dtype,
+            blocks,
+        }
     }
 
     /// Reports a warning.

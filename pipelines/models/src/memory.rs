@@ -67,8 +67,10 @@ impl Formats {
         }
     }
 
-    fn weight_bytes(self) -> usize {
-        DType::from(self.dtype).size()
+    /// Bytes of a transformer's weights, of which the blocks have `inside` parameters, `block` each, and the rest `outside`.
+    fn transformer_bytes(self, inside: usize, block: usize, outside: usize) -> u64 {
+        let size = DType::from(self.dtype).size();
+        blocks::bytes(self.blocks, inside, block, outside, size) as u64
     }
 }
 
@@ -95,12 +97,7 @@ impl Model {
             Manifest::Var(manifest) => {
                 MemoryEstimate::var(&manifest.transformer, pixels, rows, formats)
             }
-            Manifest::InfinityStar(_) => {
-                return Err(ModelError::flawed(
-                    self.name(),
-                    "generates videos, not images",
-                ));
-            }
+            Manifest::InfinityStar(_) => return Err(self.is_not_of_images()),
         };
         let vae = self.vae_bytes();
         Ok(MemoryEstimate { vae, ..estimate })
@@ -147,15 +144,9 @@ impl MemoryEstimate {
         let block = config.block_parameters();
         let inside = block * config.depth;
         let outside = config.parameters() - inside;
-        let weights = blocks::bytes(
-            formats.blocks,
-            inside,
-            block,
-            outside,
-            formats.weight_bytes(),
-        );
+        let weights = formats.transformer_bytes(inside, block, outside);
         Self {
-            transformer: weights as u64,
+            transformer: weights,
             // Of all scales but the last; of one block at a time, those of the last too.
             cache: 2 * width * rows * (depth * (kept + prompt) + tokens) * formats.working,
             work: scale.max(decoder),
@@ -177,15 +168,9 @@ impl MemoryEstimate {
             _ => block * config.depth,
         };
         let outside = config.parameters() - inside;
-        let weights = blocks::bytes(
-            formats.blocks,
-            inside,
-            block,
-            outside,
-            formats.weight_bytes(),
-        );
+        let weights = formats.transformer_bytes(inside, block, outside);
         Self {
-            transformer: weights as u64,
+            transformer: weights,
             cache: 2 * width * rows * (depth * kept + tokens) * formats.working,
             work: scale.max(pixels * DECODER_BYTES),
             ..Self::default()
@@ -211,19 +196,13 @@ impl MemoryEstimate {
         let all = config.parameters();
         let block = (all - config.with_one_block().parameters()) / (config.depth - 1).max(1);
         let inside = block * config.depth;
-        let weights = blocks::bytes(
-            formats.blocks,
-            inside,
-            block,
-            all - inside,
-            formats.weight_bytes(),
-        );
+        let weights = formats.transformer_bytes(inside, block, all - inside);
         let decoded = 2 * vae.frame_stride() as u64;
         let finest = vae.channels.first().copied().unwrap_or_default() as u64;
         let pixels = (size.width * size.height) as u64;
         let decoder = decoded * pixels * finest * 4 * VIDEO_DECODER_MAPS;
         let estimate = Self {
-            transformer: weights as u64,
+            transformer: weights,
             cache: kept_bytes(config, &plan, batch) as u64,
             work: (pass_bytes(config, &plan, batch, Limits::default()) as u64).max(decoder),
             ..Self::default()

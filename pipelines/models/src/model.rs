@@ -156,6 +156,10 @@ impl Model {
         }
     }
 
+    pub(crate) fn is_not_of_images(&self) -> ModelError {
+        ModelError::flawed(&self.name, "generates videos, not images")
+    }
+
     fn is_not(&self, expected: Architecture) -> ModelError {
         let found = self.architecture();
         let message = format!("is a model of the architecture {found}, not {expected}");
@@ -216,13 +220,8 @@ impl Model {
     /// Another architecture, a damaged file, and weights that are not those of the description.
     pub fn load_infinity(&self, placement: &Placement) -> Result<Infinity, ModelError> {
         let config = &self.infinity()?.transformer;
-        let Placement {
-            device,
-            dtype,
-            blocks,
-        } = placement;
-        let read = |file| read_infinity(config, file, *blocks, device);
-        self.loader().transformer(*dtype, read)
+        let read = |file| read_infinity(config, file, placement.blocks, &placement.device);
+        self.loader().transformer(placement.dtype, read)
     }
 
     /// Loads the transformer of a VAR model.
@@ -231,13 +230,8 @@ impl Model {
     /// Another architecture, a damaged file, and weights that are not those of the description.
     pub fn load_var(&self, placement: &Placement) -> Result<Var, ModelError> {
         let config = &self.var()?.transformer;
-        let Placement {
-            device,
-            dtype,
-            blocks,
-        } = placement;
-        let read = |file| read_var(config, file, *blocks, device);
-        self.loader().transformer(*dtype, read)
+        let read = |file| read_var(config, file, placement.blocks, &placement.device);
+        self.loader().transformer(placement.dtype, read)
     }
 
     /// Loads the transformer of an InfinityStar model.
@@ -246,13 +240,8 @@ impl Model {
     /// Another architecture, a damaged file, and weights that are not those of the description.
     pub fn load_infinity_star(&self, placement: &Placement) -> Result<InfinityStar, ModelError> {
         let config = &self.infinity_star()?.transformer;
-        let Placement {
-            device,
-            dtype,
-            blocks,
-        } = placement;
-        let read = |file| read_infinity_star(config, file, *blocks, device);
-        self.loader().transformer(*dtype, read)
+        let read = |file| read_infinity_star(config, file, placement.blocks, &placement.device);
+        self.loader().transformer(placement.dtype, read)
     }
 
     /// Loads the auto-encoder of an Infinity model, in f32.

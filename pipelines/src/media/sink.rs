@@ -31,23 +31,27 @@ pub(crate) enum OutputFormat {
 const VIDEOS: [&str; 5] = ["mp4", "m4v", "mov", "mkv", "webm"];
 
 impl OutputFormat {
-    /// The format of a file with this name; none for an unknown extension.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+    /// All formats, in words.
+    const KNOWN: &str = "use .mp4, .mov, .mkv, .webm or .gif, a name that ends with / for a folder of frames, or .png, .jpg or .webp for one frame";
+
+    /// The format of a file with this name.
+    pub(crate) fn of(path: &Path) -> Result<Self, Unsupported> {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let extension = extension.unwrap_or_default().to_ascii_lowercase();
         if let Some(video) = VIDEOS.into_iter().find(|video| *video == extension) {
-            return Some(Self::Video(video));
+            return Ok(Self::Video(video));
         }
         match extension.as_str() {
-            "gif" => Some(Self::Gif),
-            "png" => Some(Self::Image(ImageFormat::Png)),
-            "jpg" | "jpeg" => Some(Self::Image(ImageFormat::Jpeg)),
-            "webp" => Some(Self::Image(ImageFormat::WebP)),
-            _ => None,
+            "gif" => Ok(Self::Gif),
+            "png" => Ok(Self::Image(ImageFormat::Png)),
+            "jpg" | "jpeg" => Ok(Self::Image(ImageFormat::Jpeg)),
+            "webp" => Ok(Self::Image(ImageFormat::WebP)),
+            _ => {
+                let message = format!("`{}` has an unknown extension", path.display());
+                Err(Unsupported::new(None, message, Self::KNOWN))
+            }
         }
     }
-
-    /// All formats, in words.
-    pub(crate) const KNOWN: &str = "use .mp4, .mov, .mkv, .webm or .gif, a name that ends with / for a folder of frames, or .png, .jpg or .webp for one frame";
 
     /// Refuses what this program cannot encode.
     pub(crate) fn check(
@@ -98,12 +102,9 @@ impl OutputFormat {
 /// An unknown extension, a clip without frames, a file that cannot be written.
 pub fn save_clip(path: impl AsRef<Path>, clip: &Clip) -> Result<(), PipelineError> {
     let path = path.as_ref();
-    let format = OutputFormat::of(path).ok_or_else(|| {
-        let message = format!("`{}` has an unknown extension", path.display());
-        PipelineError::refused_with(message, OutputFormat::KNOWN)
-    })?;
-    let checked = format.check(None, None);
-    checked.map_err(|e| PipelineError::refused_with(e.message, e.hint))?;
+    let refused = |e: Unsupported| PipelineError::refused_with(e.message, e.hint);
+    let format = OutputFormat::of(path).map_err(refused)?;
+    format.check(None, None).map_err(refused)?;
     let Some(first) = clip.frames.first() else {
         return Err(PipelineError::refused("a video without frames"));
     };
@@ -286,7 +287,7 @@ mod tests {
 
     #[test]
     fn forms_by_name() {
-        let of = |name: &str| OutputFormat::of(Path::new(name));
+        let of = |name: &str| OutputFormat::of(Path::new(name)).ok();
         assert_eq!(of("a.MP4"), Some(OutputFormat::Video("mp4")));
         assert_eq!(of("a.gif"), Some(OutputFormat::Gif));
         assert_eq!(of("a.jpeg"), Some(OutputFormat::Image(ImageFormat::Jpeg)));

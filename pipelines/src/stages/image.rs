@@ -6,7 +6,7 @@ use nextscale_models::device::memory;
 use nextscale_models::generator::{
     Condition, ImageAutoencoder, ImageInput, ImagePlan, ScaleGenerator,
 };
-use nextscale_models::{BlockStorage, Model, Placement, Size};
+use nextscale_models::{BlockStorage, Model, Size};
 use nextscale_tokenizer::{Codes, InpaintMask};
 use serde::Serialize;
 
@@ -203,14 +203,6 @@ impl ImageStage {
         Self { resolved, ..self }
     }
 
-    fn placement(&self, context: &Context) -> Placement {
-        Placement {
-            device: context.device.clone(),
-            dtype: context.dtype,
-            blocks: self.blocks,
-        }
-    }
-
     fn generate(&self, batch: &Batch<Artifact>, out: &mut Output) -> Result<(), PipelineError> {
         let Some(loaded) = &self.loaded else {
             return Err(out.context.failed("it was not loaded"));
@@ -269,7 +261,7 @@ impl Stage for ImageStage {
     fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
         let guided = self.sampling.plan.is_guided();
         let rows = self.batch * if guided { 2 } else { 1 };
-        let placement = self.placement(context);
+        let placement = context.placement(self.blocks);
         let estimate = self.model.estimate_image(&self.size, rows, &placement)?;
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
         let warnings = [self.model.lookalike_warning(), estimate.notice()];
@@ -280,7 +272,7 @@ impl Stage for ImageStage {
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
-        let generator = ScaleGenerator::load(&self.model, &self.placement(context))?;
+        let generator = ScaleGenerator::load(&self.model, &context.placement(self.blocks))?;
         let plan = generator.plan(&self.size)?;
         let device = &context.device;
         let autoencoder = || Ok(ImageAutoencoder::load(&self.model, device)?);

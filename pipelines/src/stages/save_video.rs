@@ -167,11 +167,8 @@ fn format_of(output: &str, key: &str, setup: &Setup) -> Result<OutputFormat, Pip
         return Ok(OutputFormat::Folder);
     }
     check_folder(atomic_file::folder_of(path), key, setup)?;
-    let Some(format) = OutputFormat::of(path) else {
-        let message = format!("`{output}` has an unknown extension");
-        let hint = OutputFormat::KNOWN;
-        return Err(setup.refuse(key, message).hint(hint).into());
-    };
+    let format = OutputFormat::of(path);
+    let format = format.map_err(|e| setup.refuse(key, e.message).hint(e.hint))?;
     let mut videos = setup.all::<TextToVideoParams>();
     if matches!(format, OutputFormat::Image(_)) && videos.any(|video| !video.is_single_frame()) {
         let message = format!("`{output}` holds one frame, and a video has more");

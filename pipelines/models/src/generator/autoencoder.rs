@@ -29,7 +29,7 @@ impl ImageAutoencoder {
         match model.manifest() {
             Manifest::Infinity(_) => Ok(Self::Bsq(Box::new(model.load_bsq_vae(device)?))),
             Manifest::Var(_) => Ok(Self::Vq(Box::new(model.load_vq_vae(device)?))),
-            Manifest::InfinityStar(_) => Err(only_videos(model)),
+            Manifest::InfinityStar(_) => Err(model.is_not_of_images()),
         }
     }
 
@@ -38,7 +38,7 @@ impl ImageAutoencoder {
         match model.manifest() {
             Manifest::Infinity(manifest) => Ok(Self::Bsq(Box::new(manifest.vae.init(device)))),
             Manifest::Var(manifest) => Ok(Self::Vq(Box::new(manifest.vae.init(device)))),
-            Manifest::InfinityStar(_) => Err(only_videos(model)),
+            Manifest::InfinityStar(_) => Err(model.is_not_of_images()),
         }
     }
 
@@ -82,8 +82,4 @@ impl ImageAutoencoder {
             Self::Vq(vae) => vae.decode(latent),
         }
     }
-}
-
-pub(super) fn only_videos(model: &Model) -> ModelError {
-    ModelError::flawed(model.name(), "generates videos, not images")
 }

@@ -20,7 +20,6 @@ use nextscale_var_core::var::{
 };
 use nextscale_var_core::var::{Plan as VarPlan, Var};
 
-use super::autoencoder::only_videos;
 use crate::device::Placement;
 use crate::error::ModelError;
 use crate::manifest::Manifest;
@@ -231,7 +230,7 @@ impl ScaleGenerator {
                 transformer: model.load_var(placement)?,
                 codes: model.load_vq_codes(&placement.device)?,
             },
-            Manifest::InfinityStar(_) => return Err(only_videos(model)),
+            Manifest::InfinityStar(_) => return Err(model.is_not_of_images()),
         };
         Ok(Self::new(model, placement, transformer))
     }
@@ -249,7 +248,7 @@ impl ScaleGenerator {
                 transformer: cast(manifest.transformer.init(device), dtype),
                 codes: manifest.vae.init_codes(device),
             },
-            Manifest::InfinityStar(_) => return Err(only_videos(model)),
+            Manifest::InfinityStar(_) => return Err(model.is_not_of_images()),
         };
         Ok(Self::new(model, placement, transformer))
     }

@@ -6,7 +6,7 @@ use image::RgbImage;
 use nextscale_models::generator::FirstFrameGenerator;
 use nextscale_models::manifest::InfinityStarManifest;
 use nextscale_models::resize::{contain, crop_to_cover};
-use nextscale_models::{FirstFrame, Model, Placement, Size, device};
+use nextscale_models::{FirstFrame, Model, Size, device};
 
 use super::params::TextToVideoParams;
 use crate::artifact::Artifact;
@@ -130,11 +130,7 @@ impl VideoCondition {
     pub(super) fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         match self {
             Self::Generated(frame) => {
-                let placement = Placement {
-                    device: context.device.clone(),
-                    dtype: context.dtype,
-                    blocks: device::blocks(context.settings.dtype),
-                };
+                let placement = context.placement(device::blocks(context.settings.dtype));
                 let generator = FirstFrameGenerator::load(&frame.rules, &frame.model, &placement)?;
                 frame.generator = Some(generator);
                 Ok(())

@@ -13,7 +13,7 @@ use nextscale_models::generator::{
     VideoInput, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps, encode_frames,
 };
 use nextscale_models::manifest::InfinityStarManifest;
-use nextscale_models::{BlockStorage, Model, Placement, Size};
+use nextscale_models::{BlockStorage, Model, Size};
 use nextscale_video::{InfinityStarVae, InteractiveSession};
 
 use self::condition::VideoCondition;
@@ -77,14 +77,6 @@ impl TextToVideo {
             loaded: None,
             session: None,
         })
-    }
-
-    fn placement(&self, context: &Context) -> Placement {
-        Placement {
-            device: context.device.clone(),
-            dtype: context.dtype,
-            blocks: self.blocks,
-        }
     }
 
     /// The latent of the frames that the video of a sample starts with; none later in an interactive session.
@@ -220,7 +212,7 @@ impl Stage for TextToVideo {
 
     fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
         let guided = self.manifest.guidance.is_active();
-        let placement = self.placement(context);
+        let placement = context.placement(self.blocks);
         let estimate = self
             .model
             .estimate_video(&self.size, self.frames, guided, &placement)?;
@@ -239,7 +231,7 @@ impl Stage for TextToVideo {
         };
         let (manifest, size) = (self.manifest.clone(), self.size.clone());
         self.loaded = Some(Loaded {
-            generator: VideoScaleGenerator::load(&self.model, &self.placement(context))?,
+            generator: VideoScaleGenerator::load(&self.model, &context.placement(self.blocks))?,
             plan: VideoPlan::new(manifest, size, self.frames)?,
             vae,
         });
