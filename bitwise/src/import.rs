@@ -7,8 +7,8 @@ use burn::tensor::{DType, Device, TensorData};
 
 use nextscale_var_core::blocks::{BlockStorage, fill};
 use nextscale_weights::{
-    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, block_name, official_block_keys,
-    official_keys, rule, shapes,
+    Export, Layout, Rule, ShapeError, WeightDtype, WeightError, WeightFile, block_name,
+    official_block_keys, official_keys, rule, shapes,
 };
 
 use crate::infinity::{Block, Infinity, InfinityConfig, unconditional_values};
@@ -147,8 +147,8 @@ pub fn is_stale(name: &str) -> bool {
 /// The configuration of a checkpoint in the released layout, from the shapes of its tensors.
 ///
 /// # Errors
-/// If a tensor is missing or has another rank, as a sentence.
-pub fn infinity_config(file: &WeightFile) -> Result<InfinityConfig, String> {
+/// If a tensor is missing or has another rank.
+pub fn infinity_config(file: &WeightFile) -> Result<InfinityConfig, ShapeError> {
     let shape = |name: &str, rank: usize| file.shape_of(name, rank, "an Infinity transformer");
     let block_chunks = file.chunks();
     let depth = file

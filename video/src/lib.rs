@@ -22,6 +22,7 @@
 pub mod clips;
 pub mod codes;
 pub mod conv3d;
+mod error;
 pub mod generate;
 pub mod guidance;
 pub mod infinity_star;
@@ -38,6 +39,7 @@ pub mod vae;
 
 pub use clips::{Layout, Plan};
 pub use codes::{CodeBits, CodeKind, InfinityStarQuantizer};
+pub use error::ConfigError;
 pub use generate::{GenerateInput, GenerateOptions, Generation, Step, generate};
 pub use guidance::InfinityStarGuidance;
 pub use infinity_star::{InfinityStar, InfinityStarConfig};

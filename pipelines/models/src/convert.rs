@@ -107,20 +107,20 @@ fn recognise(
     path: &Path,
     mut file: WeightFile,
 ) -> Result<(&'static str, WeightFile, Keys), ModelError> {
-    let no = |e: String| unusable(path, e);
     match architecture_of(&file) {
         Some(Architecture::Infinity) => {
             file.forget(is_stale);
-            let keys = infinity_keys(&infinity_config(&file).map_err(no)?);
+            let keys = infinity_keys(&infinity_config(&file).map_err(|e| unusable(path, e))?);
             return Ok((INFINITY, file, keys));
         }
         Some(Architecture::InfinityStar) => {
             file.forget(is_unread);
-            let keys = infinity_star_keys(&infinity_star_config(&file).map_err(no)?);
+            let keys =
+                infinity_star_keys(&infinity_star_config(&file).map_err(|e| unusable(path, e))?);
             return Ok((STAR, file, keys));
         }
         Some(Architecture::Var) => {
-            let keys = var_keys(&var_config(&file).map_err(no)?);
+            let keys = var_keys(&var_config(&file).map_err(|e| unusable(path, e))?);
             return Ok((VAR, file, keys));
         }
         None => {}
@@ -138,7 +138,7 @@ fn recognise(
         let file = file.renamed(newest_name);
         let shape = |name: &str| Some((name.to_owned(), file.shape(name)?));
         let keys = BsqVaeConfig::keys_like(&file.names().filter_map(shape).collect());
-        let keys = keys.ok_or_else(|| no("its tokenizer has no levels".to_owned()))?;
+        let keys = keys.ok_or_else(|| unusable(path, "its tokenizer has no levels"))?;
         return Ok((BSQ, file, keys));
     }
     if has("encoder.final_layer_norm.weight") {

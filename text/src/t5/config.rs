@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::error::TextError;
 
@@ -48,6 +49,19 @@ fn default_epsilon() -> f64 {
 
 /// The only supported feed-forward, as `config.json` names it.
 const GATED_GELU: &str = "gated-gelu";
+
+/// Sizes that are no encoder's.
+#[derive(Debug, Error)]
+pub(super) enum SizeError {
+    #[error("{0} is zero")]
+    Zero(&'static str),
+    #[error(
+        "{buckets} buckets do not fit max distance {distance} (a multiple of 4, less than 4 times the distance)"
+    )]
+    Buckets { buckets: usize, distance: usize },
+    #[error("layer_norm_epsilon {0} is not positive")]
+    Epsilon(f64),
+}
 
 impl T5Config {
     /// An encoder with the usual buckets and epsilon, `d_kv = d_model / num_heads`.
@@ -120,7 +134,7 @@ impl T5Config {
             )));
         }
         let config: Self = serde_json::from_str(text).map_err(|e| error(e.to_string()))?;
-        config.check().map_err(error)?;
+        config.check().map_err(|e| error(e.to_string()))?;
         Ok(config)
     }
 
@@ -151,7 +165,7 @@ impl T5Config {
         format!("{value:#}\n")
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), SizeError> {
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("d_model", self.d_model),
@@ -160,23 +174,18 @@ impl T5Config {
             ("num_layers", self.num_layers),
             ("num_heads", self.num_heads),
         ];
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(format!("{name} is zero"));
+        if let Some((name, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
+            return Err(SizeError::Zero(name));
         }
         let (buckets, distance) = (
             self.relative_attention_num_buckets,
             self.relative_attention_max_distance,
         );
         if !buckets.is_multiple_of(4) || buckets == 0 || distance <= buckets / 4 {
-            return Err(format!(
-                "{buckets} buckets do not fit max distance {distance} (a multiple of 4, less than 4 times the distance)"
-            ));
+            return Err(SizeError::Buckets { buckets, distance });
         }
         if self.layer_norm_epsilon <= 0.0 {
-            return Err(format!(
-                "layer_norm_epsilon {} is not positive",
-                self.layer_norm_epsilon
-            ));
+            return Err(SizeError::Epsilon(self.layer_norm_epsilon));
         }
         Ok(())
     }

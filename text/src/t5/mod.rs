@@ -29,9 +29,7 @@ impl T5Config {
     /// # Panics
     /// As [`T5Config::init`].
     pub fn init_with(&self, embedding_std: f64, device: &Device) -> T5Encoder {
-        if let Err(message) = self.check() {
-            panic!("{message}");
-        }
+        self.check().unwrap_or_else(|e| panic!("{e}"));
         let blocks = (0..self.num_layers).map(|_| T5Block::new(self, device));
         T5Encoder {
             shared: EmbeddingConfig::new(self.vocab_size, self.d_model)

@@ -14,10 +14,7 @@ use burn::{
     tensor::{DType, Tensor, TensorData, module::conv2d, ops::ConvOptions},
 };
 
-use super::{
-    kernel::{self, Geometry},
-    winograd,
-};
+use super::{columns::Geometry, kernel, winograd};
 
 /// A 2-D convolution of `x`, `[b, c, h, w]`, with `weight`, `[c', c, k, k]`, and `bias`, `[c']`, on any device.
 ///

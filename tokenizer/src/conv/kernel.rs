@@ -6,259 +6,70 @@
 
 use rayon::prelude::*;
 
-/// The shapes of a convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Geometry {
-    /// Images.
-    pub b: usize,
-    /// Input channels, rows, columns.
-    pub input: [usize; 3],
-    /// Output channels, rows, columns.
-    pub output: [usize; 3],
-    /// Side of the kernel.
-    pub kernel: usize,
-    /// 1 or 2.
-    pub stride: usize,
-    /// Rows of zeros above, and columns of zeros on the left.
-    pub before: usize,
-}
-
-/// Numbers in a block of columns: half a megabyte.
-const BLOCK: usize = 128 * 1024;
-
-/// A piece of an output plane: cells `start .. end` of image `image`.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    image: usize,
-    start: usize,
-    end: usize,
-}
-
-impl Geometry {
-    /// Rows of the column matrix.
-    fn taps(&self) -> usize {
-        self.input[0] * self.kernel * self.kernel
-    }
-
-    fn plane(&self) -> usize {
-        self.output[1] * self.output[2]
-    }
-
-    /// Cuts all output planes into blocks of pieces, each with about [`BLOCK`] numbers of columns.
-    fn blocks(&self) -> Vec<Vec<Piece>> {
-        let [_, h, w] = self.output;
-        let columns = (BLOCK / self.taps()).clamp(64, 512);
-        let pieces = |image: usize| {
-            let rows = (columns / w).clamp(1, h);
-            (0..h).step_by(rows).map(move |start| Piece {
-                image,
-                start,
-                end: (start + rows).min(h),
-            })
-        };
-        let all: Vec<Piece> = (0..self.b).flat_map(pieces).collect();
-        let together = (columns / self.plane()).max(1);
-        all.chunks(together).map(<[Piece]>::to_vec).collect()
-    }
-
-    fn width(&self, block: &[Piece]) -> usize {
-        block
-            .iter()
-            .map(|p| (p.end - p.start) * self.output[2])
-            .sum()
-    }
-
-    /// Writes the columns of a block: `[taps, width]`.
-    fn columns(&self, x: &[f32], block: &[Piece], columns: &mut Vec<f32>) {
-        let width = self.width(block);
-        columns.resize(self.taps() * width, 0.0);
-        let size = self.input.iter().product::<usize>();
-        let mut at = 0;
-        for piece in block {
-            let image = &x[piece.image * size..][..size];
-            self.piece_columns(image, piece, &mut columns[at..], width);
-            at += (piece.end - piece.start) * self.output[2];
-        }
-    }
-
-    fn piece_columns(&self, image: &[f32], piece: &Piece, columns: &mut [f32], width: usize) {
-        let [channels, h, w] = self.input;
-        let k = self.kernel;
-        let cells = (piece.end - piece.start) * self.output[2];
-        let same = self.stride == 1 && self.output[2] == w;
-        for c in 0..channels {
-            let plane = &image[c * h * w..][..h * w];
-            for tap in 0..k * k {
-                let column = &mut columns[(c * k * k + tap) * width..][..cells];
-                if same {
-                    self.shifted(plane, piece, tap / k, tap % k, column);
-                } else {
-                    self.strided(plane, piece, tap / k, tap % k, column);
-                }
-            }
-        }
-    }
-
-    /// Rows as wide as the image's: one shifted copy of the whole piece, with zeros where the shift wrapped around.
-    fn shifted(&self, plane: &[f32], piece: &Piece, dy: usize, dx: usize, column: &mut [f32]) {
-        let w = self.input[2];
-        let shift = (dy * w + dx) as isize - (self.before * w + self.before) as isize;
-        let start = (piece.start * w) as isize + shift;
-        let skip = (-start).clamp(0, column.len() as isize) as usize;
-        let end =
-            (plane.len() as isize - start).clamp(skip as isize, column.len() as isize) as usize;
-        column[..skip].fill(0.0);
-        column[end..].fill(0.0);
-        if skip < end {
-            let first = (start + skip as isize) as usize;
-            column[skip..end].copy_from_slice(&plane[first..first + end - skip]);
-        }
-        let left = self.before.saturating_sub(dx).min(w);
-        let right = dx.saturating_sub(self.before).min(w);
-        if left + right > 0 {
-            for row in column.chunks_exact_mut(w) {
-                row[..left].fill(0.0);
-                row[w - right..].fill(0.0);
-            }
-        }
-    }
-
-    /// Any stride, row by row.
-    fn strided(&self, plane: &[f32], piece: &Piece, dy: usize, dx: usize, column: &mut [f32]) {
-        let [_, h, w] = self.input;
-        let (stride, before, out_w) = (self.stride, self.before, self.output[2]);
-        let from = before.saturating_sub(dx).div_ceil(stride).min(out_w); // first cell with a source
-        let to = (w + before)
-            .saturating_sub(dx)
-            .div_ceil(stride)
-            .clamp(from, out_w);
-        for (row, y) in column.chunks_exact_mut(out_w).zip(piece.start..piece.end) {
-            let source = (y * stride + dy).wrapping_sub(before);
-            if source >= h || from == to {
-                row.fill(0.0);
-                continue;
-            }
-            row[..from].fill(0.0);
-            row[to..].fill(0.0);
-            let source = &plane[source * w..][..w];
-            let source = source[from * stride + dx - before..].iter().step_by(stride);
-            for (cell, &value) in row[from..to].iter_mut().zip(source) {
-                *cell = value;
-            }
-        }
-    }
-}
-
-/// `c = [c +] a b`, with `a` `[m, k]`, `b` `[k, n]`, `c` `[m, n]`; strides of rows and columns are given.
-pub(super) struct Product {
-    pub m: usize,
-    pub n: usize,
-    pub k: usize,
-    pub a: (usize, usize),
-    pub b: (usize, usize),
-    pub c: (usize, usize),
-    pub add: bool,
-}
-
-impl Product {
-    /// # Safety
-    /// Every index that shape and strides reach must be inside the buffers, and no other reference may write them.
-    pub(super) unsafe fn run(&self, a: *const f32, b: *const f32, c: *mut f32) {
-        let s = |stride: usize| stride as isize;
-        unsafe {
-            gemm::gemm(
-                self.m,
-                self.n,
-                self.k,
-                c,
-                s(self.c.1),
-                s(self.c.0),
-                self.add,
-                a,
-                s(self.a.1),
-                s(self.a.0),
-                b,
-                s(self.b.1),
-                s(self.b.0),
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
-        }
-    }
-}
-
-/// A buffer that several tasks write, each its own part.
-pub(super) struct Shared(*mut f32);
-// SAFETY: `write` is the only access, and its callers guarantee that no two tasks write the same place.
-unsafe impl Send for Shared {}
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    pub(super) fn new(numbers: &mut [f32]) -> Self {
-        Self(numbers.as_mut_ptr())
-    }
-
-    /// Copies `from` to the buffer at index `at`.
-    ///
-    /// # Safety
-    /// The range is inside the buffer, which still exists, and no other task accesses it.
-    pub(super) unsafe fn write(&self, at: usize, from: &[f32]) {
-        // SAFETY: guaranteed by the caller.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.0.add(at), from.len()) }
-    }
-}
+use super::columns::{Geometry, Piece};
+use super::product::{Product, Shared};
 
 /// `[b, c, h, w]` and weights `[c', c, k, k]` to `[b, c', h', w']`, plus `bias` `[c']` if there is one.
 pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let channels = g.output[0];
-    let plane = g.plane();
-    let (taps, size) = (g.taps(), channels * plane);
     assert_eq!(x.len(), g.b * g.input.iter().product::<usize>());
-    assert_eq!(weight.len(), channels * taps);
-    let mut out = vec![0.0; g.b * size];
+    assert_eq!(weight.len(), channels * g.taps());
+    let mut out = vec![0.0; g.b * channels * g.plane()];
     let shared = Shared::new(&mut out);
     let work = |(columns, result): &mut (Vec<f32>, Vec<f32>), block: &Vec<Piece>| {
-        let width = g.width(block);
         g.columns(x, block, columns);
-        result.clear();
-        match bias {
-            Some(bias) => bias
-                .iter()
-                .for_each(|&b| result.extend(std::iter::repeat_n(b, width))),
-            None => result.resize(channels * width, 0.0),
-        }
-        let product = Product {
-            m: channels,
-            n: width,
-            k: taps,
-            a: (taps, 1),
-            b: (width, 1),
-            c: (width, 1),
-            add: bias.is_some(),
-        };
-        // Sizes: weight and columns were checked above, result was allocated here.
-        unsafe { product.run(weight.as_ptr(), columns.as_ptr(), result.as_mut_ptr()) };
-        let mut at = 0;
-        for piece in block {
-            let len = (piece.end - piece.start) * g.output[2];
-            let first = piece.image * size + piece.start * g.output[2];
-            for c in 0..channels {
-                let from = &result[c * width + at..][..len];
-                // Pieces do not overlap, and `first + c * plane + len` is in this image's plane.
-                unsafe { shared.write(first + c * plane, from) };
-            }
-            at += len;
-        }
+        multiply(g, weight, columns, bias, result);
+        store(g, block, result, &shared);
     };
     let blocks = g.blocks();
-    blocks
-        .par_iter()
-        .for_each_init(Default::default, |buffers, block| work(buffers, block));
+    blocks.par_iter().for_each_init(Default::default, work);
     out
+}
+
+/// The product of the weights and a block of `columns`, plus `bias`: `result` is `[c', width]`.
+fn multiply(
+    g: &Geometry,
+    weight: &[f32],
+    columns: &[f32],
+    bias: Option<&[f32]>,
+    result: &mut Vec<f32>,
+) {
+    let (channels, taps) = (g.output[0], g.taps());
+    let width = columns.len() / taps;
+    result.clear();
+    match bias {
+        Some(bias) => bias
+            .iter()
+            .for_each(|&b| result.extend(std::iter::repeat_n(b, width))),
+        None => result.resize(channels * width, 0.0),
+    }
+    let product = Product {
+        m: channels,
+        n: width,
+        k: taps,
+        a: (taps, 1),
+        b: (width, 1),
+        c: (width, 1),
+        add: bias.is_some(),
+    };
+    // SAFETY: `forward` checked the weights, the columns are `[taps, width]`, and the result was made here.
+    unsafe { product.run(weight.as_ptr(), columns.as_ptr(), result.as_mut_ptr()) };
+}
+
+/// Copies the `result` of a block, `[c', width]`, to its pieces of the output planes.
+fn store(g: &Geometry, block: &[Piece], result: &[f32], out: &Shared) {
+    let (width, plane) = (g.width(block), g.plane());
+    let mut at = 0;
+    for piece in block {
+        let len = (piece.end - piece.start) * g.output[2];
+        let first = piece.image * g.output[0] * plane + piece.start * g.output[2];
+        for c in 0..g.output[0] {
+            let from = &result[c * width + at..][..len];
+            // SAFETY: pieces do not overlap, and `first + c * plane + len` is in this image's plane.
+            unsafe { out.write(first + c * plane, from) };
+        }
+        at += len;
+    }
 }
 
 /// Gradient of the weights, `[c', c, k, k]`, given that of the output.

@@ -28,12 +28,14 @@ macro_rules! widest {
 }
 
 mod attention;
+mod columns;
 mod conv2d;
 mod fast;
 mod fast_norm;
 mod group_norm;
 mod kernel;
 mod norm;
+mod product;
 mod res_block;
 mod winograd;
 

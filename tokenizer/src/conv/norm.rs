@@ -115,15 +115,15 @@ fn finish_body(x: &[f32], dz: &mut [f32], a: f32, b: f32, c: f32) {
 /// The index of a group, its values, the gradient of its output, and a buffer for the gradient of its values.
 type Indexed<'a> = (usize, ((&'a [f32], &'a [f32]), &'a mut [f32]));
 
+/// Scale and shift of a channel.
+fn affine(weight: f32, bias: f32, (mean, inv): Moments) -> (f32, f32) {
+    let scale = inv * weight;
+    (scale, bias - mean * scale)
+}
+
 impl Groups {
     fn group(&self) -> usize {
         self.channels * self.cells
-    }
-
-    /// Scale and shift from weight, bias and moments, for channel `c` of group `group`.
-    fn affine(&self, at: usize, weight: &[f32], bias: &[f32], (mean, inv): Moments) -> (f32, f32) {
-        let scale = inv * weight[at];
-        (scale, bias[at] - mean * scale)
     }
 
     /// `silu(norm(x) weight + bias)` and the moments of each group, by image and group.
@@ -139,7 +139,7 @@ impl Groups {
                 .zip(y.chunks_exact_mut(self.cells));
             for (c, (x, y)) in cells.enumerate() {
                 let at = i % self.groups * self.channels + c;
-                let (scale, shift) = self.affine(at, weight, bias, all);
+                let (scale, shift) = affine(weight[at], bias[at], all);
                 apply(x, y, scale, shift);
             }
             all
@@ -163,36 +163,9 @@ impl Groups {
             .zip(grad.par_chunks_exact(self.group()));
         let groups = inputs.zip(dx.par_chunks_exact_mut(self.group()));
         let work = |(i, ((x, dy), dx)): Indexed<'_>| {
-            let (mean, inv) = moments[i];
-            let channels = |c: usize| c * self.cells..(c + 1) * self.cells;
-            let weight_at = |c: usize| i % self.groups * self.channels + c;
-            let (mut sum, mut sum_x) = (0.0, 0.0);
-            let mut parameters = Vec::with_capacity(self.channels);
-            for c in 0..self.channels {
-                let (x, dx) = (&x[channels(c)], &mut dx[channels(c)]);
-                let (scale, shift) = self.affine(weight_at(c), weight, bias, moments[i]);
-                unsilu(x, &dy[channels(c)], dx, scale, shift);
-                let (plain, centred) = sums(x, dx, mean);
-                let w = f64::from(weight[weight_at(c)]);
-                sum += w * plain;
-                sum_x += w * centred;
-                parameters.push((centred * f64::from(inv), plain));
-            }
-            // dx = inv (w dz - mean(w dz) - (x - mean) inv^2 mean(w dz (x - mean)))
-            let n = self.group() as f64;
-            let b = -f64::from(inv).powi(3) * sum_x / n;
-            let constant = -f64::from(inv) * sum / n - b * f64::from(mean);
-            for c in 0..self.channels {
-                let a = inv * weight[weight_at(c)];
-                finish(
-                    &x[channels(c)],
-                    &mut dx[channels(c)],
-                    a,
-                    b as f32,
-                    constant as f32,
-                );
-            }
-            parameters
+            let first = i % self.groups * self.channels;
+            let own = first..first + self.channels;
+            self.group_backward(x, dy, dx, &weight[own.clone()], &bias[own], moments[i])
         };
         let parameters: Vec<_> = groups.enumerate().map(work).collect();
         let (mut dw, mut db) = (vec![0.0; weight.len()], vec![0.0; bias.len()]);
@@ -207,6 +180,40 @@ impl Groups {
             weight: dw.iter().map(|&v| v as f32).collect(),
             bias: db.iter().map(|&v| v as f32).collect(),
         }
+    }
+
+    /// Fills `dx` with the gradient of a group, whose weights and biases are given. Returns the gradients of both, by channel.
+    fn group_backward(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+        weight: &[f32],
+        bias: &[f32],
+        (mean, inv): Moments,
+    ) -> Vec<(f64, f64)> {
+        let cells = |c: usize| c * self.cells..(c + 1) * self.cells;
+        let (mut sum, mut sum_x) = (0.0, 0.0);
+        let mut parameters = Vec::with_capacity(self.channels);
+        for c in 0..self.channels {
+            let (x, dx) = (&x[cells(c)], &mut dx[cells(c)]);
+            let (scale, shift) = affine(weight[c], bias[c], (mean, inv));
+            unsilu(x, &dy[cells(c)], dx, scale, shift);
+            let (plain, centred) = sums(x, dx, mean);
+            let w = f64::from(weight[c]);
+            sum += w * plain;
+            sum_x += w * centred;
+            parameters.push((centred * f64::from(inv), plain));
+        }
+        // dx = inv (w dz - mean(w dz) - (x - mean) inv^2 mean(w dz (x - mean)))
+        let n = self.group() as f64;
+        let b = -f64::from(inv).powi(3) * sum_x / n;
+        let constant = -f64::from(inv) * sum / n - b * f64::from(mean);
+        for c in 0..self.channels {
+            let (x, dx) = (&x[cells(c)], &mut dx[cells(c)]);
+            finish(x, dx, inv * weight[c], b as f32, constant as f32);
+        }
+        parameters
     }
 }
 

@@ -6,7 +6,8 @@
 
 use rayon::prelude::*;
 
-use super::kernel::{Geometry, Product, Shared};
+use super::columns::Geometry;
+use super::product::{Product, Shared};
 
 /// Cells of a tile's result along each side.
 const STEP: usize = 4;
@@ -58,22 +59,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: &[f32]) -> 
             let at = c * tiles + r * wide;
             transform_tiles(&buffers.strip, wide, &mut buffers.tiles[at..], from * tiles);
         }
-        for point in 0..POINTS {
-            let product = Product {
-                m: to,
-                n: tiles,
-                k: from,
-                a: (from, 1),
-                b: (tiles, 1),
-                c: (tiles, 1),
-                add: false,
-            };
-            let a = &kernels[point * to * from..][..to * from];
-            let b = &buffers.tiles[point * from * tiles..][..from * tiles];
-            let c = &mut buffers.results[point * to * tiles..][..to * tiles];
-            // SAFETY: the slices have the sizes of the product.
-            unsafe { product.run(a.as_ptr(), b.as_ptr(), c.as_mut_ptr()) };
-        }
+        buffers.multiply(&kernels, [from, to], tiles);
         for (c, r) in (0..to).flat_map(|c| (0..count).map(move |r| (c, r))) {
             let at = c * tiles + r * wide;
             let results = &buffers.results[at..];
@@ -107,6 +93,26 @@ impl Buffers {
         self.tiles.resize(tiles, 0.0);
         self.results.resize(results, 0.0);
         self.strip.resize(TILE * strip_width(wide), 0.0);
+    }
+
+    /// Multiplies the kernels `[36, c', c]` with the tiles, point by point.
+    fn multiply(&mut self, kernels: &[f32], [from, to]: [usize; 2], tiles: usize) {
+        let product = Product {
+            m: to,
+            n: tiles,
+            k: from,
+            a: (from, 1),
+            b: (tiles, 1),
+            c: (tiles, 1),
+            add: false,
+        };
+        for point in 0..POINTS {
+            let a = &kernels[point * to * from..][..to * from];
+            let b = &self.tiles[point * from * tiles..][..from * tiles];
+            let c = &mut self.results[point * to * tiles..][..to * tiles];
+            // SAFETY: the slices have the sizes of the product.
+            unsafe { product.run(a.as_ptr(), b.as_ptr(), c.as_mut_ptr()) };
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use burn::{
     store::ModuleSnapshot,
     tensor::{DType, Device},
 };
-use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, shapes};
+use nextscale_weights::{Export, Layout, ShapeError, WeightDtype, WeightError, WeightFile, shapes};
 
 use super::config::VqVaeConfig;
 use super::model::{VqCodes, VqVae};
@@ -25,44 +25,40 @@ impl VqVaeConfig {
     /// If the file cannot be read, or is not such a checkpoint.
     pub fn of_file(path: impl AsRef<Path>) -> Result<Self, WeightError> {
         let path = path.as_ref();
-        let shapes = WeightFile::open(path)?.shapes();
-        let no = |name: &str| format!("it is not a VAR tokenizer: there is no `{name}`");
-        let shape = |name: &str| {
-            shapes
-                .get(name)
-                .filter(|s| s.len() > 1)
-                .ok_or_else(|| no(name))
-        };
+        let file = WeightFile::open(path)?;
+        Self::of_shapes(&file).map_err(|e| WeightError::read(path, e))
+    }
+
+    fn of_shapes(file: &WeightFile) -> Result<Self, ShapeError> {
+        let shape = |name: &str, rank: usize| file.shape_of(name, rank, "a VAR tokenizer");
         let count = |name: &dyn Fn(usize) -> String| {
-            (0..).take_while(|&i| shapes.contains_key(&name(i))).count()
+            (0..)
+                .take_while(|&i| file.shape(&name(i)).is_some())
+                .count()
         };
-        let read = || -> Result<Self, String> {
-            let book = shape(CODEBOOK)?;
-            let base = shape("encoder.conv_in.weight")?[0].max(1);
-            let levels = count(&|l| format!("encoder.down.{l}.block.0.conv2.weight"));
-            let width = |l| Ok(shape(&format!("encoder.down.{l}.block.0.conv2.weight"))?[0]);
-            let widths: Result<Vec<usize>, String> = (0..levels).map(width).collect();
-            let shared = count(&|i| format!("{PHI}{i}.weight"));
-            let own = count(&|i| format!("quantize.quant_resi.{i}.weight"));
-            let config = Self {
-                vocabulary: book[0],
-                channels: book[1],
-                base_channels: base,
-                mult: widths?.iter().map(|width| width / base).collect(),
-                blocks: count(&|b| format!("encoder.down.0.block.{b}.conv2.weight")),
-                phis: shared.max(own).max(1),
-                ..Self::released()
-            };
-            let groups = config.norm_groups;
-            if base.is_multiple_of(groups) && levels > 0 {
-                Ok(config)
-            } else {
-                Err(format!(
-                    "{base} channels do not split into the {groups} groups of the released norms"
-                ))
-            }
+        let book = shape(CODEBOOK, 2)?;
+        let base = shape("encoder.conv_in.weight", 4)?[0].max(1);
+        let level = |l: usize| format!("encoder.down.{l}.block.0.conv2.weight");
+        let mult = (0..count(&level)).map(|l| Ok(shape(&level(l), 4)?[0] / base));
+        let shared = count(&|i| format!("{PHI}{i}.weight"));
+        let own = count(&|i| format!("quantize.quant_resi.{i}.weight"));
+        let config = Self {
+            vocabulary: book[0],
+            channels: book[1],
+            base_channels: base,
+            mult: mult.collect::<Result<_, _>>()?,
+            blocks: count(&|b| format!("encoder.down.0.block.{b}.conv2.weight")),
+            phis: shared.max(own).max(1),
+            ..Self::released()
         };
-        read().map_err(|message| WeightError::read(path, message))
+        let groups = config.norm_groups;
+        if base.is_multiple_of(groups) && !config.mult.is_empty() {
+            Ok(config)
+        } else {
+            Err(ShapeError::Unreleased(format!(
+                "{base} channels do not split into the {groups} groups of the released norms"
+            )))
+        }
     }
 
     /// Official names and shapes of a weight file. The statistics of code usage, `quantize.ema_vocab_hit_SV`, are optional

@@ -54,6 +54,32 @@ pub enum WeightError {
     },
 }
 
+/// Why the sizes of a model cannot be read from the shapes of its tensors.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ShapeError {
+    /// A tensor that every such model has is missing.
+    #[error("it is not {model}: it has no `{name}`")]
+    Missing {
+        /// The kind of model, with its article.
+        model: &'static str,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor has another number of axes.
+    #[error("`{name}` has shape {shape:?}, not {rank} axes")]
+    Rank {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The number of axes that it should have.
+        rank: usize,
+    },
+    /// The shapes fit no released model, for the reason given.
+    #[error("{0}")]
+    Unreleased(String),
+}
+
 impl WeightError {
     /// [`WeightError::Read`] of `path`.
     pub fn read(path: &Path, reason: impl ToString) -> Self {

@@ -12,10 +12,11 @@ use burn::{
 
 use crate::{
     adapt::{Adapt, Layout},
-    error::WeightError,
+    error::{ShapeError, WeightError},
     format::{self, RepairedCopy, Tensors},
     rules::{Rule, block_name},
     split::split,
+    wrapper::unwrapped,
 };
 
 /// What stands for the path of weights that lie in memory.
@@ -127,12 +128,18 @@ impl WeightFile {
     /// The shape of a tensor that every `model` has, with `rank` axes.
     ///
     /// # Errors
-    /// A sentence: there is no tensor of that name, or it has another number of axes. It names `model` with its article.
-    pub fn shape_of(&self, name: &str, rank: usize, model: &str) -> Result<Vec<usize>, String> {
-        match self.shape(name) {
+    /// If there is no tensor of that name, or it has another number of axes. The error names `model`, with its article.
+    pub fn shape_of(
+        &self,
+        name: &str,
+        rank: usize,
+        model: &'static str,
+    ) -> Result<Vec<usize>, ShapeError> {
+        let name = name.to_owned();
+        match self.shape(&name) {
             Some(shape) if shape.len() == rank => Ok(shape),
-            Some(shape) => Err(format!("`{name}` has shape {shape:?}, not {rank} axes")),
-            None => Err(format!("it is not {model}: it has no `{name}`")),
+            Some(shape) => Err(ShapeError::Rank { name, shape, rank }),
+            None => Err(ShapeError::Missing { model, name }),
         }
     }
 
@@ -291,58 +298,5 @@ fn reason(error: &ApplyError, official: impl Fn(&str) -> String) -> String {
             found,
         } => format!("`{}` holds {found:?}, not {expected:?}", official(path)),
         other => other.to_string(),
-    }
-}
-
-/// Prefixes that training checkpoints put in front of the model's own names.
-const WRAPPERS: [&str; 6] = [
-    "trainer.gpt_fsdp.",
-    "trainer.var_wo_ddp.",
-    "gpt_fsdp.",
-    "state_dict.",
-    "module.",
-    "vae.",
-];
-
-/// The tensors under the first wrapper that holds any, without its prefix; all tensors if there is no wrapper.
-fn unwrapped(tensors: Tensors) -> Tensors {
-    let holds = |wrapper: &&&str| tensors.keys().any(|name| name.starts_with(**wrapper));
-    let Some(wrapper) = WRAPPERS.iter().find(holds) else {
-        return tensors;
-    };
-    let inner = tensors.into_iter().filter_map(|(name, mut tensor)| {
-        let name = name.strip_prefix(wrapper)?.to_owned();
-        tensor.name.clone_from(&name);
-        Some((name, tensor))
-    });
-    inner.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use burn::store::burn_pack::Tensor;
-
-    use super::*;
-
-    fn tensor(name: &str) -> (String, Tensor) {
-        let data = TensorData::new(vec![1.0f32], [1]);
-        (
-            name.to_owned(),
-            bridge::from_data(data, name.to_owned(), None),
-        )
-    }
-
-    #[test]
-    fn training_checkpoints_are_unwrapped() {
-        let names = [
-            "trainer.gpt_fsdp.head.weight",
-            "trainer.gpt_opt.state",
-            "epoch",
-        ];
-        let inner = unwrapped(names.map(tensor).into());
-        assert_eq!(inner.keys().collect::<Vec<_>>(), ["head.weight"]);
-        assert_eq!(inner["head.weight"].name, "head.weight");
-        let plain = ["head.weight", "head.bias"].map(tensor);
-        assert_eq!(unwrapped(plain.into()).len(), 2);
     }
 }

@@ -8,6 +8,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `file` | an open file: names, shapes, tensors, and filling a module |
+//! | `wrapper` | the prefixes of training checkpoints |
 //! | `format` | which files there are, and opening one of them |
 //! | `archive` | PyTorch archives that the ZIP reader misreads |
 //! | `adapt`, `convert` | PyTorch's layout to burn's, one number format to another |
@@ -27,10 +28,11 @@ mod rules;
 mod shapes;
 mod split;
 mod stream;
+mod wrapper;
 
 pub use adapt::Layout;
 pub use dtype::WeightDtype;
-pub use error::WeightError;
+pub use error::{ShapeError, WeightError};
 pub use export::Export;
 pub use file::WeightFile;
 pub use format::check_header;

@@ -12,8 +12,8 @@ use crate::attention::AttentionKind;
 use crate::blocks::{BlockStorage, fill};
 use crate::mask;
 use nextscale_weights::{
-    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, official_block_keys, official_keys,
-    rule, shapes,
+    Export, Layout, Rule, ShapeError, WeightDtype, WeightError, WeightFile, official_block_keys,
+    official_keys, rule, shapes,
 };
 
 /// Everything outside the blocks.
@@ -104,13 +104,15 @@ pub fn var_keys(config: &VarConfig) -> BTreeMap<String, Vec<usize>> {
 /// The configuration of a checkpoint in the released layout, from the shapes of its tensors.
 ///
 /// # Errors
-/// A sentence: a tensor is missing or has another rank, or no released schedule has that number of tokens.
-pub fn var_config(file: &WeightFile) -> Result<VarConfig, String> {
+/// If a tensor is missing or has another rank, or no released schedule has that number of tokens.
+pub fn var_config(file: &WeightFile) -> Result<VarConfig, ShapeError> {
     let shape = |name: &str, rank: usize| file.shape_of(name, rank, "a VAR transformer");
     let depth = file.count("blocks.");
     let tokens = shape("pos_1LC", 3)?[1];
-    let schedule = VarConfig::released_schedule(tokens)
-        .ok_or_else(|| format!("no released schedule has {tokens} tokens (680 or 2240)"))?;
+    let schedule = VarConfig::released_schedule(tokens).ok_or_else(|| {
+        let reason = format!("no released schedule has {tokens} tokens (680 or 2240)");
+        ShapeError::Unreleased(reason)
+    })?;
     let word = shape("word_embed.weight", 2)?;
     let width = word[0];
     let scale = file.shape("blocks.0.attn.scale_mul_1H11");

@@ -3,7 +3,8 @@ use nextscale_var_core::sampler::SamplerConfig;
 
 use super::*;
 use crate::clips::Layout;
-use crate::infinity_star::{InfinityStarConfig, tiny};
+use crate::guidance::InfinityStarGuidance;
+use crate::infinity_star::{InfinityStarConfig, Limits, tiny};
 use crate::pyramid::given_bits;
 
 const GRIDS: [[usize; 2]; 3] = [[1, 1], [1, 2], [2, 3]];

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codes::CodeBits;
+use crate::error::ConfigError;
 
 /// The shapes of a [`InfinityStar`](super::InfinityStar) transformer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,24 +97,18 @@ impl InfinityStarConfig {
     /// Checks that the sizes are consistent.
     ///
     /// # Errors
-    /// The first inconsistency, as the end of a sentence about the model.
-    pub fn validate(&self) -> Result<(), String> {
-        let (width, heads, kv) = (self.width, self.heads, self.kv_heads);
+    /// The first inconsistency.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let (width, heads, kv_heads) = (self.width, self.heads, self.kv_heads);
         if !(heads > 0 && width.is_multiple_of(heads) && (width / heads).is_multiple_of(8)) {
-            return Err(format!(
-                "has width {width}, which does not split into {heads} heads whose dimension is a multiple of 8"
-            ));
+            return Err(ConfigError::Heads { width, heads });
         }
-        if !(kv > 0 && heads.is_multiple_of(kv)) {
-            return Err(format!(
-                "has {heads} query heads, which {kv} key heads do not divide"
-            ));
+        if !(kv_heads > 0 && heads.is_multiple_of(kv_heads)) {
+            return Err(ConfigError::KeyHeads { heads, kv_heads });
         }
         let (depth, chunks) = (self.depth, self.block_chunks);
         if !(depth > 0 && chunks > 0 && depth.is_multiple_of(chunks)) {
-            return Err(format!(
-                "has {depth} blocks, which do not split into {chunks} chunks"
-            ));
+            return Err(ConfigError::Chunks { depth, chunks });
         }
         Ok(())
     }

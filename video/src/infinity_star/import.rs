@@ -6,8 +6,8 @@ use std::path::Path;
 use burn::tensor::Device;
 use nextscale_var_core::blocks::{BlockStorage, fill};
 use nextscale_weights::{
-    Export, Layout, Rule, WeightDtype, WeightError, WeightFile, official_block_keys, official_keys,
-    rule, shapes,
+    Export, Layout, Rule, ShapeError, WeightDtype, WeightError, WeightFile, official_block_keys,
+    official_keys, rule, shapes,
 };
 
 use super::{block::Block, config::InfinityStarConfig, model::InfinityStar};
@@ -50,9 +50,6 @@ const BIASES: [Rule; 4] = [
     rule("attn.o_proj.bias", &["attention.o.bias"]),
 ];
 
-/// A parameter of the released files that is not used.
-const UNUSED: &str = "sos_token";
-
 fn block_rules(config: &InfinityStarConfig) -> Vec<Rule> {
     let biases = config.attention_bias.then_some(BIASES);
     BLOCK
@@ -64,8 +61,8 @@ fn block_rules(config: &InfinityStarConfig) -> Vec<Rule> {
 /// The configuration of a checkpoint in the released layout, from the names and shapes of its tensors.
 ///
 /// # Errors
-/// If a tensor is missing or has another rank, as a sentence.
-pub fn infinity_star_config(file: &WeightFile) -> Result<InfinityStarConfig, String> {
+/// If a tensor is missing or has another rank.
+pub fn infinity_star_config(file: &WeightFile) -> Result<InfinityStarConfig, ShapeError> {
     let shape = |name: &str, rank: usize| file.shape_of(name, rank, "an InfinityStar transformer");
     let (first, depth) = match file.count("block_chunks.") {
         0 => ("blocks.0.", file.count("blocks.")),
@@ -109,7 +106,7 @@ pub fn infinity_star_keys(config: &InfinityStarConfig) -> BTreeMap<String, Vec<u
 
 /// Whether a tensor is a parameter of the released files that is not used.
 pub fn is_unread(name: &str) -> bool {
-    name == UNUSED
+    name == "sos_token"
 }
 
 /// Reads a transformer in the released layout: `.safetensors`, PyTorch, or a folder of shards. Parameters keep the
@@ -142,22 +139,16 @@ pub fn load_infinity_star(
 /// See [`load_infinity_star`].
 pub fn read_infinity_star(
     config: &InfinityStarConfig,
-    file: WeightFile,
+    mut file: WeightFile,
     blocks: BlockStorage,
     device: &Device,
 ) -> Result<InfinityStar, WeightError> {
-    let file = renamed(config, file)?;
+    file.forget(is_unread);
+    file.rename(&TOP, "", "");
+    file.rename_blocks(config.depth, &block_rules(config))?;
     let shape = config.clone();
     let fresh = move |device: &Device| Block::init(&shape, device);
     fill(config.init(device), file, blocks, device, fresh)
-}
-
-/// Renames the tensors to our fields.
-fn renamed(config: &InfinityStarConfig, mut file: WeightFile) -> Result<WeightFile, WeightError> {
-    file.forget(|name| name == UNUSED);
-    file.rename(&TOP, "", "");
-    file.rename_blocks(config.depth, &block_rules(config))?;
-    Ok(file)
 }
 
 /// Writes a transformer as one `.safetensors` file in the released layout, without the unused start token.

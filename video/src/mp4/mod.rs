@@ -3,6 +3,7 @@
 mod codec;
 mod error;
 mod frame;
+mod info;
 mod reader;
 mod writer;
 
@@ -13,7 +14,8 @@ use ffmpeg_next as ffmpeg;
 pub use codec::{Codec, Container};
 pub use error::MediaError;
 pub use frame::RgbFrame;
-pub use reader::{ReaderOptions, VideoInfo, VideoReader};
+pub use info::VideoInfo;
+pub use reader::{ReaderOptions, VideoReader};
 pub use writer::{VideoWriter, WriterOptions};
 
 /// Initialises FFmpeg, and limits its own messages on standard error to errors.

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::resample::Resample;
+use crate::error::ConfigError;
 
 /// The shapes of the auto-encoder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,26 +64,21 @@ impl InfinityStarVaeConfig {
     /// Checks that the sizes are consistent.
     ///
     /// # Errors
-    /// The first inconsistency, as the end of a sentence about the model.
-    pub fn validate(&self) -> Result<(), String> {
+    /// The first inconsistency.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         if self.channels.len() != self.levels.len() + 1 {
-            return Err(format!(
-                "has an auto-encoder with widths {:?} for levels {:?}",
-                self.channels, self.levels
-            ));
+            return Err(ConfigError::Levels {
+                channels: self.channels.clone(),
+                levels: self.levels.clone(),
+            });
         }
         if !self.pixel_patch.is_power_of_two() {
-            return Err(format!(
-                "has an auto-encoder with a pixel patch of {}, which is not a power of two",
-                self.pixel_patch
-            ));
+            return Err(ConfigError::PixelPatch(self.pixel_patch));
         }
         for (widths, level) in self.channels.windows(2).zip(&self.levels) {
-            if *level == Resample::None && widths[0] != widths[1] {
-                return Err(format!(
-                    "has an auto-encoder with a level that keeps its size and goes from {} to {} channels",
-                    widths[0], widths[1]
-                ));
+            let (from, to) = (widths[0], widths[1]);
+            if *level == Resample::None && from != to {
+                return Err(ConfigError::LevelWidth { from, to });
             }
         }
         Ok(())

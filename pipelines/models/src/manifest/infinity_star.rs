@@ -1,6 +1,8 @@
 use nextscale_text::T5Config;
 use nextscale_video::clips::{Layout, Plan};
-use nextscale_video::{InfinityStarConfig, InfinityStarGuidance, InfinityStarVaeConfig};
+use nextscale_video::{
+    ConfigError, InfinityStarConfig, InfinityStarGuidance, InfinityStarVaeConfig,
+};
 use serde::{Deserialize, Serialize};
 
 use super::checksums::Checksums;
@@ -167,8 +169,9 @@ impl InfinityStarManifest {
             vae,
             ..
         } = self;
-        transformer.validate().map_err(Flaw::new)?;
-        vae.validate().map_err(Flaw::new)?;
+        let flaw = |error: ConfigError| Flaw::new(error.to_string());
+        transformer.validate().map_err(flaw)?;
+        vae.validate().map_err(flaw)?;
         if text.d_model != transformer.text_channels {
             return Err(Flaw::new(format!(
                 "does not fit together: its text encoder gives {} channels, its transformer takes {}",
