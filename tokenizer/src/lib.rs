@@ -15,6 +15,7 @@
 //! | t, h, w | frames, rows, columns | T, h, w | 1, 16..64, 16..64 |
 //! | k | scale, from 0 | k | 0..13 |
 
+pub mod autoencoder;
 pub mod conv;
 pub mod inpaint;
 pub mod patch;

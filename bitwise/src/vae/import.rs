@@ -7,10 +7,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::{DType, Device};
-use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, shapes};
+use burn::tensor::Device;
+use nextscale_weights::{Names, WeightDtype, WeightError, WeightFile};
 
 use super::model::{BsqVae, BsqVaeConfig};
+
+const NAMES: Names = Names {
+    ours: field_name,
+    official: official_name,
+};
 
 /// Whether a tensor is a constant of the released quantiser, stored under two names. Neither is needed.
 pub fn is_constant(name: &str) -> bool {
@@ -56,9 +61,7 @@ fn official_name(name: &str) -> String {
 impl BsqVaeConfig {
     /// Official names and shapes of the tensors of a weight file, without the constants of the quantiser.
     pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
-        let ours = shapes(&self.init(&Device::flex())).into_iter();
-        ours.map(|(name, shape)| (official_name(&name), shape))
-            .collect()
+        NAMES.keys(&self.init(&Device::flex()))
     }
 
     /// Names and shapes that a complete file should hold, given the `shapes` that it does hold, for a tokenizer of any size;
@@ -101,24 +104,17 @@ impl BsqVaeConfig {
     /// If the file cannot be read, or is not such a checkpoint.
     pub fn of_file(path: impl AsRef<Path>) -> Result<Self, WeightError> {
         let path = path.as_ref();
-        let shapes = WeightFile::open(path)?.renamed(field_name).shapes();
-        let no = |name: &str| {
-            WeightError::read(
-                path,
-                format!("it is not an Infinity tokenizer: tensor `{name}` is missing"),
-            )
+        let file = WeightFile::open(path)?.renamed(field_name);
+        let conv_out = file.shape_of("encoder.conv_out.weight", 4, "an Infinity tokenizer");
+        let bits = conv_out.map_err(|e| WeightError::read(path, e))?[0];
+        let level = |l: &usize| {
+            let name = format!("encoder.down.{l}.block.0.conv1.weight");
+            file.shape(&name).is_some()
         };
-        let name = "encoder.conv_out.weight";
-        let bits = shapes
-            .get(name)
-            .and_then(|s| s.first())
-            .ok_or_else(|| no(name))?;
-        let level =
-            |l: &usize| shapes.contains_key(&format!("encoder.down.{l}.block.0.conv1.weight"));
         match (0..).take_while(level).count() {
-            5 => Ok(Self::stride_16(*bits)),
+            5 => Ok(Self::stride_16(bits)),
             4 => Ok(Self {
-                bits: *bits,
+                bits,
                 ..Self::stride_8_patchify()
             }),
             levels => Err(WeightError::read(
@@ -144,8 +140,7 @@ impl BsqVae {
     /// See [`BsqVae::load`].
     pub fn read(mut self, mut file: WeightFile) -> Result<Self, WeightError> {
         file.forget(is_constant);
-        let file = file.renamed(field_name).in_dtype(DType::F32);
-        file.apply_as(&mut self, Layout::Burn, official_name)?;
+        NAMES.fill(&mut self, file)?;
         Ok(self)
     }
 
@@ -154,9 +149,7 @@ impl BsqVae {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, dtype: WeightDtype) -> Result<(), WeightError> {
-        let mut export = Export::new(self, path.as_ref(), Layout::Burn, dtype);
-        export.add_rest(official_name)?;
-        export.write()
+        NAMES.save(self, path.as_ref(), dtype)
     }
 }
 

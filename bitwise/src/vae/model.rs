@@ -2,11 +2,15 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use nextscale_tokenizer::{Codes, Pyramid, ScaleSchedule, pyramid::Encoded};
+use nextscale_tokenizer::{
+    Codes, Pyramid, ScaleSchedule,
+    autoencoder::{Decoder, Encoder, LevelConfig},
+    conv::Conv,
+    pyramid::Encoded,
+};
 use serde::{Deserialize, Serialize};
 
-use super::decoder::Decoder;
-use super::encoder::Encoder;
+use super::strips::decode_strips;
 use crate::bsq::Bsq;
 
 /// The shapes of the auto-encoder.
@@ -69,11 +73,16 @@ impl BsqVaeConfig {
         self.pixel_patch << (self.encoder_mult.len() - 1)
     }
 
-    pub(crate) fn groups(&self, channels: usize) -> usize {
-        match self.norm_groups {
-            Some(groups) => groups,
-            None if channels.is_multiple_of(32) => 32,
-            None => 24,
+    /// The sizes of encoder or decoder, with `blocks` blocks per level.
+    fn levels<'a>(&self, mult: &'a [usize], blocks: usize) -> LevelConfig<'a> {
+        LevelConfig {
+            pixels: 3 * self.pixel_patch * self.pixel_patch,
+            latent: self.bits,
+            base_channels: self.base_channels,
+            mult,
+            blocks,
+            attends: false,
+            norm_groups: self.norm_groups,
         }
     }
 
@@ -88,9 +97,11 @@ impl BsqVaeConfig {
             self.encoder_mult,
             self.decoder_mult
         );
+        let encoder = self.levels(&self.encoder_mult, self.encoder_blocks);
+        let decoder = self.levels(&self.decoder_mult, self.decoder_blocks);
         BsqVae {
-            encoder: Encoder::init(self, device),
-            decoder: Decoder::init(self, device),
+            encoder: Encoder::init(&encoder, device),
+            decoder: Decoder::init(&decoder, device),
             bits: self.bits,
             stride: self.stride(),
             pixel_patch: self.pixel_patch,
@@ -102,9 +113,9 @@ impl BsqVaeConfig {
 #[derive(Module, Debug)]
 pub struct BsqVae {
     /// Pixels to latent.
-    pub encoder: Encoder,
+    pub encoder: Encoder<Conv>,
     /// Latent to pixels.
-    pub decoder: Decoder,
+    pub decoder: Decoder<Conv>,
     /// Bits per cell, d.
     pub bits: usize,
     /// Pixels along the side of a latent cell, s.
@@ -142,7 +153,7 @@ impl BsqVae {
     /// [`BsqVae::decode`] with the finest level computed in strips of `rows` rows of patches: the same image up to
     /// rounding, with half the memory and more arithmetic.
     pub fn decode_strips(&self, latent: Tensor<5>, rows: usize) -> Tensor<4> {
-        let cells = self.decoder.forward_strips(latent.squeeze_dim(2), rows);
+        let cells = decode_strips(&self.decoder, latent.squeeze_dim(2), rows);
         channels_to_pixels(cells, self.pixel_patch).clamp(-1.0, 1.0)
     }
 
@@ -260,7 +271,7 @@ mod tests {
     #[test]
     fn released_presets() {
         let config = BsqVaeConfig::stride_16(32);
-        assert_eq!((config.stride(), config.groups(128)), (16, 32));
+        assert_eq!(config.stride(), 16);
         assert_eq!(BsqVaeConfig::stride_8_patchify().stride(), 8);
         let device = Device::flex();
         assert_eq!(tiny().init(&device).num_params(), count(&tiny()));

@@ -136,8 +136,7 @@ fn recognise(
     }
     if has("encoder.conv_out.conv.weight") || has("encoder.conv_out.weight") {
         let file = file.renamed(newest_name);
-        let shape = |name: &str| Some((name.to_owned(), file.shape(name)?));
-        let keys = BsqVaeConfig::keys_like(&file.names().filter_map(shape).collect());
+        let keys = BsqVaeConfig::keys_like(&file.shapes());
         let keys = keys.ok_or_else(|| unusable(path, "its tokenizer has no levels"))?;
         return Ok((BSQ, file, keys));
     }

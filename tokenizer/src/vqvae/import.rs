@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::{
-    store::ModuleSnapshot,
-    tensor::{DType, Device},
-};
-use nextscale_weights::{Export, Layout, ShapeError, WeightDtype, WeightError, WeightFile, shapes};
+use burn::{store::ModuleSnapshot, tensor::Device};
+use nextscale_weights::{Names, ShapeError, WeightDtype, WeightError, WeightFile};
 
 use super::config::VqVaeConfig;
 use super::model::{VqCodes, VqVae};
@@ -16,6 +13,11 @@ use super::model::{VqCodes, VqVae};
 const USAGE: &str = "quantize.ema_vocab_hit_SV";
 const CODEBOOK: &str = "quantize.embedding.weight";
 const PHI: &str = "quantize.quant_resi.qresi_ls.";
+
+const NAMES: Names = Names {
+    ours: field_name,
+    official: official_name,
+};
 
 impl VqVaeConfig {
     /// The configuration of a checkpoint in the official layout, from the shapes of its tensors. The weight of phi and the
@@ -64,9 +66,7 @@ impl VqVaeConfig {
     /// Official names and shapes of a weight file. The statistics of code usage, `quantize.ema_vocab_hit_SV`, are optional
     /// and not listed.
     pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
-        let ours = shapes(&self.init(&Device::flex())).into_iter();
-        ours.map(|(name, shape)| (official_name(&name), shape))
-            .collect()
+        NAMES.keys(&self.init(&Device::flex()))
     }
 }
 
@@ -114,17 +114,14 @@ impl VqVae {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, dtype: WeightDtype) -> Result<(), WeightError> {
-        let mut export = Export::new(self, path.as_ref(), Layout::Burn, dtype);
-        export.add_rest(official_name)?;
-        export.write()
+        NAMES.save(self, path.as_ref(), dtype)
     }
 }
 
 /// Fills `module` with official weights, as f32.
 fn fill<M: ModuleSnapshot>(module: &mut M, mut file: WeightFile) -> Result<(), WeightError> {
     file.forget(|name| name == USAGE);
-    let file = file.renamed(field_name).in_dtype(DType::F32);
-    file.apply_as(module, Layout::Burn, official_name)
+    NAMES.fill(module, file)
 }
 
 fn field_name(official: &str) -> String {

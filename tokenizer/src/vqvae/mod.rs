@@ -4,8 +4,6 @@
 mod config;
 mod import;
 mod model;
-mod parts;
 
 pub use config::VqVaeConfig;
 pub use model::{Quantised, VqCodes, VqVae};
-pub use parts::{Decoder, Down, Encoder, Mid, Up};

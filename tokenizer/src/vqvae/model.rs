@@ -6,7 +6,7 @@ use burn::{
 };
 
 use super::config::VqVaeConfig;
-use super::parts::{Decoder, Encoder};
+use crate::autoencoder::{Decoder, Encoder, LevelConfig, NamedConv};
 use crate::conv::Conv;
 use crate::phi::Phi;
 use crate::pyramid::{Encoded, Pyramid};
@@ -16,6 +16,19 @@ use crate::schedule::ScaleSchedule;
 use crate::vq::Codebook;
 
 impl VqVaeConfig {
+    /// The sizes of encoder or decoder, with `blocks` blocks per level.
+    fn levels(&self, blocks: usize) -> LevelConfig<'_> {
+        LevelConfig {
+            pixels: 3,
+            latent: self.channels,
+            base_channels: self.base_channels,
+            mult: &self.mult,
+            blocks,
+            attends: true,
+            norm_groups: Some(self.norm_groups),
+        }
+    }
+
     /// Codebook and phi alone, with random weights.
     pub fn init_codes(&self, device: &Device) -> VqCodes {
         VqCodes {
@@ -33,8 +46,8 @@ impl VqVaeConfig {
         let c = self.channels;
         let VqCodes { codebook, phi } = self.init_codes(device);
         VqVae {
-            encoder: Encoder::init(self, device),
-            decoder: Decoder::init(self, device),
+            encoder: Encoder::init(&self.levels(self.blocks), device),
+            decoder: Decoder::init(&self.levels(self.blocks + 1), device),
             codebook,
             phi,
             quant_conv: Conv::init(c, c, 3, device),
@@ -75,9 +88,9 @@ fn pyramid<'a>(quantizer: &'a Codebook, refine: &'a Phi) -> Pyramid<'a, Codebook
 #[derive(Module, Debug)]
 pub struct VqVae {
     /// Pixels to latent.
-    pub encoder: Encoder,
+    pub encoder: Encoder<NamedConv>,
     /// Latent to pixels.
-    pub decoder: Decoder,
+    pub decoder: Decoder<NamedConv>,
     /// The vectors of the codes.
     pub codebook: Codebook,
     /// Refines a scale at full size.

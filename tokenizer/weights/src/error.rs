@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::store::ApplyError;
 use thiserror::Error;
 
 /// Why weights could not be read or written.
@@ -122,5 +123,27 @@ fn holders(tensors: &[String]) -> String {
     match tensors.len() {
         0 | 1 => format!("`{first}` holds"),
         n => format!("`{first}` and {} more tensors hold", n - 1),
+    }
+}
+
+/// A sentence about a tensor that does not fit.
+pub(crate) fn misfit(error: &ApplyError, official: impl Fn(&str) -> String) -> String {
+    match error {
+        ApplyError::ShapeMismatch {
+            path,
+            expected,
+            found,
+        } => format!(
+            "`{}` has shape {:?}, not {:?}",
+            official(path),
+            found.to_vec(),
+            expected.to_vec()
+        ),
+        ApplyError::DTypeMismatch {
+            path,
+            expected,
+            found,
+        } => format!("`{}` holds {found:?}, not {expected:?}", official(path)),
+        other => other.to_string(),
     }
 }

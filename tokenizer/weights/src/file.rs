@@ -6,13 +6,13 @@ use std::{
 };
 
 use burn::{
-    store::{ApplyError, ApplyResult, ModuleSnapshot, bridge},
+    store::{ApplyResult, ModuleSnapshot, bridge},
     tensor::{DType, TensorData},
 };
 
 use crate::{
     adapt::{Adapt, Layout},
-    error::{ShapeError, WeightError},
+    error::{ShapeError, WeightError, misfit},
     format::{self, RepairedCopy, Tensors},
     rules::{Rule, block_name},
     split::split,
@@ -260,7 +260,7 @@ impl WeightFile {
             ..
         } = module.apply(tensors, None, Some(Box::new(adapter.clone())), true);
         if !errors.is_empty() {
-            let reasons = errors.iter().map(|e| reason(e, &official)).collect();
+            let reasons = errors.iter().map(|e| misfit(e, &official)).collect();
             return Err(WeightError::Mismatch { path, reasons });
         }
         if !missing.is_empty() || !unused.is_empty() {
@@ -276,27 +276,5 @@ impl WeightFile {
             return Err(WeightError::Numbers { path, tensors });
         }
         Ok(())
-    }
-}
-
-/// A sentence about a tensor that does not fit.
-fn reason(error: &ApplyError, official: impl Fn(&str) -> String) -> String {
-    match error {
-        ApplyError::ShapeMismatch {
-            path,
-            expected,
-            found,
-        } => format!(
-            "`{}` has shape {:?}, not {:?}",
-            official(path),
-            found.to_vec(),
-            expected.to_vec()
-        ),
-        ApplyError::DTypeMismatch {
-            path,
-            expected,
-            found,
-        } => format!("`{}` holds {found:?}, not {expected:?}", official(path)),
-        other => other.to_string(),
     }
 }

@@ -12,6 +12,7 @@
 //! | `format` | which files there are, and opening one of them |
 //! | `archive` | PyTorch archives that the ZIP reader misreads |
 //! | `adapt`, `convert` | PyTorch's layout to burn's, one number format to another |
+//! | `names` | checkpoints of the module's own tensors under other names |
 //! | `rules`, `split` | names of released checkpoints, and stacked tensors cut into parts |
 //! | `shapes` | what a file has to hold, known from the module alone |
 //! | `export`, `stream` | writing: a module, or a checkpoint larger than memory |
@@ -24,6 +25,7 @@ mod error;
 mod export;
 mod file;
 mod format;
+mod names;
 mod rules;
 mod shapes;
 mod split;
@@ -36,6 +38,7 @@ pub use error::{ShapeError, WeightError};
 pub use export::Export;
 pub use file::WeightFile;
 pub use format::check_header;
+pub use names::Names;
 pub use rules::{Rule, block_name, official_block_keys, official_keys, rule};
 pub use shapes::shapes;
 pub use stream::StreamError;

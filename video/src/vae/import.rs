@@ -6,14 +6,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::{DType, Device};
-
-use nextscale_weights::{Export, Layout, WeightDtype, WeightError, WeightFile, shapes};
+use burn::tensor::Device;
+use nextscale_weights::{Names, WeightDtype, WeightError, WeightFile};
 
 use super::{config::InfinityStarVaeConfig, model::InfinityStarVae};
 
+const NAMES: Names = Names {
+    ours: field_name,
+    official: official_name,
+};
+
 /// Parts of our names and of the official ones, without the `.conv` of each convolution.
-const NAMES: [(&str, &str); 11] = [
+const PARTS: [(&str, &str); 11] = [
     (".down.conv.", ".downsamplers.0.conv.conv."),
     (".down.norm.", ".downsamplers.0.conv.norm."),
     (".up.conv.", ".upsamplers.0.conv.conv."),
@@ -53,7 +57,7 @@ fn field_name(official: &str) -> String {
         let module = module.strip_suffix(".conv").unwrap_or(module);
         name = format!("{module}.{parameter}");
     }
-    NAMES
+    PARTS
         .iter()
         .fold(name, |name, (ours, theirs)| name.replace(theirs, ours))
 }
@@ -63,7 +67,7 @@ fn official_name(ours: &str) -> String {
     if ours == SCALE.0 {
         return SCALE.1.to_owned();
     }
-    let name = NAMES.iter().fold(ours.to_owned(), |name, (ours, theirs)| {
+    let name = PARTS.iter().fold(ours.to_owned(), |name, (ours, theirs)| {
         name.replace(ours, theirs)
     });
     match convolution(&name) {
@@ -75,9 +79,7 @@ fn official_name(ours: &str) -> String {
 impl InfinityStarVaeConfig {
     /// Official names and shapes of the tensors of a weight file, without unused ones.
     pub fn keys(&self) -> BTreeMap<String, Vec<usize>> {
-        let ours = shapes(&self.init(&Device::flex())).into_iter();
-        ours.map(|(name, shape)| (official_name(&name), shape))
-            .collect()
+        NAMES.keys(&self.init(&Device::flex()))
     }
 }
 
@@ -96,8 +98,7 @@ impl InfinityStarVae {
     /// See [`InfinityStarVae::load`].
     pub fn read(mut self, mut file: WeightFile) -> Result<Self, WeightError> {
         file.forget(is_unused);
-        let file = file.renamed(field_name).in_dtype(DType::F32);
-        file.apply_as(&mut self, Layout::Burn, official_name)?;
+        NAMES.fill(&mut self, file)?;
         Ok(self)
     }
 
@@ -106,9 +107,7 @@ impl InfinityStarVae {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, dtype: WeightDtype) -> Result<(), WeightError> {
-        let mut export = Export::new(self, path.as_ref(), Layout::Burn, dtype);
-        export.add_rest(official_name)?;
-        export.write()
+        NAMES.save(self, path.as_ref(), dtype)
     }
 }
 
