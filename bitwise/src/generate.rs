@@ -112,12 +112,8 @@ pub fn generate<'a, Q: Quantizer + ?Sized>(
         sampler,
     } = input;
     let scales = plan.schedule().len();
-    assert_eq!(options.guidance.weights.len(), scales, "guidance weights");
+    options.guidance.check_scales(scales, options.forced.len());
     assert_eq!(options.temperature.len(), scales, "temperatures");
-    assert!(
-        options.forced.len() <= scales,
-        "more forced scales than scales"
-    );
     let (d, code_dim) = (quantizer.dim(), model.word_embed.weight.dims()[0]);
     assert_eq!(patching.code_dim(d), code_dim, "bits per token");
     let prompts = if options.guidance.is_active() {
@@ -143,11 +139,6 @@ pub fn generate<'a, Q: Quantizer + ?Sized>(
 }
 
 impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
-    /// The index of the next scale, from 0.
-    pub fn position(&self) -> usize {
-        self.k
-    }
-
     /// Replaces the input of the next scale, `[b, l, D]`.
     pub fn set_input(&mut self, input: Tensor<3>) {
         self.input = Some(input);

@@ -36,6 +36,14 @@ pub fn margins(logits: Tensor<3>) -> Tensor<3> {
     class(1) - class(0)
 }
 
+/// The fraction of correct bits of each token, `[b, l]`, detached, given margins and bits, `[b, l, d]`.
+pub fn right_per_token(margins: Tensor<3>, bits: Tensor<3, Int>) -> Tensor<2> {
+    let [b, l, d] = bits.dims();
+    let guessed = margins.detach().greater_scalar(0.0).int();
+    let right = guessed.equal(bits).float().sum_dim(2) / d as f64;
+    right.reshape([b, l])
+}
+
 /// The loss of a batch and the accuracy of its bits.
 #[derive(Debug, Clone)]
 pub struct BitLoss {
@@ -61,17 +69,16 @@ pub fn loss(
     plan: &Plan,
     weights: &Tensor<2>,
 ) -> BitLoss {
-    let [b, l, d] = batch.bits.dims();
+    let [b, ..] = batch.bits.dims();
     let text = model.encode_text(text);
     let x = model.forward_hidden(batch.inputs.clone(), &text, plan);
     let margins = model.margins(x, text.cond);
-    let guessed = margins.clone().detach().greater_scalar(0.0).int();
-    let right = guessed.equal(batch.bits.clone()).float().sum_dim(2) / d as f64;
+    let right = right_per_token(margins.clone(), batch.bits.clone());
     let per_token = loss_per_token(margins, batch.bits.clone());
     BitLoss {
         loss: (per_token.clone() * weights.clone()).sum() / b as f64,
         per_token: per_token.detach(),
-        right: right.reshape([b, l]),
+        right,
     }
 }
 

@@ -5,17 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use safetensors::{Dtype, SafeTensors};
+use nextscale_weights::WeightError;
 use serde_json::Value;
 
-/// One stored tensor in double precision, in which f32 and 32-bit integers are exact.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stored {
-    /// Its shape.
-    pub dims: Vec<usize>,
-    /// Its values in row-major order.
-    pub values: Vec<f64>,
-}
+use crate::stored::{Stored, read_safetensors};
 
 /// A folder with `config.json` and, in most of them, `io.safetensors`.
 pub struct Fixture {
@@ -36,10 +29,11 @@ pub struct Fixture {
 ///
 /// # Errors
 /// If the folder cannot be listed.
-pub fn fixtures_in(root: &Path) -> std::io::Result<BTreeMap<String, PathBuf>> {
+pub fn fixtures_in(root: &Path) -> Result<BTreeMap<String, PathBuf>, WeightError> {
+    let fail = |e: std::io::Error| WeightError::read(root, e);
     let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(root)? {
-        let path = entry?.path();
+    for entry in std::fs::read_dir(root).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
         let files = ["config.json", "weights.pth", "weights.safetensors"];
         if files.iter().any(|file| path.join(file).is_file()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -53,19 +47,16 @@ impl Fixture {
     /// Opens a folder.
     ///
     /// # Errors
-    /// A sentence, if a file is missing or damaged.
-    pub fn open(dir: &Path, device: &Device) -> Result<Self, String> {
-        let config = dir.join("config.json");
-        let text = std::fs::read_to_string(&config).map_err(|e| format!("{config:?}: {e}"))?;
-        let config = serde_json::from_str(&text).map_err(|e| format!("{config:?}: {e}"))?;
+    /// If a file is missing or damaged.
+    pub fn open(dir: &Path, device: &Device) -> Result<Self, WeightError> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|e| WeightError::read(&path, e))?;
+        let config = serde_json::from_str(&text).map_err(|e| WeightError::read(&path, e))?;
         let io = dir.join("io.safetensors");
+        let name = dir.file_name().unwrap_or_default();
         Ok(Self {
             dir: dir.to_owned(),
-            name: dir
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
+            name: name.to_string_lossy().into_owned(),
             config,
             device: device.clone(),
             io: if io.is_file() {
@@ -230,10 +221,10 @@ fn dims<const D: usize>(name: &str, stored: &Stored) -> [usize; D] {
 }
 
 /// The names that READMEs next to a fixture, or inside it, list in lines that begin with "Not compared:".
-fn exempt(dir: &Path) -> Result<Vec<String>, String> {
+fn exempt(dir: &Path) -> Result<Vec<String>, WeightError> {
     let mut names = Vec::new();
     for folder in [Some(dir), dir.parent()].into_iter().flatten() {
-        let fail = |e: std::io::Error| format!("{}: {e}", folder.display());
+        let fail = |e: std::io::Error| WeightError::read(folder, e);
         for entry in std::fs::read_dir(folder).map_err(fail)? {
             let path = entry.map_err(fail)?.path();
             let file = path.file_name().unwrap_or_default().to_string_lossy();
@@ -263,41 +254,6 @@ fn matches(pattern: &str, name: &str) -> bool {
             ends.into_iter().any(|at| matches(rest, &name[at..]))
         }),
     }
-}
-
-/// Reads a whole safetensors file.
-///
-/// # Errors
-/// A sentence, if the file is missing or damaged, or has numbers of an unsupported kind.
-pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Stored>, String> {
-    let fail = |e: String| format!("{}: {e}", path.display());
-    let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(e.to_string()))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        let Some(values) = numbers(view.dtype(), view.data()) else {
-            return Err(fail(format!("{name} holds {:?}", view.dtype())));
-        };
-        let dims = view.shape().to_vec();
-        tensors.insert(name, Stored { dims, values });
-    }
-    Ok(tensors)
-}
-
-fn numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
-    fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-        bytes.as_chunks::<N>().0.iter().map(|&c| read(c)).collect()
-    }
-    Some(match dtype {
-        Dtype::F64 => each(bytes, f64::from_le_bytes),
-        Dtype::F32 => each(bytes, |c| f64::from(f32::from_le_bytes(c))),
-        Dtype::I64 => each(bytes, |c| i64::from_le_bytes(c) as f64),
-        Dtype::I32 => each(bytes, |c| f64::from(i32::from_le_bytes(c))),
-        Dtype::I16 => each(bytes, |c| f64::from(i16::from_le_bytes(c))),
-        Dtype::U8 | Dtype::BOOL => each(bytes, |[c]: [u8; 1]| f64::from(c)),
-        Dtype::I8 => each(bytes, |[c]: [u8; 1]| f64::from(c as i8)),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 mod fixture;
 mod report;
+mod stored;
 
-pub use fixture::{Fixture, Stored, fixtures_in, read_safetensors};
+pub use fixture::{Fixture, fixtures_in};
 pub use report::{Agreement, Gaps, Report};
+pub use stored::{Stored, read_safetensors};

@@ -8,7 +8,8 @@ use burn::module::Module;
 use burn::store::{ModuleSnapshot, bridge};
 use burn::tensor::{Int, Tensor};
 
-use crate::fixture::{Fixture, Stored, read_safetensors};
+use crate::fixture::Fixture;
+use crate::stored::{Stored, read_safetensors};
 
 /// How clearly each bit was decided: the distance between its two logits, or of its value from 0.
 #[derive(Debug, Clone, PartialEq)]
@@ -247,7 +248,7 @@ impl Report {
     ) {
         let (ours, mut theirs) = match (read_safetensors(ours), read_safetensors(theirs)) {
             (Ok(ours), Ok(theirs)) => (ours, theirs),
-            (Err(e), _) | (_, Err(e)) => return self.fail(name, &e),
+            (Err(e), _) | (_, Err(e)) => return self.fail(name, &e.to_string()),
         };
         theirs.retain(|key, _| !constant(key) || ours.contains_key(key));
         if !ours.keys().eq(theirs.keys()) {

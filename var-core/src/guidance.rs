@@ -41,6 +41,15 @@ impl Guidance {
         }
     }
 
+    /// Checks the settings of a generation of `scales` scales, the first `forced` of which have given codes.
+    ///
+    /// # Panics
+    /// If there is not one weight per scale, or there are more forced scales than scales.
+    pub fn check_scales(&self, scales: usize, forced: usize) {
+        assert_eq!(self.weights.len(), scales, "guidance weights");
+        assert!(forced <= scales, "more forced scales than scales");
+    }
+
     /// Whether any scale needs the unconditional half of the batch.
     pub fn is_active(&self) -> bool {
         self.weights.iter().any(|&w| w != 1.0)

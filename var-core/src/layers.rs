@@ -8,6 +8,7 @@ use burn::{
     nn::Initializer,
     tensor::{DType, Device, Tensor, activation::sigmoid, module},
 };
+use nextscale_tokenizer::Scale;
 
 /// Epsilon of every norm of the model.
 pub const EPS: f64 = 1e-6;
@@ -89,6 +90,20 @@ impl FeedForward {
 /// Applies `layer` to `x`, `[.., input]` in f32, in the dtype of its weights; the result is f32 again.
 pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
     project_in(x, layer, Precision::F32)
+}
+
+/// The running feature map on the grid of `scale`, `[b, n, c]`, as tokens `[rows, n, C]`: each image serves `rows / b` rows.
+///
+/// # Panics
+/// If the input does not have the tokens of the scale.
+pub fn embed_scale(input: Tensor<3>, scale: Scale, layer: &Linear, rows: usize) -> Tensor<3> {
+    let [b, n, _] = input.dims();
+    assert_eq!(
+        n,
+        scale.tokens(),
+        "the input does not have the tokens of scale {scale}"
+    );
+    project(f32(input), layer).repeat_dim(0, rows / b)
 }
 
 /// As [`project`], with f32 weights multiplied in `precision`.

@@ -109,11 +109,6 @@ pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'_>) -> Genera
 }
 
 impl Generation<'_> {
-    /// The index of the next pass, from 0.
-    pub fn position(&self) -> usize {
-        self.k
-    }
-
     /// The keys and values kept of the prompt and of earlier clips.
     pub fn state(&self) -> &State {
         &self.state

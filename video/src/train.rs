@@ -9,7 +9,7 @@ use std::ops::Range;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use nextscale_bitwise::correction::SelfCorrection;
 use nextscale_bitwise::tokens::Patching;
-use nextscale_bitwise::train::{BitLoss, loss_per_token, margins};
+use nextscale_bitwise::train::{BitLoss, loss_per_token, margins, right_per_token};
 use nextscale_tokenizer::{Codes, Quantizer as _, Scale};
 use nextscale_var_core::train::ScaleWeighting;
 use nextscale_var_core::{mask::padding, matmul::Precision};
@@ -161,17 +161,16 @@ pub fn loss(
     let rope = model.rope(&positions, &device);
     let x = model.forward_teacher_forced(x, &rope, &spans, hidden.as_ref(), precision);
     let (mut losses, mut right) = (Vec::new(), Vec::new());
-    for (n, &i) in plan.taken.iter().enumerate() {
-        if !plan.counts[n] {
-            continue;
-        }
+    for (n, &i) in plan
+        .taken
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| plan.counts[*n])
+    {
         let states = x.clone().slice_dim(1, ends[n]..ends[n + 1]);
         let margins = margins(model.logits(states, plan.passes[i].kind));
         let bits = forcing.bits[i].clone();
-        let [_, l, d] = bits.dims();
-        let predicted = margins.clone().detach().greater_scalar(0.0).int();
-        let correct = predicted.equal(bits.clone()).float().sum_dim(2) / d as f64;
-        right.push(correct.reshape([b, l]));
+        right.push(right_per_token(margins.clone(), bits.clone()));
         losses.push(loss_per_token(margins, bits));
     }
     let per_token = Tensor::cat(losses, 1);

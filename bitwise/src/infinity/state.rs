@@ -4,15 +4,15 @@ use burn::tensor::Tensor;
 use nextscale_var_core::{
     attention::PassContext,
     cache::KvCache,
+    dtype::value,
     guidance::{Guidance, mix},
+    layers::embed_scale,
 };
 
 use super::block::{TextContext, TextKeys};
 use super::model::Infinity;
 use super::plan::Plan;
 use super::text::{TextCondition, TextState};
-use nextscale_var_core::dtype::{f32, value};
-use nextscale_var_core::layers::project;
 
 /// The state of generation between scales.
 #[derive(Debug, Clone)]
@@ -85,15 +85,7 @@ impl Infinity {
         let scale = plan.schedule().scales()[k];
         let rows = text.cond.dims()[0];
         let x = match input {
-            Some(input) => {
-                let [b, n, _] = input.dims();
-                assert_eq!(
-                    n,
-                    scale.tokens(),
-                    "the input does not have the tokens of scale {k} ({scale})"
-                );
-                project(f32(input), &self.word_embed).repeat_dim(0, rows / b)
-            }
+            Some(input) => embed_scale(input, scale, &self.word_embed, rows),
             None => {
                 assert_eq!(
                     scale.tokens(),

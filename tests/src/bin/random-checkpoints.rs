@@ -32,67 +32,52 @@ const SHARD: usize = 5_000_000_000;
 
 /// What a model is made of: file or folder, and the tensors in it.
 fn parts(model: &str) -> Option<Vec<(&'static str, Keys)>> {
-    let text = || {
-        (
-            "flan-t5-xl",
-            nextscale_text::import::keys(&T5Config::flan_t5_xl()),
-        )
-    };
     Some(match model {
-        "infinity-2b" => vec![
-            (
-                "infinity_2b_reg.safetensors",
-                infinity_keys(&InfinityConfig::infinity_2b()),
-            ),
-            (
-                "infinity_vae_d32reg.safetensors",
-                BsqVaeConfig::stride_16(32).keys(),
-            ),
-            text(),
-        ],
-        "infinity-8b" => vec![
-            (
-                "infinity_8b_weights",
-                infinity_keys(&InfinityConfig::infinity_8b()),
-            ),
-            (
-                "infinity_vae_d56_f8_14_patchify.safetensors",
-                BsqVaeConfig::stride_8_patchify().keys(),
-            ),
-            text(),
-        ],
-        "infinitystar-8b-480p" | "infinitystar-8b-720p" => vec![
-            (
-                match model {
-                    "infinitystar-8b-480p" => "infinitystar_8b_480p_weights",
-                    _ => "infinitystar_8b_720p_weights",
-                },
-                infinity_star_keys(&InfinityStarConfig::infinitystar_8b()),
-            ),
-            (
-                "infinitystar_videovae.safetensors",
-                InfinityStarVaeConfig::infinitystar().keys(),
-            ),
-            text(),
-        ],
-        "var-d16" | "var-d30" => vec![
-            match model {
-                "var-d16" => (
-                    "var_d16.safetensors",
-                    var_keys(&VarConfig::released_256(16)),
-                ),
-                _ => (
-                    "var_d30.safetensors",
-                    var_keys(&VarConfig::released_256(30)),
-                ),
-            },
-            (
-                "vae_ch160v4096z32.safetensors",
-                VqVaeConfig::released().keys(),
-            ),
-        ],
+        "infinity-2b" => {
+            let transformer = infinity_keys(&InfinityConfig::infinity_2b());
+            let vae = BsqVaeConfig::stride_16(32).keys();
+            vec![
+                ("infinity_2b_reg.safetensors", transformer),
+                ("infinity_vae_d32reg.safetensors", vae),
+                text(),
+            ]
+        }
+        "infinity-8b" => {
+            let transformer = infinity_keys(&InfinityConfig::infinity_8b());
+            let vae = BsqVaeConfig::stride_8_patchify().keys();
+            vec![
+                ("infinity_8b_weights", transformer),
+                ("infinity_vae_d56_f8_14_patchify.safetensors", vae),
+                text(),
+            ]
+        }
+        "infinitystar-8b-480p" => infinity_star("infinitystar_8b_480p_weights"),
+        "infinitystar-8b-720p" => infinity_star("infinitystar_8b_720p_weights"),
+        "var-d16" => var("var_d16.safetensors", 16),
+        "var-d30" => var("var_d30.safetensors", 30),
         _ => return None,
     })
+}
+
+fn text() -> (&'static str, Keys) {
+    let keys = nextscale_text::import::keys(&T5Config::flan_t5_xl());
+    ("flan-t5-xl", keys)
+}
+
+fn infinity_star(folder: &'static str) -> Vec<(&'static str, Keys)> {
+    let transformer = infinity_star_keys(&InfinityStarConfig::infinitystar_8b());
+    let vae = InfinityStarVaeConfig::infinitystar().keys();
+    vec![
+        (folder, transformer),
+        ("infinitystar_videovae.safetensors", vae),
+        text(),
+    ]
+}
+
+fn var(file: &'static str, depth: usize) -> Vec<(&'static str, Keys)> {
+    let transformer = var_keys(&VarConfig::released_256(depth));
+    let vae = VqVaeConfig::released().keys();
+    vec![(file, transformer), ("vae_ch160v4096z32.safetensors", vae)]
 }
 
 /// Random numbers of modest quality: xorshift.

@@ -18,6 +18,7 @@ use nextscale_weights::WeightDtype;
 use serde_json::Value;
 
 use crate::runs;
+use crate::weights::{check_resaved, check_twin, official};
 
 // Tolerances that the description of the fixtures suggests.
 const FEATURES: f64 = 5e-5;
@@ -40,11 +41,11 @@ pub struct Subject<'a> {
 
 pub fn check(f: &Fixture, report: &mut Report) {
     let config = config(f);
-    let weights = f.dir.join("weights.safetensors");
-    let load = |path: &Path| load_infinity(&config, path, &f.device);
+    let load =
+        |path: &Path| load_infinity(&config, path, &f.device).unwrap_or_else(|e| panic!("{e}"));
     let subject = Subject {
         f,
-        model: load(&weights).unwrap_or_else(|e| panic!("{e}")),
+        model: load(&official(f)),
         schedule: schedule(&f.config["scale_schedule"]),
         patching: patching(f),
         quantizer: Bsq::new(size_of(f, "raw_features", 1, "vae_codebook_dim")),
@@ -61,19 +62,9 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("bsc", |report| self_correction(&subject, report));
     report.part("filter", |report| filtered(&subject, report));
     runs::check(&subject, report);
-    if let Some(path) = f.pth() {
-        report.part("weights.pth", |report| {
-            let twin = load(&path).unwrap_or_else(|e| panic!("{e}"));
-            report.same_weights("weights.pth", &subject.model, &twin);
-        });
-    }
-    report.part("resaved", |report| {
-        let dir = tempfile::tempdir().expect("a folder for temporary files");
-        let path = dir.path().join("model.safetensors");
-        save_infinity(&config, &subject.model, &path, WeightDtype::F32)
-            .unwrap_or_else(|e| panic!("{e}"));
-        report.same_file("resaved", &path, &weights, |_| false);
-    });
+    check_twin(f, &subject.model, load, report);
+    let save = |path: &Path| save_infinity(&config, &subject.model, path, WeightDtype::F32);
+    check_resaved(f, save, |_| false, report);
 }
 
 fn config(f: &Fixture) -> InfinityConfig {

@@ -10,6 +10,7 @@ use nextscale_tokenizer::{Codes, Pyramid, Quantizer, Resize, ScaleSchedule, patc
 use nextscale_weights::WeightDtype;
 
 use crate::infinity::{patching, schedule, size_of};
+use crate::weights::{check_resaved, check_twin, official};
 
 const FEATURES: f64 = 5e-5;
 const CODES: f64 = 1e-6;
@@ -39,7 +40,7 @@ fn load_from(f: &Fixture, path: &Path) -> BsqVae {
 
 /// The auto-encoder of a fixture.
 pub fn load(f: &Fixture) -> BsqVae {
-    load_from(f, &f.dir.join("weights.safetensors"))
+    load_from(f, &official(f))
 }
 
 pub fn check(f: &Fixture, report: &mut Report) {
@@ -50,20 +51,9 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("codes", |report| codes(f, &vae, &schedule, report));
     report.part("recon", |report| decoder(f, &vae, &schedule, report));
     report.part("chain", |report| chain(f, &vae, &schedule, report));
-    if let Some(path) = f.pth() {
-        report.part("weights.pth", |report| {
-            report.same_weights("weights.pth", &vae, &load_from(f, &path));
-        });
-    }
-    report.part("resaved", |report| {
-        let dir = tempfile::tempdir().expect("a folder for temporary files");
-        let path = dir.path().join("vae.safetensors");
-        vae.save(&path, WeightDtype::F32)
-            .unwrap_or_else(|e| panic!("{e}"));
-        let official = f.dir.join("weights.safetensors");
-        let mask = |key: &str| key.ends_with("lfq.mask");
-        report.same_file("resaved", &path, &official, mask);
-    });
+    check_twin(f, &vae, |path| load_from(f, path), report);
+    let save = |path: &Path| vae.save(path, WeightDtype::F32);
+    check_resaved(f, save, |key| key.ends_with("lfq.mask"), report);
     report.part("f16", |report| half(f, &vae, report));
     if f.has("lfq_mask") {
         report.part("lfq_mask", |report| mask(f, vae.quantizer().dim, report));
@@ -94,7 +84,7 @@ fn half(f: &Fixture, vae: &BsqVae, report: &mut Report) {
     };
     report.close_as("z@f16", off, &zeros, 2e-2);
     let size = |path: &Path| std::fs::metadata(path).expect("a file").len();
-    let official = size(&f.dir.join("weights.safetensors"));
+    let official = size(&official(f));
     assert!(size(&path) < official * 6 / 10, "{} bytes", size(&path));
 }
 

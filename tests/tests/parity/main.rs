@@ -26,6 +26,7 @@ mod t5;
 mod tokenizer;
 mod var;
 mod var_vqvae;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ use nextscale_tests::{Fixture, Report, fixtures_in};
 
 /// Compares one folder.
 type Check = fn(&Fixture, &mut Report);
+
+type Failed = Box<dyn std::error::Error>;
 
 /// Known prefixes of folder names.
 const KINDS: [(&str, Check); 10] = [
@@ -60,37 +63,34 @@ fn kind(folder: &str) -> Option<Check> {
 }
 
 /// The device and the factor on tolerances.
-fn device() -> Result<(Device, f64), String> {
+fn device() -> Result<(Device, f64), Failed> {
     match std::env::var("NEXTSCALE_DEVICE").as_deref() {
         Err(_) | Ok("" | "cpu") => Ok((Device::flex(), 1.0)),
         #[cfg(feature = "cuda")]
         Ok("cuda") => Ok((Device::cuda(0), 10.0)),
-        Ok(other) => Err(format!(
-            "NEXTSCALE_DEVICE={other}: not a device of this build"
-        )),
+        Ok(other) => Err(format!("NEXTSCALE_DEVICE={other}: not a device of this build").into()),
     }
 }
 
 /// All folders: the committed ones, and those of `NEXTSCALE_GOLDEN`, which win where names are the same.
-fn folders() -> Result<BTreeMap<String, PathBuf>, String> {
+fn folders() -> Result<BTreeMap<String, PathBuf>, Failed> {
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    let list = |root: &Path| fixtures_in(root).map_err(|e| format!("{}: {e}", root.display()));
     let mut all = if committed.is_dir() {
-        list(&committed)?
+        fixtures_in(&committed)?
     } else {
         BTreeMap::new()
     };
     if let Some(root) = std::env::var_os("NEXTSCALE_GOLDEN").filter(|root| !root.is_empty()) {
-        let more = list(Path::new(&root))?;
+        let more = fixtures_in(Path::new(&root))?;
         if more.is_empty() {
-            return Err(format!("NEXTSCALE_GOLDEN={root:?} holds no fixture"));
+            return Err(format!("NEXTSCALE_GOLDEN={root:?} holds no fixture").into());
         }
         all.extend(more);
     }
     Ok(all)
 }
 
-fn run(wanted: &[String]) -> Result<Report, String> {
+fn run(wanted: &[String]) -> Result<Report, Failed> {
     let (device, factor) = device()?;
     let folders = folders()?;
     let mut report = Report::new(factor);
@@ -107,7 +107,7 @@ fn run(wanted: &[String]) -> Result<Report, String> {
             continue;
         };
         match Fixture::open(path, &device) {
-            Err(why) => report.fail("-", &why),
+            Err(why) => report.fail("-", &why.to_string()),
             Ok(fixture) => {
                 report.part("-", |report| check(&fixture, report));
                 for tensor in fixture.unread() {

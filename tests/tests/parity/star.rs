@@ -1,16 +1,20 @@
 //! InfinityStar: image and clip from a prompt, and clips from a given image.
 
+use std::path::Path;
+
 use burn::tensor::{Int, Tensor};
 use nextscale_tests::{Agreement, Fixture, Gaps, Report, Stored};
 use nextscale_var_core::blocks::BlockStorage;
 use nextscale_var_core::rope::RopeTable;
 use nextscale_var_core::sampler::Sampler;
 use nextscale_video::clips::{Layout, Pass, Plan};
-use nextscale_video::generate::{GenerateInput, GenerateOptions, Step, generate};
+use nextscale_video::generate::{
+    Condition, GenerateInput, GenerateOptions, Generation, Step, generate,
+};
 use nextscale_video::guidance::InfinityStarGuidance;
 use nextscale_video::infinity_star::{
-    InfinityStar, InfinityStarConfig, grid_positions, infinity_star_config, read_infinity_star,
-    save_infinity_star, text_positions,
+    InfinityStar, InfinityStarConfig, grid_positions, infinity_star_config, is_unread,
+    read_infinity_star, save_infinity_star, text_positions,
 };
 use nextscale_video::pyramid::given_bits;
 use nextscale_video::{CodeKind, InfinityStarVae};
@@ -18,6 +22,7 @@ use nextscale_weights::{WeightDtype, WeightFile};
 use serde_json::Value;
 
 use crate::star_vae::{self, LATENTS, bits, code_bits, compare_pixels, pick, pixel_tolerance};
+use crate::weights::{check_resaved, official};
 
 const RAW_LOGITS: f64 = 1e-4;
 pub const SUMS: f64 = 1e-5;
@@ -37,7 +42,7 @@ pub struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     pub fn open(f: &'a Fixture) -> Self {
-        let file = WeightFile::open(&f.dir.join("weights.safetensors"));
+        let file = WeightFile::open(&official(f));
         let file = file.unwrap_or_else(|e| panic!("{e}"));
         let config = infinity_star_config(&file).unwrap_or_else(|e| panic!("{e}"));
         let stated = &f.config["model"];
@@ -70,15 +75,31 @@ impl<'a> Subject<'a> {
     }
 
     pub fn resaved(&self, report: &mut Report) {
-        let dir = tempfile::tempdir().expect("a folder for temporary files");
-        let path = dir.path().join("model.safetensors");
-        save_infinity_star(&self.config, &self.model, &path, WeightDtype::F32)
-            .unwrap_or_else(|e| panic!("{e}"));
-        let official = self.f.dir.join("weights.safetensors");
-        report.same_file("resaved", &path, &official, |key| key == "sos_token");
+        let save =
+            |path: &Path| save_infinity_star(&self.config, &self.model, path, WeightDtype::F32);
+        check_resaved(self.f, save, is_unread, report);
     }
 
-    pub fn text(&self, name: &str) -> Tensor<3> {
+    /// A greedy run with the prompt that is stored under `text`.
+    pub fn run<'b>(
+        &'b self,
+        plan: &Plan,
+        text: &str,
+        conditions: &[Condition],
+        options: GenerateOptions,
+    ) -> Generation<'b> {
+        let input = GenerateInput {
+            plan,
+            text: self.text(text),
+            negative: None,
+            conditions: conditions.to_vec(),
+            options,
+            sampler: Sampler::greedy(),
+        };
+        generate(&self.model, input)
+    }
+
+    fn text(&self, name: &str) -> Tensor<3> {
         self.f.float::<2>(name).unsqueeze_dim(0)
     }
 
@@ -334,17 +355,8 @@ fn taught(s: &Subject, plan: &Plan, report: &mut Report) -> Tensor<5> {
     let (f, steps) = (s.f, &s.f.config["steps"]);
     let used = (0..plan.passes().count()).map(|k| used_bits(f, k));
     let options = options(s, used.collect());
-    let text = s.text("text_features");
-    let input = GenerateInput {
-        plan,
-        text,
-        negative: None,
-        conditions: Vec::new(),
-        options,
-        sampler: Sampler::greedy(),
-    };
     let mut clips = Vec::new();
-    for pass in generate(&s.model, input) {
+    for pass in s.run(plan, "text_features", &[], options) {
         let rope = format!("rope_step.{:03}", pass.k);
         if f.has(&rope) {
             let rows = f.dims(&rope)[1];
@@ -362,20 +374,11 @@ fn taught(s: &Subject, plan: &Plan, report: &mut Report) -> Tensor<5> {
 /// Every pass on our own bits. Long runs hold undecided bits, which may end the comparison; an image and a clip of one
 /// second do not.
 fn free(s: &Subject, plan: &Plan, report: &mut Report) {
-    let text = s.text("text_features");
     let given = (0..plan.passes().count()).take_while(|&k| is_given(s.f, k));
     let options = options(s, given.map(|k| used_bits(s.f, k)).collect());
     let short = matches!(s.f.config["case"].as_str(), Some("t2i" | "t2v_1s"));
-    let input = GenerateInput {
-        plan,
-        text,
-        negative: None,
-        conditions: Vec::new(),
-        options,
-        sampler: Sampler::greedy(),
-    };
     let mut clips = Vec::new();
-    for pass in generate(&s.model, input) {
+    for pass in s.run(plan, "text_features", &[], options) {
         let name = format!("bits.{:03}", pass.k);
         let (ours, gaps) = decide(pass.logits.as_ref().expect("logits"), &pass);
         let (label, stored) = (format!("{name}@free"), s.f.stored(&name));

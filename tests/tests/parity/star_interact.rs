@@ -2,9 +2,8 @@
 
 use burn::tensor::Tensor;
 use nextscale_tests::{Fixture, Report};
-use nextscale_var_core::sampler::Sampler;
 use nextscale_video::clips::Plan;
-use nextscale_video::generate::{Condition, GenerateInput, generate};
+use nextscale_video::generate::Condition;
 use nextscale_video::infinity_star::grid_positions;
 use nextscale_video::interactive_session::InteractiveSession;
 
@@ -90,16 +89,7 @@ fn taught(
     let passes = 0..plan.passes().count();
     let stored = passes.map(|k| bits(s.f, &format!("{prefix}bits.{k:03}")));
     let options = options(s, stored.collect());
-    let text = s.text(&format!("{prefix}text_features"));
-    let input = GenerateInput {
-        plan,
-        text,
-        negative: None,
-        conditions: conditions.to_vec(),
-        options,
-        sampler: Sampler::greedy(),
-    };
-    let run = generate(&s.model, input);
+    let run = s.run(plan, &format!("{prefix}text_features"), conditions, options);
     let steps = &s.f.config["turns"][turn]["steps"];
     let mut latent = None;
     for pass in run {

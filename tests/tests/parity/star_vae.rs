@@ -1,12 +1,16 @@
 //! InfinityStar's tokenizer: encoder, codes of a spacetime pyramid, decoder.
 
+use std::path::Path;
+
 use burn::tensor::{Int, Tensor};
 use nextscale_tests::{Fixture, Gaps, Report, Stored};
 use nextscale_tokenizer::{Codes, Pyramid, Quantizer, Scale, ScaleSchedule};
 use nextscale_video::codes::{CodeBits, CodeKind};
-use nextscale_video::vae::{InfinityStarVae, InfinityStarVaeConfig};
+use nextscale_video::vae::{InfinityStarVae, InfinityStarVaeConfig, is_unused};
 use nextscale_weights::WeightDtype;
 use serde_json::Value;
+
+use crate::weights::check_resaved;
 
 pub const LATENTS: f64 = 2e-5;
 /// Decoded pixels, clamped to [-1, 1]. Those of the same decoder in double precision are up to 3e-5 off.
@@ -61,18 +65,8 @@ pub fn check(f: &Fixture, report: &mut Report) {
             report.part(&name, |report| decoder(f, &vae, input, &name, report));
         }
     }
-    report.part("resaved", |report| {
-        let dir = tempfile::tempdir().expect("a folder for temporary files");
-        let path = dir.path().join("vae.safetensors");
-        vae.save(&path, WeightDtype::F32)
-            .unwrap_or_else(|e| panic!("{e}"));
-        report.same_file("resaved", &path, &f.dir.join("weights.safetensors"), unused);
-    });
-}
-
-/// What the official file has and nothing reads.
-fn unused(key: &str) -> bool {
-    key.ends_with(".mask") || key.starts_with("proj_down_two") || key.starts_with("proj_up_two")
+    let save = |path: &Path| vae.save(path, WeightDtype::F32);
+    check_resaved(f, save, is_unused, report);
 }
 
 fn encoder(f: &Fixture, vae: &InfinityStarVae, report: &mut Report) {

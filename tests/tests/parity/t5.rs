@@ -1,5 +1,7 @@
 //! The T5 encoder.
 
+use std::path::Path;
+
 use burn::tensor::{Bool, Tensor};
 use nextscale_tests::{Fixture, Report, Stored};
 use nextscale_text::encoder::encode_tokens;
@@ -8,30 +10,23 @@ use nextscale_text::t5::relative_bucket;
 use nextscale_text::{T5Config, T5Encoder, TokenBatch};
 use nextscale_weights::WeightDtype;
 
+use crate::weights::{check_resaved, check_twin, official};
+
 pub fn check(f: &Fixture, report: &mut Report) {
     let config = f.config["hf_config"].to_string();
     let config = T5Config::from_hf_json(&config, f.dir.join("config.json")).expect("a T5 encoder");
-    let load = |path: &std::path::Path| {
+    let load = |path: &Path| {
         let mut t5 = config.init(&f.device);
-        import::load(&mut t5, path).map(|()| t5)
+        import::load(&mut t5, path).unwrap_or_else(|e| panic!("{e}"));
+        t5
     };
-    let weights = f.dir.join("weights.safetensors");
-    let t5 = load(&weights).unwrap_or_else(|e| panic!("{e}"));
+    let t5 = load(&official(f));
     report.part("features", |report| features(f, &t5, report));
     report.part("bucket_index", |report| buckets(f, &config, report));
-    if let Some(path) = f.pth() {
-        report.part("weights.pth", |report| {
-            let twin = load(&path).unwrap_or_else(|e| panic!("{e}"));
-            report.same_weights("weights.pth", &t5, &twin);
-        });
-    }
-    report.part("resaved", |report| {
-        let dir = tempfile::tempdir().expect("a folder for temporary files");
-        let path = dir.path().join("model.safetensors");
-        import::save(&t5, &path, WeightDtype::F32).unwrap_or_else(|e| panic!("{e}"));
-        let alias = |key: &str| key == "encoder.embed_tokens.weight";
-        report.same_file("resaved", &path, &weights, alias);
-    });
+    check_twin(f, &t5, load, report);
+    let save = |path: &Path| import::save(&t5, path, WeightDtype::F32);
+    let alias = |key: &str| key == "encoder.embed_tokens.weight";
+    check_resaved(f, save, alias, report);
 }
 
 fn features(f: &Fixture, t5: &T5Encoder, report: &mut Report) {

@@ -14,6 +14,7 @@ use nextscale_var_core::var::{load_var, save_var};
 use nextscale_weights::WeightDtype;
 
 use crate::var_vqvae;
+use crate::weights::{check_resaved, check_twin, official};
 
 const LOGITS: f64 = 1e-4;
 const GUIDED: f64 = 3e-4;
@@ -61,11 +62,10 @@ fn tokenizer(f: &Fixture) -> VqVae {
 
 pub fn check(f: &Fixture, report: &mut Report) {
     let config = config(f);
-    let weights = f.dir.join("weights.safetensors");
     let load = |path: &Path| load_var(&config, path, &f.device).unwrap_or_else(|e| panic!("{e}"));
     let subject = Subject {
         f,
-        model: load(&weights),
+        model: load(&official(f)),
         vae: tokenizer(f),
         labels: f.sizes("labels"),
         config: config.clone(),
@@ -74,18 +74,9 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("ar", |report| greedy(&subject, report));
     report.part("alone", |report| alone(&subject, report));
     report.part("filter", |report| filtered(&subject, report));
-    if let Some(path) = f.pth() {
-        report.part("weights.pth", |report| {
-            report.same_weights("weights.pth", &subject.model, &load(&path));
-        });
-    }
-    report.part("resaved", |report| {
-        let dir = tempfile::tempdir().expect("a folder for temporary files");
-        let path = dir.path().join("model.safetensors");
-        save_var(&config, &subject.model, &path, WeightDtype::F32)
-            .unwrap_or_else(|e| panic!("{e}"));
-        report.same_file("resaved", &path, &weights, |_| false);
-    });
+    check_twin(f, &subject.model, load, report);
+    let save = |path: &Path| save_var(&config, &subject.model, path, WeightDtype::F32);
+    check_resaved(f, save, |_| false, report);
 }
 
 impl Subject<'_> {
@@ -142,6 +133,17 @@ fn options(s: &Subject) -> GenerateOptions {
     GenerateOptions::ramp(cfg, s.schedule().len())
 }
 
+fn run(s: &Subject, options: GenerateOptions) -> impl Iterator<Item = Step> {
+    let input = GenerateInput {
+        pyramid: s.vae.pyramid(),
+        plan: &Plan::stepwise(&s.config, &s.f.device),
+        labels: &s.labels,
+        options,
+        sampler: Sampler::greedy(),
+    };
+    generate(&s.model, input)
+}
+
 fn compare(s: &Subject, done: &Step, report: &mut Report, suffix: &str) {
     let k = done.k;
     let logits = s.f.stored(&format!("ar_logits_{k}"));
@@ -151,18 +153,7 @@ fn compare(s: &Subject, done: &Step, report: &mut Report, suffix: &str) {
 
 /// The whole run, each scale on what the scales before it gave.
 fn greedy(s: &Subject, report: &mut Report) {
-    let plan = Plan::stepwise(&s.config, &s.f.device);
-    let run = generate(
-        &s.model,
-        GenerateInput {
-            pyramid: s.vae.pyramid(),
-            plan: &plan,
-            labels: &s.labels,
-            options: options(s),
-            sampler: Sampler::greedy(),
-        },
-    );
-    for done in run {
+    for done in run(s, options(s)) {
         let k = done.k;
         compare(s, &done, report, "");
         let indices = done.codes.clone().indices().expect("indices");
@@ -184,24 +175,13 @@ fn greedy(s: &Subject, report: &mut Report) {
 
 /// Each scale on the stored codes of the scales before it, so that it is judged by itself.
 fn alone(s: &Subject, report: &mut Report) {
-    let plan = Plan::stepwise(&s.config, &s.f.device);
     let forced = s.codes("ar_idx").into_iter().map(|codes| codes.indices());
     let options = GenerateOptions {
         forced: forced.collect::<Option<Vec<_>>>().expect("indices"),
         keep: None,
         ..options(s)
     };
-    let run = generate(
-        &s.model,
-        GenerateInput {
-            pyramid: s.vae.pyramid(),
-            plan: &plan,
-            labels: &s.labels,
-            options,
-            sampler: Sampler::greedy(),
-        },
-    );
-    for done in run {
+    for done in run(s, options) {
         compare(s, &done, report, "@alone");
     }
 }

@@ -7,6 +7,8 @@ use nextscale_tests::{Fixture, Report};
 use nextscale_tokenizer::{Codes, Quantizer, Scale, ScaleSchedule, VqVae, VqVaeConfig};
 use nextscale_weights::WeightDtype;
 
+use crate::weights::{check_resaved, check_twin, official};
+
 const FEATURES: f64 = 5e-5;
 const SUMS: f64 = 2e-5;
 const IMAGE: f64 = 3e-4;
@@ -36,7 +38,7 @@ fn load_from(f: &Fixture, path: &Path) -> VqVae {
 
 /// The auto-encoder of a fixture.
 pub fn load(f: &Fixture) -> VqVae {
-    load_from(f, &f.dir.join("weights.safetensors"))
+    load_from(f, &official(f))
 }
 
 /// The square schedule of a list of sides.
@@ -72,20 +74,9 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("recon", |report| decoder(f, &vae, &schedule, report));
     report.part("custom", |report| custom(f, &vae, report));
     report.part("vq_train", |report| training(f, &vae, &schedule, report));
-    if let Some(path) = f.pth() {
-        report.part("weights.pth", |report| {
-            report.same_weights("weights.pth", &vae, &load_from(f, &path));
-        });
-    }
-    report.part("resaved", |report| {
-        let dir = tempfile::tempdir().expect("a folder for temporary files");
-        let path = dir.path().join("vae.safetensors");
-        vae.save(&path, WeightDtype::F32)
-            .unwrap_or_else(|e| panic!("{e}"));
-        let official = f.dir.join("weights.safetensors");
-        let usage = |key: &str| key == "quantize.ema_vocab_hit_SV";
-        report.same_file("resaved", &path, &official, usage);
-    });
+    check_twin(f, &vae, |path| load_from(f, path), report);
+    let save = |path: &Path| vae.save(path, WeightDtype::F32);
+    check_resaved(f, save, |key| key == "quantize.ema_vocab_hit_SV", report);
 }
 
 fn encoder(f: &Fixture, vae: &VqVae, report: &mut Report) {

@@ -107,36 +107,27 @@ impl Checkpoint {
     ) -> Result<Self, TrainError> {
         let path = run.join(format!("step-{:08}", progress.step));
         let part = run.join("checkpoint.part");
-        if part.exists() {
-            fs::remove_dir_all(&part).map_err(TrainError::io(&part))?;
-        }
+        remove(&part)?;
         fs::create_dir_all(&part).map_err(TrainError::io(&part))?;
-        let file = part.join("model.bpk");
-        model
-            .valid()
-            .save_file(&file)
-            .map_err(TrainError::record(&file))?;
-        let file = part.join("average.bpk");
-        let copy = average.module().clone();
-        copy.save_file(&file).map_err(TrainError::record(&file))?;
-        let file = part.join("optimizer.bpk");
-        optimizer.save(&file).map_err(TrainError::record(&file))?;
+        let file = |name: &str| part.join(name);
+        save_module(model.valid(), &file("model.bpk"))?;
+        save_module(average.module().clone(), &file("average.bpk"))?;
+        let moments = file("optimizer.bpk");
+        let saved = optimizer.save(&moments);
+        saved.map_err(TrainError::record(&moments))?;
         if let Some(memory) = memory {
-            let file = part.join(MEMORY);
-            fs::write(&file, memory).map_err(TrainError::io(&file))?;
+            write(&file(MEMORY), memory)?;
         }
-        let file = part.join("progress.json");
+        let state = file("progress.json");
         let text = serde_json::to_string(progress).map_err(|reason| TrainError::State {
-            path: file.clone(),
+            path: state.clone(),
             reason,
         })?;
-        fs::write(&file, text).map_err(TrainError::io(&file))?;
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(TrainError::io(&path))?;
-        }
+        write(&state, text)?;
+        remove(&path)?;
         fs::rename(&part, &path).map_err(TrainError::io(&path))?;
         for old in all(run)?.iter().rev().skip(keep.max(1)) {
-            fs::remove_dir_all(old).map_err(TrainError::io(old))?;
+            remove(old)?;
         }
         Ok(Self { path })
     }
@@ -198,6 +189,22 @@ impl Checkpoint {
             .try_load_file(&path)
             .map_err(TrainError::record(&path))
     }
+}
+
+fn save_module<M: Module>(module: M, path: &Path) -> Result<(), TrainError> {
+    module.save_file(path).map_err(TrainError::record(path))
+}
+
+fn write(path: &Path, text: String) -> Result<(), TrainError> {
+    fs::write(path, text).map_err(TrainError::io(path))
+}
+
+/// Removes a folder, if there is one.
+fn remove(folder: &Path) -> Result<(), TrainError> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(TrainError::io(folder))?;
+    }
+    Ok(())
 }
 
 /// The newest complete checkpoint of a run, if there is one.

@@ -102,11 +102,7 @@ pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
         sampler,
     } = input;
     let scales = plan.schedule().len();
-    assert_eq!(options.guidance.weights.len(), scales, "guidance weights");
-    assert!(
-        options.forced.len() <= scales,
-        "more forced scales than scales"
-    );
+    options.guidance.check_scales(scales, options.forced.len());
     let channels = model.word_embed.weight.dims()[0];
     assert_eq!(pyramid.quantizer.dim(), channels, "channels of the latent");
     let mut rows = labels.to_vec();
@@ -128,16 +124,6 @@ pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
 }
 
 impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Generation<'_, Q, R> {
-    /// The scale that comes next, from 0.
-    pub fn position(&self) -> usize {
-        self.k
-    }
-
-    /// Replaces the next scale's input, `[b, n, c]`.
-    pub fn set_input(&mut self, input: Tensor<3>) {
-        self.input = Some(input);
-    }
-
     /// Replaces the sampler from the next scale on: for variations that share their first scales.
     pub fn set_sampler(&mut self, sampler: Sampler) {
         self.sampler = sampler;

@@ -15,7 +15,7 @@ use crate::attention::PassContext;
 use crate::blocks::{StreamedBlocks, Transformer};
 use crate::cache::KvCache;
 use crate::dtype::{f32, value};
-use crate::layers::{Linear, linear, modulate, project, project_f32, silu};
+use crate::layers::{Linear, embed_scale, linear, modulate, project, project_f32, silu};
 
 /// Factors on the deviation of a fresh head, and of AdaLN's scales and shifts (the reference's training defaults).
 const INIT_HEAD: f64 = 0.02;
@@ -161,11 +161,7 @@ impl Var {
         let scale = plan.schedule().scales()[k];
         let [rows, _] = state.cond.dims();
         let x = match input {
-            Some(input) => {
-                let [b, n, _] = input.dims();
-                assert_eq!(n, scale.tokens(), "tokens of scale {k} ({scale})");
-                project(f32(input), &self.word_embed).repeat_dim(0, rows / b)
-            }
+            Some(input) => embed_scale(input, scale, &self.word_embed, rows),
             None => self.first_scale(&state.cond),
         };
         let mut x = x + self.position_embeddings(plan, plan.offset(k), scale.tokens());
