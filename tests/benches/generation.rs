@@ -21,14 +21,9 @@ const PATCHING: Patching = Patching::Double;
 /// A tokenizer for 64-pixel icons: stride 8, 32 bits, patches of 4 x 4 pixels, 2.5 million parameters.
 fn tokenizer() -> BsqVaeConfig {
     BsqVaeConfig {
-        bits: 32,
-        base_channels: 64,
-        encoder_mult: vec![1, 2],
-        decoder_mult: vec![1, 2],
-        encoder_blocks: 1,
-        decoder_blocks: 2,
         norm_groups: Some(8),
         pixel_patch: 4,
+        ..BsqVaeConfig::new(32, 64, &[1, 2], 1)
     }
 }
 

@@ -120,16 +120,7 @@ fn tokenizer_files() {
 #[test]
 fn auto_encoder_files() {
     let device = Device::flex();
-    let config = BsqVaeConfig {
-        bits: 16,
-        base_channels: 24,
-        encoder_mult: vec![1, 2, 1, 1, 1],
-        decoder_mult: vec![1, 2, 1, 1, 1],
-        encoder_blocks: 2,
-        decoder_blocks: 3,
-        norm_groups: None,
-        pixel_patch: 1,
-    };
+    let config = BsqVaeConfig::new(16, 24, &[1, 2, 1, 1, 1], 2);
     let load = |config: &BsqVaeConfig, path: &Path| config.init(&device).load(path).map(|_| ());
     let file = golden("infinity-vae-dev/weights.safetensors");
     load(&config, &file).unwrap();

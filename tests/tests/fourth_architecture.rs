@@ -348,14 +348,8 @@ fn a_seed_gives_an_image() {
     let (config, device) = (config(), Device::flex());
     let (model, plan) = (Sketch::init(&config, &device), Plan::new(&config, &device));
     let vae = BsqVaeConfig {
-        bits: config.bits,
-        base_channels: 8,
-        encoder_mult: vec![1, 2],
-        decoder_mult: vec![1, 2],
-        encoder_blocks: 1,
-        decoder_blocks: 1,
         norm_groups: Some(4),
-        pixel_patch: 1,
+        ..BsqVaeConfig::new(config.bits, 8, &[1, 2], 1)
     };
     let (vae, bsq) = (vae.init(&device), Bsq::new(config.bits));
     let image = |seed: u64| {

@@ -17,6 +17,7 @@
 
 pub mod autoencoder;
 pub mod conv;
+pub mod cpu;
 pub mod inpaint;
 pub mod patch;
 pub mod phi;

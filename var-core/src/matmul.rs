@@ -77,16 +77,17 @@ use x86::{fast, fast_bf16, fast_int8};
 mod x86 {
     use burn::{
         backend::{
-            Autodiff, Flex, TensorMetadata,
+            Flex, TensorMetadata,
             autodiff::{
-                checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
+                checkpoint::base::Checkpointer,
                 grads::Gradients,
-                ops::{Backward, Ops, OpsKind},
+                ops::{Backward, Ops},
             },
             flex::FlexTensor,
         },
-        tensor::{DType, Int, Tensor, TensorData, bf16},
+        tensor::{DType, Int, Tensor, bf16},
     };
+    use nextscale_tokenizer::cpu::{self, numbers, tensor};
 
     use super::kernel::{self, Factor};
 
@@ -108,8 +109,8 @@ mod x86 {
         {
             return None;
         }
-        let x = x.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
-        let w = w.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
+        let x = cpu::plain(x)?.to_contiguous();
+        let w = cpu::plain(w)?.to_contiguous();
         let w = Factor::Bf16(&w.storage::<bf16>()[..k * n]);
         let y = kernel::product([m, n, k], Factor::Rows(numbers(&x)), w);
         Some(Tensor::from_primitive::<Flex>(tensor(y, [m, n])))
@@ -122,7 +123,7 @@ mod x86 {
         if k != rows || types != [DType::F32, DType::I8] || !kernel::is_available() {
             return None;
         }
-        let x = x.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
+        let x = cpu::plain(x)?.to_contiguous();
         let w = w.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
         let w = Factor::Int8(&w.storage::<i8>()[..k * n]);
         let y = kernel::product([m, n, k], Factor::Rows(numbers(&x)), w);
@@ -130,24 +131,15 @@ mod x86 {
     }
 
     fn plain(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
-        let x = x.clone().try_into_primitive::<Flex>().ok()?;
-        let w = w.clone().try_into_primitive::<Flex>().ok()?;
-        Some(Tensor::from_primitive::<Flex>(run(&x, &w)))
+        let y = run(&cpu::plain(x)?, &cpu::plain(w)?);
+        Some(Tensor::from_primitive::<Flex>(y))
     }
 
     fn tracked(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
-        let x = x.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
-        let w = w.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
-        let nodes = [x.node(), w.node()];
-        let x = x.into_primitive().to_contiguous();
-        let w = w.into_primitive().to_contiguous();
+        let inputs = [&cpu::tracked(x)?, &cpu::tracked(w)?];
+        let [x, w] = inputs.map(|input| input.primitive().to_contiguous());
         let y = run(&x, &w);
-        let prepared = Product.prepare::<NoCheckpointing>(nodes).compute_bound();
-        let y = match prepared.stateful() {
-            OpsKind::Tracked(prepared) => prepared.finish((x, w), y),
-            OpsKind::UnTracked(prepared) => prepared.finish(y),
-        };
-        Some(Tensor::from_primitive::<Autodiff<Flex>>(y))
+        Some(cpu::differentiable(Product, inputs, (x, w), y))
     }
 
     fn run(x: &FlexTensor, w: &FlexTensor) -> FlexTensor {
@@ -164,14 +156,6 @@ mod x86 {
     fn dims(x: &FlexTensor) -> [usize; 2] {
         let shape = x.shape();
         [shape[0], shape[1]]
-    }
-
-    fn numbers(x: &FlexTensor) -> &[f32] {
-        &x.storage::<f32>()[..x.shape().num_elements()]
-    }
-
-    fn tensor(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
-        FlexTensor::from_data(TensorData::new(values, shape))
     }
 
     #[derive(Debug)]

@@ -143,22 +143,10 @@ pub fn loss(
 ) -> BitLoss {
     let [b, text_len, _] = text.dims();
     let device = text.device();
-    let mut tokens = vec![model.text_tokens(text)];
-    let mut positions = text_positions(text_len);
-    let mut ends = vec![text_len];
-    let [text_max_len, _] = model.cfg_uncond.dims();
-    for &i in &plan.taken {
-        let pass = &plan.passes[i];
-        let frames: Vec<usize> = (pass.first_frame..pass.first_frame + pass.scale.t).collect();
-        let level = text_max_len + pass.position;
-        positions.extend(grid_positions(pass.scale, plan.reference, &frames, level));
-        tokens.push(model.embed(forcing.inputs[i].clone()));
-        ends.push(positions.len());
-    }
-    let spans = plan.spans(&ends);
     let hidden = padding(lens, text_len, &device);
-    let x = Tensor::cat(tokens, 1);
+    let Sequence { x, positions, ends } = plan.sequence(model, forcing, text);
     let rope = model.rope(&positions, &device);
+    let spans = plan.spans(&ends);
     let x = model.forward_teacher_forced(x, &rope, &spans, hidden.as_ref(), precision);
     let (mut losses, mut right) = (Vec::new(), Vec::new());
     for (n, &i) in plan
@@ -181,7 +169,43 @@ pub fn loss(
     }
 }
 
+/// The tokens of the text and of all trained passes, one after the other.
+struct Sequence {
+    /// `[b, l, C]`.
+    x: Tensor<3>,
+    /// The position of each token.
+    positions: Vec<[f32; 4]>,
+    /// Where the text and each pass end.
+    ends: Vec<usize>,
+}
+
 impl TeacherForcingPlan {
+    fn sequence(
+        &self,
+        model: &InfinityStar,
+        forcing: &TeacherForcing,
+        text: Tensor<3>,
+    ) -> Sequence {
+        let [_, text_len, _] = text.dims();
+        let mut tokens = vec![model.text_tokens(text)];
+        let mut positions = text_positions(text_len);
+        let mut ends = vec![text_len];
+        let [text_max_len, _] = model.cfg_uncond.dims();
+        for &i in &self.taken {
+            let pass = &self.passes[i];
+            let frames: Vec<usize> = (pass.first_frame..pass.first_frame + pass.scale.t).collect();
+            let level = text_max_len + pass.position;
+            positions.extend(grid_positions(pass.scale, self.reference, &frames, level));
+            tokens.push(model.embed(forcing.inputs[i].clone()));
+            ends.push(positions.len());
+        }
+        Sequence {
+            x: Tensor::cat(tokens, 1),
+            positions,
+            ends,
+        }
+    }
+
     /// The spans of the text and of each pass, given where each of them ends.
     fn spans(&self, ends: &[usize]) -> Vec<AttentionSpan> {
         let span = |n: usize| -> Range<usize> { ends[n]..ends[n + 1] };

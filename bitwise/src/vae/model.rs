@@ -56,13 +56,19 @@ impl BsqVaeConfig {
     }
 
     fn released(bits: usize, mult: &[usize]) -> Self {
+        Self::new(bits, 128, mult, 2)
+    }
+
+    /// The same levels in encoder and decoder, with `blocks` residual blocks each in the encoder and one more in the
+    /// decoder; norm groups and pixel patch as in the released models.
+    pub fn new(bits: usize, base_channels: usize, mult: &[usize], blocks: usize) -> Self {
         Self {
             bits,
-            base_channels: 128,
+            base_channels,
             encoder_mult: mult.to_vec(),
             decoder_mult: mult.to_vec(),
-            encoder_blocks: 2,
-            decoder_blocks: 3,
+            encoder_blocks: blocks,
+            decoder_blocks: blocks + 1,
             norm_groups: None,
             pixel_patch: 1,
         }
@@ -203,14 +209,8 @@ mod tests {
 
     fn tiny() -> BsqVaeConfig {
         BsqVaeConfig {
-            bits: 4,
-            base_channels: 8,
-            encoder_mult: vec![1, 2],
-            decoder_mult: vec![1, 2],
-            encoder_blocks: 1,
-            decoder_blocks: 2,
             norm_groups: Some(4),
-            pixel_patch: 1,
+            ..BsqVaeConfig::new(4, 8, &[1, 2], 1)
         }
     }
 

@@ -140,14 +140,9 @@ mod tests {
     fn strips_give_the_same_image() {
         let device = Device::flex();
         let config = |mult: &[usize]| BsqVaeConfig {
-            bits: 4,
-            base_channels: 8,
-            encoder_mult: mult.to_vec(),
-            decoder_mult: mult.to_vec(),
-            encoder_blocks: 1,
             decoder_blocks: 3,
             norm_groups: Some(4),
-            pixel_patch: 1,
+            ..BsqVaeConfig::new(4, 8, mult, 1)
         };
         for mult in [&[1, 2, 2][..], &[1, 2], &[1]] {
             let vae = config(mult).init(&device);

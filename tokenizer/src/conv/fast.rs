@@ -2,19 +2,20 @@
 
 use burn::{
     backend::{
-        Autodiff, Flex, TensorMetadata,
+        Flex,
         autodiff::{
-            checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
+            checkpoint::base::Checkpointer,
             grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
+            ops::{Backward, Ops},
         },
         flex::FlexTensor,
         ops::ModuleOps,
     },
-    tensor::{DType, Tensor, TensorData, module::conv2d, ops::ConvOptions},
+    tensor::{DType, Tensor, module::conv2d, ops::ConvOptions},
 };
 
 use super::{columns::Geometry, kernel, winograd};
+use crate::cpu::{self, numbers, tensor};
 
 /// A 2-D convolution of `x`, `[b, c, h, w]`, with `weight`, `[c', c, k, k]`, and `bias`, `[c']`, on any device.
 ///
@@ -43,11 +44,7 @@ pub(super) fn conv(
 
 /// Whether `x` is on the CPU, in f32.
 pub(super) fn is_ours(x: &Tensor<5>) -> bool {
-    let on_cpu = || {
-        x.clone().try_into_primitive::<Flex>().is_ok()
-            || x.clone().try_into_primitive::<Autodiff<Flex>>().is_ok()
-    };
-    x.dtype() == DType::F32 && on_cpu()
+    x.dtype() == DType::F32 && (cpu::plain(x).is_some() || cpu::tracked(x).is_some())
 }
 
 fn geometry(
@@ -73,9 +70,7 @@ fn geometry(
 }
 
 fn plain(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> Option<Tensor<4>> {
-    let x = x.clone().try_into_primitive::<Flex>().ok()?;
-    let weight = weight.clone().try_into_primitive::<Flex>().ok()?;
-    let bias = bias.clone().try_into_primitive::<Flex>().ok()?;
+    let (x, weight, bias) = (cpu::plain(x)?, cpu::plain(weight)?, cpu::plain(bias)?);
     let algorithm = if winograd::pays(&g) {
         winograd::forward
     } else {
@@ -86,18 +81,15 @@ fn plain(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> Op
 }
 
 fn tracked(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> Option<Tensor<4>> {
-    let x = x.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
-    let weight = weight.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
-    let bias = bias.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
-    let nodes = [x.node(), weight.node(), bias.node()];
-    let (x, weight) = (x.into_primitive(), weight.into_primitive());
-    let y = run(DIRECT, &g, &x, &weight, bias.primitive());
-    let prepared = Conv.prepare::<NoCheckpointing>(nodes).compute_bound();
-    let y = match prepared.stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(State { x, weight, g }, y),
-        OpsKind::UnTracked(prepared) => prepared.finish(y),
-    };
-    Some(Tensor::from_primitive::<Autodiff<Flex>>(y))
+    let inputs = [
+        &cpu::tracked(x)?,
+        &cpu::tracked(weight)?,
+        &cpu::tracked(bias)?,
+    ];
+    let [x, weight, bias] = inputs.map(|input| input.primitive());
+    let y = run(DIRECT, &g, x, weight, bias);
+    let (x, weight) = (x.clone(), weight.clone());
+    Some(cpu::differentiable(Conv, inputs, State { x, weight, g }, y))
 }
 
 /// Geometry, images, weights and bias to the result.
@@ -117,15 +109,6 @@ fn run(
     let y = algorithm(g, numbers(&x), numbers(&weight), numbers(&bias));
     let [c, h, w] = g.output;
     tensor(y, [g.b, c, h, w])
-}
-
-/// The numbers of a contiguous tensor.
-pub(super) fn numbers(x: &FlexTensor) -> &[f32] {
-    &x.storage::<f32>()[..x.shape().num_elements()]
-}
-
-pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape))
 }
 
 #[derive(Debug)]

@@ -2,19 +2,19 @@
 
 use burn::{
     backend::{
-        Autodiff, Flex, TensorMetadata,
+        Flex, TensorMetadata,
         autodiff::{
-            checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
+            checkpoint::base::Checkpointer,
             grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
+            ops::{Backward, Ops},
         },
         flex::FlexTensor,
     },
     tensor::{DType, Tensor, TensorData},
 };
 
-use super::fast::{numbers, tensor};
 use super::norm::{Groups, Moments};
+use crate::cpu::{self, numbers, tensor};
 
 /// `silu(group_norm(x))` of `x`, `[b, c, h, w]`, in one operation on the CPU; none where the backend has to compute it.
 pub(super) fn norm_silu(
@@ -33,9 +33,7 @@ pub(super) fn norm_silu(
         cells: h * w,
     };
     let plain = || -> Option<Tensor<4>> {
-        let x = x.clone().try_into_primitive::<Flex>().ok()?;
-        let weight = weight.clone().try_into_primitive::<Flex>().ok()?;
-        let bias = bias.clone().try_into_primitive::<Flex>().ok()?;
+        let (x, weight, bias) = (cpu::plain(x)?, cpu::plain(weight)?, cpu::plain(bias)?);
         let (y, _) = run_norm(&shape, &x, &weight, &bias);
         Some(Tensor::from_primitive::<Flex>(y))
     };
@@ -48,29 +46,21 @@ fn tracked_norm(
     bias: &Tensor<1>,
     shape: Groups,
 ) -> Option<Tensor<4>> {
-    let x = x.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
-    let weight = weight.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
-    let bias = bias.clone().try_into_primitive::<Autodiff<Flex>>().ok()?;
-    let nodes = [x.node(), weight.node(), bias.node()];
-    let x = x.into_primitive().to_contiguous();
-    let weight = weight.into_primitive().to_contiguous();
-    let bias = bias.into_primitive().to_contiguous();
+    let inputs = [
+        &cpu::tracked(x)?,
+        &cpu::tracked(weight)?,
+        &cpu::tracked(bias)?,
+    ];
+    let [x, weight, bias] = inputs.map(|input| input.primitive().to_contiguous());
     let (y, moments) = run_norm(&shape, &x, &weight, &bias);
-    let prepared = NormSilu.prepare::<NoCheckpointing>(nodes).compute_bound();
-    let y = match prepared.stateful() {
-        OpsKind::Tracked(prepared) => {
-            let state = NormState {
-                x,
-                weight,
-                bias,
-                moments,
-                shape,
-            };
-            prepared.finish(state, y)
-        }
-        OpsKind::UnTracked(prepared) => prepared.finish(y),
+    let state = NormState {
+        x,
+        weight,
+        bias,
+        moments,
+        shape,
     };
-    Some(Tensor::from_primitive::<Autodiff<Flex>>(y))
+    Some(cpu::differentiable(NormSilu, inputs, state, y))
 }
 
 fn run_norm(
@@ -79,11 +69,7 @@ fn run_norm(
     weight: &FlexTensor,
     bias: &FlexTensor,
 ) -> (FlexTensor, Vec<Moments>) {
-    let (x, weight, bias) = (
-        x.to_contiguous(),
-        weight.to_contiguous(),
-        bias.to_contiguous(),
-    );
+    let [x, weight, bias] = [x, weight, bias].map(FlexTensor::to_contiguous);
     let (y, moments) = shape.forward(numbers(&x), numbers(&weight), numbers(&bias));
     (
         FlexTensor::from_data(TensorData::new(y, x.shape())),

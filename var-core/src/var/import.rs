@@ -172,10 +172,7 @@ pub fn read_var(
     file.forget(|name| name == LEVELS || name == MASK);
     let (top, block) = rules(config);
     file.rename(&top, "", "");
-    for i in 0..config.depth {
-        let name = format!("blocks.{i}.");
-        file.rename(&block, &name, &name);
-    }
+    file.rename_blocks(config.depth, &block)?;
     let shape = config.clone();
     let fresh = move |device: &Device| Block::init(&shape, device);
     fill(config.init(device), file, storage, device, fresh)

@@ -54,14 +54,9 @@ pub(crate) fn make(folder: &Path, seed: u64) {
         levels: 6,
     };
     let vae = BsqVaeConfig {
-        bits: 4,
-        base_channels: 8,
-        encoder_mult: vec![1, 2],
-        decoder_mult: vec![1, 2],
-        encoder_blocks: 1,
         decoder_blocks: 1,
         norm_groups: Some(4),
-        pixel_patch: 1,
+        ..BsqVaeConfig::new(4, 8, &[1, 2], 1)
     };
     vocab.save(folder.join(VOCAB)).unwrap();
     let t5 = text.init(&device);
