@@ -383,7 +383,7 @@ fn the_engine_trains_it() {
     let (config, device) = (config(), Device::flex().autodiff());
     let model = Sketch::init(&config, &device);
     let task = SketchTask { config, device };
-    let options = r#"{ "budget": { "steps": 30 }, "log_every": 1,
+    let options = r#"{ "budget": { "steps": 60 }, "log_every": 1,
         "learning_rate": { "peak": 0.01, "warmup_steps": 3 } }"#;
     let options: TrainOptions = serde_json::from_str(options).unwrap();
     let run = tempfile::tempdir().unwrap();

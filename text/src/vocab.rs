@@ -31,13 +31,6 @@ pub struct Encoded {
     pub untruncated: usize,
 }
 
-impl Encoded {
-    /// Whether the prompt was truncated.
-    pub fn is_truncated(&self) -> bool {
-        self.ids.len() < self.untruncated
-    }
-}
-
 /// The ids of several prompts, padded on the right to the longest of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenBatch {
@@ -126,8 +119,8 @@ impl Vocab {
         ids.values().max().map_or(0, |&id| id as usize + 1)
     }
 
-    /// The ids of a prompt. An empty prompt is `</s>` alone. A prompt that is too long is truncated on the right, see
-    /// [`Encoded::is_truncated`].
+    /// The ids of a prompt. An empty prompt is `</s>` alone. A prompt that is too long is truncated on the right
+    /// ([`Encoded::untruncated`] is larger than the number of ids).
     ///
     /// # Errors
     /// [`TextError::Prompt`] if the tokenizer cannot encode the text.

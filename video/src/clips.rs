@@ -182,11 +182,6 @@ impl Plan {
         self.clips.iter().map(|clip| clip.schedule.last().t).sum()
     }
 
-    /// Tokens that go through the transformer in all passes, without text: a measure of the cost.
-    pub fn token_passes(&self) -> usize {
-        self.passes().map(|pass| pass.scale.tokens()).sum()
-    }
-
     /// Tokens of the largest pass.
     pub fn largest_pass(&self) -> usize {
         let tokens = self.passes().map(|pass| pass.scale.tokens());
@@ -241,7 +236,8 @@ mod tests {
         ] {
             assert_eq!(plan.clips().len(), clips);
             assert_eq!(plan.passes().count(), passes);
-            assert_eq!(plan.token_passes(), tokens);
+            let count = plan.passes().map(|pass| pass.scale.tokens()).sum::<usize>();
+            assert_eq!(count, tokens);
         }
         let plan = plan(&p720, 5);
         assert_eq!(plan.frames(), 21);

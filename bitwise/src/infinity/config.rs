@@ -112,11 +112,6 @@ impl InfinityConfig {
         self.width / self.heads
     }
 
-    /// Blocks per chunk in a checkpoint's names.
-    pub fn blocks_a_chunk(&self) -> usize {
-        self.depth / self.block_chunks
-    }
-
     /// Standard deviation of initial weights, `sqrt(1 / (3 C))`.
     pub(crate) fn init_std(&self) -> f64 {
         (1.0 / (3.0 * self.width as f64)).sqrt()

@@ -21,6 +21,7 @@ mod ops;
 mod runs;
 mod star;
 mod star_interact;
+mod star_plan;
 mod star_vae;
 mod t5;
 mod tokenizer;

@@ -121,7 +121,8 @@ fn schedules(f: &Fixture, report: &mut Report) {
     for (ratio, budgets) in ratios {
         let template = template(ratio);
         for (budget, stored) in budgets.as_object().into_iter().flatten() {
-            let known = PixelBudget::from_name(budget).expect("a known budget");
+            let known = PixelBudget::ALL.into_iter().find(|b| b.name() == budget);
+            let known = known.expect("a known budget");
             let (h, w) = template.pixels(known);
             let schedule = template.schedule(known);
             let grids = schedule.scales().iter().flat_map(|s| [s.h, s.w]);

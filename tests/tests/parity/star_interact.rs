@@ -7,10 +7,8 @@ use nextscale_video::generate::Condition;
 use nextscale_video::infinity_star::grid_positions;
 use nextscale_video::interactive_session::InteractiveSession;
 
-use crate::star::{
-    BYTES_OFF, SUMS, Subject, bgr, compare_pass, compare_plan, grids, layout, options, pairs,
-    tables,
-};
+use crate::star::{BYTES_OFF, SUMS, Subject, bgr, compare_pass, options};
+use crate::star_plan::{compare_plan, grids, layout, pairs, tables};
 use crate::star_vae::{LATENTS, bits, compare_pixels, pick};
 
 pub fn check(f: &Fixture, report: &mut Report) {

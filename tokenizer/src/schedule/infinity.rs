@@ -40,11 +40,6 @@ impl PixelBudget {
             Self::M1 => "1M",
         }
     }
-
-    /// The budget of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|b| b.name() == name)
-    }
 }
 
 /// One aspect ratio's grids.

@@ -58,13 +58,6 @@ impl State {
         layers.map(|kept| count(&kept.k) + count(&kept.v)).sum()
     }
 
-    /// Removes a segment.
-    pub fn evict(&mut self, segment: Segment) {
-        for layer in &mut self.layers {
-            layer.retain(|kept| kept.segment != segment);
-        }
-    }
-
     /// The keys and values `[rows, g, m, d]` to which some rows of a pass attend in a block: their own, `k` and `v`, after
     /// the kept ones where the pass looks back. `segment` is the one as which the pass will be kept, if at all.
     pub(super) fn visible(
@@ -122,9 +115,6 @@ mod tests {
         assert_eq!(see(6, Some(Segment::Clip)), (9, 9));
         assert_eq!(see(7, Some(Segment::Clip)), (16, 10)); // sees the old one
         assert_eq!(see(2, Some(Segment::Detail)), (2, 12)); // sees only itself
-        state.evict(Segment::Detail);
-        assert_eq!(state.numbers(), 2 * 10 * 2 * 4);
-        state.evict(Segment::Clip);
-        assert_eq!(state.tokens(), 3);
+        assert_eq!(state.numbers(), 2 * 12 * 2 * 4);
     }
 }
