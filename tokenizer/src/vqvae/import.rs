@@ -71,15 +71,7 @@ impl VqVaeConfig {
 }
 
 impl VqCodes {
-    /// Loads them from the official weights of a whole auto-encoder, as [`VqVae::load`] does.
-    ///
-    /// # Errors
-    /// As for [`VqVae::load`].
-    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightError> {
-        self.read(WeightFile::open(path.as_ref())?)
-    }
-
-    /// As [`VqCodes::load`], from an open file.
+    /// Loads them from the official weights of a whole auto-encoder, as [`VqVae::read`] does.
     ///
     /// # Errors
     /// See [`VqVae::load`].
