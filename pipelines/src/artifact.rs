@@ -60,6 +60,12 @@ pub struct ArtifactType {
     pub constraints: Vec<(&'static str, String)>,
 }
 
+impl From<Kind> for ArtifactType {
+    fn from(kind: Kind) -> Self {
+        Self::new(kind)
+    }
+}
+
 /// A constraint on which the two ends of a wire disagree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch<'a> {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::artifact::{ArtifactType, Kind, Mismatch};
 use crate::error::{Diagnostic, PipelineError, did_you_mean};
-use crate::registry::Registry;
+use crate::registry::{MadeStage, Registry};
 use crate::setup::{Models, Setup};
 use crate::spec::{PipelineSpec, StageSpec, Wire};
 use crate::stage::{Ports, Stage};
@@ -16,6 +16,7 @@ use crate::yaml::Node;
 pub(crate) struct GraphNode {
     pub(crate) name: String,
     pub(crate) stage: Box<dyn Stage>,
+    params: Node,
     /// For each input, the index of the stage that feeds it.
     pub(crate) sources: Vec<usize>,
 }
@@ -48,7 +49,7 @@ impl Pipeline {
         if !bad.is_empty() {
             return Err(PipelineError::Invalid(bad));
         }
-        let ports = made.iter().map(|s| s.ports()).collect();
+        let ports = made.iter().map(|made| made.stage.ports()).collect();
         let mut wiring = Wiring {
             spec: &spec,
             ports,
@@ -61,9 +62,10 @@ impl Pipeline {
         }
         let stages = spec.stages.iter().zip(made).zip(sources);
         let stages = stages
-            .map(|((spec, stage), sources)| GraphNode {
+            .map(|((spec, made), sources)| GraphNode {
                 name: spec.name.clone(),
-                stage,
+                stage: made.stage,
+                params: made.params,
                 sources,
             })
             .collect();
@@ -94,25 +96,19 @@ impl Pipeline {
             let mut record = Node::from_data(&json!({ "stage": spec.kind }), "record")?;
             let written = self.spec.root.get("stages");
             if let Some(from) = written.and_then(|s| s.get(&spec.name)?.get("from")) {
-                put(&mut record, &["from"], from.clone())?;
+                record.set(&["from"], from.clone())?;
             }
-            let resolved = node.stage.resolved();
-            let params = if resolved.is_null() {
-                spec.params.clone()
-            } else {
-                Node::from_data(&resolved, "record")?
+            let params = match node.stage.resolved() {
+                Some(resolved) => Node::from_data(&resolved, "record")?,
+                None => node.params.clone(),
             };
             for entry in params.entries() {
-                put(&mut record, &[&entry.key], entry.node.clone())?;
+                record.set(&[&entry.key], entry.node.clone())?;
             }
-            put(&mut root, &["stages", &spec.name], record)?;
+            root.set(&["stages", &spec.name], record)?;
         }
         Ok(root)
     }
-}
-
-fn put(root: &mut Node, path: &[&str], new: Node) -> Result<(), PipelineError> {
-    root.set(path, new).map_err(Into::into)
 }
 
 /// Makes all stages; mistakes are added to `bad`, and any other error is returned.
@@ -120,7 +116,7 @@ fn make_stages(
     spec: &PipelineSpec,
     registry: &Registry,
     bad: &mut Vec<Diagnostic>,
-) -> Result<Vec<Box<dyn Stage>>, PipelineError> {
+) -> Result<Vec<MadeStage>, PipelineError> {
     let models = Models::default();
     let mut made = vec![];
     for stage in &spec.stages {
@@ -147,18 +143,13 @@ fn make_stages(
 /// Reports wires to stages that do not exist, and cycles.
 fn check_names(spec: &PipelineSpec, by_name: &HashMap<&str, usize>, bad: &mut Vec<Diagnostic>) {
     let names: Vec<&str> = spec.stages.iter().map(|s| s.name.as_str()).collect();
-    for (stage, wire) in spec
-        .stages
-        .iter()
-        .flat_map(|s| s.wires.iter().map(move |w| (s, w)))
-    {
-        if !by_name.contains_key(wire.from.as_str()) {
-            let message = format!(
-                "`{}` comes from `{}`, but there is no such stage",
-                stage.name, wire.from
-            );
-            let hint = did_you_mean(&wire.from, &names, "the stages");
-            bad.push(Diagnostic::new(&wire.mark, message).hint(hint));
+    for StageSpec { name, wires, .. } in &spec.stages {
+        for Wire { from, mark, .. } in wires {
+            if !by_name.contains_key(from.as_str()) {
+                let message = format!("`{name}` comes from `{from}`, but there is no such stage");
+                let hint = did_you_mean(from, &names, "the stages");
+                bad.push(Diagnostic::new(mark, message).hint(hint));
+            }
         }
     }
     let mut done = vec![false; spec.stages.len()];
@@ -230,8 +221,8 @@ impl Wiring<'_> {
                 let (name, kind) = (&stage.name, wanted.kind);
                 let message = format!("`{name}` needs {kind} but nothing feeds it");
                 let hint = format!("add `from: NAME`{}", self.outputs_of_kind(kind));
-                self.bad
-                    .push(Diagnostic::new(&stage.mark, message).hint(hint));
+                let missing = Diagnostic::new(&stage.mark, message).hint(hint);
+                self.bad.push(missing);
                 continue;
             };
             // A wire to a stage that does not exist is reported already.

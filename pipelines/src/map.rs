@@ -6,7 +6,7 @@ use image::RgbImage;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::artifact::{Artifact, ArtifactType, Frames, Kind, Sample};
+use crate::artifact::{Artifact, Frames, Kind, Sample};
 use crate::error::PipelineError;
 use crate::registry::Registry;
 use crate::setup::Setup;
@@ -84,7 +84,7 @@ where
     F: Fn(&mut RgbImage, &P) -> Result<(), PipelineError> + Send + Sync,
 {
     fn ports(&self) -> Ports {
-        same_in_and_out("image", Kind::Image)
+        Ports::one("image", Kind::Image, Kind::Image)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
@@ -108,7 +108,7 @@ where
     F: Fn(&mut RgbImage, FrameInfo<'_>, &P) -> Result<(), PipelineError> + Send + Sync,
 {
     fn ports(&self) -> Ports {
-        same_in_and_out("frames", Kind::Frames)
+        Ports::one("frames", Kind::Frames, Kind::Frames)
     }
 
     /// Works on a chunk: a video comes in several, so that it is never in memory as a whole.
@@ -126,12 +126,5 @@ where
             (self.change)(frame, info, &self.params)?;
         }
         out.send(input, Artifact::Frames(Arc::new(frames)))
-    }
-}
-
-fn same_in_and_out(name: &'static str, kind: Kind) -> Ports {
-    Ports {
-        inputs: vec![(name, ArtifactType::new(kind))],
-        output: Some(ArtifactType::new(kind)),
     }
 }

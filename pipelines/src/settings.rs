@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use nextscale_models::device::{DeviceChoice, Dtype};
 
 /// The settings of a pipeline: every key except `stages`.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(clippy::manual_non_exhaustive)] // `stages` is a key of the file
@@ -17,11 +19,7 @@ pub struct Settings {
     #[serde(default = "default_model")]
     pub model: String,
     /// A folder in which files of released models are looked for first.
-    #[serde(
-        default,
-        rename = "models-dir",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "models-dir")]
     pub models_dir: Option<PathBuf>,
     /// Where to compute.
     #[serde(default)]
@@ -30,13 +28,10 @@ pub struct Settings {
     #[serde(default)]
     pub dtype: Dtype,
     /// Seed of the first sample; each further one adds 1. Random if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// A file, a name with `{index}`, `{seed}` or `{prompt}`, a folder, or `-` for standard output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// A folder for the image after each scale.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
     /// Whether files carry their parameters.
     #[serde(default = "yes")]

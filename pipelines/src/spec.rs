@@ -4,8 +4,6 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use nextscale_models::ModelError;
-
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::media::image::find_pipeline;
 use crate::settings::Settings;
@@ -190,11 +188,8 @@ pub fn read_tree(path: &Path) -> Result<Node, PipelineError> {
     }
     let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
     let text = String::from_utf8(bytes).map_err(|_| {
-        PipelineError::Model(ModelError::Content {
-            path: path.to_owned(),
-            message: "is neither YAML nor an image or video with a pipeline in it".into(),
-            hint: None,
-        })
+        let message = "is neither YAML nor an image or video with a pipeline in it";
+        PipelineError::content(path, message, None)
     })?;
     Node::parse(&text, &origin)
 }

@@ -22,6 +22,24 @@ pub struct Ports {
     pub output: Option<ArtifactType>,
 }
 
+impl Ports {
+    /// An output and no input.
+    pub fn source(output: impl Into<ArtifactType>) -> Self {
+        let (inputs, output) = (vec![], Some(output.into()));
+        Self { inputs, output }
+    }
+
+    /// One input and an output.
+    pub fn one(
+        name: &'static str,
+        input: impl Into<ArtifactType>,
+        output: impl Into<ArtifactType>,
+    ) -> Self {
+        let (inputs, output) = (vec![(name, input.into())], Some(output.into()));
+        Self { inputs, output }
+    }
+}
+
 /// One step of a pipeline.
 ///
 /// A stage is made from its parameters while the pipeline is checked. It must not load weights
@@ -31,10 +49,9 @@ pub trait Stage: Send {
     /// Its inputs and its output.
     fn ports(&self) -> Ports;
 
-    /// Its parameters with every default filled in, for the record in the metadata; null for the
-    /// parameters as they were written.
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::Value::Null
+    /// Its parameters for the record in the metadata, where they are not those that it was made from.
+    fn resolved(&self) -> Option<serde_json::Value> {
+        None
     }
 
     /// Named values for the `parameters` line of a PNG, such as `CFG scale`.

@@ -3,8 +3,6 @@
 use std::io::Read;
 use std::path::Path;
 
-use nextscale_models::ModelError;
-
 use super::ffmpeg::video_tags;
 use super::gif::comments;
 use super::image::{is_png, png_texts};
@@ -54,10 +52,10 @@ pub fn tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
         }
         Some(Carrier::Gif) => comments(path),
         Some(Carrier::Video) => video_tags(path),
-        None => Err(PipelineError::Model(ModelError::Content {
-            path: path.to_owned(),
-            message: "is not a readable PNG, GIF or video".into(),
-            hint: None,
-        })),
+        None => Err(PipelineError::content(
+            path,
+            "is not a readable PNG, GIF or video",
+            None,
+        )),
     }
 }

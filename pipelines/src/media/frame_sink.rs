@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::PipelineError;
 
 /// How a video is compressed.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema, clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CodecChoice {
     /// H.264: plays everywhere

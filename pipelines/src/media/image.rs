@@ -7,7 +7,6 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
-use nextscale_models::ModelError;
 
 use crate::artifact::Sample;
 use crate::error::PipelineError;
@@ -57,11 +56,8 @@ pub fn read_image(path: &Path) -> Result<RgbImage, PipelineError> {
         Ok(image)
     };
     let image = decode().map_err(|e| {
-        PipelineError::Model(ModelError::Content {
-            path: path.to_owned(),
-            message: format!("is not a readable image: {}", e.to_string().trim()),
-            hint: Some("use PNG, JPEG or WebP".into()),
-        })
+        let message = format!("is not a readable image: {}", e.to_string().trim());
+        PipelineError::content(path, message, Some("use PNG, JPEG or WebP"))
     })?;
     if !image.color().has_alpha() {
         return Ok(image.into_rgb8());
@@ -87,14 +83,7 @@ pub fn is_png(bytes: &[u8]) -> bool {
 /// # Errors
 /// A file that is not a PNG, or is truncated.
 pub fn png_texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, PipelineError> {
-    let bad = |message: String| {
-        let (path, hint) = (path.to_owned(), None);
-        PipelineError::Model(ModelError::Content {
-            path,
-            message,
-            hint,
-        })
-    };
+    let bad = |message: String| PipelineError::content(path, message, None);
     let decoder = png::Decoder::new(Cursor::new(bytes));
     let reader = decoder
         .read_info()
@@ -118,11 +107,8 @@ pub fn png_texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, Pip
 pub fn find_pipeline(path: &Path, texts: Vec<(String, String)>) -> Result<String, PipelineError> {
     let found = texts.into_iter().find(|(key, _)| key == PIPELINE_KEY);
     found.map(|(_, text)| text).ok_or_else(|| {
-        PipelineError::Model(ModelError::Content {
-            path: path.to_owned(),
-            message: "carries no pipeline".into(),
-            hint: Some("only files that nextscale made without --no-metadata do".into()),
-        })
+        let hint = "only files that nextscale made without --no-metadata do";
+        PipelineError::content(path, "carries no pipeline", Some(hint))
     })
 }
 

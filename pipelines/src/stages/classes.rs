@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
 use crate::error::PipelineError;
@@ -13,11 +14,11 @@ use crate::stage_params::StageParams;
 use crate::yaml::Node;
 
 /// Classes to generate images of.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassesParams {
     /// The model whose classes they are, instead of the pipeline's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Names or numbers.
     #[serde(default)]
@@ -112,12 +113,7 @@ impl Classes {
 impl Stage for Classes {
     fn ports(&self) -> Ports {
         let output = ArtifactType::new(Kind::Class).constraint("numbers below", self.known);
-        let (inputs, output) = (vec![], Some(output));
-        Ports { inputs, output }
-    }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::to_value(&self.params).unwrap_or_default()
+        Ports::source(output)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {

@@ -6,7 +6,7 @@ use nextscale_models::resize::{contain, crop_to_cover};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{Artifact, ArtifactType, Kind};
+use crate::artifact::{Artifact, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
@@ -91,14 +91,7 @@ impl Fit {
 
 impl Stage for Fit {
     fn ports(&self) -> Ports {
-        Ports {
-            inputs: vec![("image", ArtifactType::new(Kind::Image))],
-            output: Some(ArtifactType::new(Kind::Image)),
-        }
-    }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::to_value(&self.params).unwrap_or_default()
+        Ports::one("image", Kind::Image, Kind::Image)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {

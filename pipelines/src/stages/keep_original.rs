@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::inpaint::{EditParams, InpaintImage};
-use crate::artifact::{Artifact, ArtifactType, Kind};
+use crate::artifact::{Artifact, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
@@ -62,13 +62,7 @@ impl KeepOriginal {
 
 impl Stage for KeepOriginal {
     fn ports(&self) -> Ports {
-        let inputs = vec![("image", ArtifactType::new(Kind::Image))];
-        let output = Some(ArtifactType::new(Kind::Image));
-        Ports { inputs, output }
-    }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::to_value(&self.params).unwrap_or_default()
+        Ports::one("image", Kind::Image, Kind::Image)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {

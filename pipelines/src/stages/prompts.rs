@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
-use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
+use crate::artifact::{Artifact, Kind, Message, Sample};
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
@@ -15,6 +16,7 @@ use crate::stage_params::StageParams;
 use crate::yaml::Node;
 
 /// Prompts: a list, a file with one prompt per line, or standard input.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptsParams {
@@ -22,7 +24,6 @@ pub struct PromptsParams {
     #[serde(default)]
     pub prompts: Vec<String>,
     /// A file with one prompt per line.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// The negative prompt: what the images should not show.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -186,12 +187,7 @@ fn lines(text: &str, origin: &str) -> Result<Vec<String>, PipelineError> {
 
 impl Stage for Prompts {
     fn ports(&self) -> Ports {
-        let (inputs, output) = (vec![], Some(ArtifactType::new(Kind::Prompt)));
-        Ports { inputs, output }
-    }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::to_value(&self.params).unwrap_or_default()
+        Ports::source(Kind::Prompt)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {

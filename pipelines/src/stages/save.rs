@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use nextscale_files::atomic_file;
 
-use crate::artifact::{Artifact, ArtifactType, Kind, Sample};
+use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::{Diagnostic, PipelineError};
 use crate::media::image::{PIPELINE_KEY, encode_png, parameters_text};
 use crate::setup::Setup;
@@ -17,12 +18,12 @@ use crate::stage::{Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
 
 /// Writes each image to a PNG file.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaveParams {
     /// The output, instead of the pipeline's `output`: a file, a name with `{index}`, `{seed}` or
     /// `{prompt}`, a folder, or `-`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
 
@@ -151,15 +152,13 @@ fn slug(prompt: &str) -> String {
 }
 
 impl Stage for Save {
-    fn resolved(&self) -> serde_json::Value {
+    fn resolved(&self) -> Option<serde_json::Value> {
         // Where an image is saved is not part of how it is generated.
-        serde_json::json!({})
+        Some(serde_json::json!({}))
     }
 
     fn ports(&self) -> Ports {
-        let inputs = vec![("image", ArtifactType::new(Kind::Image))];
-        let output = Some(ArtifactType::new(Kind::File));
-        Ports { inputs, output }
+        Ports::one("image", Kind::Image, Kind::File)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use nextscale_files::atomic_file;
 
 use super::save::{check_folder, fill, is_folder, numbered};
 use super::video::params::TextToVideoParams;
-use crate::artifact::{Artifact, ArtifactType, Frames, Kind, Sample};
+use crate::artifact::{Artifact, Frames, Kind, Sample};
 use crate::error::PipelineError;
 use crate::media::image::{PIPELINE_KEY, encode_png, parameters_text};
 use crate::media::{CodecChoice, FrameSink, OutputFormat, WriterSettings};
@@ -20,20 +21,17 @@ use crate::stage_params::StageParams;
 
 /// Writes videos. The name chooses the format: `.mp4` (H.264), `.mov`, `.mkv`, `.webm` (VP9), `.gif`, or a name that ends
 /// with `/` for a folder of frames; `.png`, `.jpg` and `.webp` hold one frame.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaveVideoParams {
     /// The output, instead of the pipeline's `output`: a file, a folder, or a name with `{index}`, `{seed}` or `{prompt}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// How the video is compressed; the container's default if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<CodecChoice>,
     /// Constant rate factor: 0 is the best and largest, 18 is hard to tell from it, 51 (VP9: 63) is the worst.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<u32>,
     /// Frames per second at which the video plays; those of the model if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fps: Option<usize>,
 }
 
@@ -197,19 +195,16 @@ fn tags(size: (u32, u32), input: &Input) -> Vec<(&'static str, String)> {
 
 impl Stage for SaveVideo {
     fn ports(&self) -> Ports {
-        Ports {
-            inputs: vec![("frames", ArtifactType::new(Kind::Frames))],
-            output: Some(ArtifactType::new(Kind::File)),
-        }
+        Ports::one("frames", Kind::Frames, Kind::File)
     }
 
-    fn resolved(&self) -> serde_json::Value {
+    fn resolved(&self) -> Option<serde_json::Value> {
         // Where a video is saved is not part of how it is generated.
         let params = SaveVideoParams {
             path: None,
             ..self.params.clone()
         };
-        serde_json::to_value(params).unwrap_or_default()
+        serde_json::to_value(params).ok()
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {

@@ -47,14 +47,6 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
     }
 }
 
-/// An error of the model itself, with its hint, where that is the cause.
-pub(crate) fn unwrapped(error: EvalError) -> anyhow::Error {
-    match error {
-        EvalError::Model(error) => error.into(),
-        other => other.into(),
-    }
-}
-
 /// Takes the bar away, prints the table and writes the files that were asked for.
 fn finish<R: Serialize>(
     bar: &ProgressBar,
@@ -63,7 +55,7 @@ fn finish<R: Serialize>(
     files: &Files,
 ) -> anyhow::Result<()> {
     bar.finish_and_clear();
-    let measured = measured.map_err(unwrapped)?;
+    let measured = measured?;
     output::print(table(&measured.report).trim_end())?;
     if let Some(path) = &files.json {
         output::write_json(path, &measured.report)?;

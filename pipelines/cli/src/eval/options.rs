@@ -10,7 +10,7 @@ use nextscale_eval::tokenizer::TokenizerOptions;
 use nextscale_models::device::DeviceChoice;
 use nextscale_models::{DEFAULT, SPRITES};
 
-use crate::options::at_least_one;
+use crate::options::{at_least_one, choice};
 
 /// Options of a measurement on a data set.
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ struct DataOptions {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one())]
     batch: usize,
     /// Compute device
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]
     files: Files,
@@ -149,7 +149,7 @@ pub(super) struct MotionArgs {
     #[command(flatten)]
     sampling: SamplingOptions,
     /// Compute device
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]
     files: Files,

@@ -169,7 +169,7 @@ impl Stage for TextToVideo {
         }
     }
 
-    fn resolved(&self) -> serde_json::Value {
+    fn resolved(&self) -> Option<serde_json::Value> {
         let params = TextToVideoParams {
             fingerprint: self.model.fingerprint(),
             seconds: None,
@@ -182,7 +182,7 @@ impl Stage for TextToVideo {
             image_temperature: Some(self.manifest.image_temperature),
             ..self.params.clone()
         };
-        serde_json::to_value(params).unwrap_or_default()
+        serde_json::to_value(params).ok()
     }
 
     fn parameters(&self) -> Vec<(String, String)> {
