@@ -116,10 +116,7 @@ impl Setup<'_> {
     }
 
     /// Opens a model of images from prompts.
-    ///
-    /// # Errors
-    /// As [`Setup::model`], and a model of another architecture.
-    pub fn text_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+    pub(crate) fn text_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
         let model = self.image_model(model)?;
         let hint = "give a class: --class NAME, or the stages `classes` and `class-to-image`";
         let fits = model.architecture() == Architecture::Infinity;
@@ -127,10 +124,7 @@ impl Setup<'_> {
     }
 
     /// Opens a model of images from classes.
-    ///
-    /// # Errors
-    /// As [`Setup::model`], and a model of another architecture.
-    pub fn class_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+    pub(crate) fn class_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
         let model = self.image_model(model)?;
         let hint = "name a class-conditional model, such as var-d16, or give a prompt";
         let fits = model.architecture() == Architecture::Var;
@@ -138,10 +132,7 @@ impl Setup<'_> {
     }
 
     /// Opens a model of images, from prompts or classes.
-    ///
-    /// # Errors
-    /// As [`Setup::model`], and a model of videos.
-    pub fn image_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+    pub(crate) fn image_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
         let model = self.model(model)?;
         let hint = "use `nextscale video`, with `--seconds 0` for an image";
         let fits = model.architecture() != Architecture::InfinityStar;
@@ -149,10 +140,7 @@ impl Setup<'_> {
     }
 
     /// Opens a model of videos.
-    ///
-    /// # Errors
-    /// As [`Setup::model`], and a model of another architecture.
-    pub fn video_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+    pub(crate) fn video_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
         let model = self.model(model)?;
         let hint = "name a video model, such as sprites or infinitystar-8b-480p, or use `nextscale generate`";
         let fits = model.architecture() == Architecture::InfinityStar;

@@ -4,9 +4,10 @@ use clap::Args;
 
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::per_scale::PerScale;
+use nextscale_pipelines::spec::{PipelineSpec, Preset};
 use nextscale_pipelines::yaml::Node;
 
-use crate::options::{self, PromptOptions, RunOptions, SizeOptions};
+use crate::options::{PromptOptions, RunOptions, SizeOptions};
 use crate::settings::{Settings, flag};
 
 /// Options of every command that generates images.
@@ -80,9 +81,9 @@ impl ImageOptions {
     pub(crate) fn pipeline(&self) -> Result<Node, PipelineError> {
         let mut root = if self.class.is_empty() {
             self.prompts.check("a red apple")?;
-            options::preset("default")
+            PipelineSpec::preset(Preset::Prompts)?
         } else {
-            options::preset("classes")
+            PipelineSpec::preset(Preset::Classes)?
         };
         let conditions = self.prompts.prompt.len() + self.class.len();
         let images = conditions * self.prompts.batch_count.unwrap_or(1) as usize;

@@ -145,11 +145,6 @@ impl RunOptions {
     }
 }
 
-/// A built-in pipeline.
-pub(crate) fn preset(name: &str) -> Node {
-    PipelineSpec::preset(name).unwrap_or_else(|| Node::map("preset"))
-}
-
 fn parse_seed(text: &str) -> anyhow::Result<u64> {
     let range = "use an integer from 0 to 18446744073709551615";
     let is_negative = text

@@ -8,9 +8,10 @@ use nextscale_models::search::SearchPath;
 use nextscale_models::{Manifest, Model, SPRITES};
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::media::CodecChoice;
+use nextscale_pipelines::spec::{PipelineSpec, Preset};
 use nextscale_pipelines::yaml::Node;
 
-use crate::options::{self, PromptOptions, RunOptions, SizeOptions, choice, parse_number};
+use crate::options::{PromptOptions, RunOptions, SizeOptions, choice, parse_number};
 use crate::settings::{Settings, flag};
 
 /// Arguments of `nextscale video`.
@@ -86,7 +87,7 @@ pub(crate) fn run(args: &VideoArgs) -> anyhow::Result<()> {
 /// The built-in pipeline with every given option at its place.
 fn pipeline(args: &VideoArgs) -> Result<Node, PipelineError> {
     args.prompts.check("a red apple bouncing")?;
-    let mut root = options::preset("video");
+    let mut root = PipelineSpec::preset(Preset::Video)?;
     let set = &mut Settings(&mut root);
     args.prompts.apply(set, "prompts")?;
     let story = flag(is_interactive(&args.prompts));

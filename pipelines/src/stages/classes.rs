@@ -5,6 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
+use smart_default::SmartDefault;
 
 use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
 use crate::error::PipelineError;
@@ -15,7 +16,7 @@ use crate::yaml::Node;
 
 /// Classes to generate images of.
 #[skip_serializing_none]
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassesParams {
     /// The model whose classes they are, instead of the pipeline's.
@@ -24,22 +25,13 @@ pub struct ClassesParams {
     #[serde(default)]
     pub classes: Vec<ClassRef>,
     /// Number of images per class.
+    #[default(1)]
     #[serde(default = "one")]
     pub count: u32,
 }
 
 fn one() -> u32 {
     1
-}
-
-impl Default for ClassesParams {
-    fn default() -> Self {
-        Self {
-            model: None,
-            classes: vec![],
-            count: one(),
-        }
-    }
 }
 
 impl StageParams for ClassesParams {

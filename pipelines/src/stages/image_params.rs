@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
+use smart_default::SmartDefault;
 
 use super::batch::{is_one, one};
 use super::init_image::{StartParams, VariationParams};
@@ -12,7 +13,7 @@ use crate::stage_params::StageParams;
 
 /// Generates the latent of an image, one pass of the transformer per scale.
 #[skip_serializing_none]
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TextToImageParams {
     /// The model whose transformer is used, instead of the pipeline's.
@@ -40,6 +41,7 @@ pub struct TextToImageParams {
     pub top_p: Option<f64>,
     /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
     /// rounding.
+    #[default(1)]
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub batch: usize,
     /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
@@ -54,36 +56,13 @@ pub struct TextToImageParams {
     pub variation: Option<VariationParams>,
 }
 
-impl Default for TextToImageParams {
-    fn default() -> Self {
-        Self {
-            model: None,
-            fingerprint: None,
-            width: None,
-            height: None,
-            aspect: None,
-            pixels: None,
-            cfg_scale: None,
-            cfg_insertion_layer: None,
-            temperature: None,
-            top_k: None,
-            top_p: None,
-            batch: one(),
-            stream: false,
-            edit: None,
-            start: None,
-            variation: None,
-        }
-    }
-}
-
 impl StageParams for TextToImageParams {
     const STAGE: &'static str = "text-to-image";
 }
 
 /// Generates the latent of an image of a class, one pass of the transformer per scale.
 #[skip_serializing_none]
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ClassToImageParams {
     /// The model whose transformer is used, instead of the pipeline's.
@@ -103,6 +82,7 @@ pub struct ClassToImageParams {
     pub smooth: bool,
     /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
     /// rounding.
+    #[default(1)]
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub batch: usize,
     /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
@@ -115,25 +95,6 @@ pub struct ClassToImageParams {
     pub start: Option<StartParams>,
     /// A generated image whose last scales are sampled again.
     pub variation: Option<VariationParams>,
-}
-
-impl Default for ClassToImageParams {
-    fn default() -> Self {
-        Self {
-            model: None,
-            fingerprint: None,
-            cfg_scale: None,
-            temperature: None,
-            top_k: None,
-            top_p: None,
-            smooth: false,
-            batch: one(),
-            stream: false,
-            edit: None,
-            start: None,
-            variation: None,
-        }
-    }
 }
 
 /// The parameters that both stages have.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
+use smart_default::SmartDefault;
 
 use crate::artifact::{Artifact, Kind, Message, Sample};
 use crate::error::{Diagnostic, Mark, PipelineError};
@@ -17,7 +18,7 @@ use crate::yaml::Node;
 
 /// Prompts: a list, a file with one prompt per line, or standard input.
 #[skip_serializing_none]
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptsParams {
     /// The prompts themselves.
@@ -29,6 +30,7 @@ pub struct PromptsParams {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub negative: String,
     /// Number of images or videos per prompt.
+    #[default(1)]
     #[serde(default = "one")]
     pub count: u32,
     /// All prompts together make one video, one after another; for interactive models.
@@ -38,18 +40,6 @@ pub struct PromptsParams {
 
 fn one() -> u32 {
     1
-}
-
-impl Default for PromptsParams {
-    fn default() -> Self {
-        Self {
-            prompts: vec![],
-            file: None,
-            negative: String::new(),
-            count: one(),
-            story: false,
-        }
-    }
 }
 
 impl StageParams for PromptsParams {

@@ -55,12 +55,6 @@ impl Node {
         Ok(from_json(json, &Mark::origin(origin)))
     }
 
-    /// An empty mapping.
-    pub fn map(origin: &str) -> Self {
-        let (value, mark) = (Value::Map(vec![]), Mark::origin(origin));
-        Self { value, mark }
-    }
-
     /// The entries of a mapping; none for any other value.
     pub fn entries(&self) -> &[Entry] {
         match &self.value {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use image::{ImageBuffer, Luma, Rgb, RgbImage, Rgba};
 
-use crate::{Line, Place, says, tiny};
+use crate::{Line, Place, tiny};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -21,13 +21,7 @@ fn command(image: &str, more: &(impl Line + ?Sized)) -> Vec<String> {
 /// Edits; gives back the result.
 fn edit(place: &Place, image: &str, more: &(impl Line + ?Sized)) -> RgbImage {
     place.good(&command(image, more));
-    image::open(place.path("x.png")).unwrap().into_rgb8()
-}
-
-fn refused(place: &Place, image: &str, more: &(impl Line + ?Sized)) -> String {
-    let said = place.refused(&command(image, more));
-    assert!(!place.path("x.png").exists());
-    said
+    place.image("x.png")
 }
 
 /// A picture of the tiny model's size with a colour at every place.
@@ -78,7 +72,7 @@ fn the_prompt_and_the_seed_matter_only_where_it_is_painted() {
     place.good(&format!(
         "edit -m {model} -i a.png -p 'a cat' -s 2 -o y.png --box 0,0,8,16"
     ));
-    let two = image::open(place.path("y.png")).unwrap().into_rgb8();
+    let two = place.image("y.png");
     let differ = |range: std::ops::Range<u32>| -> f64 {
         let pairs = range.flat_map(|x| (0..16).map(move |y| (x, y)));
         let off = pairs.map(|(x, y)| {
@@ -119,7 +113,7 @@ fn classes_edit_too_and_the_edit_repaints_itself() {
         "edit -m {model} -i a.png --class cat -s 1 -o x.png --box 4,4,8,8 --keep-original"
     ));
     place.good("run x.png --set output=again.png");
-    let read = |name: &str| image::open(place.path(name)).unwrap().into_rgb8();
+    let read = |name: &str| place.image(name);
     assert_eq!(read("x.png"), read("again.png"));
     assert_eq!(read("x.png").get_pixel(0, 0), gradient().get_pixel(0, 0));
 }
@@ -177,25 +171,21 @@ fn every_kind_of_picture_is_read_as_documented() {
 fn what_cannot_be_edited_is_explained() {
     let place = Place::new();
     gradient().save(place.path("a.png")).unwrap();
-    let said = refused(&place, "nowhere.png", "--box 0,0,8,8");
-    says(&said, &["--init-image: cannot read `nowhere.png`"]);
     let bytes = std::fs::read(fixture("cmyk.jpg")).unwrap();
     std::fs::write(place.path("cut.jpg"), &bytes[..300]).unwrap();
-    let said = refused(&place, "cut.jpg", "--box 0,0,8,8 --keep-original");
-    says(&said, &["`cut.jpg` is not a readable image"]);
-    assert_eq!(said.matches("error: ").count(), 1, "{said}");
     place.write("text.png", "no picture");
-    assert!(refused(&place, "text.png", "--box 0,0,8,8").contains("not a readable image"));
-    ImageBuffer::from_pixel(4, 4, Luma([255u8]))
-        .save(place.path("mask.png"))
-        .unwrap();
-    let said = refused(&place, "a.png", "--mask mask.png");
-    assert!(
-        said.contains("has 4x4 pixels") && said.contains("has 16x16"),
-        "{said}"
+    let mask = ImageBuffer::from_pixel(4, 4, Luma([255u8]));
+    mask.save(place.path("mask.png")).unwrap();
+    place.refuses_each(
+        "edit -m @tiny -p 'a red house' -s 1 -o x.png",
+        "
+        -i nowhere.png --box 0,0,8,8             => --init-image: cannot read `nowhere.png`
+        -i cut.jpg --box 0,0,8,8 --keep-original => `cut.jpg` is not a readable image
+        -i text.png --box 0,0,8,8                => not a readable image
+        -i a.png --mask mask.png                 => has 4x4 pixels | has 16x16
+        -i a.png --box 0,0,17,8                  => is not inside the image
+        -i a.png --outpaint 'up 0.5'             => not a side to extend",
     );
-    assert!(refused(&place, "a.png", "--box 0,0,17,8").contains("is not inside the image"));
-    assert!(refused(&place, "a.png", "--outpaint 'up 0.5'").contains("not a side to extend"));
     let output = place.run("edit -i a.png -p x");
     assert_eq!(output.status.code(), Some(2));
 }

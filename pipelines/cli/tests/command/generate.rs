@@ -43,8 +43,7 @@ fn a_picture_repaints_itself() {
         place.good(&format!("run {name} --set output=again.png"));
         assert_eq!(place.read(name), place.read("again.png"), "{name}");
     }
-    let shown = place.good("metadata x-00000.png");
-    let shown = String::from_utf8(shown.stdout).unwrap();
+    let shown = place.stdout("metadata x-00000.png");
     let parts = [
         "a blue tree\nNegative prompt: a cat\nSteps: 3, Sampler: next-scale, CFG scale: 3,",
         &format!("Seed: {largest}, Size: 24x16"),
@@ -96,7 +95,7 @@ fn prompts_from_standard_input_and_a_picture_to_standard_output() {
 #[test]
 fn previews_timings_and_no_metadata() {
     let place = Place::new();
-    std::fs::create_dir(place.path("p")).unwrap();
+    place.make_dir("p");
     let line = "generate -m @tiny -p 'a cat' -s 1 -o a.png --preview p --timings --no-metadata";
     let output = place.good(line);
     assert_eq!(
@@ -110,12 +109,7 @@ fn previews_timings_and_no_metadata() {
     says(&place.refused("metadata a.png"), &["contains no metadata"]);
     says(&place.refused("run a.png"), &["carries no pipeline"]);
     place.good("generate -m @tiny -p 'a cat' -s 1 -o b.png");
-    let pixels = |name: &str| {
-        image::open(place.path(name))
-            .unwrap()
-            .into_rgb8()
-            .into_raw()
-    };
+    let pixels = |name: &str| place.image(name).into_raw();
     assert_eq!(pixels("a.png"), pixels("b.png"));
 }
 
@@ -123,7 +117,7 @@ fn previews_timings_and_no_metadata() {
 fn an_aspect_takes_the_nearest_size() {
     let place = Place::new();
     place.good("generate -m @tiny -p 'a cat' -s 1 -o a.png --aspect 16:9");
-    assert_eq!(image::open(place.path("a.png")).unwrap().width(), 24);
+    assert_eq!(place.image("a.png").width(), 24);
 }
 
 #[test]
@@ -147,8 +141,10 @@ fn ten_thousand_prompts_are_read_before_anything_is_painted() {
     let mut lines: Vec<&str> = vec!["a cat"; 10_000];
     lines[7_776] = "";
     place.write("prompts.txt", &lines.join("\n"));
-    let text = place.refused("generate -m @tiny --prompt-file prompts.txt -o {index}.png");
-    says(&text, &["prompts.txt:7777:1: line 7777 of 10000 is empty"]);
+    place.refuses(
+        "generate -m @tiny --prompt-file prompts.txt -o {index}.png",
+        &["prompts.txt:7777:1: line 7777 of 10000 is empty"],
+    );
     assert_eq!(place.files("."), ["prompts.txt"]);
 }
 
@@ -157,7 +153,7 @@ fn small_commands_answer() {
     let place = Place::new();
     let schema: serde_json::Value = serde_json::from_slice(&place.good("schema").stdout).unwrap();
     assert!(schema["definitions"]["stage-text-to-image"]["properties"]["cfg-scale"].is_object());
-    let devices = String::from_utf8(place.good("devices").stdout).unwrap();
+    let devices = place.stdout("devices");
     assert!(
         devices.starts_with("cpu ") && devices.contains("\ncuda "),
         "{devices}"
@@ -181,9 +177,8 @@ fn blocks_in_their_file_and_in_8_bits() {
     assert_eq!(paint("b.png", "--stream --keep-loaded"), plain);
     let int8 = image::load_from_memory(&paint("c.png", "--dtype int8")).unwrap();
     assert_eq!((int8.width(), int8.height()), (16, 16));
-    let said = place.refused("generate -m @tiny -p x -o d.png --stream --dtype int8");
-    says(
-        &said,
+    place.refuses(
+        "generate -m @tiny -p x -o d.png --stream --dtype int8",
         &["dtype int8 converts them", "hint: use one of the two"],
     );
     assert!(!place.path("d.png").exists());
@@ -264,7 +259,7 @@ fn how_far_8_bits_are_off() {
 fn pictures_painted_at_once_are_those_painted_one_by_one() {
     let place = Place::new();
     let paint = |folder: &str, more: &str| {
-        std::fs::create_dir(place.path(folder)).unwrap();
+        place.make_dir(folder);
         let prompts = "-p 'a red house' -p a -p 'a very blue tree in the sun' -p house -p 'a cat'";
         place.good(&format!(
             "generate -m @tiny -s 7 -n 'a dog' -o {folder} {prompts} {more}"
@@ -272,7 +267,7 @@ fn pictures_painted_at_once_are_those_painted_one_by_one() {
         place.files(folder)
     };
     let one_by_one = paint("one/", "");
-    std::fs::create_dir(place.path("previews")).unwrap();
+    place.make_dir("previews");
     let previews = "--batch-size 2 --preview previews";
     assert_eq!(paint("two/", previews), one_by_one);
     assert_eq!(one_by_one.len(), 5);
@@ -281,6 +276,8 @@ fn pictures_painted_at_once_are_those_painted_one_by_one() {
         assert!(read("one") == read("two"), "{name}");
     }
     assert_eq!(place.files("previews").len(), 10); // 2 scales of 5 pictures
-    let said = place.refused("generate -m @tiny -p x --batch-size 0");
-    says(&said, &["`batch` should be at least 1"]);
+    place.refuses(
+        "generate -m @tiny -p x --batch-size 0",
+        &["`batch` should be at least 1"],
+    );
 }

@@ -10,7 +10,7 @@ use crate::{Place, tiny};
 #[test]
 fn finished_pictures_stay_and_no_part_of_one() {
     let place = Place::new();
-    std::fs::create_dir(place.path("out")).unwrap();
+    place.make_dir("out");
     let model = tiny::model().to_str().unwrap();
     let args = [
         "generate", "-m", model, "-p", "a cat", "-b", "100000", "-s", "1", "-o", "out/",

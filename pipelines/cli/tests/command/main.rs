@@ -22,6 +22,8 @@ mod without_ffmpeg;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use image::RgbImage;
+
 /// The command, run in a folder of its own.
 pub(crate) struct Place {
     pub(crate) folder: tempfile::TempDir,
@@ -43,6 +45,15 @@ impl Place {
 
     pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
+    }
+
+    pub(crate) fn image(&self, name: &str) -> RgbImage {
+        image::open(self.path(name)).unwrap().into_rgb8()
+    }
+
+    pub(crate) fn make_dir(&self, name: &str) -> PathBuf {
+        std::fs::create_dir(self.path(name)).unwrap();
+        self.path(name)
     }
 
     pub(crate) fn command(&self, line: &(impl Line + ?Sized)) -> Command {
@@ -74,6 +85,31 @@ impl Place {
         assert!(text.contains("error: "), "{words:?}: {text}");
         assert!(!text.contains("panicked"), "{words:?}: {text}");
         text
+    }
+
+    /// Runs a command that must fail with an error that contains all parts.
+    #[track_caller]
+    pub(crate) fn refuses(&self, line: &(impl Line + ?Sized), parts: &[&str]) {
+        says(&self.refused(line), parts);
+    }
+
+    /// Runs `first` with the arguments of each row of a table, which must fail with one error that contains all parts of the
+    /// row, and leave every file as it was.
+    #[track_caller]
+    pub(crate) fn refuses_each(&self, first: &str, table: &str) {
+        for (more, parts) in rows(table) {
+            let before = self.files(".");
+            let said = self.refused(&format!("{first} {more}"));
+            says(&said, &parts);
+            let errors = said.lines().filter(|line| line.starts_with("error: "));
+            assert_eq!(errors.count(), 1, "{more}: {said}");
+            assert_eq!(self.files("."), before, "{more}");
+        }
+    }
+
+    /// What a command prints that must succeed.
+    pub(crate) fn stdout(&self, line: &(impl Line + ?Sized)) -> String {
+        String::from_utf8(self.good(line).stdout).unwrap()
     }
 
     /// The names of all files in the folder, hidden ones too, sorted.
@@ -138,6 +174,15 @@ fn word(word: &str) -> String {
         _ => return word.to_owned(),
     };
     folder.display().to_string()
+}
+
+/// The rows of a table, one a line: `KEY => PART | PART`.
+pub(crate) fn rows(table: &str) -> impl Iterator<Item = (&str, Vec<&str>)> {
+    let lines = table.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| {
+        let (key, parts) = line.split_once("=> ").expect("a row with =>");
+        (key.trim(), parts.split(" | ").map(str::trim).collect())
+    })
 }
 
 /// Asserts that a message contains all parts.

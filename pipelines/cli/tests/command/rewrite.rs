@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::{Place, pipeline, says, tiny};
+use crate::{Place, pipeline, rows, says, tiny};
 
 /// What was asked: the headers, and the question.
 type Asked = Arc<Mutex<Vec<(String, Value)>>>;
@@ -55,7 +55,7 @@ fn yaml(url: &str, more: &str) -> String {
             "  words:\n    stage: rewrite\n    from: prompts\n    url: {url}\n    language-model: m\n{more}"
         ),
     );
-    assert!(text.contains(from), "{text}");
+    says(&text, &[from]);
     text.replacen(from, "from: words\n", 1) + &stage
 }
 
@@ -79,13 +79,12 @@ fn a_prompt_in_other_words_is_painted_and_recorded() {
     assert_eq!(question["temperature"], 0.0);
     assert_eq!(question["messages"][1]["content"], "a \"house\"");
     let told = question["messages"][0]["content"].as_str().unwrap();
-    assert!(told.contains("one description of one picture"), "{told}");
-    let shown = place.good("metadata a.png");
-    let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains("a red \"house\" on a hill\n"), "{shown}");
+    says(&told, &["one description of one picture"]);
+    let shown = place.stdout("metadata a.png");
+    says(&shown, &["a red \"house\" on a hill\n"]);
     // Painted again from its record it is the same picture, and nobody is asked.
     place.good("run a.png --set output=b.png");
-    let pixels = |name: &str| image::open(place.path(name)).unwrap().into_rgb8();
+    let pixels = |name: &str| place.image(name);
     assert!(pixels("a.png") == pixels("b.png"));
     assert_eq!(asked.len(), 1);
 }
@@ -106,48 +105,33 @@ fn endpoints_that_do_not_help() {
         let place = Place::new();
         let (url, _) = serve(status, answer);
         place.write("p.yaml", &yaml(&url, ""));
-        let said = place.refused("run p.yaml --set output=x.png");
-        says(&said, &["did not rewrite the prompt: "]);
-        assert!(said.contains(why), "{said}");
+        place.refuses(
+            "run p.yaml --set output=x.png",
+            &["did not rewrite the prompt: ", why],
+        );
         assert_eq!(place.files("."), ["p.yaml"]);
     }
     let place = Place::new();
     place.write("p.yaml", &yaml("http://127.0.0.1:1/v1", ""));
-    let said = place.refused("run p.yaml --set output=x.png");
-    says(
-        &said,
+    place.refuses(
+        "run p.yaml --set output=x.png",
         &["the stage `words` failed: http://127.0.0.1:1/v1/chat/completions"],
     );
 }
 
 #[test]
 fn what_is_refused_before_anybody_is_asked() {
-    for (url, more, parts) in [
-        (
-            "localhost:8000",
-            "",
-            "p.yaml:21:10: `localhost:8000` is not the address of an endpoint",
-        ),
-        (
-            "http://x/v1",
-            "    temperature: 3\n",
-            "a temperature of 3 is not from 0 to 2",
-        ),
-        (
-            "http://x/v1",
-            "    timeout: 0\n",
-            "`timeout` should be at least 1 second",
-        ),
-        (
-            "http://x/v1",
-            "    key-env: NO_SUCH_KEY\n",
-            "the environment variable `NO_SUCH_KEY` is not set",
-        ),
-        ("http://x/v1", "    modle: x\n", "unknown key `modle`"),
-    ] {
+    for (keys, parts) in rows(
+        "
+        localhost:8000                   => p.yaml:21:10: `localhost:8000` is not the address of an endpoint
+        http://x/v1 temperature: 3       => a temperature of 3 is not from 0 to 2
+        http://x/v1 timeout: 0           => `timeout` should be at least 1 second
+        http://x/v1 key-env: NO_SUCH_KEY => the environment variable `NO_SUCH_KEY` is not set
+        http://x/v1 modle: x             => unknown key `modle`",
+    ) {
         let place = Place::new();
-        place.write("p.yaml", &yaml(url, more));
-        let said = place.refused("validate p.yaml");
-        assert!(said.contains(parts), "{said}");
+        let (url, more) = keys.split_once(' ').unwrap_or((keys, ""));
+        place.write("p.yaml", &yaml(url, &format!("    {more}\n")));
+        place.refuses("validate p.yaml", &parts);
     }
 }

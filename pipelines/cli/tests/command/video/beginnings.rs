@@ -107,7 +107,7 @@ fn only_the_end_of_a_long_video_is_read() {
     let colour = "color=c=orange:size=32x32:rate=2:duration=14400";
     let coded = "-c:v mpeg4 -g 20 -movflags faststart";
     ffmpeg(&place, &format!("-f lavfi -i {colour} {coded} long.mp4"));
-    let mut bytes = std::fs::read(place.path("long.mp4")).unwrap();
+    let mut bytes = place.read("long.mp4");
     let data = bytes.windows(4).position(|w| w == b"mdat").unwrap() + 4;
     let end = bytes.len() - (bytes.len() - data) / 100;
     bytes[data..end].fill(0x5a);
@@ -120,8 +120,7 @@ fn only_the_end_of_a_long_video_is_read() {
 }
 
 fn interactive(place: &Place) -> String {
-    let folder = place.path("story");
-    std::fs::create_dir(&folder).unwrap();
+    let folder = place.make_dir("story");
     tiny::make_video(&folder, |manifest| {
         manifest.semantic_scale = Some(0);
         manifest.frames.longest = 9;
@@ -160,16 +159,16 @@ fn a_story_goes_on_from_prompt_to_prompt() {
     place.good("run story.mp4 --set output=again.mp4");
     assert_eq!(frames(&place, "again.mp4"), frames(&place, "story.mp4"));
 
-    let said = place.refused(&format!("video -m {model} -p 'a cat' -o x.mp4"));
-    assert!(said.contains("continues a video"), "{said}");
-    assert!(said.contains("--video FILE"), "{said}");
+    place.refuses(
+        &format!("video -m {model} -p 'a cat' -o x.mp4"),
+        &["continues a video", "--video FILE"],
+    );
 }
 
 #[test]
 fn a_model_lets_another_paint_its_first_frame() {
     let place = Place::new();
-    let folder = place.path("painted");
-    std::fs::create_dir(&folder).unwrap();
+    let folder = place.make_dir("painted");
     tiny::make_video(&folder, |manifest| {
         manifest.first_frame = Some(FirstFrame {
             model: "default".into(),

@@ -93,7 +93,7 @@ fn a_browser_plays_it() {
     let place = Place::new();
     for name in ["clip.mp4", "clip.webm"] {
         place.good(&with(&format!("-o {name}")));
-        let (address, saw) = serve(name, std::fs::read(place.path(name)).unwrap());
+        let (address, saw) = serve(name, place.read(name));
         let profile = format!("--user-data-dir={}", place.path("profile").display());
         let mut child = Command::new(browser)
             .args(["--headless", "--no-sandbox", "--disable-gpu"])

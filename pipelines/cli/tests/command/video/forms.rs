@@ -1,7 +1,7 @@
 //! What is written, and what it carries.
 
 use super::{count, frames, probe, with};
-use crate::{Place, stderr};
+use crate::{Place, says, stderr};
 
 #[test]
 fn an_mp4_is_what_players_expect() {
@@ -23,7 +23,7 @@ fn an_mp4_is_what_players_expect() {
     assert_eq!(tags["prompt"], "a red house");
     assert_eq!(tags["seed"], "7");
     let pipeline = tags["nextscale"].as_str().unwrap();
-    assert!(pipeline.contains("stage: text-to-video"), "{pipeline}");
+    says(&pipeline, &["stage: text-to-video"]);
     // The index in front: a browser plays it while it loads.
     let bytes = std::fs::read(&path).unwrap();
     let at = |what: &[u8]| bytes.windows(4).position(|w| w == what).unwrap();
@@ -36,7 +36,7 @@ fn blocks_from_the_file_make_the_same_video() {
     let place = Place::new();
     place.good(&with("-o a.mp4 --no-metadata"));
     place.good(&with("-o b.mp4 --no-metadata --stream"));
-    let [loaded, streamed] = ["a.mp4", "b.mp4"].map(|n| std::fs::read(place.path(n)).unwrap());
+    let [loaded, streamed] = ["a.mp4", "b.mp4"].map(|n| place.read(n));
     assert!(loaded == streamed, "--stream changes the video");
 }
 
@@ -45,18 +45,13 @@ fn a_video_repeats_itself() {
     let place = Place::new();
     for (name, again) in [("a.mp4", "b.mp4"), ("a.webm", "b.webm"), ("a.gif", "b.gif")] {
         place.good(&with(&format!("-o {name} --frames 5")));
-        let said = place.good(&format!("metadata {name}"));
-        let said = String::from_utf8(said.stdout).unwrap();
-        assert!(
-            said.contains("a red house") && said.contains("Seed: 7"),
-            "{said}"
-        );
-        assert!(
-            said.contains("Frames: 5") && said.contains("stage: save-video"),
-            "{said}"
+        let said = place.stdout(&format!("metadata {name}"));
+        says(
+            &said,
+            &["a red house", "Seed: 7", "Frames: 5", "stage: save-video"],
         );
         place.good(&["run", name, "--set", &format!("output={again}")]);
-        let [first, second] = [name, again].map(|n| std::fs::read(place.path(n)).unwrap());
+        let [first, second] = [name, again].map(|n| place.read(n));
         if name.ends_with("webm") {
             // A WebM has a random number of its own.
             assert_eq!(frames(&place, name), frames(&place, again));
@@ -67,8 +62,7 @@ fn a_video_repeats_itself() {
     place.good(&with("-o bare.mp4 --no-metadata"));
     let (_, format) = probe(&place.path("bare.mp4"));
     assert!(format["tags"].get("prompt").is_none(), "{format}");
-    let said = place.refused("run bare.mp4");
-    assert!(said.contains("`bare.mp4` carries no pipeline"), "{said}");
+    place.refuses("run bare.mp4", &["`bare.mp4` carries no pipeline"]);
 }
 
 #[test]
@@ -108,7 +102,7 @@ fn folders_of_frames_and_pictures() {
 
     for name in ["a.png", "a.jpg", "a.webp"] {
         place.good(&with(&format!("-o {name} --seconds 0")));
-        assert_eq!(image::open(place.path(name)).unwrap().width(), 16, "{name}");
+        assert_eq!(place.image(name).width(), 16, "{name}");
     }
     place.good(&with("-o one.mp4 --seconds 0"));
     assert_eq!(count(&place.path("one.mp4")), 1);
@@ -147,7 +141,7 @@ fn sizes_lengths_and_several_videos() {
 #[test]
 fn previews_and_timings() {
     let place = Place::new();
-    std::fs::create_dir(place.path("steps")).unwrap();
+    place.make_dir("steps");
     let more = ["-o", "clip.mp4", "--preview", "steps", "--timings"];
     let output = place.good(&with(&more));
     // Passes that end a clip are no previews: of 3 and 2 there are 2 and 1.
@@ -155,11 +149,7 @@ fn previews_and_timings() {
     assert_eq!(place.files("steps"), wanted);
     assert_eq!(count(&place.path("clip.mp4")), 9, "previews are no frames");
     let said = stderr(&output);
-    assert!(
-        said.contains("latent scale 5") && said.contains("load frames"),
-        "{said}"
-    );
-    assert!(said.contains("clip.mp4"), "{said}");
+    says(&said, &["latent scale 5", "load frames", "clip.mp4"]);
 }
 
 /// SIGTERM in the middle of a batch: what is finished plays, and nothing else is there.
