@@ -154,6 +154,9 @@ impl Artifact {
     }
 }
 
+/// The path of a key in a pipeline, and its value.
+pub type Pin = (Vec<String>, Node);
+
 /// What belongs to one image or video from the prompt to the file, whichever stage it is in.
 #[derive(Debug, Clone, Default)]
 pub struct Sample {
@@ -171,8 +174,8 @@ pub struct Sample {
     pub turn: usize,
     /// All prompts of the story that the prompt belongs to: one video, prompt after prompt. Empty outside stories.
     pub story: Arc<[String]>,
-    /// What to write into the pipeline to generate this sample alone: paths of keys, and values.
-    pub pins: Vec<(Vec<String>, Node)>,
+    /// What to write into the pipeline to generate this sample alone.
+    pub pins: Vec<Pin>,
 }
 
 impl Sample {

@@ -55,7 +55,7 @@ pub trait Stage: Send {
     }
 
     /// Named values for the `parameters` line of a PNG, such as `CFG scale`.
-    fn parameters(&self) -> Vec<(String, String)> {
+    fn parameters(&self) -> Vec<(&'static str, String)> {
         vec![]
     }
 
@@ -191,7 +191,7 @@ pub struct Context {
     /// The pipeline with every default filled in.
     pub resolved: Arc<Node>,
     /// The parameters of all stages, for the `parameters` line of a PNG.
-    pub parameters: Arc<Vec<(String, String)>>,
+    pub parameters: Arc<Vec<(&'static str, String)>>,
 }
 
 impl Context {
@@ -259,7 +259,19 @@ impl Output {
         })
     }
 
-    /// Sends a message: for sources, which make samples, and for previews.
+    /// Sends the artifact of a new sample.
+    ///
+    /// # Errors
+    /// [`PipelineError::Cancelled`] if the run stops.
+    pub fn sample(&mut self, sample: Sample, artifact: Artifact) -> Result<(), PipelineError> {
+        self.message(Message {
+            sample: Arc::new(sample),
+            preview: None,
+            artifact,
+        })
+    }
+
+    /// Sends a message.
     ///
     /// # Errors
     /// [`PipelineError::Cancelled`] if the run stops.

@@ -102,18 +102,16 @@ pub(crate) fn find_pipeline(
 pub(crate) fn parameters_text(
     sample: &Sample,
     size: (u32, u32),
-    parameters: &[(String, String)],
+    parameters: &[(&'static str, String)],
 ) -> String {
     let mut text = sample.full_prompt();
     if !sample.negative.is_empty() {
         text += &format!("\nNegative prompt: {}", sample.negative);
     }
-    let seed = ("Seed".to_owned(), sample.seed.to_string());
-    let size = ("Size".to_owned(), format!("{}x{}", size.0, size.1));
-    let version = (
-        "Version".to_owned(),
-        concat!("nextscale ", env!("CARGO_PKG_VERSION")).to_owned(),
-    );
+    let seed = ("Seed", sample.seed.to_string());
+    let size = ("Size", format!("{}x{}", size.0, size.1));
+    let version = concat!("nextscale ", env!("CARGO_PKG_VERSION"));
+    let version = ("Version", version.to_owned());
     let all = parameters.iter().chain([&seed, &size, &version]);
     let line: Vec<String> = all.map(|(k, v)| format!("{k}: {v}")).collect();
     text + "\n" + &line.join(", ")

@@ -1,18 +1,15 @@
 //! `classes`: the source of a class-to-image pipeline.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use smart_default::SmartDefault;
 
-use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
+use crate::artifact::{Artifact, ArtifactType, Kind, Sample};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
-use crate::yaml::Node;
 
 /// Classes to generate images of.
 #[skip_serializing_none]
@@ -88,18 +85,6 @@ impl Classes {
             known: names.count(),
         })
     }
-
-    /// The stage as it would be written for this class alone.
-    fn pin(&self, class: usize) -> Result<Node, PipelineError> {
-        let params = ClassesParams {
-            model: self.params.model.clone(),
-            classes: vec![ClassRef::Number(class as i64)],
-            count: 1,
-        };
-        let mut node = Node::from_data(&params, "record")?;
-        node.set(&["stage"], Node::from_data(&"classes", "record")?)?;
-        Ok(node)
-    }
 }
 
 impl Stage for Classes {
@@ -115,23 +100,20 @@ impl Stage for Classes {
         for index in 0..total {
             let (class, name) = &self.classes[index / count];
             let seed = first.wrapping_add(index as u64);
-            let stage = vec!["stages".to_owned(), self.name.clone()];
+            let alone = ClassesParams {
+                classes: vec![ClassRef::Number(*class as i64)],
+                count: 1,
+                ..self.params.clone()
+            };
             let sample = Sample {
                 index,
                 total,
                 prompt: name.clone(),
                 seed,
-                pins: vec![
-                    (vec!["seed".to_owned()], Node::from_data(&seed, "record")?),
-                    (stage, self.pin(*class)?),
-                ],
+                pins: alone.pins(&self.name, seed)?,
                 ..Sample::default()
             };
-            out.message(Message {
-                sample: Arc::new(sample),
-                preview: None,
-                artifact: Artifact::Class(*class),
-            })?;
+            out.sample(sample, Artifact::Class(*class))?;
         }
         Ok(())
     }

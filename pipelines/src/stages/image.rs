@@ -206,7 +206,7 @@ impl Stage for ImageStage {
         self.resolved.clone()
     }
 
-    fn parameters(&self) -> Vec<(String, String)> {
+    fn parameters(&self) -> Vec<(&'static str, String)> {
         let name = self.model.manifest().name();
         self.sampling.parameters(name, self.model.fingerprint())
     }

@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use smart_default::SmartDefault;
 
-use crate::artifact::{Artifact, Kind, Message, Sample};
+use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
-use crate::yaml::Node;
 
 /// Prompts: a list, a file with one prompt per line, or standard input.
 #[skip_serializing_none]
@@ -106,37 +105,25 @@ impl Prompts {
                 story: story.clone(),
                 ..self.sample(prompts.clone(), seed)?
             };
-            send(sample, out)?;
+            out.sample(sample, Artifact::Prompt)?;
         }
         Ok(())
     }
 
     /// What all samples have in common; `prompts` are what the record of this one needs.
     fn sample(&self, prompts: Vec<String>, seed: u64) -> Result<Sample, PipelineError> {
-        let stage = vec!["stages".to_owned(), self.name.clone()];
+        let alone = PromptsParams {
+            prompts,
+            file: None,
+            count: 1,
+            ..self.params.clone()
+        };
         Ok(Sample {
             negative: self.params.negative.clone(),
             seed,
-            pins: vec![
-                (vec!["seed".to_owned()], Node::from_data(&seed, "record")?),
-                (stage, self.pin(prompts)?),
-            ],
+            pins: alone.pins(&self.name, seed)?,
             ..Sample::default()
         })
-    }
-
-    /// The stage as it would be written for these prompts alone.
-    fn pin(&self, prompts: Vec<String>) -> Result<Node, PipelineError> {
-        let params = PromptsParams {
-            prompts,
-            file: None,
-            negative: self.params.negative.clone(),
-            count: 1,
-            story: self.params.story,
-        };
-        let mut node = Node::from_data(&params, "record")?;
-        node.set(&["stage"], Node::from_data(&"prompts", "record")?)?;
-        Ok(node)
     }
 }
 
@@ -206,18 +193,10 @@ impl Stage for Prompts {
                 prompt: prompt.clone(),
                 ..self.sample(vec![prompt.clone()], seed)?
             };
-            send(sample, out)?;
+            out.sample(sample, Artifact::Prompt)?;
         }
         Ok(())
     }
-}
-
-fn send(sample: Sample, out: &mut Output) -> Result<(), PipelineError> {
-    out.message(Message {
-        sample: Arc::new(sample),
-        preview: None,
-        artifact: Artifact::Prompt,
-    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
 //! `rewrite`: longer prompts, written by a language model at an OpenAI-compatible endpoint.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use serde_with::skip_serializing_none;
 
-use crate::artifact::{Artifact, Kind, Message, Sample};
+use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Input, Output, Ports, Stage};
@@ -174,15 +172,11 @@ impl Stage for Rewrite {
         let mut pins = sample.pins.clone();
         let place = ["stages", &self.name, "answer"].map(str::to_owned);
         pins.push((place.to_vec(), Node::from_data(&prompt, "record")?));
-        let sample = Arc::new(Sample {
+        let sample = Sample {
             prompt,
             pins,
             ..(**sample).clone()
-        });
-        out.message(Message {
-            sample,
-            preview: None,
-            artifact: Artifact::Prompt,
-        })
+        };
+        out.sample(sample, Artifact::Prompt)
     }
 }

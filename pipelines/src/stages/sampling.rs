@@ -136,7 +136,7 @@ impl ResolvedSampling {
         &self,
         model: &str,
         fingerprint: Option<String>,
-    ) -> Vec<(String, String)> {
+    ) -> Vec<(&'static str, String)> {
         // Lists are quoted, since the tools that read the line split it at commas.
         let text = |value: &PerScale| match value {
             PerScale::All(_) => value.to_string(),
@@ -158,7 +158,6 @@ impl ResolvedSampling {
         if plan.guidance_layer != 0 {
             parameters.push(("CFG layer", plan.guidance_layer.to_string()));
         }
-        let owned = |(name, value): (&str, String)| (name.to_owned(), value);
-        parameters.into_iter().map(owned).collect()
+        parameters
     }
 }

@@ -66,7 +66,7 @@ struct SamplingOptions {
 
 /// Arguments of `nextscale eval tokenizer`.
 #[derive(Debug, Args)]
-pub(super) struct TokenizerArgs {
+pub(crate) struct TokenizerArgs {
     /// Model: `default` for the embedded one, or a model folder
     #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT)]
     model: String,
@@ -97,7 +97,7 @@ impl TokenizerArgs {
 
 /// Arguments of `nextscale eval recall`.
 #[derive(Debug, Args)]
-pub(super) struct RecallArgs {
+pub(crate) struct RecallArgs {
     /// Model: `default` for the embedded one, or a model folder
     #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT)]
     model: String,
@@ -136,7 +136,7 @@ impl RecallArgs {
 
 /// Arguments of `nextscale eval motion`.
 #[derive(Debug, Args)]
-pub(super) struct MotionArgs {
+pub(crate) struct MotionArgs {
     /// Video model: `sprites` for the embedded one, or a model folder
     #[arg(long, value_name = "NAME|PATH", default_value = SPRITES)]
     model: String,

@@ -9,21 +9,14 @@ use crate::{Place, tiny};
 #[test]
 fn classes_by_name_and_by_number_are_the_same() {
     let place = Place::new();
-    let paint = |class: &str, out: &str| {
-        place.good(&format!(
-            "generate -m @classes --class {class} -s 5 -o {out}"
-        ));
-        place.read(out)
-    };
-    let (number, name, other) = (
-        paint("0", "a.png"),
-        paint("HOME", "b.png"),
-        paint("cat", "c.png"),
-    );
-    let pixels = |bytes: &[u8]| image::load_from_memory(bytes).unwrap().into_rgb8();
-    assert_eq!(pixels(&number), pixels(&name));
-    assert_ne!(pixels(&number), pixels(&other));
-    assert_eq!(pixels(&number).dimensions(), (16, 16));
+    let [number, name, other] = ["0", "HOME", "cat"].map(|class| {
+        let line = format!("generate -m @classes --class {class} -s 5 -o x.png");
+        place.good(&line);
+        place.image("x.png")
+    });
+    assert_eq!(number, name);
+    assert_ne!(number, other);
+    assert_eq!(number.dimensions(), (16, 16));
 }
 
 #[test]
@@ -137,12 +130,8 @@ fn the_example_model_paints_clothes() {
 #[test]
 fn blocks_in_their_file_and_in_8_bits() {
     let place = Place::new();
-    let paint = |out: &str, more: &str| {
-        place.good(&format!(
-            "generate -m @classes --class cat -s 5 -o {out} {more}"
-        ));
-        place.read(out)
-    };
+    let first = "generate -m @classes --class cat -s 5";
+    let paint = |out: &str, more: &str| place.make(&format!("{first} {more}"), out);
     assert_eq!(paint("a.png", ""), paint("b.png", "--stream"));
     paint("c.png", "--dtype int8");
 }

@@ -12,17 +12,13 @@ use nextscale_models::{BlockStorage, DEFAULT, Model, Placement};
 use nextscale_tokenizer::Quantizer;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 
-use crate::{Line, Place, pipeline, says, stderr, tiny};
+use crate::{Place, pipeline, says, stderr, tiny};
 
 #[test]
 fn one_seed_gives_the_same_bytes_again() {
     let place = Place::new();
-    let paint = |seed: u64, out: &str| {
-        place.good(&format!(
-            "generate -m @tiny -p 'a red house' --seed {seed} -o {out}"
-        ));
-        place.read(out)
-    };
+    let first = "generate -m @tiny -p 'a red house' --seed";
+    let paint = |seed: u64, out: &str| place.make(&format!("{first} {seed}"), out);
     let first = paint(7, "a.png");
     assert_eq!(first, paint(7, "b.png"));
     assert_ne!(first, paint(8, "c.png"));
@@ -34,11 +30,10 @@ fn one_seed_gives_the_same_bytes_again() {
 fn a_picture_repaints_itself() {
     let place = Place::new();
     let largest = u64::MAX;
-    let mut words =
-        "generate -m @tiny -p 'a blue tree' -n 'a cat' -W 24 --temperature 0.7 -o x.png".words();
-    words.extend(["-p", "caf\u{e9}: \u{1f34e} # 'x'"].map(str::to_owned));
-    words.extend(["-s".to_owned(), largest.to_string()]);
-    place.good(&words);
+    let first = "generate -m @tiny -p 'a blue tree' -n 'a cat' -W 24 --temperature 0.7 -o x.png";
+    let mut command = place.command(&format!("{first} -s {largest}"));
+    command.args(["-p", "caf\u{e9}: \u{1f34e} # 'x'"]);
+    assert!(command.status().unwrap().success());
     for name in ["x-00000.png", "x-00001.png"] {
         place.good(&format!("run {name} --set output=again.png"));
         assert_eq!(place.read(name), place.read("again.png"), "{name}");
@@ -75,17 +70,11 @@ fn a_random_seed_is_printed() {
 fn prompts_from_standard_input_and_a_picture_to_standard_output() {
     let place = Place::new();
     let mut command = place.command("generate -m @tiny -s 1 -o -");
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(b"a red house\n")
-        .unwrap();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"a red house\n").unwrap();
+    drop(stdin);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(image::load_from_memory(&output.stdout).unwrap().width(), 16);
@@ -109,8 +98,7 @@ fn previews_timings_and_no_metadata() {
     says(&place.refused("metadata a.png"), &["contains no metadata"]);
     says(&place.refused("run a.png"), &["carries no pipeline"]);
     place.good("generate -m @tiny -p 'a cat' -s 1 -o b.png");
-    let pixels = |name: &str| place.image(name).into_raw();
-    assert_eq!(pixels("a.png"), pixels("b.png"));
+    assert_eq!(place.image("a.png"), place.image("b.png"));
 }
 
 #[test]
@@ -159,7 +147,7 @@ fn small_commands_answer() {
         "{devices}"
     );
     for shell in ["bash", "zsh", "fish"] {
-        assert!(!place.good(&["completions", shell]).stdout.is_empty());
+        assert!(!place.stdout(&format!("completions {shell}")).is_empty());
     }
 }
 
@@ -167,12 +155,8 @@ fn small_commands_answer() {
 #[test]
 fn blocks_in_their_file_and_in_8_bits() {
     let place = Place::new();
-    let paint = |out: &str, more: &str| {
-        place.good(&format!(
-            "generate -m @tiny -p 'a red house' -s 7 -o {out} {more}"
-        ));
-        place.read(out)
-    };
+    let first = "generate -m @tiny -p 'a red house' -s 7";
+    let paint = |out: &str, more: &str| place.make(&format!("{first} {more}"), out);
     let plain = paint("a.png", "");
     assert_eq!(paint("b.png", "--stream --keep-loaded"), plain);
     let int8 = image::load_from_memory(&paint("c.png", "--dtype int8")).unwrap();

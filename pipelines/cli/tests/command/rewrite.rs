@@ -64,14 +64,8 @@ fn a_prompt_in_other_words_is_painted_and_recorded() {
     let place = Place::new();
     let (url, asked) = serve("200 OK", rewriting(" a red \"house\"\n on a hill "));
     place.write("p.yaml", &yaml(&url, "    temperature: 0\n"));
-    place.good(&[
-        "run",
-        "p.yaml",
-        "--set",
-        "output=a.png",
-        "--set",
-        "stages.prompts.prompts=[a \"house\"]",
-    ]);
+    let prompts = "stages.prompts.prompts=[a \"house\"]";
+    place.good(&format!("run p.yaml --set output=a.png --set '{prompts}'"));
     let asked = asked.lock().unwrap();
     let (head, question) = &asked[0];
     assert!(head.starts_with("POST /v1/chat/completions "), "{head}");
@@ -84,8 +78,7 @@ fn a_prompt_in_other_words_is_painted_and_recorded() {
     says(&shown, &["a red \"house\" on a hill\n"]);
     // Painted again from its record it is the same picture, and nobody is asked.
     place.good("run a.png --set output=b.png");
-    let pixels = |name: &str| place.image(name);
-    assert!(pixels("a.png") == pixels("b.png"));
+    assert!(place.image("a.png") == place.image("b.png"));
     assert_eq!(asked.len(), 1);
 }
 

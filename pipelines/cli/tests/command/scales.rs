@@ -2,16 +2,15 @@
 
 use image::RgbImage;
 
-use crate::{Line, Place, pipeline, says, stderr, tiny};
+use crate::{Place, pipeline, says, stderr, tiny};
 
 /// `generate` with the tiny model and further arguments.
-fn args(more: &(impl Line + ?Sized)) -> Vec<String> {
-    ["generate -m @tiny -o x.png".words(), more.words()].concat()
+fn args(more: &str) -> String {
+    format!("generate -m @tiny -o x.png {more}")
 }
 
-fn paint(place: &Place, more: &(impl Line + ?Sized)) -> RgbImage {
-    let first = args("-p 'a red house' -s 1");
-    place.good(&[first, more.words()].concat());
+fn paint(place: &Place, more: &str) -> RgbImage {
+    place.good(&args(&format!("-p 'a red house' -s 1 {more}")));
     place.image("x.png")
 }
 
@@ -26,9 +25,8 @@ fn weights_and_temperatures_scale_by_scale() {
     let set = "    from: text\n    cfg-scale: [1, 1, 9]\n    temperature: [0.8, 0.8, 0.8]\n";
     place.write("p.yaml", &text.replacen("    from: text\n", set, 1));
     place.good("run p.yaml --set seed=1 --set output=y.png");
-    assert_eq!(place.image("y.png"), {
-        paint(&place, "--cfg-scale 1,1,9 --temperature 0.8")
-    });
+    let painted = paint(&place, "--cfg-scale 1,1,9 --temperature 0.8");
+    assert_eq!(place.image("y.png"), painted);
     let shown = place.stdout("metadata y.png");
     says(
         &shown,
@@ -86,7 +84,7 @@ fn words_for_faces_and_long_prompts() {
     assert_ne!(people("--positive-prompt"), people(""));
     assert_eq!(paint(&place, "--positive-prompt"), paint(&place, ""));
     let long = "house ".repeat(5000);
-    let output = place.good(&args(&["-p", &long, "-s", "1"]));
+    let output = place.good(&args(&format!("-p '{long}' -s 1")));
     let said = stderr(&output);
     says(&said, &["tokens was cut to 16: its end has no effect"]);
 }

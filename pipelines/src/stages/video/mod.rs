@@ -185,7 +185,7 @@ impl Stage for TextToVideo {
         serde_json::to_value(params).ok()
     }
 
-    fn parameters(&self) -> Vec<(String, String)> {
+    fn parameters(&self) -> Vec<(&'static str, String)> {
         let passes = self.manifest.plan(&self.size, self.frames);
         let passes = passes.map_or(0, |plan| plan.passes().count());
         let mut parameters = vec![
@@ -205,9 +205,6 @@ impl Stage for TextToVideo {
             parameters.push(("Model hash", print[..10].to_owned()));
         }
         parameters
-            .into_iter()
-            .map(|(k, v)| (k.to_owned(), v))
-            .collect()
     }
 
     fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {

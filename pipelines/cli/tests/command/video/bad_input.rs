@@ -167,9 +167,8 @@ fn weights_that_are_no_numbers() {
             .for_each(|x| x.copy_from_slice(&nan));
         std::fs::write(&path, bytes).unwrap();
         tiny::forget_checksums(&folder);
-        let model = folder.to_str().unwrap();
         for out in ["a.mp4", "a.gif", "a/"] {
-            let said = place.refused(&["video", "-m", model, "-p", "x", "-o", out]);
+            let said = place.refused(&format!("video -m nan -p x -o {out}"));
             assert!(said.contains("NaN"), "{file}: {said}");
             assert_eq!(place.files("."), ["nan"], "{file} {out}");
         }

@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 use nextscale_models::FirstFrame;
 
 use super::{count, ffmpeg, frames, probe, with};
-use crate::{Line, Place, tiny};
+use crate::{Place, tiny};
 
 fn picture(place: &Place, name: &str, colour: [u8; 3]) {
     let picture = RgbImage::from_pixel(60, 40, Rgb(colour));
@@ -65,31 +65,22 @@ fn a_video_goes_on() {
 #[test]
 fn any_video_will_do() {
     let place = Place::new();
-    let source = |size: &str| format!("testsrc2=size={size}:rate=25:duration=3");
-    let make = |name: &str, size: &str, more: &[&str]| {
-        let first = format!("-f lavfi -i {}", source(size)).words();
-        ffmpeg(&place, &[first, more.words(), name.words()].concat());
+    let make = |name: &str, size: &str, more: &str| {
+        let source = format!("testsrc2=size={size}:rate=25:duration=3");
+        ffmpeg(&place, &format!("-f lavfi -i {source} {more} {name}"));
     };
-    make("odd.mkv", "35x21", &["-c:v", "ffv1"]);
-    let raw = ["-pix_fmt", "gray", "-c:v", "rawvideo"];
-    make("grey.avi", "40x40", &raw);
-    let rates = "select='not(mod(n\\,5))+lt(n\\,20)'";
-    make("vfr.mp4", "48x32", &["-vf", rates, "-fps_mode", "vfr"]);
-    make("flat.mp4", "48x32", &["-c:v", "libx264", "-g", "250"]);
+    make("odd.mkv", "35x21", "-c:v ffv1");
+    make("grey.avi", "40x40", "-pix_fmt gray -c:v rawvideo");
+    let rates = "select=not(mod(n\\,5))+lt(n\\,20)";
+    make("vfr.mp4", "48x32", &format!("-vf {rates} -fps_mode vfr"));
+    make("flat.mp4", "48x32", "-c:v libx264 -g 250");
     ffmpeg(
         &place,
         "-i flat.mp4 -c copy -metadata:s:v:0 rotate=90 turned.mp4",
     );
     // Sound that goes on for 20 s behind the pictures; Matroska only says how long the whole is.
     ffmpeg(&place, "-f lavfi -i sine=duration=23 -i flat.mp4 sound.mkv");
-    for name in [
-        "odd.mkv",
-        "grey.avi",
-        "vfr.mp4",
-        "flat.mp4",
-        "turned.mp4",
-        "sound.mkv",
-    ] {
+    for name in "odd.mkv grey.avi vfr.mp4 flat.mp4 turned.mp4 sound.mkv".split(' ') {
         let out = format!("{name}.out.mp4");
         place.good(&with(&format!("--video {name} -o {out}")));
         let (stream, _) = probe(&place.path(&out));

@@ -50,7 +50,7 @@ fn a_video_repeats_itself() {
             &said,
             &["a red house", "Seed: 7", "Frames: 5", "stage: save-video"],
         );
-        place.good(&["run", name, "--set", &format!("output={again}")]);
+        place.good(&format!("run {name} --set output={again}"));
         let [first, second] = [name, again].map(|n| place.read(n));
         if name.ends_with("webm") {
             // A WebM has a random number of its own.
@@ -69,14 +69,14 @@ fn a_video_repeats_itself() {
 fn other_containers_and_codecs() {
     let place = Place::new();
     for (name, more, codec) in [
-        ("a.webm", &[][..], "vp9"),
-        ("a.mkv", &[], "h264"),
-        ("a.mov", &[], "h264"),
-        ("h265.mp4", &["--codec", "h265", "--quality", "30"], "hevc"),
-        ("vp9.mp4", &["--codec", "vp9"], "vp9"),
-        ("A.MP4", &["--fps", "24"], "h264"),
+        ("a.webm", "", "vp9"),
+        ("a.mkv", "", "h264"),
+        ("a.mov", "", "h264"),
+        ("h265.mp4", "--codec h265 --quality 30", "hevc"),
+        ("vp9.mp4", "--codec vp9", "vp9"),
+        ("A.MP4", "--fps 24", "h264"),
     ] {
-        place.good(&with(&[&["-o", name, "--frames", "5"], more].concat()));
+        place.good(&with(&format!("-o {name} --frames 5 {more}")));
         let (stream, _) = probe(&place.path(name));
         assert_eq!(stream["codec_name"], codec, "{name}");
         assert_eq!(stream["nb_read_frames"], "5", "{name}");
@@ -142,8 +142,7 @@ fn sizes_lengths_and_several_videos() {
 fn previews_and_timings() {
     let place = Place::new();
     place.make_dir("steps");
-    let more = ["-o", "clip.mp4", "--preview", "steps", "--timings"];
-    let output = place.good(&with(&more));
+    let output = place.good(&with("-o clip.mp4 --preview steps --timings"));
     // Passes that end a clip are no previews: of 3 and 2 there are 2 and 1.
     let wanted = [1, 2, 4].map(|k| format!("00000-pass-{k:03}.png"));
     assert_eq!(place.files("steps"), wanted);
@@ -156,21 +155,13 @@ fn previews_and_timings() {
 #[cfg(unix)]
 #[test]
 fn a_stopped_run_leaves_whole_videos() {
-    use std::io::{BufRead, BufReader};
     use std::process::Stdio;
 
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let place = Place::new();
-        let args = with("-b 100000 -o v-{index}.mp4");
-        let mut child = place.command(&args).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut lines = lines.map_while(Result::ok);
-        let made = lines.by_ref().filter(|l| l.ends_with(".mp4")).take(2);
-        assert_eq!(made.count(), 2, "two videos before the signal");
-        // SAFETY: the child runs, so its number is that of no other process.
-        assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
-        let rest: Vec<String> = lines.collect();
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+        let mut command = place.command(&with("-b 100000 -o v-{index}.mp4"));
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        crate::signal_after(&mut child, signal, ".mp4", 2);
         let files = place.files(".");
         assert!(files.len() >= 2);
         for name in files {
