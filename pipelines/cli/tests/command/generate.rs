@@ -95,8 +95,8 @@ fn previews_timings_and_no_metadata() {
     for row in ["load text", "latent scale 3", "image", "save", "wall"] {
         assert!(text.lines().any(|l| l.starts_with(row)), "{row} in {text}");
     }
-    says(&place.refused("metadata a.png"), &["contains no metadata"]);
-    says(&place.refused("run a.png"), &["carries no pipeline"]);
+    place.refuses("metadata a.png", &["contains no metadata"]);
+    place.refuses("run a.png", &["carries no pipeline"]);
     place.good("generate -m @tiny -p 'a cat' -s 1 -o b.png");
     assert_eq!(place.image("a.png"), place.image("b.png"));
 }

@@ -8,6 +8,7 @@ mod edit;
 mod eval;
 mod fetch;
 mod generate;
+mod http;
 mod interrupt;
 mod library;
 mod models;

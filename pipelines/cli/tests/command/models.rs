@@ -1,11 +1,29 @@
 //! Released models by name, and where they are looked for.
 
+use std::path::{Path, PathBuf};
+
 use nextscale_bitwise::import::save_infinity;
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_weights::WeightDtype;
 
 use crate::{Place, says, tiny};
+
+/// Writes a text encoder as it is published.
+pub(crate) fn save_released_text(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let config = tiny::save_text(folder, "tokenizer.json", "model.safetensors");
+    std::fs::write(folder.join("config.json"), config.to_hf_json()).unwrap();
+}
+
+/// Makes the folder of a checkpoint of one shard, with its index; returns the path of the shard.
+pub(crate) fn shard(folder: &Path, tensor: &str) -> PathBuf {
+    std::fs::create_dir_all(folder).unwrap();
+    let file = "model-00001-of-00001.safetensors";
+    let index = format!(r#"{{"weight_map": {{"{tensor}": "{file}"}}}}"#);
+    std::fs::write(folder.join("model.safetensors.index.json"), index).unwrap();
+    folder.join(file)
+}
 
 /// A folder with the parts of a model of 56 bits a token under the names of the released 8B model.
 fn released(place: &Place) {
@@ -22,9 +40,9 @@ fn released(place: &Place) {
     };
     let model = config.init(&burn::tensor::Device::flex());
     let folder = place.path("models/infinity_8b_512x512_weights");
-    let shard = tiny::shard(&folder, "pos_start");
+    let shard = shard(&folder, "pos_start");
     save_infinity(&config, &model, &shard, WeightDtype::Bf16).unwrap();
-    tiny::save_released_text(&place.path("models/flan-t5-xl"));
+    save_released_text(&place.path("models/flan-t5-xl"));
 }
 
 #[test]

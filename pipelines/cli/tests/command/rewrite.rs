@@ -1,11 +1,10 @@
 //! Prompts in other words, from an endpoint of our own.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use crate::http::{self, Answer};
 use crate::{Place, pipeline, rows, says, tiny};
 
 /// What was asked: the headers, and the question.
@@ -13,33 +12,14 @@ type Asked = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// Serves one answer to everybody; gives back the address, and where questions are noted.
 fn serve(status: &'static str, answer: String) -> (String, Asked) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}/v1", listener.local_addr().unwrap());
     let asked = Asked::default();
     let noted = asked.clone();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let mut head = String::new();
-            while reader.read_line(&mut head).unwrap() > 2 {}
-            let length = head.lines().find_map(|line| {
-                let (key, value) = line.split_once(": ")?;
-                key.eq_ignore_ascii_case("content-length")
-                    .then(|| value.trim().to_owned())
-            });
-            let mut body = vec![0; length.unwrap().parse().unwrap()];
-            reader.read_exact(&mut body).unwrap();
-            let question = serde_json::from_slice(&body).unwrap();
-            noted.lock().unwrap().push((head, question));
-            let length = answer.len();
-            write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}"
-            )
-            .unwrap();
-        }
+    let address = http::serve(move |request| {
+        let question = serde_json::from_slice(&request.body).unwrap();
+        noted.lock().unwrap().push((request.head.clone(), question));
+        Answer::new(status, answer.clone())
     });
-    (address, asked)
+    (address + "/v1", asked)
 }
 
 fn rewriting(text: &str) -> String {

@@ -54,22 +54,6 @@ pub(crate) fn save_text(folder: &Path, vocab_file: &str, weights: &str) -> T5Con
     config
 }
 
-/// Writes a text encoder as it is published.
-pub(crate) fn save_released_text(folder: &Path) {
-    std::fs::create_dir_all(folder).unwrap();
-    let config = save_text(folder, "tokenizer.json", "model.safetensors");
-    std::fs::write(folder.join("config.json"), config.to_hf_json()).unwrap();
-}
-
-/// Makes the folder of a checkpoint of one shard, with its index; returns the path of the shard.
-pub(crate) fn shard(folder: &Path, tensor: &str) -> PathBuf {
-    std::fs::create_dir_all(folder).unwrap();
-    let file = "model-00001-of-00001.safetensors";
-    let index = format!(r#"{{"weight_map": {{"{tensor}": "{file}"}}}}"#);
-    std::fs::write(folder.join("model.safetensors.index.json"), index).unwrap();
-    folder.join(file)
-}
-
 fn size(width: usize, height: usize, scales: &[[usize; 2]]) -> Size {
     Size {
         width,

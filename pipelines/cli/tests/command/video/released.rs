@@ -5,7 +5,8 @@ use nextscale_video::codes::CodeBits;
 use nextscale_video::infinity_star::save_infinity_star;
 use nextscale_weights::WeightDtype;
 
-use crate::{Place, rows, says, tiny};
+use crate::models::{save_released_text, shard};
+use crate::{Place, rows, says};
 
 /// The parts of a model in the layout in which they are published, without an auto-encoder that could be loaded.
 fn released(place: &Place, transformer: &str) {
@@ -22,10 +23,10 @@ fn released(place: &Place, transformer: &str) {
         block_chunks: 2,
     };
     let model = config.init(&burn::tensor::Device::flex());
-    let shard = tiny::shard(&place.path("models").join(transformer), "cfg_uncond");
+    let shard = shard(&place.path("models").join(transformer), "cfg_uncond");
     save_infinity_star(&config, &model, &shard, WeightDtype::Bf16).unwrap();
     place.write("models/infinitystar_videovae.pth", "");
-    tiny::save_released_text(&place.path("models/text_encoder/flan-t5-xl-official"));
+    save_released_text(&place.path("models/text_encoder/flan-t5-xl-official"));
 }
 
 /// Writes `v.yaml`: the pipeline of `video` on a model, with further keys of the stage that generates.
