@@ -66,17 +66,6 @@ impl From<Kind> for ArtifactType {
     }
 }
 
-/// A constraint on which the two ends of a wire disagree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mismatch<'a> {
-    /// Name of the constraint.
-    pub name: &'static str,
-    /// Value of the input.
-    pub expected: &'a str,
-    /// Value of the output that feeds it.
-    pub found: &'a str,
-}
-
 impl ArtifactType {
     /// A kind without constraints.
     pub fn new(kind: Kind) -> Self {
@@ -89,18 +78,6 @@ impl ArtifactType {
     pub fn constraint(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.constraints.push((name, value.to_string()));
         self
-    }
-
-    /// The first constraint of this input that `output` states with another value.
-    pub fn mismatch<'a>(&'a self, output: &'a Self) -> Option<Mismatch<'a>> {
-        self.constraints.iter().find_map(|(name, expected)| {
-            let (_, found) = output.constraints.iter().find(|(n, _)| n == name)?;
-            (expected != found).then_some(Mismatch {
-                name,
-                expected,
-                found,
-            })
-        })
     }
 }
 
@@ -135,23 +112,6 @@ pub enum Artifact {
     File(PathBuf),
     /// The artifact of a custom stage.
     Custom(&'static str, Arc<dyn Any + Send + Sync>),
-}
-
-impl Artifact {
-    /// Its kind.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Prompt => Kind::Prompt,
-            Self::Class(_) => Kind::Class,
-            Self::Text(_) => Kind::Text,
-            Self::Latent(_) => Kind::Latent,
-            Self::Image(_) => Kind::Image,
-            Self::VideoLatent(_) => Kind::VideoLatent,
-            Self::Frames(_) => Kind::Frames,
-            Self::File(_) => Kind::File,
-            Self::Custom(name, _) => Kind::Custom(name),
-        }
-    }
 }
 
 /// The path of a key in a pipeline, and its value.

@@ -5,12 +5,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
-use serde::{Serialize, Serializer};
 
 /// One number for all scales, or one for each: `3` or `[1, 2, 3]` in YAML, `3` or `1,2,3` on the command line.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum PerScale {
     /// The same at every scale.
     All(f64),
@@ -88,15 +89,6 @@ impl FromStr for PerScale {
             values.map(Self::Each)
         } else {
             number(text).map(Self::All)
-        }
-    }
-}
-
-impl Serialize for PerScale {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::All(value) => value.serialize(serializer),
-            Self::Each(values) => values.serialize(serializer),
         }
     }
 }

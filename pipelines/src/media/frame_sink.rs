@@ -21,7 +21,7 @@ pub enum CodecChoice {
 }
 
 /// How frames are written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct WriterSettings {
     /// Frames per second.
     pub(crate) fps: usize,

@@ -98,16 +98,11 @@ impl Stage for Fit {
         let Some(Artifact::Image(image)) = input.artifacts.first() else {
             return Err(input.context.failed("its input is not an image"));
         };
-        let FitParams {
-            width,
-            height,
-            mode,
-            size,
-            background,
-        } = self.params;
-        let fitted = match mode {
+        let params = &self.params;
+        let [width, height] = [params.width, params.height];
+        let fitted = match params.mode {
             FitMode::Cover => crop_to_cover(image, width, height),
-            FitMode::Inside => contain(image, [width, height], size, background),
+            FitMode::Inside => contain(image, [width, height], params.size, params.background),
         };
         out.send(input, Artifact::Image(Arc::new(fitted)))
     }

@@ -200,28 +200,24 @@ mod tests {
 
     #[test]
     fn names_of_files() {
-        let prompt = "A red apple, 3d style!".to_owned();
         let mut sample = Sample {
             index: 3,
             total: 1,
             seed: 42,
-            prompt,
+            prompt: "A red apple, 3d style!".to_owned(),
             ..Sample::default()
         };
-        let name = |output: &str, sample: &Sample| file_name(output, sample).display().to_string();
-        assert_eq!(name("a.png", &sample), "a.png");
+        assert_eq!(file_name("a.png", &sample), Path::new("a.png"));
         sample.total = 9;
-        assert_eq!(name("a.png", &sample), "a-00003.png");
-        assert_eq!(name("x/{index}_{seed}.png", &sample), "x/00003_42.png");
-        assert_eq!(
-            name("{prompt}-{seed}.png", &sample),
-            "A-red-apple-3d-style-42.png"
-        );
-        assert_eq!(
-            name("{prompt}.png", &sample),
-            "A-red-apple-3d-style-00003.png"
-        );
-        assert_eq!(name("./", &sample), "./00003-42.png");
+        for (output, name) in [
+            ("a.png", "a-00003.png"),
+            ("x/{index}_{seed}.png", "x/00003_42.png"),
+            ("{prompt}-{seed}.png", "A-red-apple-3d-style-42.png"),
+            ("{prompt}.png", "A-red-apple-3d-style-00003.png"),
+            ("./", "./00003-42.png"),
+        ] {
+            assert_eq!(file_name(output, &sample), Path::new(name));
+        }
         assert_eq!(slug("../../etc/passwd"), "etc-passwd");
     }
 }

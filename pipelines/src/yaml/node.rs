@@ -63,14 +63,10 @@ impl Node {
         }
     }
 
-    /// The entry of a mapping.
-    pub fn entry(&self, key: &str) -> Option<&Entry> {
-        self.entries().iter().find(|e| e.key == key)
-    }
-
     /// The value of a key of a mapping.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entry(key).map(|e| &e.node)
+        let entry = self.entries().iter().find(|e| e.key == key);
+        entry.map(|e| &e.node)
     }
 
     /// The string, if it is one.

@@ -27,15 +27,15 @@ pub(crate) fn run(command: EvalCommand) -> anyhow::Result<()> {
     match command {
         EvalCommand::Tokenizer(args) => {
             let measured = tokenizer::run(&args.options(), &progress);
-            finish(&bar, measured, tables::tokenizer, args.files())
+            finish(&bar, measured, tables::tokenizer, &args.data.files)
         }
         EvalCommand::Recall(args) => {
             let measured = recall::run(&args.options(), &progress);
-            finish(&bar, measured, tables::recall, args.files())
+            finish(&bar, measured, tables::recall, &args.data.files)
         }
         EvalCommand::Motion(args) => {
             let measured = motion::run(&args.options(), &progress);
-            finish(&bar, measured, tables::motion, args.files())
+            finish(&bar, measured, tables::motion, &args.files)
         }
     }
 }

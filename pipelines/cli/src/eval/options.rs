@@ -14,7 +14,7 @@ use crate::options::{at_least_one, choice};
 
 /// Options of a measurement on a data set.
 #[derive(Debug, Args)]
-struct DataOptions {
+pub(super) struct DataOptions {
     /// Data set, as written by `nextscale data build`
     #[arg(long, value_name = "DIR", default_value = "data/icons")]
     data: PathBuf,
@@ -28,7 +28,7 @@ struct DataOptions {
     #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]
-    files: Files,
+    pub(super) files: Files,
 }
 
 impl DataOptions {
@@ -77,7 +77,7 @@ pub(crate) struct TokenizerArgs {
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = at_least_one())]
     count: usize,
     #[command(flatten)]
-    data: DataOptions,
+    pub(super) data: DataOptions,
 }
 
 impl TokenizerArgs {
@@ -88,10 +88,6 @@ impl TokenizerArgs {
             count: self.count,
             measure: self.data.measure(),
         }
-    }
-
-    pub(super) fn files(&self) -> &Files {
-        &self.data.files
     }
 }
 
@@ -113,7 +109,7 @@ pub(crate) struct RecallArgs {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
-    data: DataOptions,
+    pub(super) data: DataOptions,
 }
 
 impl RecallArgs {
@@ -127,10 +123,6 @@ impl RecallArgs {
             temperature: self.sampling.temperature,
             measure: self.data.measure(),
         }
-    }
-
-    pub(super) fn files(&self) -> &Files {
-        &self.data.files
     }
 }
 
@@ -152,7 +144,7 @@ pub(crate) struct MotionArgs {
     #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]
-    files: Files,
+    pub(super) files: Files,
 }
 
 impl MotionArgs {
@@ -165,9 +157,5 @@ impl MotionArgs {
             temperature: self.sampling.temperature,
             device: self.device,
         }
-    }
-
-    pub(super) fn files(&self) -> &Files {
-        &self.files
     }
 }
