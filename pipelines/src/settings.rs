@@ -11,7 +11,7 @@ use nextscale_models::device::{DeviceChoice, Dtype};
 /// The settings of a pipeline: every key except `stages`.
 #[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[allow(clippy::manual_non_exhaustive)] // `stages` is a key of the file
 pub struct Settings {
     /// The model: `default` for the one inside the program, a released one such as `infinity-2b` or `var-d16`, a model
@@ -19,7 +19,6 @@ pub struct Settings {
     #[serde(default = "default_model")]
     pub model: String,
     /// A folder in which files of released models are looked for first.
-    #[serde(rename = "models-dir")]
     pub models_dir: Option<PathBuf>,
     /// Where to compute.
     #[serde(default)]
@@ -38,11 +37,7 @@ pub struct Settings {
     pub metadata: bool,
     /// Keep the text encoder in memory next to the transformer while there are more prompts. By default an encoder of a
     /// gibibyte or more encodes all prompts first and is dropped before the transformer is loaded.
-    #[serde(
-        default,
-        rename = "keep-loaded",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_loaded: bool,
     /// A known key that is read separately: the settings are read from a tree in which it is null.
     #[serde(skip_serializing)]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use smart_default::SmartDefault;
 
+use super::batch::one;
 use crate::artifact::{Artifact, ArtifactType, Kind, Sample};
 use crate::error::PipelineError;
 use crate::setup::Setup;
@@ -23,12 +24,8 @@ pub struct ClassesParams {
     pub classes: Vec<ClassRef>,
     /// Number of images per class.
     #[default(1)]
-    #[serde(default = "one")]
+    #[serde(default = "one::<u32>")]
     pub count: u32,
-}
-
-fn one() -> u32 {
-    1
 }
 
 impl StageParams for ClassesParams {
@@ -45,7 +42,6 @@ pub enum ClassRef {
     Name(String),
 }
 
-/// The source.
 pub(crate) struct Classes {
     name: String,
     params: ClassesParams,

@@ -31,7 +31,6 @@ impl StageParams for DecodeParams {
     const STAGE: &'static str = "decode";
 }
 
-/// The stage.
 pub(crate) struct Decode {
     tile: Option<bool>,
     model: Arc<Model>,

@@ -29,7 +29,6 @@ impl StageParams for DecodeVideoParams {
     const STAGE: &'static str = "decode-video";
 }
 
-/// The stage.
 pub(crate) struct DecodeVideo {
     model: Arc<Model>,
     decoder: Option<VideoDecoder>,

@@ -67,7 +67,6 @@ impl StageParams for FitParams {
     const STAGE: &'static str = "fit";
 }
 
-/// The stage.
 pub(crate) struct Fit {
     params: FitParams,
 }

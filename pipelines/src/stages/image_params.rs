@@ -42,7 +42,7 @@ pub struct TextToImageParams {
     /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
     /// rounding.
     #[default(1)]
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[serde(default = "one::<usize>", skip_serializing_if = "is_one")]
     pub batch: usize,
     /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
     /// than memory. Same image, slower.
@@ -83,7 +83,7 @@ pub struct ClassToImageParams {
     /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
     /// rounding.
     #[default(1)]
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[serde(default = "one::<usize>", skip_serializing_if = "is_one")]
     pub batch: usize,
     /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
     /// than memory. Same image, slower.

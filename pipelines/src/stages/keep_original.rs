@@ -39,7 +39,6 @@ impl StageParams for KeepOriginalParams {
     const STAGE: &'static str = "keep-original";
 }
 
-/// The stage.
 pub(crate) struct KeepOriginal {
     params: KeepOriginalParams,
     /// Loaded when the first image arrives, since its size is then known, for all images of that size.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use smart_default::SmartDefault;
 
+use super::batch::one;
 use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::setup::Setup;
@@ -30,22 +31,17 @@ pub struct PromptsParams {
     pub negative: String,
     /// Number of images or videos per prompt.
     #[default(1)]
-    #[serde(default = "one")]
+    #[serde(default = "one::<u32>")]
     pub count: u32,
     /// All prompts together make one video, one after another; for interactive models.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub story: bool,
 }
 
-fn one() -> u32 {
-    1
-}
-
 impl StageParams for PromptsParams {
     const STAGE: &'static str = "prompts";
 }
 
-/// The source.
 pub(crate) struct Prompts {
     name: String,
     params: PromptsParams,

@@ -76,7 +76,6 @@ impl StageParams for RewriteParams {
     const STAGE: &'static str = "rewrite";
 }
 
-/// The stage.
 pub(crate) struct Rewrite {
     name: String,
     params: RewriteParams,

@@ -31,7 +31,6 @@ impl StageParams for SaveParams {
     const STAGE: &'static str = "save";
 }
 
-/// The stage.
 pub(crate) struct Save {
     output: String,
     preview: Option<PathBuf>,
@@ -41,20 +40,12 @@ const DEFAULT: &str = "nextscale-{seed}.png";
 
 impl Save {
     pub(crate) fn new(params: SaveParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let key = if params.path.is_some() {
-            "path"
-        } else {
-            "output"
-        };
-        let output = params.path.or_else(|| setup.settings.output.clone());
+        let (key, output) = output(params.path, setup);
         let output = output.unwrap_or_else(|| DEFAULT.to_owned());
         if output != "-" {
             check_output(&output, key, setup)?;
         }
-        let preview = setup.settings.preview.as_ref().map(PathBuf::from);
-        if let Some(folder) = &preview {
-            check_folder(folder, "preview", setup)?;
-        }
+        let preview = preview(setup)?;
         Ok(Self { output, preview })
     }
 
@@ -68,6 +59,23 @@ impl Save {
         let record = input.context.record(&input.sample).to_yaml();
         vec![("parameters", parameters), (PIPELINE_KEY, record)]
     }
+}
+
+/// The output of a stage, if one is given, and the key that gives it.
+pub(super) fn output(path: Option<String>, setup: &Setup) -> (&'static str, Option<String>) {
+    match path {
+        Some(path) => ("path", Some(path)),
+        None => ("output", setup.settings.output.clone()),
+    }
+}
+
+/// The folder of previews, if they are wanted.
+pub(super) fn preview(setup: &Setup) -> Result<Option<PathBuf>, Diagnostic> {
+    let folder = setup.settings.preview.as_ref().map(PathBuf::from);
+    if let Some(folder) = &folder {
+        check_folder(folder, "preview", setup)?;
+    }
+    Ok(folder)
 }
 
 fn check_output(output: &str, key: &str, setup: &Setup) -> Result<(), Diagnostic> {

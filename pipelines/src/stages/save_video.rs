@@ -9,7 +9,7 @@ use serde_with::skip_serializing_none;
 
 use nextscale_files::atomic_file;
 
-use super::save::{check_folder, fill, is_folder, numbered};
+use super::save::{check_folder, fill, is_folder, numbered, output, preview};
 use super::video::params::TextToVideoParams;
 use crate::artifact::{Artifact, Frames, Kind, Sample};
 use crate::error::PipelineError;
@@ -39,7 +39,6 @@ impl StageParams for SaveVideoParams {
     const STAGE: &'static str = "save-video";
 }
 
-/// The stage.
 pub(crate) struct SaveVideo {
     params: SaveVideoParams,
     output: String,
@@ -64,13 +63,8 @@ const DEFAULT: &str = if cfg!(feature = "ffmpeg") {
 
 impl SaveVideo {
     pub(crate) fn new(params: SaveVideoParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let key = if params.path.is_some() {
-            "path"
-        } else {
-            "output"
-        };
-        let output = params.path.as_ref().or(setup.settings.output.as_ref());
-        let output = output.map_or_else(|| DEFAULT.to_owned(), String::clone);
+        let (key, output) = output(params.path.clone(), setup);
+        let output = output.unwrap_or_else(|| DEFAULT.to_owned());
         if output == "-" {
             let hint = "write it to a file: --output NAME.mp4";
             let message = "a video cannot go to standard output";
@@ -83,15 +77,11 @@ impl SaveVideo {
             let message = format!("`fps` should be from 1 to 240, but it is {fps}");
             return Err(setup.refuse("fps", message).into());
         }
-        let preview = setup.settings.preview.as_ref().map(PathBuf::from);
-        if let Some(folder) = &preview {
-            check_folder(folder, "preview", setup)?;
-        }
         Ok(Self {
             params,
             output,
             format,
-            preview,
+            preview: preview(setup)?,
             open: None,
         })
     }

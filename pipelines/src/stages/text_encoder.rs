@@ -24,7 +24,7 @@ use crate::stage_params::StageParams;
 /// Encodes prompts as text features.
 #[skip_serializing_none]
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TextEncoderParams {
     /// The model whose text encoder is used, instead of the pipeline's.
     pub model: Option<String>,
@@ -32,11 +32,7 @@ pub struct TextEncoderParams {
     /// `text-to-video` stage that this one feeds if absent.
     pub frames: Option<usize>,
     /// Append the released code's words for pleasant faces to prompts that mention people.
-    #[serde(
-        default,
-        rename = "positive-prompt",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub positive_prompt: bool,
 }
 
@@ -44,7 +40,6 @@ impl StageParams for TextEncoderParams {
     const STAGE: &'static str = "text-encoder";
 }
 
-/// The stage.
 pub(crate) struct TextEncoderStage {
     params: TextEncoderParams,
     model: Arc<Model>,

@@ -26,7 +26,6 @@ use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Event, Input, Output, Ports, Stage};
 
-/// The stage.
 pub(crate) struct TextToVideo {
     params: TextToVideoParams,
     blocks: BlockStorage,

@@ -110,24 +110,23 @@ fn only_the_end_of_a_long_video_is_read() {
     assert_eq!(count(&place.path("end.mp4")), 17);
 }
 
-fn interactive(place: &Place) -> String {
-    let folder = place.make_dir("story");
-    tiny::make_video(&folder, |manifest| {
+/// Makes an interactive model in the folder `story`.
+fn interactive(place: &Place) {
+    tiny::make_video(&place.make_dir("story"), |manifest| {
         manifest.semantic_scale = Some(0);
         manifest.frames.longest = 9;
         manifest.frames.step = 8;
     });
-    folder.display().to_string()
 }
 
 #[test]
 fn a_story_goes_on_from_prompt_to_prompt() {
     let place = Place::new();
-    let model = interactive(&place);
+    interactive(&place);
     place.good(&with("--seconds 2 -o before.mp4"));
     let story = |prompts: &[&str], out: &str| {
         let prompts: Vec<String> = prompts.iter().map(|p| format!("-p '{p}'")).collect();
-        let first = format!("video -m {model} -s 3 --video before.mp4 -o {out}");
+        let first = format!("video -m story -s 3 --video before.mp4 -o {out}");
         place.good(&format!("{first} {}", prompts.join(" ")));
     };
     story(&["a red house", "a cat", "a tree"], "story.mp4");
@@ -150,17 +149,16 @@ fn a_story_goes_on_from_prompt_to_prompt() {
     place.good("run story.mp4 --set output=again.mp4");
     assert_eq!(frames(&place, "again.mp4"), frames(&place, "story.mp4"));
 
-    place.refuses(
-        &format!("video -m {model} -p 'a cat' -o x.mp4"),
-        &["continues a video", "--video FILE"],
+    place.refuses_each(
+        "video -m story",
+        "-p 'a cat' -o x.mp4 => continues a video | --video FILE",
     );
 }
 
 #[test]
 fn a_model_lets_another_paint_its_first_frame() {
     let place = Place::new();
-    let folder = place.make_dir("painted");
-    tiny::make_video(&folder, |manifest| {
+    tiny::make_video(&place.make_dir("painted"), |manifest| {
         manifest.first_frame = Some(FirstFrame {
             model: "default".into(),
             size: 0.5,
@@ -168,9 +166,8 @@ fn a_model_lets_another_paint_its_first_frame() {
             motions: vec!["bouncing".into()],
         });
     });
-    let model = folder.to_str().unwrap();
     let make = |prompt: &str, out: &str| {
-        place.good(&format!("video -m {model} -p '{prompt}' -s 7 -o {out}"));
+        place.good(&format!("video -m painted -p '{prompt}' -s 7 -o {out}"));
     };
     make("a red house", "a/");
     make("a red house bouncing", "b/");
@@ -184,7 +181,7 @@ fn a_model_lets_another_paint_its_first_frame() {
     // It is what the same picture gives as a file: that one is made smaller in the same way.
     place.good("generate -p 'a red house' -s 7 -o house.png");
     place.good(&format!(
-        "video -m {model} -p 'a red house' -s 7 -i house.png -o d/"
+        "video -m painted -p 'a red house' -s 7 -i house.png -o d/"
     ));
     assert_eq!(place.files("a").len(), 9);
     for i in 0..9 {
