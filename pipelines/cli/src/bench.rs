@@ -10,7 +10,6 @@ use nextscale_models::device::{DeviceChoice, Dtype};
 use crate::options::{at_least_one, choice};
 use crate::output;
 
-/// Arguments of `nextscale bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// Model as for `generate`, or with --random-weights a size: infinity-125m, infinity-2b, or var-d16 to var-d36

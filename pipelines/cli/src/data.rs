@@ -19,7 +19,6 @@ pub(crate) enum DataCommand {
     Sheet(SheetArgs),
 }
 
-/// Arguments of `nextscale data build`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
     /// Recipe, for example configs/icons.yaml
@@ -35,7 +34,6 @@ pub(crate) struct BuildArgs {
     force: bool,
 }
 
-/// Arguments of `nextscale data sheet`.
 #[derive(Debug, Args)]
 pub(crate) struct SheetArgs {
     /// Folder of the data set

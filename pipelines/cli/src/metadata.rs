@@ -6,7 +6,6 @@ use clap::Args;
 
 use nextscale_pipelines::error::PipelineError;
 
-/// Arguments of `nextscale metadata`.
 #[derive(Debug, Args)]
 pub(crate) struct MetadataArgs {
     /// PNG image, video or GIF

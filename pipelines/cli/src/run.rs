@@ -14,7 +14,6 @@ use nextscale_pipelines::yaml::Node;
 use crate::progress::Progress;
 use crate::{output, signal};
 
-/// Arguments of `nextscale run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]

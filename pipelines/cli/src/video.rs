@@ -14,7 +14,6 @@ use nextscale_pipelines::yaml::Node;
 use crate::options::{PromptOptions, RunOptions, SizeOptions, choice, parse_number};
 use crate::settings::{Settings, flag};
 
-/// Arguments of `nextscale video`.
 #[derive(Debug, Args)]
 #[command(
     mut_arg("prompt", |arg| arg.help("Prompt; repeat for more videos or, with an interactive model, for what happens next in the same video. Read from standard input by default")),

@@ -64,7 +64,6 @@ struct SamplingOptions {
     temperature: Option<f64>,
 }
 
-/// Arguments of `nextscale eval tokenizer`.
 #[derive(Debug, Args)]
 pub(crate) struct TokenizerArgs {
     /// Model: `default` for the embedded one, or a model folder
@@ -91,7 +90,6 @@ impl TokenizerArgs {
     }
 }
 
-/// Arguments of `nextscale eval recall`.
 #[derive(Debug, Args)]
 pub(crate) struct RecallArgs {
     /// Model: `default` for the embedded one, or a model folder
@@ -126,7 +124,6 @@ impl RecallArgs {
     }
 }
 
-/// Arguments of `nextscale eval motion`.
 #[derive(Debug, Args)]
 pub(crate) struct MotionArgs {
     /// Video model: `sprites` for the embedded one, or a model folder
