@@ -49,15 +49,18 @@ impl Settings<'_> {
         key: &str,
         value: &Option<impl Serialize>,
     ) -> Result<(), PipelineError> {
+        let Some(value) = value else {
+            return Ok(());
+        };
         let stages = self.0.get("stages").map(Node::entries).unwrap_or_default();
         let is_kind = |node: &Node| node.get("stage").and_then(Node::as_str) == Some(kind);
         let names = stages.iter().filter(|e| is_kind(&e.node));
         let names: Vec<String> = names.map(|e| e.key.clone()).collect();
-        names.iter().try_for_each(|name| {
-            let Some(value) = value else { return Ok(()) };
+        for name in names {
             let node = Node::from_data(value, option)?;
-            Ok(self.0.set(&["stages", name, key], node)?)
-        })
+            self.0.set(&["stages", &name, key], node)?;
+        }
+        Ok(())
     }
 }
 

@@ -53,7 +53,7 @@ fn a_prompt_in_other_words_is_painted_and_recorded() {
     assert_eq!(question["temperature"], 0.0);
     assert_eq!(question["messages"][1]["content"], "a \"house\"");
     let told = question["messages"][0]["content"].as_str().unwrap();
-    says(&told, &["one description of one picture"]);
+    says(told, &["one description of one picture"]);
     let shown = place.stdout("metadata a.png");
     says(&shown, &["a red \"house\" on a hill\n"]);
     // Painted again from its record it is the same picture, and nobody is asked.

@@ -23,7 +23,7 @@ fn an_mp4_is_what_players_expect() {
     assert_eq!(tags["prompt"], "a red house");
     assert_eq!(tags["seed"], "7");
     let pipeline = tags["nextscale"].as_str().unwrap();
-    says(&pipeline, &["stage: text-to-video"]);
+    says(pipeline, &["stage: text-to-video"]);
     // The index in front: a browser plays it while it loads.
     let bytes = std::fs::read(&path).unwrap();
     let at = |what: &[u8]| bytes.windows(4).position(|w| w == what).unwrap();
