@@ -178,8 +178,9 @@ fn no_network_and_no_permission_say_what_to_do() {
     );
     assert!(hub.asked.lock().unwrap().is_empty());
     // A port that nobody listens at.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let free = free.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = listener.local_addr().unwrap();
+    drop(listener);
     let said = stderr(&fetch(&place, &format!("http://{free}"), &[]));
     says(
         &said,
