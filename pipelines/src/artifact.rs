@@ -60,15 +60,10 @@ pub struct ArtifactType {
     pub constraints: Vec<(&'static str, String)>,
 }
 
-/// A constraint on which the two ends of a wire disagree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mismatch<'a> {
-    /// Name of the constraint.
-    pub name: &'static str,
-    /// Value of the input.
-    pub expected: &'a str,
-    /// Value of the output that feeds it.
-    pub found: &'a str,
+impl From<Kind> for ArtifactType {
+    fn from(kind: Kind) -> Self {
+        Self::new(kind)
+    }
 }
 
 impl ArtifactType {
@@ -83,18 +78,6 @@ impl ArtifactType {
     pub fn constraint(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.constraints.push((name, value.to_string()));
         self
-    }
-
-    /// The first constraint of this input that `output` states with another value.
-    pub fn mismatch<'a>(&'a self, output: &'a Self) -> Option<Mismatch<'a>> {
-        self.constraints.iter().find_map(|(name, expected)| {
-            let (_, found) = output.constraints.iter().find(|(n, _)| n == name)?;
-            (expected != found).then_some(Mismatch {
-                name,
-                expected,
-                found,
-            })
-        })
     }
 }
 
@@ -131,22 +114,8 @@ pub enum Artifact {
     Custom(&'static str, Arc<dyn Any + Send + Sync>),
 }
 
-impl Artifact {
-    /// Its kind.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Prompt => Kind::Prompt,
-            Self::Class(_) => Kind::Class,
-            Self::Text(_) => Kind::Text,
-            Self::Latent(_) => Kind::Latent,
-            Self::Image(_) => Kind::Image,
-            Self::VideoLatent(_) => Kind::VideoLatent,
-            Self::Frames(_) => Kind::Frames,
-            Self::File(_) => Kind::File,
-            Self::Custom(name, _) => Kind::Custom(name),
-        }
-    }
-}
+/// The path of a key in a pipeline, and its value.
+pub type Pin = (Vec<String>, Node);
 
 /// What belongs to one image or video from the prompt to the file, whichever stage it is in.
 #[derive(Debug, Clone, Default)]
@@ -165,8 +134,8 @@ pub struct Sample {
     pub turn: usize,
     /// All prompts of the story that the prompt belongs to: one video, prompt after prompt. Empty outside stories.
     pub story: Arc<[String]>,
-    /// What to write into the pipeline to generate this sample alone: paths of keys, and values.
-    pub pins: Vec<(Vec<String>, Node)>,
+    /// What to write into the pipeline to generate this sample alone.
+    pub pins: Vec<Pin>,
 }
 
 impl Sample {

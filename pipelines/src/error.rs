@@ -1,7 +1,7 @@
 //! What can go wrong, always with the place and, where one is known, a way out.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nextscale_models::error::{ModelError, nearest};
@@ -109,6 +109,15 @@ impl PipelineError {
     /// A refusal with a way out.
     pub fn refused_with(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Model(ModelError::refused_with(message, hint))
+    }
+
+    /// A file whose content is not what it should be; `message` is the rest of a sentence that begins with its path.
+    pub fn content(path: &Path, message: impl Into<String>, hint: Option<&str>) -> Self {
+        Self::Model(ModelError::Content {
+            path: path.to_owned(),
+            message: message.into(),
+            hint: hint.map(str::to_owned),
+        })
     }
 
     /// Wraps an I/O error with what was tried and where.

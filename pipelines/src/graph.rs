@@ -4,18 +4,19 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use crate::artifact::{ArtifactType, Kind, Mismatch};
 use crate::error::{Diagnostic, PipelineError, did_you_mean};
-use crate::registry::Registry;
+use crate::registry::{MadeStage, Registry};
 use crate::setup::{Models, Setup};
 use crate::spec::{PipelineSpec, StageSpec, Wire};
-use crate::stage::{Ports, Stage};
+use crate::stage::Stage;
+use crate::wiring::Wiring;
 use crate::yaml::Node;
 
 /// A stage with the stages that feed its inputs.
 pub(crate) struct GraphNode {
     pub(crate) name: String,
     pub(crate) stage: Box<dyn Stage>,
+    params: Node,
     /// For each input, the index of the stage that feeds it.
     pub(crate) sources: Vec<usize>,
 }
@@ -48,7 +49,7 @@ impl Pipeline {
         if !bad.is_empty() {
             return Err(PipelineError::Invalid(bad));
         }
-        let ports = made.iter().map(|s| s.ports()).collect();
+        let ports = made.iter().map(|made| made.stage.ports()).collect();
         let mut wiring = Wiring {
             spec: &spec,
             ports,
@@ -61,9 +62,10 @@ impl Pipeline {
         }
         let stages = spec.stages.iter().zip(made).zip(sources);
         let stages = stages
-            .map(|((spec, stage), sources)| GraphNode {
+            .map(|((spec, made), sources)| GraphNode {
                 name: spec.name.clone(),
-                stage,
+                stage: made.stage,
+                params: made.params,
                 sources,
             })
             .collect();
@@ -94,25 +96,19 @@ impl Pipeline {
             let mut record = Node::from_data(&json!({ "stage": spec.kind }), "record")?;
             let written = self.spec.root.get("stages");
             if let Some(from) = written.and_then(|s| s.get(&spec.name)?.get("from")) {
-                put(&mut record, &["from"], from.clone())?;
+                record.set(&["from"], from.clone())?;
             }
-            let resolved = node.stage.resolved();
-            let params = if resolved.is_null() {
-                spec.params.clone()
-            } else {
-                Node::from_data(&resolved, "record")?
+            let params = match node.stage.resolved() {
+                Some(resolved) => Node::from_data(&resolved, "record")?,
+                None => node.params.clone(),
             };
             for entry in params.entries() {
-                put(&mut record, &[&entry.key], entry.node.clone())?;
+                record.set(&[&entry.key], entry.node.clone())?;
             }
-            put(&mut root, &["stages", &spec.name], record)?;
+            root.set(&["stages", &spec.name], record)?;
         }
         Ok(root)
     }
-}
-
-fn put(root: &mut Node, path: &[&str], new: Node) -> Result<(), PipelineError> {
-    root.set(path, new).map_err(Into::into)
 }
 
 /// Makes all stages; mistakes are added to `bad`, and any other error is returned.
@@ -120,7 +116,7 @@ fn make_stages(
     spec: &PipelineSpec,
     registry: &Registry,
     bad: &mut Vec<Diagnostic>,
-) -> Result<Vec<Box<dyn Stage>>, PipelineError> {
+) -> Result<Vec<MadeStage>, PipelineError> {
     let models = Models::default();
     let mut made = vec![];
     for stage in &spec.stages {
@@ -147,18 +143,13 @@ fn make_stages(
 /// Reports wires to stages that do not exist, and cycles.
 fn check_names(spec: &PipelineSpec, by_name: &HashMap<&str, usize>, bad: &mut Vec<Diagnostic>) {
     let names: Vec<&str> = spec.stages.iter().map(|s| s.name.as_str()).collect();
-    for (stage, wire) in spec
-        .stages
-        .iter()
-        .flat_map(|s| s.wires.iter().map(move |w| (s, w)))
-    {
-        if !by_name.contains_key(wire.from.as_str()) {
-            let message = format!(
-                "`{}` comes from `{}`, but there is no such stage",
-                stage.name, wire.from
-            );
-            let hint = did_you_mean(&wire.from, &names, "the stages");
-            bad.push(Diagnostic::new(&wire.mark, message).hint(hint));
+    for StageSpec { name, wires, .. } in &spec.stages {
+        for Wire { from, mark, .. } in wires {
+            if !by_name.contains_key(from.as_str()) {
+                let message = format!("`{name}` comes from `{from}`, but there is no such stage");
+                let hint = did_you_mean(from, &names, "the stages");
+                bad.push(Diagnostic::new(mark, message).hint(hint));
+            }
         }
     }
     let mut done = vec![false; spec.stages.len()];
@@ -206,115 +197,4 @@ fn find_cycle<'a>(
     path.pop();
     done[at] = true;
     None
-}
-
-/// The check of the wires against the ports of the stages.
-struct Wiring<'a> {
-    spec: &'a PipelineSpec,
-    /// By stage.
-    ports: Vec<Ports>,
-    by_name: HashMap<&'a str, usize>,
-    bad: Vec<Diagnostic>,
-}
-
-impl Wiring<'_> {
-    /// For each input of a stage, the index of the stage that feeds it; what does not fit is reported.
-    fn sources(&mut self, index: usize) -> Vec<usize> {
-        let stage = &self.spec.stages[index];
-        let inputs = self.ports[index].inputs.clone();
-        self.check_ports(stage, &inputs);
-        let mut sources = vec![];
-        for (name, wanted) in &inputs {
-            let fits = |w: &&Wire| w.port.as_deref().is_none_or(|p| p == *name);
-            let Some(wire) = stage.wires.iter().find(fits) else {
-                let (name, kind) = (&stage.name, wanted.kind);
-                let message = format!("`{name}` needs {kind} but nothing feeds it");
-                let hint = format!("add `from: NAME`{}", self.outputs_of_kind(kind));
-                self.bad
-                    .push(Diagnostic::new(&stage.mark, message).hint(hint));
-                continue;
-            };
-            // A wire to a stage that does not exist is reported already.
-            let Some(&source) = self.by_name.get(wire.from.as_str()) else {
-                continue;
-            };
-            let output = self.ports[source].output.as_ref();
-            match self.mismatch(stage, wire, wanted, output) {
-                Some(diagnostic) => self.bad.push(diagnostic),
-                None => sources.push(source),
-            }
-        }
-        sources
-    }
-
-    /// Reports wires to inputs that the stage does not have.
-    fn check_ports(&mut self, stage: &StageSpec, inputs: &[(&'static str, ArtifactType)]) {
-        let name = &stage.name;
-        let inputs: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
-        for wire in &stage.wires {
-            let (message, hint) = match wire.port.as_deref() {
-                _ if inputs.is_empty() => (
-                    format!("`{name}` is a source: it takes nothing `from` another stage"),
-                    "leave out `from`".to_owned(),
-                ),
-                Some(port) if !inputs.contains(&port) => (
-                    format!("`{name}` has no input `{port}`"),
-                    did_you_mean(port, &inputs, "the inputs"),
-                ),
-                None if inputs.len() > 1 => (
-                    format!("`{name}` has {} inputs: say which", inputs.len()),
-                    format!("`from:` with one line for each of: {}", inputs.join(", ")),
-                ),
-                _ => continue,
-            };
-            self.bad
-                .push(Diagnostic::new(&wire.mark, message).hint(hint));
-        }
-    }
-
-    fn mismatch(
-        &self,
-        stage: &StageSpec,
-        wire: &Wire,
-        wanted: &ArtifactType,
-        output: Option<&ArtifactType>,
-    ) -> Option<Diagnostic> {
-        let (name, from, kind) = (&stage.name, &wire.from, wanted.kind);
-        let message = match output {
-            None => format!("`{name}` needs {kind}, but nothing comes out of `{from}`"),
-            Some(output) if output.kind != kind => {
-                format!("`{name}` needs {kind}, but `{from}` gives {}", output.kind)
-            }
-            Some(output) => {
-                let Mismatch {
-                    name: constraint,
-                    expected,
-                    found,
-                } = wanted.mismatch(output)?;
-                let message = format!(
-                    "`{name}` and `{from}` do not belong together: `{name}` needs {kind} with {constraint} {expected}, `{from}` gives {found}"
-                );
-                let hint = "use the tokenizer, the text encoder and the transformer of one model";
-                return Some(Diagnostic::new(&wire.mark, message).hint(hint));
-            }
-        };
-        let outputs = self.outputs_of_kind(kind);
-        let hint = format!("`from` should name another stage{outputs}");
-        Some(Diagnostic::new(&wire.mark, message).hint(hint))
-    }
-
-    /// The stages whose output is of a kind, in words.
-    fn outputs_of_kind(&self, kind: Kind) -> String {
-        let of_kind = |p: &Ports| p.output.as_ref().is_some_and(|o| o.kind == kind);
-        let stages = self.spec.stages.iter().zip(&self.ports);
-        let names: Vec<String> = stages
-            .filter(|(_, ports)| of_kind(ports))
-            .map(|(stage, _)| format!("`{}`", stage.name))
-            .collect();
-        if names.is_empty() {
-            format!(" (no stage gives {kind})")
-        } else {
-            format!(" ({kind} comes from {})", names.join(" or "))
-        }
-    }
 }

@@ -76,6 +76,7 @@ pub mod spec;
 pub mod stage;
 pub mod stage_params;
 pub mod stages;
+mod wiring;
 pub mod yaml;
 
 pub use artifact::{Artifact, ArtifactType, Kind};

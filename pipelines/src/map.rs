@@ -6,7 +6,7 @@ use image::RgbImage;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::artifact::{Artifact, ArtifactType, Frames, Kind, Sample};
+use crate::artifact::{Artifact, Frames, Kind, Sample};
 use crate::error::PipelineError;
 use crate::registry::Registry;
 use crate::setup::Setup;
@@ -52,7 +52,14 @@ impl Registry {
         let change = Arc::new(change);
         self.register(name, move |params: P, _: &Setup| {
             let change = change.clone();
-            Ok(MapImages { params, change })
+            Ok(Map("image", Kind::Image, move |input: &Input| {
+                let Some(Artifact::Image(image)) = input.artifacts.first() else {
+                    return Err(input.context.failed("its input is not an image"));
+                };
+                let mut image = RgbImage::clone(image);
+                change(&mut image, &params)?;
+                Ok(Artifact::Image(Arc::new(image)))
+            }))
         });
     }
 
@@ -68,70 +75,38 @@ impl Registry {
         let change = Arc::new(change);
         self.register(name, move |params: P, _: &Setup| {
             let change = change.clone();
-            Ok(MapFrames { params, change })
+            // A video comes in several chunks, so that it is never in memory as a whole.
+            Ok(Map("frames", Kind::Frames, move |input: &Input| {
+                let Some(Artifact::Frames(frames)) = input.artifacts.first() else {
+                    return Err(input.context.failed("its input is not frames"));
+                };
+                let mut frames = Frames::clone(frames);
+                for (i, frame) in frames.images.iter_mut().enumerate() {
+                    let info = FrameInfo {
+                        sample: &input.sample,
+                        index: frames.first + i,
+                        fps: frames.fps,
+                    };
+                    change(frame, info, &params)?;
+                }
+                Ok(Artifact::Frames(Arc::new(frames)))
+            }))
         });
     }
 }
 
-struct MapImages<P, F> {
-    params: P,
-    change: Arc<F>,
-}
+/// Turns each input of a kind into another of the same kind; the name is that of the input.
+struct Map<F>(&'static str, Kind, F);
 
-impl<P, F> Stage for MapImages<P, F>
+impl<F> Stage for Map<F>
 where
-    P: Send,
-    F: Fn(&mut RgbImage, &P) -> Result<(), PipelineError> + Send + Sync,
+    F: Fn(&Input) -> Result<Artifact, PipelineError> + Send,
 {
     fn ports(&self) -> Ports {
-        same_in_and_out("image", Kind::Image)
+        Ports::one(self.0, self.1, self.1)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
-        let Some(Artifact::Image(image)) = input.artifacts.first() else {
-            return Err(input.context.failed("its input is not an image"));
-        };
-        let mut image = (**image).clone();
-        (self.change)(&mut image, &self.params)?;
-        out.send(input, Artifact::Image(Arc::new(image)))
-    }
-}
-
-struct MapFrames<P, F> {
-    params: P,
-    change: Arc<F>,
-}
-
-impl<P, F> Stage for MapFrames<P, F>
-where
-    P: Send,
-    F: Fn(&mut RgbImage, FrameInfo<'_>, &P) -> Result<(), PipelineError> + Send + Sync,
-{
-    fn ports(&self) -> Ports {
-        same_in_and_out("frames", Kind::Frames)
-    }
-
-    /// Works on a chunk: a video comes in several, so that it is never in memory as a whole.
-    fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
-        let Some(Artifact::Frames(frames)) = input.artifacts.first() else {
-            return Err(input.context.failed("its input is not frames"));
-        };
-        let mut frames = Frames::clone(frames);
-        for (i, frame) in frames.images.iter_mut().enumerate() {
-            let info = FrameInfo {
-                sample: &input.sample,
-                index: frames.first + i,
-                fps: frames.fps,
-            };
-            (self.change)(frame, info, &self.params)?;
-        }
-        out.send(input, Artifact::Frames(Arc::new(frames)))
-    }
-}
-
-fn same_in_and_out(name: &'static str, kind: Kind) -> Ports {
-    Ports {
-        inputs: vec![(name, ArtifactType::new(kind))],
-        output: Some(ArtifactType::new(kind)),
+        out.send(input, (self.2)(input)?)
     }
 }

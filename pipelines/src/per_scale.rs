@@ -5,16 +5,34 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
-use serde::{Serialize, Serializer};
 
 /// One number for all scales, or one for each: `3` or `[1, 2, 3]` in YAML, `3` or `1,2,3` on the command line.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum PerScale {
     /// The same at every scale.
     All(f64),
     /// One a scale, coarse to fine.
     Each(Vec<f64>),
+}
+
+/// Numbers that cannot be those of the scales.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PerScaleError {
+    /// Another text than a finite number.
+    #[error("`{0}` is no number")]
+    NotANumber(String),
+    /// A list of another length.
+    #[error("{numbers} numbers for {scales} scales: there should be one a scale, or a single one")]
+    Length {
+        /// Length of the list.
+        numbers: usize,
+        /// Number of scales.
+        scales: usize,
+    },
 }
 
 /// What it should look like, for messages.
@@ -24,15 +42,15 @@ impl PerScale {
     /// The numbers of `scales` scales.
     ///
     /// # Errors
-    /// A sentence: a list of another length.
-    pub fn values(&self, scales: usize) -> Result<Vec<f64>, String> {
+    /// A list of another length.
+    pub fn values(&self, scales: usize) -> Result<Vec<f64>, PerScaleError> {
         match self {
             Self::All(value) => Ok(vec![*value; scales]),
             Self::Each(values) if values.len() == scales => Ok(values.clone()),
-            Self::Each(values) => Err(format!(
-                "{} numbers for {scales} scales: there should be one a scale, or a single one",
-                values.len()
-            )),
+            Self::Each(values) => Err(PerScaleError::Length {
+                numbers: values.len(),
+                scales,
+            }),
         }
     }
 
@@ -59,27 +77,18 @@ impl fmt::Display for PerScale {
 }
 
 impl FromStr for PerScale {
-    type Err = String;
+    type Err = PerScaleError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, PerScaleError> {
         let number = |part: &str| match part.trim().parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(value),
-            _ => Err(format!("`{}` is no number", part.trim())),
+            _ => Err(PerScaleError::NotANumber(part.trim().to_owned())),
         };
         if text.contains(',') {
             let values: Result<_, _> = text.split(',').map(number).collect();
             values.map(Self::Each)
         } else {
             number(text).map(Self::All)
-        }
-    }
-}
-
-impl Serialize for PerScale {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::All(value) => value.serialize(serializer),
-            Self::Each(values) => values.serialize(serializer),
         }
     }
 }
@@ -105,12 +114,8 @@ impl<'de> Deserialize<'de> for PerScale {
                 let message = format!("this should be {EXPECTED}, but it is the string `{text}`");
                 Err(E::custom(message))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<PerScale, A::Error> {
-                let mut values = Vec::new();
-                while let Some(value) = seq.next_element()? {
-                    values.push(value);
-                }
-                Ok(PerScale::Each(values))
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<PerScale, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(PerScale::Each)
             }
         }
         deserializer.deserialize_any(Any)
@@ -145,7 +150,7 @@ mod tests {
         assert_eq!("3".parse(), Ok(PerScale::All(3.0)));
         assert_eq!("1, 2.5,4".parse(), Ok(PerScale::Each(vec![1.0, 2.5, 4.0])));
         for bad in ["", "x", "nan", "inf", "1,,2", "1,"] {
-            let message = bad.parse::<PerScale>().unwrap_err();
+            let message = bad.parse::<PerScale>().unwrap_err().to_string();
             assert!(message.ends_with("is no number"), "{bad}: {message}");
         }
     }
@@ -155,7 +160,7 @@ mod tests {
         assert_eq!(PerScale::All(2.0).values(3), Ok(vec![2.0; 3]));
         let each = PerScale::Each(vec![1.0, 2.0]);
         assert_eq!(each.values(2), Ok(vec![1.0, 2.0]));
-        let message = each.values(13).unwrap_err();
+        let message = each.values(13).unwrap_err().to_string();
         assert!(message.starts_with("2 numbers for 13 scales"), "{message}");
         assert_eq!(each.to_string(), "1,2");
     }

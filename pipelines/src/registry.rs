@@ -10,8 +10,15 @@ use crate::setup::Setup;
 use crate::spec::StageSpec;
 use crate::stage::Stage;
 use crate::stage_params::StageParams;
+use crate::yaml::Node;
 
-type Factory = Box<dyn Fn(&Setup) -> Result<Box<dyn Stage>, PipelineError> + Send + Sync>;
+type Factory = Box<dyn Fn(&Setup) -> Result<MadeStage, PipelineError> + Send + Sync>;
+
+/// A stage, and the parameters that it was made from.
+pub(crate) struct MadeStage {
+    pub(crate) stage: Box<dyn Stage>,
+    pub(crate) params: Node,
+}
 
 struct StageKind {
     factory: Factory,
@@ -40,24 +47,40 @@ impl Registry {
         S: Stage + 'static,
         F: Fn(P, &Setup) -> Result<S, PipelineError> + Send + Sync + 'static,
     {
-        let generator = SchemaSettings::draft07().into_generator();
-        let schema = generator.into_root_schema_for::<P>();
-        let factory: Factory = Box::new(move |setup| {
-            let params: P = setup.stage.params.read()?;
-            Ok(Box::new(factory(params, setup)?))
-        });
-        self.kinds
-            .insert(name.to_owned(), StageKind { factory, schema });
+        self.insert::<P>(
+            name,
+            Box::new(move |setup| {
+                Ok(MadeStage {
+                    stage: Box::new(factory(setup.stage.params.read()?, setup)?),
+                    params: setup.stage.params.clone(),
+                })
+            }),
+        );
     }
 
-    /// Adds a stage kind under the name that its parameters know.
+    /// Adds a stage kind under the name that its parameters know. The record of a run has their defaults filled in.
     pub fn add<P, S, F>(&mut self, factory: F)
     where
         P: StageParams + JsonSchema,
         S: Stage + 'static,
         F: Fn(P, &Setup) -> Result<S, PipelineError> + Send + Sync + 'static,
     {
-        self.register(P::STAGE, factory);
+        self.insert::<P>(
+            P::STAGE,
+            Box::new(move |setup| {
+                let read: P = setup.stage.params.read()?;
+                let params = Node::from_data(&read, "record")?;
+                let stage = Box::new(factory(read, setup)?);
+                Ok(MadeStage { stage, params })
+            }),
+        );
+    }
+
+    fn insert<P: JsonSchema>(&mut self, name: &str, factory: Factory) {
+        let generator = SchemaSettings::draft07().into_generator();
+        let schema = generator.into_root_schema_for::<P>();
+        self.kinds
+            .insert(name.to_owned(), StageKind { factory, schema });
     }
 
     /// The names of all kinds with the JSON Schema of their parameters.
@@ -68,7 +91,7 @@ impl Registry {
     }
 
     /// Makes the stage that a specification asks for.
-    pub(crate) fn make(&self, setup: &Setup) -> Result<Box<dyn Stage>, PipelineError> {
+    pub(crate) fn make(&self, setup: &Setup) -> Result<MadeStage, PipelineError> {
         let StageSpec {
             kind, kind_mark, ..
         } = setup.stage;

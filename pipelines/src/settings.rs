@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use nextscale_models::device::{DeviceChoice, Dtype};
 
 /// The settings of a pipeline: every key except `stages`.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[allow(clippy::manual_non_exhaustive)] // `stages` is a key of the file
 pub struct Settings {
     /// The model: `default` for the one inside the program, a released one such as `infinity-2b` or `var-d16`, a model
@@ -17,11 +19,6 @@ pub struct Settings {
     #[serde(default = "default_model")]
     pub model: String,
     /// A folder in which files of released models are looked for first.
-    #[serde(
-        default,
-        rename = "models-dir",
-        skip_serializing_if = "Option::is_none"
-    )]
     pub models_dir: Option<PathBuf>,
     /// Where to compute.
     #[serde(default)]
@@ -30,24 +27,17 @@ pub struct Settings {
     #[serde(default)]
     pub dtype: Dtype,
     /// Seed of the first sample; each further one adds 1. Random if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// A file, a name with `{index}`, `{seed}` or `{prompt}`, a folder, or `-` for standard output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// A folder for the image after each scale.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
     /// Whether files carry their parameters.
     #[serde(default = "yes")]
     pub metadata: bool,
     /// Keep the text encoder in memory next to the transformer while there are more prompts. By default an encoder of a
     /// gibibyte or more encodes all prompts first and is dropped before the transformer is loaded.
-    #[serde(
-        default,
-        rename = "keep-loaded",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_loaded: bool,
     /// A known key that is read separately: the settings are read from a tree in which it is null.
     #[serde(skip_serializing)]

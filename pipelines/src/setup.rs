@@ -116,64 +116,49 @@ impl Setup<'_> {
     }
 
     /// Opens a model of images from prompts.
-    ///
-    /// # Errors
-    /// As [`Setup::model`], and a model of another architecture.
-    pub fn text_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+    pub(crate) fn text_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
         let model = self.image_model(model)?;
-        if model.architecture() == Architecture::Infinity {
-            return Ok(model);
-        }
-        let message = format!(
-            "the model `{}` generates from classes, not from prompts",
-            model.name()
-        );
         let hint = "give a class: --class NAME, or the stages `classes` and `class-to-image`";
-        Err(self.refuse("model", message).hint(hint).into())
+        let fits = model.architecture() == Architecture::Infinity;
+        self.only_if(fits, model, "from classes, not from prompts", hint)
     }
 
     /// Opens a model of images from classes.
-    ///
-    /// # Errors
-    /// As [`Setup::model`], and a model of another architecture.
-    pub fn class_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+    pub(crate) fn class_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
         let model = self.image_model(model)?;
-        if model.architecture() == Architecture::Var {
-            return Ok(model);
-        }
-        let message = format!(
-            "the model `{}` generates from prompts, not from classes",
-            model.name()
-        );
         let hint = "name a class-conditional model, such as var-d16, or give a prompt";
-        Err(self.refuse("model", message).hint(hint).into())
+        let fits = model.architecture() == Architecture::Var;
+        self.only_if(fits, model, "from prompts, not from classes", hint)
     }
 
     /// Opens a model of images, from prompts or classes.
-    ///
-    /// # Errors
-    /// As [`Setup::model`], and a model of videos.
-    pub fn image_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+    pub(crate) fn image_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
         let model = self.model(model)?;
-        if model.architecture() != Architecture::InfinityStar {
-            return Ok(model);
-        }
-        let message = format!("the model `{}` generates videos, not images", model.name());
         let hint = "use `nextscale video`, with `--seconds 0` for an image";
-        Err(self.refuse("model", message).hint(hint).into())
+        let fits = model.architecture() != Architecture::InfinityStar;
+        self.only_if(fits, model, "videos, not images", hint)
     }
 
     /// Opens a model of videos.
-    ///
-    /// # Errors
-    /// As [`Setup::model`], and a model of another architecture.
-    pub fn video_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
+    pub(crate) fn video_model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
         let model = self.model(model)?;
-        if model.architecture() == Architecture::InfinityStar {
+        let hint = "name a video model, such as sprites or infinitystar-8b-480p, or use `nextscale generate`";
+        let fits = model.architecture() == Architecture::InfinityStar;
+        self.only_if(fits, model, "images, not videos", hint)
+    }
+
+    /// The model if it fits; otherwise an error at the key `model` that says what it generates.
+    fn only_if(
+        &self,
+        fits: bool,
+        model: Arc<Model>,
+        generates: &str,
+        hint: &str,
+    ) -> Result<Arc<Model>, PipelineError> {
+        if fits {
             return Ok(model);
         }
-        let message = format!("the model `{}` generates images, not videos", model.name());
-        let hint = "name a video model, such as sprites or infinitystar-8b-480p, or use `nextscale generate`";
+        let message = format!("the model `{}` generates {generates}", model.name());
         Err(self.refuse("model", message).hint(hint).into())
     }
 }

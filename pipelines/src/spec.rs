@@ -4,8 +4,6 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use nextscale_models::ModelError;
-
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::media::image::find_pipeline;
 use crate::settings::Settings;
@@ -68,10 +66,17 @@ impl PipelineSpec {
         Self::from_node(read_tree(path)?)
     }
 
-    /// A built-in pipeline by name: `default` from prompts, `classes` from classes, `video` for videos.
-    pub fn preset(name: &str) -> Option<Node> {
-        let (_, text) = PRESETS.iter().find(|(n, _)| *n == name)?;
-        Node::parse(text, &format!("preset {name}")).ok()
+    /// A built-in pipeline, in the same language as everyone else's.
+    ///
+    /// # Errors
+    /// None, unless the pipeline in this program is not YAML.
+    pub fn preset(preset: Preset) -> Result<Node, PipelineError> {
+        let (origin, text) = match preset {
+            Preset::Prompts => ("preset default", include_str!("../presets/default.yaml")),
+            Preset::Classes => ("preset classes", include_str!("../presets/classes.yaml")),
+            Preset::Video => ("preset video", include_str!("../presets/video.yaml")),
+        };
+        Node::parse(text, origin)
     }
 
     /// Starts a pipeline in Rust; `settings` are the keys next to `stages`, for example
@@ -171,12 +176,16 @@ impl Builder {
     }
 }
 
-/// The built-in pipelines, in the same language as everyone else's.
-pub const PRESETS: &[(&str, &str)] = &[
-    ("default", include_str!("../presets/default.yaml")),
-    ("classes", include_str!("../presets/classes.yaml")),
-    ("video", include_str!("../presets/video.yaml")),
-];
+/// The built-in pipelines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// Images from prompts.
+    Prompts,
+    /// Images from classes.
+    Classes,
+    /// Videos from prompts.
+    Video,
+}
 
 /// The tree of a YAML file, or of the pipeline inside an image or video.
 ///
@@ -190,11 +199,8 @@ pub fn read_tree(path: &Path) -> Result<Node, PipelineError> {
     }
     let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
     let text = String::from_utf8(bytes).map_err(|_| {
-        PipelineError::Model(ModelError::Content {
-            path: path.to_owned(),
-            message: "is neither YAML nor an image or video with a pipeline in it".into(),
-            hint: None,
-        })
+        let message = "is neither YAML nor an image or video with a pipeline in it";
+        PipelineError::content(path, message, None)
     })?;
     Node::parse(&text, &origin)
 }

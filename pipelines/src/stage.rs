@@ -22,6 +22,24 @@ pub struct Ports {
     pub output: Option<ArtifactType>,
 }
 
+impl Ports {
+    /// An output and no input.
+    pub fn source(output: impl Into<ArtifactType>) -> Self {
+        let (inputs, output) = (vec![], Some(output.into()));
+        Self { inputs, output }
+    }
+
+    /// One input and an output.
+    pub fn one(
+        name: &'static str,
+        input: impl Into<ArtifactType>,
+        output: impl Into<ArtifactType>,
+    ) -> Self {
+        let (inputs, output) = (vec![(name, input.into())], Some(output.into()));
+        Self { inputs, output }
+    }
+}
+
 /// One step of a pipeline.
 ///
 /// A stage is made from its parameters while the pipeline is checked. It must not load weights
@@ -31,14 +49,13 @@ pub trait Stage: Send {
     /// Its inputs and its output.
     fn ports(&self) -> Ports;
 
-    /// Its parameters with every default filled in, for the record in the metadata; null for the
-    /// parameters as they were written.
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::Value::Null
+    /// Its parameters for the record in the metadata, where they are not those that it was made from.
+    fn resolved(&self) -> Option<serde_json::Value> {
+        None
     }
 
     /// Named values for the `parameters` line of a PNG, such as `CFG scale`.
-    fn parameters(&self) -> Vec<(String, String)> {
+    fn parameters(&self) -> Vec<(&'static str, String)> {
         vec![]
     }
 
@@ -174,7 +191,7 @@ pub struct Context {
     /// The pipeline with every default filled in.
     pub resolved: Arc<Node>,
     /// The parameters of all stages, for the `parameters` line of a PNG.
-    pub parameters: Arc<Vec<(String, String)>>,
+    pub parameters: Arc<Vec<(&'static str, String)>>,
 }
 
 impl Context {
@@ -242,7 +259,19 @@ impl Output {
         })
     }
 
-    /// Sends a message: for sources, which make samples, and for previews.
+    /// Sends the artifact of a new sample.
+    ///
+    /// # Errors
+    /// [`PipelineError::Cancelled`] if the run stops.
+    pub fn sample(&mut self, sample: Sample, artifact: Artifact) -> Result<(), PipelineError> {
+        self.message(Message {
+            sample: Arc::new(sample),
+            preview: None,
+            artifact,
+        })
+    }
+
+    /// Sends a message.
     ///
     /// # Errors
     /// [`PipelineError::Cancelled`] if the run stops.

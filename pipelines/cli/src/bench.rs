@@ -7,10 +7,9 @@ use nextscale_eval::bench::{self, BenchOptions, Report};
 use nextscale_models::DEFAULT;
 use nextscale_models::device::{DeviceChoice, Dtype};
 
-use crate::options::at_least_one;
+use crate::options::{at_least_one, choice};
 use crate::output;
 
-/// Arguments of `nextscale bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// Model as for `generate`, or with --random-weights a size: infinity-125m, infinity-2b, or var-d16 to var-d36
@@ -38,10 +37,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N")]
     cfg_scale: Option<f64>,
     /// Compute device
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
     device: DeviceChoice,
     /// Number type of the transformer's weights
-    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
+    #[arg(long, value_parser = choice::<Dtype>(), default_value = "auto")]
     dtype: Dtype,
     /// Write the result as JSON
     #[arg(long, value_name = "FILE")]
@@ -60,8 +59,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
         cfg_scale: args.cfg_scale,
         device: args.device,
         dtype: args.dtype,
-    })
-    .map_err(crate::eval::unwrapped)?;
+    })?;
     output::print(&table(&report))?;
     match &args.json {
         Some(path) => output::write_json(path, &report),

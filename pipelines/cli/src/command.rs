@@ -32,7 +32,7 @@ enum Command {
     /// Run a pipeline from a YAML file, or the one stored in an image or video
     Run(run::RunArgs),
     /// Check a pipeline without loading weights
-    Validate(run::ValidateArgs),
+    Validate(run::Source),
     /// Print the JSON Schema of pipeline files
     Schema,
     /// Show the prompt, seed and pipeline stored in an image or video
@@ -49,11 +49,13 @@ enum Command {
         shell: clap_complete::Shell,
     },
     /// Build data sets for training
-    Data(data::DataArgs),
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Train a tokenizer or a transformer
     Train(train::TrainArgs),
     /// Measure the quality of a model
-    Eval(eval::EvalArgs),
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
     /// Measure the speed of a model
     Bench(bench::BenchArgs),
 }
@@ -65,8 +67,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Video(args) => video::run(&args),
         Command::Edit(args) => edit::run(&args),
-        Command::Run(args) => run::run(args),
-        Command::Validate(args) => run::validate(args),
+        Command::Run(args) => run::run(&args),
+        Command::Validate(source) => run::validate(&source),
         Command::Schema => info::schema(),
         Command::Metadata(args) => metadata::run(&args),
         Command::Models(args) => models::run(&args),
@@ -77,9 +79,9 @@ pub(crate) fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "nextscale", stdout);
             Ok(())
         }
-        Command::Data(args) => data::run(args),
+        Command::Data(command) => data::run(command),
         Command::Train(args) => train::run(args),
-        Command::Eval(args) => eval::run(args),
+        Command::Eval(command) => eval::run(command),
         Command::Bench(args) => bench::run(args),
     };
     match result {

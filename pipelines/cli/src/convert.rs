@@ -11,7 +11,6 @@ use nextscale_weights::WeightDtype;
 
 use crate::{bar, signal};
 
-/// Arguments of `nextscale convert`.
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
     /// Checkpoint: a PyTorch or safetensors file, or a folder or index of shards

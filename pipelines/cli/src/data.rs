@@ -11,24 +11,16 @@ use nextscale_data::{
 
 use crate::{bar, options, output};
 
-/// Arguments of `nextscale data`.
-#[derive(Debug, Args)]
-pub(crate) struct DataArgs {
-    #[command(subcommand)]
-    command: DataCommand,
-}
-
 #[derive(Debug, Subcommand)]
-enum DataCommand {
+pub(crate) enum DataCommand {
     /// Build a data set from a recipe: download, verify and render its images
     Build(BuildArgs),
     /// Write a contact sheet of a data set
     Sheet(SheetArgs),
 }
 
-/// Arguments of `nextscale data build`.
 #[derive(Debug, Args)]
-struct BuildArgs {
+pub(crate) struct BuildArgs {
     /// Recipe, for example configs/icons.yaml
     config: PathBuf,
     /// Folder of the data set [default: from the recipe]
@@ -42,9 +34,8 @@ struct BuildArgs {
     force: bool,
 }
 
-/// Arguments of `nextscale data sheet`.
 #[derive(Debug, Args)]
-struct SheetArgs {
+pub(crate) struct SheetArgs {
     /// Folder of the data set
     data: PathBuf,
     /// PNG file to write
@@ -63,8 +54,8 @@ struct SheetArgs {
     held_out: bool,
 }
 
-pub(crate) fn run(args: DataArgs) -> anyhow::Result<()> {
-    match args.command {
+pub(crate) fn run(command: DataCommand) -> anyhow::Result<()> {
+    match command {
         DataCommand::Build(args) => run_build(args),
         DataCommand::Sheet(args) => run_sheet(&args),
     }

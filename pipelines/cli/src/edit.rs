@@ -68,7 +68,7 @@ fn pipeline(args: &EditArgs) -> Result<Node, PipelineError> {
     let edit = Some(edit);
     let option = "--init-image"; // both stages report the same image
     let generator = args.options.generator();
-    Settings(&mut root).stage(generator, option, "edit", &edit)?;
+    Settings(&mut root).stage_as(generator, option, "edit", &edit)?;
     if args.keep_original {
         let stage = serde_json::json!({ "stage": "keep-original", "from": "image", "edit": edit });
         root.set(&["stages", "kept"], Node::from_data(&stage, option)?)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use nextscale_pipelines::error::PipelineError;
+use nextscale_pipelines::stages::StartParams;
 use nextscale_pipelines::yaml::Node;
 
 use crate::image_options::ImageOptions;
@@ -44,11 +45,11 @@ fn pipeline(args: &GenerateArgs) -> Result<Node, PipelineError> {
         return args.options.pipeline();
     };
     let mut root = args.options.pipeline()?;
-    let start = match args.from_scale {
-        Some(from) => serde_json::json!({ "image": image, "from-scale": from }),
-        None => serde_json::json!({ "image": image }),
+    let start = StartParams {
+        image: image.clone(),
+        from_scale: args.from_scale,
     };
     let generator = args.options.generator();
-    Settings(&mut root).stage(generator, "--init-image", "start", &Some(start))?;
+    Settings(&mut root).stage_as(generator, "--init-image", "start", &Some(start))?;
     Ok(root)
 }

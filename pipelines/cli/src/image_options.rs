@@ -4,9 +4,10 @@ use clap::Args;
 
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::per_scale::PerScale;
+use nextscale_pipelines::spec::{PipelineSpec, Preset};
 use nextscale_pipelines::yaml::Node;
 
-use crate::options::{self, PromptOptions, RunOptions, SizeOptions};
+use crate::options::{PromptOptions, RunOptions, SizeOptions};
 use crate::settings::{Settings, flag};
 
 /// Options of every command that generates images.
@@ -78,11 +79,12 @@ impl ImageOptions {
 
     /// The built-in pipeline with every given option at its place.
     pub(crate) fn pipeline(&self) -> Result<Node, PipelineError> {
-        let by_class = !self.class.is_empty();
-        let mut root = options::preset(if by_class { "classes" } else { "default" });
-        if !by_class {
+        let mut root = if self.class.is_empty() {
             self.prompts.check("a red apple")?;
-        }
+            PipelineSpec::preset(Preset::Prompts)?
+        } else {
+            PipelineSpec::preset(Preset::Classes)?
+        };
         let conditions = self.prompts.prompt.len() + self.class.len();
         let images = conditions * self.prompts.batch_count.unwrap_or(1) as usize;
         if self.run.output.as_deref() == Some("-") && images > 1 {
@@ -103,20 +105,18 @@ impl ImageOptions {
             "prompts"
         };
         let classes = (!self.class.is_empty()).then_some(&self.class);
-        set.stage("classes", "--class", "classes", &classes)?;
+        set.stage_as("classes", "--class", "classes", &classes)?;
         self.prompts.apply(set, source)?;
         self.run.apply(set)?;
-        set.stage(generator, "--batch-size", "batch", &self.batch_size)?;
+        set.stage_as(generator, "--batch-size", "batch", &self.batch_size)?;
         self.size.apply(set, generator)?;
-        set.stage(generator, "--pixels", "pixels", &self.pixels)?;
+        set.stage(generator, "pixels", &self.pixels)?;
         self.sampling.apply(set, generator)?;
         let positive = flag(self.positive_prompt);
-        let option = "--positive-prompt";
-        set.stage("text-encoder", option, "positive-prompt", &positive)?;
-        set.stage(generator, "--stream", "stream", &flag(self.run.stream))?;
-        set.stage("decode", "--tile", "tile", &flag(self.tile))?;
-        let smooth = flag(self.sampling.smooth);
-        set.stage(generator, "--smooth", "smooth", &smooth)
+        set.stage("text-encoder", "positive-prompt", &positive)?;
+        set.stage(generator, "stream", &flag(self.run.stream))?;
+        set.stage("decode", "tile", &flag(self.tile))?;
+        set.stage(generator, "smooth", &flag(self.sampling.smooth))
     }
 
     /// Runs a pipeline, or prints it.
@@ -128,12 +128,11 @@ impl ImageOptions {
 impl ImageSampling {
     /// Every option but `--smooth`, which is the last key of its stage.
     fn apply(&self, set: &mut Settings, generator: &str) -> Result<(), PipelineError> {
-        set.stage(generator, "--cfg-scale", "cfg-scale", &self.cfg_scale)?;
-        let option = "--cfg-insertion-layer";
+        set.stage(generator, "cfg-scale", &self.cfg_scale)?;
         let layer = &self.cfg_insertion_layer;
-        set.stage(generator, option, "cfg-insertion-layer", layer)?;
-        set.stage(generator, "--temperature", "temperature", &self.temperature)?;
-        set.stage(generator, "--top-k", "top-k", &self.top_k)?;
-        set.stage(generator, "--top-p", "top-p", &self.top_p)
+        set.stage(generator, "cfg-insertion-layer", layer)?;
+        set.stage(generator, "temperature", &self.temperature)?;
+        set.stage(generator, "top-k", &self.top_k)?;
+        set.stage(generator, "top-p", &self.top_p)
     }
 }

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use nextscale_models::ModelError;
+use nextscale_pipelines::error::PipelineError;
 
-/// Arguments of `nextscale metadata`.
 #[derive(Debug, Args)]
 pub(crate) struct MetadataArgs {
     /// PNG image, video or GIF
@@ -16,12 +15,7 @@ pub(crate) struct MetadataArgs {
 pub(crate) fn run(args: &MetadataArgs) -> anyhow::Result<()> {
     let texts = nextscale_pipelines::media::tags(&args.file)?;
     if texts.is_empty() {
-        return Err(ModelError::Content {
-            path: args.file.clone(),
-            message: "contains no metadata".into(),
-            hint: None,
-        }
-        .into());
+        return Err(PipelineError::content(&args.file, "contains no metadata", None).into());
     }
     let texts = texts.iter().map(|(key, text)| format!("{key}:\n{text}"));
     crate::output::print(&texts.collect::<Vec<_>>().join("\n\n"))

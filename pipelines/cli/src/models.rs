@@ -8,7 +8,6 @@ use crate::output;
 use nextscale_models::search::SearchPath;
 use nextscale_models::{Manifest, Model, SPRITES, download, released};
 
-/// Arguments of `nextscale models`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct ModelsArgs {

@@ -3,8 +3,11 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 
 use nextscale_models::device::{DeviceChoice, Dtype};
 use nextscale_pipelines::error::PipelineError;
@@ -53,15 +56,15 @@ impl PromptOptions {
 
     /// `source` is the kind of the stage that results are counted in: `prompts` or `classes`.
     pub(crate) fn apply(&self, set: &mut Settings, source: &str) -> Result<(), PipelineError> {
-        set.pipeline("--model", "model", &self.model)?;
-        set.pipeline("--models-dir", "models-dir", &self.models_dir)?;
-        set.pipeline("--seed", "seed", &self.seed)?;
+        set.pipeline("model", &self.model)?;
+        set.pipeline("models-dir", &self.models_dir)?;
+        set.pipeline("seed", &self.seed)?;
         let prompts = (!self.prompt.is_empty()).then_some(&self.prompt);
-        set.stage("prompts", "--prompt", "prompts", &prompts)?;
-        set.stage("prompts", "--prompt-file", "file", &self.prompt_file)?;
+        set.stage_as("prompts", "--prompt", "prompts", &prompts)?;
+        set.stage_as("prompts", "--prompt-file", "file", &self.prompt_file)?;
         let negative = &self.negative_prompt;
-        set.stage("prompts", "--negative-prompt", "negative", negative)?;
-        set.stage(source, "--batch-count", "count", &self.batch_count)
+        set.stage_as("prompts", "--negative-prompt", "negative", negative)?;
+        set.stage_as(source, "--batch-count", "count", &self.batch_count)
     }
 }
 
@@ -82,9 +85,9 @@ pub(crate) struct SizeOptions {
 impl SizeOptions {
     /// `generator` is the kind of the stage that generates.
     pub(crate) fn apply(&self, set: &mut Settings, generator: &str) -> Result<(), PipelineError> {
-        set.stage(generator, "--width", "width", &self.width)?;
-        set.stage(generator, "--height", "height", &self.height)?;
-        set.stage(generator, "--aspect", "aspect", &self.aspect)
+        set.stage(generator, "width", &self.width)?;
+        set.stage(generator, "height", &self.height)?;
+        set.stage(generator, "aspect", &self.aspect)
     }
 }
 
@@ -92,10 +95,10 @@ impl SizeOptions {
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
     /// Compute device
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<DeviceChoice>())]
     device: Option<DeviceChoice>,
     /// Number type of the weights
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<Dtype>())]
     dtype: Option<Dtype>,
     /// Stream the transformer's blocks from the checkpoint in every pass, for models larger than memory
     #[arg(long)]
@@ -124,13 +127,13 @@ pub(crate) struct RunOptions {
 impl RunOptions {
     /// Every option but `--stream`, which is a key of the stage that generates.
     pub(crate) fn apply(&self, set: &mut Settings) -> Result<(), PipelineError> {
-        set.pipeline("--device", "device", &self.device)?;
-        set.pipeline("--dtype", "dtype", &self.dtype)?;
-        set.pipeline("--keep-loaded", "keep-loaded", &flag(self.keep_loaded))?;
-        set.pipeline("--preview", "preview", &self.preview)?;
-        set.pipeline("--output", "output", &self.output)?;
+        set.pipeline("device", &self.device)?;
+        set.pipeline("dtype", &self.dtype)?;
+        set.pipeline("keep-loaded", &flag(self.keep_loaded))?;
+        set.pipeline("preview", &self.preview)?;
+        set.pipeline("output", &self.output)?;
         let metadata = self.no_metadata.then_some(false);
-        set.pipeline("--no-metadata", "metadata", &metadata)
+        set.pipeline_as("--no-metadata", "metadata", &metadata)
     }
 
     /// Runs a pipeline, or prints it.
@@ -142,26 +145,34 @@ impl RunOptions {
     }
 }
 
-/// A built-in pipeline.
-pub(crate) fn preset(name: &str) -> Node {
-    PipelineSpec::preset(name).unwrap_or_else(|| Node::map("preset"))
-}
-
-fn parse_seed(text: &str) -> Result<u64, String> {
+fn parse_seed(text: &str) -> anyhow::Result<u64> {
     let range = "use an integer from 0 to 18446744073709551615";
     let is_negative = text
         .strip_prefix('-')
         .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
-    if is_negative {
-        return Err(format!("a seed cannot be negative: {range}"));
-    }
-    text.parse().map_err(|_| range.to_owned())
+    ensure!(!is_negative, "a seed cannot be negative: {range}");
+    text.parse().map_err(|_| anyhow!(range))
 }
 
 /// Parses a finite number.
-pub(crate) fn parse_number(text: &str) -> Result<f64, String> {
+pub(crate) fn parse_number(text: &str) -> anyhow::Result<f64> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite());
-    number.ok_or_else(|| "use a number, such as 2.5".to_owned())
+    number.context("use a number, such as 2.5")
+}
+
+/// Parses one of the values of `T`; their names and descriptions are those of its JSON Schema.
+pub(crate) fn choice<T>() -> impl TypedValueParser<Value = T>
+where
+    T: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'static,
+{
+    let schema = schemars::schema_for!(T).to_value();
+    let values = schema["oneOf"].as_array().cloned().unwrap_or_default();
+    let values = values.into_iter().map(|value| {
+        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        PossibleValue::new(text("const")).help(text("description"))
+    });
+    let names = PossibleValuesParser::new(values.collect::<Vec<_>>());
+    names.try_map(|name| serde_json::from_value(name.into()))
 }
 
 /// Parses an integer from 1.
@@ -175,12 +186,9 @@ mod tests {
 
     #[test]
     fn seeds() {
-        assert_eq!(parse_seed("18446744073709551615"), Ok(u64::MAX));
-        assert!(
-            parse_seed("-3")
-                .unwrap_err()
-                .starts_with("a seed cannot be negative")
-        );
+        assert_eq!(parse_seed("18446744073709551615").unwrap(), u64::MAX);
+        let error = parse_seed("-3").unwrap_err().to_string();
+        assert!(error.starts_with("a seed cannot be negative"), "{error}");
         assert!(parse_seed("x").is_err());
         assert!(parse_seed("18446744073709551616").is_err());
     }

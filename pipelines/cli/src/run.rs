@@ -14,7 +14,6 @@ use nextscale_pipelines::yaml::Node;
 use crate::progress::Progress;
 use crate::{output, signal};
 
-/// Arguments of `nextscale run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
@@ -24,15 +23,9 @@ pub(super) struct RunArgs {
     timings: bool,
 }
 
-/// Arguments of `nextscale validate`.
+/// Arguments of `nextscale validate`: a pipeline.
 #[derive(Debug, Args)]
-pub(super) struct ValidateArgs {
-    #[command(flatten)]
-    source: Source,
-}
-
-#[derive(Debug, Args)]
-struct Source {
+pub(super) struct Source {
     /// YAML file, or an image or video made by nextscale
     pipeline: PathBuf,
     /// Override a value, for example `--set seed=7` or `--set stages.latent.cfg-scale=4`
@@ -61,18 +54,14 @@ fn parse_value(text: &str, origin: &str) -> Result<Node, PipelineError> {
     Node::from_data(&parsed, origin)
 }
 
-pub(super) fn run(args: RunArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
     execute(args.source.read()?, args.timings)
 }
 
-pub(super) fn validate(args: ValidateArgs) -> anyhow::Result<()> {
-    let pipeline = Pipeline::new(args.source.read()?)?;
-    let stages: Vec<&str> = pipeline
-        .spec()
-        .stages
-        .iter()
-        .map(|s| s.name.as_str())
-        .collect();
+pub(super) fn validate(source: &Source) -> anyhow::Result<()> {
+    let pipeline = Pipeline::new(source.read()?)?;
+    let stages = pipeline.spec().stages.iter();
+    let stages: Vec<&str> = stages.map(|s| s.name.as_str()).collect();
     output::print(&format!("valid: {}", stages.join(", ")))
 }
 

@@ -9,21 +9,40 @@ use nextscale_pipelines::yaml::Node;
 pub(crate) struct Settings<'a>(pub(crate) &'a mut Node);
 
 impl Settings<'_> {
-    /// Sets a key of the pipeline itself, if the option was given.
+    /// Sets a key of the pipeline itself, if the option of the same name was given.
     pub(crate) fn pipeline(
+        &mut self,
+        key: &str,
+        value: &Option<impl Serialize>,
+    ) -> Result<(), PipelineError> {
+        self.pipeline_as(&format!("--{key}"), key, value)
+    }
+
+    /// Sets a key of the pipeline itself, if the option was given.
+    pub(crate) fn pipeline_as(
         &mut self,
         option: &str,
         key: &str,
         value: &Option<impl Serialize>,
     ) -> Result<(), PipelineError> {
-        let Some(value) = value else {
-            return Ok(());
-        };
-        Ok(self.0.set(&[key], Node::from_data(value, option)?)?)
+        if let Some(value) = value {
+            self.0.set(&[key], Node::from_data(value, option)?)?;
+        }
+        Ok(())
+    }
+
+    /// Sets a key of every stage of a kind, whatever the stage is called, if the option of the same name was given.
+    pub(crate) fn stage(
+        &mut self,
+        kind: &str,
+        key: &str,
+        value: &Option<impl Serialize>,
+    ) -> Result<(), PipelineError> {
+        self.stage_as(kind, &format!("--{key}"), key, value)
     }
 
     /// Sets a key of every stage of a kind, whatever the stage is called, if the option was given.
-    pub(crate) fn stage(
+    pub(crate) fn stage_as(
         &mut self,
         kind: &str,
         option: &str,

@@ -8,12 +8,12 @@ use nextscale_models::search::SearchPath;
 use nextscale_models::{Manifest, Model, SPRITES};
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::media::CodecChoice;
+use nextscale_pipelines::spec::{PipelineSpec, Preset};
 use nextscale_pipelines::yaml::Node;
 
-use crate::options::{self, PromptOptions, RunOptions, SizeOptions, parse_number};
+use crate::options::{PromptOptions, RunOptions, SizeOptions, choice, parse_number};
 use crate::settings::{Settings, flag};
 
-/// Arguments of `nextscale video`.
 #[derive(Debug, Args)]
 #[command(
     mut_arg("prompt", |arg| arg.help("Prompt; repeat for more videos or, with an interactive model, for what happens next in the same video. Read from standard input by default")),
@@ -69,7 +69,7 @@ struct VideoSampling {
 #[derive(Debug, Args)]
 struct VideoFile {
     /// Video codec; H.264 by default, VP9 for .webm
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<CodecChoice>())]
     codec: Option<CodecChoice>,
     /// Constant rate factor (CRF): 0 is the best and largest, 18 is visually lossless, 51 (VP9: 63) is the worst
     #[arg(long, value_name = "N")]
@@ -86,34 +86,32 @@ pub(crate) fn run(args: &VideoArgs) -> anyhow::Result<()> {
 /// The built-in pipeline with every given option at its place.
 fn pipeline(args: &VideoArgs) -> Result<Node, PipelineError> {
     args.prompts.check("a red apple bouncing")?;
-    let mut root = options::preset("video");
+    let mut root = PipelineSpec::preset(Preset::Video)?;
     let set = &mut Settings(&mut root);
     args.prompts.apply(set, "prompts")?;
     let story = flag(is_interactive(&args.prompts));
-    set.stage("prompts", "--prompt", "story", &story)?;
+    set.stage_as("prompts", "--prompt", "story", &story)?;
     args.run.apply(set)?;
     let generator = "text-to-video";
-    set.stage(generator, "--image", "image", &args.image)?;
-    set.stage(generator, "--video", "video", &args.video)?;
-    set.stage(generator, "--stream", "stream", &flag(args.run.stream))?;
-    set.stage(generator, "--seconds", "seconds", &args.length.seconds)?;
-    set.stage(generator, "--frames", "frames", &args.length.frames)?;
+    set.stage(generator, "image", &args.image)?;
+    set.stage(generator, "video", &args.video)?;
+    set.stage(generator, "stream", &flag(args.run.stream))?;
+    set.stage(generator, "seconds", &args.length.seconds)?;
+    set.stage(generator, "frames", &args.length.frames)?;
     args.size.apply(set, generator)?;
     args.sampling.apply(set, generator)?;
     let saver = "save-video";
-    set.stage(saver, "--codec", "codec", &args.file.codec)?;
-    set.stage(saver, "--quality", "quality", &args.file.quality)?;
-    set.stage(saver, "--fps", "fps", &args.file.fps)?;
+    set.stage(saver, "codec", &args.file.codec)?;
+    set.stage(saver, "quality", &args.file.quality)?;
+    set.stage(saver, "fps", &args.file.fps)?;
     Ok(root)
 }
 
 impl VideoSampling {
     fn apply(&self, set: &mut Settings, generator: &str) -> Result<(), PipelineError> {
-        set.stage(generator, "--cfg-scale", "cfg-scale", &self.cfg_scale)?;
-        set.stage(generator, "--temperature", "temperature", &self.temperature)?;
-        let option = "--image-temperature";
-        let temperature = &self.image_temperature;
-        set.stage(generator, option, "image-temperature", temperature)
+        set.stage(generator, "cfg-scale", &self.cfg_scale)?;
+        set.stage(generator, "temperature", &self.temperature)?;
+        set.stage(generator, "image-temperature", &self.image_temperature)
     }
 }
 

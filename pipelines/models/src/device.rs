@@ -17,7 +17,6 @@ use crate::error::ModelError;
     serde::Deserialize,
     serde::Serialize,
     schemars::JsonSchema,
-    clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceChoice {
@@ -41,7 +40,6 @@ pub enum DeviceChoice {
     serde::Deserialize,
     serde::Serialize,
     schemars::JsonSchema,
-    clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {

@@ -3,11 +3,9 @@
 use std::io::Read;
 use std::path::Path;
 
-use nextscale_models::ModelError;
-
 use super::ffmpeg::video_tags;
 use super::gif::comments;
-use super::image::{is_png, png_texts};
+use super::image::png_texts;
 use crate::error::PipelineError;
 
 /// A kind of file that can carry a pipeline, recognised by its first bytes.
@@ -21,7 +19,7 @@ pub(crate) enum Carrier {
 impl Carrier {
     fn of(start: &[u8]) -> Option<Self> {
         match start {
-            _ if is_png(start) => Some(Self::Png),
+            [0x89, b'P', b'N', b'G', ..] => Some(Self::Png),
             [b'G', b'I', b'F', b'8', ..] => Some(Self::Gif),
             [0x1a, 0x45, 0xdf, 0xa3, ..] => Some(Self::Video), // Matroska and WebM
             _ if start.get(4..8) == Some(b"ftyp") => Some(Self::Video), // MP4 and MOV
@@ -31,9 +29,6 @@ impl Carrier {
 }
 
 /// The kind of a file; none if it cannot carry a pipeline.
-///
-/// # Errors
-/// A file that cannot be read.
 pub(crate) fn carrier(path: &Path) -> Result<Option<Carrier>, PipelineError> {
     let mut start = Vec::new();
     let file = std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
@@ -54,10 +49,10 @@ pub fn tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
         }
         Some(Carrier::Gif) => comments(path),
         Some(Carrier::Video) => video_tags(path),
-        None => Err(PipelineError::Model(ModelError::Content {
-            path: path.to_owned(),
-            message: "is not a readable PNG, GIF or video".into(),
-            hint: None,
-        })),
+        None => Err(PipelineError::content(
+            path,
+            "is not a readable PNG, GIF or video",
+            None,
+        )),
     }
 }

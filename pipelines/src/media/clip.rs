@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use nextscale_models::ModelError;
-
 use crate::error::PipelineError;
 
 /// Which frames are read from a video, and how they are converted.
@@ -42,13 +40,11 @@ impl ClipRequest {
 
     pub(super) fn too_short(&self, has: &str) -> PipelineError {
         let needed = self.frames as f64 / self.fps as f64;
-        PipelineError::Model(ModelError::Content {
-            path: self.path.clone(),
-            message: format!(
-                "is too short: it has {has}, and the model continues from {} frames, {needed:.2} s at its rate of {} fps",
-                self.frames, self.fps
-            ),
-            hint: Some("give a longer video, or an image to begin with: --image FILE".into()),
-        })
+        let message = format!(
+            "is too short: it has {has}, and the model continues from {} frames, {needed:.2} s at its rate of {} fps",
+            self.frames, self.fps
+        );
+        let hint = "give a longer video, or an image to begin with: --image FILE";
+        PipelineError::content(&self.path, message, Some(hint))
     }
 }

@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::PipelineError;
 
 /// How a video is compressed.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema, clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CodecChoice {
     /// H.264: plays everywhere
@@ -23,7 +21,7 @@ pub enum CodecChoice {
 }
 
 /// How frames are written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct WriterSettings {
     /// Frames per second.
     pub(crate) fps: usize,

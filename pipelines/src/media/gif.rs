@@ -8,7 +8,6 @@ use image::RgbImage;
 use tempfile::NamedTempFile;
 
 use nextscale_files::atomic_file;
-use nextscale_models::ModelError;
 
 use super::frame_sink::{FrameSink, WriterSettings};
 use crate::error::PipelineError;
@@ -98,13 +97,8 @@ impl FrameSink for Gif {
 /// The comments of a GIF as [`Gif`] writes them; any other is named `comment`.
 pub(super) fn comments(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
     let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
-    let found = scan(&bytes).ok_or_else(|| {
-        PipelineError::Model(ModelError::Content {
-            path: path.to_owned(),
-            message: "is a truncated GIF".into(),
-            hint: None,
-        })
-    })?;
+    let found = scan(&bytes);
+    let found = found.ok_or_else(|| PipelineError::content(path, "is a truncated GIF", None))?;
     let named = found.into_iter().map(|text| {
         let text = String::from_utf8_lossy(&text).into_owned();
         match text.split_once(SEPARATOR) {

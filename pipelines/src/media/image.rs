@@ -7,19 +7,15 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
-use nextscale_models::ModelError;
 
 use crate::artifact::Sample;
 use crate::error::PipelineError;
 
 /// Key of the text chunk with the whole pipeline.
-pub const PIPELINE_KEY: &str = "nextscale";
+pub(crate) const PIPELINE_KEY: &str = "nextscale";
 
 /// The bytes of a PNG with text chunks.
-///
-/// # Errors
-/// An image without pixels, or a key that PNG does not allow.
-pub fn encode_png(
+pub(crate) fn encode_png(
     image: &RgbImage,
     texts: &[(&str, String)],
 ) -> Result<Vec<u8>, png::EncodingError> {
@@ -43,10 +39,7 @@ pub fn encode_png(
 
 /// Reads a PNG, JPEG or WebP image as 8-bit RGB: rotated as its EXIF data say, transparent parts on white, 16 bits rounded
 /// to 8, grey and CMYK converted to RGB.
-///
-/// # Errors
-/// A file that cannot be read, is not such an image, or is truncated.
-pub fn read_image(path: &Path) -> Result<RgbImage, PipelineError> {
+pub(crate) fn read_image(path: &Path) -> Result<RgbImage, PipelineError> {
     let file = std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
     let decode = || -> image::ImageResult<DynamicImage> {
         let reader = ImageReader::new(std::io::BufReader::new(file)).with_guessed_format()?;
@@ -57,11 +50,8 @@ pub fn read_image(path: &Path) -> Result<RgbImage, PipelineError> {
         Ok(image)
     };
     let image = decode().map_err(|e| {
-        PipelineError::Model(ModelError::Content {
-            path: path.to_owned(),
-            message: format!("is not a readable image: {}", e.to_string().trim()),
-            hint: Some("use PNG, JPEG or WebP".into()),
-        })
+        let message = format!("is not a readable image: {}", e.to_string().trim());
+        PipelineError::content(path, message, Some("use PNG, JPEG or WebP"))
     })?;
     if !image.color().has_alpha() {
         return Ok(image.into_rgb8());
@@ -77,24 +67,9 @@ pub fn read_image(path: &Path) -> Result<RgbImage, PipelineError> {
     }))
 }
 
-/// Whether bytes start with the signature of PNG.
-pub fn is_png(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\x89PNG\r\n\x1a\n")
-}
-
 /// All text chunks of a PNG, in file order: keys and texts.
-///
-/// # Errors
-/// A file that is not a PNG, or is truncated.
-pub fn png_texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, PipelineError> {
-    let bad = |message: String| {
-        let (path, hint) = (path.to_owned(), None);
-        PipelineError::Model(ModelError::Content {
-            path,
-            message,
-            hint,
-        })
-    };
+pub(crate) fn png_texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, PipelineError> {
+    let bad = |message: String| PipelineError::content(path, message, None);
     let decoder = png::Decoder::new(Cursor::new(bytes));
     let reader = decoder
         .read_info()
@@ -112,36 +87,31 @@ pub fn png_texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, Pip
 }
 
 /// The pipeline among the texts of an image or video.
-///
-/// # Errors
-/// No text is a pipeline.
-pub fn find_pipeline(path: &Path, texts: Vec<(String, String)>) -> Result<String, PipelineError> {
+pub(crate) fn find_pipeline(
+    path: &Path,
+    texts: Vec<(String, String)>,
+) -> Result<String, PipelineError> {
     let found = texts.into_iter().find(|(key, _)| key == PIPELINE_KEY);
     found.map(|(_, text)| text).ok_or_else(|| {
-        PipelineError::Model(ModelError::Content {
-            path: path.to_owned(),
-            message: "carries no pipeline".into(),
-            hint: Some("only files that nextscale made without --no-metadata do".into()),
-        })
+        let hint = "only files that nextscale made without --no-metadata do";
+        PipelineError::content(path, "carries no pipeline", Some(hint))
     })
 }
 
 /// The `parameters` text: prompt, negative prompt, then one line of named values.
-pub fn parameters_text(
+pub(crate) fn parameters_text(
     sample: &Sample,
     size: (u32, u32),
-    parameters: &[(String, String)],
+    parameters: &[(&'static str, String)],
 ) -> String {
     let mut text = sample.full_prompt();
     if !sample.negative.is_empty() {
         text += &format!("\nNegative prompt: {}", sample.negative);
     }
-    let seed = ("Seed".to_owned(), sample.seed.to_string());
-    let size = ("Size".to_owned(), format!("{}x{}", size.0, size.1));
-    let version = (
-        "Version".to_owned(),
-        concat!("nextscale ", env!("CARGO_PKG_VERSION")).to_owned(),
-    );
+    let seed = ("Seed", sample.seed.to_string());
+    let size = ("Size", format!("{}x{}", size.0, size.1));
+    let version = concat!("nextscale ", env!("CARGO_PKG_VERSION"));
+    let version = ("Version", version.to_owned());
     let all = parameters.iter().chain([&seed, &size, &version]);
     let line: Vec<String> = all.map(|(k, v)| format!("{k}: {v}")).collect();
     text + "\n" + &line.join(", ")

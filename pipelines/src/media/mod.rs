@@ -11,7 +11,7 @@ mod ffmpeg;
 mod ffmpeg;
 mod frame_sink;
 mod gif;
-pub mod image;
+pub(crate) mod image;
 mod sink;
 
 pub(crate) use carrier::carrier;
@@ -20,6 +20,5 @@ pub(crate) use clip::{ClipRequest, VideoInfo};
 pub(crate) use ffmpeg::{last_frames, video_info};
 pub use frame_sink::CodecChoice;
 pub(crate) use frame_sink::{FrameSink, WriterSettings};
-pub use nextscale_models::resize;
 pub(crate) use sink::OutputFormat;
 pub use sink::save_clip;

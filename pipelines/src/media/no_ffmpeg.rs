@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use ::image::RgbImage;
-use nextscale_models::ModelError;
 
 use super::clip::{ClipRequest, VideoInfo};
 use super::frame_sink::{CodecChoice, FrameSink, Unsupported, WriterSettings};
@@ -36,11 +35,8 @@ pub(super) fn open(
 }
 
 fn unreadable(path: &Path) -> PipelineError {
-    PipelineError::Model(ModelError::Content {
-        path: path.to_owned(),
-        message: "cannot be read: this program was built without FFmpeg".into(),
-        hint: Some("build it with its default features".into()),
-    })
+    let message = "cannot be read: this program was built without FFmpeg";
+    PipelineError::content(path, message, Some("build it with its default features"))
 }
 
 pub(crate) fn video_info(path: &Path) -> Result<VideoInfo, PipelineError> {

@@ -61,11 +61,8 @@ impl OutputFormat {
     ) -> Result<(), Unsupported> {
         let only_videos = |key| {
             let message = format!("only videos have a {key}");
-            Err(Unsupported::new(
-                Some(key),
-                message,
-                "leave it out, or write a .mp4",
-            ))
+            let hint = "leave it out, or write a .mp4";
+            Err(Unsupported::new(Some(key), message, hint))
         };
         match self {
             Self::Video(extension) => ffmpeg::check(extension, codec, quality),
@@ -110,9 +107,7 @@ pub fn save_clip(path: impl AsRef<Path>, clip: &Clip) -> Result<(), PipelineErro
     };
     let settings = WriterSettings {
         fps: clip.fps,
-        codec: None,
-        quality: None,
-        tags: vec![],
+        ..WriterSettings::default()
     };
     let mut sink = format.open(path, settings, first.dimensions().into())?;
     clip.frames.iter().try_for_each(|frame| sink.write(frame))?;
@@ -224,12 +219,11 @@ mod tests {
     fn settings() -> WriterSettings {
         WriterSettings {
             fps: 16,
-            codec: None,
-            quality: None,
             tags: vec![
                 ("prompt", "a cat".into()),
                 (PIPELINE_KEY, "a: b\n".repeat(99)),
             ],
+            ..WriterSettings::default()
         }
     }
 
@@ -269,16 +263,17 @@ mod tests {
     fn a_folder_is_whole_or_not_there() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("frames");
-        let mut sink = OutputFormat::Folder
-            .open(&path, settings(), [8, 6])
-            .unwrap();
+        let open = || {
+            OutputFormat::Folder
+                .open(&path, settings(), [8, 6])
+                .unwrap()
+        };
+        let mut sink = open();
         sink.write(&frame(1)).unwrap();
         assert!(!path.exists());
         drop(sink);
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
-        let mut sink = OutputFormat::Folder
-            .open(&path, settings(), [8, 6])
-            .unwrap();
+        let mut sink = open();
         (0..3).for_each(|i| sink.write(&frame(i)).unwrap());
         sink.finish().unwrap();
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 3);

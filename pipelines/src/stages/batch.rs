@@ -18,8 +18,8 @@ pub(super) fn batch_size(size: usize, setup: &Setup) -> Result<usize, PipelineEr
     }
 }
 
-pub(super) fn one() -> usize {
-    1
+pub(super) fn one<T: From<u8>>() -> T {
+    1.into()
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde wants it

@@ -1,44 +1,31 @@
 //! `classes`: the source of a class-to-image pipeline.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+use smart_default::SmartDefault;
 
-use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
+use super::batch::one;
+use crate::artifact::{Artifact, ArtifactType, Kind, Sample};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
-use crate::yaml::Node;
 
 /// Classes to generate images of.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[skip_serializing_none]
+#[derive(Debug, Clone, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassesParams {
     /// The model whose classes they are, instead of the pipeline's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Names or numbers.
     #[serde(default)]
     pub classes: Vec<ClassRef>,
     /// Number of images per class.
-    #[serde(default = "one")]
+    #[default(1)]
+    #[serde(default = "one::<u32>")]
     pub count: u32,
-}
-
-fn one() -> u32 {
-    1
-}
-
-impl Default for ClassesParams {
-    fn default() -> Self {
-        Self {
-            model: None,
-            classes: vec![],
-            count: one(),
-        }
-    }
 }
 
 impl StageParams for ClassesParams {
@@ -55,7 +42,6 @@ pub enum ClassRef {
     Name(String),
 }
 
-/// The source.
 pub(crate) struct Classes {
     name: String,
     params: ClassesParams,
@@ -95,29 +81,12 @@ impl Classes {
             known: names.count(),
         })
     }
-
-    /// The stage as it would be written for this class alone.
-    fn pin(&self, class: usize) -> Result<Node, PipelineError> {
-        let params = ClassesParams {
-            model: self.params.model.clone(),
-            classes: vec![ClassRef::Number(class as i64)],
-            count: 1,
-        };
-        let mut node = Node::from_data(&params, "record")?;
-        node.set(&["stage"], Node::from_data(&"classes", "record")?)?;
-        Ok(node)
-    }
 }
 
 impl Stage for Classes {
     fn ports(&self) -> Ports {
         let output = ArtifactType::new(Kind::Class).constraint("numbers below", self.known);
-        let (inputs, output) = (vec![], Some(output));
-        Ports { inputs, output }
-    }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::to_value(&self.params).unwrap_or_default()
+        Ports::source(output)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
@@ -127,23 +96,20 @@ impl Stage for Classes {
         for index in 0..total {
             let (class, name) = &self.classes[index / count];
             let seed = first.wrapping_add(index as u64);
-            let stage = vec!["stages".to_owned(), self.name.clone()];
+            let alone = ClassesParams {
+                classes: vec![ClassRef::Number(*class as i64)],
+                count: 1,
+                ..self.params.clone()
+            };
             let sample = Sample {
                 index,
                 total,
                 prompt: name.clone(),
                 seed,
-                pins: vec![
-                    (vec!["seed".to_owned()], Node::from_data(&seed, "record")?),
-                    (stage, self.pin(*class)?),
-                ],
+                pins: alone.pins(&self.name, seed)?,
                 ..Sample::default()
             };
-            out.message(Message {
-                sample: Arc::new(sample),
-                preview: None,
-                artifact: Artifact::Class(*class),
-            })?;
+            out.sample(sample, Artifact::Class(*class))?;
         }
         Ok(())
     }

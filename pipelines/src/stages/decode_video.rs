@@ -6,9 +6,10 @@ use nextscale_models::Model;
 use nextscale_models::generator::{Frames, VideoDecoder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::latent_types::latent;
-use crate::artifact::{Artifact, ArtifactType, Kind};
+use crate::artifact::{Artifact, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Input, Output, Ports, Stage};
@@ -16,11 +17,11 @@ use crate::stage_params::StageParams;
 
 /// Decodes the latents of videos to frames, which go to the next stage in small chunks, so that memory does not grow with
 /// the length of the video.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DecodeVideoParams {
     /// The model whose auto-encoder is used, instead of the pipeline's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
 }
 
@@ -28,9 +29,7 @@ impl StageParams for DecodeVideoParams {
     const STAGE: &'static str = "decode-video";
 }
 
-/// The stage.
 pub(crate) struct DecodeVideo {
-    params: DecodeVideoParams,
     model: Arc<Model>,
     decoder: Option<VideoDecoder>,
 }
@@ -39,24 +38,13 @@ impl DecodeVideo {
     pub(crate) fn new(params: DecodeVideoParams, setup: &Setup) -> Result<Self, PipelineError> {
         let model = setup.video_model(params.model.as_deref())?;
         let decoder = None;
-        Ok(Self {
-            params,
-            model,
-            decoder,
-        })
+        Ok(Self { model, decoder })
     }
 }
 
 impl Stage for DecodeVideo {
     fn ports(&self) -> Ports {
-        Ports {
-            inputs: vec![("latent", latent(&self.model))],
-            output: Some(ArtifactType::new(Kind::Frames)),
-        }
-    }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::to_value(&self.params).unwrap_or_default()
+        Ports::one("latent", latent(&self.model), Kind::Frames)
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {

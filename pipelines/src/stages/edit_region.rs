@@ -1,23 +1,11 @@
 //! The part of an image that an edit generates, as the user writes it: a box, or sides to extend.
 
-/// Parameters of an edit that are wrong.
-#[derive(Debug)]
-pub(super) struct InvalidEdit {
-    pub(super) message: String,
-    pub(super) hint: &'static str,
-}
-
-impl InvalidEdit {
-    pub(super) fn new(message: impl Into<String>, hint: &'static str) -> Self {
-        let message = message.into();
-        Self { message, hint }
-    }
-}
+use crate::error::PipelineError;
 
 /// `left,top,width,height` in an image of `w` x `h` pixels, as left, top, right and bottom, the latter two exclusive.
-pub(super) fn rectangle(text: &str, w: u32, h: u32) -> Result<[u32; 4], InvalidEdit> {
+pub(super) fn rectangle(text: &str, w: u32, h: u32) -> Result<[u32; 4], PipelineError> {
     let hint = "write left,top,width,height in pixels, such as 16,16,32,32, or in percent, such as 25%,25%,50%,50%";
-    let bad = || InvalidEdit::new(format!("`{text}` is not a box"), hint);
+    let bad = || PipelineError::refused_with(format!("`{text}` is not a box"), hint);
     let number = |text: &str, all: u32| -> Option<f64> {
         let text = text.trim();
         let value = match text.strip_suffix('%') {
@@ -30,25 +18,28 @@ pub(super) fn rectangle(text: &str, w: u32, h: u32) -> Result<[u32; 4], InvalidE
     let [left, top, width, height] = parts.as_slice() else {
         return Err(bad());
     };
-    let side = |start, length, all| Some((number(start, all)?, number(length, all)?));
-    let (x, y) = (side(left, width, w), side(top, height, h));
-    let ((x, bw), (y, bh)) = (x.ok_or_else(bad)?, y.ok_or_else(bad)?);
-    let end = |start: f64, length: f64| (start + length).round();
-    let (right, bottom) = (end(x, bw), end(y, bh));
+    let side = |start, length, all| {
+        let (start, length) = (number(start, all)?, number(length, all)?);
+        Some((start.round(), (start + length).round()))
+    };
+    let (left, right) = side(left, width, w).ok_or_else(bad)?;
+    let (top, bottom) = side(top, height, h).ok_or_else(bad)?;
     if right > f64::from(w) || bottom > f64::from(h) {
         let message = format!("the box `{text}` is not inside the image, which has {w}x{h} pixels");
-        return Err(InvalidEdit::new(message, hint));
+        return Err(PipelineError::refused_with(message, hint));
     }
-    let found = [x.round(), y.round(), right, bottom].map(|v| v as u32);
-    if found[0] < found[2] && found[1] < found[3] {
-        Ok(found)
+    if left < right && top < bottom {
+        Ok([left, top, right, bottom].map(|edge| edge as u32))
     } else {
-        Err(InvalidEdit::new(format!("the box `{text}` is empty"), hint))
+        Err(PipelineError::refused_with(
+            format!("the box `{text}` is empty"),
+            hint,
+        ))
     }
 }
 
 /// Fractions of the result that are new on the left, at the top, on the right and at the bottom.
-pub(super) fn sides(text: &str) -> Result<[f64; 4], InvalidEdit> {
+pub(super) fn sides(text: &str) -> Result<[f64; 4], PipelineError> {
     const NAMES: [&str; 4] = ["left", "top", "right", "bottom"];
     let hint = "write a side and the fraction of the result that is new, such as `left 0.5` or `left 0.25, right 0.25`";
     let mut shares = [0.0; 4];
@@ -63,7 +54,7 @@ pub(super) fn sides(text: &str) -> Result<[f64; 4], InvalidEdit> {
             Some((side, share)) if share > 0.0 && share < 1.0 => shares[side] += share,
             _ => {
                 let message = format!("`{}` is not a side to extend", part.trim());
-                return Err(InvalidEdit::new(message, hint));
+                return Err(PipelineError::refused_with(message, hint));
             }
         }
     }
@@ -72,7 +63,7 @@ pub(super) fn sides(text: &str) -> Result<[f64; 4], InvalidEdit> {
         Ok(shares)
     } else {
         let message = format!("`{text}` leaves nothing of the image");
-        Err(InvalidEdit::new(message, hint))
+        Err(PipelineError::refused_with(message, hint))
     }
 }
 
@@ -96,7 +87,7 @@ mod tests {
         ] {
             assert!(of(bad).is_err(), "{bad}");
         }
-        let outside = of("40,0,30,8").unwrap_err().message;
+        let outside = of("40,0,30,8").unwrap_err().to_string();
         assert!(outside.contains("64x32"), "{outside}");
     }
 

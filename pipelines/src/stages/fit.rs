@@ -6,7 +6,7 @@ use nextscale_models::resize::{contain, crop_to_cover};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{Artifact, ArtifactType, Kind};
+use crate::artifact::{Artifact, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
@@ -67,7 +67,6 @@ impl StageParams for FitParams {
     const STAGE: &'static str = "fit";
 }
 
-/// The stage.
 pub(crate) struct Fit {
     params: FitParams,
 }
@@ -91,30 +90,18 @@ impl Fit {
 
 impl Stage for Fit {
     fn ports(&self) -> Ports {
-        Ports {
-            inputs: vec![("image", ArtifactType::new(Kind::Image))],
-            output: Some(ArtifactType::new(Kind::Image)),
-        }
-    }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::to_value(&self.params).unwrap_or_default()
+        Ports::one("image", Kind::Image, Kind::Image)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
         let Some(Artifact::Image(image)) = input.artifacts.first() else {
             return Err(input.context.failed("its input is not an image"));
         };
-        let FitParams {
-            width,
-            height,
-            mode,
-            size,
-            background,
-        } = self.params;
-        let fitted = match mode {
+        let params = &self.params;
+        let [width, height] = [params.width, params.height];
+        let fitted = match params.mode {
             FitMode::Cover => crop_to_cover(image, width, height),
-            FitMode::Inside => contain(image, [width, height], size, background),
+            FitMode::Inside => contain(image, [width, height], params.size, params.background),
         };
         out.send(input, Artifact::Image(Arc::new(fitted)))
     }

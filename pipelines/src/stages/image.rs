@@ -12,14 +12,13 @@ use serde::Serialize;
 
 use super::batch::{Batch, BatchQueue, batch_size};
 use super::image_params::{ClassToImageParams, TextToImageParams};
-use super::init_image::{InitImage, InitRequest, StartParams, VariationParams};
-use super::inpaint::{EditParams, InpaintImage};
+use super::init_image::InitImage;
+use super::inpaint::InpaintImage;
 use super::latent_types::{latent, text_features};
-use super::sampling::{ResolvedSampling, SamplingOverrides};
+use super::sampling::{ResolvedSampling, per_scale, ramp};
 use super::size::SizeRequest;
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
-use crate::per_scale::PerScale;
 use crate::setup::Setup;
 use crate::stage::{Context, Input, Output, Ports, Stage};
 
@@ -35,7 +34,7 @@ pub(crate) struct ImageStage {
     blocks: BlockStorage,
     input: (&'static str, ArtifactType),
     /// The parameters with every default filled in.
-    resolved: serde_json::Value,
+    resolved: Option<serde_json::Value>,
     queue: BatchQueue<Artifact>,
     loaded: Option<Loaded>,
 }
@@ -45,15 +44,6 @@ struct Loaded {
     plan: ImagePlan,
     keep: Option<InpaintMask>,
     forced: Vec<Codes>,
-}
-
-/// The parameters that both stages have.
-struct Common<'a> {
-    batch: usize,
-    stream: bool,
-    edit: Option<&'a EditParams>,
-    start: Option<&'a StartParams>,
-    variation: Option<&'a VariationParams>,
 }
 
 /// Makes the stage `text-to-image`.
@@ -70,26 +60,12 @@ pub(crate) fn text_to_image(
         pixels: params.pixels.as_deref(),
     };
     let size = wanted.pick(&manifest.sizes, model.name(), setup)?;
-    let overrides = SamplingOverrides {
-        cfg: params.cfg_scale.clone(),
-        temperature: params.temperature.clone(),
-        top_k: params.top_k,
-        top_p: params.top_p,
-        layer: params.cfg_insertion_layer,
-    };
-    let (scales, depth) = (size.scales.len(), manifest.transformer.depth);
-    let common = Common {
-        batch: params.batch,
-        stream: params.stream,
-        edit: params.edit.as_ref(),
-        start: params.start.as_ref(),
-        variation: params.variation.as_ref(),
-    };
-    setup.check_fingerprint(params.fingerprint.as_ref(), &model)?;
-    let sampling = overrides.per_scale(&manifest.sampling, scales, depth, setup)?;
     let (width, height) = (size.width, size.height);
+    let depth = manifest.transformer.depth;
+    setup.check_fingerprint(params.fingerprint.as_ref(), &model)?;
+    let sampling = per_scale(&params, &manifest.sampling, size.scales.len(), depth, setup)?;
     let input = ("text", text_features(&model, None));
-    let stage = ImageStage::new(Arc::clone(&model), size, sampling, input, &common, setup)?;
+    let stage = ImageStage::new(Arc::clone(&model), size, sampling, input, &params, setup)?;
     let ResolvedSampling {
         cfg,
         temperature,
@@ -120,42 +96,25 @@ pub(crate) fn class_to_image(
 ) -> Result<ImageStage, PipelineError> {
     let model = setup.class_model(params.model.as_deref())?;
     let manifest = model.var()?;
-    let overrides = SamplingOverrides {
-        cfg: params.cfg_scale.map(PerScale::from),
-        temperature: params.temperature.map(PerScale::from),
-        top_k: params.top_k,
-        top_p: params.top_p,
-        layer: None,
-    };
-    let common = Common {
-        batch: params.batch,
-        stream: params.stream,
-        edit: params.edit.as_ref(),
-        start: params.start.as_ref(),
-        variation: params.variation.as_ref(),
-    };
     setup.check_fingerprint(params.fingerprint.as_ref(), &model)?;
     let size = manifest.size();
-    let sampling = overrides.ramp(&manifest.sampling, size.scales.len(), setup)?;
+    let sampling = ramp(&params, &manifest.sampling, size.scales.len(), setup)?;
     let class = ArtifactType::new(Kind::Class);
     let class = class.constraint("numbers below", manifest.transformer.classes);
+    let shared = TextToImageParams::from(params.clone());
     let input = ("class", class);
-    let stage = ImageStage::new(Arc::clone(&model), size, sampling, input, &common, setup)?;
+    let stage = ImageStage::new(Arc::clone(&model), size, sampling, input, &shared, setup)?;
     let stage = ImageStage {
         smooth: params.smooth,
         ..stage
     };
-    let ResolvedSampling {
-        cfg,
-        temperature,
-        plan,
-    } = stage.sampling.clone();
+    let sampling = stage.sampling.clone();
     Ok(stage.resolved(&ClassToImageParams {
         fingerprint: model.fingerprint(),
-        cfg_scale: cfg.given().first().copied(),
-        temperature: temperature.given().first().copied(),
-        top_k: Some(plan.top_k),
-        top_p: Some(plan.top_p),
+        cfg_scale: sampling.cfg.given().first().copied(),
+        temperature: sampling.temperature.given().first().copied(),
+        top_k: Some(sampling.plan.top_k),
+        top_p: Some(sampling.plan.top_p),
         stream: false,
         batch: 1,
         ..params
@@ -168,22 +127,16 @@ impl ImageStage {
         size: Size,
         sampling: ResolvedSampling,
         input: (&'static str, ArtifactType),
-        common: &Common,
+        params: &TextToImageParams,
         setup: &Setup,
     ) -> Result<Self, PipelineError> {
-        let edit = common
-            .edit
-            .map(|edit| edit.load(size.width, size.height, setup));
-        let inpaint = edit.transpose()?;
-        let request = InitRequest {
-            start: common.start,
-            variation: common.variation,
-            edited: inpaint.is_some(),
-        };
-        let init_image = request.load([size.width, size.height], size.scales.len(), setup)?;
-        let batch = batch_size(common.batch, setup)?;
+        let edit = params.edit.as_ref();
+        let inpaint = edit.map(|edit| edit.load(size.width, size.height, setup));
+        let inpaint = inpaint.transpose()?;
+        let init_image = InitImage::new(params, &size, setup)?;
+        let batch = batch_size(params.batch, setup)?;
         Ok(Self {
-            blocks: setup.blocks(common.stream)?,
+            blocks: setup.blocks(params.stream)?,
             queue: BatchQueue::new(batch),
             model,
             size,
@@ -193,13 +146,13 @@ impl ImageStage {
             init_image,
             batch,
             input,
-            resolved: serde_json::Value::Null,
+            resolved: None,
             loaded: None,
         })
     }
 
     fn resolved(self, params: &impl Serialize) -> Self {
-        let resolved = serde_json::to_value(params).unwrap_or_default();
+        let resolved = serde_json::to_value(params).ok();
         Self { resolved, ..self }
     }
 
@@ -249,11 +202,11 @@ impl Stage for ImageStage {
         }
     }
 
-    fn resolved(&self) -> serde_json::Value {
+    fn resolved(&self) -> Option<serde_json::Value> {
         self.resolved.clone()
     }
 
-    fn parameters(&self) -> Vec<(String, String)> {
+    fn parameters(&self) -> Vec<(&'static str, String)> {
         let name = self.model.manifest().name();
         self.sampling.parameters(name, self.model.fingerprint())
     }
@@ -294,16 +247,12 @@ impl Stage for ImageStage {
         let Some(condition) = input.artifacts.first() else {
             return Err(input.context.failed("it has no input"));
         };
-        match self.queue.add(input, condition.clone()) {
-            Some(batch) => self.generate(&batch, out),
-            None => Ok(()),
-        }
+        let full = self.queue.add(input, condition.clone());
+        full.map_or(Ok(()), |batch| self.generate(&batch, out))
     }
 
     fn finish(&mut self, out: &mut Output) -> Result<(), PipelineError> {
-        match self.queue.rest() {
-            Some(batch) => self.generate(&batch, out),
-            None => Ok(()),
-        }
+        let rest = self.queue.rest();
+        rest.map_or(Ok(()), |batch| self.generate(&batch, out))
     }
 }

@@ -2,6 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+use smart_default::SmartDefault;
 
 use super::batch::{is_one, one};
 use super::init_image::{StartParams, VariationParams};
@@ -10,83 +12,48 @@ use crate::per_scale::PerScale;
 use crate::stage_params::StageParams;
 
 /// Generates the latent of an image, one pass of the transformer per scale.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[skip_serializing_none]
+#[derive(Debug, Clone, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TextToImageParams {
     /// The model whose transformer is used, instead of the pipeline's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// SHA-256 of the model's weights, as recorded in images; any other model is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
     /// Width in pixels; the model's default if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
     /// Height in pixels; the model's default if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<usize>,
     /// Aspect ratio, such as `16:9`, instead of a size: the nearest one of the model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aspect: Option<String>,
     /// Approximate number of pixels, such as `0.25M`, for models with several sizes per aspect ratio.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixels: Option<String>,
     /// Strength of classifier-free guidance, one number or one per scale; 1 turns it off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cfg_scale: Option<PerScale>,
     /// Where guidance is applied: 0 to the logits, -1 to the output of the last block, -2 to that of the one before it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cfg_insertion_layer: Option<i64>,
     /// Sampling temperature, one number or one per scale: above 1 more varied, below 1 more likely; 0 always takes the most
     /// likely value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<PerScale>,
     /// Sample from the N most likely values; 0 for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
     /// Sample from the most likely values whose probabilities sum to this; 1 for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
     /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
     /// rounding.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[default(1)]
+    #[serde(default = "one::<usize>", skip_serializing_if = "is_one")]
     pub batch: usize,
     /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
     /// than memory. Same image, slower.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
     /// An image of which a part is inpainted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edit: Option<EditParams>,
     /// An image whose first scales are reused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<StartParams>,
     /// A generated image whose last scales are sampled again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variation: Option<VariationParams>,
-}
-
-impl Default for TextToImageParams {
-    fn default() -> Self {
-        Self {
-            model: None,
-            fingerprint: None,
-            width: None,
-            height: None,
-            aspect: None,
-            pixels: None,
-            cfg_scale: None,
-            cfg_insertion_layer: None,
-            temperature: None,
-            top_k: None,
-            top_p: None,
-            batch: one(),
-            stream: false,
-            edit: None,
-            start: None,
-            variation: None,
-        }
-    }
 }
 
 impl StageParams for TextToImageParams {
@@ -94,64 +61,52 @@ impl StageParams for TextToImageParams {
 }
 
 /// Generates the latent of an image of a class, one pass of the transformer per scale.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[skip_serializing_none]
+#[derive(Debug, Clone, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ClassToImageParams {
     /// The model whose transformer is used, instead of the pipeline's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// SHA-256 of the model's weights, as recorded in images; any other model is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
     /// Strength of classifier-free guidance at the last scale; it rises scale by scale. 0 turns it off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cfg_scale: Option<f64>,
     /// Sampling temperature: above 1 more varied, below 1 more likely; 0 always takes the most likely code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
     /// Sample from the N most likely codes; 0 for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
     /// Sample from the most likely codes whose probabilities sum to this; 1 for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
     /// Blend all codes instead of sampling one: smoother images, for demonstration.
     #[serde(default)]
     pub smooth: bool,
     /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
     /// rounding.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[default(1)]
+    #[serde(default = "one::<usize>", skip_serializing_if = "is_one")]
     pub batch: usize,
     /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
     /// than memory. Same image, slower.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
     /// An image of which a part is inpainted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edit: Option<EditParams>,
     /// An image whose first scales are reused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<StartParams>,
     /// A generated image whose last scales are sampled again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variation: Option<VariationParams>,
 }
 
-impl Default for ClassToImageParams {
-    fn default() -> Self {
+/// The parameters that both stages have.
+impl From<ClassToImageParams> for TextToImageParams {
+    fn from(params: ClassToImageParams) -> Self {
         Self {
-            model: None,
-            fingerprint: None,
-            cfg_scale: None,
-            temperature: None,
-            top_k: None,
-            top_p: None,
-            smooth: false,
-            batch: one(),
-            stream: false,
-            edit: None,
-            start: None,
-            variation: None,
+            batch: params.batch,
+            stream: params.stream,
+            edit: params.edit,
+            start: params.start,
+            variation: params.variation,
+            ..Self::default()
         }
     }
 }

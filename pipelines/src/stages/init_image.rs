@@ -8,35 +8,37 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use image::RgbImage;
 use nextscale_models::generator::ImageAutoencoder;
-use nextscale_models::pixels;
 use nextscale_models::resize::crop_to_cover;
+use nextscale_models::{Size, pixels};
 use nextscale_tokenizer::{Codes, ScaleSchedule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
+use super::image_params::TextToImageParams;
 use crate::error::{Diagnostic, PipelineError};
 use crate::media::image::read_image;
 use crate::setup::Setup;
 
 /// An image whose first scales are reused.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StartParams {
     /// The image: PNG, JPEG or WebP. It is scaled and cropped around its centre to the size of the result.
     pub image: PathBuf,
     /// Number of its first scales that are reused; half of them if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_scale: Option<usize>,
 }
 
 /// A generated image whose last scales are sampled again.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct VariationParams {
     /// Its seed. Everything else has to be as it was.
     pub seed: u64,
     /// Number of its first scales that are kept; half of them if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_scale: Option<usize>,
 }
 
@@ -50,49 +52,18 @@ pub(super) enum InitImage {
     Seed(u64, usize),
 }
 
-/// What the user asked for.
-pub(super) struct InitRequest<'a> {
-    pub start: Option<&'a StartParams>,
-    pub variation: Option<&'a VariationParams>,
-    /// Whether a part of an image is inpainted, which excludes the others.
-    pub edited: bool,
-}
-
-impl InitRequest<'_> {
-    /// The start of a run of `scales` scales that generates `width` x `height` pixels.
-    pub(super) fn load(
-        &self,
-        [width, height]: [usize; 2],
-        scales: usize,
-        setup: &Setup,
-    ) -> Result<InitImage, PipelineError> {
-        self.check_exclusive(setup)?;
-        if let Some(StartParams { image, from_scale }) = self.start {
-            let from = check_from_scale("start", *from_scale, scales, setup)?;
-            let image = read_image(image).map_err(|e| setup.refuse_error("start", &e))?;
-            let image = crop_to_cover(&image, width as u32, height as u32);
-            return Ok(InitImage::Scales(image, from));
-        }
-        if let Some(VariationParams { seed, from_scale }) = self.variation {
-            let from = check_from_scale("variation", *from_scale, scales, setup)?;
-            return Ok(InitImage::Seed(*seed, from));
-        }
-        Ok(InitImage::None)
+fn check_exclusive(params: &TextToImageParams, setup: &Setup) -> Result<(), PipelineError> {
+    let keys = [
+        ("start", params.start.is_some()),
+        ("variation", params.variation.is_some()),
+        ("edit", params.edit.is_some()),
+    ];
+    let mut given = keys.iter().filter(|(_, given)| *given);
+    if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {
+        let message = format!("`{first}` and `{second}` exclude each other");
+        return Err(setup.refuse(first, message).hint("keep one of them").into());
     }
-
-    fn check_exclusive(&self, setup: &Setup) -> Result<(), PipelineError> {
-        let keys = [
-            ("start", self.start.is_some()),
-            ("variation", self.variation.is_some()),
-            ("edit", self.edited),
-        ];
-        let mut given = keys.iter().filter(|(_, given)| *given);
-        if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {
-            let message = format!("`{first}` and `{second}` exclude each other");
-            return Err(setup.refuse(first, message).hint("keep one of them").into());
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn check_from_scale(
@@ -111,6 +82,27 @@ fn check_from_scale(
 }
 
 impl InitImage {
+    /// What the parameters of a run ask for that generates images of `size`.
+    pub(super) fn new(
+        params: &TextToImageParams,
+        size: &Size,
+        setup: &Setup,
+    ) -> Result<Self, PipelineError> {
+        check_exclusive(params, setup)?;
+        let scales = size.scales.len();
+        if let Some(StartParams { image, from_scale }) = &params.start {
+            let from = check_from_scale("start", *from_scale, scales, setup)?;
+            let image = read_image(image).map_err(|e| setup.refuse_error("start", &e))?;
+            let image = crop_to_cover(&image, size.width as u32, size.height as u32);
+            return Ok(Self::Scales(image, from));
+        }
+        if let Some(VariationParams { seed, from_scale }) = params.variation {
+            let from = check_from_scale("variation", from_scale, scales, setup)?;
+            return Ok(Self::Seed(seed, from));
+        }
+        Ok(Self::None)
+    }
+
     /// The codes of the scales that are reused from an image, with the auto-encoder that `load` returns.
     pub(super) fn codes(
         &self,

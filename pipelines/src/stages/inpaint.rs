@@ -6,33 +6,33 @@ use burn::tensor::{Device, Tensor, TensorData};
 use image::imageops::{self, FilterType};
 use image::{GrayImage, Luma, RgbImage};
 use nextscale_models::generator::ImageAutoencoder;
-use nextscale_models::pixels;
 use nextscale_models::resize::{covering_rectangle, crop_to_cover};
+use nextscale_models::{ModelError, pixels};
 use nextscale_tokenizer::InpaintMask;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
-use super::edit_region::{InvalidEdit, rectangle, sides};
-use crate::error::{Diagnostic, PipelineError};
+use super::edit_region::{rectangle, sides};
+use crate::error::PipelineError;
 use crate::media::image::read_image;
 use crate::setup::Setup;
 use crate::stage::Context;
 
 /// An image of which a part is inpainted: exactly one of `mask`, `box` and `outpaint` says which.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditParams {
     /// The image: PNG, JPEG or WebP. It is scaled and cropped around its centre to the size of the result.
     pub image: PathBuf,
     /// An image of the same size: white is inpainted, black is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<PathBuf>,
     /// A rectangle that is inpainted: `left,top,width,height` in pixels of the image, or each with `%`.
-    #[serde(default, rename = "box", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "box")]
     pub region: Option<String>,
     /// Sides at which the image is extended, with the fraction of the result that is new: `left 0.5`, or
     /// `left 0.25, right 0.25`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outpaint: Option<String>,
     /// Inpaint everything except the mask or the box.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -46,25 +46,6 @@ pub(super) struct InpaintImage {
     pub mask: Vec<f32>,
 }
 
-/// Why an edit is not possible.
-#[derive(Debug)]
-enum EditError {
-    /// A file cannot be read.
-    File(PipelineError),
-    /// The parameters are wrong.
-    Invalid(InvalidEdit),
-}
-
-impl From<InvalidEdit> for EditError {
-    fn from(invalid: InvalidEdit) -> Self {
-        Self::Invalid(invalid)
-    }
-}
-
-fn invalid(message: impl Into<String>, hint: &'static str) -> EditError {
-    EditError::Invalid(InvalidEdit::new(message, hint))
-}
-
 impl EditParams {
     /// Reads the image and the mask for a result of `width` x `height` pixels; mistakes are reported at the key `edit`.
     pub(super) fn load(
@@ -74,14 +55,7 @@ impl EditParams {
         setup: &Setup,
     ) -> Result<InpaintImage, PipelineError> {
         self.read(width as u32, height as u32)
-            .map_err(|error| match error {
-                EditError::File(error) => setup.refuse_error("edit", &error).into(),
-                EditError::Invalid(InvalidEdit { message, hint }) => {
-                    Diagnostic::new(setup.mark("edit"), message)
-                        .hint(hint)
-                        .into()
-                }
-            })
+            .map_err(|error| setup.refuse_error("edit", &error).into())
     }
 
     /// As [`EditParams::load`], while the pipeline runs.
@@ -92,13 +66,13 @@ impl EditParams {
         context: &Context,
     ) -> Result<InpaintImage, PipelineError> {
         self.read(width, height).map_err(|error| match error {
-            EditError::File(error) => error,
-            EditError::Invalid(InvalidEdit { message, .. }) => context.failed(message),
+            PipelineError::Model(ModelError::Refused { message, .. }) => context.failed(message),
+            error => error,
         })
     }
 
-    fn read(&self, width: u32, height: u32) -> Result<InpaintImage, EditError> {
-        let image = read_image(&self.image).map_err(EditError::File)?;
+    fn read(&self, width: u32, height: u32) -> Result<InpaintImage, PipelineError> {
+        let image = read_image(&self.image)?;
         match (&self.mask, &self.region, &self.outpaint) {
             (Some(mask), None, None) => {
                 let mask = self.read_mask(mask, &image)?;
@@ -113,27 +87,27 @@ impl EditParams {
                 self.masked(&image, &mask, width, height)
             }
             (None, None, Some(sides)) if !self.invert => outpaint(&image, sides, width, height),
-            (None, None, Some(_)) => Err(invalid(
+            (None, None, Some(_)) => Err(PipelineError::refused_with(
                 "`invert` goes with a mask or a box, not with `outpaint`",
                 "drop `invert`",
             )),
-            (None, None, None) => Err(invalid(
+            (None, None, None) => Err(PipelineError::refused_with(
                 "nothing says which part of the image is inpainted",
                 "give a mask, a box or the sides to extend: --mask, --box or --outpaint",
             )),
-            _ => Err(invalid(
+            _ => Err(PipelineError::refused_with(
                 "`mask`, `box` and `outpaint` exclude each other",
                 "keep one of them",
             )),
         }
     }
 
-    fn read_mask(&self, path: &Path, image: &RgbImage) -> Result<GrayImage, EditError> {
-        let mask = read_image(path).map_err(EditError::File)?;
+    fn read_mask(&self, path: &Path, image: &RgbImage) -> Result<GrayImage, PipelineError> {
+        let mask = read_image(path)?;
         if mask.dimensions() != image.dimensions() {
             let ((w, h), (iw, ih)) = (mask.dimensions(), image.dimensions());
             let (mask, image) = (path.display(), self.image.display());
-            return Err(invalid(
+            return Err(PipelineError::refused_with(
                 format!("the mask `{mask}` has {w}x{h} pixels, the image `{image}` has {iw}x{ih}"),
                 "make a mask of the image's size",
             ));
@@ -148,18 +122,15 @@ impl EditParams {
         mask: &GrayImage,
         width: u32,
         height: u32,
-    ) -> Result<InpaintImage, EditError> {
+    ) -> Result<InpaintImage, PipelineError> {
         let [x, y, w, h] = covering_rectangle(image.dimensions(), (width, height));
         let part = imageops::crop_imm(mask, x, y, w, h).to_image();
         let part = imageops::resize(&part, width, height, FilterType::Triangle);
         let share = part.pixels().map(|p| f32::from(p.0[0]) / 255.0);
-        let mask: Vec<f32> = if self.invert {
-            share.map(|s| 1.0 - s).collect()
-        } else {
-            share.collect()
-        };
+        let inverted = |share: f32| if self.invert { 1.0 - share } else { share };
+        let mask: Vec<f32> = share.map(inverted).collect();
         if mask.iter().all(|&s| s <= 0.5) {
-            return Err(invalid(
+            return Err(PipelineError::refused_with(
                 "no part of the image is inpainted",
                 "white parts of a mask are, and the inside of a box; images are cropped around their centre to the size of the result",
             ));
@@ -175,7 +146,7 @@ fn outpaint(
     text: &str,
     width: u32,
     height: u32,
-) -> Result<InpaintImage, EditError> {
+) -> Result<InpaintImage, PipelineError> {
     let [left, top, right, bottom] = sides(text)?;
     let range = |before: f64, after: f64, all: u32| {
         let start = (before * f64::from(all)).round() as u32;
@@ -193,7 +164,7 @@ fn outpaint(
         .map(|(x, y)| if inside(x, y) { 0.0 } else { 1.0 })
         .collect();
     if mask.iter().all(|&s| s == 0.0) {
-        return Err(invalid(
+        return Err(PipelineError::refused_with(
             format!("`{text}` is less than a pixel of the result"),
             "extend the image by a larger fraction",
         ));
@@ -272,13 +243,6 @@ mod tests {
     use super::*;
     use image::Rgb;
 
-    fn message(error: EditError) -> String {
-        match error {
-            EditError::File(error) => error.to_string(),
-            EditError::Invalid(invalid) => invalid.message,
-        }
-    }
-
     #[test]
     fn outpainting_puts_the_picture_where_it_stays() {
         let image = RgbImage::from_pixel(1, 1, Rgb([9, 8, 7]));
@@ -317,7 +281,7 @@ mod tests {
                 outpaint: outpaint.map(str::to_owned),
                 invert: false,
             };
-        let refused = |params: EditParams| message(params.read(8, 8).unwrap_err());
+        let refused = |params: EditParams| params.read(8, 8).unwrap_err().to_string();
         assert!(refused(params(None, None, None)).starts_with("nothing says"));
         assert!(refused(params(None, Some("0,0,1,1"), Some("left 0.5"))).contains("exclude"));
         GrayImage::new(2, 4)

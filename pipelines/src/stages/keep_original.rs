@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::inpaint::{EditParams, InpaintImage};
-use crate::artifact::{Artifact, ArtifactType, Kind};
+use crate::artifact::{Artifact, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
@@ -39,7 +39,6 @@ impl StageParams for KeepOriginalParams {
     const STAGE: &'static str = "keep-original";
 }
 
-/// The stage.
 pub(crate) struct KeepOriginal {
     params: KeepOriginalParams,
     /// Loaded when the first image arrives, since its size is then known, for all images of that size.
@@ -62,13 +61,7 @@ impl KeepOriginal {
 
 impl Stage for KeepOriginal {
     fn ports(&self) -> Ports {
-        let inputs = vec![("image", ArtifactType::new(Kind::Image))];
-        let output = Some(ArtifactType::new(Kind::Image));
-        Ports { inputs, output }
-    }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::to_value(&self.params).unwrap_or_default()
+        Ports::one("image", Kind::Image, Kind::Image)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {

@@ -6,56 +6,42 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+use smart_default::SmartDefault;
 
-use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
+use super::batch::one;
+use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::setup::Setup;
 use crate::stage::{Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
-use crate::yaml::Node;
 
 /// Prompts: a list, a file with one prompt per line, or standard input.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[skip_serializing_none]
+#[derive(Debug, Clone, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptsParams {
     /// The prompts themselves.
     #[serde(default)]
     pub prompts: Vec<String>,
     /// A file with one prompt per line.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// The negative prompt: what the images should not show.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub negative: String,
     /// Number of images or videos per prompt.
-    #[serde(default = "one")]
+    #[default(1)]
+    #[serde(default = "one::<u32>")]
     pub count: u32,
     /// All prompts together make one video, one after another; for interactive models.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub story: bool,
 }
 
-fn one() -> u32 {
-    1
-}
-
-impl Default for PromptsParams {
-    fn default() -> Self {
-        Self {
-            prompts: vec![],
-            file: None,
-            negative: String::new(),
-            count: one(),
-            story: false,
-        }
-    }
-}
-
 impl StageParams for PromptsParams {
     const STAGE: &'static str = "prompts";
 }
 
-/// The source.
 pub(crate) struct Prompts {
     name: String,
     params: PromptsParams,
@@ -115,37 +101,25 @@ impl Prompts {
                 story: story.clone(),
                 ..self.sample(prompts.clone(), seed)?
             };
-            send(sample, out)?;
+            out.sample(sample, Artifact::Prompt)?;
         }
         Ok(())
     }
 
     /// What all samples have in common; `prompts` are what the record of this one needs.
     fn sample(&self, prompts: Vec<String>, seed: u64) -> Result<Sample, PipelineError> {
-        let stage = vec!["stages".to_owned(), self.name.clone()];
+        let alone = PromptsParams {
+            prompts,
+            file: None,
+            count: 1,
+            ..self.params.clone()
+        };
         Ok(Sample {
             negative: self.params.negative.clone(),
             seed,
-            pins: vec![
-                (vec!["seed".to_owned()], Node::from_data(&seed, "record")?),
-                (stage, self.pin(prompts)?),
-            ],
+            pins: alone.pins(&self.name, seed)?,
             ..Sample::default()
         })
-    }
-
-    /// The stage as it would be written for these prompts alone.
-    fn pin(&self, prompts: Vec<String>) -> Result<Node, PipelineError> {
-        let params = PromptsParams {
-            prompts,
-            file: None,
-            negative: self.params.negative.clone(),
-            count: 1,
-            story: self.params.story,
-        };
-        let mut node = Node::from_data(&params, "record")?;
-        node.set(&["stage"], Node::from_data(&"prompts", "record")?)?;
-        Ok(node)
     }
 }
 
@@ -186,12 +160,7 @@ fn lines(text: &str, origin: &str) -> Result<Vec<String>, PipelineError> {
 
 impl Stage for Prompts {
     fn ports(&self) -> Ports {
-        let (inputs, output) = (vec![], Some(ArtifactType::new(Kind::Prompt)));
-        Ports { inputs, output }
-    }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::to_value(&self.params).unwrap_or_default()
+        Ports::source(Kind::Prompt)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
@@ -220,18 +189,10 @@ impl Stage for Prompts {
                 prompt: prompt.clone(),
                 ..self.sample(vec![prompt.clone()], seed)?
             };
-            send(sample, out)?;
+            out.sample(sample, Artifact::Prompt)?;
         }
         Ok(())
     }
-}
-
-fn send(sample: Sample, out: &mut Output) -> Result<(), PipelineError> {
-    out.message(Message {
-        sample: Arc::new(sample),
-        preview: None,
-        artifact: Artifact::Prompt,
-    })
 }
 
 #[cfg(test)]
@@ -241,17 +202,14 @@ mod tests {
     #[test]
     fn one_empty_line_among_ten_thousand_is_named() {
         let mut text: Vec<String> = (0..10_000).map(|i| format!("prompt {i}")).collect();
-        assert_eq!(lines(&text.join("\n"), "p.txt").unwrap().len(), 10_000);
-        assert_eq!(
-            lines(&(text.join("\n") + "\n\n"), "p.txt").unwrap().len(),
-            10_000
-        );
+        for end in ["", "\n\n"] {
+            let read = lines(&(text.join("\n") + end), "p.txt").unwrap();
+            assert_eq!(read.len(), 10_000);
+        }
         text[4321] = "  ".into();
         let error = lines(&text.join("\n"), "p.txt").unwrap_err().to_string();
-        assert!(
-            error.starts_with("p.txt:4322:1: line 4322 of 10000 is empty"),
-            "{error}"
-        );
+        let expected = "p.txt:4322:1: line 4322 of 10000 is empty";
+        assert!(error.starts_with(expected), "{error}");
         assert!(lines("\n\n", "p.txt").is_err());
     }
 }

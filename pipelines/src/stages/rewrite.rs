@@ -1,12 +1,11 @@
 //! `rewrite`: longer prompts, written by a language model at an OpenAI-compatible endpoint.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use serde_with::skip_serializing_none;
 
-use crate::artifact::{Artifact, ArtifactType, Kind, Message, Sample};
+use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Input, Output, Ports, Stage};
@@ -28,6 +27,7 @@ const LONGEST: usize = 8000;
 
 /// Lets a language model rewrite each prompt. It is the only stage that calls another computer, and no built-in pipeline
 /// has it.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RewriteParams {
@@ -36,19 +36,16 @@ pub struct RewriteParams {
     /// The language model, as the endpoint calls it.
     pub language_model: String,
     /// The instruction that says how to rewrite a prompt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
     /// Sampling temperature; with 0 the same prompt gets the same answer, if the endpoint supports it.
     #[serde(default = "default_temperature")]
     pub temperature: f64,
     /// The environment variable with the key of the endpoint. If it is not set, no key is sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_env: Option<String>,
     /// Timeout in seconds.
     #[serde(default = "default_timeout")]
     pub timeout: u32,
     /// The rewritten prompt, as images record it; the endpoint is not called.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
 }
 
@@ -79,7 +76,6 @@ impl StageParams for RewriteParams {
     const STAGE: &'static str = "rewrite";
 }
 
-/// The stage.
 pub(crate) struct Rewrite {
     name: String,
     params: RewriteParams,
@@ -158,15 +154,7 @@ impl Rewrite {
 
 impl Stage for Rewrite {
     fn ports(&self) -> Ports {
-        let prompt = || ArtifactType::new(Kind::Prompt);
-        Ports {
-            inputs: vec![("prompt", prompt())],
-            output: Some(prompt()),
-        }
-    }
-
-    fn resolved(&self) -> Value {
-        serde_json::to_value(&self.params).unwrap_or_default()
+        Ports::one("prompt", Kind::Prompt, Kind::Prompt)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
@@ -183,15 +171,11 @@ impl Stage for Rewrite {
         let mut pins = sample.pins.clone();
         let place = ["stages", &self.name, "answer"].map(str::to_owned);
         pins.push((place.to_vec(), Node::from_data(&prompt, "record")?));
-        let sample = Arc::new(Sample {
+        let sample = Sample {
             prompt,
             pins,
             ..(**sample).clone()
-        });
-        out.message(Message {
-            sample,
-            preview: None,
-            artifact: Artifact::Prompt,
-        })
+        };
+        out.sample(sample, Artifact::Prompt)
     }
 }

@@ -4,19 +4,10 @@ use std::ops::RangeInclusive;
 
 use nextscale_models::sampling::{Sampling, SamplingPlan, out_of_range};
 
+use super::image_params::{ClassToImageParams, TextToImageParams};
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
 use crate::setup::Setup;
-
-/// Sampling settings that the user may have set.
-#[derive(Debug, Clone, Default)]
-pub(super) struct SamplingOverrides {
-    pub cfg: Option<PerScale>,
-    pub temperature: Option<PerScale>,
-    pub top_k: Option<usize>,
-    pub top_p: Option<f64>,
-    pub layer: Option<i64>,
-}
 
 /// The settings of a run.
 #[derive(Debug, Clone)]
@@ -59,99 +50,84 @@ fn check_zeros(temperatures: &[f64], setup: &Setup) -> Result<(), PipelineError>
     Err(setup.refuse("temperature", message).hint(hint).into())
 }
 
-impl SamplingOverrides {
-    /// The settings of a run of VAR, whose guidance rises linearly over `scales` scales.
-    pub(super) fn ramp(
-        &self,
-        defaults: &Sampling,
-        scales: usize,
-        setup: &Setup,
-    ) -> Result<ResolvedSampling, PipelineError> {
-        let cfg = self.cfg.as_ref().map_or(defaults.cfg, first);
-        let temperature = self
-            .temperature
-            .as_ref()
-            .map_or(defaults.temperature, first);
-        check_range("cfg-scale", cfg, 0.0..=1000.0, setup)?;
-        let sampling = self.checked(temperature, defaults, setup)?;
-        Ok(ResolvedSampling {
-            plan: Sampling { cfg, ..sampling }.ramp(scales),
-            cfg: cfg.into(),
-            temperature: temperature.into(),
-        })
-    }
-
-    /// The settings of a run of Infinity over `scales` scales, with a transformer of `depth` blocks.
-    pub(super) fn per_scale(
-        &self,
-        defaults: &Sampling,
-        scales: usize,
-        depth: usize,
-        setup: &Setup,
-    ) -> Result<ResolvedSampling, PipelineError> {
-        let cfg = self.cfg.clone().unwrap_or(defaults.cfg.into());
-        let temperature = self.temperature.clone();
-        let temperature = temperature.unwrap_or(defaults.temperature.into());
-        let values = |key: &str, value: &PerScale| {
-            let values = value.values(scales);
-            values.map_err(|e| setup.refuse(key, format!("`{key}` has {e}")))
-        };
-        let guidance = values("cfg-scale", &cfg)?;
-        let temperatures = values("temperature", &temperature)?;
-        check_weights(&guidance, setup)?;
-        check_zeros(&temperatures, setup)?;
-        let mut sampling = defaults.clone();
-        for &temperature in temperature.given() {
-            sampling = self.checked(temperature, defaults, setup)?;
-        }
-        let plan = SamplingPlan {
-            guidance,
-            guidance_layer: self.checked_layer(depth, setup)?,
-            temperatures,
-            top_k: sampling.top_k,
-            top_p: sampling.top_p,
-        };
-        Ok(ResolvedSampling {
-            cfg,
-            temperature,
-            plan,
-        })
-    }
-
-    /// The checked settings at one temperature, without guidance.
-    fn checked(
-        &self,
-        temperature: f64,
-        defaults: &Sampling,
-        setup: &Setup,
-    ) -> Result<Sampling, PipelineError> {
-        let sampling = Sampling {
-            cfg: defaults.cfg,
-            temperature,
-            top_k: self.top_k.unwrap_or(defaults.top_k),
-            top_p: self.top_p.unwrap_or(defaults.top_p),
-        };
-        check_range("temperature", temperature, 0.0..=1000.0, setup)?;
-        check_range("top-p", sampling.top_p, 0.0..=1.0, setup)?;
-        Ok(sampling)
-    }
-
-    fn checked_layer(&self, depth: usize, setup: &Setup) -> Result<i64, PipelineError> {
-        let layer = self.layer.unwrap_or(0);
-        if layer <= 0 && (layer.unsigned_abs() as usize) < depth {
-            return Ok(layer);
-        }
-        let last = depth - 1;
-        let message =
-            format!("`cfg-insertion-layer` should be 0 or from -1 to -{last}, but it is {layer}");
-        let refused = setup.refuse("cfg-insertion-layer", message);
-        let hint = "0 guides the logits, -1 the output of the last block";
-        Err(refused.hint(hint).into())
-    }
+/// The settings of a run of VAR, whose guidance rises linearly over `scales` scales.
+pub(super) fn ramp(
+    params: &ClassToImageParams,
+    defaults: &Sampling,
+    scales: usize,
+    setup: &Setup,
+) -> Result<ResolvedSampling, PipelineError> {
+    let cfg = params.cfg_scale.unwrap_or(defaults.cfg);
+    let temperature = params.temperature.unwrap_or(defaults.temperature);
+    check_range("cfg-scale", cfg, 0.0..=1000.0, setup)?;
+    let top_p = params.top_p.unwrap_or(defaults.top_p);
+    check(temperature, top_p, setup)?;
+    let sampling = Sampling {
+        cfg,
+        temperature,
+        top_k: params.top_k.unwrap_or(defaults.top_k),
+        top_p,
+    };
+    Ok(ResolvedSampling {
+        plan: sampling.ramp(scales),
+        cfg: cfg.into(),
+        temperature: temperature.into(),
+    })
 }
 
-fn first(value: &PerScale) -> f64 {
-    value.given().first().copied().unwrap_or_default()
+/// The settings of a run of Infinity over `scales` scales, with a transformer of `depth` blocks.
+pub(super) fn per_scale(
+    params: &TextToImageParams,
+    defaults: &Sampling,
+    scales: usize,
+    depth: usize,
+    setup: &Setup,
+) -> Result<ResolvedSampling, PipelineError> {
+    let cfg = params.cfg_scale.clone().unwrap_or(defaults.cfg.into());
+    let temperature = params.temperature.clone();
+    let temperature = temperature.unwrap_or(defaults.temperature.into());
+    let values = |key: &str, value: &PerScale| {
+        let values = value.values(scales);
+        values.map_err(|e| setup.refuse(key, format!("`{key}` has {e}")))
+    };
+    let guidance = values("cfg-scale", &cfg)?;
+    let temperatures = values("temperature", &temperature)?;
+    check_weights(&guidance, setup)?;
+    check_zeros(&temperatures, setup)?;
+    let top_p = params.top_p.unwrap_or(defaults.top_p);
+    for &temperature in temperature.given() {
+        check(temperature, top_p, setup)?;
+    }
+    let plan = SamplingPlan {
+        guidance,
+        guidance_layer: checked_layer(params.cfg_insertion_layer, depth, setup)?,
+        temperatures,
+        top_k: params.top_k.unwrap_or(defaults.top_k),
+        top_p,
+    };
+    Ok(ResolvedSampling {
+        cfg,
+        temperature,
+        plan,
+    })
+}
+
+fn check(temperature: f64, top_p: f64, setup: &Setup) -> Result<(), PipelineError> {
+    check_range("temperature", temperature, 0.0..=1000.0, setup)?;
+    check_range("top-p", top_p, 0.0..=1.0, setup)
+}
+
+fn checked_layer(layer: Option<i64>, depth: usize, setup: &Setup) -> Result<i64, PipelineError> {
+    let layer = layer.unwrap_or(0);
+    if layer <= 0 && (layer.unsigned_abs() as usize) < depth {
+        return Ok(layer);
+    }
+    let last = depth - 1;
+    let message =
+        format!("`cfg-insertion-layer` should be 0 or from -1 to -{last}, but it is {layer}");
+    let refused = setup.refuse("cfg-insertion-layer", message);
+    let hint = "0 guides the logits, -1 the output of the last block";
+    Err(refused.hint(hint).into())
 }
 
 impl ResolvedSampling {
@@ -160,7 +136,7 @@ impl ResolvedSampling {
         &self,
         model: &str,
         fingerprint: Option<String>,
-    ) -> Vec<(String, String)> {
+    ) -> Vec<(&'static str, String)> {
         // Lists are quoted, since the tools that read the line split it at commas.
         let text = |value: &PerScale| match value {
             PerScale::All(_) => value.to_string(),
@@ -182,7 +158,6 @@ impl ResolvedSampling {
         if plan.guidance_layer != 0 {
             parameters.push(("CFG layer", plan.guidance_layer.to_string()));
         }
-        let owned = |(name, value): (&str, String)| (name.to_owned(), value);
-        parameters.into_iter().map(owned).collect()
+        parameters
     }
 }

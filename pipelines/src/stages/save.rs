@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use nextscale_files::atomic_file;
 
-use crate::artifact::{Artifact, ArtifactType, Kind, Sample};
+use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::{Diagnostic, PipelineError};
 use crate::media::image::{PIPELINE_KEY, encode_png, parameters_text};
 use crate::setup::Setup;
@@ -17,12 +18,12 @@ use crate::stage::{Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
 
 /// Writes each image to a PNG file.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaveParams {
     /// The output, instead of the pipeline's `output`: a file, a name with `{index}`, `{seed}` or
     /// `{prompt}`, a folder, or `-`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
 
@@ -30,7 +31,6 @@ impl StageParams for SaveParams {
     const STAGE: &'static str = "save";
 }
 
-/// The stage.
 pub(crate) struct Save {
     output: String,
     preview: Option<PathBuf>,
@@ -40,20 +40,12 @@ const DEFAULT: &str = "nextscale-{seed}.png";
 
 impl Save {
     pub(crate) fn new(params: SaveParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let key = if params.path.is_some() {
-            "path"
-        } else {
-            "output"
-        };
-        let output = params.path.or_else(|| setup.settings.output.clone());
+        let (key, output) = output(params.path, setup);
         let output = output.unwrap_or_else(|| DEFAULT.to_owned());
         if output != "-" {
             check_output(&output, key, setup)?;
         }
-        let preview = setup.settings.preview.as_ref().map(PathBuf::from);
-        if let Some(folder) = &preview {
-            check_folder(folder, "preview", setup)?;
-        }
+        let preview = preview(setup)?;
         Ok(Self { output, preview })
     }
 
@@ -67,6 +59,23 @@ impl Save {
         let record = input.context.record(&input.sample).to_yaml();
         vec![("parameters", parameters), (PIPELINE_KEY, record)]
     }
+}
+
+/// The output of a stage, if one is given, and the key that gives it.
+pub(super) fn output(path: Option<String>, setup: &Setup) -> (&'static str, Option<String>) {
+    match path {
+        Some(path) => ("path", Some(path)),
+        None => ("output", setup.settings.output.clone()),
+    }
+}
+
+/// The folder of previews, if they are wanted.
+pub(super) fn preview(setup: &Setup) -> Result<Option<PathBuf>, Diagnostic> {
+    let folder = setup.settings.preview.as_ref().map(PathBuf::from);
+    if let Some(folder) = &folder {
+        check_folder(folder, "preview", setup)?;
+    }
+    Ok(folder)
 }
 
 fn check_output(output: &str, key: &str, setup: &Setup) -> Result<(), Diagnostic> {
@@ -151,15 +160,13 @@ fn slug(prompt: &str) -> String {
 }
 
 impl Stage for Save {
-    fn resolved(&self) -> serde_json::Value {
+    fn resolved(&self) -> Option<serde_json::Value> {
         // Where an image is saved is not part of how it is generated.
-        serde_json::json!({})
+        Some(serde_json::json!({}))
     }
 
     fn ports(&self) -> Ports {
-        let inputs = vec![("image", ArtifactType::new(Kind::Image))];
-        let output = Some(ArtifactType::new(Kind::File));
-        Ports { inputs, output }
+        Ports::one("image", Kind::Image, Kind::File)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
@@ -201,28 +208,24 @@ mod tests {
 
     #[test]
     fn names_of_files() {
-        let prompt = "A red apple, 3d style!".to_owned();
         let mut sample = Sample {
             index: 3,
             total: 1,
             seed: 42,
-            prompt,
+            prompt: "A red apple, 3d style!".to_owned(),
             ..Sample::default()
         };
-        let name = |output: &str, sample: &Sample| file_name(output, sample).display().to_string();
-        assert_eq!(name("a.png", &sample), "a.png");
+        assert_eq!(file_name("a.png", &sample), Path::new("a.png"));
         sample.total = 9;
-        assert_eq!(name("a.png", &sample), "a-00003.png");
-        assert_eq!(name("x/{index}_{seed}.png", &sample), "x/00003_42.png");
-        assert_eq!(
-            name("{prompt}-{seed}.png", &sample),
-            "A-red-apple-3d-style-42.png"
-        );
-        assert_eq!(
-            name("{prompt}.png", &sample),
-            "A-red-apple-3d-style-00003.png"
-        );
-        assert_eq!(name("./", &sample), "./00003-42.png");
+        for (output, name) in [
+            ("a.png", "a-00003.png"),
+            ("x/{index}_{seed}.png", "x/00003_42.png"),
+            ("{prompt}-{seed}.png", "A-red-apple-3d-style-42.png"),
+            ("{prompt}.png", "A-red-apple-3d-style-00003.png"),
+            ("./", "./00003-42.png"),
+        ] {
+            assert_eq!(file_name(output, &sample), Path::new(name));
+        }
         assert_eq!(slug("../../etc/passwd"), "etc-passwd");
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use nextscale_files::atomic_file;
 
-use super::save::{check_folder, fill, is_folder, numbered};
+use super::save::{check_folder, fill, is_folder, numbered, output, preview};
 use super::video::params::TextToVideoParams;
-use crate::artifact::{Artifact, ArtifactType, Frames, Kind, Sample};
+use crate::artifact::{Artifact, Frames, Kind, Sample};
 use crate::error::PipelineError;
 use crate::media::image::{PIPELINE_KEY, encode_png, parameters_text};
 use crate::media::{CodecChoice, FrameSink, OutputFormat, WriterSettings};
@@ -20,20 +21,17 @@ use crate::stage_params::StageParams;
 
 /// Writes videos. The name chooses the format: `.mp4` (H.264), `.mov`, `.mkv`, `.webm` (VP9), `.gif`, or a name that ends
 /// with `/` for a folder of frames; `.png`, `.jpg` and `.webp` hold one frame.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaveVideoParams {
     /// The output, instead of the pipeline's `output`: a file, a folder, or a name with `{index}`, `{seed}` or `{prompt}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// How the video is compressed; the container's default if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<CodecChoice>,
     /// Constant rate factor: 0 is the best and largest, 18 is hard to tell from it, 51 (VP9: 63) is the worst.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<u32>,
     /// Frames per second at which the video plays; those of the model if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fps: Option<usize>,
 }
 
@@ -41,7 +39,6 @@ impl StageParams for SaveVideoParams {
     const STAGE: &'static str = "save-video";
 }
 
-/// The stage.
 pub(crate) struct SaveVideo {
     params: SaveVideoParams,
     output: String,
@@ -66,13 +63,8 @@ const DEFAULT: &str = if cfg!(feature = "ffmpeg") {
 
 impl SaveVideo {
     pub(crate) fn new(params: SaveVideoParams, setup: &Setup) -> Result<Self, PipelineError> {
-        let key = if params.path.is_some() {
-            "path"
-        } else {
-            "output"
-        };
-        let output = params.path.as_ref().or(setup.settings.output.as_ref());
-        let output = output.map_or_else(|| DEFAULT.to_owned(), String::clone);
+        let (key, output) = output(params.path.clone(), setup);
+        let output = output.unwrap_or_else(|| DEFAULT.to_owned());
         if output == "-" {
             let hint = "write it to a file: --output NAME.mp4";
             let message = "a video cannot go to standard output";
@@ -85,15 +77,11 @@ impl SaveVideo {
             let message = format!("`fps` should be from 1 to 240, but it is {fps}");
             return Err(setup.refuse("fps", message).into());
         }
-        let preview = setup.settings.preview.as_ref().map(PathBuf::from);
-        if let Some(folder) = &preview {
-            check_folder(folder, "preview", setup)?;
-        }
         Ok(Self {
             params,
             output,
             format,
-            preview,
+            preview: preview(setup)?,
             open: None,
         })
     }
@@ -197,19 +185,16 @@ fn tags(size: (u32, u32), input: &Input) -> Vec<(&'static str, String)> {
 
 impl Stage for SaveVideo {
     fn ports(&self) -> Ports {
-        Ports {
-            inputs: vec![("frames", ArtifactType::new(Kind::Frames))],
-            output: Some(ArtifactType::new(Kind::File)),
-        }
+        Ports::one("frames", Kind::Frames, Kind::File)
     }
 
-    fn resolved(&self) -> serde_json::Value {
+    fn resolved(&self) -> Option<serde_json::Value> {
         // Where a video is saved is not part of how it is generated.
         let params = SaveVideoParams {
             path: None,
             ..self.params.clone()
         };
-        serde_json::to_value(params).unwrap_or_default()
+        serde_json::to_value(params).ok()
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {

@@ -10,33 +10,29 @@ use nextscale_models::prompt::with_positive_prompt;
 use nextscale_models::{Manifest, Model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::latent_types::text_features;
 use super::video::length::VideoLength;
 use super::video::params::TextToVideoParams;
-use crate::artifact::{Artifact, ArtifactType, Kind, Message, Text};
+use crate::artifact::{Artifact, Kind, Message, Text};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
 
 /// Encodes prompts as text features.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TextEncoderParams {
     /// The model whose text encoder is used, instead of the pipeline's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// With a video model: number of frames, since the length of the video is part of the prompt. That of the
     /// `text-to-video` stage that this one feeds if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<usize>,
     /// Append the released code's words for pleasant faces to prompts that mention people.
-    #[serde(
-        default,
-        rename = "positive-prompt",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub positive_prompt: bool,
 }
 
@@ -44,7 +40,6 @@ impl StageParams for TextEncoderParams {
     const STAGE: &'static str = "text-encoder";
 }
 
-/// The stage.
 pub(crate) struct TextEncoderStage {
     params: TextEncoderParams,
     model: Arc<Model>,
@@ -128,13 +123,8 @@ impl TextEncoderStage {
 
 impl Stage for TextEncoderStage {
     fn ports(&self) -> Ports {
-        let inputs = vec![("prompt", ArtifactType::new(Kind::Prompt))];
-        let output = Some(text_features(&self.model, Some(self.frames)));
-        Ports { inputs, output }
-    }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::to_value(&self.params).unwrap_or_default()
+        let output = text_features(&self.model, Some(self.frames));
+        Ports::one("prompt", Kind::Prompt, output)
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
@@ -184,6 +174,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::artifact::ArtifactType;
     use crate::graph::Pipeline;
     use crate::registry::Registry;
     use crate::spec::PipelineSpec;

@@ -55,12 +55,6 @@ impl Node {
         Ok(from_json(json, &Mark::origin(origin)))
     }
 
-    /// An empty mapping.
-    pub fn map(origin: &str) -> Self {
-        let (value, mark) = (Value::Map(vec![]), Mark::origin(origin));
-        Self { value, mark }
-    }
-
     /// The entries of a mapping; none for any other value.
     pub fn entries(&self) -> &[Entry] {
         match &self.value {
@@ -69,14 +63,10 @@ impl Node {
         }
     }
 
-    /// The entry of a mapping.
-    pub fn entry(&self, key: &str) -> Option<&Entry> {
-        self.entries().iter().find(|e| e.key == key)
-    }
-
     /// The value of a key of a mapping.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entry(key).map(|e| &e.node)
+        let entry = self.entries().iter().find(|e| e.key == key);
+        entry.map(|e| &e.node)
     }
 
     /// The string, if it is one.

@@ -3,7 +3,7 @@
 mod options;
 mod tables;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use indicatif::ProgressBar;
 use nextscale_eval::{EvalError, Measured, motion, recall, tokenizer};
 use serde::Serialize;
@@ -11,15 +11,8 @@ use serde::Serialize;
 use self::options::{Files, MotionArgs, RecallArgs, TokenizerArgs};
 use crate::{bar, output};
 
-/// Arguments of `nextscale eval`.
-#[derive(Debug, Args)]
-pub(crate) struct EvalArgs {
-    #[command(subcommand)]
-    what: What,
-}
-
 #[derive(Debug, Subcommand)]
-enum What {
+pub(crate) enum EvalCommand {
     /// Measure how well an auto-encoder reconstructs images held out from training
     Tokenizer(TokenizerArgs),
     /// Measure how often a generated image is recognised as what its prompt asks for
@@ -28,30 +21,22 @@ enum What {
     Motion(MotionArgs),
 }
 
-pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
+pub(crate) fn run(command: EvalCommand) -> anyhow::Result<()> {
     let bar = bar::items("eval");
     let progress = |done, total| bar::show(&bar, done, total);
-    match args.what {
-        What::Tokenizer(args) => {
+    match command {
+        EvalCommand::Tokenizer(args) => {
             let measured = tokenizer::run(&args.options(), &progress);
-            finish(&bar, measured, tables::tokenizer, args.files())
+            finish(&bar, measured, tables::tokenizer, &args.data.files)
         }
-        What::Recall(args) => {
+        EvalCommand::Recall(args) => {
             let measured = recall::run(&args.options(), &progress);
-            finish(&bar, measured, tables::recall, args.files())
+            finish(&bar, measured, tables::recall, &args.data.files)
         }
-        What::Motion(args) => {
+        EvalCommand::Motion(args) => {
             let measured = motion::run(&args.options(), &progress);
-            finish(&bar, measured, tables::motion, args.files())
+            finish(&bar, measured, tables::motion, &args.files)
         }
-    }
-}
-
-/// An error of the model itself, with its hint, where that is the cause.
-pub(crate) fn unwrapped(error: EvalError) -> anyhow::Error {
-    match error {
-        EvalError::Model(error) => error.into(),
-        other => other.into(),
     }
 }
 
@@ -63,7 +48,7 @@ fn finish<R: Serialize>(
     files: &Files,
 ) -> anyhow::Result<()> {
     bar.finish_and_clear();
-    let measured = measured.map_err(unwrapped)?;
+    let measured = measured?;
     output::print(table(&measured.report).trim_end())?;
     if let Some(path) = &files.json {
         output::write_json(path, &measured.report)?;

@@ -10,11 +10,11 @@ use nextscale_eval::tokenizer::TokenizerOptions;
 use nextscale_models::device::DeviceChoice;
 use nextscale_models::{DEFAULT, SPRITES};
 
-use crate::options::at_least_one;
+use crate::options::{at_least_one, choice};
 
 /// Options of a measurement on a data set.
 #[derive(Debug, Args)]
-struct DataOptions {
+pub(super) struct DataOptions {
     /// Data set, as written by `nextscale data build`
     #[arg(long, value_name = "DIR", default_value = "data/icons")]
     data: PathBuf,
@@ -25,10 +25,10 @@ struct DataOptions {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one())]
     batch: usize,
     /// Compute device
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]
-    files: Files,
+    pub(super) files: Files,
 }
 
 impl DataOptions {
@@ -64,9 +64,8 @@ struct SamplingOptions {
     temperature: Option<f64>,
 }
 
-/// Arguments of `nextscale eval tokenizer`.
 #[derive(Debug, Args)]
-pub(super) struct TokenizerArgs {
+pub(crate) struct TokenizerArgs {
     /// Model: `default` for the embedded one, or a model folder
     #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT)]
     model: String,
@@ -77,7 +76,7 @@ pub(super) struct TokenizerArgs {
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = at_least_one())]
     count: usize,
     #[command(flatten)]
-    data: DataOptions,
+    pub(super) data: DataOptions,
 }
 
 impl TokenizerArgs {
@@ -89,15 +88,10 @@ impl TokenizerArgs {
             measure: self.data.measure(),
         }
     }
-
-    pub(super) fn files(&self) -> &Files {
-        &self.data.files
-    }
 }
 
-/// Arguments of `nextscale eval recall`.
 #[derive(Debug, Args)]
-pub(super) struct RecallArgs {
+pub(crate) struct RecallArgs {
     /// Model: `default` for the embedded one, or a model folder
     #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT)]
     model: String,
@@ -113,7 +107,7 @@ pub(super) struct RecallArgs {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
-    data: DataOptions,
+    pub(super) data: DataOptions,
 }
 
 impl RecallArgs {
@@ -128,15 +122,10 @@ impl RecallArgs {
             measure: self.data.measure(),
         }
     }
-
-    pub(super) fn files(&self) -> &Files {
-        &self.data.files
-    }
 }
 
-/// Arguments of `nextscale eval motion`.
 #[derive(Debug, Args)]
-pub(super) struct MotionArgs {
+pub(crate) struct MotionArgs {
     /// Video model: `sprites` for the embedded one, or a model folder
     #[arg(long, value_name = "NAME|PATH", default_value = SPRITES)]
     model: String,
@@ -149,10 +138,10 @@ pub(super) struct MotionArgs {
     #[command(flatten)]
     sampling: SamplingOptions,
     /// Compute device
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]
-    files: Files,
+    pub(super) files: Files,
 }
 
 impl MotionArgs {
@@ -165,9 +154,5 @@ impl MotionArgs {
             temperature: self.sampling.temperature,
             device: self.device,
         }
-    }
-
-    pub(super) fn files(&self) -> &Files {
-        &self.files
     }
 }

@@ -14,6 +14,7 @@ use nextscale_train::{
 };
 use nextscale_var_core::train::{Budget, Outcome};
 
+use crate::options::choice;
 use crate::signal;
 
 /// Arguments of `nextscale train`.
@@ -50,7 +51,7 @@ struct RunArgs {
     #[arg(long, value_name = "STEPS")]
     max_steps: Option<u64>,
     /// Device to train on
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
     device: DeviceChoice,
     /// Write a model folder when the run is finished (transformers only)
     #[arg(long, value_name = "DIR")]

@@ -1,16 +1,11 @@
 //! `nextscale bench` on the tiny model.
 
-use super::{Place, tiny};
+use super::Place;
 
 #[test]
 fn every_part_is_timed() {
     let place = Place::new();
-    let model = tiny::model().display().to_string();
-    let args = [
-        "bench", "--model", &model, "--batch", "2", "--rounds", "2", "--json", "b.json",
-    ];
-    let output = place.good(&args);
-    let table = String::from_utf8(output.stdout).unwrap();
+    let table = place.stdout("bench --model @tiny --batch 2 --rounds 2 --json b.json");
     let text = std::fs::read_to_string(place.path("b.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(report["batch"], 2);
@@ -33,9 +28,6 @@ fn every_part_is_timed() {
 
 #[test]
 fn what_cannot_be_timed_is_told() {
-    let place = Place::new();
-    let error = place.refused("bench --model nowhere");
-    assert!(error.contains("nowhere"), "{error}");
-    let output = place.run("bench --rounds 0");
+    let output = Place::new().run("bench --rounds 0");
     assert_eq!(output.status.code(), Some(2));
 }

@@ -1,39 +1,22 @@
 //! Class-conditional models.
 
+use nextscale_models::{MANIFEST, TRANSFORMER, VAE};
 use nextscale_tokenizer::ScaleSchedule;
+use nextscale_weights::WeightDtype;
 
-use crate::{Place, says, tiny};
-
-fn model() -> &'static str {
-    tiny::class_model().to_str().unwrap()
-}
-
-/// `generate` with the tiny model, which has to be refused.
-fn refused(more: &[&str]) -> String {
-    let place = Place::new();
-    let said = place.refused(&[&["generate", "-m", model(), "-o", "x.png"], more].concat());
-    assert!(place.files(".").is_empty());
-    said
-}
+use crate::{Place, tiny};
 
 #[test]
 fn classes_by_name_and_by_number_are_the_same() {
     let place = Place::new();
-    let paint = |class: &str, out: &str| {
-        place.good(&format!(
-            "generate -m @classes --class {class} -s 5 -o {out}"
-        ));
-        place.read(out)
-    };
-    let (number, name, other) = (
-        paint("0", "a.png"),
-        paint("HOME", "b.png"),
-        paint("cat", "c.png"),
-    );
-    let pixels = |bytes: &[u8]| image::load_from_memory(bytes).unwrap().into_rgb8();
-    assert_eq!(pixels(&number), pixels(&name));
-    assert_ne!(pixels(&number), pixels(&other));
-    assert_eq!(pixels(&number).dimensions(), (16, 16));
+    let [number, name, other] = ["0", "HOME", "cat"].map(|class| {
+        let line = format!("generate -m @classes --class {class} -s 5 -o x.png");
+        place.good(&line);
+        place.image("x.png")
+    });
+    assert_eq!(number, name);
+    assert_ne!(number, other);
+    assert_eq!(number.dimensions(), (16, 16));
 }
 
 #[test]
@@ -41,35 +24,24 @@ fn a_picture_of_a_class_repaints_itself() {
     let place = Place::new();
     place.good("generate -m @classes --class tree --class 2 -s 1 -b 2 --cfg-scale 3 --smooth -o {prompt}-{index}.png --preview .");
     let files = place.files(".");
-    assert!(files.contains(&"cat-00003.png".to_owned()), "{files:?}");
-    assert!(
-        files.contains(&"00000-scale-01.png".to_owned()),
-        "{files:?}"
-    );
+    for name in ["cat-00003.png", "00000-scale-01.png"] {
+        assert!(files.contains(&name.to_owned()), "{files:?}");
+    }
     place.good("run cat-00003.png --set output=again.png --set preview=null");
-    let read = |name: &str| std::fs::read(place.path(name)).unwrap();
-    let pixels = |name: &str| image::load_from_memory(&read(name)).unwrap().into_rgb8();
-    assert_eq!(pixels("again.png"), pixels("cat-00003.png"));
+    assert_eq!(place.image("again.png"), place.image("cat-00003.png"));
 }
 
 #[test]
 fn wrong_classes_are_explained() {
-    let said = refused(&["--class", "3"]);
-    says(
-        &said,
-        &["--class: there is no class 3: they go from 0 to 2"],
+    Place::new().refuses_each(
+        "generate -o x.png",
+        "
+        -m @classes --class 3    => --class: there is no class 3: they go from 0 to 2
+        -m @classes --class -1   => no class -1
+        -m @classes --class tere => did you mean `tree`?
+        -m @classes -p 'a house' => generates from classes, not from prompts | --class
+        -m @tiny --class 0       => generates from prompts, not from classes",
     );
-    assert!(refused(&["--class", "-1"]).contains("no class -1"));
-    assert!(refused(&["--class", "tere"]).contains("did you mean `tree`?"));
-    let said = refused(&["-p", "a house"]);
-    assert!(
-        said.contains("generates from classes, not from prompts") && said.contains("--class"),
-        "{said}"
-    );
-    let place = Place::new();
-    let text = tiny::model().to_str().unwrap();
-    let said = place.refused(&["generate", "-m", text, "--class", "0"]);
-    says(&said, &["generates from prompts, not from classes"]);
 }
 
 #[test]
@@ -82,61 +54,52 @@ fn official_files_open_by_their_tensors() {
     for model in [".", "var_d16.safetensors"] {
         place.good(&format!("generate -m {model} --class 2 -s 1 -o x.png"));
     }
-    assert_eq!(image::open(place.path("x.png")).unwrap().width(), 64);
+    assert_eq!(place.image("x.png").width(), 64);
     // By name it would have to be what the name says.
-    let said = place.refused("generate -m var-d16 --class 2");
-    assert!(
-        said.contains("depth 2, width 64") && said.contains("depth 16, width 1024"),
-        "{said}"
+    place.refuses_each(
+        "generate --class 2",
+        "-m var-d16 => depth 2, width 64 | depth 16, width 1024",
     );
     // The tokenizer of another model.
     let (_, other) = tiny::class_parts(ScaleSchedule::square(&[1, 2]).unwrap(), 20);
-    let device = burn::tensor::Device::flex();
-    let dtype = nextscale_weights::WeightDtype::F32;
-    other
-        .init(&device)
-        .save(place.path(names[1]), dtype)
-        .unwrap();
-    let said = place.refused("generate -m . --class 2");
-    says(&said, &["has 20 codes, its transformer has 24"]);
+    let other = other.init(&burn::tensor::Device::flex());
+    other.save(place.path(names[1]), WeightDtype::F32).unwrap();
+    place.refuses_each(
+        "generate --class 2",
+        "-m . => has 20 codes, its transformer has 24",
+    );
     std::fs::remove_file(place.path(names[1])).unwrap();
-    let said = place.refused("generate -m var_d16.safetensors --class 2");
-    assert!(
-        said.contains("lacks its tokenizer") && said.contains("huggingface-cli"),
-        "{said}"
+    place.refuses_each(
+        "generate --class 2",
+        "-m var_d16.safetensors => lacks its tokenizer | huggingface-cli",
     );
 }
 
 #[test]
 fn damaged_files_are_named() {
     let place = Place::new();
-    for name in [
-        "nextscale.json",
-        "transformer.safetensors",
-        "vae.safetensors",
-    ] {
+    for name in [MANIFEST, TRANSFORMER, VAE] {
         std::fs::copy(tiny::class_model().join(name), place.path(name)).unwrap();
     }
-    let bytes = std::fs::read(place.path("vae.safetensors")).unwrap();
-    std::fs::write(place.path("vae.safetensors"), &bytes[..bytes.len() - 9]).unwrap();
-    let said = place.refused("generate -m . --class 0");
-    says(&said, &["cut-off vae.safetensors"]);
-    std::fs::remove_file(place.path("vae.safetensors")).unwrap();
-    let said = place.refused("generate -m . --class 0");
-    says(&said, &["lacks the file vae.safetensors"]);
+    let bytes = place.read(VAE);
+    std::fs::write(place.path(VAE), &bytes[..bytes.len() - 9]).unwrap();
+    place.refuses_each("generate -m .", "--class 0 => cut-off vae.safetensors");
+    std::fs::remove_file(place.path(VAE)).unwrap();
+    place.refuses_each(
+        "generate -m .",
+        "--class 0 => lacks the file vae.safetensors",
+    );
 }
 
 #[test]
 fn a_class_model_is_timed() {
     let place = Place::new();
-    let output = place.good("bench -m @classes --class cat --rounds 1 --batch 2");
-    let table = String::from_utf8(output.stdout).unwrap();
+    let table = place.stdout("bench -m @classes --class cat --rounds 1 --batch 2");
     assert!(
         table.contains("scale 3 (4x4)") && !table.contains("text "),
         "{table}"
     );
-    let said = place.refused("bench -m var-d17 --random-weights");
-    says(&said, &["no size `var-d17`"]);
+    place.refuses_each("bench --random-weights", "-m var-d17 => no size `var-d17`");
 }
 
 #[test]
@@ -167,12 +130,8 @@ fn the_example_model_paints_clothes() {
 #[test]
 fn blocks_in_their_file_and_in_8_bits() {
     let place = Place::new();
-    let paint = |out: &str, more: &str| {
-        place.good(&format!(
-            "generate -m @classes --class cat -s 5 -o {out} {more}"
-        ));
-        place.read(out)
-    };
+    let first = "generate -m @classes --class cat -s 5";
+    let paint = |out: &str, more: &str| place.make(&format!("{first} {more}"), out);
     assert_eq!(paint("a.png", ""), paint("b.png", "--stream"));
     paint("c.png", "--dtype int8");
 }
@@ -180,14 +139,14 @@ fn blocks_in_their_file_and_in_8_bits() {
 #[test]
 fn classes_painted_at_once_are_those_painted_one_by_one() {
     let place = Place::new();
-    let paint = |folder: &str, size: &str| {
-        std::fs::create_dir(place.path(folder)).unwrap();
-        let args = ["generate", "-m", model(), "-s", "7", "-o", folder];
-        let classes = ["--class", "cat", "--class", "0", "--class", "tree"];
-        place.good(&[&args[..], &classes, &["--batch-size", size]].concat());
+    let paint = |folder: &str, size: &str| -> Vec<Vec<u8>> {
+        place.make_dir(folder);
+        let first = "generate -m @classes -s 7 --class cat --class 0 --class tree";
+        place.good(&format!("{first} -o {folder} --batch-size {size}"));
         let files = place.files(folder).into_iter();
-        let read = |name: String| std::fs::read(place.path(folder).join(name)).unwrap();
-        files.map(read).collect::<Vec<_>>()
+        files
+            .map(|name| place.read(&(folder.to_owned() + &name)))
+            .collect()
     };
     let one_by_one = paint("one/", "1");
     assert_eq!(one_by_one.len(), 3);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{Place, says, stderr, tiny};
+use burn::tensor::TensorData;
 use nextscale_weights::WeightFile;
 
 fn golden(name: &str) -> PathBuf {
@@ -10,78 +11,56 @@ fn golden(name: &str) -> PathBuf {
     root.join("../../tests/golden").join(name)
 }
 
-fn convert(place: &Place, input: &Path, more: &[&str]) -> String {
-    let input = input.to_str().unwrap();
-    let output = place.good(&[&["convert", input, "-o", "out.safetensors"], more].concat());
-    stderr(&output)
+fn convert(place: &Place, input: &Path, more: &str) -> String {
+    let input = input.display();
+    stderr(&place.good(&format!("convert {input} -o out.safetensors {more}")))
 }
 
 #[test]
 fn every_tensor_is_there_with_its_numbers() {
-    for (file, kind) in [
-        (
-            "infinity-dev-b/weights.safetensors",
-            "an Infinity transformer",
-        ),
-        (
-            "infinity-vae-dev/weights.safetensors",
-            "an Infinity tokenizer",
-        ),
-        ("var-vqvae-dev/weights.safetensors", "a VAR tokenizer"),
-        (
-            "star-720p-t2v_1s/weights.safetensors",
-            "an InfinityStar transformer",
-        ),
+    for (name, kind) in [
+        ("infinity-dev-b", "an Infinity transformer"),
+        ("infinity-vae-dev", "an Infinity tokenizer"),
+        ("var-vqvae-dev", "a VAR tokenizer"),
+        ("star-720p-t2v_1s", "an InfinityStar transformer"),
     ] {
-        let place = Place::new();
-        let said = convert(&place, &golden(file), &[]);
-        assert!(said.contains(kind), "{said}");
+        let (place, file) = (Place::new(), golden(name).join("weights.safetensors"));
+        says(&convert(&place, &file, ""), &[kind]);
         assert_eq!(place.files("."), ["out.safetensors"]);
-        let before = WeightFile::open(&golden(file)).unwrap();
-        let after = WeightFile::open(&place.path("out.safetensors")).unwrap();
-        assert!(after.names().count() > 20, "{file}");
-        for name in after.names() {
-            before
-                .read(name)
-                .unwrap()
-                .assert_eq(&after.read(name).unwrap(), true);
-        }
-        let left: Vec<&str> = before
-            .names()
-            .filter(|name| after.shape(name).is_none())
-            .collect();
-        assert!(
-            left.iter().all(|name| *name == "sos_token"),
-            "{file}: {left:?}"
-        );
+        let (before, after) = assert_same_numbers(&place, &file);
+        assert!(after.names().count() > 20, "{name}");
+        let left = before.names().filter(|name| after.shape(name).is_none());
+        let left: Vec<&str> = left.collect();
+        let known = left.iter().all(|name| *name == "sos_token");
+        assert!(known, "{name}: {left:?}");
     }
+}
+
+/// Compares every tensor of the converted file with that of the same name before.
+fn assert_same_numbers(place: &Place, before: &Path) -> (WeightFile, WeightFile) {
+    let before = WeightFile::open(before).unwrap();
+    let after = WeightFile::open(&place.path("out.safetensors")).unwrap();
+    for name in after.names() {
+        let (old, new) = (before.read(name).unwrap(), after.read(name).unwrap());
+        old.assert_eq(&new, true);
+    }
+    (before, after)
 }
 
 #[test]
 fn a_pytorch_file_becomes_the_same_numbers() {
     let place = Place::new();
-    let folder = place.path("t5");
-    std::fs::create_dir(&folder).unwrap();
-    std::fs::copy(
-        golden("t5-dev/weights.pth"),
-        folder.join("pytorch_model.bin"),
-    )
-    .unwrap();
+    let folder = place.make_dir("t5");
+    let from = golden("t5-dev/weights.pth");
+    std::fs::copy(from, folder.join("pytorch_model.bin")).unwrap();
     let mut config = nextscale_text::T5Config::new(300, 64, 2, 4, 128);
     config.d_kv = 16;
     std::fs::write(folder.join("config.json"), config.to_hf_json()).unwrap();
-    let said = convert(&place, &folder, &["--dtype", "f32"]);
+    let said = convert(&place, &folder, "--dtype f32");
     says(&said, &["a T5 encoder"]);
     let mut t5 = config.init(&burn::tensor::Device::flex());
     nextscale_text::import::load(&mut t5, place.path("out.safetensors")).unwrap();
-    let before = WeightFile::open(&golden("t5-dev/weights.safetensors")).unwrap();
-    let after = WeightFile::open(&place.path("out.safetensors")).unwrap();
-    for name in after.names() {
-        before
-            .read(name)
-            .unwrap()
-            .assert_eq(&after.read(name).unwrap(), true);
-    }
+    assert_same_numbers(&place, &golden("t5-dev/weights.safetensors"));
 }
 
 /// Paints with the tiny model, of which these files are replaced.
@@ -91,11 +70,7 @@ fn paint(place: &Place, files: &[(&str, PathBuf)]) -> Vec<u8> {
     for (name, from) in files {
         std::fs::copy(from, folder.join(name)).unwrap();
     }
-    let path = folder.join("nextscale.json");
-    let text = std::fs::read(&path).unwrap();
-    let mut manifest: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    manifest["fingerprints"] = serde_json::json!({});
-    std::fs::write(path, manifest.to_string()).unwrap();
+    tiny::forget_checksums(&folder);
     place.good("generate -m m -p 'a red house' -s 1 --no-metadata -o x.png");
     place.read("x.png")
 }
@@ -106,7 +81,7 @@ fn a_converted_model_paints_the_same_picture() {
     let plain = paint(&place, &[]);
     let mut files = vec![];
     for name in ["transformer.safetensors", "vae.safetensors"] {
-        convert(&place, &tiny::model().join(name), &["--dtype", "f32"]);
+        convert(&place, &tiny::model().join(name), "--dtype f32");
         let moved = place.path(&format!("f32-{name}"));
         std::fs::rename(place.path("out.safetensors"), &moved).unwrap();
         let file = WeightFile::open(&moved).unwrap();
@@ -121,110 +96,91 @@ fn a_converted_model_paints_the_same_picture() {
 #[test]
 fn shards_become_one_file() {
     let place = Place::new();
-    let shards = place.path("shards");
-    std::fs::create_dir(&shards).unwrap();
+    let shards = place.make_dir("shards");
     // Two shards: the first has what the second lacks.
-    let whole = WeightFile::open(&golden("infinity-dev-b/weights.safetensors")).unwrap();
+    let whole_file = golden("infinity-dev-b/weights.safetensors");
+    let whole = WeightFile::open(&whole_file).unwrap();
     let names: Vec<String> = whole.names().map(str::to_owned).collect();
     let (first, second) = names.split_at(names.len() / 2);
     let mut map = serde_json::Map::new();
     for (file, names) in [("a.safetensors", first), ("b.safetensors", second)] {
-        let mut bytes = vec![];
-        whole
-            .stream(names, &[], None, &mut bytes, |_, _| true)
-            .unwrap();
-        std::fs::write(shards.join(file), bytes).unwrap();
+        std::fs::write(shards.join(file), bytes(&whole, names)).unwrap();
         map.extend(names.iter().map(|name| (name.clone(), file.into())));
     }
-    let index = serde_json::json!({ "weight_map": map });
-    std::fs::write(
-        shards.join("model.safetensors.index.json"),
-        index.to_string(),
-    )
-    .unwrap();
-    convert(&place, &shards, &[]);
-    let by_folder = std::fs::read(place.path("out.safetensors")).unwrap();
-    convert(&place, &golden("infinity-dev-b/weights.safetensors"), &[]);
+    let index = serde_json::json!({ "weight_map": map }).to_string();
+    place.write("shards/model.safetensors.index.json", &index);
+    let converted = |input: &Path| {
+        convert(&place, input, "");
+        place.read("out.safetensors")
+    };
+    let by_folder = converted(&shards);
+    assert_eq!(by_folder, converted(&whole_file));
     assert_eq!(
         by_folder,
-        std::fs::read(place.path("out.safetensors")).unwrap()
-    );
-    convert(&place, &shards.join("model.safetensors.index.json"), &[]);
-    assert_eq!(
-        by_folder,
-        std::fs::read(place.path("out.safetensors")).unwrap()
+        converted(&shards.join("model.safetensors.index.json"))
     );
 
     // Half of a shard.
-    let refused = || {
-        let said = place.refused("convert shards -o half.safetensors");
-        assert!(!place.path("half.safetensors").exists());
-        let errors = said.lines().filter(|line| line.starts_with("error: "));
-        assert_eq!(errors.count(), 1, "{said}");
-        said
+    let refused = |part: &str| {
+        let row = format!("=> {part}");
+        place.refuses_each("convert shards -o half.safetensors", &row);
     };
-    let bytes = std::fs::read(shards.join("b.safetensors")).unwrap();
-    std::fs::write(shards.join("b.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
-    let said = refused();
-    says(&said, &["b.safetensors"]);
+    let [a, b] = ["a.safetensors", "b.safetensors"].map(|name| shards.join(name));
+    let bytes = std::fs::read(&b).unwrap();
+    std::fs::write(&b, &bytes[..bytes.len() / 2]).unwrap();
+    refused("b.safetensors");
     // A shard with other tensors than the index says, and one that is not there.
-    std::fs::write(shards.join("b.safetensors"), &bytes).unwrap();
-    std::fs::copy(shards.join("b.safetensors"), shards.join("a.safetensors")).unwrap();
-    let said = refused();
-    assert!(said.contains("it has no `"), "{said}");
-    std::fs::remove_file(shards.join("b.safetensors")).unwrap();
-    let said = refused();
-    says(&said, &["b.safetensors, which does not exist"]);
+    std::fs::write(&b, &bytes).unwrap();
+    std::fs::copy(&b, a).unwrap();
+    refused("it has no `");
+    std::fs::remove_file(b).unwrap();
+    refused("b.safetensors, which does not exist");
+}
+
+/// The file of these tensors.
+fn bytes(weights: &WeightFile, names: &[String]) -> Vec<u8> {
+    let mut bytes = vec![];
+    let streamed = weights.stream(names, &[], None, &mut bytes, |_, _| true);
+    streamed.unwrap();
+    bytes
 }
 
 #[test]
 fn what_is_refused() {
     let place = Place::new();
     place.write("x.safetensors", "no weights");
-    let mut bytes = vec![];
     let mut odd = WeightFile::empty("odd");
-    odd.replace("a", burn::tensor::TensorData::new(vec![1.0f32], [1]));
-    odd.stream(&["a".to_owned()], &[], None, &mut bytes, |_, _| true)
-        .unwrap();
-    std::fs::write(place.path("odd.safetensors"), bytes).unwrap();
+    odd.replace("a", TensorData::new(vec![1.0f32], [1]));
+    let odd = bytes(&odd, &["a".to_owned()]);
+    std::fs::write(place.path("odd.safetensors"), odd).unwrap();
     let good = golden("infinity-dev-b/weights.safetensors");
-    let good = good.to_str().unwrap();
-    for (args, part) in [
-        (["nowhere", "out.safetensors"], "nowhere"),
-        (["x.safetensors", "out.safetensors"], "cannot be converted"),
-        (
-            ["odd.safetensors", "out.safetensors"],
-            "the weights of no model that is known here",
+    let good = good.display();
+    place.refuses_each(
+        "convert",
+        &format!(
+            "
+            nowhere -o out.safetensors         => nowhere
+            x.safetensors -o out.safetensors   => cannot be converted
+            odd.safetensors -o out.safetensors => the weights of no model that is known here
+            {good} -o out.pth                  => should end with .safetensors
+            {good} -o nowhere/out.safetensors  => cannot write `nowhere/out.safetensors`"
         ),
-        ([good, "out.pth"], "should end with .safetensors"),
-        (
-            [good, "nowhere/out.safetensors"],
-            "cannot write `nowhere/out.safetensors`",
-        ),
-    ] {
-        let said = place.refused(&["convert", args[0], "-o", args[1]]);
-        assert!(said.contains(part), "{args:?}: {said}");
-    }
-    assert_eq!(place.files("."), ["odd.safetensors", "x.safetensors"]);
+    );
 }
 
 #[test]
 fn numbers_too_large_for_the_format_are_refused() {
     let place = Place::new();
-    let whole = WeightFile::open(&golden("infinity-dev-b/weights.safetensors")).unwrap();
-    let names: Vec<String> = whole.names().map(str::to_owned).collect();
-    let mut large = whole;
+    let mut large = WeightFile::open(&golden("infinity-dev-b/weights.safetensors")).unwrap();
+    let names: Vec<String> = large.names().map(str::to_owned).collect();
     let shape = large.shape("head.bias").unwrap();
     let values = vec![1e6f32; shape[0]];
-    large.replace("head.bias", burn::tensor::TensorData::new(values, shape));
-    let mut bytes = vec![];
-    large
-        .stream(&names, &[], None, &mut bytes, |_, _| true)
-        .unwrap();
-    std::fs::write(place.path("large.safetensors"), bytes).unwrap();
-    let said = place.refused("convert large.safetensors -o out.safetensors --dtype f16");
-    says(&said, &["`head.bias` holds numbers that are not finite"]);
-    assert_eq!(place.files("."), ["large.safetensors"]);
+    large.replace("head.bias", TensorData::new(values, shape));
+    std::fs::write(place.path("large.safetensors"), bytes(&large, &names)).unwrap();
+    place.refuses_each(
+        "convert large.safetensors -o out.safetensors",
+        "--dtype f16 => `head.bias` holds numbers that are not finite",
+    );
     place.good("convert large.safetensors -o out.safetensors --dtype bf16");
 }
 

@@ -5,7 +5,7 @@ use crate::{Place, says};
 /// Writes a data set of 20 pictures of 16 pixels, half of them held out.
 fn data(place: &Place) {
     let (size, count) = (16usize, 20usize);
-    std::fs::create_dir(place.path("icons")).unwrap();
+    place.make_dir("icons");
     let manifest = serde_json::json!({
         "size": size, "count": count, "held_out": count / 2, "styles": {}, "recipe": "", "files": {}, "packages": [],
     });
@@ -27,7 +27,7 @@ fn data(place: &Place) {
 }
 
 fn json(place: &Place, name: &str) -> serde_json::Value {
-    serde_json::from_slice(&std::fs::read(place.path(name)).unwrap()).unwrap()
+    serde_json::from_slice(&place.read(name)).unwrap()
 }
 
 #[test]
@@ -41,10 +41,7 @@ fn recall_gives_a_table_a_sheet_and_the_same_result_again() {
         ))
     };
     let text = String::from_utf8(run("a.json", "4").stdout).unwrap();
-    assert!(
-        text.contains("held out") && text.contains("features"),
-        "{text}"
-    );
+    says(&text, &["held out", "features"]);
     run("b.json", "16");
     let (a, b) = (json(&place, "a.json"), json(&place, "b.json"));
     assert_eq!(a, b, "the result depends on the size of a batch");
@@ -59,8 +56,7 @@ fn recall_gives_a_table_a_sheet_and_the_same_result_again() {
 fn the_tokenizer_is_measured_and_missing_data_is_told() {
     let place = Place::new();
     let line = "eval tokenizer --model @tiny --data icons --device cpu --json t.json";
-    let text = place.refused(line);
-    assert!(text.contains("nextscale data build"), "{text}");
+    place.refuses(line, &["nextscale data build"]);
     data(&place);
     place.good(line);
     let report = json(&place, "t.json");
@@ -74,28 +70,12 @@ fn the_tokenizer_is_measured_and_missing_data_is_told() {
 
 #[test]
 fn models_and_settings_are_refused_with_hints() {
-    let place = Place::new();
-    let said = place.refused("eval motion --model wat --device cpu");
-    says(
-        &said,
-        &[
-            "the model `wat` does not exist",
-            "hint: name a model folder",
-        ],
-    );
-    let said = place.refused("bench --model wat --device cpu");
-    says(
-        &said,
-        &[
-            "the model `wat` does not exist",
-            "hint: name a model folder",
-        ],
-    );
-    let said = place.refused("eval motion --model @tiny --device cpu");
-    says(&said, &["Infinity, not InfinityStar"]);
-    let said = place.refused("eval motion --count 1 --cfg-scale=-5 --device cpu");
-    says(
-        &said,
-        &["`cfg_scale` should be from 0 to 1000, but it is -5"],
+    Place::new().refuses_each(
+        "",
+        "
+        eval motion --device cpu --model wat   => the model `wat` does not exist | hint: name a model folder
+        bench --device cpu --model wat         => the model `wat` does not exist | hint: name a model folder
+        eval motion --device cpu --model @tiny => Infinity, not InfinityStar
+        eval motion --device cpu --count 1 --cfg-scale=-5 => `cfg_scale` should be from 0 to 1000, but it is -5",
     );
 }

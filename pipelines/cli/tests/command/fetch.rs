@@ -1,13 +1,14 @@
 //! Downloads, from a server of our own that answers as the Hugging Face hub does.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::http::{self, Answer, Request};
 use crate::{Place, says, stderr};
 
 /// What the server holds, and what it was asked for.
@@ -26,88 +27,54 @@ struct Hub {
 impl Hub {
     /// Starts to serve in a thread; gives back its address.
     fn serve(self: &Arc<Self>) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
         let hub = self.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let hub = hub.clone();
-                std::thread::spawn(move || hub.answer(stream));
-            }
-        });
-        address
+        http::serve(move |request| hub.answer(request))
     }
 
-    fn answer(&self, mut stream: TcpStream) -> Option<()> {
-        let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
-        let first = lines.next()?.ok()?;
-        let path = first.split(' ').nth(1)?.to_owned();
-        let only_head = first.starts_with("HEAD");
-        let mut start = 0;
-        for line in lines
-            .map_while(Result::ok)
-            .take_while(|line| !line.is_empty())
-        {
-            if let Some(range) = line.to_lowercase().strip_prefix("range: bytes=") {
-                start = range.split_once('-')?.0.parse().ok()?;
-            }
-        }
+    fn answer(&self, request: &Request) -> Answer {
+        let path = request.path();
         if let Some(repo) = path.strip_prefix("/api/models/") {
             let prefix = format!("{repo}/");
-            let names = self
-                .files
-                .keys()
-                .filter_map(|name| name.strip_prefix(&prefix));
-            let siblings: Vec<_> = names
-                .map(|n| serde_json::json!({ "rfilename": n }))
-                .collect();
-            let body = serde_json::json!({ "siblings": siblings, "sha": "abc123" }).to_string();
-            let length = body.len();
-            return write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-            )
-            .ok();
+            let names = self.files.keys();
+            let names = names.filter_map(|name| name.strip_prefix(&prefix));
+            let siblings: Vec<_> = names.map(|n| json!({ "rfilename": n })).collect();
+            let body = json!({ "siblings": siblings, "sha": "abc123" });
+            return Answer::new("200 OK", body.to_string());
         }
-        let name = path
-            .trim_start_matches('/')
-            .replacen("/resolve/main/", "/", 1);
+        let name = path.trim_start_matches('/');
+        let name = name.replacen("/resolve/main/", "/", 1);
         let Some(content) = self.files.get(&name) else {
-            return write!(
-                stream,
-                "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            )
-            .ok();
+            return Answer::new("404 Not Found", "");
         };
-        let last = content.len() - 1;
-        let part = &content[start.min(content.len())..];
-        let print: String = Sha256::digest(content)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let range = request.header("range");
+        let start = range.map_or(0, |range| {
+            let range = range.strip_prefix("bytes=").unwrap();
+            range.split_once('-').unwrap().0.parse().unwrap()
+        });
+        let digest = Sha256::digest(content);
+        let print: String = digest.iter().map(|b| format!("{b:02x}")).collect();
         let print = self.lies.get(&name).unwrap_or(&print);
         let status = if start > 0 {
             "206 Partial Content"
         } else {
             "200 OK"
         };
-        write!(
-            stream,
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Range: bytes {start}-{last}/{}\r\nETag: \"{print}\"\r\nX-Repo-Commit: abc123\r\nConnection: close\r\n\r\n",
-            part.len(),
-            content.len()
-        )
-        .ok()?;
-        if only_head {
-            return Some(());
+        let (last, all) = (content.len() - 1, content.len());
+        let head = format!(
+            "{status}\r\nContent-Range: bytes {start}-{last}/{all}\r\nETag: \"{print}\"\r\nX-Repo-Commit: abc123"
+        );
+        let mut answer = Answer::new(head, &content[start.min(all)..]);
+        if request.head.starts_with("HEAD") {
+            answer.sent = 0;
+            return answer;
         }
-        self.asked.lock().unwrap().push((name.clone(), start));
+        self.asked.lock().unwrap().push((name, start));
         let breaks = self.breaks.load(Ordering::SeqCst);
-        if breaks > 0 && breaks < part.len() {
+        if breaks > 0 && breaks < answer.sent {
             self.breaks.store(0, Ordering::SeqCst);
-            return stream.write_all(&part[..breaks]).ok();
+            answer.sent = breaks;
         }
-        stream.write_all(part).ok()
+        answer
     }
 }
 
@@ -129,16 +96,9 @@ fn fetch(place: &Place, address: &str, more: &[(&str, &str)]) -> std::process::O
     command
         .env("HF_ENDPOINT", address)
         .env("HF_HOME", place.path("hf"));
-    for name in [
-        "HF_HUB_CACHE",
-        "HF_HUB_OFFLINE",
-        "HF_TOKEN",
-        "NEXTSCALE_MODELS",
-        "http_proxy",
-        "HTTP_PROXY",
-        "all_proxy",
-        "ALL_PROXY",
-    ] {
+    let others = "HF_HUB_CACHE HF_HUB_OFFLINE HF_TOKEN NEXTSCALE_MODELS";
+    let proxies = "http_proxy HTTP_PROXY all_proxy ALL_PROXY";
+    for name in others.split(' ').chain(proxies.split(' ')) {
         command.env_remove(name);
     }
     command.envs(more.iter().copied()).output().unwrap()
@@ -209,30 +169,33 @@ fn no_network_and_no_permission_say_what_to_do() {
     let hub = Arc::new(hub());
     let address = hub.serve();
     let said = stderr(&fetch(&place, &address, &[("HF_HUB_OFFLINE", "1")]));
-    assert!(
-        said.contains("HF_HUB_OFFLINE is set")
-            && said.contains("huggingface-cli download FoundationVision/var"),
-        "{said}"
+    says(
+        &said,
+        &[
+            "HF_HUB_OFFLINE is set",
+            "huggingface-cli download FoundationVision/var",
+        ],
     );
     assert!(hub.asked.lock().unwrap().is_empty());
     // A port that nobody listens at.
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = listener.local_addr().unwrap();
+    drop(listener);
     let said = stderr(&fetch(&place, &format!("http://{free}"), &[]));
     says(
         &said,
-        &["cannot download var_d16.pth of FoundationVision/var"],
-    );
-    assert!(
-        said.contains("hint:") && said.contains("--models-dir DIR"),
-        "{said}"
+        &[
+            "cannot download var_d16.pth of FoundationVision/var",
+            "hint:",
+            "--models-dir DIR",
+        ],
     );
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
-    let said = place.refused("models fetch var-d17");
-    says(&said, &["there is no released model `var-d17`"]);
     // Nothing is downloaded unless it is asked for.
-    let said = place.refused("generate -m var-d16 --class 1");
-    says(&said, &["nextscale models fetch var-d16"]);
+    place.refuses_each(
+        "",
+        "
+        models fetch var-d17          => there is no released model `var-d17`
+        generate -m var-d16 --class 1 => nextscale models fetch var-d16",
+    );
 }

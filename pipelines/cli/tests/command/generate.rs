@@ -12,17 +12,13 @@ use nextscale_models::{BlockStorage, DEFAULT, Model, Placement};
 use nextscale_tokenizer::Quantizer;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 
-use crate::{Line, Place, pipeline, says, stderr, tiny};
+use crate::{Place, pipeline, says, stderr, tiny};
 
 #[test]
 fn one_seed_gives_the_same_bytes_again() {
     let place = Place::new();
-    let paint = |seed: u64, out: &str| {
-        place.good(&format!(
-            "generate -m @tiny -p 'a red house' --seed {seed} -o {out}"
-        ));
-        place.read(out)
-    };
+    let first = "generate -m @tiny -p 'a red house' --seed";
+    let paint = |seed: u64, out: &str| place.make(&format!("{first} {seed}"), out);
     let first = paint(7, "a.png");
     assert_eq!(first, paint(7, "b.png"));
     assert_ne!(first, paint(8, "c.png"));
@@ -34,17 +30,15 @@ fn one_seed_gives_the_same_bytes_again() {
 fn a_picture_repaints_itself() {
     let place = Place::new();
     let largest = u64::MAX;
-    let mut words =
-        "generate -m @tiny -p 'a blue tree' -n 'a cat' -W 24 --temperature 0.7 -o x.png".words();
-    words.extend(["-p", "caf\u{e9}: \u{1f34e} # 'x'"].map(str::to_owned));
-    words.extend(["-s".to_owned(), largest.to_string()]);
-    place.good(&words);
+    let first = "generate -m @tiny -p 'a blue tree' -n 'a cat' -W 24 --temperature 0.7 -o x.png";
+    let mut command = place.command(&format!("{first} -s {largest}"));
+    command.args(["-p", "caf\u{e9}: \u{1f34e} # 'x'"]);
+    assert!(command.status().unwrap().success());
     for name in ["x-00000.png", "x-00001.png"] {
         place.good(&format!("run {name} --set output=again.png"));
         assert_eq!(place.read(name), place.read("again.png"), "{name}");
     }
-    let shown = place.good("metadata x-00000.png");
-    let shown = String::from_utf8(shown.stdout).unwrap();
+    let shown = place.stdout("metadata x-00000.png");
     let parts = [
         "a blue tree\nNegative prompt: a cat\nSteps: 3, Sampler: next-scale, CFG scale: 3,",
         &format!("Seed: {largest}, Size: 24x16"),
@@ -76,17 +70,11 @@ fn a_random_seed_is_printed() {
 fn prompts_from_standard_input_and_a_picture_to_standard_output() {
     let place = Place::new();
     let mut command = place.command("generate -m @tiny -s 1 -o -");
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(b"a red house\n")
-        .unwrap();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"a red house\n").unwrap();
+    drop(stdin);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(image::load_from_memory(&output.stdout).unwrap().width(), 16);
@@ -96,7 +84,7 @@ fn prompts_from_standard_input_and_a_picture_to_standard_output() {
 #[test]
 fn previews_timings_and_no_metadata() {
     let place = Place::new();
-    std::fs::create_dir(place.path("p")).unwrap();
+    place.make_dir("p");
     let line = "generate -m @tiny -p 'a cat' -s 1 -o a.png --preview p --timings --no-metadata";
     let output = place.good(line);
     assert_eq!(
@@ -107,23 +95,17 @@ fn previews_timings_and_no_metadata() {
     for row in ["load text", "latent scale 3", "image", "save", "wall"] {
         assert!(text.lines().any(|l| l.starts_with(row)), "{row} in {text}");
     }
-    says(&place.refused("metadata a.png"), &["contains no metadata"]);
-    says(&place.refused("run a.png"), &["carries no pipeline"]);
+    place.refuses("metadata a.png", &["contains no metadata"]);
+    place.refuses("run a.png", &["carries no pipeline"]);
     place.good("generate -m @tiny -p 'a cat' -s 1 -o b.png");
-    let pixels = |name: &str| {
-        image::open(place.path(name))
-            .unwrap()
-            .into_rgb8()
-            .into_raw()
-    };
-    assert_eq!(pixels("a.png"), pixels("b.png"));
+    assert_eq!(place.image("a.png"), place.image("b.png"));
 }
 
 #[test]
 fn an_aspect_takes_the_nearest_size() {
     let place = Place::new();
     place.good("generate -m @tiny -p 'a cat' -s 1 -o a.png --aspect 16:9");
-    assert_eq!(image::open(place.path("a.png")).unwrap().width(), 24);
+    assert_eq!(place.image("a.png").width(), 24);
 }
 
 #[test]
@@ -147,8 +129,10 @@ fn ten_thousand_prompts_are_read_before_anything_is_painted() {
     let mut lines: Vec<&str> = vec!["a cat"; 10_000];
     lines[7_776] = "";
     place.write("prompts.txt", &lines.join("\n"));
-    let text = place.refused("generate -m @tiny --prompt-file prompts.txt -o {index}.png");
-    says(&text, &["prompts.txt:7777:1: line 7777 of 10000 is empty"]);
+    place.refuses(
+        "generate -m @tiny --prompt-file prompts.txt -o {index}.png",
+        &["prompts.txt:7777:1: line 7777 of 10000 is empty"],
+    );
     assert_eq!(place.files("."), ["prompts.txt"]);
 }
 
@@ -157,13 +141,13 @@ fn small_commands_answer() {
     let place = Place::new();
     let schema: serde_json::Value = serde_json::from_slice(&place.good("schema").stdout).unwrap();
     assert!(schema["definitions"]["stage-text-to-image"]["properties"]["cfg-scale"].is_object());
-    let devices = String::from_utf8(place.good("devices").stdout).unwrap();
+    let devices = place.stdout("devices");
     assert!(
         devices.starts_with("cpu ") && devices.contains("\ncuda "),
         "{devices}"
     );
     for shell in ["bash", "zsh", "fish"] {
-        assert!(!place.good(&["completions", shell]).stdout.is_empty());
+        assert!(!place.stdout(&format!("completions {shell}")).is_empty());
     }
 }
 
@@ -171,19 +155,14 @@ fn small_commands_answer() {
 #[test]
 fn blocks_in_their_file_and_in_8_bits() {
     let place = Place::new();
-    let paint = |out: &str, more: &str| {
-        place.good(&format!(
-            "generate -m @tiny -p 'a red house' -s 7 -o {out} {more}"
-        ));
-        place.read(out)
-    };
+    let first = "generate -m @tiny -p 'a red house' -s 7";
+    let paint = |out: &str, more: &str| place.make(&format!("{first} {more}"), out);
     let plain = paint("a.png", "");
     assert_eq!(paint("b.png", "--stream --keep-loaded"), plain);
     let int8 = image::load_from_memory(&paint("c.png", "--dtype int8")).unwrap();
     assert_eq!((int8.width(), int8.height()), (16, 16));
-    let said = place.refused("generate -m @tiny -p x -o d.png --stream --dtype int8");
-    says(
-        &said,
+    place.refuses(
+        "generate -m @tiny -p x -o d.png --stream --dtype int8",
         &["dtype int8 converts them", "hint: use one of the two"],
     );
     assert!(!place.path("d.png").exists());
@@ -264,7 +243,7 @@ fn how_far_8_bits_are_off() {
 fn pictures_painted_at_once_are_those_painted_one_by_one() {
     let place = Place::new();
     let paint = |folder: &str, more: &str| {
-        std::fs::create_dir(place.path(folder)).unwrap();
+        place.make_dir(folder);
         let prompts = "-p 'a red house' -p a -p 'a very blue tree in the sun' -p house -p 'a cat'";
         place.good(&format!(
             "generate -m @tiny -s 7 -n 'a dog' -o {folder} {prompts} {more}"
@@ -272,7 +251,7 @@ fn pictures_painted_at_once_are_those_painted_one_by_one() {
         place.files(folder)
     };
     let one_by_one = paint("one/", "");
-    std::fs::create_dir(place.path("previews")).unwrap();
+    place.make_dir("previews");
     let previews = "--batch-size 2 --preview previews";
     assert_eq!(paint("two/", previews), one_by_one);
     assert_eq!(one_by_one.len(), 5);
@@ -281,6 +260,8 @@ fn pictures_painted_at_once_are_those_painted_one_by_one() {
         assert!(read("one") == read("two"), "{name}");
     }
     assert_eq!(place.files("previews").len(), 10); // 2 scales of 5 pictures
-    let said = place.refused("generate -m @tiny -p x --batch-size 0");
-    says(&said, &["`batch` should be at least 1"]);
+    place.refuses(
+        "generate -m @tiny -p x --batch-size 0",
+        &["`batch` should be at least 1"],
+    );
 }

@@ -24,10 +24,7 @@ struct Numbers(usize, Arc<AtomicUsize>);
 
 impl Stage for Numbers {
     fn ports(&self) -> Ports {
-        Ports {
-            inputs: vec![],
-            output: Some(ArtifactType::new(NUMBER)),
-        }
+        Ports::source(NUMBER)
     }
 
     fn run(&mut self, _: &Input, out: &mut Output) -> Result<(), PipelineError> {
@@ -93,6 +90,25 @@ impl Stage for Add {
     }
 }
 
+/// The two stages, which count what the source has sent and the most that it was ahead.
+fn registry(sent: &Arc<AtomicUsize>, ahead: &Arc<AtomicUsize>) -> Registry {
+    let mut registry = Registry::empty();
+    let counter = sent.clone();
+    registry.register("numbers", move |p: NumbersParams, _: &_| {
+        Ok(Numbers(p.count, counter.clone()))
+    });
+    let (sent, ahead) = (sent.clone(), ahead.clone());
+    registry.register("add", move |params: AddParams, _: &_| {
+        let (sent, ahead) = (sent.clone(), ahead.clone());
+        Ok(Add {
+            params,
+            sent,
+            ahead,
+        })
+    });
+    registry
+}
+
 struct Outcome {
     result: Result<(), PipelineError>,
     numbers: Vec<usize>,
@@ -103,19 +119,7 @@ struct Outcome {
 /// Runs a pipeline of numbers; stops it after so many results.
 fn run(yaml: &str, stop_after: usize) -> Outcome {
     let (sent, ahead) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let mut registry = Registry::empty();
-    let counter = sent.clone();
-    registry.register("numbers", move |p: NumbersParams, _: &_| {
-        Ok(Numbers(p.count, counter.clone()))
-    });
-    let (counter, most) = (sent.clone(), ahead.clone());
-    registry.register("add", move |params: AddParams, _: &_| {
-        Ok(Add {
-            params,
-            sent: counter.clone(),
-            ahead: most.clone(),
-        })
-    });
+    let registry = registry(&sent, &ahead);
     let spec = PipelineSpec::from_yaml(yaml, "n.yaml").unwrap();
     let cancel = Cancel::default();
     let numbers = Arc::new(Mutex::new(vec![]));
@@ -195,17 +199,7 @@ fn a_stop_keeps_what_is_done() {
 #[test]
 fn a_stage_of_two_inputs_wants_to_know_which() {
     let yaml = DOUBLE.replace("{ left: n, right: n }", "n");
-    let mut registry = Registry::empty();
-    registry.register("numbers", |p: NumbersParams, _: &_| {
-        Ok(Numbers(p.count, Arc::default()))
-    });
-    registry.register("add", |params: AddParams, _: &_| {
-        Ok(Add {
-            params,
-            sent: Arc::default(),
-            ahead: Arc::default(),
-        })
-    });
+    let registry = registry(&Arc::default(), &Arc::default());
     let spec = PipelineSpec::from_yaml(&yaml, "n.yaml").unwrap();
     let error = Pipeline::with(spec, &registry).err().unwrap();
     assert!(

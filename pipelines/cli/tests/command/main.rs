@@ -8,6 +8,7 @@ mod edit;
 mod eval;
 mod fetch;
 mod generate;
+mod http;
 mod interrupt;
 mod library;
 mod models;
@@ -21,6 +22,8 @@ mod without_ffmpeg;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use image::RgbImage;
 
 /// The command, run in a folder of its own.
 pub(crate) struct Place {
@@ -45,35 +48,74 @@ impl Place {
         std::fs::read(self.path(name)).unwrap()
     }
 
-    pub(crate) fn command(&self, line: &(impl Line + ?Sized)) -> Command {
+    pub(crate) fn image(&self, name: &str) -> RgbImage {
+        image::open(self.path(name)).unwrap().into_rgb8()
+    }
+
+    pub(crate) fn make_dir(&self, name: &str) -> PathBuf {
+        std::fs::create_dir(self.path(name)).unwrap();
+        self.path(name)
+    }
+
+    pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nextscale"));
         command
-            .args(line.words())
+            .args(words(line))
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
         command
     }
 
-    pub(crate) fn run(&self, line: &(impl Line + ?Sized)) -> Output {
+    pub(crate) fn run(&self, line: &str) -> Output {
         self.command(line).output().unwrap()
     }
 
     /// Runs a command that must succeed.
-    pub(crate) fn good(&self, line: &(impl Line + ?Sized)) -> Output {
+    pub(crate) fn good(&self, line: &str) -> Output {
         let output = self.run(line);
-        let words = line.words();
-        assert!(output.status.success(), "{words:?}: {}", stderr(&output));
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
         output
     }
 
     /// Runs a command that must fail with an error, which is returned.
-    pub(crate) fn refused(&self, line: &(impl Line + ?Sized)) -> String {
+    pub(crate) fn refused(&self, line: &str) -> String {
         let output = self.run(line);
-        let (words, text) = (line.words(), stderr(&output));
-        assert!(!output.status.success(), "{words:?} went well: {text}");
-        assert!(text.contains("error: "), "{words:?}: {text}");
-        assert!(!text.contains("panicked"), "{words:?}: {text}");
+        let text = stderr(&output);
+        assert!(!output.status.success(), "{line} went well: {text}");
+        assert!(text.contains("error: "), "{line}: {text}");
+        assert!(!text.contains("panicked"), "{line}: {text}");
         text
+    }
+
+    /// Runs a command that must fail with an error that contains all parts.
+    #[track_caller]
+    pub(crate) fn refuses(&self, line: &str, parts: &[&str]) {
+        says(&self.refused(line), parts);
+    }
+
+    /// Runs `first` with the arguments of each row of a table, which must fail with one error that contains all parts of the
+    /// row, and leave every file as it was.
+    #[track_caller]
+    pub(crate) fn refuses_each(&self, first: &str, table: &str) {
+        for (more, parts) in rows(table) {
+            let before = self.files(".");
+            let said = self.refused(&format!("{first} {more}"));
+            says(&said, &parts);
+            let errors = said.lines().filter(|line| line.starts_with("error: "));
+            assert_eq!(errors.count(), 1, "{more}: {said}");
+            assert_eq!(self.files("."), before, "{more}");
+        }
+    }
+
+    /// Runs a command that must succeed and write the file `out`, whose bytes are returned.
+    pub(crate) fn make(&self, line: &str, out: &str) -> Vec<u8> {
+        self.good(&format!("{line} -o {out}"));
+        self.read(out)
+    }
+
+    /// What a command prints that must succeed.
+    pub(crate) fn stdout(&self, line: &str) -> String {
+        String::from_utf8(self.good(line).stdout).unwrap()
     }
 
     /// The names of all files in the folder, hidden ones too, sorted.
@@ -86,48 +128,16 @@ impl Place {
     }
 }
 
-/// Arguments: a list, or a line that is split at blanks. In a line, single quotes keep blanks together, and `@tiny`,
-/// `@classes` and `@video` are the folders of the tiny models.
-pub(crate) trait Line {
-    fn words(&self) -> Vec<String>;
-}
-
-impl Line for str {
-    fn words(&self) -> Vec<String> {
-        let parts = self.split('\'').enumerate();
-        let words = parts.flat_map(|(i, part)| {
-            if i % 2 == 1 {
-                vec![part.to_owned()]
-            } else {
-                part.split_whitespace().map(word).collect()
-            }
-        });
-        words.collect()
-    }
-}
-
-impl Line for String {
-    fn words(&self) -> Vec<String> {
-        self.as_str().words()
-    }
-}
-
-impl<S: AsRef<str>> Line for [S] {
-    fn words(&self) -> Vec<String> {
-        self.iter().map(|word| word.as_ref().to_owned()).collect()
-    }
-}
-
-impl<S: AsRef<str>, const N: usize> Line for [S; N] {
-    fn words(&self) -> Vec<String> {
-        self[..].words()
-    }
-}
-
-impl<S: AsRef<str>> Line for Vec<S> {
-    fn words(&self) -> Vec<String> {
-        self[..].words()
-    }
+/// The arguments of a line, split at blanks. Single quotes keep blanks together, and `@tiny`, `@classes` and `@video` are the
+/// folders of the tiny models.
+pub(crate) fn words(line: &str) -> impl Iterator<Item = String> {
+    line.split('\'').enumerate().flat_map(|(i, part)| {
+        if i % 2 == 1 {
+            vec![part.to_owned()]
+        } else {
+            part.split_whitespace().map(word).collect()
+        }
+    })
 }
 
 fn word(word: &str) -> String {
@@ -140,6 +150,15 @@ fn word(word: &str) -> String {
     folder.display().to_string()
 }
 
+/// The rows of a table, one a line: `KEY => PART | PART`.
+pub(crate) fn rows(table: &str) -> impl Iterator<Item = (&str, Vec<&str>)> {
+    let lines = table.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| {
+        let (key, parts) = line.split_once("=> ").expect("a row with =>");
+        (key.trim(), parts.split(" | ").map(str::trim).collect())
+    })
+}
+
 /// Asserts that a message contains all parts.
 #[track_caller]
 pub(crate) fn says(message: &str, parts: &[&str]) {
@@ -150,6 +169,28 @@ pub(crate) fn says(message: &str, parts: &[&str]) {
 
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Sends a signal to a run after it has written `count` files, which end with `extension`. It must stop with exit code 130;
+/// returns what it says from then on.
+#[cfg(unix)]
+pub(crate) fn signal_after(
+    child: &mut std::process::Child,
+    signal: libc::c_int,
+    extension: &str,
+    count: usize,
+) -> String {
+    use std::io::{BufRead, BufReader};
+
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = lines.map_while(Result::ok);
+    let made = lines.by_ref().filter(|line| line.ends_with(extension));
+    assert_eq!(made.take(count).count(), count, "files before the signal");
+    // SAFETY: the child runs, so its number is that of no other process.
+    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
+    let rest = lines.collect::<Vec<_>>().join("\n");
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+    rest
 }
 
 /// A pipeline on the tiny model.

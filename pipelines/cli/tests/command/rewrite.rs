@@ -1,45 +1,25 @@
 //! Prompts in other words, from an endpoint of our own.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::{Place, pipeline, says, tiny};
+use crate::http::{self, Answer};
+use crate::{Place, pipeline, rows, says, tiny};
 
 /// What was asked: the headers, and the question.
 type Asked = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// Serves one answer to everybody; gives back the address, and where questions are noted.
 fn serve(status: &'static str, answer: String) -> (String, Asked) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}/v1", listener.local_addr().unwrap());
     let asked = Asked::default();
     let noted = asked.clone();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let mut head = String::new();
-            while reader.read_line(&mut head).unwrap() > 2 {}
-            let length = head.lines().find_map(|line| {
-                let (key, value) = line.split_once(": ")?;
-                key.eq_ignore_ascii_case("content-length")
-                    .then(|| value.trim().to_owned())
-            });
-            let mut body = vec![0; length.unwrap().parse().unwrap()];
-            reader.read_exact(&mut body).unwrap();
-            let question = serde_json::from_slice(&body).unwrap();
-            noted.lock().unwrap().push((head, question));
-            let length = answer.len();
-            write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}"
-            )
-            .unwrap();
-        }
+    let address = http::serve(move |request| {
+        let question = serde_json::from_slice(&request.body).unwrap();
+        noted.lock().unwrap().push((request.head.clone(), question));
+        Answer::new(status, answer.clone())
     });
-    (address, asked)
+    (address + "/v1", asked)
 }
 
 fn rewriting(text: &str) -> String {
@@ -55,7 +35,7 @@ fn yaml(url: &str, more: &str) -> String {
             "  words:\n    stage: rewrite\n    from: prompts\n    url: {url}\n    language-model: m\n{more}"
         ),
     );
-    assert!(text.contains(from), "{text}");
+    says(&text, &[from]);
     text.replacen(from, "from: words\n", 1) + &stage
 }
 
@@ -64,14 +44,8 @@ fn a_prompt_in_other_words_is_painted_and_recorded() {
     let place = Place::new();
     let (url, asked) = serve("200 OK", rewriting(" a red \"house\"\n on a hill "));
     place.write("p.yaml", &yaml(&url, "    temperature: 0\n"));
-    place.good(&[
-        "run",
-        "p.yaml",
-        "--set",
-        "output=a.png",
-        "--set",
-        "stages.prompts.prompts=[a \"house\"]",
-    ]);
+    let prompts = "stages.prompts.prompts=[a \"house\"]";
+    place.good(&format!("run p.yaml --set output=a.png --set '{prompts}'"));
     let asked = asked.lock().unwrap();
     let (head, question) = &asked[0];
     assert!(head.starts_with("POST /v1/chat/completions "), "{head}");
@@ -79,14 +53,12 @@ fn a_prompt_in_other_words_is_painted_and_recorded() {
     assert_eq!(question["temperature"], 0.0);
     assert_eq!(question["messages"][1]["content"], "a \"house\"");
     let told = question["messages"][0]["content"].as_str().unwrap();
-    assert!(told.contains("one description of one picture"), "{told}");
-    let shown = place.good("metadata a.png");
-    let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains("a red \"house\" on a hill\n"), "{shown}");
+    says(told, &["one description of one picture"]);
+    let shown = place.stdout("metadata a.png");
+    says(&shown, &["a red \"house\" on a hill\n"]);
     // Painted again from its record it is the same picture, and nobody is asked.
     place.good("run a.png --set output=b.png");
-    let pixels = |name: &str| image::open(place.path(name)).unwrap().into_rgb8();
-    assert!(pixels("a.png") == pixels("b.png"));
+    assert!(place.image("a.png") == place.image("b.png"));
     assert_eq!(asked.len(), 1);
 }
 
@@ -106,48 +78,33 @@ fn endpoints_that_do_not_help() {
         let place = Place::new();
         let (url, _) = serve(status, answer);
         place.write("p.yaml", &yaml(&url, ""));
-        let said = place.refused("run p.yaml --set output=x.png");
-        says(&said, &["did not rewrite the prompt: "]);
-        assert!(said.contains(why), "{said}");
+        place.refuses(
+            "run p.yaml --set output=x.png",
+            &["did not rewrite the prompt: ", why],
+        );
         assert_eq!(place.files("."), ["p.yaml"]);
     }
     let place = Place::new();
     place.write("p.yaml", &yaml("http://127.0.0.1:1/v1", ""));
-    let said = place.refused("run p.yaml --set output=x.png");
-    says(
-        &said,
+    place.refuses(
+        "run p.yaml --set output=x.png",
         &["the stage `words` failed: http://127.0.0.1:1/v1/chat/completions"],
     );
 }
 
 #[test]
 fn what_is_refused_before_anybody_is_asked() {
-    for (url, more, parts) in [
-        (
-            "localhost:8000",
-            "",
-            "p.yaml:21:10: `localhost:8000` is not the address of an endpoint",
-        ),
-        (
-            "http://x/v1",
-            "    temperature: 3\n",
-            "a temperature of 3 is not from 0 to 2",
-        ),
-        (
-            "http://x/v1",
-            "    timeout: 0\n",
-            "`timeout` should be at least 1 second",
-        ),
-        (
-            "http://x/v1",
-            "    key-env: NO_SUCH_KEY\n",
-            "the environment variable `NO_SUCH_KEY` is not set",
-        ),
-        ("http://x/v1", "    modle: x\n", "unknown key `modle`"),
-    ] {
+    for (keys, parts) in rows(
+        "
+        localhost:8000                   => p.yaml:21:10: `localhost:8000` is not the address of an endpoint
+        http://x/v1 temperature: 3       => a temperature of 3 is not from 0 to 2
+        http://x/v1 timeout: 0           => `timeout` should be at least 1 second
+        http://x/v1 key-env: NO_SUCH_KEY => the environment variable `NO_SUCH_KEY` is not set
+        http://x/v1 modle: x             => unknown key `modle`",
+    ) {
         let place = Place::new();
-        place.write("p.yaml", &yaml(url, more));
-        let said = place.refused("validate p.yaml");
-        assert!(said.contains(parts), "{said}");
+        let (url, more) = keys.split_once(' ').unwrap_or((keys, ""));
+        place.write("p.yaml", &yaml(url, &format!("    {more}\n")));
+        place.refuses("validate p.yaml", &parts);
     }
 }

@@ -2,28 +2,16 @@
 
 use image::RgbImage;
 
-use crate::{Line, Place, pipeline, says, stderr, tiny};
+use crate::{Place, pipeline, says, stderr, tiny};
 
 /// `generate` with the tiny model and further arguments.
-fn args(more: &(impl Line + ?Sized)) -> Vec<String> {
-    ["generate -m @tiny -o x.png".words(), more.words()].concat()
+fn args(more: &str) -> String {
+    format!("generate -m @tiny -o x.png {more}")
 }
 
-fn paint(place: &Place, more: &(impl Line + ?Sized)) -> RgbImage {
-    let first = args("-p 'a red house' -s 1");
-    place.good(&[first, more.words()].concat());
-    read(place, "x.png")
-}
-
-fn read(place: &Place, name: &str) -> RgbImage {
-    image::open(place.path(name)).unwrap().into_rgb8()
-}
-
-fn refused(place: &Place, more: &(impl Line + ?Sized)) -> String {
-    let first = args("-p 'a red house' -s 1");
-    let said = place.refused(&[first, more.words()].concat());
-    assert!(!place.path("x.png").exists());
-    said
+fn paint(place: &Place, more: &str) -> RgbImage {
+    place.good(&args(&format!("-p 'a red house' -s 1 {more}")));
+    place.image("x.png")
 }
 
 #[test]
@@ -37,56 +25,39 @@ fn weights_and_temperatures_scale_by_scale() {
     let set = "    from: text\n    cfg-scale: [1, 1, 9]\n    temperature: [0.8, 0.8, 0.8]\n";
     place.write("p.yaml", &text.replacen("    from: text\n", set, 1));
     place.good("run p.yaml --set seed=1 --set output=y.png");
-    assert_eq!(read(&place, "y.png"), {
-        paint(&place, "--cfg-scale 1,1,9 --temperature 0.8")
-    });
-    let shown = place.good("metadata y.png");
-    let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(
-        shown.contains("CFG scale: \"1,1,9\", Temperature: \"0.8,0.8,0.8\""),
-        "{shown}"
+    let painted = paint(&place, "--cfg-scale 1,1,9 --temperature 0.8");
+    assert_eq!(place.image("y.png"), painted);
+    let shown = place.stdout("metadata y.png");
+    says(
+        &shown,
+        &["CFG scale: \"1,1,9\", Temperature: \"0.8,0.8,0.8\""],
     );
     place.good("run y.png --set output=again.png");
-    assert_eq!(read(&place, "again.png"), read(&place, "y.png"));
+    assert_eq!(place.image("again.png"), place.image("y.png"));
 }
 
 #[test]
 fn weights_that_are_refused() {
     let place = Place::new();
-    for (more, part) in [
-        (
-            "--cfg-scale 3,3",
-            "--cfg-scale: `cfg-scale` has 2 numbers for 3 scales",
-        ),
-        ("--cfg-scale 0", "`cfg-scale` should be above 0"),
-        ("--cfg-scale 1,0,1", "`cfg-scale` should be above 0"),
-        ("--cfg-scale -1", "`cfg-scale` should be above 0"),
-        ("--cfg-scale nan", "`nan` is no number"),
-        ("--cfg-scale 1,2,nan", "`nan` is no number"),
-        ("--temperature 0,1,1", "for all scales or for none"),
-        (
-            "--temperature 1,1",
-            "`temperature` has 2 numbers for 3 scales",
-        ),
-        ("--temperature -1", "`temperature` should be from 0"),
-        ("--cfg-insertion-layer 1", "should be 0 or from -1 to -1"),
-        ("--cfg-insertion-layer -2", "should be 0 or from -1 to -1"),
-    ] {
-        let output = place.run(&args(&format!("-p x -s 1 {more}")));
-        let said = stderr(&output);
-        assert!(
-            !output.status.success() && said.contains(part),
-            "{more:?}: {said}"
-        );
-    }
+    place.refuses_each(
+        "generate -m @tiny -o x.png -p x -s 1",
+        "
+        --cfg-scale 3,3          => --cfg-scale: `cfg-scale` has 2 numbers for 3 scales
+        --cfg-scale 0            => `cfg-scale` should be above 0
+        --cfg-scale 1,0,1        => `cfg-scale` should be above 0
+        --cfg-scale -1           => `cfg-scale` should be above 0
+        --cfg-scale nan          => `nan` is no number
+        --cfg-scale 1,2,nan      => `nan` is no number
+        --temperature 0,1,1      => for all scales or for none
+        --temperature 1,1        => `temperature` has 2 numbers for 3 scales
+        --temperature -1         => `temperature` should be from 0
+        --cfg-insertion-layer 1  => should be 0 or from -1 to -1
+        --cfg-insertion-layer -2 => should be 0 or from -1 to -1",
+    );
     let text = pipeline(tiny::model());
     let set = "    from: text\n    cfg-scale: .nan\n";
     place.write("p.yaml", &text.replacen("    from: text\n", set, 1));
-    let said = place.refused("validate p.yaml");
-    assert!(
-        said.contains("p.yaml:12:16:") && said.contains(".nan"),
-        "{said}"
-    );
+    place.refuses("validate p.yaml", &["p.yaml:12:16:", ".nan"]);
 }
 
 #[test]
@@ -99,8 +70,8 @@ fn guidance_inside_the_network() {
     );
     let inside = "--cfg-scale 9 --cfg-insertion-layer -1";
     assert_ne!(paint(&place, inside), logits);
-    let shown = String::from_utf8(place.good("metadata x.png").stdout).unwrap();
-    assert!(shown.contains("cfg-insertion-layer: -1"), "{shown}");
+    let shown = place.stdout("metadata x.png");
+    says(&shown, &["cfg-insertion-layer: -1"]);
 }
 
 #[test]
@@ -108,12 +79,12 @@ fn words_for_faces_and_long_prompts() {
     let place = Place::new();
     let people = |more: &str| {
         place.good(&args(&format!("-p 'a man' -s 1 {more}")));
-        read(&place, "x.png")
+        place.image("x.png")
     };
     assert_ne!(people("--positive-prompt"), people(""));
     assert_eq!(paint(&place, "--positive-prompt"), paint(&place, ""));
     let long = "house ".repeat(5000);
-    let output = place.good(&args(&["-p", &long, "-s", "1"]));
+    let output = place.good(&args(&format!("-p '{long}' -s 1")));
     let said = stderr(&output);
     says(&said, &["tokens was cut to 16: its end has no effect"]);
 }
@@ -122,11 +93,11 @@ fn words_for_faces_and_long_prompts() {
 fn variations_share_their_first_scales() {
     let place = Place::new();
     place.good(&args("-p 'a red house' -s 1"));
-    let first = read(&place, "x.png");
+    let first = place.image("x.png");
     let vary = |from: &str, seed: &str, out: &str| {
         let first = "generate --variation-of x.png --from-scale";
         place.good(&format!("{first} {from} -s {seed} -o {out}"));
-        read(&place, out)
+        place.image(out)
     };
     assert_eq!(
         vary("3", "2", "a.png"),
@@ -135,16 +106,16 @@ fn variations_share_their_first_scales() {
     );
     let other = vary("0", "2", "b.png");
     place.good("generate -m @tiny -p 'a red house' -s 2 -o c.png");
-    assert_eq!(other, read(&place, "c.png"), "no scale is the original's");
+    assert_eq!(other, place.image("c.png"), "no scale is the original's");
     let half = vary("1", "2", "d.png");
     assert!(half != first && half != other);
     place.good("run d.png --set output=again.png");
-    assert_eq!(read(&place, "again.png"), half);
+    assert_eq!(place.image("again.png"), half);
     // The preview of the first scale is the same picture, that of the second is not.
     let preview = |line: &str, folder: &str| {
-        std::fs::create_dir(place.path(folder)).unwrap();
+        place.make_dir(folder);
         place.good(&format!("{line} -o e.png --preview {folder}"));
-        [1, 2].map(|k| read(&place, &format!("{folder}/00000-scale-0{k}.png")))
+        [1, 2].map(|k| place.image(&format!("{folder}/00000-scale-0{k}.png")))
     };
     let vary = preview("generate --variation-of x.png --from-scale 1 -s 2", "v");
     let original = preview("generate -m @tiny -p 'a red house' -s 1", "o");
@@ -157,12 +128,9 @@ fn variations_share_their_first_scales() {
         ))
     };
     assert!(again("1").status.success());
-    assert_eq!(read(&place, "f.png"), half);
+    assert_eq!(place.image("f.png"), half);
     let said = stderr(&again("2"));
-    assert!(
-        said.contains("is itself a variation") && said.contains("--from-scale 1"),
-        "{said}"
-    );
+    says(&said, &["is itself a variation", "--from-scale 1"]);
 }
 
 #[test]
@@ -171,10 +139,12 @@ fn several_variations_at_once() {
     place.good(&args("-p 'a red house' -s 1"));
     place.good("generate --variation-of x.png -b 3 -s 5 -o {seed}.png");
     assert_eq!(place.files("."), ["5.png", "6.png", "7.png", "x.png"]);
-    let said = place.refused("generate --variation-of x.png --from-scale 4 -o y.png");
-    says(&said, &["`from-scale` is 4, but the image has 3 scales"]);
-    let said = place.refused("generate --variation-of x.png -p 'a dog'");
-    says(&said, &["cannot be used with"]);
+    place.refuses_each(
+        "generate --variation-of x.png",
+        "
+        --from-scale 4 -o y.png => `from-scale` is 4, but the image has 3 scales
+        -p 'a dog'              => cannot be used with",
+    );
 }
 
 #[test]
@@ -187,7 +157,7 @@ fn a_picture_gives_the_first_scales() {
         place.good(&args(&format!(
             "-p 'a cat' -s {seed} -i a.png --from-scale {from}"
         )));
-        read(&place, "x.png")
+        place.image("x.png")
     };
     assert_eq!(
         start("3", "1"),
@@ -197,19 +167,15 @@ fn a_picture_gives_the_first_scales() {
     assert_ne!(start("2", "1"), start("2", "2"));
     assert_ne!(start("2", "1"), start("0", "1"));
     place.good("run x.png --set output=again.png");
-    assert_eq!(read(&place, "again.png"), read(&place, "x.png"));
+    assert_eq!(place.image("again.png"), place.image("x.png"));
     std::fs::remove_file(place.path("x.png")).unwrap();
-    for (more, part) in [
-        (
-            "-i a.png --from-scale 4",
-            "`from-scale` is 4, but the image has 3 scales",
-        ),
-        ("-i nowhere.png", "--init-image: cannot read `nowhere.png`"),
-        ("--from-scale 1", "--from-scale needs an image"),
-    ] {
-        let said = refused(&place, more);
-        assert!(said.contains(part), "{said}");
-    }
+    place.refuses_each(
+        "generate -m @tiny -o x.png -p 'a red house' -s 1",
+        "
+        -i a.png --from-scale 4 => `from-scale` is 4, but the image has 3 scales
+        -i nowhere.png          => --init-image: cannot read `nowhere.png`
+        --from-scale 1          => --from-scale needs an image",
+    );
 }
 
 #[test]
@@ -217,14 +183,14 @@ fn classes_start_from_pictures_too() {
     let place = Place::new();
     let paint = |more: &str, out: &str| {
         place.good(&format!("generate -m @classes --class cat {more} -o {out}"));
-        read(&place, out)
+        place.image(out)
     };
     let first = paint("-s 1", "a.png");
     let vary = |from: &str, out: &str| {
         place.good(&format!(
             "generate --variation-of a.png --from-scale {from} -s 2 -o {out}"
         ));
-        read(&place, out)
+        place.image(out)
     };
     assert_eq!(vary("3", "b.png"), first);
     assert_eq!(vary("0", "c.png"), paint("-s 2", "d.png"));

@@ -13,7 +13,7 @@ use nextscale_models::manifest::{
     FrameCounts, InfinityManifest, InfinityStarManifest, Manifest, VarManifest,
 };
 use nextscale_models::sampling::Sampling;
-use nextscale_models::{Model, Size, TEXT, TRANSFORMER, VAE, VOCAB};
+use nextscale_models::{MANIFEST, Model, Size, TEXT, TRANSFORMER, VAE, VOCAB};
 use nextscale_text::{T5Config, train_unigram};
 use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
 use nextscale_var_core::attention::AttentionKind;
@@ -28,20 +28,56 @@ use nextscale_weights::WeightDtype;
 /// The folder of the model, made once for all tests.
 pub(crate) fn model() -> &'static Path {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tiny-model");
+    made_once(&MODEL, "tiny-model", |folder| make(folder, 1))
+}
+
+fn made_once(
+    model: &'static OnceLock<PathBuf>,
+    name: &str,
+    make: impl FnOnce(&Path),
+) -> &'static Path {
+    model.get_or_init(|| {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        make(&folder, 1);
+        make(&folder);
         folder
     })
+}
+
+/// Writes a text encoder with random weights and its vocabulary under these names.
+pub(crate) fn save_text(folder: &Path, vocab_file: &str, weights: &str) -> T5Config {
+    let vocab = train_unigram(["a red house", "a blue tree and a cat"], 40).unwrap();
+    vocab.save(folder.join(vocab_file)).unwrap();
+    let config = T5Config::new(vocab.size(), 128, 1, 2, 64);
+    let t5 = config.init(&Device::flex());
+    nextscale_text::import::save(&t5, folder.join(weights), WeightDtype::F16).unwrap();
+    config
+}
+
+fn size(width: usize, height: usize, scales: &[[usize; 2]]) -> Size {
+    Size {
+        width,
+        height,
+        scales: scales.to_vec(),
+        reference: None,
+        known: None,
+    }
+}
+
+fn sampling(cfg: f64) -> Sampling {
+    Sampling {
+        cfg,
+        temperature: 1.0,
+        top_k: 0,
+        top_p: 1.0,
+    }
 }
 
 /// Writes a model whose weights depend on a seed.
 pub(crate) fn make(folder: &Path, seed: u64) {
     let device = Device::flex();
     device.seed(seed);
-    let vocab = train_unigram(["a red house", "a blue tree and a cat"], 40).unwrap();
-    let text = T5Config::new(vocab.size(), 128, 1, 2, 64);
+    let text = save_text(folder, VOCAB, TEXT);
     let transformer = InfinityConfig {
         width: 32,
         depth: 2,
@@ -58,24 +94,13 @@ pub(crate) fn make(folder: &Path, seed: u64) {
         norm_groups: Some(4),
         ..BsqVaeConfig::new(4, 8, &[1, 2], 1)
     };
-    vocab.save(folder.join(VOCAB)).unwrap();
-    let t5 = text.init(&device);
-    nextscale_text::import::save(&t5, folder.join(TEXT), WeightDtype::F16).unwrap();
     let model = transformer.init(&device);
     let path = folder.join(TRANSFORMER);
     save_infinity(&transformer, &model, &path, WeightDtype::F16).unwrap();
     vae.init(&device)
         .save(folder.join(VAE), WeightDtype::F16)
         .unwrap();
-    let square = vec![[1, 1], [2, 2], [4, 4]];
-    let wide = vec![[1, 1], [2, 3], [4, 6]];
-    let size = |width, height, scales| Size {
-        width,
-        height,
-        scales,
-        reference: None,
-        known: None,
-    };
+    let (square, wide) = ([[1, 1], [2, 2], [4, 4]], [[1, 1], [2, 3], [4, 6]]);
     let manifest = InfinityManifest {
         name: "tiny".into(),
         about: String::new(),
@@ -83,17 +108,27 @@ pub(crate) fn make(folder: &Path, seed: u64) {
         transformer,
         vae,
         patching: Patching::Double,
-        sizes: vec![size(16, 16, square), size(24, 16, wide)],
-        sampling: Sampling {
-            cfg: 3.0,
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-        },
+        sizes: vec![size(16, 16, &square), size(24, 16, &wide)],
+        sampling: sampling(3.0),
         prompt: Default::default(),
         fingerprints: BTreeMap::new(),
     };
     Model::seal(folder, Manifest::Infinity(manifest)).unwrap();
+}
+
+/// Changes the description of a model.
+pub(crate) fn describe(folder: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = folder.join(MANIFEST);
+    let mut manifest = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut manifest);
+    std::fs::write(path, manifest.to_string()).unwrap();
+}
+
+/// Takes the checksums out of the description of a model, so that its weights can be changed.
+pub(crate) fn forget_checksums(folder: &Path) {
+    describe(folder, |manifest| {
+        manifest["fingerprints"] = serde_json::json!({});
+    });
 }
 
 /// A copy of the model in another folder, to be damaged.
@@ -108,27 +143,19 @@ pub(crate) fn copy(to: &Path) {
 /// The folder of a class-conditional model, made once for all tests.
 pub(crate) fn class_model() -> &'static Path {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tiny-classes");
-        std::fs::create_dir_all(&folder).unwrap();
+    made_once(&MODEL, "tiny-classes", |folder| {
         let (transformer, vae) = class_parts(ScaleSchedule::square(&[1, 2, 4]).unwrap(), 24);
-        save_class(&folder, [TRANSFORMER, VAE], &transformer, &vae);
+        save_class(folder, [TRANSFORMER, VAE], &transformer, &vae);
         let manifest = VarManifest {
             name: "tiny".into(),
             about: String::new(),
             transformer,
             vae,
-            sampling: Sampling {
-                cfg: 2.0,
-                temperature: 1.0,
-                top_k: 0,
-                top_p: 1.0,
-            },
+            sampling: sampling(2.0),
             classes: ["house, home", "tree", "cat"].map(str::to_owned).to_vec(),
             fingerprints: BTreeMap::new(),
         };
-        Model::seal(&folder, Manifest::Var(manifest)).unwrap();
-        folder
+        Model::seal(folder, Manifest::Var(manifest)).unwrap();
     })
 }
 
@@ -173,22 +200,17 @@ pub(crate) fn save_class(
     // A fresh head is nearly nothing: classes would make no difference.
     model.head.weight = model.head.weight.map(|weight| weight * 1000.0);
     save_var(config, &model, &path, WeightDtype::F32).unwrap();
-    let path = folder.join(vae);
-    let model = vae_config.init(&device);
-    model
-        .save(path, nextscale_weights::WeightDtype::F32)
+    let vae = folder.join(vae);
+    vae_config
+        .init(&device)
+        .save(vae, WeightDtype::F32)
         .unwrap();
 }
 
 /// The folder of a video model, made once for all tests: 16x16 or 24x16 pixels, 8 frames a second, 1 to 17 frames.
 pub(crate) fn video_model() -> &'static Path {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tiny-video");
-        std::fs::create_dir_all(&folder).unwrap();
-        make_video(&folder, |_| {});
-        folder
-    })
+    made_once(&MODEL, "tiny-video", |folder| make_video(folder, |_| {}))
 }
 
 /// Writes a video model with random weights whose description is changed.
@@ -197,28 +219,16 @@ pub(crate) fn make_video(folder: &Path, change: impl FnOnce(&mut InfinityStarMan
     change(&mut manifest);
     let device = Device::flex();
     device.seed(5);
-    let vocab = train_unigram(["a red house", "a blue tree and a cat"], 40).unwrap();
-    manifest.text = T5Config::new(vocab.size(), 128, 1, 2, 64);
-    vocab.save(folder.join(VOCAB)).unwrap();
-    let t5 = manifest.text.init(&device);
-    nextscale_text::import::save(&t5, folder.join(TEXT), WeightDtype::F16).unwrap();
+    manifest.text = save_text(folder, VOCAB, TEXT);
     let model = manifest.transformer.init(&device);
     let path = folder.join(TRANSFORMER);
     save_infinity_star(&manifest.transformer, &model, &path, WeightDtype::F32).unwrap();
     let vae = manifest.vae.init(&device);
-    let dtype = nextscale_weights::WeightDtype::F32;
-    vae.save(folder.join(VAE), dtype).unwrap();
+    vae.save(folder.join(VAE), WeightDtype::F32).unwrap();
     Model::seal(folder, Manifest::InfinityStar(manifest)).unwrap();
 }
 
 fn video_manifest() -> InfinityStarManifest {
-    let size = |width, height, scales| Size {
-        width,
-        height,
-        scales,
-        reference: None,
-        known: None,
-    };
     InfinityStarManifest {
         name: "tiny".into(),
         about: String::new(),
@@ -253,8 +263,8 @@ fn video_manifest() -> InfinityStarManifest {
             clip_frames: 4,
         },
         sizes: vec![
-            size(16, 16, vec![[1, 1], [2, 2]]),
-            size(24, 16, vec![[1, 1], [2, 3]]),
+            size(16, 16, &[[1, 1], [2, 2]]),
+            size(24, 16, &[[1, 1], [2, 3]]),
         ],
         fps: 8,
         frames: FrameCounts {

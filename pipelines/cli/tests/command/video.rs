@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use nextscale_models::{BlockStorage, Model, Placement, SPRITES};
 use serde_json::Value;
 
-use crate::{Line, Place, tiny};
+use crate::{Place, tiny, words};
 
 /// The folder of the tiny model.
 fn model() -> &'static str {
@@ -22,9 +22,8 @@ fn model() -> &'static str {
 }
 
 /// `video` with the tiny model, a prompt and a seed, and further arguments.
-fn with(more: &(impl Line + ?Sized)) -> Vec<String> {
-    let first = "video -m @video -p 'a red house' -s 7";
-    [first.words(), more.words()].concat()
+fn with(more: &str) -> String {
+    format!("video -m @video -p 'a red house' -s 7 {more}")
 }
 
 /// What ffprobe says of the video stream and of the container of a file, every frame counted.
@@ -49,15 +48,15 @@ fn count(path: &Path) -> usize {
 }
 
 /// Makes a file with the `ffmpeg` command.
-fn ffmpeg(place: &Place, line: &(impl Line + ?Sized)) {
+fn ffmpeg(place: &Place, line: &str) {
     let status = Command::new("ffmpeg")
         .args(["-v", "error", "-y"])
-        .args(line.words())
+        .args(words(line))
         .current_dir(place.folder.path())
         .stdin(Stdio::null())
         .status();
     let status = status.expect("ffmpeg, which tools/setup installs");
-    assert!(status.success(), "{:?}", line.words());
+    assert!(status.success(), "{line}");
 }
 
 /// The frames of a file as RGB bytes, one after the other.
@@ -103,15 +102,15 @@ fn a_program_without_a_video_model_says_so() {
     let place = Place::new();
     if Model::open(SPRITES).is_ok() {
         // One that has a model lists it.
-        let list = place.good(&["models"]);
-        assert!(String::from_utf8_lossy(&list.stdout).contains("sprites"));
+        assert!(place.stdout("models").contains("sprites"));
         return;
     }
-    let said = place.refused("video -p 'a cat' -o x.mp4");
-    assert!(
-        said.contains("there is no video model inside this program"),
-        "{said}"
+    place.refuses(
+        "video -p 'a cat' -o x.mp4",
+        &[
+            "there is no video model inside this program",
+            "hint: name one: --model",
+        ],
     );
-    assert!(said.contains("hint: name one: --model"), "{said}");
     assert!(place.files(".").is_empty());
 }

@@ -1,35 +1,22 @@
 //! A program that was built without FFmpeg.
 
-use crate::{Place, tiny};
+use crate::Place;
 
 #[test]
 fn videos_are_refused_and_all_else_is_written() {
     let place = Place::new();
-    let model = tiny::video_model().to_str().unwrap();
-    let with = |more: &[&'static str]| {
-        let first = ["video", "-m", model, "-p", "a red house", "-s", "7"];
-        [&first, more].concat()
-    };
-    let said = place.refused(&with(&["-o", "a.mp4"]));
-    assert!(
-        said.contains("built without FFmpeg, which writes .mp4"),
-        "{said}"
-    );
-    assert!(
-        said.contains("hint: write a .gif or a folder of frames"),
-        "{said}"
-    );
     place.write("v.mp4", "");
-    let said = place.refused(&with(&["-o", "a.gif", "--video", "v.mp4"]));
-    assert!(
-        said.contains("`v.mp4` cannot be read: this program was built without FFmpeg"),
-        "{said}"
+    let first = "video -m @video -p 'a red house' -s 7";
+    place.refuses_each(
+        first,
+        "
+        -o a.mp4               => built without FFmpeg, which writes .mp4 | hint: write a .gif or a folder of frames
+        -o a.gif --video v.mp4 => `v.mp4` cannot be read: this program was built without FFmpeg",
     );
-    place.good(&with(&["-o", "a.gif"]));
-    place.good(&with(&["-o", "frames/"]));
+    for more in ["-o a.gif", "-o frames/", "-o a.png --seconds 0"] {
+        place.good(&format!("{first} {more}"));
+    }
     assert_eq!(place.files("frames").len(), 9);
-    place.good(&with(&["-o", "a.png", "--seconds", "0"]));
     place.good("run a.gif --set output=b.gif");
-    let [a, b] = ["a.gif", "b.gif"].map(|name| std::fs::read(place.path(name)).unwrap());
-    assert!(a == b);
+    assert!(place.read("a.gif") == place.read("b.gif"));
 }

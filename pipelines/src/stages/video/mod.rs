@@ -26,7 +26,6 @@ use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Context, Event, Input, Output, Ports, Stage};
 
-/// The stage.
 pub(crate) struct TextToVideo {
     params: TextToVideoParams,
     blocks: BlockStorage,
@@ -169,7 +168,7 @@ impl Stage for TextToVideo {
         }
     }
 
-    fn resolved(&self) -> serde_json::Value {
+    fn resolved(&self) -> Option<serde_json::Value> {
         let params = TextToVideoParams {
             fingerprint: self.model.fingerprint(),
             seconds: None,
@@ -182,10 +181,10 @@ impl Stage for TextToVideo {
             image_temperature: Some(self.manifest.image_temperature),
             ..self.params.clone()
         };
-        serde_json::to_value(params).unwrap_or_default()
+        serde_json::to_value(params).ok()
     }
 
-    fn parameters(&self) -> Vec<(String, String)> {
+    fn parameters(&self) -> Vec<(&'static str, String)> {
         let passes = self.manifest.plan(&self.size, self.frames);
         let passes = passes.map_or(0, |plan| plan.passes().count());
         let mut parameters = vec![
@@ -205,9 +204,6 @@ impl Stage for TextToVideo {
             parameters.push(("Model hash", print[..10].to_owned()));
         }
         parameters
-            .into_iter()
-            .map(|(k, v)| (k.to_owned(), v))
-            .collect()
     }
 
     fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {

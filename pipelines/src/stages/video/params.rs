@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use nextscale_models::manifest::InfinityStarManifest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::error::PipelineError;
 use crate::setup::Setup;
@@ -13,46 +14,35 @@ use crate::stages::sampling::check_range;
 
 /// Generates the latent of a video, one pass of the transformer per scale. It can begin with an image, from another stage
 /// (`from: { text: NAME, image: NAME }`) or from a file, or continue a video.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TextToVideoParams {
     /// The model whose transformer is used, instead of the pipeline's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// SHA-256 of the model's weights, as recorded in videos; any other model is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
     /// Length in seconds; 0 for one image. The model's default if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
     /// Length in frames, instead of seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<usize>,
     /// Width in pixels; if absent, the model's default, or the best fit for the image or video that it begins with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
     /// Height in pixels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<usize>,
     /// Aspect ratio, such as `16:9`, instead of a size: the nearest one of the model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aspect: Option<String>,
     /// Strength of classifier-free guidance; 1 turns it off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cfg_scale: Option<f64>,
     /// Sampling temperature of the clips: above 1 more varied, below 1 more likely; 0 always takes the most likely value, also
     /// in the first image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
     /// Sampling temperature of the image that a video begins with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_temperature: Option<f64>,
     /// An image to begin with: PNG, JPEG or WebP. It is scaled and cropped around its centre to the size of the video.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<PathBuf>,
     /// A video to continue: its last seconds, as many as the model takes, are the start of the result. Interactive models
     /// need one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub video: Option<PathBuf>,
     /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
     /// than memory. Same video, slower.

@@ -1,133 +1,70 @@
 //! What is refused: one clear sentence, a way out, and no file.
 
-use nextscale_models::{MANIFEST, TRANSFORMER, VAE};
-use nextscale_video::mp4::{Codec, Container, VideoWriter, WriterOptions};
+use nextscale_models::{TRANSFORMER, VAE};
 
 use super::{ffmpeg, with};
-use crate::{Place, says, tiny};
+use crate::{Place, tiny};
 
-/// The answer to these arguments, which has to have all parts. Nothing may be left but what was there.
-fn refused(place: &Place, more: &str, parts: &[&str]) {
-    let before = place.files(".");
-    let said = place.refused(&with(more));
-    says(&said, parts);
-    let lines = said.lines().filter(|l| l.starts_with("error: ")).count();
-    assert_eq!(lines, 1, "{said}");
-    assert_eq!(place.files("."), before, "{more:?}");
-}
+/// `video` with the tiny model, a prompt and a seed.
+const VIDEO: &str = "video -m @video -p 'a red house' -s 7 -o a.mp4";
 
-/// Writes grey frames of 16x16 at 8 a second.
+/// Writes a test video of 16x16 pixels at 8 frames a second.
 fn video(place: &Place, name: &str, frames: usize) {
-    let options = WriterOptions {
-        width: 16,
-        height: 16,
-        fps: 8,
-        container: Container::Mp4,
-        codec: Codec::H264,
-        quality: 18,
-        tags: vec![],
-    };
-    let mut writer = VideoWriter::create(&place.path(name), options).unwrap();
-    (0..frames).for_each(|i| {
-        writer
-            .write_rgb(&[(100 + i % 100) as u8; 16 * 16 * 3])
-            .unwrap()
-    });
-    writer.finish().unwrap();
+    let source = "-f lavfi -i testsrc2=size=16x16:rate=8";
+    ffmpeg(
+        place,
+        &format!("{source} -frames:v {frames} -movflags faststart {name}"),
+    );
 }
 
 #[test]
 fn names_that_nothing_is_written_for() {
     let place = Place::new();
-    let known = "hint: use .mp4, .mov, .mkv, .webm or .gif";
-    refused(
-        &place,
-        "-o a.avi",
-        &["`a.avi` has an unknown extension", known],
-    );
-    refused(&place, "-o a", &["`a` has an unknown extension", known]);
-    refused(&place, "-o -", &["cannot go to standard output"]);
-    refused(
-        &place,
-        "-o no/a.mp4",
-        &["the folder `no` does not exist", "mkdir -p"],
-    );
-    refused(&place, "-o a.png", &["holds one frame", "--seconds 0"]);
     place.write("x.txt", "");
-    std::fs::create_dir(place.path("full")).unwrap();
+    place.make_dir("full");
     place.write("full/x.txt", "");
-    refused(&place, "-o full/", &["the folder `full/` is not empty"]);
-}
-
-#[test]
-fn codecs_and_qualities() {
-    let place = Place::new();
-    let webm = "a .webm file does not hold H.264";
-    refused(&place, "-o a.webm --codec h264", &[webm, ".webm holds VP9"]);
-    refused(
-        &place,
-        "-o a.gif --codec vp9",
-        &["only videos have a codec"],
-    );
-    let quality = "the quality of H.264 ranges from 0, the best, to 51, but it is 52";
-    refused(&place, "-o a.mp4 --quality 52", &[quality]);
-    refused(
-        &place,
-        "-o a.mp4 --fps 0",
-        &["`fps` should be from 1 to 240"],
+    place.refuses_each(
+        "video -m @video -p 'a red house' -s 7",
+        "
+        -o a.avi    => `a.avi` has an unknown extension | hint: use .mp4, .mov, .mkv, .webm or .gif
+        -o a        => `a` has an unknown extension | hint: use .mp4, .mov, .mkv, .webm or .gif
+        -o -        => cannot go to standard output
+        -o no/a.mp4 => the folder `no` does not exist | mkdir -p
+        -o a.png    => holds one frame | --seconds 0
+        -o full/    => the folder `full/` is not empty
+        -o a.webm --codec h264   => a .webm file does not hold H.264 | .webm holds VP9
+        -o a.gif --codec vp9     => only videos have a codec
+        -o a.mp4 --quality 52    => the quality of H.264 ranges from 0, the best, to 51, but it is 52
+        -o a.mp4 --fps 0         => `fps` should be from 1 to 240
+        -o a.mp4 --batch-count 0 => `count` should be at least 1",
     );
 }
 
 #[test]
 fn lengths_and_sizes() {
-    let place = Place::new();
-    let longest = "the longest is 17 frames (2 s)";
-    for (more, parts) in [
-        ("--seconds 3", ["makes no video of 3 s", longest]),
-        (
-            "--seconds -1",
-            ["makes no video of -1 s", "1 frame, a picture (0 s)"],
-        ),
-        (
-            "--seconds 0.3",
-            ["makes no video of 0.3 s", "the nearest is 5 frames (0.5 s)"],
-        ),
-        ("--seconds nan", ["invalid value 'nan'", "use a number"]),
-        ("--frames 0", ["makes no video of 0 frames", longest]),
-        (
-            "--frames 10",
-            [
-                "makes no video of 10 frames",
-                "the nearest is 9 frames (1 s)",
-            ],
-        ),
-        (
-            "-W 17",
-            ["does not generate images 17 pixels wide", "is 16x16"],
-        ),
-        ("--aspect x", ["`x` is not a ratio", "16:9"]),
-        (
-            "--cfg-scale -1",
-            ["`cfg-scale` should be from 0 to 1000", "--cfg-scale"],
-        ),
-    ] {
-        refused(&place, &format!("-o a.mp4 {more}"), &parts);
-    }
+    Place::new().refuses_each(
+        VIDEO,
+        "
+        --seconds 3    => makes no video of 3 s | the longest is 17 frames (2 s)
+        --seconds -1   => makes no video of -1 s | 1 frame, a picture (0 s)
+        --seconds 0.3  => makes no video of 0.3 s | the nearest is 5 frames (0.5 s)
+        --seconds nan  => invalid value 'nan' | use a number
+        --frames 0     => makes no video of 0 frames | the longest is 17 frames (2 s)
+        --frames 10    => makes no video of 10 frames | the nearest is 9 frames (1 s)
+        -W 17          => does not generate images 17 pixels wide | is 16x16
+        --aspect x     => `x` is not a ratio | 16:9
+        --cfg-scale -1 => `cfg-scale` should be from 0 to 1000 | --cfg-scale",
+    );
 }
 
 #[test]
 fn models_of_another_kind() {
-    let place = Place::new();
-    let said = place.refused("video -m @tiny -p x -o a.mp4");
-    says(&said, &["generates images, not videos"]);
-    let said = place.refused("generate -m @video -p x -o a.png");
-    says(
-        &said,
-        &["generates videos, not images", "use `nextscale video`"],
+    Place::new().refuses_each(
+        "",
+        "
+        video -m @tiny -p x -o a.mp4    => generates images, not videos
+        generate -m @video -p x -o a.png => generates videos, not images | use `nextscale video`",
     );
-    let two = "-p 'a cat' -o a.mp4 --batch-count 0";
-    refused(&place, two, &["`count` should be at least 1"]);
-    assert!(place.files(".").is_empty());
 }
 
 #[test]
@@ -135,47 +72,36 @@ fn files_that_are_no_video() {
     let place = Place::new();
     place.write("text.mp4", "this is no video");
     ffmpeg(&place, "-f lavfi -i sine=duration=2 sound.mp4");
-    let go_on = |name: &str| format!("-o a.mp4 --video {name}");
-    refused(
-        &place,
-        &go_on("none.mp4"),
-        &["cannot read `none.mp4`", "No such file"],
-    );
-    refused(&place, &go_on("text.mp4"), &["text.mp4 cannot be read"]);
-    refused(
-        &place,
-        &go_on("sound.mp4"),
-        &["sound.mp4 has no video stream"],
-    );
-    refused(&place, &go_on("."), &["cannot be read"]);
-    refused(
-        &place,
-        "-o a.mp4 -i text.mp4",
-        &["`text.mp4` is not a readable image"],
+    place.refuses_each(
+        VIDEO,
+        "
+        --video none.mp4  => cannot read `none.mp4` | No such file
+        --video text.mp4  => text.mp4 cannot be read
+        --video sound.mp4 => sound.mp4 has no video stream
+        --video .         => cannot be read
+        -i text.mp4       => `text.mp4` is not a readable image",
     );
 }
 
 #[test]
 fn videos_that_are_damaged_or_too_short() {
     let place = Place::new();
-    let go_on = |name: &str| format!("-o a.mp4 --video {name}");
-    video(&place, "one.mp4", 1);
-    let short = "is too short: it has";
-    refused(
-        &place,
-        &go_on("one.mp4"),
-        &[short, "9 frames", "--image FILE"],
-    );
-    video(&place, "eight.mp4", 8);
-    refused(&place, &go_on("eight.mp4"), &[short, "9 frames"]);
     video(&place, "nine.mp4", 9);
-    place.good(&with(&go_on("nine.mp4")));
+    place.good(&with("-o a.mp4 --video nine.mp4"));
     std::fs::remove_file(place.path("a.mp4")).unwrap();
+    video(&place, "one.mp4", 1);
+    video(&place, "eight.mp4", 8);
     // One whose end is missing: the header promises more than there is.
     video(&place, "cut.mp4", 200);
-    let bytes = std::fs::read(place.path("cut.mp4")).unwrap();
+    let bytes = place.read("cut.mp4");
     std::fs::write(place.path("cut.mp4"), &bytes[..bytes.len() * 6 / 10]).unwrap();
-    refused(&place, &go_on("cut.mp4"), &["cut.mp4"]);
+    place.refuses_each(
+        VIDEO,
+        "
+        --video one.mp4   => is too short: it has | 9 frames | --image FILE
+        --video eight.mp4 => is too short: it has | 9 frames
+        --video cut.mp4   => cut.mp4",
+    );
 }
 
 #[test]
@@ -183,12 +109,12 @@ fn a_codec_that_nobody_knows() {
     let place = Place::new();
     let source = "-f lavfi -i testsrc2=size=32x32:duration=2";
     ffmpeg(&place, &format!("{source} -c:v mpeg4 -vtag FMP4 a.avi"));
-    let mut bytes = std::fs::read(place.path("a.avi")).unwrap();
+    let mut bytes = place.read("a.avi");
     while let Some(at) = bytes.windows(4).position(|w| w == b"FMP4") {
         bytes[at..at + 4].copy_from_slice(b"ZQZQ");
     }
     std::fs::write(place.path("a.avi"), bytes).unwrap();
-    refused(&place, "-o a.mp4 --video a.avi", &["a.avi", "no decoder"]);
+    place.refuses_each(VIDEO, "--video a.avi => a.avi | no decoder");
 }
 
 #[test]
@@ -198,17 +124,19 @@ fn beginnings_that_contradict_each_other() {
     image::RgbImage::new(9, 9)
         .save(place.path("i.png"))
         .unwrap();
-    let zero = "-o a.mp4 -i i.png --seconds 0";
-    refused(&place, zero, &["the video has only one frame", "--seconds"]);
-    let full = "-o a.mp4 --video v.mp4 --seconds 1";
-    refused(&place, full, &["has no room for new frames", "17 frames"]);
-    let folder = place.path("short");
-    std::fs::create_dir(&folder).unwrap();
-    tiny::make_video(&folder, |manifest| manifest.frames.longest = 9);
-    let model = folder.to_str().unwrap();
-    let said = place.refused(&format!("video -m {model} -p x --video v.mp4 -o a.mp4"));
-    says(&said, &["does not continue videos"]);
-    assert!(!place.path("a.mp4").exists());
+    tiny::make_video(&place.make_dir("short"), |manifest| {
+        manifest.frames.longest = 9
+    });
+    place.refuses_each(
+        VIDEO,
+        "
+        -i i.png --seconds 0      => the video has only one frame | --seconds
+        --video v.mp4 --seconds 1 => has no room for new frames | 17 frames",
+    );
+    place.refuses_each(
+        "video -m short -p x -o a.mp4",
+        "--video v.mp4 => does not continue videos",
+    );
 }
 
 #[test]
@@ -216,8 +144,7 @@ fn weights_that_are_no_numbers() {
     // Whoever notices first, the loader or the stage, says so.
     for file in [VAE, TRANSFORMER] {
         let place = Place::new();
-        let folder = place.path("nan");
-        std::fs::create_dir(&folder).unwrap();
+        let folder = place.make_dir("nan");
         tiny::make_video(&folder, |_| {});
         let path = folder.join(file);
         let mut bytes = std::fs::read(&path).unwrap();
@@ -227,13 +154,9 @@ fn weights_that_are_no_numbers() {
             .chunks_exact_mut(4)
             .for_each(|x| x.copy_from_slice(&nan));
         std::fs::write(&path, bytes).unwrap();
-        let text = std::fs::read_to_string(folder.join(MANIFEST)).unwrap();
-        let mut manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
-        manifest["fingerprints"] = serde_json::json!({});
-        std::fs::write(folder.join(MANIFEST), manifest.to_string()).unwrap();
-        let model = folder.to_str().unwrap();
+        tiny::forget_checksums(&folder);
         for out in ["a.mp4", "a.gif", "a/"] {
-            let said = place.refused(&["video", "-m", model, "-p", "x", "-o", out]);
+            let said = place.refused(&format!("video -m nan -p x -o {out}"));
             assert!(said.contains("NaN"), "{file}: {said}");
             assert_eq!(place.files("."), ["nan"], "{file} {out}");
         }

@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 use nextscale_models::FirstFrame;
 
 use super::{count, ffmpeg, frames, probe, with};
-use crate::{Line, Place, tiny};
+use crate::{Place, tiny};
 
 fn picture(place: &Place, name: &str, colour: [u8; 3]) {
     let picture = RgbImage::from_pixel(60, 40, Rgb(colour));
@@ -65,31 +65,22 @@ fn a_video_goes_on() {
 #[test]
 fn any_video_will_do() {
     let place = Place::new();
-    let source = |size: &str| format!("testsrc2=size={size}:rate=25:duration=3");
-    let make = |name: &str, size: &str, more: &[&str]| {
-        let first = format!("-f lavfi -i {}", source(size)).words();
-        ffmpeg(&place, &[first, more.words(), name.words()].concat());
+    let make = |name: &str, size: &str, more: &str| {
+        let source = format!("testsrc2=size={size}:rate=25:duration=3");
+        ffmpeg(&place, &format!("-f lavfi -i {source} {more} {name}"));
     };
-    make("odd.mkv", "35x21", &["-c:v", "ffv1"]);
-    let raw = ["-pix_fmt", "gray", "-c:v", "rawvideo"];
-    make("grey.avi", "40x40", &raw);
-    let rates = "select='not(mod(n\\,5))+lt(n\\,20)'";
-    make("vfr.mp4", "48x32", &["-vf", rates, "-fps_mode", "vfr"]);
-    make("flat.mp4", "48x32", &["-c:v", "libx264", "-g", "250"]);
+    make("odd.mkv", "35x21", "-c:v ffv1");
+    make("grey.avi", "40x40", "-pix_fmt gray -c:v rawvideo");
+    let rates = "select=not(mod(n\\,5))+lt(n\\,20)";
+    make("vfr.mp4", "48x32", &format!("-vf {rates} -fps_mode vfr"));
+    make("flat.mp4", "48x32", "-c:v libx264 -g 250");
     ffmpeg(
         &place,
         "-i flat.mp4 -c copy -metadata:s:v:0 rotate=90 turned.mp4",
     );
     // Sound that goes on for 20 s behind the pictures; Matroska only says how long the whole is.
     ffmpeg(&place, "-f lavfi -i sine=duration=23 -i flat.mp4 sound.mkv");
-    for name in [
-        "odd.mkv",
-        "grey.avi",
-        "vfr.mp4",
-        "flat.mp4",
-        "turned.mp4",
-        "sound.mkv",
-    ] {
+    for name in "odd.mkv grey.avi vfr.mp4 flat.mp4 turned.mp4 sound.mkv".split(' ') {
         let out = format!("{name}.out.mp4");
         place.good(&with(&format!("--video {name} -o {out}")));
         let (stream, _) = probe(&place.path(&out));
@@ -107,7 +98,7 @@ fn only_the_end_of_a_long_video_is_read() {
     let colour = "color=c=orange:size=32x32:rate=2:duration=14400";
     let coded = "-c:v mpeg4 -g 20 -movflags faststart";
     ffmpeg(&place, &format!("-f lavfi -i {colour} {coded} long.mp4"));
-    let mut bytes = std::fs::read(place.path("long.mp4")).unwrap();
+    let mut bytes = place.read("long.mp4");
     let data = bytes.windows(4).position(|w| w == b"mdat").unwrap() + 4;
     let end = bytes.len() - (bytes.len() - data) / 100;
     bytes[data..end].fill(0x5a);
@@ -119,25 +110,23 @@ fn only_the_end_of_a_long_video_is_read() {
     assert_eq!(count(&place.path("end.mp4")), 17);
 }
 
-fn interactive(place: &Place) -> String {
-    let folder = place.path("story");
-    std::fs::create_dir(&folder).unwrap();
-    tiny::make_video(&folder, |manifest| {
+/// Makes an interactive model in the folder `story`.
+fn interactive(place: &Place) {
+    tiny::make_video(&place.make_dir("story"), |manifest| {
         manifest.semantic_scale = Some(0);
         manifest.frames.longest = 9;
         manifest.frames.step = 8;
     });
-    folder.display().to_string()
 }
 
 #[test]
 fn a_story_goes_on_from_prompt_to_prompt() {
     let place = Place::new();
-    let model = interactive(&place);
+    interactive(&place);
     place.good(&with("--seconds 2 -o before.mp4"));
     let story = |prompts: &[&str], out: &str| {
         let prompts: Vec<String> = prompts.iter().map(|p| format!("-p '{p}'")).collect();
-        let first = format!("video -m {model} -s 3 --video before.mp4 -o {out}");
+        let first = format!("video -m story -s 3 --video before.mp4 -o {out}");
         place.good(&format!("{first} {}", prompts.join(" ")));
     };
     story(&["a red house", "a cat", "a tree"], "story.mp4");
@@ -160,17 +149,16 @@ fn a_story_goes_on_from_prompt_to_prompt() {
     place.good("run story.mp4 --set output=again.mp4");
     assert_eq!(frames(&place, "again.mp4"), frames(&place, "story.mp4"));
 
-    let said = place.refused(&format!("video -m {model} -p 'a cat' -o x.mp4"));
-    assert!(said.contains("continues a video"), "{said}");
-    assert!(said.contains("--video FILE"), "{said}");
+    place.refuses_each(
+        "video -m story",
+        "-p 'a cat' -o x.mp4 => continues a video | --video FILE",
+    );
 }
 
 #[test]
 fn a_model_lets_another_paint_its_first_frame() {
     let place = Place::new();
-    let folder = place.path("painted");
-    std::fs::create_dir(&folder).unwrap();
-    tiny::make_video(&folder, |manifest| {
+    tiny::make_video(&place.make_dir("painted"), |manifest| {
         manifest.first_frame = Some(FirstFrame {
             model: "default".into(),
             size: 0.5,
@@ -178,9 +166,8 @@ fn a_model_lets_another_paint_its_first_frame() {
             motions: vec!["bouncing".into()],
         });
     });
-    let model = folder.to_str().unwrap();
     let make = |prompt: &str, out: &str| {
-        place.good(&format!("video -m {model} -p '{prompt}' -s 7 -o {out}"));
+        place.good(&format!("video -m painted -p '{prompt}' -s 7 -o {out}"));
     };
     make("a red house", "a/");
     make("a red house bouncing", "b/");
@@ -194,7 +181,7 @@ fn a_model_lets_another_paint_its_first_frame() {
     // It is what the same picture gives as a file: that one is made smaller in the same way.
     place.good("generate -p 'a red house' -s 7 -o house.png");
     place.good(&format!(
-        "video -m {model} -p 'a red house' -s 7 -i house.png -o d/"
+        "video -m painted -p 'a red house' -s 7 -i house.png -o d/"
     ));
     assert_eq!(place.files("a").len(), 9);
     for i in 0..9 {

@@ -1,13 +1,12 @@
 //! A browser plays what is written.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::with;
 use crate::Place;
+use crate::http::{self, Answer};
 
 /// Browsers that run without a window.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
@@ -26,53 +25,22 @@ video.play();
 
 /// Serves a page and a video; gives back the address, and what the page tells.
 fn serve(name: &str, video: Vec<u8>) -> (String, Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}/", listener.local_addr().unwrap());
     let page = PAGE.replace("FILE", name);
     let (told, saw) = channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // A browser opens connections that it does not use, and drops others.
-            let (page, video, told) = (page.clone(), video.clone(), told.clone());
-            std::thread::spawn(move || answer(stream, &page, &video, &told));
-        }
+    let address = http::serve(move |request| {
+        let (kind, body) = match request.path() {
+            "/" => ("text/html", page.clone().into_bytes()),
+            "/favicon.ico" => ("image/x-icon", vec![]),
+            "/saw" => {
+                let _ = told.send(String::from_utf8_lossy(&request.body).into_owned());
+                ("text/plain", vec![])
+            }
+            path if path.ends_with(".mp4") => ("video/mp4", video.clone()),
+            _ => ("video/webm", video.clone()),
+        };
+        Answer::new(format!("200 OK\r\nContent-Type: {kind}"), body)
     });
-    (address, saw)
-}
-
-fn answer(mut stream: TcpStream, page: &str, video: &[u8], told: &Sender<String>) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut head = String::new();
-    while reader.read_line(&mut head).ok()? > 2 {}
-    let path = head.split(' ').nth(1)?;
-    let length = head.lines().find_map(|line| {
-        let (key, value) = line.split_once(": ")?;
-        key.eq_ignore_ascii_case("content-length")
-            .then(|| value.trim().parse().ok())?
-    });
-    let body: &[u8] = match path {
-        "/" => page.as_bytes(),
-        "/favicon.ico" => b"",
-        "/saw" => {
-            let mut body = vec![0; length?];
-            std::io::Read::read_exact(&mut reader, &mut body).ok()?;
-            told.send(String::from_utf8_lossy(&body).into_owned())
-                .ok()?;
-            b""
-        }
-        _ => video,
-    };
-    let kind = match path {
-        "/" => "text/html",
-        path if path.ends_with(".mp4") => "video/mp4",
-        _ => "video/webm",
-    };
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).ok()?;
-    stream.write_all(body).ok()
+    (address + "/", saw)
 }
 
 #[test]
@@ -93,7 +61,7 @@ fn a_browser_plays_it() {
     let place = Place::new();
     for name in ["clip.mp4", "clip.webm"] {
         place.good(&with(&format!("-o {name}")));
-        let (address, saw) = serve(name, std::fs::read(place.path(name)).unwrap());
+        let (address, saw) = serve(name, place.read(name));
         let profile = format!("--user-data-dir={}", place.path("profile").display());
         let mut child = Command::new(browser)
             .args(["--headless", "--no-sandbox", "--disable-gpu"])

@@ -21,7 +21,7 @@ fn middle(picture: &RgbImage) -> [f64; 2] {
 /// How far the middle goes from the first frame to the last, right and down.
 fn shift(prompt: &str) -> [f64; 2] {
     let place = Place::new();
-    place.good(&["video", "-p", prompt, "-s", "0", "-o", "frames/"]);
+    place.good(&format!("video -p '{prompt}' -s 0 -o frames/"));
     let frame = |i: usize| {
         let path = place.path(&format!("frames/{i:05}.png"));
         middle(&image::open(path).expect("a frame").to_rgb8())
@@ -44,10 +44,7 @@ fn it_moves_as_it_is_told() {
 #[test]
 fn one_seed_gives_the_same_bytes() {
     let place = Place::new();
-    let args = ["video", "-p", "red heart zooming in", "-s", "5", "-o"];
-    for name in ["a.mp4", "b.mp4"] {
-        place.good(&[&args[..], &[name]].concat());
-    }
-    let [a, b] = ["a.mp4", "b.mp4"].map(|name| std::fs::read(place.path(name)).unwrap());
+    let line = "video -p 'red heart zooming in' -s 5";
+    let (a, b) = (place.make(line, "a.mp4"), place.make(line, "b.mp4"));
     assert!(a == b, "{} and {} bytes differ", a.len(), b.len());
 }

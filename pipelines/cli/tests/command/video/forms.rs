@@ -1,7 +1,7 @@
 //! What is written, and what it carries.
 
 use super::{count, frames, probe, with};
-use crate::{Place, stderr};
+use crate::{Place, says, stderr};
 
 #[test]
 fn an_mp4_is_what_players_expect() {
@@ -23,7 +23,7 @@ fn an_mp4_is_what_players_expect() {
     assert_eq!(tags["prompt"], "a red house");
     assert_eq!(tags["seed"], "7");
     let pipeline = tags["nextscale"].as_str().unwrap();
-    assert!(pipeline.contains("stage: text-to-video"), "{pipeline}");
+    says(pipeline, &["stage: text-to-video"]);
     // The index in front: a browser plays it while it loads.
     let bytes = std::fs::read(&path).unwrap();
     let at = |what: &[u8]| bytes.windows(4).position(|w| w == what).unwrap();
@@ -36,7 +36,7 @@ fn blocks_from_the_file_make_the_same_video() {
     let place = Place::new();
     place.good(&with("-o a.mp4 --no-metadata"));
     place.good(&with("-o b.mp4 --no-metadata --stream"));
-    let [loaded, streamed] = ["a.mp4", "b.mp4"].map(|n| std::fs::read(place.path(n)).unwrap());
+    let [loaded, streamed] = ["a.mp4", "b.mp4"].map(|n| place.read(n));
     assert!(loaded == streamed, "--stream changes the video");
 }
 
@@ -45,18 +45,13 @@ fn a_video_repeats_itself() {
     let place = Place::new();
     for (name, again) in [("a.mp4", "b.mp4"), ("a.webm", "b.webm"), ("a.gif", "b.gif")] {
         place.good(&with(&format!("-o {name} --frames 5")));
-        let said = place.good(&format!("metadata {name}"));
-        let said = String::from_utf8(said.stdout).unwrap();
-        assert!(
-            said.contains("a red house") && said.contains("Seed: 7"),
-            "{said}"
+        let said = place.stdout(&format!("metadata {name}"));
+        says(
+            &said,
+            &["a red house", "Seed: 7", "Frames: 5", "stage: save-video"],
         );
-        assert!(
-            said.contains("Frames: 5") && said.contains("stage: save-video"),
-            "{said}"
-        );
-        place.good(&["run", name, "--set", &format!("output={again}")]);
-        let [first, second] = [name, again].map(|n| std::fs::read(place.path(n)).unwrap());
+        place.good(&format!("run {name} --set output={again}"));
+        let [first, second] = [name, again].map(|n| place.read(n));
         if name.ends_with("webm") {
             // A WebM has a random number of its own.
             assert_eq!(frames(&place, name), frames(&place, again));
@@ -67,22 +62,21 @@ fn a_video_repeats_itself() {
     place.good(&with("-o bare.mp4 --no-metadata"));
     let (_, format) = probe(&place.path("bare.mp4"));
     assert!(format["tags"].get("prompt").is_none(), "{format}");
-    let said = place.refused("run bare.mp4");
-    assert!(said.contains("`bare.mp4` carries no pipeline"), "{said}");
+    place.refuses("run bare.mp4", &["`bare.mp4` carries no pipeline"]);
 }
 
 #[test]
 fn other_containers_and_codecs() {
     let place = Place::new();
     for (name, more, codec) in [
-        ("a.webm", &[][..], "vp9"),
-        ("a.mkv", &[], "h264"),
-        ("a.mov", &[], "h264"),
-        ("h265.mp4", &["--codec", "h265", "--quality", "30"], "hevc"),
-        ("vp9.mp4", &["--codec", "vp9"], "vp9"),
-        ("A.MP4", &["--fps", "24"], "h264"),
+        ("a.webm", "", "vp9"),
+        ("a.mkv", "", "h264"),
+        ("a.mov", "", "h264"),
+        ("h265.mp4", "--codec h265 --quality 30", "hevc"),
+        ("vp9.mp4", "--codec vp9", "vp9"),
+        ("A.MP4", "--fps 24", "h264"),
     ] {
-        place.good(&with(&[&["-o", name, "--frames", "5"], more].concat()));
+        place.good(&with(&format!("-o {name} --frames 5 {more}")));
         let (stream, _) = probe(&place.path(name));
         assert_eq!(stream["codec_name"], codec, "{name}");
         assert_eq!(stream["nb_read_frames"], "5", "{name}");
@@ -103,12 +97,12 @@ fn folders_of_frames_and_pictures() {
     let names: Vec<String> = (0..5).map(|i| format!("{i:05}.png")).collect();
     assert_eq!(place.files("out/frames"), names);
     assert_eq!(place.files("out"), ["frames"]);
-    let said = place.good("metadata out/frames/00000.png");
-    assert!(String::from_utf8_lossy(&said.stdout).contains("a red house"));
+    let said = place.stdout("metadata out/frames/00000.png");
+    says(&said, &["a red house"]);
 
     for name in ["a.png", "a.jpg", "a.webp"] {
         place.good(&with(&format!("-o {name} --seconds 0")));
-        assert_eq!(image::open(place.path(name)).unwrap().width(), 16, "{name}");
+        assert_eq!(place.image(name).width(), 16, "{name}");
     }
     place.good(&with("-o one.mp4 --seconds 0"));
     assert_eq!(count(&place.path("one.mp4")), 1);
@@ -147,40 +141,27 @@ fn sizes_lengths_and_several_videos() {
 #[test]
 fn previews_and_timings() {
     let place = Place::new();
-    std::fs::create_dir(place.path("steps")).unwrap();
-    let more = ["-o", "clip.mp4", "--preview", "steps", "--timings"];
-    let output = place.good(&with(&more));
+    place.make_dir("steps");
+    let output = place.good(&with("-o clip.mp4 --preview steps --timings"));
     // Passes that end a clip are no previews: of 3 and 2 there are 2 and 1.
     let wanted = [1, 2, 4].map(|k| format!("00000-pass-{k:03}.png"));
     assert_eq!(place.files("steps"), wanted);
     assert_eq!(count(&place.path("clip.mp4")), 9, "previews are no frames");
     let said = stderr(&output);
-    assert!(
-        said.contains("latent scale 5") && said.contains("load frames"),
-        "{said}"
-    );
-    assert!(said.contains("clip.mp4"), "{said}");
+    says(&said, &["latent scale 5", "load frames", "clip.mp4"]);
 }
 
 /// SIGTERM in the middle of a batch: what is finished plays, and nothing else is there.
 #[cfg(unix)]
 #[test]
 fn a_stopped_run_leaves_whole_videos() {
-    use std::io::{BufRead, BufReader};
     use std::process::Stdio;
 
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let place = Place::new();
-        let args = with("-b 100000 -o v-{index}.mp4");
-        let mut child = place.command(&args).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut lines = lines.map_while(Result::ok);
-        let made = lines.by_ref().filter(|l| l.ends_with(".mp4")).take(2);
-        assert_eq!(made.count(), 2, "two videos before the signal");
-        // SAFETY: the child runs, so its number is that of no other process.
-        assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
-        let rest: Vec<String> = lines.collect();
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+        let mut command = place.command(&with("-b 100000 -o v-{index}.mp4"));
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        crate::signal_after(&mut child, signal, ".mp4", 2);
         let files = place.files(".");
         assert!(files.len() >= 2);
         for name in files {

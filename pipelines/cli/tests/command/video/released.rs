@@ -1,16 +1,15 @@
 //! The released video models by name and by path: tiny transformers under their names.
 
-use nextscale_text::{T5Config, train_unigram};
 use nextscale_video::InfinityStarConfig;
 use nextscale_video::codes::CodeBits;
 use nextscale_video::infinity_star::save_infinity_star;
 use nextscale_weights::WeightDtype;
 
-use crate::Place;
+use crate::models::{save_released_text, shard};
+use crate::{Place, rows, says};
 
 /// The parts of a model in the layout in which they are published, without an auto-encoder that could be loaded.
 fn released(place: &Place, transformer: &str) {
-    let device = burn::tensor::Device::flex();
     let config = InfinityStarConfig {
         width: 32,
         depth: 2,
@@ -23,26 +22,15 @@ fn released(place: &Place, transformer: &str) {
         attention_bias: false,
         block_chunks: 2,
     };
-    let shards = place.path("models").join(transformer);
-    std::fs::create_dir_all(&shards).unwrap();
-    let file = "model-00001-of-00001.safetensors";
-    let path = shards.join(file);
-    save_infinity_star(&config, &config.init(&device), &path, WeightDtype::Bf16).unwrap();
-    let index = format!(r#"{{"weight_map": {{"cfg_uncond": "{file}"}}}}"#);
-    std::fs::write(shards.join("model.safetensors.index.json"), index).unwrap();
+    let model = config.init(&burn::tensor::Device::flex());
+    let shard = shard(&place.path("models").join(transformer), "cfg_uncond");
+    save_infinity_star(&config, &model, &shard, WeightDtype::Bf16).unwrap();
     place.write("models/infinitystar_videovae.pth", "");
-    let text = place.path("models/text_encoder/flan-t5-xl-official");
-    std::fs::create_dir_all(&text).unwrap();
-    let vocab = train_unigram(["a red house", "a blue tree and a cat"], 40).unwrap();
-    vocab.save(text.join("tokenizer.json")).unwrap();
-    let t5 = T5Config::new(vocab.size(), 128, 1, 2, 64);
-    std::fs::write(text.join("config.json"), t5.to_hf_json()).unwrap();
-    let weights = text.join("model.safetensors");
-    nextscale_text::import::save(&t5.init(&device), weights, WeightDtype::F16).unwrap();
+    save_released_text(&place.path("models/text_encoder/flan-t5-xl-official"));
 }
 
-/// The pipeline of `video` on a model, to be checked and not run.
-fn check(place: &Place, model: &str, keys: &str) -> Result<(), String> {
+/// Writes `v.yaml`: the pipeline of `video` on a model, with further keys of the stage that generates.
+fn write_pipeline(place: &Place, model: &str, keys: &str) {
     let text = format!(
         "model: {model}
 stages:
@@ -54,79 +42,69 @@ stages:
 "
     );
     place.write("v.yaml", &text);
-    let output = place.run("validate v.yaml");
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(crate::stderr(&output))
+}
+
+/// Checks, for each row of a table, a pipeline on the model that it begins with; the row says `good`, or what it is refused with.
+fn check(place: &Place, table: &str) {
+    for (key, parts) in rows(table) {
+        let (model, keys) = key.split_once(' ').unwrap_or((key, ""));
+        write_pipeline(place, model, keys);
+        if parts == ["good"] {
+            place.good("validate v.yaml");
+        } else {
+            place.refuses("validate v.yaml", &parts);
+        }
     }
 }
 
 #[test]
 fn lengths_and_sizes_are_those_of_the_release() {
     let place = Place::new();
-    for folder in [
-        "infinitystar_8b_720p_weights",
-        "infinitystar_8b_480p_weights",
-        "InfinityStarInteract_24K_iters",
+    released(&place, "infinitystar_8b_720p_weights");
+    released(&place, "infinitystar_8b_480p_weights");
+    released(&place, "InfinityStarInteract_24K_iters");
+    check(
+        &place,
+        "
+        infinitystar-8b-720p => good
+        infinitystar-8b-720p , seconds: 5, width: 1280, height: 720 => good
+        infinitystar-8b-720p , seconds: 0 => good
+        infinitystar-8b-720p , aspect: '9:16', seconds: 3 => good
+        infinitystar-8b-480p , seconds: 10, aspect: '1:1' => good
+        infinitystar-8b-480p , width: 848 => good
+        models/infinitystar_8b_480p_weights , seconds: 10 => good
+        infinitystar-8b-720p , seconds: 10 => the longest is 81 frames (5 s)
+        infinitystar-8b-480p , seconds: 5.5 => the nearest is
+        infinitystar-8b-480p , seconds: 11 => the nearest is 161 frames (10 s)
+        infinitystar-8b-720p , width: 848 => the nearest size is 8
+        infinitystar-interact => continues a video",
+    );
+    let list = place.stdout("models");
+    for name in [
+        "infinitystar-8b-720p",
+        "infinitystar-8b-480p",
+        "infinitystar-interact",
     ] {
-        released(&place, folder);
-    }
-    let (large, small) = ("infinitystar-8b-720p", "infinitystar-8b-480p");
-    let interact = "infinitystar-interact";
-    for (model, keys) in [
-        (large, ""),
-        (large, ", seconds: 5, width: 1280, height: 720"),
-        (large, ", seconds: 0"),
-        (large, ", aspect: '9:16', seconds: 3"),
-        (small, ", seconds: 10, aspect: '1:1'"),
-        (small, ", width: 848"),
-        ("models/infinitystar_8b_480p_weights", ", seconds: 10"),
-    ] {
-        assert_eq!(check(&place, model, keys), Ok(()), "{model}{keys}");
-    }
-    for (model, keys, part) in [
-        (large, ", seconds: 10", "the longest is 81 frames (5 s)"),
-        (small, ", seconds: 5.5", "the nearest is"),
-        (small, ", seconds: 11", "the nearest is 161 frames (10 s)"),
-        (large, ", width: 848", "the nearest size is 8"),
-        (interact, "", "continues a video"),
-    ] {
-        let said = check(&place, model, keys).unwrap_err();
-        assert!(said.contains(part), "{model}{keys}: {said}");
-    }
-    let list = String::from_utf8(place.good(&["models"]).stdout).unwrap();
-    for name in [large, small, interact] {
         let line = list.lines().find(|line| line.starts_with(name)).unwrap();
         assert!(line.contains("ready"), "{line}");
     }
-    let one = String::from_utf8(place.good(&["models", small]).stdout).unwrap();
-    assert!(
-        one.contains("models/text_encoder/flan-t5-xl-official"),
-        "{one}"
-    );
+    let one = place.stdout("models infinitystar-8b-480p");
+    says(&one, &["models/text_encoder/flan-t5-xl-official"]);
 }
 
 #[test]
 fn what_is_missing_or_cannot_be_told_is_said() {
     let place = Place::new();
-    let said = check(&place, "infinitystar-8b-480p", "").unwrap_err();
-    for part in [
-        "is not on this machine",
-        "infinitystar_videovae.pth",
-        "huggingface-cli download FoundationVision/InfinityStar",
-        "google/flan-t5-xl",
-    ] {
-        assert!(said.contains(part), "{part:?} is not in: {said}");
-    }
-    let said = check(&place, "infinitystar-8b-72p", "").unwrap_err();
-    assert!(
-        said.contains("did you mean `infinitystar-8b-720p`?"),
-        "{said}"
+    check(
+        &place,
+        "
+        infinitystar-8b-480p => is not on this machine | infinitystar_videovae.pth | huggingface-cli download FoundationVision/InfinityStar | google/flan-t5-xl
+        infinitystar-8b-72p  => did you mean `infinitystar-8b-720p`?",
     );
     // The three transformers have the same shapes: only their names tell them apart.
     released(&place, "weights");
-    let said = check(&place, "models/weights", "").unwrap_err();
-    assert!(said.contains("its name does not say which one"), "{said}");
-    assert!(said.contains("720p, 480p, interact"), "{said}");
+    check(
+        &place,
+        "models/weights => its name does not say which one | 720p, 480p, interact",
+    );
 }

@@ -4,9 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use nextscale_pipelines::artifact::Frames;
 use nextscale_pipelines::stage::{Cancel, Event, Input, Output, Ports, Stage};
-use nextscale_pipelines::{
-    Artifact, ArtifactType, Kind, Pipeline, PipelineError, PipelineSpec, Registry,
-};
+use nextscale_pipelines::{Artifact, Kind, Pipeline, PipelineError, PipelineSpec, Registry};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -40,10 +38,7 @@ struct Probe(Arc<Mutex<Vec<Frames>>>);
 
 impl Stage for Probe {
     fn ports(&self) -> Ports {
-        Ports {
-            inputs: vec![("frames", ArtifactType::new(Kind::Frames))],
-            output: Some(ArtifactType::new(Kind::Frames)),
-        }
+        Ports::one("frames", Kind::Frames, Kind::Frames)
     }
 
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
@@ -157,7 +152,7 @@ stages:
     assert_eq!(count(&place.path("v-00000.mp4")), 5);
     assert_ne!(frames(&place, "v-00000.mp4"), frames(&place, "v-00001.mp4"));
     // Previews of the picture, which come earlier than the text, confuse nothing.
-    std::fs::create_dir(place.path("steps")).unwrap();
+    place.make_dir("steps");
     place.write(
         "p.yaml",
         &text.replace("OUT", "p-{index}.mp4\npreview: steps"),
@@ -185,10 +180,5 @@ fn the_prompt_knows_the_length() {
         "c.yaml",
         &said.replace("prompts, frames: 17", "prompts, frames: 5"),
     );
-    let error = place.refused("validate c.yaml");
-    assert!(error.contains("c.yaml:7:"), "{error}");
-    assert!(
-        error.contains("frames 17") && error.contains("gives 5"),
-        "{error}"
-    );
+    place.refuses("validate c.yaml", &["c.yaml:7:", "frames 17", "gives 5"]);
 }
