@@ -81,8 +81,7 @@ impl Batches for ImageBatches {
         let mut rng = rng_for(self.seed ^ 0x70_6978, number);
         let count = self.count;
         let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
-        for slot in 0..count as u64 {
-            let index = self.shuffle.at(number * count as u64 + slot);
+        for index in self.shuffle.batch(number, count) {
             let background = background(self.augment.colour, &mut rng);
             let image = self
                 .set

@@ -20,7 +20,7 @@ use crate::config;
 use crate::error::{Result, ensure};
 use crate::run::{Run, Start, StartContext};
 use crate::run_folder;
-use crate::tokenizer::kind::TokenizerKind;
+use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::loss::BsqLoss;
 use crate::tokenizer::reconstruction::psnr;
 
