@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use nextscale_data::Dataset;
+use nextscale_files::checksum;
 use nextscale_models::{Model, Placement};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use crate::{Workplace, numbers};
 
@@ -30,11 +30,6 @@ fn image(class: usize, at: usize) -> Vec<u8> {
     (0..SIDE * SIDE).map(pixel).collect()
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// Writes a gzipped IDX file and returns its line of the recipe.
 fn idx(folder: &Path, name: &str, dims: &[usize], content: &[u8]) -> String {
     let mut bytes = vec![0, 0, 8, dims.len() as u8];
@@ -46,7 +41,7 @@ fn idx(folder: &Path, name: &str, dims: &[usize], content: &[u8]) -> String {
     let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     packed.write_all(&bytes).unwrap();
     packed.finish().unwrap();
-    format!("{{ file: {name}, sha256: {} }}", sha256(&bytes))
+    format!("{{ file: {name}, sha256: {} }}", checksum::of_bytes(&bytes))
 }
 
 /// IDX files of `counts` images, to train on and held out, and the recipe `data.yaml`.
@@ -60,13 +55,11 @@ fn recipe(folder: &Path, counts: [usize; 2]) -> String {
     for (part, count) in ["train", "held_out"].iter().zip(counts) {
         let labels: Vec<u8> = (0..count).map(|i| (i % 3) as u8).collect();
         let images: Vec<u8> = (0..count).flat_map(|i| image(i % 3, i / 3)).collect();
-        let images = idx(
-            &place,
-            &format!("{part}-images"),
-            &[count, SIDE, SIDE],
-            &images,
-        );
-        let labels = idx(&place, &format!("{part}-labels"), &[count], &labels);
+        let file = |kind: &str, dims: &[usize], bytes: &[u8]| {
+            idx(&place, &format!("{part}-{kind}"), dims, bytes)
+        };
+        let images = file("images", &[count, SIDE, SIDE], &images);
+        let labels = file("labels", &[count], &labels);
         text += &format!("{part}:\n  images: {images}\n  labels: {labels}\n");
     }
     fs::write(folder.join("data.yaml"), &text).unwrap();

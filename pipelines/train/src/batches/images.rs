@@ -41,37 +41,15 @@ pub(crate) struct ImageBatch {
 
 /// Makes [`ImageBatch`]es of the images that are not held out.
 pub(crate) struct ImageBatches {
-    set: Arc<Dataset>,
-    shuffle: Shuffle,
-    seed: u64,
-    count: usize,
-    augment: Augment,
-    drop: f64,
-    scales: usize,
-}
-
-impl ImageBatches {
-    /// Batches of `count` images.
-    pub(crate) fn new(set: Arc<Dataset>, seed: u64, count: usize, augment: Augment) -> Self {
-        Self {
-            shuffle: Shuffle::new(seed, set.train_ids()),
-            set,
-            seed,
-            count,
-            augment,
-            drop: 0.0,
-            scales: usize::MAX,
-        }
-    }
-
-    /// With the chance `drop`, a batch may use only the first few of `scales` scales.
-    pub(crate) fn dropping(self, drop: f64, scales: usize) -> Self {
-        Self {
-            drop,
-            scales,
-            ..self
-        }
-    }
+    pub set: Arc<Dataset>,
+    pub shuffle: Shuffle,
+    pub seed: u64,
+    /// Images of a batch.
+    pub count: usize,
+    pub augment: Augment,
+    /// Chance that a batch may use only the first few of `scales` scales.
+    pub drop: f64,
+    pub scales: usize,
 }
 
 impl Batches for ImageBatches {

@@ -39,13 +39,15 @@ impl Run for InfinityRun {
         let (vae, tokenizer) = import_tokenizer::<BsqRun>(context.out, &self.tokenizer, device)?;
         self.check_tokenizer(&tokenizer.schedule()?)?;
         let continues = self.continues.as_deref();
+        let texts = |index, rng: &mut ChaCha8Rng| {
+            let entry = set.entry(index);
+            let mut texts = vec![captions::canonical(entry)];
+            texts.extend((0..3).map(|_| captions::caption(entry, captions::PLAIN, rng).0));
+            texts
+        };
         let vocab = self
             .text
-            .open_vocab(continues, self.seed, &set, context, |index, rng| {
-                let mut texts = vec![captions::canonical(set.entry(index))];
-                texts.extend((0..3).map(|_| set.caption(index, captions::PLAIN, rng).0));
-                texts
-            })?;
+            .open_vocab(continues, self.seed, &set, context, texts)?;
         let bits = vae.bits;
         let task = task(&self, vae, &vocab, &set, device)?;
         device.seed(self.seed);
@@ -105,12 +107,11 @@ impl ImageExamples {
 
     /// Appends image `index`, augmented, to the planes in `pixels`; returns the caption.
     fn single(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
-        let (text, background) = self.set.caption(index, self.run.plain.captions, rng);
+        let (entry, plain) = (self.set.entry(index), self.run.plain.captions);
+        let (text, background) = captions::caption(entry, plain, rng);
         let augment = &self.run.augment;
-        planes::append(
-            &[self.set.augmented(index, background, augment, rng)],
-            pixels,
-        );
+        let image = self.set.augmented(index, background, augment, rng);
+        planes::append(&[image], pixels);
         text
     }
 }

@@ -37,15 +37,16 @@ impl Run for InfinityStarRun {
         let (vae, tokenizer) = import_tokenizer::<CausalRun>(context.out, &self.tokenizer, device)?;
         self.check_tokenizer(&tokenizer)?;
         let continues = self.continues.as_deref();
+        let texts = |index, rng: &mut ChaCha8Rng| {
+            let caption = |_| {
+                let phrase = Motion::random(rng).phrase(rng);
+                captions::moving(set.entry(index), phrase, captions::PLAIN, rng).0
+            };
+            (0..4).map(caption).collect()
+        };
         let vocab = self
             .text
-            .open_vocab(continues, self.seed, &set, context, |index, rng| {
-                let caption = |_| {
-                    let phrase = Motion::random(rng).phrase(rng);
-                    captions::moving(set.entry(index), phrase, captions::PLAIN, rng).0
-                };
-                (0..4).map(caption).collect()
-            })?;
+            .open_vocab(continues, self.seed, &set, context, texts)?;
         let task = task(&self, &tokenizer, vae, &vocab, &set, device)?;
         device.seed(self.seed);
         let autodiff = device.clone().autodiff();
