@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use rand::Rng;
 
-use crate::augment::{self, Augment};
-use crate::captions;
+use crate::augment::{self, Augment, Change};
 use crate::entry::Entry;
 use crate::error::DataError;
 use crate::manifest::Manifest;
@@ -128,11 +127,11 @@ impl Dataset {
     /// the direction of `towards` (right, down), `j` the other way.
     pub fn pair(&self, i: usize, j: usize, towards: [f32; 2], background: [u8; 3]) -> Vec<u8> {
         let half = |index: usize, sign: f32| {
-            let change = augment::Change {
+            let change = Change {
                 scale: 0.5,
                 dx: 0.25 * sign * towards[0],
                 dy: 0.25 * sign * towards[1],
-                mirror: false,
+                ..Change::NONE
             };
             let (rgb, alpha) = self.raw(index);
             change.apply(rgb, alpha, self.size())
@@ -148,12 +147,6 @@ impl Dataset {
             augment::composite(front, &[alpha], below)
         });
         over.collect()
-    }
-
-    /// A random caption of image `i` and the background that it names; `plain` is the chance that an image
-    /// which answers a plain name is called by that name alone.
-    pub fn caption(&self, i: usize, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
-        captions::caption(&self.entries[i], plain, rng)
     }
 }
 
