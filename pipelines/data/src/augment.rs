@@ -38,19 +38,15 @@ impl Augment {
         let mirror = rng.random_bool(self.flip) && may_flip;
         if rng.random_bool(self.keep) {
             return Change {
-                scale: 1.0,
-                dx: 0.0,
-                dy: 0.0,
                 mirror,
+                ..Change::NONE
             };
         }
-        let scale = self.scale.0 + (self.scale.1 - self.scale.0) * rng.random::<f32>();
-        let dx = self.shift * (2.0 * rng.random::<f32>() - 1.0);
-        let dy = self.shift * (2.0 * rng.random::<f32>() - 1.0);
+        let (least, most) = self.scale;
         Change {
-            scale,
-            dx,
-            dy,
+            scale: least + (most - least) * rng.random::<f32>(),
+            dx: self.shift * (2.0 * rng.random::<f32>() - 1.0),
+            dy: self.shift * (2.0 * rng.random::<f32>() - 1.0),
             mirror,
         }
     }
@@ -70,6 +66,14 @@ pub(crate) struct Change {
 }
 
 impl Change {
+    /// None at all.
+    pub const NONE: Self = Self {
+        scale: 1.0,
+        dx: 0.0,
+        dy: 0.0,
+        mirror: false,
+    };
+
     /// Applies the change to premultiplied RGB and alpha of a `size` x `size` image, bilinear;
     /// outside the image alpha is 0.
     pub fn apply(&self, rgb: &[u8], alpha: &[u8], size: usize) -> (Vec<u8>, Vec<u8>) {
@@ -149,16 +153,13 @@ mod tests {
     #[test]
     fn no_change_is_the_same_picture_and_two_mirrors_too() {
         let (rgb, alpha) = gradient(8);
-        let same = Change {
-            scale: 1.0,
-            dx: 0.0,
-            dy: 0.0,
-            mirror: false,
-        };
-        assert_eq!(same.apply(&rgb, &alpha, 8), (rgb.clone(), alpha.clone()));
+        assert_eq!(
+            Change::NONE.apply(&rgb, &alpha, 8),
+            (rgb.clone(), alpha.clone())
+        );
         let mirror = Change {
             mirror: true,
-            ..same
+            ..Change::NONE
         };
         let (r, a) = mirror.apply(&rgb, &alpha, 8);
         assert_ne!(a, alpha);
@@ -169,13 +170,11 @@ mod tests {
     #[test]
     fn a_shift_by_one_pixel_moves_by_one_pixel() {
         let (rgb, alpha) = gradient(8);
-        let (_, a) = Change {
-            scale: 1.0,
+        let shift = Change {
             dx: 0.125,
-            dy: 0.0,
-            mirror: false,
-        }
-        .apply(&rgb, &alpha, 8);
+            ..Change::NONE
+        };
+        let (_, a) = shift.apply(&rgb, &alpha, 8);
         assert_eq!(a[0], 0);
         assert_eq!(a[1..8], alpha[0..7]);
     }
@@ -183,10 +182,12 @@ mod tests {
     #[test]
     fn colour_stays_below_alpha_and_the_same_seed_gives_the_same_change() {
         let (rgb, alpha) = gradient(16);
-        let draw = |seed| Augment::default().sample(true, &mut ChaCha8Rng::seed_from_u64(seed));
-        assert_eq!(draw(3), draw(3));
+        let draw = |seed, may_flip| {
+            Augment::default().sample(may_flip, &mut ChaCha8Rng::seed_from_u64(seed))
+        };
+        assert_eq!(draw(3, true), draw(3, true));
         for seed in 0..20 {
-            let change = draw(seed);
+            let change = draw(seed, true);
             assert!((0.85..=1.05).contains(&change.scale));
             let (r, a) = change.apply(&rgb, &alpha, 16);
             assert!(
@@ -194,11 +195,7 @@ mod tests {
                     .zip(&a)
                     .all(|(p, a)| p.iter().all(|c| c <= a))
             );
-            assert!(
-                !Augment::default()
-                    .sample(false, &mut ChaCha8Rng::seed_from_u64(seed))
-                    .mirror
-            );
+            assert!(!draw(seed, false).mirror);
         }
     }
 }

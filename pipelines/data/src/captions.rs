@@ -53,58 +53,36 @@ fn styled(text: String, entry: &Entry) -> String {
 /// ` on a {colour} background`. The style is left out only for the one image of a concept that answers its plain name,
 /// with the probability `plain`. The same state of `rng` gives the same caption.
 pub fn caption(entry: &Entry, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
-    let Parts {
-        subject,
-        rest,
-        background,
-    } = parts(entry, plain, rng);
-    (subject + &rest, background)
+    with_motion(entry, "", plain, rng)
 }
 
 /// A random caption of something that moves as `phrase` says, and its background: `red apple bouncing, 3d style`.
 pub fn moving(entry: &Entry, phrase: &str, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
-    let Parts {
-        subject,
-        rest,
-        background,
-    } = parts(entry, plain, rng);
-    (format!("{subject} {phrase}{rest}"), background)
+    with_motion(entry, &format!(" {phrase}"), plain, rng)
 }
 
-/// A caption in two parts.
-struct Parts {
-    subject: String,
-    /// Style and background, where they are named.
-    rest: String,
-    background: [u8; 3],
-}
-
-fn parts(entry: &Entry, plain: f64, rng: &mut impl Rng) -> Parts {
+fn with_motion(entry: &Entry, motion: &str, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
     let synonym = rng.random_bool(SYNONYM);
-    let mut subject = match entry.synonyms.choose(rng) {
+    let mut text = match entry.synonyms.choose(rng) {
         Some(other) if synonym => other.clone(),
         _ => entry.name.clone(),
     };
     if rng.random_bool(ARTICLE) {
-        subject = format!("{} {subject}", article(&subject));
+        text = format!("{} {text}", article(&text));
     }
-    let mut rest = String::new();
+    text += motion;
     if !(rng.random_bool(plain) && entry.plain) {
-        rest = styled(rest, entry);
+        text = styled(text, entry);
     }
     let coloured = rng.random_bool(COLOUR);
     let background = match COLOURS.choose(rng) {
         Some((colour, rgb)) if coloured => {
-            rest += &format!(" on {} {colour} background", article(colour));
+            text += &format!(" on {} {colour} background", article(colour));
             *rgb
         }
         _ => WHITE,
     };
-    Parts {
-        subject,
-        rest,
-        background,
-    }
+    (text, background)
 }
 
 /// Where the first of two things is, seen from the second: the words, and the signs of its shift (right, down).

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use image::imageops;
+
 use crate::error::DataError;
 
 /// Space between the images in pixels.
@@ -18,24 +20,10 @@ fn sheet(images: &[Vec<u8>], size: usize, columns: usize) -> image::RgbImage {
     let side = |n: usize| (n * (size + GAP) + GAP) as u32;
     let mut page = image::RgbImage::from_pixel(side(columns), side(rows), image::Rgb([216; 3]));
     for (i, image) in images.iter().enumerate() {
-        assert_eq!(
-            image.len(),
-            size * size * 3,
-            "image {i} has {} bytes",
-            image.len()
-        );
-        let (left, top) = (
-            GAP + i % columns * (size + GAP),
-            GAP + i / columns * (size + GAP),
-        );
-        for (p, pixel) in image.chunks_exact(3).enumerate() {
-            let (x, y) = (left + p % size, top + p / size);
-            page.put_pixel(
-                x as u32,
-                y as u32,
-                image::Rgb([pixel[0], pixel[1], pixel[2]]),
-            );
-        }
+        let tile = image::RgbImage::from_raw(size as u32, size as u32, image.clone());
+        let tile = tile.unwrap_or_else(|| panic!("image {i} has {} bytes", image.len()));
+        let offset = |n: usize| (GAP + n * (size + GAP)) as i64;
+        imageops::replace(&mut page, &tile, offset(i % columns), offset(i / columns));
     }
     page
 }

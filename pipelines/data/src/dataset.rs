@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use rand::Rng;
 
-use crate::augment::{self, Augment};
-use crate::captions;
+use crate::augment::{self, Augment, Change};
 use crate::entry::Entry;
 use crate::error::DataError;
 use crate::manifest::Manifest;
@@ -54,11 +53,6 @@ impl Dataset {
         self.manifest.size
     }
 
-    /// What the data set was built from.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
     /// The folder that it was opened from.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -87,20 +81,17 @@ impl Dataset {
 
     /// Images that training may see.
     pub fn train_ids(&self) -> Vec<usize> {
-        self.entries
-            .iter()
-            .filter(|e| !e.held_out)
-            .map(|e| e.id)
-            .collect()
+        self.ids(false)
     }
 
     /// Images that training must not see.
     pub fn held_out_ids(&self) -> Vec<usize> {
-        self.entries
-            .iter()
-            .filter(|e| e.held_out)
-            .map(|e| e.id)
-            .collect()
+        self.ids(true)
+    }
+
+    fn ids(&self, held_out: bool) -> Vec<usize> {
+        let entries = self.entries.iter().filter(|e| e.held_out == held_out);
+        entries.map(|e| e.id).collect()
     }
 
     /// Premultiplied RGB (size * size * 3) and alpha (size * size) of image `i`.
@@ -136,11 +127,11 @@ impl Dataset {
     /// the direction of `towards` (right, down), `j` the other way.
     pub fn pair(&self, i: usize, j: usize, towards: [f32; 2], background: [u8; 3]) -> Vec<u8> {
         let half = |index: usize, sign: f32| {
-            let change = augment::Change {
+            let change = Change {
                 scale: 0.5,
                 dx: 0.25 * sign * towards[0],
                 dy: 0.25 * sign * towards[1],
-                mirror: false,
+                ..Change::NONE
             };
             let (rgb, alpha) = self.raw(index);
             change.apply(rgb, alpha, self.size())
@@ -156,12 +147,6 @@ impl Dataset {
             augment::composite(front, &[alpha], below)
         });
         over.collect()
-    }
-
-    /// A random caption of image `i` and the background that it names; `plain` is the chance that an image
-    /// which answers a plain name is called by that name alone.
-    pub fn caption(&self, i: usize, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
-        captions::caption(&self.entries[i], plain, rng)
     }
 }
 
@@ -202,7 +187,11 @@ mod tests {
     use super::*;
 
     /// Two 2x2 images: opaque red, and nothing.
-    fn tiny(folder: &Path) {
+    fn tiny() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        };
         let manifest = Manifest {
             size: 2,
             count: 2,
@@ -218,21 +207,19 @@ mod tests {
             ..Entry::default()
         };
         let line = |id| serde_json::to_string(&entry(id)).unwrap() + "\n";
-        std::fs::write(
-            folder.join("manifest.json"),
-            serde_json::to_vec(&manifest).unwrap(),
-        )
-        .unwrap();
-        std::fs::write(folder.join("index.jsonl"), line(0) + &line(1)).unwrap();
-        let images: Vec<u8> = [[255u8, 0, 0].repeat(4), vec![0; 12]].concat();
-        std::fs::write(folder.join("images.bin"), images).unwrap();
-        std::fs::write(folder.join("alpha.bin"), [[255u8; 4], [0; 4]].concat()).unwrap();
+        write("manifest.json", &serde_json::to_vec(&manifest).unwrap());
+        write("index.jsonl", (line(0) + &line(1)).as_bytes());
+        write(
+            "images.bin",
+            &[[255u8, 0, 0].repeat(4), vec![0; 12]].concat(),
+        );
+        write("alpha.bin", &[[255u8; 4], [0; 4]].concat());
+        folder
     }
 
     #[test]
     fn pictures_lie_on_the_background() {
-        let folder = tempfile::tempdir().unwrap();
-        tiny(folder.path());
+        let folder = tiny();
         let set = Dataset::load(folder.path()).unwrap();
         assert_eq!(set.image(0, [0, 0, 255]), [255, 0, 0].repeat(4));
         assert_eq!(set.image(1, [0, 0, 255]), [0, 0, 255].repeat(4));
@@ -241,8 +228,7 @@ mod tests {
 
     #[test]
     fn two_pictures_share_a_scene() {
-        let folder = tempfile::tempdir().unwrap();
-        tiny(folder.path());
+        let folder = tiny();
         let set = Dataset::load(folder.path()).unwrap();
         // Image 0 is red, image 1 is empty: red on the left half alone, blue elsewhere.
         let left = set.pair(0, 1, [-1.0, 0.0], [0, 0, 255]);
@@ -258,8 +244,7 @@ mod tests {
 
     #[test]
     fn a_short_file_is_an_error_with_its_path() {
-        let folder = tempfile::tempdir().unwrap();
-        tiny(folder.path());
+        let folder = tiny();
         std::fs::write(folder.path().join("alpha.bin"), [0u8; 7]).unwrap();
         let error = Dataset::load(folder.path()).unwrap_err().to_string();
         assert!(

@@ -1,5 +1,6 @@
 //! What can go wrong with a data set.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// An error of building or reading a data set; each message is one sentence.
@@ -88,10 +89,25 @@ impl DataError {
         }
     }
 
-    pub(crate) fn content(path: &Path, message: impl Into<String>) -> Self {
+    pub(crate) fn content(path: &Path, message: impl fmt::Display) -> Self {
         DataError::Content {
             path: path.into(),
-            message: message.into(),
+            message: message.to_string(),
         }
     }
 }
+
+/// What is wrong with a recipe or a file; whoever knows its path adds it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Invalid(pub String);
+
+/// Returns [`Invalid`] with a formatted message unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err($crate::error::Invalid(format!($($message)+)));
+        }
+    };
+}
+pub(crate) use ensure;

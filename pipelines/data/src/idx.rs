@@ -4,12 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::DataError;
-use nextscale_files::checksum;
-
 use crate::entry::Entry;
-use crate::manifest::{Contents, Manifest};
-use crate::recipe::{DataKind, check_sha256, read_recipe};
+use crate::error::{DataError, Invalid, ensure};
+use crate::manifest::{Contents, Manifest, fingerprint, start};
+use crate::recipe::{DataKind, check_sha256, check_size, read_recipe};
 use crate::sources::{self, PinnedFile, Source};
 
 /// Counts up when the same recipe would give other bytes.
@@ -59,27 +57,22 @@ impl IdxRecipe {
         read_recipe(path, Self::check)
     }
 
-    fn check(&self) -> Result<(), String> {
-        if self.kind != DataKind::Idx {
-            return Err("kind must be idx".into());
-        }
-        if !(8..=1024).contains(&self.size) {
-            return Err(format!("size must be 8 to 1024, not {}", self.size));
-        }
-        if !(1..=256).contains(&self.classes.len()) {
-            return Err("classes must have 1 to 256 names".into());
-        }
+    fn check(&self) -> Result<(), Invalid> {
+        ensure!(self.kind == DataKind::Idx, "kind must be idx");
+        check_size(self.size)?;
+        ensure!(
+            (1..=256).contains(&self.classes.len()),
+            "classes must have 1 to 256 names"
+        );
         for (i, name) in self.classes.iter().enumerate() {
-            if name.trim().is_empty() || self.classes[..i].contains(name) {
-                return Err(format!("classes: {name:?} is empty or repeated"));
-            }
+            ensure!(
+                !name.trim().is_empty() && !self.classes[..i].contains(name),
+                "classes: {name:?} is empty or repeated"
+            );
         }
-        if self.from.is_empty() {
-            return Err("from must name at least one place".into());
-        }
-        self.files()
-            .iter()
-            .try_for_each(|file| check_sha256(&file.file, &file.sha256))
+        ensure!(!self.from.is_empty(), "from must name at least one place");
+        let mut files = self.files().into_iter();
+        files.try_for_each(|file| check_sha256(&file.file, &file.sha256))
     }
 
     /// The four files: training images and labels, held-out images and labels.
@@ -101,8 +94,7 @@ impl IdxRecipe {
             from: Vec::new(),
             ..self.clone()
         };
-        let text = serde_json::to_string(&(VERSION, recipe)).unwrap_or_default();
-        checksum::of_bytes(text.as_bytes())
+        fingerprint(&(VERSION, recipe))
     }
 }
 
@@ -111,10 +103,8 @@ impl IdxRecipe {
 /// # Errors
 /// No source has a file, a file has another checksum or is not an IDX file, or a folder cannot be written.
 pub fn build(recipe: &IdxRecipe, out: &Path, force: bool) -> Result<Manifest, DataError> {
-    std::fs::create_dir_all(out).map_err(|e| DataError::write(out, e))?;
-    std::fs::create_dir_all(&recipe.cache).map_err(|e| DataError::write(&recipe.cache, e))?;
     let fingerprint = recipe.fingerprint();
-    if !force && let Some(manifest) = Manifest::current(out, &fingerprint) {
+    if let Some(manifest) = start(out, &recipe.cache, &fingerprint, force)? {
         return Ok(manifest);
     }
     let files = recipe.files();
@@ -139,65 +129,51 @@ pub fn build(recipe: &IdxRecipe, out: &Path, force: bool) -> Result<Manifest, Da
 }
 
 /// The dimensions and the bytes of an IDX file of bytes with `D` dimensions.
-fn parse<const D: usize>(bytes: &[u8]) -> Result<([usize; D], &[u8]), String> {
+fn parse<const D: usize>(bytes: &[u8]) -> Result<([usize; D], &[u8]), Invalid> {
     let magic = [0, 0, 8, D as u8];
-    if bytes.get(..4) != Some(&magic[..]) {
-        return Err(format!(
-            "this is not an IDX file of bytes in {D} dimensions"
-        ));
-    }
+    let Some(bytes) = bytes.strip_prefix(&magic[..]) else {
+        let message = format!("this is not an IDX file of bytes in {D} dimensions");
+        return Err(Invalid(message));
+    };
+    let Some((header, rest)) = bytes.split_at_checked(4 * D) else {
+        return Err(Invalid("the header is cut off".into()));
+    };
     let mut dims = [0; D];
-    for (i, dim) in dims.iter_mut().enumerate() {
-        let at = bytes.get(4 + 4 * i..8 + 4 * i);
-        let at = at
-            .and_then(|b| b.try_into().ok())
-            .ok_or("the header is cut off")?;
-        *dim = u32::from_be_bytes(at) as usize;
+    for (dim, bytes) in dims.iter_mut().zip(header.as_chunks().0) {
+        *dim = u32::from_be_bytes(*bytes) as usize;
     }
-    let rest = &bytes[4 + 4 * D..];
     let wanted = dims
         .iter()
         .try_fold(1usize, |all, &dim| all.checked_mul(dim));
-    if wanted == Some(rest.len()) {
-        Ok((dims, rest))
-    } else {
-        Err(format!("{} bytes do not make {dims:?}", rest.len()))
-    }
+    ensure!(
+        wanted == Some(rest.len()),
+        "{} bytes do not make {dims:?}",
+        rest.len()
+    );
+    Ok((dims, rest))
 }
 
+/// Adds images of one class each, centred on black.
 fn append(
     contents: &mut Contents,
     recipe: &IdxRecipe,
     ([count, h, w], images): ([usize; 3], &[u8]),
     ([labelled], labels): ([usize; 1], &[u8]),
     held_out: bool,
-) -> Result<(), String> {
+) -> Result<(), Invalid> {
     let size = recipe.size;
-    if count != labelled {
-        return Err(format!("{count} images, but {labelled} labels"));
-    }
-    if h > size || w > size || h * w == 0 {
-        return Err(format!(
-            "images of {h}x{w} pixels do not fit into {size}x{size}"
-        ));
-    }
-    let (top, left) = ((size - h) / 2, (size - w) / 2);
+    ensure!(count == labelled, "{count} images, but {labelled} labels");
+    ensure!(
+        h <= size && w <= size && h * w > 0,
+        "images of {h}x{w} pixels do not fit into {size}x{size}"
+    );
     for (image, &label) in images.chunks_exact(h * w).zip(labels) {
-        let Some(name) = recipe.classes.get(usize::from(label)) else {
+        let name = recipe.classes.get(usize::from(label)).ok_or_else(|| {
             let known = recipe.classes.len();
-            return Err(format!("the label {label} is none of {known} classes"));
-        };
-        let start = contents.images.len();
-        contents.images.resize(start + size * size * 3, 0);
-        for (y, row) in image.chunks_exact(w).enumerate() {
-            for (x, &gray) in row.iter().enumerate() {
-                let at = start + ((top + y) * size + left + x) * 3;
-                contents.images[at..at + 3].fill(gray);
-            }
-        }
-        contents
-            .alpha
-            .resize(contents.alpha.len() + size * size, 255);
+            Invalid(format!("the label {label} is none of {known} classes"))
+        })?;
+        contents.images.extend(centred(image, [h, w], size));
+        contents.alpha.extend(vec![255; size * size]);
         contents.entries.push(Entry {
             id: contents.entries.len(),
             name: name.clone(),
@@ -207,6 +183,19 @@ fn append(
         });
     }
     Ok(())
+}
+
+/// RGB bytes of a gray image of `h` x `w` pixels in the centre of a black one of `size` x `size`.
+fn centred(image: &[u8], [h, w]: [usize; 2], size: usize) -> Vec<u8> {
+    let (top, left) = ((size - h) / 2, (size - w) / 2);
+    let mut rgb = vec![0; size * size * 3];
+    for (y, row) in image.chunks_exact(w).enumerate() {
+        for (x, &gray) in row.iter().enumerate() {
+            let at = ((top + y) * size + left + x) * 3;
+            rgb[at..at + 3].fill(gray);
+        }
+    }
+    rgb
 }
 
 #[cfg(test)]
@@ -223,15 +212,11 @@ mod tests {
 
     #[test]
     fn what_is_no_idx_file_is_refused() {
-        let error = parse::<1>(b"\0\0\x08\x03\0\0\0\x01a").unwrap_err();
-        assert!(error.contains("1 dimensions"), "{error}");
-        let error = parse::<1>(b"\0\0\x08\x01\0\0\0\x02a").unwrap_err();
-        assert!(error.contains("[2]"), "{error}");
-        assert!(
-            parse::<3>(b"\0\0\x08\x03\0\0\0\x01")
-                .unwrap_err()
-                .contains("cut off")
-        );
+        let error = |bytes| parse::<1>(bytes).unwrap_err().0;
+        assert!(error(b"\0\0\x08\x03\0\0\0\x01a").contains("1 dimensions"));
+        assert!(error(b"\0\0\x08\x01\0\0\0\x02a").contains("[2]"));
+        let cut_off = parse::<3>(b"\0\0\x08\x03\0\0\0\x01");
+        assert!(cut_off.unwrap_err().0.contains("cut off"));
         let huge = [&b"\0\0\x08\x03"[..], &[255; 12]].concat();
         assert!(parse::<3>(&huge).is_err());
         assert_eq!(

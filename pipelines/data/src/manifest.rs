@@ -56,7 +56,7 @@ impl Contents {
         let mut styles: BTreeMap<String, usize> = BTreeMap::new();
         for entry in &self.entries {
             let line = serde_json::to_string(entry);
-            index += &line.map_err(|e| DataError::content(out, e.to_string()))?;
+            index += &line.map_err(|e| DataError::content(out, e))?;
             index.push('\n');
             let group = if self.classes.is_empty() {
                 &entry.style
@@ -86,8 +86,8 @@ impl Contents {
         for (name, bytes) in &files {
             write(&out.join(name), bytes)?;
         }
-        let text = serde_json::to_string_pretty(&manifest)
-            .map_err(|e| DataError::content(out, e.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&manifest).map_err(|e| DataError::content(out, e))?;
         write(&out.join("manifest.json"), (text + "\n").as_bytes())?;
         Ok(manifest)
     }
@@ -101,7 +101,7 @@ impl Manifest {
     pub fn load(folder: &Path) -> Result<Self, DataError> {
         let path = folder.join("manifest.json");
         let text = std::fs::read(&path).map_err(|e| DataError::read(&path, e))?;
-        serde_json::from_slice(&text).map_err(|e| DataError::content(&path, e.to_string()))
+        serde_json::from_slice(&text).map_err(|e| DataError::content(&path, e))
     }
 
     /// Whether the entry's class is one of the manifest's; true in a set without classes.
@@ -110,7 +110,7 @@ impl Manifest {
     }
 
     /// The manifest in `folder` if it is complete and was built from this recipe.
-    pub(crate) fn current(folder: &Path, recipe: &str) -> Option<Self> {
+    fn current(folder: &Path, recipe: &str) -> Option<Self> {
         let manifest = Self::load(folder).ok().filter(|m| m.recipe == recipe)?;
         let length = |name| std::fs::metadata(folder.join(name)).map_or(0, |m| m.len() as usize);
         let pixels = manifest.count * manifest.size * manifest.size;
@@ -119,6 +119,25 @@ impl Manifest {
             && length("index.jsonl") > 0;
         whole.then_some(manifest)
     }
+}
+
+/// The fingerprint of all that decides the bytes of a data set.
+pub(crate) fn fingerprint(decisive: &impl Serialize) -> String {
+    let text = serde_json::to_string(decisive).unwrap_or_default();
+    checksum::of_bytes(text.as_bytes())
+}
+
+/// Creates the folders of a build. Returns the manifest of a finished data set of the same recipe, unless `force`.
+pub(crate) fn start(
+    out: &Path,
+    cache: &Path,
+    fingerprint: &str,
+    force: bool,
+) -> Result<Option<Manifest>, DataError> {
+    for folder in [out, cache] {
+        std::fs::create_dir_all(folder).map_err(|e| DataError::write(folder, e))?;
+    }
+    Ok(Manifest::current(out, fingerprint).filter(|_| !force))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), DataError> {

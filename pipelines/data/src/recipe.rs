@@ -1,11 +1,11 @@
 //! The recipe of a data set: its packages with their versions and checksums.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::DataError;
+use crate::error::{DataError, Invalid, ensure};
 
 /// What a recipe builds a data set from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,34 +167,26 @@ impl Recipe {
         read_recipe(path, Self::check)
     }
 
-    fn check(&self) -> Result<(), String> {
-        if self.kind != DataKind::Icons {
-            return Err("kind must be icons".into());
+    fn check(&self) -> Result<(), Invalid> {
+        ensure!(self.kind == DataKind::Icons, "kind must be icons");
+        check_size(self.size)?;
+        let supersample = self.supersample;
+        ensure!(
+            (1..=8).contains(&supersample),
+            "supersample must be 1 to 8, not {supersample}"
+        );
+        ensure!(
+            !self.sources.is_empty(),
+            "sources must list at least one package"
+        );
+        let mut styles = BTreeSet::new();
+        for IconSource { style, .. } in &self.sources {
+            ensure!(styles.insert(style), "two sources have the style {style:?}");
         }
-        if !(8..=1024).contains(&self.size) {
-            return Err(format!("size must be 8 to 1024, not {}", self.size));
-        }
-        if !(1..=8).contains(&self.supersample) {
-            return Err(format!(
-                "supersample must be 1 to 8, not {}",
-                self.supersample
-            ));
-        }
-        if self.sources.is_empty() {
-            return Err("sources must list at least one package".into());
-        }
-        for (i, source) in self.sources.iter().enumerate() {
-            if self.sources[..i]
-                .iter()
-                .any(|other| other.style == source.style)
-            {
-                return Err(format!("two sources have the style {:?}", source.style));
-            }
-        }
-        for package in self.packages() {
-            check_sha256(&package.package, &package.sha256)?;
-        }
-        Ok(())
+        let packages = self.packages();
+        packages
+            .iter()
+            .try_for_each(|p| check_sha256(&p.package, &p.sha256))
     }
 
     /// Every package of the recipe: names first, then the sources in order.
@@ -223,7 +215,7 @@ impl Recipe {
 /// Reads a recipe of any kind and checks it.
 pub(crate) fn read_recipe<T: serde::de::DeserializeOwned>(
     path: &Path,
-    check: impl FnOnce(&T) -> Result<(), String>,
+    check: impl FnOnce(&T) -> Result<(), Invalid>,
 ) -> Result<T, DataError> {
     let text = std::fs::read_to_string(path).map_err(|e| DataError::read(path, e))?;
     let wrong = |message| DataError::Recipe {
@@ -232,19 +224,27 @@ pub(crate) fn read_recipe<T: serde::de::DeserializeOwned>(
     };
     let recipe = serde_saphyr::from_str(&text);
     let recipe: T = recipe.map_err(|e| wrong(first_sentence(&e.to_string())))?;
-    check(&recipe).map_err(wrong)?;
+    check(&recipe).map_err(|Invalid(message)| wrong(message))?;
     Ok(recipe)
 }
 
+/// Refuses a side of images out of range.
+pub(crate) fn check_size(size: usize) -> Result<(), Invalid> {
+    ensure!(
+        (8..=1024).contains(&size),
+        "size must be 8 to 1024, not {size}"
+    );
+    Ok(())
+}
+
 /// Refuses what is not a SHA-256.
-pub(crate) fn check_sha256(subject: &str, sha256: &str) -> Result<(), String> {
+pub(crate) fn check_sha256(subject: &str, sha256: &str) -> Result<(), Invalid> {
     let digit = |b| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    if sha256.len() == 64 && sha256.bytes().all(digit) {
-        return Ok(());
-    }
-    Err(format!(
+    ensure!(
+        sha256.len() == 64 && sha256.bytes().all(digit),
         "sha256 of {subject} must be 64 lower-case hexadecimal digits, not {sha256:?}"
-    ))
+    );
+    Ok(())
 }
 
 /// The parser's message without the excerpt of the file that follows it.
@@ -275,10 +275,10 @@ mod tests {
     fn a_short_checksum_and_a_repeated_style_are_refused() {
         let mut recipe = icons();
         recipe.sources[1].sha256.pop();
-        assert!(recipe.check().unwrap_err().contains("64 lower-case"));
+        assert!(recipe.check().unwrap_err().0.contains("64 lower-case"));
         let mut recipe = icons();
         recipe.sources[1].style = recipe.sources[0].style.clone();
-        assert!(recipe.check().unwrap_err().contains("style"));
+        assert!(recipe.check().unwrap_err().0.contains("style"));
     }
 
     #[test]

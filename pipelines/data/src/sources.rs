@@ -55,11 +55,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) => write!(f, "{}", path.display()),
-            Self::Debian(DebianPackage {
-                package, version, ..
-            }) => {
-                write!(f, "apt {package}={version}")
-            }
+            Self::Debian(debian) => write!(f, "apt {}={}", debian.package, debian.version),
             Self::Url(address) => write!(f, "{address}"),
         }
     }

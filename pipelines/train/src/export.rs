@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::config;
 use crate::error::{TrainError, ensure};
 use crate::run_folder::{CONFIG, checkpoint};
-use crate::transformer::kind::TransformerKind;
+use crate::transformer::TransformerKind;
 use crate::transformer::{infinity, infinity_star, var};
 
 /// Writes the newest checkpoint of the transformer's run `from` as the model folder `out`, and returns the step of the

@@ -24,9 +24,9 @@ mod transformer;
 use std::sync::atomic::AtomicBool;
 
 use crate::run::train;
-use crate::tokenizer::kind::TokenizerKind;
+use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::{bsq::BsqRun, causal::CausalRun, vq::VqRun};
-use crate::transformer::kind::TransformerKind;
+use crate::transformer::TransformerKind;
 use crate::transformer::{infinity::InfinityRun, infinity_star::InfinityStarRun, var::VarRun};
 
 pub use error::TrainError;

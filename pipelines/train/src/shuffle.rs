@@ -26,7 +26,7 @@ impl Shuffle {
     }
 
     /// The item at a position of the run.
-    pub(crate) fn at(&mut self, position: u64) -> usize {
+    fn at(&mut self, position: u64) -> usize {
         let n = self.items.len() as u64;
         let epoch = position / n;
         if self.epoch != Some(epoch) {
@@ -35,6 +35,14 @@ impl Shuffle {
             self.epoch = Some(epoch);
         }
         self.shuffled[(position % n) as usize]
+    }
+
+    /// The items of the batch `number` of `count` items.
+    pub(crate) fn batch(&mut self, number: u64, count: usize) -> Vec<usize> {
+        let first = number * count as u64;
+        (first..first + count as u64)
+            .map(|position| self.at(position))
+            .collect()
     }
 }
 
@@ -52,11 +60,7 @@ mod tests {
     #[test]
     fn every_epoch_shows_everything_once_in_a_new_order() {
         let mut shuffle = Shuffle::new(3, (10..60).collect());
-        let mut epoch = |n: u64| {
-            (n * 50..n * 50 + 50)
-                .map(|p| shuffle.at(p))
-                .collect::<Vec<_>>()
-        };
+        let mut epoch = |n: u64| shuffle.batch(n, 50);
         let (first, second, again) = (epoch(0), epoch(1), epoch(0));
         assert_ne!(first, second);
         assert_eq!(first, again);

@@ -16,7 +16,7 @@ use super::split;
 use crate::archive;
 use crate::entry::Entry;
 use crate::error::DataError;
-use crate::manifest::{Contents, Manifest};
+use crate::manifest::{self, Contents, Manifest};
 use crate::progress::{OnProgress, Progress};
 use crate::recipe::{Format, IconSource, Package, Recipe};
 
@@ -35,10 +35,8 @@ pub fn build(
     force: bool,
     progress: OnProgress<'_>,
 ) -> Result<Manifest, DataError> {
-    std::fs::create_dir_all(out).map_err(|e| DataError::write(out, e))?;
-    std::fs::create_dir_all(&recipe.cache).map_err(|e| DataError::write(&recipe.cache, e))?;
     let fingerprint = fingerprint(recipe);
-    if !force && let Some(manifest) = Manifest::current(out, &fingerprint) {
+    if let Some(manifest) = manifest::start(out, &recipe.cache, &fingerprint, force)? {
         return Ok(manifest);
     }
     let tarballs = Tarballs::collect(recipe, progress)?;
@@ -67,8 +65,7 @@ fn fingerprint(recipe: &Recipe) -> String {
     let mut recipe = recipe.clone();
     recipe.out = PathBuf::new();
     recipe.cache = PathBuf::new();
-    let text = serde_json::to_string(&(VERSION, recipe)).unwrap_or_default();
-    checksum::of_bytes(text.as_bytes())
+    manifest::fingerprint(&(VERSION, recipe))
 }
 
 /// The tarballs of a recipe by the names of their packages.

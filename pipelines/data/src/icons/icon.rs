@@ -64,7 +64,7 @@ impl Artwork<'_> {
             Self::Svg { body, view, mirror } => {
                 let mut image = render::svg(body, view, size, supersample)?;
                 if mirror {
-                    render::mirror(&mut image, size, 4);
+                    render::mirror(&mut image, size);
                 }
                 Ok(image)
             }

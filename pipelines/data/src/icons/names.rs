@@ -158,35 +158,21 @@ impl Names {
     }
 
     /// Keeps the other names that mean one concept, then the tags that no other concept has in any list.
-    fn set_synonyms(&mut self, other_names: &Words, tags: &Words) {
+    fn set_synonyms<'w>(&mut self, other_names: &'w Words, tags: &'w Words) {
         let taken: BTreeSet<String> = self.concepts.values().map(|c| c.name.clone()).collect();
-        let (named, all) = (
-            self.owners(&[other_names]),
-            self.owners(&[other_names, tags]),
-        );
+        let named = self.owners(&[other_names]);
+        let all = self.owners(&[other_names, tags]);
         let alone = |owners: &Owners, word: &str| owners.get(word).is_some_and(|o| o.len() == 1);
         for (key, concept) in &mut self.concepts {
             let part = |word: &str| concept.name.split(' ').any(|p| p == word);
-            let others = other_names
-                .get(key)
-                .into_iter()
-                .flatten()
-                .filter(|w| alone(&named, w));
-            let tags = tags
-                .get(key)
-                .into_iter()
-                .flatten()
-                .filter(|w| alone(&all, w) && !part(w));
-            let mut list: Vec<String> = Vec::new();
-            for word in others
-                .chain(tags)
-                .filter(|w| speakable(w) && !taken.contains(*w))
-            {
-                if list.len() < MAX_SYNONYMS && !list.contains(word) {
-                    list.push(word.clone());
-                }
-            }
-            concept.synonyms = list;
+            let of_key = |list: &'w Words| list.get(key).into_iter().flatten();
+            let others = of_key(other_names).filter(|w| alone(&named, w));
+            let tags = of_key(tags).filter(|w| alone(&all, w) && !part(w));
+            let usable = |w: &&String| speakable(w) && !taken.contains(*w);
+            let mut seen = BTreeSet::new();
+            let synonyms = others.chain(tags).filter(usable);
+            let synonyms = synonyms.filter(|w| seen.insert(*w));
+            concept.synonyms = synonyms.take(MAX_SYNONYMS).cloned().collect();
         }
     }
 
@@ -236,7 +222,7 @@ fn speakable(word: &str) -> bool {
 }
 
 fn json<T: serde::de::DeserializeOwned>(bytes: &[u8], name: &str) -> Result<T, DataError> {
-    serde_json::from_slice(bytes).map_err(|e| DataError::content(Path::new(name), e.to_string()))
+    serde_json::from_slice(bytes).map_err(|e| DataError::content(Path::new(name), e))
 }
 
 #[cfg(test)]

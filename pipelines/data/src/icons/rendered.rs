@@ -65,8 +65,7 @@ impl Rendered {
 
     /// Writes the file of the cache: the length of the labels, the labels as JSON, the pixels.
     pub fn write(&self, path: &Path) -> Result<(), DataError> {
-        let labels = serde_json::to_vec(&self.labels)
-            .map_err(|e| DataError::content(path, e.to_string()))?;
+        let labels = serde_json::to_vec(&self.labels).map_err(|e| DataError::content(path, e))?;
         let length = (labels.len() as u64).to_le_bytes();
         let bytes = [&length[..], &labels, &self.pixels].concat();
         atomic_file::write(path, &bytes).map_err(|e| DataError::write(path, e))

@@ -130,8 +130,7 @@ impl Batches for ClipBatches {
         let mut rng = rng_for(self.seed ^ 0x63_6c69_7073, number);
         let (count, side) = (self.count, self.set.size());
         let mut pixels = Vec::with_capacity(count * 3 * self.window * side * side);
-        for slot in 0..count as u64 {
-            let index = self.shuffle.at(number * count as u64 + slot);
+        for index in self.shuffle.batch(number, count) {
             planes::append(&self.window(index, &mut rng), &mut pixels);
         }
         ClipBatch {

@@ -41,37 +41,15 @@ pub(crate) struct ImageBatch {
 
 /// Makes [`ImageBatch`]es of the images that are not held out.
 pub(crate) struct ImageBatches {
-    set: Arc<Dataset>,
-    shuffle: Shuffle,
-    seed: u64,
-    count: usize,
-    augment: Augment,
-    drop: f64,
-    scales: usize,
-}
-
-impl ImageBatches {
-    /// Batches of `count` images.
-    pub(crate) fn new(set: Arc<Dataset>, seed: u64, count: usize, augment: Augment) -> Self {
-        Self {
-            shuffle: Shuffle::new(seed, set.train_ids()),
-            set,
-            seed,
-            count,
-            augment,
-            drop: 0.0,
-            scales: usize::MAX,
-        }
-    }
-
-    /// With the chance `drop`, a batch may use only the first few of `scales` scales.
-    pub(crate) fn dropping(self, drop: f64, scales: usize) -> Self {
-        Self {
-            drop,
-            scales,
-            ..self
-        }
-    }
+    pub set: Arc<Dataset>,
+    pub shuffle: Shuffle,
+    pub seed: u64,
+    /// Images of a batch.
+    pub count: usize,
+    pub augment: Augment,
+    /// Chance that a batch may use only the first few of `scales` scales.
+    pub drop: f64,
+    pub scales: usize,
 }
 
 impl Batches for ImageBatches {
@@ -81,8 +59,7 @@ impl Batches for ImageBatches {
         let mut rng = rng_for(self.seed ^ 0x70_6978, number);
         let count = self.count;
         let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
-        for slot in 0..count as u64 {
-            let index = self.shuffle.at(number * count as u64 + slot);
+        for index in self.shuffle.batch(number, count) {
             let background = background(self.augment.colour, &mut rng);
             let image = self
                 .set

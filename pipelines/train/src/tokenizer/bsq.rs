@@ -20,7 +20,8 @@ use crate::config;
 use crate::error::{Result, ensure};
 use crate::run::{Run, Start, StartContext};
 use crate::run_folder;
-use crate::tokenizer::kind::TokenizerKind;
+use crate::shuffle::Shuffle;
+use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::loss::BsqLoss;
 use crate::tokenizer::reconstruction::psnr;
 
@@ -130,8 +131,15 @@ impl Run for BsqRun {
             frozen: self.encoder_of.is_some(),
             device,
         };
-        let batches = ImageBatches::new(set, self.seed, self.batch, self.augment)
-            .dropping(self.loss.drop_scales, self.scales.len());
+        let batches = ImageBatches {
+            shuffle: Shuffle::new(self.seed, set.train_ids()),
+            set,
+            seed: self.seed,
+            count: self.batch,
+            augment: self.augment,
+            drop: self.loss.drop_scales,
+            scales: self.scales.len(),
+        };
         Ok((task, model, batches))
     }
 }

@@ -22,7 +22,7 @@ use crate::error::{Result, TrainError, ensure};
 use crate::run::{Run, Start, StartContext};
 use crate::run_folder;
 use crate::shuffle::Shuffle;
-use crate::tokenizer::kind::TokenizerKind;
+use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::loss::BsqLoss;
 use crate::tokenizer::reconstruction::psnr;
 

@@ -13,7 +13,7 @@ use crate::config;
 use crate::error::{Result, TrainError, ensure};
 use crate::run::Run;
 use crate::run_folder::{CONFIG, checkpoint, no_checkpoint};
-use crate::tokenizer::{bsq::BsqRun, causal::CausalRun, kind::TokenizerKind, vq::VqRun};
+use crate::tokenizer::{TokenizerKind, bsq::BsqRun, causal::CausalRun, vq::VqRun};
 
 /// The configuration of the imported tokenizer.
 const TOKENIZER_CONFIG: &str = "tokenizer.yaml";

@@ -1,7 +1,23 @@
 //! Training of transformers: one folder for each architecture, with the same files in each.
 
+mod captioned;
 pub(crate) mod infinity;
 pub(crate) mod infinity_star;
-pub(crate) mod kind;
 mod text;
 pub(crate) mod var;
+
+use serde::{Deserialize, Serialize};
+
+/// The architecture of a transformer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TransformerKind {
+    /// Prompts to images.
+    #[default]
+    Infinity,
+    /// Classes to images.
+    Var,
+    /// Prompts to videos.
+    #[serde(rename = "star")]
+    InfinityStar,
+}

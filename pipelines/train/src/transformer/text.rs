@@ -1,16 +1,13 @@
-//! What the transformers that take prompts share: the text encoder's sizes, the vocabulary, captioned batches and the
-//! log of their loss.
+//! The text encoder of the transformers that take prompts: its sizes, its vocabulary and its export.
 
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::Tensor;
-use nextscale_bitwise::train::BitLoss;
 use nextscale_data::Dataset;
 use nextscale_models::prompt::PromptRules;
-use nextscale_models::{TEXT, VOCAB};
-use nextscale_text::{T5Config, T5Encoder, TokenBatch, Vocab, train_unigram};
-use nextscale_var_core::train::Loss;
+use nextscale_models::{Size, TEXT, VOCAB};
+use nextscale_text::{T5Config, T5Encoder, Vocab, train_unigram};
+use nextscale_tokenizer::Scale;
 use nextscale_weights::WeightDtype;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -64,27 +61,13 @@ impl TextSizes {
         );
         Ok(())
     }
-}
 
-/// The default share of prompts that are replaced by the unconditional one.
-pub(crate) fn default_drop() -> f64 {
-    0.1
-}
-
-/// The vocabulary of a run: that of the run which it continues, or learned the first time.
-pub(crate) struct VocabularySource<'a> {
-    /// Folder of the run to continue.
-    pub continues: Option<&'a Path>,
-    pub text: &'a TextSizes,
-    /// Seed of the captions.
-    pub seed: u64,
-}
-
-impl VocabularySource<'_> {
-    /// Reads the vocabulary in the run's folder. The first time it is copied, or learned from the captions that `captions`
-    /// gives each training image.
-    pub(crate) fn open(
+    /// Reads the vocabulary in the run's folder. The first time it is copied from the run that is continued, or learned
+    /// from the captions that `captions` gives each training image.
+    pub(crate) fn open_vocab(
         &self,
+        continues: Option<&Path>,
+        seed: u64,
         set: &Dataset,
         context: &mut StartContext<'_>,
         mut captions: impl FnMut(usize, &mut ChaCha8Rng) -> Vec<String>,
@@ -92,72 +75,23 @@ impl VocabularySource<'_> {
         let path = context.out.join(VOCABULARY);
         if path.is_file() {
             // A resumed run keeps its own.
-        } else if let Some(from) = self.continues {
+        } else if let Some(from) = continues {
             let from = from.join(VOCABULARY);
             fs::copy(&from, &path).map_err(TrainError::io("copy", &from))?;
         } else {
             (context.observe)(TrainEvent::LearningVocabulary);
             let ids = set.train_ids().into_iter();
-            let texts = ids.flat_map(|index| {
-                captions(index, &mut rng_for(self.seed ^ 0x776f_7264, index as u64))
-            });
-            train_unigram(texts, self.text.vocabulary)?.save(&path)?;
+            let texts = ids
+                .flat_map(|index| captions(index, &mut rng_for(seed ^ 0x776f_7264, index as u64)));
+            train_unigram(texts, self.vocabulary)?.save(&path)?;
         }
-        Ok(Vocab::from_file(&path)?.with_max_len(self.text.max_len))
+        Ok(Vocab::from_file(&path)?.with_max_len(self.max_len))
     }
 }
 
-/// Token ids of texts. Every text has tokens: unknown letters become the unknown token.
-pub(crate) fn tokens(vocab: &Vocab, texts: &[String]) -> TokenBatch {
-    vocab
-        .batch(texts)
-        .expect("captions are plain text and never an empty list")
-}
-
-/// Images or clips with prompts.
-#[derive(Clone)]
-pub(crate) struct Captioned {
-    /// Planes in [-1, 1].
-    pub pixels: Vec<f32>,
-    pub prompts: TokenBatch,
-    /// Which prompts are replaced by the unconditional one.
-    pub drop: Vec<bool>,
-}
-
-impl Captioned {
-    /// Held-out examples: no prompt is dropped.
-    pub(crate) fn held_out(pixels: Vec<f32>, prompts: TokenBatch) -> Self {
-        let drop = vec![false; prompts.rows];
-        Self {
-            pixels,
-            prompts,
-            drop,
-        }
-    }
-}
-
-/// A batch, and the random numbers of its self-correction.
-pub(crate) struct CaptionedBatch {
-    pub examples: Captioned,
-    pub rng: ChaCha8Rng,
-}
-
-/// The loss of `examples` examples, and the share of right bits for the log.
-pub(crate) fn training_loss(bits: BitLoss, examples: usize) -> Loss {
-    Loss {
-        total: bits.loss,
-        parts: vec![("right", bits.right.mean())],
-        examples,
-    }
-}
-
-/// Loss and share of right bits of held-out examples, for the log.
-pub(crate) fn held_out_measurements(bits: BitLoss) -> Vec<(&'static str, f64)> {
-    let number = |tensor: Tensor<1>| f64::from(tensor.into_scalar::<f32>());
-    vec![
-        ("held_out_loss", number(bits.loss)),
-        ("held_out_right", number(bits.right.mean())),
-    ]
+/// The default share of prompts that are replaced by the unconditional one.
+pub(crate) fn default_drop() -> f64 {
+    0.1
 }
 
 /// Writes the vocabulary and the text encoder into the model folder `out`.
@@ -176,5 +110,16 @@ pub(crate) fn prompt_rules() -> PromptRules {
     PromptRules {
         lowercase: true,
         ..PromptRules::default()
+    }
+}
+
+/// The size of an exported model whose last scale is `last` and whose tokenizer has this stride.
+pub(crate) fn exported_size(last: Scale, stride: usize, scales: &[(usize, usize)]) -> Size {
+    Size {
+        width: last.w * stride,
+        height: last.h * stride,
+        scales: scales.iter().map(|&(h, w)| [h, w]).collect(),
+        reference: None,
+        known: None,
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config;
 use crate::error::{Result, ensure};
-use crate::tokenizer::kind::TokenizerKind;
+use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::vq::revival::Revival;
 
 /// Configuration of a tokenizer with a codebook.

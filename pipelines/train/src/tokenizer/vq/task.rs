@@ -17,6 +17,7 @@ use crate::batches::images::{ImageBatch, ImageBatches, held_out};
 use crate::batches::planes;
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext};
+use crate::shuffle::Shuffle;
 use crate::tokenizer::reconstruction::{ReconstructionError, psnr};
 use crate::tokenizer::vq::config::VqRun;
 use crate::tokenizer::vq::revival::{BatchCodes, CodebookUse};
@@ -33,8 +34,24 @@ impl Run for VqRun {
         let device = context.device.clone().autodiff();
         device.seed(self.seed);
         let model = self.model.init(&device);
-        let batches = ImageBatches::new(Arc::clone(&set), self.seed, self.batch, self.augment);
-        let task = VqTask::new(self, &set, device)?;
+        let schedule = self.schedule()?;
+        let task = VqTask {
+            size: set.size(),
+            held_out: held_out(&set, 256).1,
+            codebook: Mutex::new(CodebookUse::new(schedule.len(), self.model.vocabulary)),
+            schedule,
+            run: self.clone(),
+            device,
+        };
+        let batches = ImageBatches {
+            shuffle: Shuffle::new(self.seed, set.train_ids()),
+            set,
+            seed: self.seed,
+            count: self.batch,
+            augment: self.augment,
+            drop: 0.0,
+            scales: self.scales.len(),
+        };
         Ok((task, model, batches))
     }
 }
@@ -50,20 +67,6 @@ pub(crate) struct VqTask {
 }
 
 impl VqTask {
-    /// The task of a run on an autodiff device.
-    pub(super) fn new(run: VqRun, set: &Dataset, device: Device) -> Result<Self> {
-        let schedule = run.schedule()?;
-        let codebook = CodebookUse::new(schedule.len(), run.model.vocabulary);
-        Ok(Self {
-            size: set.size(),
-            held_out: held_out(set, 256).1,
-            codebook: Mutex::new(codebook),
-            schedule,
-            run,
-            device,
-        })
-    }
-
     fn codebook(&self) -> MutexGuard<'_, CodebookUse> {
         self.codebook.lock().unwrap_or_else(|e| e.into_inner())
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::config;
 use crate::error::{Result, ensure};
 use crate::run_folder::{self, VOCABULARY};
-use crate::transformer::kind::TransformerKind;
+use crate::transformer::TransformerKind;
 use crate::transformer::text::{TextSizes, default_drop};
 
 /// Configuration of a text-to-image transformer.

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use nextscale_bitwise::import::save_infinity;
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_models::manifest::{Checksums, InfinityManifest, Manifest};
-use nextscale_models::{Model, Size, TRANSFORMER, VAE};
+use nextscale_models::{Model, TRANSFORMER, VAE};
 use nextscale_text::Vocab;
 use nextscale_var_core::train::Checkpoint;
 use nextscale_weights::WeightDtype;
@@ -17,7 +17,7 @@ use crate::run_folder::{CONFIG, VOCABULARY};
 use crate::tokenizer::bsq::BsqRun;
 use crate::tokenizer::import::{import_tokenizer, is_same, trained_tokenizer};
 use crate::transformer::infinity::config::{InfinityRun, TextToImageModel};
-use crate::transformer::text::{prompt_rules, save_text};
+use crate::transformer::text::{exported_size, prompt_rules, save_text};
 
 /// Writes a checkpoint of the run `from` as the model folder `out`, with the decoder of the run `decoder_of` if given.
 pub(crate) fn export(
@@ -44,13 +44,6 @@ pub(crate) fn export(
     let file = out.join(TRANSFORMER);
     save_infinity(&transformer, &model.transformer, &file, WeightDtype::F16)?;
     vae.save(out.join(VAE), WeightDtype::F16)?;
-    let size = Size {
-        width: cells.last().w * vae.stride,
-        height: cells.last().h * vae.stride,
-        scales: run.scales.iter().map(|&(h, w)| [h, w]).collect(),
-        reference: None,
-        known: None,
-    };
     let manifest = InfinityManifest {
         name: run.name,
         about: run.about,
@@ -58,7 +51,7 @@ pub(crate) fn export(
         transformer,
         vae: tokenizer.model,
         patching: run.patching,
-        sizes: vec![size],
+        sizes: vec![exported_size(cells.last(), vae.stride, &run.scales)],
         sampling: run.sampling,
         prompt: prompt_rules(),
         fingerprints: Checksums::new(),

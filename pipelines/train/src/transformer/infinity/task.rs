@@ -12,24 +12,23 @@ use nextscale_bitwise::vae::BsqVae;
 use nextscale_data::{Dataset, captions};
 use nextscale_text::{Vocab, encoder::encode_tokens};
 use nextscale_tokenizer::{Pyramid, ScaleSchedule};
-use nextscale_var_core::train::{Batches, Loss, Task};
 use rand::{Rng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::batches::{images::held_out, planes};
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext};
-use crate::shuffle::{Shuffle, rng_for};
+use crate::shuffle::Shuffle;
 use crate::tokenizer::bsq::BsqRun;
 use crate::tokenizer::import::import_tokenizer;
-use crate::transformer::infinity::config::{InfinityRun, TextToImageModel};
-use crate::transformer::text::{
-    Captioned, CaptionedBatch, VocabularySource, held_out_measurements, tokens, training_loss,
+use crate::transformer::captioned::{
+    BitTask, Captioned, CaptionedBatches, CaptionedTask, Examples,
 };
+use crate::transformer::infinity::config::{InfinityRun, TextToImageModel};
 
 impl Run for InfinityRun {
-    type Task = InfinityTask;
-    type Batches = InfinityBatches;
+    type Task = CaptionedTask<InfinityTask>;
+    type Batches = CaptionedBatches<ImageExamples>;
 
     fn check(&self, _: &Dataset) -> Result<()> {
         self.check_sizes()
@@ -39,55 +38,57 @@ impl Run for InfinityRun {
         let device = context.device;
         let (vae, tokenizer) = import_tokenizer::<BsqRun>(context.out, &self.tokenizer, device)?;
         self.check_tokenizer(&tokenizer.schedule()?)?;
-        let source = VocabularySource {
-            continues: self.continues.as_deref(),
-            text: &self.text,
-            seed: self.seed,
-        };
-        let vocab = source.open(&set, context, |index, rng| {
-            let mut texts = vec![captions::canonical(set.entry(index))];
-            texts.extend((0..3).map(|_| set.caption(index, captions::PLAIN, rng).0));
+        let continues = self.continues.as_deref();
+        let texts = |index, rng: &mut ChaCha8Rng| {
+            let entry = set.entry(index);
+            let mut texts = vec![captions::canonical(entry)];
+            texts.extend((0..3).map(|_| captions::caption(entry, captions::PLAIN, rng).0));
             texts
-        })?;
+        };
+        let vocab = self
+            .text
+            .open_vocab(continues, self.seed, &set, context, texts)?;
         let bits = vae.bits;
-        let task = InfinityTask::new(&self, vae, &vocab, &set, device)?;
+        let task = task(&self, vae, &vocab, &set, device)?;
         device.seed(self.seed);
         let model = self.model(bits, vocab.size(), &device.clone().autodiff())?;
-        let batches = InfinityBatches::new(set, vocab, self);
-        Ok((task, model, batches))
+        Ok((task, model, batches(self, set, vocab)))
     }
 }
 
-/// Makes [`CaptionedBatch`]es of the images that are not held out.
-pub(crate) struct InfinityBatches {
+/// The batches of a run.
+fn batches(run: InfinityRun, set: Arc<Dataset>, vocab: Vocab) -> CaptionedBatches<ImageExamples> {
+    let train_ids = set.train_ids();
+    let repeat = |id: &usize| {
+        if set.entry(*id).plain {
+            run.plain.repeat
+        } else {
+            1
+        }
+    };
+    let ids = train_ids.iter().flat_map(|id| vec![*id; repeat(id)]);
+    CaptionedBatches {
+        shuffle: Shuffle::new(run.seed, ids.collect()),
+        vocab,
+        seed: run.seed ^ 0x7465_7874,
+        count: run.batch,
+        drop: run.condition_drop,
+        examples: ImageExamples {
+            set,
+            train_ids,
+            run,
+        },
+    }
+}
+
+/// Images with captions, some of them in pairs.
+pub(crate) struct ImageExamples {
     set: Arc<Dataset>,
-    vocab: Vocab,
-    shuffle: Shuffle,
     train_ids: Vec<usize>,
     run: InfinityRun,
 }
 
-impl InfinityBatches {
-    /// The batches of a run.
-    pub(super) fn new(set: Arc<Dataset>, vocab: Vocab, run: InfinityRun) -> Self {
-        let train_ids = set.train_ids();
-        let repeat = |id: &usize| {
-            if set.entry(*id).plain {
-                run.plain.repeat
-            } else {
-                1
-            }
-        };
-        let ids = train_ids.iter().flat_map(|id| vec![*id; repeat(id)]);
-        Self {
-            shuffle: Shuffle::new(run.seed, ids.collect()),
-            set,
-            vocab,
-            train_ids,
-            run,
-        }
-    }
-
+impl ImageExamples {
     /// Appends image `index` next to another one of its style, on white, to the planes in `pixels`; returns the caption.
     fn pair(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
         let first = self.set.entry(index);
@@ -106,45 +107,27 @@ impl InfinityBatches {
 
     /// Appends image `index`, augmented, to the planes in `pixels`; returns the caption.
     fn single(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
-        let (text, background) = self.set.caption(index, self.run.plain.captions, rng);
+        let (entry, plain) = (self.set.entry(index), self.run.plain.captions);
+        let (text, background) = captions::caption(entry, plain, rng);
         let augment = &self.run.augment;
-        planes::append(
-            &[self.set.augmented(index, background, augment, rng)],
-            pixels,
-        );
+        let image = self.set.augmented(index, background, augment, rng);
+        planes::append(&[image], pixels);
         text
     }
 }
 
-impl Batches for InfinityBatches {
-    type Batch = CaptionedBatch;
-
-    fn batch(&mut self, step: u64) -> CaptionedBatch {
-        let mut rng = rng_for(self.run.seed ^ 0x7465_7874, step);
-        let count = self.run.batch;
-        let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
-        let (mut texts, mut drop) = (Vec::new(), Vec::new());
-        for slot in 0..count as u64 {
-            let index = self.shuffle.at(step * count as u64 + slot);
-            let paired = self.run.scenes > 0.0 && rng.random_bool(self.run.scenes);
-            texts.push(if paired {
-                self.pair(index, &mut rng, &mut pixels)
-            } else {
-                self.single(index, &mut rng, &mut pixels)
-            });
-            drop.push(rng.random_bool(self.run.condition_drop));
+impl Examples for ImageExamples {
+    fn append(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
+        let paired = self.run.scenes > 0.0 && rng.random_bool(self.run.scenes);
+        if paired {
+            self.pair(index, rng, pixels)
+        } else {
+            self.single(index, rng, pixels)
         }
-        let prompts = tokens(&self.vocab, &texts);
-        let examples = Captioned {
-            pixels,
-            prompts,
-            drop,
-        };
-        CaptionedBatch { examples, rng }
     }
 }
 
-/// Loss and measurements.
+/// The loss of images.
 pub(crate) struct InfinityTask {
     correction: SelfCorrection,
     patching: Patching,
@@ -154,39 +137,40 @@ pub(crate) struct InfinityTask {
     plan: Plan,
     weights: Tensor<2>,
     size: usize,
-    held_out: Captioned,
+}
+
+/// The task of a run; `vae` and `device` are without autodiff.
+fn task(
+    run: &InfinityRun,
+    vae: BsqVae,
+    vocab: &Vocab,
+    set: &Dataset,
+    device: &Device,
+) -> Result<CaptionedTask<InfinityTask>> {
+    let schedule = run.schedule()?;
+    let (ids, pixels) = held_out(set, 64);
+    let texts = ids
+        .iter()
+        .map(|&index| captions::canonical(set.entry(index)));
+    let config = run.model_config(vae.bits);
+    let task = InfinityTask {
+        correction: run.correction,
+        patching: run.patching,
+        cells: run.patching.cells(&schedule),
+        bsq: vae.quantizer(),
+        plan: Plan::teacher_forcing(&config, &schedule, schedule.last(), device)
+            .with_precision(run.precision),
+        weights: run.weighting.weights(&schedule, device),
+        size: set.size(),
+        vae,
+    };
+    Ok(CaptionedTask {
+        task,
+        held_out: Captioned::held_out(pixels, vocab, &texts.collect::<Vec<_>>()),
+    })
 }
 
 impl InfinityTask {
-    /// The task of a run; `vae` and `device` are without autodiff.
-    pub(super) fn new(
-        run: &InfinityRun,
-        vae: BsqVae,
-        vocab: &Vocab,
-        set: &Dataset,
-        device: &Device,
-    ) -> Result<Self> {
-        let schedule = run.schedule()?;
-        let (ids, pixels) = held_out(set, 64);
-        let texts: Vec<String> = ids
-            .iter()
-            .map(|&index| captions::canonical(set.entry(index)))
-            .collect();
-        let config = run.model_config(vae.bits);
-        Ok(Self {
-            correction: run.correction,
-            patching: run.patching,
-            cells: run.patching.cells(&schedule),
-            bsq: vae.quantizer(),
-            plan: Plan::teacher_forcing(&config, &schedule, schedule.last(), device)
-                .with_precision(run.precision),
-            weights: run.weighting.weights(&schedule, device),
-            size: set.size(),
-            held_out: Captioned::held_out(pixels, tokens(vocab, &texts)),
-            vae,
-        })
-    }
-
     /// The teacher forcing of images, without autodiff; `rng` makes the errors to be corrected.
     fn teacher_forcing(&self, pixels: Vec<f32>, rng: Option<&mut ChaCha8Rng>) -> TeacherForcing {
         let pixels = planes::images(pixels, self.size, &self.weights.device());
@@ -198,6 +182,21 @@ impl InfinityTask {
         };
         TeacherForcing::new(&pyramid, &encoded, &self.cells, self.patching)
     }
+}
+
+impl BitTask for InfinityTask {
+    type Model = TextToImageModel;
+
+    const NO_DECAY: &'static [&'static str] = &[
+        "cfg_uncond",
+        "pos_start",
+        "lvl_embed",
+        "modulation",
+        "log_scale",
+        "text_pool.query",
+        "text.shared",
+        "relative_bias",
+    ];
 
     fn bit_loss(
         &self,
@@ -211,34 +210,5 @@ impl InfinityTask {
         let transformer = &model.transformer;
         let text = transformer.drop_condition(&text, &examples.drop);
         loss(transformer, &forcing, &text, &self.plan, &self.weights)
-    }
-}
-
-impl Task for InfinityTask {
-    type Model = TextToImageModel;
-    type Batch = CaptionedBatch;
-
-    fn loss(&self, model: &TextToImageModel, batch: CaptionedBatch) -> Loss {
-        let CaptionedBatch { examples, mut rng } = batch;
-        let count = examples.drop.len();
-        training_loss(self.bit_loss(model, examples, Some(&mut rng)), count)
-    }
-
-    /// Loss and share of right bits on held-out images with their canonical captions and without errors to correct.
-    fn evaluate(&self, average: &TextToImageModel) -> Vec<(&'static str, f64)> {
-        held_out_measurements(self.bit_loss(average, self.held_out.clone(), None))
-    }
-
-    fn no_decay(&self) -> &[&str] {
-        &[
-            "cfg_uncond",
-            "pos_start",
-            "lvl_embed",
-            "modulation",
-            "log_scale",
-            "text_pool.query",
-            "text.shared",
-            "relative_bias",
-        ]
     }
 }

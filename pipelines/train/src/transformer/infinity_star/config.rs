@@ -16,7 +16,7 @@ use crate::batches::clips::ClipSettings;
 use crate::error::{Result, TrainError, ensure};
 use crate::run_folder;
 use crate::tokenizer::causal::CausalRun;
-use crate::transformer::kind::TransformerKind;
+use crate::transformer::TransformerKind;
 use crate::transformer::text::{TextSizes, default_drop};
 
 /// Configuration of a text-to-video transformer.

@@ -18,7 +18,7 @@ use crate::run_folder::{CONFIG, VOCABULARY};
 use crate::tokenizer::causal::CausalRun;
 use crate::tokenizer::import::{import_tokenizer, is_same, trained_tokenizer};
 use crate::transformer::infinity_star::config::{InfinityStarRun, TextToVideoModel};
-use crate::transformer::text::{prompt_rules, save_text};
+use crate::transformer::text::{exported_size, prompt_rules, save_text};
 
 /// Writes a checkpoint of the run `from` as the model folder `out`, with the decoder of the run `decoder_of` if given.
 pub(crate) fn export(
@@ -46,13 +46,7 @@ pub(crate) fn export(
     save_infinity_star(&transformer, &model.transformer, &file, WeightDtype::F16)?;
     vae.save(out.join(VAE), WeightDtype::F16)?;
     let last = tokenizer.plan(1)?.reference();
-    let size = Size {
-        width: last.w * vae.stride,
-        height: last.h * vae.stride,
-        scales: tokenizer.scales.iter().map(|&(h, w)| [h, w]).collect(),
-        reference: None,
-        known: None,
-    };
+    let size = exported_size(last, vae.stride, &tokenizer.scales);
     let manifest = manifest(run, tokenizer, size, text, transformer);
     Model::seal(out, Manifest::InfinityStar(manifest))?;
     Ok(())

@@ -9,26 +9,24 @@ use nextscale_data::{Dataset, Motion, captions};
 use nextscale_text::{Vocab, encoder::encode_tokens};
 use nextscale_var_core::guidance::replace_rows;
 use nextscale_var_core::matmul::Precision;
-use nextscale_var_core::train::{Batches, Loss, Task};
 use nextscale_video::train::{TeacherForcing, TeacherForcingPlan, loss};
 use nextscale_video::{CodeBits, InfinityStarVae, Plan};
-use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::batches::planes;
+use crate::batches::{clips::ClipSettings, planes};
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext};
-use crate::shuffle::{Shuffle, rng_for};
+use crate::shuffle::Shuffle;
 use crate::tokenizer::causal::CausalRun;
 use crate::tokenizer::import::import_tokenizer;
-use crate::transformer::infinity_star::config::{InfinityStarRun, TextToVideoModel};
-use crate::transformer::text::{
-    Captioned, CaptionedBatch, VocabularySource, held_out_measurements, tokens, training_loss,
+use crate::transformer::captioned::{
+    BitTask, Captioned, CaptionedBatches, CaptionedTask, Examples,
 };
+use crate::transformer::infinity_star::config::{InfinityStarRun, TextToVideoModel};
 
 impl Run for InfinityStarRun {
-    type Task = InfinityStarTask;
-    type Batches = InfinityStarBatches;
+    type Task = CaptionedTask<InfinityStarTask>;
+    type Batches = CaptionedBatches<ClipExamples>;
 
     fn check(&self, _: &Dataset) -> Result<()> {
         self.check_sizes()
@@ -38,77 +36,55 @@ impl Run for InfinityStarRun {
         let device = context.device;
         let (vae, tokenizer) = import_tokenizer::<CausalRun>(context.out, &self.tokenizer, device)?;
         self.check_tokenizer(&tokenizer)?;
-        let source = VocabularySource {
-            continues: self.continues.as_deref(),
-            text: &self.text,
-            seed: self.seed,
-        };
-        let vocab = source.open(&set, context, |index, rng| {
+        let continues = self.continues.as_deref();
+        let texts = |index, rng: &mut ChaCha8Rng| {
             let caption = |_| {
                 let phrase = Motion::random(rng).phrase(rng);
                 captions::moving(set.entry(index), phrase, captions::PLAIN, rng).0
             };
             (0..4).map(caption).collect()
-        })?;
-        let task = InfinityStarTask::new(&self, &tokenizer, vae, &vocab, &set, device)?;
+        };
+        let vocab = self
+            .text
+            .open_vocab(continues, self.seed, &set, context, texts)?;
+        let task = task(&self, &tokenizer, vae, &vocab, &set, device)?;
         device.seed(self.seed);
         let autodiff = device.clone().autodiff();
         let model = self.model(tokenizer.bits(), vocab.size(), &autodiff)?;
-        let batches = InfinityStarBatches::new(set, vocab, self);
+        let batches = CaptionedBatches {
+            shuffle: Shuffle::new(self.seed, set.train_ids()),
+            vocab,
+            seed: self.seed ^ 0x7374_6172,
+            count: self.batch,
+            drop: self.condition_drop,
+            examples: ClipExamples {
+                set,
+                clips: self.clips,
+            },
+        };
         Ok((task, model, batches))
     }
 }
 
-/// Makes [`CaptionedBatch`]es of clips of the images that are not held out.
-pub(crate) struct InfinityStarBatches {
+/// Clips with captions.
+pub(crate) struct ClipExamples {
     set: Arc<Dataset>,
-    vocab: Vocab,
-    shuffle: Shuffle,
-    run: InfinityStarRun,
+    clips: ClipSettings,
 }
 
-impl InfinityStarBatches {
-    /// The batches of a run.
-    pub(super) fn new(set: Arc<Dataset>, vocab: Vocab, run: InfinityStarRun) -> Self {
-        Self {
-            shuffle: Shuffle::new(run.seed, set.train_ids()),
-            set,
-            vocab,
-            run,
-        }
+impl Examples for ClipExamples {
+    fn append(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
+        let motion = Motion::random(rng);
+        let phrase = motion.phrase(rng);
+        let entry = self.set.entry(index);
+        let (text, background) = captions::moving(entry, phrase, captions::PLAIN, rng);
+        let frames = self.clips.clip(&self.set, index, motion, background, rng);
+        planes::append(&frames, pixels);
+        text
     }
 }
 
-impl Batches for InfinityStarBatches {
-    type Batch = CaptionedBatch;
-
-    fn batch(&mut self, step: u64) -> CaptionedBatch {
-        let mut rng = rng_for(self.run.seed ^ 0x7374_6172, step);
-        let count = self.run.batch;
-        let (mut pixels, mut texts, mut drop) = (Vec::new(), Vec::new(), Vec::new());
-        for slot in 0..count as u64 {
-            let index = self.shuffle.at(step * count as u64 + slot);
-            let motion = Motion::random(&mut rng);
-            let phrase = motion.phrase(&mut rng);
-            let entry = self.set.entry(index);
-            let (text, background) = captions::moving(entry, phrase, captions::PLAIN, &mut rng);
-            let settings = self.run.clips;
-            let frames = settings.clip(&self.set, index, motion, background, &mut rng);
-            planes::append(&frames, &mut pixels);
-            texts.push(text);
-            drop.push(rng.random_bool(self.run.condition_drop));
-        }
-        let prompts = tokens(&self.vocab, &texts);
-        let examples = Captioned {
-            pixels,
-            prompts,
-            drop,
-        };
-        CaptionedBatch { examples, rng }
-    }
-}
-
-/// Loss and measurements.
+/// The loss of clips.
 pub(crate) struct InfinityStarTask {
     vae: InfinityStarVae,
     bits: CodeBits,
@@ -118,41 +94,42 @@ pub(crate) struct InfinityStarTask {
     precision: Precision,
     frames: usize,
     size: usize,
-    held_out: Captioned,
     device: Device,
 }
 
-impl InfinityStarTask {
-    /// The task of a run; `vae` and `device` are without autodiff.
-    pub(super) fn new(
-        run: &InfinityStarRun,
-        tokenizer: &CausalRun,
-        vae: InfinityStarVae,
-        vocab: &Vocab,
-        set: &Dataset,
-        device: &Device,
-    ) -> Result<Self> {
-        let plan = tokenizer.plan(run.clips.frames)?;
-        let (chosen, pixels) = run.clips.held_out(set, 39);
-        let texts: Vec<String> = chosen
-            .iter()
-            .map(|&(index, motion)| format!("{} {}", set.entry(index).name, motion.name()))
-            .collect();
-        let image = run.first_frame.is_none();
-        Ok(Self {
-            forcing_plan: TeacherForcingPlan::new(&plan, image, run.weighting, device),
-            bits: tokenizer.bits(),
-            plan,
-            correction: run.correction,
-            precision: run.precision,
-            frames: run.clips.frames,
-            size: set.size(),
-            held_out: Captioned::held_out(pixels, tokens(vocab, &texts)),
-            vae,
-            device: device.clone(),
-        })
-    }
+/// The task of a run; `vae` and `device` are without autodiff.
+fn task(
+    run: &InfinityStarRun,
+    tokenizer: &CausalRun,
+    vae: InfinityStarVae,
+    vocab: &Vocab,
+    set: &Dataset,
+    device: &Device,
+) -> Result<CaptionedTask<InfinityStarTask>> {
+    let plan = tokenizer.plan(run.clips.frames)?;
+    let (chosen, pixels) = run.clips.held_out(set, 39);
+    let texts = chosen
+        .iter()
+        .map(|&(index, motion)| format!("{} {}", set.entry(index).name, motion.name()));
+    let image = run.first_frame.is_none();
+    let task = InfinityStarTask {
+        forcing_plan: TeacherForcingPlan::new(&plan, image, run.weighting, device),
+        bits: tokenizer.bits(),
+        plan,
+        correction: run.correction,
+        precision: run.precision,
+        frames: run.clips.frames,
+        size: set.size(),
+        vae,
+        device: device.clone(),
+    };
+    Ok(CaptionedTask {
+        task,
+        held_out: Captioned::held_out(pixels, vocab, &texts.collect::<Vec<_>>()),
+    })
+}
 
+impl InfinityStarTask {
     /// The teacher forcing of clips, without autodiff; `rng` makes the errors to be corrected.
     fn teacher_forcing(&self, pixels: Vec<f32>, rng: Option<&mut ChaCha8Rng>) -> TeacherForcing {
         let pixels = planes::clips(pixels, self.frames, self.size, &self.device);
@@ -160,6 +137,12 @@ impl InfinityStarTask {
         let correction = rng.map(|rng| (self.correction, rng));
         TeacherForcing::new(&self.plan, self.bits, latent, correction)
     }
+}
+
+impl BitTask for InfinityStarTask {
+    type Model = TextToVideoModel;
+
+    const NO_DECAY: &'static [&'static str] = &["cfg_uncond", "text.shared", "relative_bias"];
 
     fn bit_loss(
         &self,
@@ -172,34 +155,8 @@ impl InfinityStarTask {
         let [_, l, _] = text.features.dims();
         let unconditional = model.transformer.unconditional(l);
         let features = replace_rows(text.features, unconditional, &examples.drop);
-        let (forcing_plan, precision) = (&self.forcing_plan, self.precision);
-        loss(
-            &model.transformer,
-            &forcing,
-            features,
-            &text.lens,
-            forcing_plan,
-            precision,
-        )
-    }
-}
-
-impl Task for InfinityStarTask {
-    type Model = TextToVideoModel;
-    type Batch = CaptionedBatch;
-
-    fn loss(&self, model: &TextToVideoModel, batch: CaptionedBatch) -> Loss {
-        let CaptionedBatch { examples, mut rng } = batch;
-        let count = examples.drop.len();
-        training_loss(self.bit_loss(model, examples, Some(&mut rng)), count)
-    }
-
-    /// Loss and share of right bits on clips of held-out images with fixed captions and without errors to correct.
-    fn evaluate(&self, average: &TextToVideoModel) -> Vec<(&'static str, f64)> {
-        held_out_measurements(self.bit_loss(average, self.held_out.clone(), None))
-    }
-
-    fn no_decay(&self) -> &[&str] {
-        &["cfg_uncond", "text.shared", "relative_bias"]
+        let (transformer, plan) = (&model.transformer, &self.forcing_plan);
+        let precision = self.precision;
+        loss(transformer, &forcing, features, &text.lens, plan, precision)
     }
 }

@@ -13,7 +13,7 @@ use nextscale_var_core::var::{Modulation, VarConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, ensure};
-use crate::transformer::kind::TransformerKind;
+use crate::transformer::TransformerKind;
 use crate::transformer::text::default_drop;
 
 /// Configuration of a class-to-image transformer.

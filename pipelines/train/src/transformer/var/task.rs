@@ -36,7 +36,11 @@ impl Run for VarRun {
         let task = VarTask::new(self.clone(), vae, &config, &set, device);
         device.seed(self.seed);
         let model = config.init(&device.clone().autodiff());
-        let batches = VarBatches::new(set, self);
+        let batches = VarBatches {
+            shuffle: Shuffle::new(self.seed, set.train_ids()),
+            set,
+            run: self,
+        };
         Ok((task, model, batches))
     }
 }
@@ -58,14 +62,6 @@ pub(crate) struct VarBatches {
     run: VarRun,
 }
 
-impl VarBatches {
-    /// The batches of a run.
-    pub(super) fn new(set: Arc<Dataset>, run: VarRun) -> Self {
-        let shuffle = Shuffle::new(run.seed, set.train_ids());
-        Self { set, shuffle, run }
-    }
-}
-
 impl Batches for VarBatches {
     type Batch = LabelledBatch;
 
@@ -74,8 +70,7 @@ impl Batches for VarBatches {
         let count = self.run.batch;
         let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
         let mut labels = Vec::with_capacity(count);
-        for slot in 0..count as u64 {
-            let index = self.shuffle.at(number * count as u64 + slot);
+        for index in self.shuffle.batch(number, count) {
             let augment = &self.run.augment;
             let image = self.set.augmented(index, WHITE, augment, &mut rng);
             planes::append(&[image], &mut pixels);

@@ -1,13 +1,13 @@
-//! `nextscale train` from images to a model folder, on a set of coloured squares.
+//! From images with names to a model of prompts, on a set of coloured squares.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use burn::tensor::Device;
 use nextscale_data::{Entry, Manifest};
 use nextscale_models::{Model, Placement};
-use serde_json::Value;
+
+use crate::{Workplace, numbers};
 
 const SIZE: usize = 16;
 const COLOURS: [(&str, [u8; 3]); 4] = [
@@ -98,84 +98,53 @@ train:
   log_every: 1
 ";
 
-fn nextscale(folder: &Path, args: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_nextscale"))
-        .args(args.split_whitespace())
-        .current_dir(folder)
-        .output()
-        .unwrap()
-}
-
-fn succeed(folder: &Path, args: &str) -> String {
-    let output = nextscale(folder, args);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "nextscale {args}: {text}");
-    text
-}
-
-fn fail(folder: &Path, args: &str) -> String {
-    let output = nextscale(folder, args);
-    assert!(!output.status.success(), "nextscale {args} should fail");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn log(run: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(run.join("log.jsonl")).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
 #[test]
 fn from_pictures_to_a_model() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
+    let place = Workplace::new();
+    let folder = place.path();
     squares(&folder.join("data"));
-    fs::write(folder.join("tok.yaml"), TOKENIZER).unwrap();
-    fs::write(folder.join("model.yaml"), TRANSFORMER).unwrap();
+    place.write("tok.yaml", TOKENIZER);
+    place.write("model.yaml", TRANSFORMER);
 
     // A half run and its other half make the whole one.
-    succeed(folder, "train tokenizer tok.yaml --out tok --max-steps 20");
-    let resumed = succeed(folder, "train tokenizer tok.yaml --out tok");
+    place.succeed("train tokenizer tok.yaml --out tok --max-steps 20");
+    let resumed = place.succeed("train tokenizer tok.yaml --out tok");
     assert!(resumed.contains("resuming at step 20"), "{resumed}");
-    let lines = log(&folder.join("tok"));
+    let lines = place.log("tok");
     assert_eq!(lines.len(), 120);
-    let mse = |line: &Value| line["mse"].as_f64().unwrap();
-    assert!(mse(&lines[119]) < 0.5 * mse(&lines[0]), "{lines:?}");
+    let mse = numbers(&lines, "mse");
+    assert!(mse[119] < 0.5 * mse[0], "{lines:?}");
     assert!(lines[119]["psnr"].as_f64().unwrap() > 8.0, "{}", lines[119]);
 
-    succeed(
-        folder,
-        "train transformer model.yaml --out run --export model",
-    );
-    let lines = log(&folder.join("run"));
-    let loss = |line: &Value| line["loss"].as_f64().unwrap();
-    assert!((loss(&lines[0]) - std::f64::consts::LN_2).abs() < 0.05);
-    assert!(loss(&lines[39]) < 0.6, "{}", lines[39]);
+    place.succeed("train transformer model.yaml --out run --export model");
+    let loss = numbers(&place.log("run"), "loss");
+    assert!((loss[0] - std::f64::consts::LN_2).abs() < 0.05);
+    assert!(loss[39] < 0.6, "{}", loss[39]);
 
     // A larger decoder for the same codes takes the place of the first one.
     let larger = TOKENIZER.replace("decoder_blocks: 1", "decoder_blocks: 2");
     let larger = larger.replace("steps: 120", "steps: 5") + "encoder_of: tok\n";
-    fs::write(folder.join("decoder.yaml"), &larger).unwrap();
-    succeed(folder, "train tokenizer decoder.yaml --out decoder");
-    succeed(folder, "train export run --out larger --decoder-of decoder");
+    place.write("decoder.yaml", &larger);
+    place.succeed("train tokenizer decoder.yaml --out decoder");
+    place.succeed("train export run --out larger --decoder-of decoder");
     let exported = Model::open(&folder.join("larger").display().to_string()).unwrap();
     assert_eq!(exported.infinity().unwrap().vae.decoder_blocks, 2);
     exported.load_bsq_vae(&Device::flex()).unwrap();
     let other = larger.replace("bits: 4", "bits: 5");
-    fs::write(folder.join("decoder.yaml"), other).unwrap();
-    let error = fail(folder, "train tokenizer decoder.yaml --out other");
-    assert!(
-        error.contains("encoder_of") && error.contains("tok"),
-        "{error}"
+    place.write("decoder.yaml", &other);
+    place.fail(
+        "train tokenizer decoder.yaml --out other",
+        &["encoder_of", "tok"],
     );
     let fresh = TOKENIZER
         .replace("steps: 120", "steps: 5")
         .replace("seed: 1", "seed: 9");
-    fs::write(folder.join("fresh.yaml"), fresh).unwrap();
-    succeed(folder, "train tokenizer fresh.yaml --out fresh");
-    let error = fail(folder, "train export run --out mixed --decoder-of fresh");
-    assert!(error.contains("another encoder"), "{error}");
+    place.write("fresh.yaml", &fresh);
+    place.succeed("train tokenizer fresh.yaml --out fresh");
+    place.fail(
+        "train export run --out mixed --decoder-of fresh",
+        &["another encoder"],
+    );
     assert!(!folder.join("mixed").exists());
 
     // The model folder needs neither run.
@@ -187,71 +156,44 @@ fn from_pictures_to_a_model() {
     let device = Device::flex();
     let features = model.load_text_encoder(&device).unwrap();
     let features = features.encode(&["red square, large style"]).unwrap();
-    assert!(
-        features
-            .features
-            .abs()
-            .max()
-            .into_scalar::<f32>()
-            .is_finite()
-    );
+    let largest = features.features.abs().max().into_scalar::<f32>();
+    assert!(largest.is_finite());
     model.load_infinity(&Placement::cpu()).unwrap();
     model.load_bsq_vae(&device).unwrap();
 }
 
 #[test]
 fn mistakes_are_told_before_anything_is_trained() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
+    let place = Workplace::new();
+    let folder = place.path();
     squares(&folder.join("data"));
-    let write = |text: &str| fs::write(folder.join("c.yaml"), text).unwrap();
+    for (from, to, parts) in [
+        ("batch: 8", "bach: 8", ["c.yaml:3:", "bach"]),
+        ("[4, 4]]", "[5, 5]]", ["5x5", "4x4"]),
+        ("norm_groups: 4", "norm_groups: 7", ["7", "norm groups"]),
+        ("data: data", "data: nowhere", ["nowhere", "data build"]),
+    ] {
+        place.write("c.yaml", &TOKENIZER.replace(from, to));
+        place.fail("train tokenizer c.yaml --out tok", &parts);
+    }
 
-    write(&TOKENIZER.replace("batch: 8", "bach: 8"));
-    let error = fail(folder, "train tokenizer c.yaml --out tok");
-    assert!(
-        error.contains("c.yaml:3:") && error.contains("bach"),
-        "{error}"
-    );
-
-    write(&TOKENIZER.replace("[4, 4]]", "[5, 5]]"));
-    let error = fail(folder, "train tokenizer c.yaml --out tok");
-    assert!(error.contains("5x5") && error.contains("4x4"), "{error}");
-
-    write(&TOKENIZER.replace("norm_groups: 4", "norm_groups: 7"));
-    let error = fail(folder, "train tokenizer c.yaml --out tok");
-    assert!(
-        error.contains("7") && !error.contains("panicked"),
-        "{error}"
-    );
-
-    write(&TOKENIZER.replace("data: data", "data: nowhere"));
-    let error = fail(folder, "train tokenizer c.yaml --out tok");
-    assert!(
-        error.contains("nowhere") && error.contains("data build"),
-        "{error}"
-    );
-
-    write(&TOKENIZER.replace("steps: 120", "steps: 1"));
-    succeed(folder, "train tokenizer c.yaml");
+    place.write("c.yaml", &TOKENIZER.replace("steps: 120", "steps: 1"));
+    place.succeed("train tokenizer c.yaml");
     assert!(folder.join("runs/c/log.jsonl").is_file());
 
-    write(TRANSFORMER);
-    let error = fail(folder, "train transformer c.yaml --out run");
-    assert!(
-        error.contains("tok") && error.contains("train tokenizer"),
-        "{error}"
-    );
+    place.write("c.yaml", TRANSFORMER);
+    let parts = ["tok", "train tokenizer"];
+    place.fail("train transformer c.yaml --out run", &parts);
 }
 
 #[test]
 fn a_run_belongs_to_one_program() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
+    let place = Workplace::new();
+    let folder = place.path();
     squares(&folder.join("data"));
-    fs::write(folder.join("c.yaml"), TOKENIZER).unwrap();
+    place.write("c.yaml", TOKENIZER);
     fs::create_dir(folder.join("tok")).unwrap();
     let lock = fs::File::create(folder.join("tok/lock")).unwrap();
     lock.lock().unwrap();
-    let error = fail(folder, "train tokenizer c.yaml --out tok");
-    assert!(error.contains("another program"), "{error}");
+    place.fail("train tokenizer c.yaml --out tok", &["another program"]);
 }

@@ -3,14 +3,16 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use nextscale_data::Dataset;
+use nextscale_files::checksum;
 use nextscale_models::{Model, Placement};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
+
+use crate::{Workplace, numbers};
 
 /// Side of the images in the files.
 const SIDE: usize = 12;
@@ -28,11 +30,6 @@ fn image(class: usize, at: usize) -> Vec<u8> {
     (0..SIDE * SIDE).map(pixel).collect()
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// Writes a gzipped IDX file and returns its line of the recipe.
 fn idx(folder: &Path, name: &str, dims: &[usize], content: &[u8]) -> String {
     let mut bytes = vec![0, 0, 8, dims.len() as u8];
@@ -44,7 +41,7 @@ fn idx(folder: &Path, name: &str, dims: &[usize], content: &[u8]) -> String {
     let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     packed.write_all(&bytes).unwrap();
     packed.finish().unwrap();
-    format!("{{ file: {name}, sha256: {} }}", sha256(&bytes))
+    format!("{{ file: {name}, sha256: {} }}", checksum::of_bytes(&bytes))
 }
 
 /// IDX files of `counts` images, to train on and held out, and the recipe `data.yaml`.
@@ -58,13 +55,11 @@ fn recipe(folder: &Path, counts: [usize; 2]) -> String {
     for (part, count) in ["train", "held_out"].iter().zip(counts) {
         let labels: Vec<u8> = (0..count).map(|i| (i % 3) as u8).collect();
         let images: Vec<u8> = (0..count).flat_map(|i| image(i % 3, i / 3)).collect();
-        let images = idx(
-            &place,
-            &format!("{part}-images"),
-            &[count, SIDE, SIDE],
-            &images,
-        );
-        let labels = idx(&place, &format!("{part}-labels"), &[count], &labels);
+        let file = |kind: &str, dims: &[usize], bytes: &[u8]| {
+            idx(&place, &format!("{part}-{kind}"), dims, bytes)
+        };
+        let images = file("images", &[count, SIDE, SIDE], &images);
+        let labels = file("labels", &[count], &labels);
         text += &format!("{part}:\n  images: {images}\n  labels: {labels}\n");
     }
     fs::write(folder.join("data.yaml"), &text).unwrap();
@@ -132,37 +127,10 @@ train:
   checkpoint_minutes: 0
 ";
 
-fn command(folder: &Path, args: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nextscale"));
-    command.args(args.split_whitespace()).current_dir(folder);
-    command
-}
-
-fn run(folder: &Path, args: &str) -> (bool, String) {
-    let Output { status, stderr, .. } = command(folder, args).output().unwrap();
-    (
-        status.success(),
-        String::from_utf8_lossy(&stderr).into_owned(),
-    )
-}
-
-fn succeed(folder: &Path, args: &str) -> String {
-    let (success, text) = run(folder, args);
-    assert!(success, "nextscale {args}: {text}");
-    text
-}
-
-fn fail(folder: &Path, args: &str) -> String {
-    let (success, text) = run(folder, args);
-    assert!(!success, "nextscale {args} should fail");
-    assert!(!text.contains("panicked"), "{text}");
-    text
-}
-
 /// Starts a command and kills it without warning when its run has logged `lines` steps.
-fn kill_after(folder: &Path, args: &str, run: &str, lines: usize) {
-    let mut child = command(folder, args).stderr(Stdio::null()).spawn().unwrap();
-    let (log, started) = (folder.join(run).join("log.jsonl"), Instant::now());
+fn kill_after(place: &Workplace, args: &str, run: &str, lines: usize) {
+    let mut child = place.command(args).stderr(Stdio::null()).spawn().unwrap();
+    let (log, started) = (place.path().join(run).join("log.jsonl"), Instant::now());
     loop {
         let text = fs::read_to_string(&log).unwrap_or_default();
         if text.lines().count() >= lines {
@@ -176,28 +144,12 @@ fn kill_after(folder: &Path, args: &str, run: &str, lines: usize) {
     child.wait().unwrap();
 }
 
-fn log(folder: &Path, run: &str) -> Vec<Value> {
-    let text = fs::read_to_string(folder.join(run).join("log.jsonl")).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-fn numbers(lines: &[Value], key: &str) -> Vec<f64> {
-    let number = |line: &Value| {
-        line[key]
-            .as_f64()
-            .unwrap_or_else(|| panic!("{key}: {line}"))
-    };
-    lines.iter().map(number).collect()
-}
-
 #[test]
 fn from_idx_files_to_a_model_that_paints_classes() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
+    let place = Workplace::new();
+    let folder = place.path();
     recipe(folder, [48, 9]);
-    succeed(folder, "data build data.yaml");
+    place.succeed("data build data.yaml");
     let set = Dataset::load(&folder.join("data")).unwrap();
     assert_eq!(
         (set.len(), set.size(), set.held_out_ids().len()),
@@ -215,23 +167,27 @@ fn from_idx_files_to_a_model_that_paints_classes() {
         .collect();
     assert_eq!(inside, image(2, 1));
     // The same recipe gives the same bytes.
-    succeed(folder, "data build data.yaml --out again --force");
+    place.succeed("data build data.yaml --out again --force");
     for file in ["manifest.json", "images.bin", "alpha.bin", "index.jsonl"] {
         let bytes = |set: &str| fs::read(folder.join(set).join(file)).unwrap();
         assert_eq!(bytes("data"), bytes("again"), "{file}");
     }
 
-    fs::write(folder.join("tok.yaml"), TOKENIZER).unwrap();
-    fs::write(folder.join("model.yaml"), TRANSFORMER).unwrap();
-    succeed(folder, "train tokenizer tok.yaml --out tok");
+    place.write("tok.yaml", TOKENIZER);
+    place.write("model.yaml", TRANSFORMER);
+    place.succeed("train tokenizer tok.yaml --out tok");
     kill_after(
-        folder,
+        &place,
         "train tokenizer tok.yaml --out killed",
         "killed",
         23,
     );
-    assert!(succeed(folder, "train tokenizer tok.yaml --out killed").contains("resuming"));
-    let (whole, parts) = (log(folder, "tok"), log(folder, "killed"));
+    assert!(
+        place
+            .succeed("train tokenizer tok.yaml --out killed")
+            .contains("resuming")
+    );
+    let (whole, parts) = (place.log("tok"), place.log("killed"));
     assert_eq!(whole.len(), 60);
     for key in ["loss", "used", "revived", "perplexity.2"] {
         assert_eq!(numbers(&whole, key), numbers(&parts, key), "{key}");
@@ -242,13 +198,14 @@ fn from_idx_files_to_a_model_that_paints_classes() {
     assert!(last["used"].as_f64().unwrap() > 0.3, "{last}");
     assert!(last["psnr"].as_f64().unwrap() > 8.0, "{last}");
 
-    succeed(
-        folder,
-        "train transformer model.yaml --out run --export model",
+    place.succeed("train transformer model.yaml --out run --export model");
+    kill_after(&place, "train transformer model.yaml --out cut", "cut", 20);
+    assert!(
+        place
+            .succeed("train transformer model.yaml --out cut")
+            .contains("resuming")
     );
-    kill_after(folder, "train transformer model.yaml --out cut", "cut", 20);
-    assert!(succeed(folder, "train transformer model.yaml --out cut").contains("resuming"));
-    let (whole, parts) = (log(folder, "run"), log(folder, "cut"));
+    let (whole, parts) = (place.log("run"), place.log("cut"));
     assert_eq!(numbers(&whole, "loss"), numbers(&parts, "loss"));
     let last = &whole[49];
     // A code out of 24 is a guess at ln 24; stripes can be learned.
@@ -268,8 +225,7 @@ fn from_idx_files_to_a_model_that_paints_classes() {
     let device = Device::flex();
     model.load_var(&Placement::cpu()).unwrap();
     model.load_vq_vae(&device).unwrap();
-    let eval = "eval tokenizer --model model --data data --json eval.json";
-    succeed(folder, eval);
+    place.succeed("eval tokenizer --model model --data data --json eval.json");
     let text = fs::read(folder.join("eval.json")).unwrap();
     let report: Value = serde_json::from_slice(&text).unwrap();
     assert!(report["psnr"].as_f64().unwrap() > 8.0, "{report}");
@@ -277,10 +233,7 @@ fn from_idx_files_to_a_model_that_paints_classes() {
     assert_eq!(report["scales"].as_array().unwrap().len(), 3);
     let used = report["used_codes"][0].as_u64().unwrap();
     assert!((3..=24).contains(&used), "{report}");
-    succeed(
-        folder,
-        "generate --model model --class columns --seed 1 -o columns.png",
-    );
+    place.succeed("generate --model model --class columns --seed 1 -o columns.png");
     assert_eq!(
         image::image_dimensions(folder.join("columns.png")).unwrap(),
         (16, 16)
@@ -289,93 +242,77 @@ fn from_idx_files_to_a_model_that_paints_classes() {
 
 #[test]
 fn files_that_are_not_what_the_recipe_says_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
+    let place = Workplace::new();
+    let folder = place.path();
     let text = recipe(folder, [6, 3]);
-    let write = |text: &str| fs::write(folder.join("data.yaml"), text).unwrap();
-    let build = || fail(folder, "data build data.yaml");
-
-    write(&text.replace("[rows, columns, block]", "[rows, columns]"));
-    assert!(build().contains("the label 2 is none of 2 classes"));
-    write(&text.replace("size: 16", "size: 8"));
-    assert!(build().contains("12x12 pixels do not fit into 8x8"));
-    write(&text.replace("kind: idx", "kind: idy"));
-    let error = build();
-    assert!(error.contains("idy") && error.contains("line 1"), "{error}");
+    let refused = |text: &str, parts: &[&str]| {
+        place.write("data.yaml", text);
+        place.fail("data build data.yaml", parts);
+    };
+    for (from, to, parts) in [
+        (
+            "[rows, columns, block]",
+            "[rows, columns]",
+            &["the label 2 is none of 2 classes"][..],
+        ),
+        ("size: 16", "size: 8", &["12x12 pixels do not fit into 8x8"]),
+        ("kind: idx", "kind: idy", &["idy", "line 1"]),
+    ] {
+        refused(&text.replace(from, to), parts);
+    }
     // Files that were right are kept, wherever they came from.
     fs::remove_dir_all(folder.join("cache")).unwrap();
-    write(&text.replace("folder: idx", "folder: elsewhere"));
-    let error = build();
-    assert!(
-        error.contains("train-images") && error.contains("elsewhere"),
-        "{error}"
-    );
-    let place = folder.join("idx");
-    idx(&place, "train-labels", &[6], &[0, 1, 2, 0, 1, 1]);
-    write(&text);
-    let error = build();
-    assert!(
-        error.contains("train-labels") && error.contains("SHA-256"),
-        "{error}"
-    );
+    let elsewhere = text.replace("folder: idx", "folder: elsewhere");
+    refused(&elsewhere, &["train-images", "elsewhere"]);
+    let files = folder.join("idx");
+    idx(&files, "train-labels", &[6], &[0, 1, 2, 0, 1, 1]);
+    refused(&text, &["train-labels", "SHA-256"]);
     assert!(!folder.join("data/manifest.json").exists());
 }
 
 #[test]
 fn mistakes_of_class_runs_are_told_before_anything_is_trained() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
+    let place = Workplace::new();
+    let folder = place.path();
     recipe(folder, [6, 3]);
-    succeed(folder, "data build data.yaml");
-    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
-    let tokenizer = |from: &str, to: &str| {
-        write("c.yaml", &TOKENIZER.replace(from, to));
-        fail(folder, "train tokenizer c.yaml --out tok")
-    };
-    let error = tokenizer("kind: vq", "kind: vp");
-    assert!(
-        error.contains("c.yaml:1:7") && error.contains("vp"),
-        "{error}"
-    );
-    let error = tokenizer("vocabulary: 24", "vocabulry: 24");
-    assert!(
-        error.contains("c.yaml:7:") && error.contains("vocabulry"),
-        "{error}"
-    );
-    let error = tokenizer("[4, 4]]", "[5, 5]]");
-    assert!(error.contains("5x5") && error.contains("4x4"), "{error}");
-    let error = tokenizer("norm_groups: 4", "norm_groups: 3");
-    assert!(error.contains("3 norm groups"), "{error}");
-    let error = tokenizer("phis: 2", "phis: 0");
-    assert!(error.contains("phis"), "{error}");
+    place.succeed("data build data.yaml");
+    for (from, to, parts) in [
+        ("kind: vq", "kind: vp", &["c.yaml:1:7", "vp"][..]),
+        (
+            "vocabulary: 24",
+            "vocabulry: 24",
+            &["c.yaml:7:", "vocabulry"],
+        ),
+        ("[4, 4]]", "[5, 5]]", &["5x5", "4x4"]),
+        ("norm_groups: 4", "norm_groups: 3", &["3 norm groups"]),
+        ("phis: 2", "phis: 0", &["phis"]),
+    ] {
+        place.write("c.yaml", &TOKENIZER.replace(from, to));
+        place.fail("train tokenizer c.yaml --out tok", parts);
+    }
 
-    write("tok.yaml", &TOKENIZER.replace("steps: 60", "steps: 1"));
-    succeed(folder, "train tokenizer tok.yaml --out tok");
-    let transformer = |from: &str, to: &str| {
-        write("c.yaml", &TRANSFORMER.replace(from, to));
-        fail(folder, "train transformer c.yaml --out run")
-    };
-    let error = transformer("heads: 2", "heads: 3");
-    assert!(error.contains("3 heads"), "{error}");
-    let error = transformer("from: 2", "from: 4");
-    assert!(error.contains("progressive.from"), "{error}");
-    let error = transformer("kind: var\n", "");
-    assert!(error.contains("c.yaml"), "{error}");
-    write(
-        "c.yaml",
-        &TRANSFORMER.replace("tokenizer: tok", "tokenizer: nowhere"),
-    );
-    let error = fail(folder, "train transformer c.yaml --out other");
-    assert!(
-        error.contains("nowhere") && error.contains("train tokenizer"),
-        "{error}"
-    );
-    write("bits.yaml", BITS);
-    succeed(folder, "train tokenizer bits.yaml --out bits");
-    write(
-        "c.yaml",
-        &TRANSFORMER.replace("tokenizer: tok", "tokenizer: bits"),
-    );
-    let error = fail(folder, "train transformer c.yaml --out other");
-    assert!(error.contains("`bits` is of another kind"), "{error}");
+    place.write("tok.yaml", &TOKENIZER.replace("steps: 60", "steps: 1"));
+    place.succeed("train tokenizer tok.yaml --out tok");
+    place.write("bits.yaml", BITS);
+    place.succeed("train tokenizer bits.yaml --out bits");
+    for (from, to, out, parts) in [
+        ("heads: 2", "heads: 3", "run", &["3 heads"][..]),
+        ("from: 2", "from: 4", "run", &["progressive.from"]),
+        ("kind: var\n", "", "run", &["c.yaml"]),
+        (
+            "tokenizer: tok",
+            "tokenizer: nowhere",
+            "other",
+            &["nowhere", "train tokenizer"],
+        ),
+        (
+            "tokenizer: tok",
+            "tokenizer: bits",
+            "other",
+            &["`bits` is of another kind"],
+        ),
+    ] {
+        place.write("c.yaml", &TRANSFORMER.replace(from, to));
+        place.fail(&format!("train transformer c.yaml --out {out}"), parts);
+    }
 }
