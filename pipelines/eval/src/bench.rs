@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use nextscale_models::device::{self, DeviceChoice, Dtype};
 use nextscale_models::generator::{ImageGenerator, ImagePlan};
 use nextscale_models::sampling::{Sampling, SamplingPlan};
-use nextscale_models::{Manifest, Model, ModelError, Placement};
+use nextscale_models::{Manifest, Model, Placement};
 use nextscale_tokenizer::ScaleSchedule;
 use serde::Serialize;
 
@@ -103,9 +103,9 @@ pub fn run(options: &BenchOptions) -> Result<Report, EvalError> {
     let load = start.elapsed().as_secs_f64();
     let subject = Subject {
         prompt: prompt(options, generator.model())?,
-        sampling: sampling(options, &generator, plan)?,
+        sampling: sampling(options, &generator, &plan)?,
         generator: &generator,
-        plan,
+        plan: &plan,
         batch: options.batch,
         device: &placement.device,
     };
@@ -160,11 +160,7 @@ fn prompt(options: &BenchOptions, model: &Model) -> Result<Prompt, EvalError> {
     Ok(match model.manifest() {
         Manifest::Var(_) if options.random_weights => Prompt::Class(0),
         Manifest::Var(manifest) => {
-            let found = manifest.class_names().find(&options.class);
-            Prompt::Class(found.map_err(|error| ModelError::Refused {
-                message: error.to_string(),
-                hint: error.hint().map(str::to_owned),
-            })?)
+            Prompt::Class(manifest.class_names().find(&options.class)?)
         }
         _ if options.random_weights => {
             Prompt::RandomText(model.infinity()?.transformer.text_channels)

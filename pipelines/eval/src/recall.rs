@@ -129,9 +129,9 @@ pub fn run(
     let generator = ImageGenerator::load(&model, &placement)?;
     let plan = generator.plan(side, side)?;
     let subject = Subject {
-        sampling: generator.sampling_plan(&sampling, plan),
+        sampling: generator.sampling_plan(&sampling, &plan),
         generator: &generator,
-        plan,
+        plan: &plan,
         set: &set,
         measure,
         device: &placement.device,

@@ -69,9 +69,5 @@ fn unknown(name: &str) -> ModelError {
         None => "name a model folder, `default` for the model inside the program, or a released one: `nextscale models` lists them"
             .to_owned(),
     };
-    ModelError::Model {
-        model: name.to_owned(),
-        message: "does not exist".into(),
-        hint: Some(hint),
-    }
+    ModelError::flawed_with(name, "does not exist", hint)
 }

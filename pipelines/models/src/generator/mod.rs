@@ -4,25 +4,24 @@
 //! [`ScaleGenerator`] and [`ImageAutoencoder`] for images, [`VideoScaleGenerator`] and [`VideoDecoder`] for videos.
 
 mod autoencoder;
-mod first_frame;
 mod image;
+mod input;
 mod prompt_encoder;
 mod request;
 mod scale_generator;
-mod step;
 mod video;
 mod video_generator;
 
 use std::sync::Arc;
 
 use ::image::RgbImage;
+use burn::tensor::Tensor;
 pub use autoencoder::ImageAutoencoder;
-pub use first_frame::FirstFrameGenerator;
 pub use image::ImageGenerator;
 pub use prompt_encoder::{EncodedPrompt, PromptEncoder};
 pub use request::{Clip, Generated, Request};
-pub use scale_generator::{Condition, ImageInput, ImagePlan, ScaleGenerator, Steps};
-pub use step::Step;
+pub use input::{Condition, ImageInput};
+pub use scale_generator::{ImagePlan, ScaleGenerator, Steps};
 pub use video::{
     Frames, VideoDecoder, VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep,
     VideoSteps, encode_frames,
@@ -33,6 +32,17 @@ use crate::device::{DeviceChoice, Dtype, Placement};
 use crate::error::ModelError;
 use crate::manifest::Architecture;
 use crate::model::Model;
+
+/// One finished scale of an image, or one finished pass of a video.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+    /// The running feature map at full size, `[1, c, t, h, w]`.
+    pub features: Tensor<5>,
+}
 
 /// A loaded model of any architecture.
 ///

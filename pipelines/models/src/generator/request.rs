@@ -1,6 +1,8 @@
 use image::RgbImage;
 
 use crate::error::ModelError;
+use crate::model::Model;
+use crate::size::Size;
 
 /// What to generate. Only a prompt or a class is needed: everything else is the model's default.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +50,14 @@ impl Request {
             top_k: None,
             top_p: None,
             init_image: None,
+        }
+    }
+
+    /// The size that it asks of a model; the model's first if it names none.
+    pub(super) fn size_for(&self, model: &Model) -> Result<Size, ModelError> {
+        match self.size {
+            None => model.default_size(),
+            Some([width, height]) => model.size(width, height),
         }
     }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use image::RgbImage;
 
-use super::first_frame::FirstFrameGenerator;
+use super::Step;
+use super::image::ImageGenerator;
 use super::prompt_encoder::PromptEncoder;
 use super::request::{Clip, Request, Subject};
-use super::step::Step;
 use super::video::{
     VideoDecoder, VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoSteps,
     encode_frames,
@@ -16,9 +16,8 @@ use crate::device::{Placement, memory};
 use crate::error::ModelError;
 use crate::manifest::InfinityStarManifest;
 use crate::model::Model;
-use crate::resize::{contain, crop_to_cover};
+use crate::resize::crop_to_cover;
 use crate::sampling::out_of_range;
-use crate::size::Size;
 
 /// A loaded model of videos.
 pub struct VideoGenerator {
@@ -26,7 +25,8 @@ pub struct VideoGenerator {
     encoder: PromptEncoder,
     passes: VideoScaleGenerator,
     decoder: RefCell<VideoDecoder>,
-    first_frame: Option<FirstFrameGenerator>,
+    /// What generates first frames, for a model that does not.
+    images: Option<ImageGenerator>,
 }
 
 impl VideoGenerator {
@@ -39,18 +39,18 @@ impl VideoGenerator {
         let (size, frames) = (model.default_size()?, manifest.frames.default);
         let estimate = model.estimate_video(&size, frames, true, placement)?;
         estimate.check(memory(&placement.device))?;
-        let first_frame = match &manifest.first_frame {
+        let images = match &manifest.first_frame {
             None => None,
             Some(rules) => {
-                let images = Arc::new(Model::open(&rules.model)?);
-                Some(FirstFrameGenerator::load(rules, &images, placement)?)
+                let model = Arc::new(Model::open(&rules.model)?);
+                Some(ImageGenerator::load(&model, placement)?)
             }
         };
         Ok(Self {
             encoder: PromptEncoder::load(model, &placement.device)?,
             passes: VideoScaleGenerator::load(model, placement)?,
             decoder: RefCell::new(VideoDecoder::load(model, &placement.device)?),
-            first_frame,
+            images,
             model: Arc::clone(model),
         })
     }
@@ -70,16 +70,7 @@ impl VideoGenerator {
             ));
         }
         let frames = manifest.length(request.seconds, request.frames)?;
-        let size = match request.size {
-            None => self.model.default_size()?,
-            Some([width, height]) => {
-                let found = Size::find(&manifest.sizes, Some(width), Some(height)).cloned();
-                found.ok_or_else(|| {
-                    let message = format!("does not generate {width}x{height} pixels");
-                    ModelError::flawed(self.model.name(), message)
-                })?
-            }
-        };
+        let size = request.size_for(&self.model)?;
         for (name, value) in [
             ("cfg_scale", request.cfg_scale),
             ("temperature", request.temperature),
@@ -105,20 +96,16 @@ impl VideoGenerator {
         prompt: &str,
         plan: &VideoPlan,
     ) -> Result<Option<RgbImage>, ModelError> {
-        let [width, height] = [plan.size.width as u32, plan.size.height as u32];
-        let rules = &plan.manifest.first_frame;
-        match (&request.init_image, &self.first_frame, rules) {
-            (Some(image), _, Some(rules)) => {
-                let (size, background) = (rules.size, rules.background);
-                Ok(Some(contain(image, [width, height], size, background)))
-            }
-            (Some(image), _, None) => Ok(Some(crop_to_cover(image, width, height))),
-            (None, Some(first_frame), _) => {
-                let image = first_frame.generate(prompt, request.seed, [width, height])?;
-                Ok(Some(image))
-            }
-            (None, None, _) => Ok(None),
-        }
+        let size = [plan.size.width as u32, plan.size.height as u32];
+        Ok(match (&request.init_image, &plan.manifest.first_frame) {
+            (Some(image), Some(rules)) => Some(rules.frame(image, size)),
+            (Some(image), None) => Some(crop_to_cover(image, size[0], size[1])),
+            (None, Some(rules)) => match &self.images {
+                Some(images) => Some(rules.generate(images, prompt, request.seed, size)?),
+                None => None,
+            },
+            (None, None) => None,
+        })
     }
 
     fn run(&self, request: &Request) -> Result<(VideoSteps<'_>, VideoPlan), ModelError> {

@@ -99,15 +99,6 @@ impl Manifest {
         }
     }
 
-    /// The most tokens of a prompt, for models that take prompts.
-    pub fn text_max_len(&self) -> Option<usize> {
-        match self {
-            Self::Infinity(manifest) => Some(manifest.transformer.text_max_len),
-            Self::Var(_) => None,
-            Self::InfinityStar(manifest) => Some(manifest.transformer.text_max_len),
-        }
-    }
-
     /// The sizes that the model generates; the first is the default.
     pub fn sizes(&self) -> Vec<Size> {
         match self {

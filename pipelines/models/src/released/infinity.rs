@@ -96,7 +96,7 @@ impl Preset {
         let text = TextFolder::open(name, text)?;
         let vae_config = BsqVaeConfig::of_file(vae).map_err(|e| unreadable(name, e))?;
         let manifest = Manifest::Infinity(self.manifest(config, vae_config, text.config));
-        let files = Files::released(Some(text.files), file.path().to_owned(), vae.to_owned());
+        let files = Files::released(Some(text.files), file.path(), vae);
         Model::released(name, manifest, files)
     }
 

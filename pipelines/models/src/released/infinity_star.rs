@@ -115,7 +115,7 @@ impl Preset {
             config.map_err(|e| unreadable(name, format!("{}: {e}", file.path().display())))?;
         let text = TextFolder::open(name, text)?;
         let manifest = self.manifest(config, (self.settings)().vae, text.config);
-        let files = Files::released(Some(text.files), file.path().to_owned(), vae.to_owned());
+        let files = Files::released(Some(text.files), file.path(), vae);
         Model::released(name, Manifest::InfinityStar(manifest), files)
     }
 
@@ -191,14 +191,12 @@ pub(super) fn of_file(name: &str, file: &WeightFile) -> Result<&'static Preset, 
         .find(|preset| path.contains(preset.sign))
         .ok_or_else(|| {
             let signs: Vec<&str> = PRESETS.iter().map(|preset| preset.sign).collect();
-            ModelError::Model {
-                model: name.to_owned(),
-                message: "is an InfinityStar transformer, but its name does not say which one".into(),
-                hint: Some(format!(
-                    "they have the same shapes and other schedules: put one of {} into the name of the file or its folder",
-                    signs.join(", ")
-                )),
-            }
+            let message = "is an InfinityStar transformer, but its name does not say which one";
+            let hint = format!(
+                "they have the same shapes and other schedules: put one of {} into the name of the file or its folder",
+                signs.join(", ")
+            );
+            ModelError::flawed_with(name, message, hint)
         })
 }
 

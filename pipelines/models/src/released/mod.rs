@@ -95,14 +95,12 @@ pub(crate) fn by_name(name: &str, search_path: &SearchPath) -> Option<Result<Mod
     let missing: Vec<&Part> = parts.iter().filter(|part| part.found.is_none()).collect();
     if !missing.is_empty() {
         let names: Vec<&str> = missing.iter().map(|part| part.file).collect();
-        return Some(Err(ModelError::Model {
-            model: name.to_owned(),
-            message: format!("is not on this machine: {} not found", names.join(" and ")),
-            hint: Some(format!(
-                "`nextscale models fetch {name}` downloads what it lacks; or {}",
-                download_hint(&missing)
-            )),
-        }));
+        let message = format!("is not on this machine: {} not found", names.join(" and "));
+        let hint = format!(
+            "`nextscale models fetch {name}` downloads what it lacks; or {}",
+            download_hint(&missing)
+        );
+        return Some(Err(ModelError::flawed_with(name, message, hint)));
     }
     let open = || {
         let transformer = require(name, &parts[0])?;
@@ -123,11 +121,8 @@ pub(crate) fn by_path(path: &Path, search_path: &SearchPath) -> Option<Result<Mo
             several => {
                 let names: Vec<String> = several.iter().map(|p| p.display().to_string()).collect();
                 let message = format!("is a folder with several models: {}", names.join(", "));
-                return Some(Err(ModelError::Model {
-                    model: path.display().to_string(),
-                    message,
-                    hint: Some("name the file of one of them".into()),
-                }));
+                let (path, hint) = (path.display().to_string(), "name the file of one of them");
+                return Some(Err(ModelError::flawed_with(&path, message, hint)));
             }
         }
     } else {

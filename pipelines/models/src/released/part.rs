@@ -6,6 +6,7 @@ use nextscale_text::T5Config;
 use nextscale_text::import::WEIGHT_FILES;
 
 use crate::error::ModelError;
+use crate::files::{ModelFile, TextFiles};
 use crate::search::{SearchPath, find, safetensors_variant, same_content};
 
 /// One thing that a released model needs, and where it lies.
@@ -68,8 +69,7 @@ impl Part {
 /// A text encoder in Hugging Face's layout.
 pub(super) struct TextFolder {
     pub(super) config: T5Config,
-    /// Vocabulary and weights.
-    pub(super) files: [PathBuf; 2],
+    pub(super) files: TextFiles,
 }
 
 impl TextFolder {
@@ -88,7 +88,10 @@ impl TextFolder {
             let message = format!("lacks the file {}", vocab.display());
             return Err(ModelError::flawed(model, message));
         }
-        let files = [vocab, weights];
+        let files = TextFiles {
+            vocab: ModelFile::OnDisk(vocab),
+            weights: ModelFile::OnDisk(weights),
+        };
         Ok(Self { config, files })
     }
 }
@@ -151,12 +154,9 @@ pub(super) fn unreadable(model: &str, error: impl ToString) -> ModelError {
 
 /// The place of a part, or the error that `model` lacks it.
 pub(super) fn require(model: &str, part: &Part) -> Result<PathBuf, ModelError> {
-    part.found.clone().ok_or_else(|| ModelError::Model {
-        model: model.to_owned(),
-        message: format!("lacks its {} {}", part.role, part.file),
-        hint: Some(format!(
-            "put it next to the transformer, or {}",
-            download_hint(&[part])
-        )),
+    part.found.clone().ok_or_else(|| {
+        let message = format!("lacks its {} {}", part.role, part.file);
+        let hint = format!("put it next to the transformer, or {}", download_hint(&[part]));
+        ModelError::flawed_with(model, message, hint)
     })
 }

@@ -131,6 +131,6 @@ pub(super) fn open(
     }
     let config = VqVaeConfig::of_file(vae).map_err(|e| unreadable(e.to_string()))?;
     let manifest = Manifest::Var(manifest(found, config));
-    let files = Files::released(None, transformer.to_owned(), vae.to_owned());
+    let files = Files::released(None, transformer, vae);
     Model::released(name, manifest, files)
 }
