@@ -3,7 +3,7 @@ use nextscale_video::clips::{Layout, Plan};
 use nextscale_video::{InfinityStarConfig, InfinityStarGuidance, InfinityStarVaeConfig};
 use serde::{Deserialize, Serialize};
 
-use super::checksums::Checksums;
+use super::{Checksums, check_text};
 use crate::error::{Flaw, ModelError};
 use crate::first_frame::FirstFrame;
 use crate::prompt::PromptRules;
@@ -169,12 +169,7 @@ impl InfinityStarManifest {
         } = self;
         transformer.validate().map_err(Flaw::new)?;
         vae.validate().map_err(Flaw::new)?;
-        if text.d_model != transformer.text_channels {
-            return Err(Flaw::new(format!(
-                "does not fit together: its text encoder gives {} channels, its transformer takes {}",
-                text.d_model, transformer.text_channels
-            )));
-        }
+        check_text(text, transformer.text_channels)?;
         if vae.latent_channels() != transformer.bits.detail {
             return Err(Flaw::new(format!(
                 "does not fit together: its auto-encoder gives {} channels, its transformer takes {}",
@@ -194,15 +189,7 @@ impl InfinityStarManifest {
         self.plan(size, 1)?;
         let [h, w] = size.scales.last().copied().unwrap_or_default();
         let stride = self.vae.stride();
-        if (size.width, size.height) != (w * stride, h * stride) {
-            return Err(Flaw::new(format!(
-                "says {}x{} of a schedule that makes {}x{} pixels",
-                size.width,
-                size.height,
-                w * stride,
-                h * stride
-            )));
-        }
+        size.check_pixels(w * stride, h * stride)?;
         match self.semantic_scale {
             Some(scale) if scale >= size.scales.len() => Err(Flaw::new(format!(
                 "sees the clip before on scale {scale} of {}",
@@ -308,12 +295,7 @@ mod tests {
         assert!(model.check().unwrap_err().to_string().contains("3 heads"));
         let mut model = released(0);
         model.frames.step = 3;
-        assert!(
-            model
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("multiple of 4")
-        );
+        let message = model.check().unwrap_err().to_string();
+        assert!(message.contains("multiple of 4"), "{message}");
     }
 }

@@ -1,22 +1,24 @@
 //! The description of a model, `nextscale.json`: one struct for each architecture, told apart by its key `kind`.
 
-mod checksums;
 mod infinity;
 mod infinity_star;
 mod var;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use nextscale_text::T5Config;
 use serde::{Deserialize, Serialize};
 
-pub use checksums::Checksums;
 pub use infinity::InfinityManifest;
 pub use infinity_star::{FrameCounts, InfinityStarManifest};
 pub use var::VarManifest;
 
 use crate::error::Flaw;
 use crate::size::Size;
+
+/// Checksums of the files of a model by name: SHA-256 in hexadecimal.
+pub type Checksums = BTreeMap<String, String>;
 
 /// What kind of model it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,34 +120,44 @@ impl Manifest {
     }
 }
 
+/// Refuses a text encoder whose features the transformer does not take.
+fn check_text(text: &T5Config, channels: usize) -> Result<(), Flaw> {
+    if text.d_model == channels {
+        return Ok(());
+    }
+    Err(Flaw::new(format!(
+        "does not fit together: its text encoder gives {} channels, its transformer takes {channels}",
+        text.d_model
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn shipped(name: &str) -> String {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(root.join(name).join("nextscale.json")).unwrap()
+    }
+
     #[test]
     fn the_shipped_descriptions_come_back_byte_for_byte() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut found = vec![];
-        for name in ["icons", "sprites", "fashion-mnist"] {
-            let text = std::fs::read_to_string(root.join(name).join("nextscale.json")).unwrap();
+        for (name, architecture) in [
+            ("icons", Architecture::Infinity),
+            ("sprites", Architecture::InfinityStar),
+            ("fashion-mnist", Architecture::Var),
+        ] {
+            let text = shipped(name);
             let manifest: Manifest = serde_json::from_str(&text).unwrap();
             let written = serde_json::to_string_pretty(&manifest).unwrap() + "\n";
             assert_eq!(written, text, "{name}");
-            found.push(manifest.architecture());
+            assert_eq!(manifest.architecture(), architecture);
         }
-        let kinds = [
-            Architecture::Infinity,
-            Architecture::InfinityStar,
-            Architecture::Var,
-        ];
-        assert_eq!(found, kinds);
     }
 
     #[test]
     fn unknown_keys_are_refused() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let text = std::fs::read_to_string(root.join("icons/nextscale.json")).unwrap();
-        let text = text.replacen("\"name\"", "\"nom\"", 1);
+        let text = shipped("icons").replacen("\"name\"", "\"nom\"", 1);
         let error = serde_json::from_str::<Manifest>(&text).unwrap_err();
         assert!(error.to_string().contains("nom"), "{error}");
     }

@@ -7,7 +7,8 @@ use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_text::T5Config;
-use nextscale_tokenizer::schedule::infinity::{PixelBudget, TEMPLATES};
+use nextscale_tokenizer::ScaleSchedule;
+use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate, TEMPLATES};
 use nextscale_weights::WeightFile;
 
 use super::part::{Part, TextFolder, unreadable};
@@ -180,36 +181,31 @@ const OCTAVES: u32 = 2;
 fn sizes(first: PixelBudget) -> Vec<Size> {
     let others = PixelBudget::ALL.into_iter().rev().filter(|b| *b != first);
     let budgets = std::iter::once(first).chain(others);
-    let size = |budget: PixelBudget| {
+    // Positions are those on the grid of one million pixels, whatever the size.
+    let size = |template: &RatioTemplate, width, height, schedule: &ScaleSchedule| {
+        let largest = template.schedule(PixelBudget::M1).last();
+        Size {
+            reference: Some([largest.h, largest.w]),
+            ..Size::new(width, height, schedule)
+        }
+    };
+    let trained = |budget: PixelBudget| {
         TEMPLATES.iter().map(move |template| {
             let (height, width) = template.pixels(budget);
-            let largest = template.schedule(PixelBudget::M1).last();
-            let schedule = template.schedule(budget);
-            Size {
-                width,
-                height,
-                scales: schedule.scales().iter().map(|s| [s.h, s.w]).collect(),
-                // Positions are those on the grid of one million pixels, whatever the budget.
-                reference: Some([largest.h, largest.w]),
-                known: None,
-            }
+            size(template, width, height, &template.schedule(budget))
         })
     };
     let larger = (1..=OCTAVES).flat_map(|octaves| {
         TEMPLATES.iter().map(move |template| {
             let (height, width) = template.pixels(PixelBudget::M1);
-            let trained = template.schedule(PixelBudget::M1);
-            let schedule = template.extended(octaves);
+            let (height, width) = (height << octaves, width << octaves);
             Size {
-                width: width << octaves,
-                height: height << octaves,
-                scales: schedule.scales().iter().map(|s| [s.h, s.w]).collect(),
-                reference: Some([trained.last().h, trained.last().w]),
-                known: Some(trained.len()),
+                known: Some(template.schedule(PixelBudget::M1).len()),
+                ..size(template, width, height, &template.extended(octaves))
             }
         })
     });
-    budgets.flat_map(size).chain(larger).collect()
+    budgets.flat_map(trained).chain(larger).collect()
 }
 
 /// The released model that a checkpoint belongs to, by its bits a token.
@@ -248,27 +244,18 @@ mod tests {
 
     #[test]
     fn descriptions_fit_together() {
+        let (two, eight) = (InfinityConfig::infinity_2b(), InfinityConfig::infinity_8b());
         for (preset, transformer, vae) in [
-            (
-                &PRESETS[0],
-                InfinityConfig::infinity_2b(),
-                BsqVaeConfig::stride_16(32),
-            ),
-            (
-                &PRESETS[1],
-                InfinityConfig::infinity_8b(),
-                BsqVaeConfig::stride_8_patchify(),
-            ),
+            (&PRESETS[0], two, BsqVaeConfig::stride_16(32)),
+            (&PRESETS[1], eight, BsqVaeConfig::stride_8_patchify()),
         ] {
-            let manifest = preset.manifest(transformer.clone(), vae, T5Config::flan_t5_xl());
-            assert_eq!(Manifest::Infinity(manifest).check(), Ok(()));
-            let other = preset.manifest(
-                transformer,
-                BsqVaeConfig::stride_16(16),
-                T5Config::flan_t5_xl(),
-            );
-            let manifest = Manifest::Infinity(other);
-            let message = manifest.check().unwrap_err().to_string();
+            let check = |vae| {
+                let manifest = preset.manifest(transformer.clone(), vae, T5Config::flan_t5_xl());
+                Manifest::Infinity(manifest).check()
+            };
+            assert_eq!(check(vae), Ok(()));
+            let other = check(BsqVaeConfig::stride_16(16));
+            let message = other.unwrap_err().to_string();
             assert!(
                 message.contains("its auto-encoder gives 16 bits"),
                 "{message}"

@@ -206,11 +206,8 @@ mod tests {
 
     #[test]
     fn every_ratio_of_both_releases() {
-        for (preset, (width, height), longest) in PRESETS
-            .iter()
-            .zip([(1280, 720), (848, 480), (848, 480)])
-            .map(|(p, s)| (p, s, if p.sign == "480p" { 10 } else { 5 }))
-        {
+        let expected = [(1280, 720, 5), (848, 480, 10), (848, 480, 5)];
+        for (preset, (width, height, longest)) in PRESETS.iter().zip(expected) {
             assert_eq!(preset.size(), (width, height));
             assert_eq!(preset.longest_seconds(), longest);
             let all = sizes((preset.settings)().size);

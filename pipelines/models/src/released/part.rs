@@ -96,43 +96,11 @@ impl TextFolder {
     }
 }
 
-/// How to get parts that are not on this machine.
+/// How to get parts that are not on this machine; those of one repository follow each other.
 pub(crate) fn download_hint(missing: &[&Part]) -> String {
-    let mut repos: Vec<(&str, Vec<&str>)> = vec![];
-    for part in missing {
-        let files = match repos.iter().position(|(repo, _)| *repo == part.repo) {
-            Some(at) => &mut repos[at].1,
-            None => {
-                repos.push((part.repo, vec![]));
-                let last = repos.len() - 1;
-                &mut repos[last].1
-            }
-        };
-        if part.file != "." {
-            files.push(part.file);
-        }
-    }
-    let commands = repos.iter().map(|(repo, files)| {
-        // A folder is fetched by a pattern.
-        let files: Vec<String> = files
-            .iter()
-            .map(|file| {
-                if file.contains('.') {
-                    (*file).to_owned()
-                } else {
-                    format!("--include '{file}/*'")
-                }
-            })
-            .collect();
-        format!(
-            "`{}`",
-            ["huggingface-cli download", repo, &files.join(" ")]
-                .join(" ")
-                .trim()
-        )
-    });
-    let commands: Vec<String> = commands.collect();
-    let others = missing.iter().filter_map(|part| {
+    let repos = missing.chunk_by(|a, b| a.repo == b.repo);
+    let commands: Vec<String> = repos.map(download_command).collect();
+    let lookalikes = missing.iter().filter_map(|part| {
         let other = part.lookalike.as_ref()?;
         Some(format!(
             " ({} has the shapes of {}, but is another one: renamed, it gives wrong pictures)",
@@ -143,8 +111,21 @@ pub(crate) fn download_hint(missing: &[&Part]) -> String {
     format!(
         "get them with {}, or put them into a folder and name it: --models-dir DIR{}",
         commands.join(" and "),
-        others.collect::<String>()
+        lookalikes.collect::<String>()
     )
+}
+
+/// The command that downloads these parts of one repository.
+fn download_command(parts: &[&Part]) -> String {
+    let mut command = format!("huggingface-cli download {}", parts[0].repo);
+    for file in parts.iter().map(|part| part.file) {
+        command += &match file {
+            "." => String::new(),
+            file if file.contains('.') => format!(" {file}"),
+            folder => format!(" --include '{folder}/*'"),
+        };
+    }
+    format!("`{command}`")
 }
 
 /// A file of `model` that cannot be read.

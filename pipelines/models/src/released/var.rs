@@ -33,34 +33,26 @@ pub struct Preset {
 
 /// All of them.
 pub const PRESETS: [Preset; 5] = [
-    Preset {
-        name: "var-d16",
-        transformer: "var_d16.pth",
-        config: || VarConfig::released_256(16),
-    },
-    Preset {
-        name: "var-d20",
-        transformer: "var_d20.pth",
-        config: || VarConfig::released_256(20),
-    },
-    Preset {
-        name: "var-d24",
-        transformer: "var_d24.pth",
-        config: || VarConfig::released_256(24),
-    },
-    Preset {
-        name: "var-d30",
-        transformer: "var_d30.pth",
-        config: || VarConfig::released_256(30),
-    },
-    Preset {
-        name: "var-d36",
-        transformer: "var_d36.pth",
-        config: VarConfig::released_512,
-    },
+    Preset::new("var-d16", "var_d16.pth", || VarConfig::released_256(16)),
+    Preset::new("var-d20", "var_d20.pth", || VarConfig::released_256(20)),
+    Preset::new("var-d24", "var_d24.pth", || VarConfig::released_256(24)),
+    Preset::new("var-d30", "var_d30.pth", || VarConfig::released_256(30)),
+    Preset::new("var-d36", "var_d36.pth", VarConfig::released_512),
 ];
 
 impl Preset {
+    const fn new(
+        name: &'static str,
+        transformer: &'static str,
+        config: fn() -> VarConfig,
+    ) -> Self {
+        Self {
+            name,
+            transformer,
+            config,
+        }
+    }
+
     /// Transformer and tokenizer.
     pub(super) fn parts(&self, search_path: &SearchPath) -> Vec<Part> {
         let transformer = Part::new("transformer", REPO, self.transformer, search_path);
