@@ -10,6 +10,7 @@ use crate::manifest::{
     Architecture, InfinityManifest, InfinityStarManifest, Manifest, VarManifest,
 };
 use crate::released::lookalike_warning;
+use crate::sampling::Sampling;
 use crate::size::Size;
 
 /// A model that was opened, whatever its architecture.
@@ -129,6 +130,18 @@ impl Model {
         match &self.manifest {
             Manifest::InfinityStar(manifest) => Ok(manifest),
             _ => Err(self.is_not(Architecture::InfinityStar)),
+        }
+    }
+
+    /// How it samples unless asked otherwise.
+    ///
+    /// # Errors
+    /// A model of videos.
+    pub fn sampling(&self) -> Result<&Sampling, ModelError> {
+        match &self.manifest {
+            Manifest::Infinity(manifest) => Ok(&manifest.sampling),
+            Manifest::Var(manifest) => Ok(&manifest.sampling),
+            Manifest::InfinityStar(_) => Err(self.is_not_of_images()),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::error::ModelError;
 use crate::manifest::Manifest;
 use crate::model::Model;
 use crate::pixels;
-use crate::sampling::{Sampling, SamplingPlan, out_of_range};
+use crate::sampling::{Sampling, SamplingPlan};
 
 /// A loaded model of images.
 pub struct ImageGenerator {
@@ -146,23 +146,12 @@ impl ImageGenerator {
     }
 
     fn sampling(&self, request: &Request) -> Result<Sampling, ModelError> {
-        let mut sampling = match self.model().manifest() {
-            Manifest::Infinity(manifest) => manifest.sampling.clone(),
-            _ => self.model().var()?.sampling.clone(),
-        };
+        request.check_ranges()?;
+        let mut sampling = self.model().sampling()?.clone();
         sampling.cfg = request.cfg_scale.unwrap_or(sampling.cfg);
         sampling.temperature = request.temperature.unwrap_or(sampling.temperature);
         sampling.top_k = request.top_k.unwrap_or(sampling.top_k);
         sampling.top_p = request.top_p.unwrap_or(sampling.top_p);
-        for (name, value, most) in [
-            ("cfg_scale", sampling.cfg, 1000.0),
-            ("temperature", sampling.temperature, 1000.0),
-            ("top_p", sampling.top_p, 1.0),
-        ] {
-            if let Some(message) = out_of_range(name, value, 0.0..=most) {
-                return Err(ModelError::refused(message));
-            }
-        }
         Ok(sampling)
     }
 

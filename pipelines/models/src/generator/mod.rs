@@ -10,6 +10,7 @@ mod prompt_encoder;
 mod request;
 mod scale_generator;
 mod video;
+mod video_decoder;
 mod video_generator;
 
 use std::sync::Arc;
@@ -23,9 +24,9 @@ pub use request::{Clip, Generated, Request};
 pub use input::{Condition, ImageInput};
 pub use scale_generator::{ImagePlan, ScaleGenerator, Steps};
 pub use video::{
-    Frames, VideoDecoder, VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep,
-    VideoSteps, encode_frames,
+    VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps,
 };
+pub use video_decoder::{Frames, VideoDecoder, encode_frames};
 pub use video_generator::VideoGenerator;
 
 use crate::device::{DeviceChoice, Dtype, Placement};

@@ -2,6 +2,7 @@ use image::RgbImage;
 
 use crate::error::ModelError;
 use crate::model::Model;
+use crate::sampling::out_of_range;
 use crate::size::Size;
 
 /// What to generate. Only a prompt or a class is needed: everything else is the model's default.
@@ -51,6 +52,21 @@ impl Request {
             top_p: None,
             init_image: None,
         }
+    }
+
+    /// Refuses settings out of their range.
+    pub(super) fn check_ranges(&self) -> Result<(), ModelError> {
+        for (name, value, most) in [
+            ("cfg_scale", self.cfg_scale, 1000.0),
+            ("temperature", self.temperature, 1000.0),
+            ("top_p", self.top_p, 1.0),
+        ] {
+            let message = value.and_then(|value| out_of_range(name, value, 0.0..=most));
+            if let Some(message) = message {
+                return Err(ModelError::refused(message));
+            }
+        }
+        Ok(())
     }
 
     /// The size that it asks of a model; the model's first if it names none.

@@ -8,16 +8,13 @@ use super::Step;
 use super::image::ImageGenerator;
 use super::prompt_encoder::PromptEncoder;
 use super::request::{Clip, Request, Subject};
-use super::video::{
-    VideoDecoder, VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoSteps,
-    encode_frames,
-};
+use super::video::{VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoSteps};
+use super::video_decoder::{VideoDecoder, encode_frames};
 use crate::device::{Placement, memory};
 use crate::error::ModelError;
 use crate::manifest::InfinityStarManifest;
 use crate::model::Model;
 use crate::resize::crop_to_cover;
-use crate::sampling::out_of_range;
 
 /// A loaded model of videos.
 pub struct VideoGenerator {
@@ -71,15 +68,7 @@ impl VideoGenerator {
         }
         let frames = manifest.length(request.seconds, request.frames)?;
         let size = request.size_for(&self.model)?;
-        for (name, value) in [
-            ("cfg_scale", request.cfg_scale),
-            ("temperature", request.temperature),
-        ] {
-            let message = value.and_then(|value| out_of_range(name, value, 0.0..=1000.0));
-            if let Some(message) = message {
-                return Err(ModelError::refused(message));
-            }
-        }
+        request.check_ranges()?;
         if let Some(scale) = request.cfg_scale {
             manifest.guidance = manifest.guidance.with_scale(scale);
         }
@@ -110,14 +99,9 @@ impl VideoGenerator {
 
     fn run(&self, request: &Request) -> Result<(VideoSteps<'_>, VideoPlan), ModelError> {
         let Subject::Prompt(prompt) = &request.subject else {
-            let message = format!(
-                "the model `{}` takes prompts, not classes",
-                self.model.name()
-            );
-            return Err(ModelError::refused_with(
-                message,
-                "ask for a prompt instead",
-            ));
+            let message = format!("the model `{}` takes prompts, not classes", self.model.name());
+            let hint = "ask for a prompt instead";
+            return Err(ModelError::refused_with(message, hint));
         };
         let (plan, frames) = self.plan(request)?;
         let features = |prompt: &str| Ok(self.encoder.encode(prompt, frames)?.features);
