@@ -111,7 +111,7 @@ pub fn run(
     options: &RecallOptions,
     progress: OnProgress<'_>,
 ) -> Result<Measured<Report>, EvalError> {
-    let (measure, set) = (&options.measure, options.measure.dataset()?);
+    let (measure, set) = (&options.measure, Dataset::load(&options.measure.data)?);
     let side = set.size();
     if !side.is_multiple_of(SQUARES) {
         return Err(EvalError::Squares {

@@ -72,7 +72,7 @@ pub fn run(
     options: &TokenizerOptions,
     progress: OnProgress<'_>,
 ) -> Result<Measured<Report>, EvalError> {
-    let set = options.measure.dataset()?;
+    let set = Dataset::load(&options.measure.data)?;
     let device = device::open(options.measure.device)?;
     let model = Model::open(&options.model)?;
     let schedule = schedule(&model, set.size())?;

@@ -34,15 +34,8 @@ pub struct ScaleGenerator {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // one for each loaded model
 enum Transformer {
-    Infinity {
-        transformer: Infinity,
-        bsq: Bsq,
-        patching: Patching,
-    },
-    Var {
-        transformer: Var,
-        codes: VqCodes,
-    },
+    Infinity(Infinity, Bsq, Patching),
+    Var(Var, VqCodes),
 }
 
 /// A size made ready for a transformer: positions, masks and scale indices, built once.
@@ -80,15 +73,15 @@ impl ScaleGenerator {
     /// A model of videos, a damaged file, and weights that are not those of the description.
     pub fn load(model: &Arc<Model>, placement: &Placement) -> Result<Self, ModelError> {
         let transformer = match model.manifest() {
-            Manifest::Infinity(manifest) => Transformer::Infinity {
-                transformer: model.load_infinity(placement)?,
-                bsq: Bsq::new(manifest.vae.bits),
-                patching: manifest.patching,
-            },
-            Manifest::Var(_) => Transformer::Var {
-                transformer: model.load_var(placement)?,
-                codes: model.load_vq_codes(&placement.device)?,
-            },
+            Manifest::Infinity(manifest) => Transformer::Infinity(
+                model.load_infinity(placement)?,
+                Bsq::new(manifest.vae.bits),
+                manifest.patching,
+            ),
+            Manifest::Var(_) => Transformer::Var(
+                model.load_var(placement)?,
+                model.load_vq_codes(&placement.device)?,
+            ),
             Manifest::InfinityStar(_) => return Err(model.is_not_of_images()),
         };
         Ok(Self {
@@ -140,22 +133,17 @@ impl ScaleGenerator {
     /// The run; none if something is of another architecture.
     fn start(&self, plan: &ImagePlan, input: &ImageInput) -> Option<Steps<'_>> {
         let temperature = match &self.transformer {
-            Transformer::Infinity { .. } => 1.0, // the generator divides by that of each scale itself
-            Transformer::Var { .. } => *input.sampling.temperatures.first().unwrap_or(&1.0),
+            Transformer::Infinity(..) => 1.0, // the generator divides by that of each scale itself
+            Transformer::Var(..) => *input.sampling.temperatures.first().unwrap_or(&1.0),
         };
         let (sampler, reseed) = input.samplers(temperature);
         let run = match (&self.transformer, plan, &input.condition) {
             (
-                Transformer::Infinity {
-                    transformer,
-                    bsq,
-                    patching,
-                },
+                Transformer::Infinity(transformer, bsq, patching),
                 ImagePlan::Infinity(plan, _),
                 Condition::Text { prompts, negative },
-            ) => Run::Infinity(Box::new(generate_bits(
-                transformer,
-                BitInput {
+            ) => {
+                let input = BitInput {
                     quantizer: bsq as &dyn Quantizer,
                     plan,
                     patching: *patching,
@@ -163,22 +151,23 @@ impl ScaleGenerator {
                     negative: negative.clone(),
                     options: input.bit_options()?,
                     sampler,
-                },
-            ))),
+                };
+                Run::Infinity(Box::new(generate_bits(transformer, input)))
+            }
             (
-                Transformer::Var { transformer, codes },
+                Transformer::Var(transformer, codes),
                 ImagePlan::Var(plan),
                 Condition::Classes(labels),
-            ) => Run::Var(Box::new(generate_codes(
-                transformer,
-                CodeInput {
+            ) => {
+                let input = CodeInput {
                     pyramid: codes.pyramid(),
                     plan,
                     labels,
                     options: input.code_options()?,
                     sampler,
-                },
-            ))),
+                };
+                Run::Var(Box::new(generate_codes(transformer, input)))
+            }
             _ => return None,
         };
         Some(Steps {

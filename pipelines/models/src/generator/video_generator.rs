@@ -8,7 +8,9 @@ use super::Step;
 use super::image::ImageGenerator;
 use super::prompt_encoder::PromptEncoder;
 use super::request::{Clip, Request, Subject};
-use super::video::{VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoSteps};
+use super::video::{
+    VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps,
+};
 use super::video_decoder::{VideoDecoder, encode_frames};
 use crate::device::{Placement, memory};
 use crate::error::ModelError;
@@ -128,14 +130,12 @@ impl VideoGenerator {
     ) -> Result<impl Iterator<Item = Result<Step, ModelError>> + use<'a>, ModelError> {
         let (steps, plan) = self.run(request)?;
         let count = plan.passes();
-        Ok(steps.map(move |step| {
-            let step = step?;
-            Ok(Step {
-                index: step.index,
-                count,
-                features: step.features,
-            })
-        }))
+        let step = move |VideoStep { index, features, .. }| Step {
+            index,
+            count,
+            features,
+        };
+        Ok(steps.map(move |result| result.map(step)))
     }
 
     /// The video that a request asks for.

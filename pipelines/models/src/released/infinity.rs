@@ -11,7 +11,7 @@ use nextscale_tokenizer::ScaleSchedule;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate, TEMPLATES};
 use nextscale_weights::WeightFile;
 
-use super::part::{Part, TextFolder, unreadable};
+use super::part::{Part, TextFolder, shapes, unreadable};
 use crate::error::ModelError;
 use crate::files::Files;
 use crate::manifest::{Checksums, InfinityManifest, Manifest};
@@ -92,7 +92,7 @@ impl Preset {
         vae: &Path,
         text: &Path,
     ) -> Result<Model, ModelError> {
-        let config = shapes(name, file)?;
+        let config = shapes(name, file, infinity_config)?;
         self.check(name, file, &config)?;
         let text = TextFolder::open(name, text)?;
         let vae_config = BsqVaeConfig::of_file(vae).map_err(|e| unreadable(name, e))?;
@@ -168,11 +168,6 @@ impl Preset {
     }
 }
 
-fn shapes(name: &str, file: &WeightFile) -> Result<InfinityConfig, ModelError> {
-    let config = infinity_config(file);
-    config.map_err(|e| unreadable(name, format!("{}: {e}", file.path().display())))
-}
-
 /// How often the sides of the trained sizes are doubled: about 4 and 16 million pixels.
 const OCTAVES: u32 = 2;
 
@@ -210,7 +205,7 @@ fn sizes(first: PixelBudget) -> Vec<Size> {
 
 /// The released model that a checkpoint belongs to, by its bits a token.
 pub(super) fn of_file(name: &str, file: &WeightFile) -> Result<&'static Preset, ModelError> {
-    let code_dim = shapes(name, file)?.code_dim;
+    let code_dim = shapes(name, file, infinity_config)?.code_dim;
     let mut presets = PRESETS.iter();
     presets
         .find(|preset| preset.code_dim == code_dim)

@@ -8,7 +8,7 @@ use nextscale_video::templates::{FrameSize, Template};
 use nextscale_video::{InfinityStarConfig, InfinityStarPreset, InfinityStarVaeConfig};
 use nextscale_weights::WeightFile;
 
-use super::part::{Part, TextFolder, unreadable};
+use super::part::{Part, TextFolder, shapes};
 use crate::error::ModelError;
 use crate::files::Files;
 use crate::manifest::{Checksums, FrameCounts, InfinityStarManifest, Manifest};
@@ -110,9 +110,7 @@ impl Preset {
         vae: &Path,
         text: &Path,
     ) -> Result<Model, ModelError> {
-        let config = infinity_star_config(file);
-        let config =
-            config.map_err(|e| unreadable(name, format!("{}: {e}", file.path().display())))?;
+        let config = shapes(name, file, infinity_star_config)?;
         let text = TextFolder::open(name, text)?;
         let manifest = self.manifest(config, (self.settings)().vae, text.config);
         let files = Files::released(Some(text.files), file.path(), vae);

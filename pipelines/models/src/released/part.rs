@@ -1,9 +1,11 @@
 //! The files that a released model is made of, and where they lie.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use nextscale_text::T5Config;
 use nextscale_text::import::WEIGHT_FILES;
+use nextscale_weights::WeightFile;
 
 use crate::error::ModelError;
 use crate::files::{ModelFile, TextFiles};
@@ -131,6 +133,15 @@ fn download_command(parts: &[&Part]) -> String {
 /// A file of `model` that cannot be read.
 pub(super) fn unreadable(model: &str, error: impl ToString) -> ModelError {
     ModelError::flawed(model, format!("cannot be read: {}", error.to_string()))
+}
+
+/// The shapes of a transformer, as `read` finds them in its file.
+pub(super) fn shapes<C, E: Display>(
+    model: &str,
+    file: &WeightFile,
+    read: impl FnOnce(&WeightFile) -> Result<C, E>,
+) -> Result<C, ModelError> {
+    read(file).map_err(|e| unreadable(model, format!("{}: {e}", file.path().display())))
 }
 
 /// The place of a part, or the error that `model` lacks it.

@@ -7,7 +7,7 @@ use nextscale_var_core::var::VarConfig;
 use nextscale_var_core::var::var_config;
 use nextscale_weights::WeightFile;
 
-use super::part::{Part, unreadable};
+use super::part::{Part, shapes, unreadable};
 use crate::error::ModelError;
 use crate::files::Files;
 use crate::manifest::{Checksums, Manifest, VarManifest};
@@ -102,10 +102,7 @@ pub(super) fn open(
     vae: &Path,
     expected: Option<VarConfig>,
 ) -> Result<Model, ModelError> {
-    let unreadable = |e: String| unreadable(name, e);
-    let transformer = file.path();
-    let found =
-        var_config(file).map_err(|e| unreadable(format!("{}: {e}", transformer.display())))?;
+    let (found, transformer) = (shapes(name, file, var_config)?, file.path());
     if let Some(expected) = expected
         && expected != found
     {
@@ -121,7 +118,7 @@ pub(super) fn open(
         );
         return Err(ModelError::flawed(name, message));
     }
-    let config = VqVaeConfig::of_file(vae).map_err(|e| unreadable(e.to_string()))?;
+    let config = VqVaeConfig::of_file(vae).map_err(|e| unreadable(name, e))?;
     let manifest = Manifest::Var(manifest(found, config));
     let files = Files::released(None, transformer, vae);
     Model::released(name, manifest, files)
