@@ -213,11 +213,11 @@ fn check(path: &Path, layout: &Layout, file: &WeightFile) -> Result<(), ModelErr
     if reasons.is_empty() {
         return Ok(());
     }
-    let path = path.to_owned();
-    Err(unusable(
-        &path.clone(),
-        WeightError::Mismatch { path, reasons },
-    ))
+    let error = WeightError::Mismatch {
+        path: path.to_owned(),
+        reasons,
+    };
+    Err(unusable(path, error))
 }
 
 fn unusable(path: &Path, error: impl ToString) -> ModelError {

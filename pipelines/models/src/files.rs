@@ -1,14 +1,13 @@
 //! The files of a model: embedded in the program or on disk, with what can be said of them unread.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::FloatDType;
 use nextscale_files::{atomic_file, checksum};
 use nextscale_weights::{WeightError, WeightFile};
-use safetensors::tensor::Metadata;
 
 use crate::error::{Flaw, ModelError};
 use crate::manifest::{Checksums, Manifest};
@@ -83,45 +82,13 @@ impl ModelFile {
         }
     }
 
-    /// The shape of a tensor, from the header alone.
-    pub(crate) fn shape(&self, key: &str) -> Result<Vec<usize>, Flaw> {
-        let metadata = self.header()?;
-        let info = metadata.info(key);
-        info.map(|info| info.shape.clone())
-            .ok_or_else(|| Flaw::new(format!("has a {} without `{key}`", self.name())))
-    }
-
-    /// Refuses a tensor that has another shape than the description says.
-    pub(crate) fn check_shape(&self, key: &str, expected: &[usize]) -> Result<(), Flaw> {
-        let found = self.shape(key)?;
-        if found == expected {
-            return Ok(());
-        }
-        Err(Flaw::new(format!(
-            "does not fit together: `{key}` has shape {found:?}, {MANIFEST} says {expected:?}"
-        )))
-    }
-
-    /// The header, which is enough to detect a truncated file.
-    pub(crate) fn header(&self) -> Result<Metadata, Flaw> {
-        let name = self.name();
-        let read = match self {
-            Self::Embedded(bytes) => read_header(&**bytes, bytes.len() as u64),
-            Self::OnDisk(path) => {
-                File::open(path).and_then(|file| read_header(&file, file.metadata()?.len()))
-            }
-        };
-        let cut_off = |e: std::io::Error| Flaw::new(format!("has a cut-off {name}: {e}"));
-        let (header, length) = read.map_err(cut_off)?;
-        let damaged = |e| Flaw::new(format!("has a damaged {name}: {e}"));
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(damaged)?;
-        let expected = (8 + header.len() + metadata.data_len()) as u64;
-        if length == expected {
-            return Ok(metadata);
-        }
-        Err(Flaw::new(format!(
-            "has a cut-off {name}: {length} bytes of {expected}"
-        )))
+    /// The shapes of its tensors. To read them is enough to detect a truncated file.
+    pub(crate) fn shapes(&self) -> Result<Shapes, Flaw> {
+        let file = self.name();
+        let tensors = self.tensors(FloatDType::F32);
+        let damaged = |e| Flaw::new(format!("has a damaged or cut-off {file}: {e}"));
+        let shapes = tensors.map_err(damaged)?.shapes();
+        Ok(Shapes { file, shapes })
     }
 
     fn name(&self) -> String {
@@ -137,15 +104,28 @@ fn name_of(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The JSON header of a safetensors file of this length, and the length.
-fn read_header(mut file: impl Read, length: u64) -> std::io::Result<(Vec<u8>, u64)> {
-    let mut size = [0; 8];
-    file.read_exact(&mut size)?;
-    // A damaged size must not become an allocation of that size.
-    let size = u64::from_le_bytes(size).min(length);
-    let mut header = vec![0; size as usize];
-    file.read_exact(&mut header)?;
-    Ok((header, length))
+/// The shapes of the tensors in a file, by name.
+pub(crate) struct Shapes {
+    file: String,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl Shapes {
+    pub(crate) fn get(&self, key: &str) -> Result<&[usize], Flaw> {
+        let shape = self.shapes.get(key).map(Vec::as_slice);
+        shape.ok_or_else(|| Flaw::new(format!("has a {} without `{key}`", self.file)))
+    }
+
+    /// Refuses a tensor that has another shape than the description says.
+    pub(crate) fn check(&self, key: &str, expected: &[usize]) -> Result<(), Flaw> {
+        let found = self.get(key)?;
+        if found == expected {
+            return Ok(());
+        }
+        Err(Flaw::new(format!(
+            "does not fit together: `{key}` has shape {found:?}, {MANIFEST} says {expected:?}"
+        )))
+    }
 }
 
 /// The files of a model except its description.

@@ -218,44 +218,33 @@ pub(crate) fn read_manifest(model: &str, json: &[u8]) -> Result<Manifest, ModelE
     read.map_err(|e| ModelError::flawed(model, format!("has an unreadable {MANIFEST}: {e}")))
 }
 
+/// Compares a description with the headers of the weights.
 fn check_headers(manifest: &Manifest, files: &Files) -> Result<(), Flaw> {
     if let (Some(config), Some(files)) = (manifest.text(), &files.text) {
         let table = [config.vocab_size, config.d_model];
-        files.weights.check_shape("shared.weight", &table)?;
+        files.weights.shapes()?.check("shared.weight", &table)?;
     }
-    let (transformer, vae) = (&files.transformer, &files.vae);
+    let (transformer, vae) = (files.transformer.shapes()?, files.vae.shapes()?);
     match manifest {
-        Manifest::Infinity(manifest) => check_infinity(manifest, transformer, vae),
-        Manifest::Var(_) => transformer.header().and(vae.header()).map(drop),
-        Manifest::InfinityStar(manifest) => check_infinity_star(manifest, transformer, vae),
+        Manifest::Infinity(manifest) => {
+            let config = &manifest.transformer;
+            transformer.check("word_embed.weight", &[config.width, config.code_dim])?;
+            transformer.check("text_norm.weight", &[config.text_channels])?;
+            let key = "encoder.conv_out.conv.weight";
+            let mut expected = vae.get(key)?.to_vec();
+            expected[0] = manifest.vae.bits;
+            vae.check(key, &expected)
+        }
+        Manifest::Var(_) => Ok(()),
+        Manifest::InfinityStar(manifest) => {
+            let config = &manifest.transformer;
+            let (width, bits) = (config.width, config.bits);
+            transformer.check("word_embed.weight", &[width, bits.detail])?;
+            transformer.check("semantic_head2.weight", &[2 * bits.semantic, width])?;
+            let text_rows = [config.text_max_len, config.text_channels];
+            transformer.check("cfg_uncond", &text_rows)?;
+            let channels = manifest.vae.latent_channels();
+            vae.check("proj_up.weight", &[channels; 2])
+        }
     }
-}
-
-fn check_infinity(
-    manifest: &InfinityManifest,
-    transformer: &ModelFile,
-    vae: &ModelFile,
-) -> Result<(), Flaw> {
-    let config = &manifest.transformer;
-    transformer.check_shape("word_embed.weight", &[config.width, config.code_dim])?;
-    transformer.check_shape("text_norm.weight", &[config.text_channels])?;
-    let key = "encoder.conv_out.conv.weight";
-    let mut expected = vae.shape(key)?;
-    expected[0] = manifest.vae.bits;
-    vae.check_shape(key, &expected)
-}
-
-fn check_infinity_star(
-    manifest: &InfinityStarManifest,
-    transformer: &ModelFile,
-    vae: &ModelFile,
-) -> Result<(), Flaw> {
-    let config = &manifest.transformer;
-    let (width, bits) = (config.width, config.bits);
-    transformer.check_shape("word_embed.weight", &[width, bits.detail])?;
-    transformer.check_shape("semantic_head2.weight", &[2 * bits.semantic, width])?;
-    let text_rows = [config.text_max_len, config.text_channels];
-    transformer.check_shape("cfg_uncond", &text_rows)?;
-    let channels = manifest.vae.latent_channels();
-    vae.check_shape("proj_up.weight", &[channels; 2])
 }

@@ -38,16 +38,11 @@ impl Condition {
     }
 
     /// How many images.
-    pub fn len(&self) -> usize {
+    pub fn rows(&self) -> usize {
         match self {
             Self::Text { prompts, .. } => prompts.batch(),
             Self::Classes(classes) => classes.len(),
         }
-    }
-
-    /// Whether there is no image.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -103,7 +98,7 @@ impl ImageInput {
 
     /// Infinity's options; none if the forced codes are not bits.
     pub(super) fn bit_options(&self) -> Option<BitOptions> {
-        let (plan, rows) = (&self.sampling, self.condition.len());
+        let (plan, rows) = (&self.sampling, self.condition.rows());
         let forced = self.forced.iter().map(|codes| codes.clone().bits());
         let forced: Vec<Tensor<5, Int>> = forced.collect::<Option<_>>()?;
         let point = match plan.guidance_layer {
@@ -136,7 +131,7 @@ impl ImageInput {
                 points: vec![GuidancePoint::Logits],
             },
             smooth: self.smooth,
-            forced: repeated(forced, self.condition.len()),
+            forced: repeated(forced, self.condition.rows()),
             keep: self.keep.clone(),
         })
     }
