@@ -153,9 +153,7 @@ fn load(options: &BenchOptions, placement: &Placement) -> Result<ImageGenerator,
 fn prompt(options: &BenchOptions, model: &Model) -> Result<Prompt, EvalError> {
     Ok(match model.manifest() {
         Manifest::Var(_) if options.random_weights => Prompt::Class(0),
-        Manifest::Var(manifest) => {
-            Prompt::Class(manifest.class_names().find(&options.class)?)
-        }
+        Manifest::Var(manifest) => Prompt::Class(manifest.class_names().find(&options.class)?),
         _ if options.random_weights => {
             Prompt::RandomText(model.infinity()?.transformer.text_channels)
         }

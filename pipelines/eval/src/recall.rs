@@ -249,7 +249,11 @@ impl Subject<'_> {
         let mut features = Vec::with_capacity(images.len());
         for chunk in images.chunks(self.options.measure.batch) {
             let bytes = chunk.iter().map(Vec::as_slice);
-            let latent = autoencoder.encode(pixels::from_bytes(bytes, [side, side], self.generator.device()));
+            let latent = autoencoder.encode(pixels::from_bytes(
+                bytes,
+                [side, side],
+                self.generator.device(),
+            ));
             let latent = autoencoder.quantize(latent, self.plan.cells()).sum;
             let length = latent.dims().iter().skip(1).product();
             let values: Vec<f32> = latent.into_data().convert::<f32>().iter::<f32>().collect();

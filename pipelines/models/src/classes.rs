@@ -114,10 +114,7 @@ mod tests {
         for (class, message) in [
             ("1000", "there is no class 1000: they go from 0 to 999"),
             ("-1", "there is no class -1: they go from 0 to 999"),
-            (
-                "crane",
-                "`crane` is the name of several classes: 134, 517",
-            ),
+            ("crane", "`crane` is the name of several classes: 134, 517"),
         ] {
             assert_eq!(wrong(class).to_string(), message);
         }

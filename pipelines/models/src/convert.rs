@@ -145,7 +145,8 @@ fn recognise(path: &Path, mut file: WeightFile) -> Result<(Layout, WeightFile), 
     if has("encoder.final_layer_norm.weight") {
         return text_encoder(path, file);
     }
-    let hint = "Infinity, InfinityStar and VAR transformers and tokenizers and T5 encoders are converted";
+    let hint =
+        "Infinity, InfinityStar and VAR transformers and tokenizers and T5 encoders are converted";
     Err(ModelError::Content {
         path: path.to_owned(),
         message: "holds the weights of no model that is known here".into(),

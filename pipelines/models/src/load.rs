@@ -90,7 +90,10 @@ impl Model {
 
     /// Loads the auto-encoder of an InfinityStar model, in f32; errors as for [`Model::load_infinity`].
     pub fn load_infinity_star_vae(&self, device: &Device) -> Result<InfinityStarVae, ModelError> {
-        self.vae(self.infinity_star()?.vae.init(device), InfinityStarVae::read)
+        self.vae(
+            self.infinity_star()?.vae.init(device),
+            InfinityStarVae::read,
+        )
     }
 
     /// The transformer, as `read` makes it from its tensors; of a model without files, one with random weights.

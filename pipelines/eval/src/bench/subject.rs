@@ -77,7 +77,11 @@ impl Subject<'_> {
             Prompt::Text(prompt) => self.generator.encode(&vec![prompt; batch], "")?,
             Prompt::RandomText(channels) => {
                 let shape = [batch, PROMPT_TOKENS, *channels];
-                let features = Tensor::random(shape, Distribution::Normal(0.0, 0.2), self.generator.device());
+                let features = Tensor::random(
+                    shape,
+                    Distribution::Normal(0.0, 0.2),
+                    self.generator.device(),
+                );
                 Condition::Text {
                     prompts: TextCondition::new(features, vec![PROMPT_TOKENS; batch]),
                     negative: None,

@@ -7,7 +7,7 @@ use super::Step;
 use super::autoencoder::ImageAutoencoder;
 use super::input::{Condition, ImageInput};
 use super::prompt_encoder::PromptEncoder;
-use super::request::{Request, Subject};
+use super::request::{Request, Subject, takes_prompts};
 use super::scale_generator::{ImagePlan, ScaleGenerator, Steps};
 use crate::device::{Placement, memory};
 use crate::error::ModelError;
@@ -108,13 +108,9 @@ impl ImageGenerator {
         negative: &str,
     ) -> Result<Condition, ModelError> {
         let Some(encoder) = &self.encoder else {
-            return Err(ModelError::refused_with(
-                format!(
-                    "the model `{}` generates classes, not prompts",
-                    self.model().name()
-                ),
-                "ask for a class instead",
-            ));
+            let name = self.model().name();
+            let message = format!("the model `{name}` takes classes, not prompts");
+            return Err(ModelError::refused_with(message, "ask for a class instead"));
         };
         let features = |prompt: &str| Ok(encoder.encode(prompt, 1)?.features);
         let positive = prompts.iter().map(|prompt| features(prompt.as_ref()));
@@ -130,18 +126,11 @@ impl ImageGenerator {
     fn condition(&self, request: &Request) -> Result<Condition, ModelError> {
         match (&request.subject, self.model().manifest()) {
             (Subject::Class(class), Manifest::Var(manifest)) => {
-                Ok(Condition::Classes(vec![
-                    manifest.class_names().find(class)?,
-                ]))
+                let class = manifest.class_names().find(class)?;
+                Ok(Condition::Classes(vec![class]))
             }
             (Subject::Prompt(prompt), _) => self.encode(&[prompt], &request.negative_prompt),
-            (Subject::Class(_), _) => Err(ModelError::refused_with(
-                format!(
-                    "the model `{}` generates prompts, not classes",
-                    self.model().name()
-                ),
-                "ask for a prompt instead",
-            )),
+            (Subject::Class(_), _) => Err(takes_prompts(self.model())),
         }
     }
 

@@ -16,16 +16,14 @@ mod video_generator;
 use std::sync::Arc;
 
 use ::image::RgbImage;
-use burn::tensor::Tensor;
 pub use autoencoder::ImageAutoencoder;
+use burn::tensor::Tensor;
 pub use image::ImageGenerator;
+pub use input::{Condition, ImageInput};
 pub use prompt_encoder::{EncodedPrompt, PromptEncoder};
 pub use request::{Clip, Generated, Request};
-pub use input::{Condition, ImageInput};
 pub use scale_generator::{ImagePlan, ScaleGenerator, Steps};
-pub use video::{
-    VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps,
-};
+pub use video::{VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps};
 pub use video_decoder::{Frames, VideoDecoder, encode_frames};
 pub use video_generator::VideoGenerator;
 

@@ -148,6 +148,12 @@ impl Request {
     }
 }
 
+/// The refusal of a class by a model that takes prompts.
+pub(super) fn takes_prompts(model: &Model) -> ModelError {
+    let message = format!("the model `{}` takes prompts, not classes", model.name());
+    ModelError::refused_with(message, "ask for a prompt instead")
+}
+
 /// A generated video.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clip {

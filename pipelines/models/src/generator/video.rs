@@ -2,13 +2,13 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_video::InteractiveSession;
 use nextscale_video::clips::Plan;
 use nextscale_video::generate::{
     GenerateInput, GenerateOptions, Generation, Step as Pass, generate,
 };
 use nextscale_video::infinity_star::InfinityStar;
 use nextscale_video::pyramid::given_bits;
-use nextscale_video::InteractiveSession;
 
 use crate::device::Placement;
 use crate::error::ModelError;

@@ -7,7 +7,7 @@ use image::RgbImage;
 use super::Step;
 use super::image::ImageGenerator;
 use super::prompt_encoder::PromptEncoder;
-use super::request::{Clip, Request, Subject};
+use super::request::{Clip, Request, Subject, takes_prompts};
 use super::video::{
     VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps,
 };
@@ -101,9 +101,7 @@ impl VideoGenerator {
 
     fn run(&self, request: &Request) -> Result<(VideoSteps<'_>, VideoPlan), ModelError> {
         let Subject::Prompt(prompt) = &request.subject else {
-            let message = format!("the model `{}` takes prompts, not classes", self.model.name());
-            let hint = "ask for a prompt instead";
-            return Err(ModelError::refused_with(message, hint));
+            return Err(takes_prompts(&self.model));
         };
         let (plan, frames) = self.plan(request)?;
         let features = |prompt: &str| Ok(self.encoder.encode(prompt, frames)?.features);
@@ -130,7 +128,9 @@ impl VideoGenerator {
     ) -> Result<impl Iterator<Item = Result<Step, ModelError>> + use<'a>, ModelError> {
         let (steps, plan) = self.run(request)?;
         let count = plan.passes();
-        let step = move |VideoStep { index, features, .. }| Step {
+        let step = move |VideoStep {
+                             index, features, ..
+                         }| Step {
             index,
             count,
             features,

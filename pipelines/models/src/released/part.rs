@@ -148,7 +148,10 @@ pub(super) fn shapes<C, E: Display>(
 pub(super) fn require(model: &str, part: &Part) -> Result<PathBuf, ModelError> {
     part.found.clone().ok_or_else(|| {
         let message = format!("lacks its {} {}", part.role, part.file);
-        let hint = format!("put it next to the transformer, or {}", download_hint(&[part]));
+        let hint = format!(
+            "put it next to the transformer, or {}",
+            download_hint(&[part])
+        );
         ModelError::flawed_with(model, message, hint)
     })
 }

@@ -41,11 +41,7 @@ pub const PRESETS: [Preset; 5] = [
 ];
 
 impl Preset {
-    const fn new(
-        name: &'static str,
-        transformer: &'static str,
-        config: fn() -> VarConfig,
-    ) -> Self {
+    const fn new(name: &'static str, transformer: &'static str, config: fn() -> VarConfig) -> Self {
         Self {
             name,
             transformer,
