@@ -193,7 +193,7 @@ impl Model {
     ///
     /// # Errors
     /// A size that the model does not generate.
-    pub(crate) fn size(&self, width: usize, height: usize) -> Result<Size, ModelError> {
+    pub fn size(&self, width: usize, height: usize) -> Result<Size, ModelError> {
         let sizes = self.manifest.sizes();
         if let Some(size) = Size::find(&sizes, Some(width), Some(height)) {
             return Ok(size.clone());

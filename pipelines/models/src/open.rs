@@ -41,13 +41,11 @@ impl Model {
             return embedded(SPRITES, EMBEDDED_VIDEO);
         }
         if path.exists() {
-            let found = released::by_path(path, search_path);
-            return found.unwrap_or_else(|| {
-                let message = format!("lacks the file {MANIFEST}");
-                Err(ModelError::flawed(name, message))
-            });
+            let found = released::by_path(path, search_path)?;
+            let lacks = || ModelError::flawed(name, format!("lacks the file {MANIFEST}"));
+            return found.ok_or_else(lacks);
         }
-        released::by_name(name, search_path).unwrap_or_else(|| Err(unknown(name)))
+        released::by_name(name, search_path)?.ok_or_else(|| unknown(name))
     }
 }
 

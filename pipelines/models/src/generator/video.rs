@@ -98,7 +98,7 @@ pub struct VideoInput {
     pub negative: Option<Tensor<3>>,
     /// The seed of the video.
     pub seed: u64,
-    /// The latent of the frames that the video starts with, by [`encode_frames`].
+    /// The latent of the frames that the video starts with, by [`encode_frames`](super::encode_frames).
     pub given: Option<Tensor<5>>,
     /// For an interactive model: the number of this turn, from 0, and of all turns.
     pub turn: (usize, usize),

@@ -23,8 +23,6 @@ use crate::size::Size;
 
 /// Where transformers and tokenizers are published (the README of github.com/FoundationVision/Infinity).
 const REPO: &str = "FoundationVision/Infinity";
-/// The text encoder of all of them.
-const TEXT_REPO: &str = "google/flan-t5-xl";
 
 /// A released model: its files and the settings that its authors run it with.
 #[derive(Debug)]
@@ -80,7 +78,7 @@ impl Preset {
         vec![
             Part::new("transformer", REPO, self.transformer, search_path),
             Part::new("tokenizer", REPO, self.vae, search_path),
-            Part::new("text encoder", TEXT_REPO, ".", search_path),
+            Part::text_encoder(search_path),
         ]
     }
 

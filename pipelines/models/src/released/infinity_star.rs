@@ -21,9 +21,8 @@ use crate::size::Size;
 const REPO: &str = "FoundationVision/InfinityStar";
 /// The tokenizer of all of them.
 const VAE: &str = "infinitystar_videovae.pth";
-/// The text encoder of all of them, in their own repository and where it comes from.
+/// The text encoder of all of them.
 const TEXT: &str = "text_encoder/flan-t5-xl-official";
-const TEXT_REPO: &str = "google/flan-t5-xl";
 
 /// A released video model: its folder and the settings that its authors run it with.
 #[derive(Debug)]
@@ -77,7 +76,7 @@ impl Preset {
         let own = Part::new("text encoder", REPO, TEXT, search_path);
         let text = match own.found {
             Some(_) => own,
-            None => Part::new("text encoder", TEXT_REPO, ".", search_path),
+            None => Part::text_encoder(search_path),
         };
         vec![
             Part::new("transformer", REPO, self.transformer, search_path),

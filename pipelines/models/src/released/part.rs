@@ -46,6 +46,11 @@ pub fn lookalike_warning(path: &Path) -> Option<String> {
 }
 
 impl Part {
+    /// The text encoder that all models of prompts share, flan-T5 XL, where it comes from.
+    pub(super) fn text_encoder(search_path: &SearchPath) -> Self {
+        Self::new("text encoder", "google/flan-t5-xl", ".", search_path)
+    }
+
     pub(super) fn new(
         role: &'static str,
         repo: &'static str,
