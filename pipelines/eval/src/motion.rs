@@ -99,8 +99,8 @@ pub fn run(
     for i in 0..options.count {
         let motion = Motion::ALL[i % Motion::ALL.len()];
         let prompt = format!("{} {}", THINGS[i % THINGS.len()], motion.name());
-        let frames;
-        (frames, side) = video(&generator, options, &prompt, i)?;
+        let (frames, side_of_frames) = video(&generator, options, &prompt, i)?;
+        side = side_of_frames;
         let poses = track(&frames, side);
         report.add(prompt, motion, &poses);
         let last = frames.len() - 1;

@@ -3,8 +3,6 @@
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::error::ModelError;
-use crate::generator::{ImageGenerator, Request};
 use crate::resize::contain;
 
 /// An image that another model generates as the first frame of a video.
@@ -23,21 +21,6 @@ pub struct FirstFrame {
 }
 
 impl FirstFrame {
-    /// Generates the first frame, `width` x `height` pixels, of the video of a prompt.
-    ///
-    /// # Errors
-    /// Those of [`ImageGenerator::generate`].
-    pub fn generate(
-        &self,
-        generator: &ImageGenerator,
-        prompt: &str,
-        seed: u64,
-        size: [u32; 2],
-    ) -> Result<RgbImage, ModelError> {
-        let image = generator.generate(&Request::prompt(self.prompt(prompt)).seed(seed))?;
-        Ok(self.frame(&image, size))
-    }
-
     /// An image in the middle of a frame of `width` x `height` pixels.
     pub fn frame(&self, image: &RgbImage, size: [u32; 2]) -> RgbImage {
         contain(image, size, self.size, self.background)

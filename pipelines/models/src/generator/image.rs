@@ -3,14 +3,14 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 
-use super::Step;
 use super::autoencoder::ImageAutoencoder;
 use super::input::{Condition, ImageInput};
 use super::prompt_encoder::PromptEncoder;
-use super::request::{Request, Subject, takes_prompts};
+use super::request::{Request, Step, Subject, takes_prompts};
 use super::scale_generator::{ImagePlan, ScaleGenerator, Steps};
 use crate::device::{Placement, memory};
 use crate::error::ModelError;
+use crate::first_frame::FirstFrame;
 use crate::manifest::Manifest;
 use crate::model::Model;
 use crate::pixels;
@@ -177,6 +177,21 @@ impl ImageGenerator {
         let last = self.steps(request)?.last();
         let last = last.ok_or_else(|| ModelError::refused("the schedule has no scale"))?;
         self.decode(&last.features)
+    }
+
+    /// The first frame, `width` x `height` pixels, of the video of a prompt, by the rules of the model of videos.
+    ///
+    /// # Errors
+    /// Those of [`ImageGenerator::generate`].
+    pub fn first_frame(
+        &self,
+        rules: &FirstFrame,
+        prompt: &str,
+        seed: u64,
+        size: [u32; 2],
+    ) -> Result<RgbImage, ModelError> {
+        let image = self.generate(&Request::prompt(rules.prompt(prompt)).seed(seed))?;
+        Ok(rules.frame(&image, size))
     }
 
     /// The image of a feature map `[1, c, 1, h, w]`.

@@ -17,11 +17,10 @@ use std::sync::Arc;
 
 use ::image::RgbImage;
 pub use autoencoder::ImageAutoencoder;
-use burn::tensor::Tensor;
 pub use image::ImageGenerator;
 pub use input::{Condition, ImageInput};
 pub use prompt_encoder::{EncodedPrompt, PromptEncoder};
-pub use request::{Clip, Generated, Request};
+pub use request::{Clip, Generated, Request, Step};
 pub use scale_generator::{ImagePlan, ScaleGenerator, Steps};
 pub use video::{VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps};
 pub use video_decoder::{Frames, VideoDecoder, encode_frames};
@@ -31,17 +30,6 @@ use crate::device::{DeviceChoice, Dtype, Placement};
 use crate::error::ModelError;
 use crate::manifest::Architecture;
 use crate::model::Model;
-
-/// One finished scale of an image, or one finished pass of a video.
-#[derive(Debug, Clone)]
-pub struct Step {
-    /// Its number, from 0.
-    pub index: usize,
-    /// How many there are.
-    pub count: usize,
-    /// The running feature map at full size, `[1, c, t, h, w]`.
-    pub features: Tensor<5>,
-}
 
 /// A loaded model of any architecture.
 ///

@@ -1,3 +1,4 @@
+use burn::tensor::Tensor;
 use image::RgbImage;
 
 use crate::error::ModelError;
@@ -152,6 +153,17 @@ impl Request {
 pub(super) fn takes_prompts(model: &Model) -> ModelError {
     let message = format!("the model `{}` takes prompts, not classes", model.name());
     ModelError::refused_with(message, "ask for a prompt instead")
+}
+
+/// One finished scale of an image, or one finished pass of a video.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+    /// The running feature map at full size, `[1, c, t, h, w]`.
+    pub features: Tensor<5>,
 }
 
 /// A generated video.

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use image::RgbImage;
 
-use super::Step;
 use super::image::ImageGenerator;
 use super::prompt_encoder::PromptEncoder;
-use super::request::{Clip, Request, Subject, takes_prompts};
+use super::request::{Clip, Request, Step, Subject, takes_prompts};
 use super::video::{
     VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps,
 };
@@ -92,7 +91,7 @@ impl VideoGenerator {
             (Some(image), Some(rules)) => Some(rules.frame(image, size)),
             (Some(image), None) => Some(crop_to_cover(image, size[0], size[1])),
             (None, Some(rules)) => match &self.images {
-                Some(images) => Some(rules.generate(images, prompt, request.seed, size)?),
+                Some(images) => Some(images.first_frame(rules, prompt, request.seed, size)?),
                 None => None,
             },
             (None, None) => None,

@@ -4,7 +4,7 @@ use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_text::T5Config;
 use serde::{Deserialize, Serialize};
 
-use super::{Checksums, check_text};
+use super::shared::{Checksums, check_text};
 use crate::error::Flaw;
 use crate::prompt::PromptRules;
 use crate::sampling::Sampling;

@@ -3,7 +3,7 @@ use nextscale_video::clips::{Layout, Plan};
 use nextscale_video::{InfinityStarConfig, InfinityStarGuidance, InfinityStarVaeConfig};
 use serde::{Deserialize, Serialize};
 
-use super::{Checksums, check_text};
+use super::shared::{Checksums, check_text};
 use crate::error::{Flaw, ModelError};
 use crate::first_frame::FirstFrame;
 use crate::prompt::PromptRules;

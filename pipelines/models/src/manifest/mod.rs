@@ -2,9 +2,9 @@
 
 mod infinity;
 mod infinity_star;
+mod shared;
 mod var;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use nextscale_text::T5Config;
@@ -12,13 +12,11 @@ use serde::{Deserialize, Serialize};
 
 pub use infinity::InfinityManifest;
 pub use infinity_star::{FrameCounts, InfinityStarManifest};
+pub use shared::Checksums;
 pub use var::VarManifest;
 
 use crate::error::Flaw;
 use crate::size::Size;
-
-/// Checksums of the files of a model by name: SHA-256 in hexadecimal.
-pub type Checksums = BTreeMap<String, String>;
 
 /// What kind of model it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,17 +116,6 @@ impl Manifest {
             Self::InfinityStar(manifest) => manifest.check(),
         }
     }
-}
-
-/// Refuses a text encoder whose features the transformer does not take.
-fn check_text(text: &T5Config, channels: usize) -> Result<(), Flaw> {
-    if text.d_model == channels {
-        return Ok(());
-    }
-    Err(Flaw::new(format!(
-        "does not fit together: its text encoder gives {} channels, its transformer takes {channels}",
-        text.d_model
-    )))
 }
 
 #[cfg(test)]

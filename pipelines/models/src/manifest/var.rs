@@ -2,7 +2,7 @@ use nextscale_tokenizer::vqvae::VqVaeConfig;
 use nextscale_var_core::var::VarConfig;
 use serde::{Deserialize, Serialize};
 
-use super::Checksums;
+use super::shared::Checksums;
 use crate::classes::ClassNames;
 use crate::error::Flaw;
 use crate::sampling::Sampling;

@@ -159,9 +159,7 @@ impl VideoCondition {
                     return Err(input.context.failed("its image model was not loaded"));
                 };
                 let (prompt, seed) = (&input.sample.prompt, input.sample.seed);
-                let image = frame
-                    .rules
-                    .generate(generator, prompt, seed, [width, height]);
+                let image = generator.first_frame(&frame.rules, prompt, seed, [width, height]);
                 image.map_err(|e| input.context.failed(e))?
             }
             Self::Wired => match input.artifacts.get(1) {
