@@ -10,9 +10,8 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use nextscale_models::device::{self, DeviceChoice, Dtype};
-use nextscale_models::generator::{ImageGenerator, ImagePlan};
-use nextscale_models::sampling::{Sampling, SamplingPlan};
-use nextscale_models::{Manifest, Model, ModelError, Placement};
+use nextscale_models::generator::ImageGenerator;
+use nextscale_models::{Manifest, Model, Placement};
 use nextscale_tokenizer::ScaleSchedule;
 use serde::Serialize;
 
@@ -101,21 +100,16 @@ pub fn run(options: &BenchOptions) -> Result<Report, EvalError> {
     let size = generator.model().default_size()?;
     let plan = generator.plan(size.width, size.height)?;
     let load = start.elapsed().as_secs_f64();
+    let mut sampling = generator.model().sampling()?.clone();
+    sampling.cfg = options.cfg_scale.unwrap_or(sampling.cfg);
     let subject = Subject {
         prompt: prompt(options, generator.model())?,
-        sampling: sampling(options, &generator, plan)?,
+        sampling: generator.sampling_plan(&sampling, &plan),
         generator: &generator,
-        plan,
+        plan: &plan,
         batch: options.batch,
-        device: &placement.device,
     };
-    let mut rounds = Vec::new();
-    for index in 0..options.warmup + options.rounds {
-        let round = subject.round(index as u64)?;
-        if index >= options.warmup {
-            rounds.push(round);
-        }
-    }
+    let rounds = subject.rounds(options.warmup, options.rounds)?;
     let median_of = |part: &dyn Fn(&Round) -> f64| median(rounds.iter().map(part).collect());
     let total = median_of(&|round| round.total);
     let tokens = (plan.schedule().tokens() * options.batch) as f64;
@@ -159,33 +153,12 @@ fn load(options: &BenchOptions, placement: &Placement) -> Result<ImageGenerator,
 fn prompt(options: &BenchOptions, model: &Model) -> Result<Prompt, EvalError> {
     Ok(match model.manifest() {
         Manifest::Var(_) if options.random_weights => Prompt::Class(0),
-        Manifest::Var(manifest) => {
-            let found = manifest.class_names().find(&options.class);
-            Prompt::Class(found.map_err(|error| ModelError::Refused {
-                message: error.to_string(),
-                hint: error.hint().map(str::to_owned),
-            })?)
-        }
+        Manifest::Var(manifest) => Prompt::Class(manifest.class_names().find(&options.class)?),
         _ if options.random_weights => {
             Prompt::RandomText(model.infinity()?.transformer.text_channels)
         }
         _ => Prompt::Text(options.prompt.clone()),
     })
-}
-
-fn sampling(
-    options: &BenchOptions,
-    generator: &ImageGenerator,
-    plan: &ImagePlan,
-) -> Result<SamplingPlan, EvalError> {
-    let model = generator.model();
-    let sampling: &Sampling = match model.manifest() {
-        Manifest::Var(manifest) => &manifest.sampling,
-        _ => &model.infinity()?.sampling,
-    };
-    let mut sampling = sampling.clone();
-    sampling.cfg = options.cfg_scale.unwrap_or(sampling.cfg);
-    Ok(generator.sampling_plan(&sampling, plan))
 }
 
 fn describe(device: &Device) -> String {

@@ -23,14 +23,6 @@ pub enum EvalError {
         /// `held-out` or `training`.
         kind: &'static str,
     },
-    /// The model has no schedule for the images of the data set.
-    #[error("the model `{model}` does not generate {side}x{side} pixels")]
-    Size {
-        /// Name of the model.
-        model: String,
-        /// Side of the data set's images in pixels.
-        side: usize,
-    },
     /// The images cannot be divided into the squares whose mean colours are compared.
     #[error("images of {side} pixels are not a multiple of {squares}")]
     Squares {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use nextscale_data::Dataset;
 use nextscale_models::device::DeviceChoice;
 
 use crate::error::EvalError;
@@ -18,12 +17,6 @@ pub struct MeasureOptions {
     pub batch: usize,
     /// Where to compute.
     pub device: DeviceChoice,
-}
-
-impl MeasureOptions {
-    pub(crate) fn dataset(&self) -> Result<Dataset, EvalError> {
-        Ok(Dataset::load(&self.data)?)
-    }
 }
 
 /// Refuses a negative temperature.

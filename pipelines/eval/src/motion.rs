@@ -99,8 +99,8 @@ pub fn run(
     for i in 0..options.count {
         let motion = Motion::ALL[i % Motion::ALL.len()];
         let prompt = format!("{} {}", THINGS[i % THINGS.len()], motion.name());
-        let frames = frames(&generator, options, &prompt, i)?;
-        side = side_of(&frames[0]);
+        let (frames, side_of_frames) = video(&generator, options, &prompt, i)?;
+        side = side_of_frames;
         let poses = track(&frames, side);
         report.add(prompt, motion, &poses);
         let last = frames.len() - 1;
@@ -114,13 +114,13 @@ pub fn run(
     })
 }
 
-/// The frames of one video as RGB bytes; there is at least one.
-fn frames(
+/// The frames of one video as RGB bytes, at least one, and their side.
+fn video(
     generator: &VideoGenerator,
     options: &MotionOptions,
     prompt: &str,
     index: usize,
-) -> Result<Vec<Vec<u8>>, EvalError> {
+) -> Result<(Vec<Vec<u8>>, usize), EvalError> {
     let mut request = Request::prompt(prompt).seed(options.seed.wrapping_add(index as u64));
     if let Some(scale) = options.cfg_scale {
         request = request.cfg_scale(scale);
@@ -129,17 +129,12 @@ fn frames(
         request = request.temperature(temperature);
     }
     let clip = generator.generate(&request)?;
-    let square = clip.frames.iter().all(|f| f.width() == f.height());
-    if clip.frames.is_empty() || !square {
+    let sides = clip.frames.first().map(image::RgbImage::dimensions);
+    let Some((side, _)) = sides.filter(|(width, height)| width == height) else {
         return Err(EvalError::NotSquare(options.model.clone()));
-    }
-    let frames = clip.frames.into_iter();
-    Ok(frames.map(image::RgbImage::into_raw).collect())
-}
-
-/// Side of a square RGB frame.
-fn side_of(frame: &[u8]) -> usize {
-    (frame.len() / 3).isqrt()
+    };
+    let frames = clip.frames.into_iter().map(image::RgbImage::into_raw);
+    Ok((frames.collect(), side as usize))
 }
 
 impl Report {

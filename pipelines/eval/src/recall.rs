@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Device;
 use nextscale_data::{Dataset, captions};
 use nextscale_models::device::Dtype;
 use nextscale_models::generator::{ImageGenerator, ImageInput, ImagePlan};
@@ -112,7 +111,7 @@ pub fn run(
     options: &RecallOptions,
     progress: OnProgress<'_>,
 ) -> Result<Measured<Report>, EvalError> {
-    let (measure, set) = (&options.measure, options.measure.dataset()?);
+    let (measure, set) = (&options.measure, Dataset::load(&options.measure.data)?);
     let side = set.size();
     if !side.is_multiple_of(SQUARES) {
         return Err(EvalError::Squares {
@@ -129,31 +128,13 @@ pub fn run(
     let generator = ImageGenerator::load(&model, &placement)?;
     let plan = generator.plan(side, side)?;
     let subject = Subject {
-        sampling: generator.sampling_plan(&sampling, plan),
+        sampling: generator.sampling_plan(&sampling, &plan),
         generator: &generator,
-        plan,
+        plan: &plan,
         set: &set,
-        measure,
-        device: &placement.device,
+        options,
     };
-    let (mut lists, mut tiles) = (Vec::new(), Vec::new());
-    for (list, ids, count) in [
-        ("seen", set.train_ids(), options.seen),
-        ("held out", set.held_out_ids(), options.held_out),
-    ] {
-        if count == 0 || ids.is_empty() {
-            continue;
-        }
-        let pool = choose(ids, options.candidates.max(count), measure.seed);
-        let generated = subject.generate(&pool[..count.min(pool.len())], progress)?;
-        for (&id, image) in pool.iter().zip(&generated).take(TILES) {
-            tiles.extend([set.image(id, captions::WHITE), image.clone()]);
-        }
-        lists.push(subject.compare(list, &pool, &generated));
-    }
-    if lists.is_empty() {
-        return Err(EvalError::NoPrompt);
-    }
+    let (lists, tiles) = subject.lists(progress)?;
     let report = Report {
         model: model.manifest().name().to_owned(),
         fingerprint: model.fingerprint(),
@@ -181,18 +162,44 @@ struct Subject<'a> {
     plan: &'a ImagePlan,
     sampling: SamplingPlan,
     set: &'a Dataset,
-    measure: &'a MeasureOptions,
-    device: &'a Device,
+    options: &'a RecallOptions,
 }
 
 impl Subject<'_> {
+    /// The figures of both lists of prompts, and tiles of references and generated images.
+    fn lists(
+        &self,
+        progress: OnProgress<'_>,
+    ) -> Result<(Vec<ListReport>, Vec<Vec<u8>>), EvalError> {
+        let (options, set) = (self.options, self.set);
+        let (mut lists, mut tiles) = (Vec::new(), Vec::new());
+        for (list, ids, count) in [
+            ("seen", set.train_ids(), options.seen),
+            ("held out", set.held_out_ids(), options.held_out),
+        ] {
+            if count == 0 || ids.is_empty() {
+                continue;
+            }
+            let pool = choose(ids, options.candidates.max(count), options.measure.seed);
+            let generated = self.generate(&pool[..count.min(pool.len())], progress)?;
+            for (&id, image) in pool.iter().zip(&generated).take(TILES) {
+                tiles.extend([set.image(id, captions::WHITE), image.clone()]);
+            }
+            lists.push(self.compare(list, &pool, &generated));
+        }
+        if lists.is_empty() {
+            return Err(EvalError::NoPrompt);
+        }
+        Ok((lists, tiles))
+    }
+
     /// Generates images of the default captions of the images `ids`, on white, each with its own seed.
     fn generate(&self, ids: &[usize], progress: OnProgress<'_>) -> Result<Vec<Vec<u8>>, EvalError> {
         let mut generated = Vec::new();
-        for chunk in ids.chunks(self.measure.batch) {
+        for chunk in ids.chunks(self.options.measure.batch) {
             let caption = |&id: &usize| captions::canonical(self.set.entry(id));
             let prompts: Vec<String> = chunk.iter().map(caption).collect();
-            let seed = |&id: &usize| self.measure.seed.wrapping_add(id as u64);
+            let seed = |&id: &usize| self.options.measure.seed.wrapping_add(id as u64);
             let input = ImageInput::new(
                 self.generator.encode(&prompts, "")?,
                 chunk.iter().map(seed).collect(),
@@ -240,9 +247,13 @@ impl Subject<'_> {
     fn features(&self, images: &[Vec<u8>]) -> Vec<Vec<f32>> {
         let (autoencoder, side) = (self.generator.autoencoder(), self.set.size());
         let mut features = Vec::with_capacity(images.len());
-        for chunk in images.chunks(self.measure.batch) {
+        for chunk in images.chunks(self.options.measure.batch) {
             let bytes = chunk.iter().map(Vec::as_slice);
-            let latent = autoencoder.encode(pixels::from_bytes(bytes, [side, side], self.device));
+            let latent = autoencoder.encode(pixels::from_bytes(
+                bytes,
+                [side, side],
+                self.generator.device(),
+            ));
             let latent = autoencoder.quantize(latent, self.plan.cells()).sum;
             let length = latent.dims().iter().skip(1).product();
             let values: Vec<f32> = latent.into_data().convert::<f32>().iter::<f32>().collect();
@@ -280,15 +291,12 @@ mod tests {
 
     #[test]
     fn recall_of_known_ranks() {
-        let recall = Recall::of(&[0, 0, 4, 5, 100]);
-        assert_eq!(
-            recall,
-            Recall {
-                first: 0.4,
-                among_5: 0.6,
-                median_rank: 4
-            }
-        );
+        let expected = Recall {
+            first: 0.4,
+            among_5: 0.6,
+            median_rank: 4,
+        };
+        assert_eq!(Recall::of(&[0, 0, 4, 5, 100]), expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 use nextscale_data::{Dataset, captions::WHITE};
 use nextscale_models::generator::ImageAutoencoder;
-use nextscale_models::{Manifest, Model, Size, device, pixels};
+use nextscale_models::{Manifest, Model, device, pixels};
 use nextscale_tokenizer::ScaleSchedule;
 use serde::Serialize;
 
@@ -72,7 +72,7 @@ pub fn run(
     options: &TokenizerOptions,
     progress: OnProgress<'_>,
 ) -> Result<Measured<Report>, EvalError> {
-    let set = options.measure.dataset()?;
+    let set = Dataset::load(&options.measure.data)?;
     let device = device::open(options.measure.device)?;
     let model = Model::open(&options.model)?;
     let schedule = schedule(&model, set.size())?;
@@ -92,12 +92,8 @@ pub fn run(
 
 /// The auto-encoder's schedule for images of `side` x `side` pixels.
 fn schedule(model: &Model, side: usize) -> Result<ScaleSchedule, EvalError> {
-    let sizes = model.manifest().sizes();
-    let size = Size::find(&sizes, Some(side), Some(side)).ok_or_else(|| EvalError::Size {
-        model: model.name().to_owned(),
-        side,
-    })?;
-    let schedule = size.schedule().map_err(|flaw| flaw.of(model.name()))?;
+    let schedule = model.size(side, side)?.schedule();
+    let schedule = schedule.map_err(|flaw| flaw.of(model.name()))?;
     Ok(match model.manifest() {
         Manifest::Infinity(manifest) => manifest.patching.cells(&schedule),
         Manifest::Var(_) | Manifest::InfinityStar(_) => schedule,

@@ -1,6 +1,5 @@
 //! How a tokenizer uses its codes: the entropy of each bit, the perplexity of a codebook.
 
-use burn::tensor::Tensor;
 use nextscale_tokenizer::usage::{count, perplexity};
 use nextscale_tokenizer::{Codes, Scale, ScaleSchedule};
 use serde::Serialize;
@@ -123,20 +122,13 @@ impl Usage {
 
 fn add_bits(ones: &mut [f64], cells: &mut f64, codes: &Codes) {
     let Codes::Bits(bits) = codes else { return };
-    let [b, d, t, h, w] = bits.dims();
-    let count = b * t * h * w;
-    let sums: Tensor<1> = bits
-        .clone()
-        .float()
-        .swap_dims(0, 1)
-        .reshape([d, count])
-        .sum_dim(1)
-        .reshape([d]);
-    let sums = sums.into_data().convert::<f32>();
+    let [b, _, t, h, w] = bits.dims();
+    let cells_of_bit = bits.clone().float().swap_dims(0, 1).flatten::<2>(1, 4); // [d, b t h w]
+    let sums = cells_of_bit.sum_dim(1).into_data().convert::<f32>();
     for (sum, ones) in ones.iter_mut().zip(sums.iter::<f32>()) {
         *sum += f64::from(ones);
     }
-    *cells += count as f64;
+    *cells += (b * t * h * w) as f64;
 }
 
 /// Entropy in bits of a coin that lands on 1 with probability `p`.
@@ -148,7 +140,7 @@ fn entropy(p: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, Int, TensorData};
+    use burn::tensor::{Device, Int, Tensor, TensorData};
 
     #[test]
     fn use_of_the_bits() {

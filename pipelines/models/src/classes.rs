@@ -1,54 +1,12 @@
 //! The classes of a class-conditional model, by number and by name.
 
-use thiserror::Error;
-
-use crate::error::nearest;
+use crate::error::{ModelError, nearest};
 
 /// The classes of a model.
 #[derive(Debug, Clone, Copy)]
 pub struct ClassNames<'a> {
     names: &'a [String],
     count: usize,
-}
-
-/// Why a class is not one.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ClassError {
-    /// A number that is too large or negative.
-    #[error("there is no class {number}: they go from 0 to {}", count - 1)]
-    OutOfRange {
-        /// What was asked for.
-        number: i64,
-        /// The number of classes.
-        count: usize,
-    },
-    /// A name that several classes have.
-    #[error("`{name}` is the name of several classes: {numbers}")]
-    Ambiguous {
-        /// What was asked for.
-        name: String,
-        /// The numbers of these classes.
-        numbers: String,
-    },
-    /// A name that no class has.
-    #[error("there is no class `{name}`")]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// What to do instead.
-        hint: String,
-    },
-}
-
-impl ClassError {
-    /// What to do about it, if anything.
-    pub fn hint(&self) -> Option<&str> {
-        match self {
-            Self::OutOfRange { .. } => None,
-            Self::Ambiguous { .. } => Some("give the number of the one that you mean"),
-            Self::Unknown { hint, .. } => Some(hint),
-        }
-    }
 }
 
 impl<'a> ClassNames<'a> {
@@ -73,11 +31,12 @@ impl<'a> ClassNames<'a> {
     ///
     /// # Errors
     /// No such class, or a name of several.
-    pub fn find(&self, wanted: &str) -> Result<usize, ClassError> {
+    pub fn find(&self, wanted: &str) -> Result<usize, ModelError> {
         if let Ok(number) = wanted.parse::<i64>() {
-            let count = self.count;
-            let class = usize::try_from(number).ok().filter(|class| *class < count);
-            return class.ok_or(ClassError::OutOfRange { number, count });
+            let last = self.count - 1;
+            let class = usize::try_from(number).ok().filter(|class| *class <= last);
+            let message = || format!("there is no class {number}: they go from 0 to {last}");
+            return class.ok_or_else(|| ModelError::refused(message()));
         }
         let asked = wanted.trim().to_lowercase();
         for most in [1, usize::MAX] {
@@ -92,17 +51,16 @@ impl<'a> ClassNames<'a> {
                 [one] => return Ok(*one),
                 several => {
                     let numbers: Vec<String> = several.iter().map(ToString::to_string).collect();
-                    return Err(ClassError::Ambiguous {
-                        name: wanted.to_owned(),
-                        numbers: numbers.join(", "),
-                    });
+                    let numbers = numbers.join(", ");
+                    return Err(ModelError::refused_with(
+                        format!("`{wanted}` is the name of several classes: {numbers}"),
+                        "give the number of the one that you mean",
+                    ));
                 }
             }
         }
-        Err(ClassError::Unknown {
-            name: wanted.to_owned(),
-            hint: self.suggest(&asked),
-        })
+        let message = format!("there is no class `{wanted}`");
+        Err(ModelError::refused_with(message, self.suggest(&asked)))
     }
 
     fn suggest(&self, asked: &str) -> String {
@@ -138,14 +96,14 @@ mod tests {
     fn classes_by_number_and_by_name() {
         let manifest = imagenet();
         let classes = manifest.class_names();
-        assert_eq!(classes.find("207"), Ok(207));
-        assert_eq!(classes.find("Golden Retriever"), Ok(207));
-        assert_eq!(classes.find("Tinca tinca"), Ok(0));
-        assert_eq!(
-            classes.find("missile"),
-            Ok(657),
-            "its first name, and another's second"
-        );
+        for (wanted, class) in [
+            ("207", 207),
+            ("Golden Retriever", 207),
+            ("Tinca tinca", 0),
+            ("missile", 657), // its first name, and another's second
+        ] {
+            assert_eq!(classes.find(wanted).unwrap(), class, "{wanted}");
+        }
         assert_eq!(classes.label(207), "golden retriever");
     }
 
@@ -153,18 +111,13 @@ mod tests {
     fn wrong_classes_are_explained() {
         let manifest = imagenet();
         let wrong = |class: &str| manifest.class_names().find(class).unwrap_err();
-        assert_eq!(
-            wrong("1000").to_string(),
-            "there is no class 1000: they go from 0 to 999"
-        );
-        assert_eq!(
-            wrong("-1").to_string(),
-            "there is no class -1: they go from 0 to 999"
-        );
-        assert_eq!(
-            wrong("crane").to_string(),
-            "`crane` is the name of several classes: 134, 517"
-        );
+        for (class, message) in [
+            ("1000", "there is no class 1000: they go from 0 to 999"),
+            ("-1", "there is no class -1: they go from 0 to 999"),
+            ("crane", "`crane` is the name of several classes: 134, 517"),
+        ] {
+            assert_eq!(wrong(class).to_string(), message);
+        }
         assert_eq!(
             wrong("golden retreiver").hint(),
             Some("did you mean `golden retriever`?")

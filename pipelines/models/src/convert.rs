@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nextscale_bitwise::import::{infinity_config, infinity_keys, is_stale};
 use nextscale_bitwise::vae::BsqVaeConfig;
@@ -21,7 +21,7 @@ use crate::error::ModelError;
 use crate::manifest::Architecture;
 use crate::released::architecture_of;
 use nextscale_files::atomic_file::{self, folder_of};
-use nextscale_weights::{StreamError, WeightDtype, WeightError, WeightFile};
+use nextscale_weights::{ShapeError, StreamError, WeightDtype, WeightError, WeightFile};
 
 /// A checkpoint that was recognised and found complete; no tensor is read.
 pub struct Conversion {
@@ -42,19 +42,15 @@ impl Conversion {
     /// A file that cannot be read, that is of no known model, or that lacks tensors or has unknown ones.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         let file = WeightFile::open(path).map_err(|e| unusable(path, e))?;
-        let (kind, file, keys) = recognise(path, file)?;
-        let loose: Vec<String> = file
-            .names()
-            .filter(|name| is_loose(kind, name))
-            .map(str::to_owned)
-            .collect();
-        check(path, kind, &file, &keys, &loose)?;
-        let names = file.names().map(str::to_owned).collect();
+        let (layout, file) = recognise(path, file)?;
+        check(path, &layout, &file)?;
+        let names: Vec<String> = file.names().map(str::to_owned).collect();
+        let loose = names.iter().filter(|name| (layout.is_loose)(name));
         Ok(Self {
-            file,
-            kind,
+            kind: layout.kind,
+            loose: loose.cloned().collect(),
             names,
-            loose,
+            file,
         })
     }
 
@@ -94,112 +90,120 @@ impl Conversion {
     }
 }
 
-const INFINITY: &str = "an Infinity transformer";
-const STAR: &str = "an InfinityStar transformer";
-const VAR: &str = "a VAR transformer";
-const VQ: &str = "a VAR tokenizer";
-const STAR_VAE: &str = "an InfinityStar tokenizer";
-const BSQ: &str = "an Infinity tokenizer";
-const T5: &str = "a T5 encoder";
+/// What a checkpoint is, and what it should hold.
+struct Layout {
+    kind: &'static str,
+    keys: Keys,
+    /// Whether a tensor goes along although the model does not need it: constants and statistics.
+    is_loose: fn(&str) -> bool,
+}
 
-/// What a checkpoint is by its names, with them brought to the newest official ones, and what it should hold.
-fn recognise(
-    path: &Path,
-    mut file: WeightFile,
-) -> Result<(&'static str, WeightFile, Keys), ModelError> {
-    match architecture_of(&file) {
-        Some(Architecture::Infinity) => {
-            file.forget(is_stale);
-            let keys = infinity_keys(&infinity_config(&file).map_err(|e| unusable(path, e))?);
-            return Ok((INFINITY, file, keys));
+impl Layout {
+    /// One that has nothing but what the model needs.
+    fn strict(kind: &'static str, keys: Keys) -> Self {
+        let is_loose = |_: &str| false;
+        Self {
+            kind,
+            keys,
+            is_loose,
         }
-        Some(Architecture::InfinityStar) => {
-            file.forget(is_unread);
-            let keys =
-                infinity_star_keys(&infinity_star_config(&file).map_err(|e| unusable(path, e))?);
-            return Ok((STAR, file, keys));
-        }
-        Some(Architecture::Var) => {
-            let keys = var_keys(&var_config(&file).map_err(|e| unusable(path, e))?);
-            return Ok((VAR, file, keys));
-        }
-        None => {}
+    }
+}
+
+/// What a checkpoint is by its names, with them brought to the newest official ones.
+fn recognise(path: &Path, mut file: WeightFile) -> Result<(Layout, WeightFile), ModelError> {
+    if let Some(architecture) = architecture_of(&file) {
+        let layout = transformer(path, architecture, &mut file)?;
+        return Ok((layout, file));
     }
     let has = |name: &str| file.shape(name).is_some();
     if has("quantize.embedding.weight") {
         let config = VqVaeConfig::of_file(path).map_err(|e| unusable(path, e))?;
-        return Ok((VQ, file, config.keys()));
+        let layout = Layout {
+            kind: "a VAR tokenizer",
+            keys: config.keys(),
+            is_loose: |name| name == "quantize.ema_vocab_hit_SV",
+        };
+        return Ok((layout, file));
     }
     if has("scale_learnable_parameters") {
         file.forget(is_unused);
-        return Ok((STAR_VAE, file, InfinityStarVaeConfig::infinitystar().keys()));
+        let keys = InfinityStarVaeConfig::infinitystar().keys();
+        return Ok((Layout::strict("an InfinityStar tokenizer", keys), file));
     }
     if has("encoder.conv_out.conv.weight") || has("encoder.conv_out.weight") {
         let file = file.renamed(newest_name);
         let keys = BsqVaeConfig::keys_like(&file.shapes());
-        let keys = keys.ok_or_else(|| unusable(path, "its tokenizer has no levels"))?;
-        return Ok((BSQ, file, keys));
+        let layout = Layout {
+            kind: "an Infinity tokenizer",
+            keys: keys.ok_or_else(|| unusable(path, "its tokenizer has no levels"))?,
+            is_loose: is_constant,
+        };
+        return Ok((layout, file));
     }
     if has("encoder.final_layer_norm.weight") {
         return text_encoder(path, file);
     }
-    let message = "holds the weights of no model that is known here".to_owned();
     let hint =
-        "Infinity, InfinityStar and VAR transformers and tokenizers and T5 encoders are converted"
-            .to_owned();
-    let (path, hint) = (path.to_owned(), Some(hint));
+        "Infinity, InfinityStar and VAR transformers and tokenizers and T5 encoders are converted";
     Err(ModelError::Content {
-        path,
-        message,
-        hint,
+        path: path.to_owned(),
+        message: "holds the weights of no model that is known here".into(),
+        hint: Some(hint.into()),
+    })
+}
+
+fn transformer(
+    path: &Path,
+    architecture: Architecture,
+    file: &mut WeightFile,
+) -> Result<Layout, ModelError> {
+    let no = |e: ShapeError| unusable(path, e);
+    Ok(match architecture {
+        Architecture::Infinity => {
+            file.forget(is_stale);
+            let keys = infinity_keys(&infinity_config(file).map_err(no)?);
+            Layout::strict("an Infinity transformer", keys)
+        }
+        Architecture::InfinityStar => {
+            file.forget(is_unread);
+            let keys = infinity_star_keys(&infinity_star_config(file).map_err(no)?);
+            Layout::strict("an InfinityStar transformer", keys)
+        }
+        Architecture::Var => Layout {
+            kind: "a VAR transformer",
+            keys: var_keys(&var_config(file).map_err(no)?),
+            is_loose: |name| name == "attn_bias_for_masking" || name == "lvl_1L",
+        },
     })
 }
 
 /// The half of a T5 that is used here.
-fn text_encoder(
-    path: &Path,
-    file: WeightFile,
-) -> Result<(&'static str, WeightFile, Keys), ModelError> {
+fn text_encoder(path: &Path, file: WeightFile) -> Result<(Layout, WeightFile), ModelError> {
     let folder = if path.is_dir() { path } else { folder_of(path) };
-    let config =
-        T5Config::from_hf_file(folder.join("config.json")).map_err(|e| unusable(path, e))?;
-    Ok((T5, t5::encoder_part(file), t5::keys(&config)))
+    let config = T5Config::from_hf_file(folder.join("config.json"));
+    let config = config.map_err(|e| unusable(path, e))?;
+    let layout = Layout::strict("a T5 encoder", t5::keys(&config));
+    Ok((layout, t5::encoder_part(file)))
 }
 
-/// Whether a tensor goes along although the model does not need it: constants and statistics.
-fn is_loose(kind: &str, name: &str) -> bool {
-    match kind {
-        VAR => name == "attn_bias_for_masking" || name == "lvl_1L",
-        VQ => name == "quantize.ema_vocab_hit_SV",
-        BSQ => is_constant(name),
-        _ => false,
-    }
-}
-
-fn check(
-    path: &Path,
-    kind: &str,
-    file: &WeightFile,
-    keys: &Keys,
-    loose: &[String],
-) -> Result<(), ModelError> {
-    let known = |name: &str| loose.iter().any(|l| l == name);
+fn check(path: &Path, layout: &Layout, file: &WeightFile) -> Result<(), ModelError> {
+    let Layout { keys, is_loose, .. } = layout;
     let missing = keys
         .keys()
-        .filter(|name| file.shape(name).is_none() && !is_loose(kind, name));
+        .filter(|name| file.shape(name).is_none() && !is_loose(name));
     let missing: Vec<String> = missing.cloned().collect();
     let unused = file
         .names()
-        .filter(|name| !keys.contains_key(*name) && !known(name));
+        .filter(|name| !keys.contains_key(*name) && !is_loose(name));
     let unused: Vec<String> = unused.map(str::to_owned).collect();
-    let path = path.to_owned();
     if !missing.is_empty() || !unused.is_empty() {
         let error = WeightError::Keys {
-            path: path.clone(),
+            path: path.to_owned(),
             missing,
             unused,
         };
-        return Err(unusable(&path, error));
+        return Err(unusable(path, error));
     }
     let wrong = keys.iter().filter_map(|(name, wanted)| {
         let found = file.shape(name).filter(|found| found != wanted)?;
@@ -209,18 +213,17 @@ fn check(
     if reasons.is_empty() {
         return Ok(());
     }
-    Err(unusable(
-        &path.clone(),
-        WeightError::Mismatch { path, reasons },
-    ))
+    let error = WeightError::Mismatch {
+        path: path.to_owned(),
+        reasons,
+    };
+    Err(unusable(path, error))
 }
 
 fn unusable(path: &Path, error: impl ToString) -> ModelError {
-    let path: PathBuf = path.to_owned();
-    let (message, hint) = (format!("cannot be converted: {}", error.to_string()), None);
     ModelError::Content {
-        path,
-        message,
-        hint,
+        path: path.to_owned(),
+        message: format!("cannot be converted: {}", error.to_string()),
+        hint: None,
     }
 }

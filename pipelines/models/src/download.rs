@@ -45,25 +45,43 @@ pub fn fetch(
         return Ok(vec![]);
     }
     let advice = download_hint(&missing);
-    let refused = |message: String| {
-        let hint = format!("ask again to go on; without a network, {advice}");
-        ModelError::refused_with(message, hint)
-    };
     if is_offline() {
         let message = "HF_HUB_OFFLINE is set, so nothing is downloaded";
         return Err(ModelError::refused_with(message, advice));
     }
-    let Some(cache) = search::cache() else {
-        return Err(refused(
-            "no folder is known for downloads: neither HF_HOME nor HOME is set".into(),
-        ));
-    };
+    download(&missing, progress).map_err(|error| match error {
+        DownloadError::Model(error) => error,
+        error => {
+            let hint = format!("ask again to go on; without a network, {advice}");
+            ModelError::refused_with(error.to_string(), hint)
+        }
+    })
+}
+
+/// Why a download came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum DownloadError {
+    #[error("no folder is known for downloads: neither HF_HOME nor HOME is set")]
+    NoFolder,
+    #[error("cannot list {0}: {1}")]
+    List(String, Box<dyn std::error::Error>),
+    #[error("{repo} has no file `{part}`")]
+    NoFile { repo: String, part: String },
+    #[error("cannot download {0}: {1}")]
+    Transfer(String, CurlError),
+    #[error("cannot download {0}: the answer does not say what the file is")]
+    NoFacts(String),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+fn download(parts: &[&Part], progress: &dyn Fn(&str)) -> Result<Vec<PathBuf>, DownloadError> {
+    let cache = search::cache().ok_or(DownloadError::NoFolder)?;
     let mut fetched = Vec::new();
-    for part in missing {
+    for part in parts {
         let repo = Repository::new(part.repo, &cache);
-        let files = repo.files(part.file).map_err(&refused)?;
-        for file in files {
-            fetched.push(repo.fetch(&file, &refused, progress)?);
+        for file in repo.files(part.file)? {
+            fetched.push(repo.fetch(&file, progress)?);
         }
     }
     Ok(fetched)
@@ -107,7 +125,7 @@ impl<'a> Repository<'a> {
     }
 
     /// The names of the files that make up a part.
-    fn files(&self, part: &str) -> Result<Vec<String>, String> {
+    fn files(&self, part: &str) -> Result<Vec<String>, DownloadError> {
         #[derive(Deserialize)]
         struct Info {
             siblings: Vec<Sibling>,
@@ -120,36 +138,36 @@ impl<'a> Repository<'a> {
             return Ok(vec![part.to_owned()]);
         }
         let url = format!("{}/api/models/{}", self.address, self.name);
-        let text = curl(&["-fsSL", &url]).map_err(|e| format!("cannot list {}: {e}", self.name))?;
-        let info: Info =
-            serde_json::from_slice(&text).map_err(|e| format!("cannot list {}: {e}", self.name))?;
+        let name = || self.name.to_owned();
+        let text = curl(&["-fsSL", &url], false);
+        let text = text.map_err(|e| DownloadError::List(name(), e.into()))?;
+        let info = serde_json::from_slice::<Info>(&text);
+        let info = info.map_err(|e| DownloadError::List(name(), e.into()))?;
         let all = info.siblings.into_iter().map(|file| file.rfilename);
         match wanted(part, all.collect()) {
-            files if files.is_empty() => Err(format!("{} has no file `{part}`", self.name)),
+            files if files.is_empty() => Err(DownloadError::NoFile {
+                repo: name(),
+                part: part.to_owned(),
+            }),
             files => Ok(files),
         }
     }
 
     /// Downloads a file and puts it where the tools look for it.
-    fn fetch(
-        &self,
-        file: &str,
-        refused: &dyn Fn(String) -> ModelError,
-        progress: &dyn Fn(&str),
-    ) -> Result<PathBuf, ModelError> {
-        let of = format!("{file} of {}", self.name);
-        let failed = |e: String| refused(format!("cannot download {of}: {e}"));
+    fn fetch(&self, file: &str, progress: &dyn Fn(&str)) -> Result<PathBuf, DownloadError> {
+        let label = format!("{file} of {}", self.name);
+        let failed = |e| DownloadError::Transfer(label.clone(), e);
         let url = format!("{}/{}/resolve/main/{file}", self.address, self.name);
-        let headers = curl(&["-fsS", "--head", &url]).map_err(|e| failed(e.to_string()))?;
-        let facts = facts(&String::from_utf8_lossy(&headers))
-            .ok_or_else(|| failed("the answer does not say what the file is".into()))?;
+        let headers = curl(&["-fsS", "--head", &url], false).map_err(failed)?;
+        let facts = facts(&String::from_utf8_lossy(&headers));
+        let facts = facts.ok_or_else(|| DownloadError::NoFacts(label.clone()))?;
         let blob = self.folder.join("blobs").join(&facts.etag);
         make_folder(&blob)?;
         if !blob.is_file() {
             let part = blob.with_extension("incomplete");
-            progress(&of);
+            progress(&label);
             transfer(&url, &part).map_err(failed)?;
-            verify(&part, &facts.etag, &of)?;
+            verify(&part, &facts.etag, &label)?;
             fs::rename(&part, &blob).map_err(ModelError::io("write", &blob))?;
         }
         let revision = self.folder.join("refs/main");
@@ -178,35 +196,27 @@ fn place(blob: &Path, path: &Path) -> std::io::Result<()> {
     fs::rename(blob, path)
 }
 
-/// Runs curl with these arguments and the user's token; returns its standard output.
-fn curl(args: &[&str]) -> Result<Vec<u8>, CurlError> {
-    run(args, false)
-}
-
-fn run(args: &[&str], show: bool) -> Result<Vec<u8>, CurlError> {
+/// Runs curl with these arguments and the user's token; returns its standard output. `show` as in [`curl::run`].
+fn curl(args: &[&str], show: bool) -> Result<Vec<u8>, CurlError> {
     // Without the token the hub refuses what needs it, and says so.
     let settings = env::var("HF_TOKEN").map(|token| curl::bearer(&token));
     curl::run(args, &settings.unwrap_or_default(), show)
 }
 
 /// Brings the content of an address into a file, of which a part may be there.
-fn transfer(url: &str, part: &Path) -> Result<(), String> {
+fn transfer(url: &str, part: &Path) -> Result<(), CurlError> {
     let show = std::io::stderr().is_terminal();
-    let (bar, path) = (
-        if show { "--progress-bar" } else { "-sS" },
-        part.display().to_string(),
-    );
-    for left in (0..TRIES).rev() {
-        match run(
-            &["-fL", bar, "--continue-at", "-", "--output", &path, url],
-            show,
-        ) {
-            Ok(_) => return Ok(()),
+    let bar = if show { "--progress-bar" } else { "-sS" };
+    let path = part.display().to_string();
+    let args = ["-fL", bar, "--continue-at", "-", "--output", &path, url];
+    let mut left = TRIES;
+    loop {
+        left -= 1;
+        match curl(&args, show) {
             Err(CurlError::Failed { code, .. }) if left > 0 && BROKEN.contains(&code) => {}
-            Err(error) => return Err(error.to_string()),
+            done => return done.map(drop),
         }
     }
-    Ok(())
 }
 
 /// The facts in the headers of an answer.
@@ -228,16 +238,14 @@ fn facts(headers: &str) -> Option<Facts> {
 /// What is needed of a folder of a repository, or of a repository as a whole: description, vocabulary and one kind of weights.
 fn wanted(folder: &str, all: Vec<String>) -> Vec<String> {
     // Names become paths.
-    let all = all
-        .into_iter()
-        .filter(|name| !name.split('/').any(|part| part.is_empty() || part == ".."));
-    let all: Vec<String> = all.collect();
+    let is_safe = |name: &str| !name.split('/').any(|part| part.is_empty() || part == "..");
+    let all: Vec<String> = all.into_iter().filter(|name| is_safe(name)).collect();
+    let keep = |wanted: &dyn Fn(&str) -> bool| {
+        let all = all.iter().filter(|name| wanted(name));
+        all.cloned().collect()
+    };
     if folder != "." {
-        let prefix = format!("{folder}/");
-        return all
-            .into_iter()
-            .filter(|name| name.starts_with(&prefix))
-            .collect();
+        return keep(&|name| name.starts_with(&format!("{folder}/")));
     }
     let of = |name: &str, stem: &str, ending: &str| {
         let index = format!("{ending}.index.json");
@@ -253,13 +261,11 @@ fn wanted(folder: &str, all: Vec<String>) -> Vec<String> {
         }
     };
     let text = ["config.json", "tokenizer.json"];
-    all.into_iter()
-        .filter(|name| weights(name) || text.contains(&name.as_str()))
-        .collect()
+    keep(&|name| weights(name) || text.contains(&name))
 }
 
 /// Compares a file with the SHA-256 that it is published under, if that is one; a file that differs is removed.
-fn verify(path: &Path, stated: &str, of: &str) -> Result<(), ModelError> {
+fn verify(path: &Path, stated: &str, label: &str) -> Result<(), ModelError> {
     if stated.len() != 64 || !stated.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(());
     }
@@ -268,8 +274,9 @@ fn verify(path: &Path, stated: &str, of: &str) -> Result<(), ModelError> {
         return Ok(());
     }
     fs::remove_file(path).map_err(ModelError::io("remove", path))?;
-    let message =
-        format!("{of} did not arrive as it was published (its SHA-256 differs), and was removed");
+    let message = format!(
+        "{label} did not arrive as it was published (its SHA-256 differs), and was removed"
+    );
     Err(ModelError::refused_with(message, "ask for it again"))
 }
 

@@ -73,6 +73,19 @@ impl ModelError {
         }
     }
 
+    /// As [`ModelError::flawed`], with a way out.
+    pub(crate) fn flawed_with(
+        model: &str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Model {
+            model: model.to_owned(),
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
     /// Wraps an I/O error with what was tried and where.
     pub fn io(
         action: &'static str,

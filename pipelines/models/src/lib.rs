@@ -13,6 +13,7 @@ pub mod error;
 mod files;
 mod first_frame;
 pub mod generator;
+mod load;
 pub mod manifest;
 pub mod memory;
 mod model;

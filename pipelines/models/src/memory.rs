@@ -281,6 +281,11 @@ mod tests {
     use nextscale_video::{InfinityStarConfig, InfinityStarVaeConfig};
 
     const VAE: u64 = 440_000_000;
+    const STORAGES: [BlockStorage; 3] = [
+        BlockStorage::Loaded,
+        BlockStorage::Int8,
+        BlockStorage::Streamed,
+    ];
 
     fn formats(dtype: FloatDType, working: u64, blocks: BlockStorage) -> Formats {
         Formats {
@@ -346,12 +351,7 @@ mod tests {
             let formats = formats(FloatDType::BF16, 4, blocks);
             MemoryEstimate::var(&config, 1 << 18, 2, formats)
         };
-        let [loaded, int8, streamed] = [
-            BlockStorage::Loaded,
-            BlockStorage::Int8,
-            BlockStorage::Streamed,
-        ]
-        .map(estimate);
+        let [loaded, int8, streamed] = STORAGES.map(estimate);
         assert_eq!(loaded.transformer, 2 * config.parameters() as u64);
         assert!(int8.transformer < loaded.transformer && streamed.transformer < int8.transformer);
         assert_eq!(loaded.cache, int8.cache);
@@ -373,20 +373,19 @@ mod tests {
         assert!(error.hint().unwrap().contains("--dtype bf16"));
     }
 
-    /// What 720p takes follows from the description: no weight is read.
+    /// What a guided video of the first size takes follows from the description: no weight is read.
+    fn video(model: usize, frames: usize, guided: bool, formats: Formats) -> MemoryEstimate {
+        let manifest = PRESETS[model].manifest(
+            InfinityStarConfig::infinitystar_8b(),
+            InfinityStarVaeConfig::infinitystar(),
+            T5Config::flan_t5_xl(),
+        );
+        let size = &manifest.sizes[0];
+        MemoryEstimate::infinity_star(&manifest, size, frames, guided, formats).unwrap()
+    }
+
     #[test]
-    fn videos_of_the_released_models() {
-        let manifests = [0, 1].map(|preset| {
-            PRESETS[preset].manifest(
-                InfinityStarConfig::infinitystar_8b(),
-                InfinityStarVaeConfig::infinitystar(),
-                T5Config::flan_t5_xl(),
-            )
-        });
-        let video = |model: usize, frames, guided, formats| {
-            let (manifest, size) = (&manifests[model], &manifests[model].sizes[0]);
-            MemoryEstimate::infinity_star(manifest, size, frames, guided, formats).unwrap()
-        };
+    fn videos_of_720p_on_a_cpu() {
         let cpu = |dtype| formats(dtype, 4, BlockStorage::Loaded);
         let half = video(0, 81, true, cpu(FloatDType::BF16));
         assert_eq!(half.transformer, 2 * (8_768_382_112 - 4096));
@@ -399,27 +398,24 @@ mod tests {
         let error = half.check(Some(16 << 30)).unwrap_err().to_string();
         assert!(error.contains("the device has 16.0 GiB"), "{error}");
         assert!(half.notice().unwrap().contains("transformer 16.3"));
-        // On a card, in bf16: five seconds at 720p within 32 GB, and within 24 in int8.
+    }
+
+    /// In bf16: five seconds at 720p within 32 GB, and within 24 in int8; at 480p five seconds fit 24 GB as they are, and ten
+    /// in int8.
+    #[test]
+    fn videos_on_cards() {
         let card = |model, frames, blocks| {
             let formats = formats(FloatDType::BF16, 2, blocks);
             let estimate = video(model, frames, true, formats).releasing_text_encoder(true);
             estimate.total() as f64 / 1e9
         };
-        let [loaded, int8, streamed] = [
-            BlockStorage::Loaded,
-            BlockStorage::Int8,
-            BlockStorage::Streamed,
-        ]
-        .map(|blocks| card(0, 81, blocks));
+        let [loaded, int8, streamed] = STORAGES.map(|blocks| card(0, 81, blocks));
         assert!(
             loaded < 32.0 && int8 < 24.0 && streamed < 16.0,
             "{loaded} {int8} {streamed}"
         );
-        // At 480p five seconds fit 24 GB as they are, and ten in int8.
-        let (five, ten) = (
-            card(1, 81, BlockStorage::Loaded),
-            card(1, 161, BlockStorage::Int8),
-        );
+        let five = card(1, 81, BlockStorage::Loaded);
+        let ten = card(1, 161, BlockStorage::Int8);
         assert!(five < 24.0 && ten < 24.0, "{five} {ten}");
     }
 }

@@ -2,25 +2,15 @@
 
 use std::path::Path;
 
-use burn::tensor::Device;
-use nextscale_bitwise::import::read_infinity;
-use nextscale_bitwise::infinity::Infinity;
-use nextscale_bitwise::vae::BsqVae;
 use nextscale_files::checksum;
-use nextscale_text::TextEncoder;
-use nextscale_tokenizer::vqvae::{VqCodes, VqVae};
-use nextscale_var_core::var::Var;
-use nextscale_var_core::var::read_var;
-use nextscale_video::InfinityStarVae;
-use nextscale_video::infinity_star::{InfinityStar, read_infinity_star};
 
-use crate::device::Placement;
 use crate::error::{Flaw, ModelError};
-use crate::files::{Files, Loader, MANIFEST, ModelFile, write_manifest};
+use crate::files::{Files, MANIFEST, ModelFile, write_manifest};
 use crate::manifest::{
     Architecture, InfinityManifest, InfinityStarManifest, Manifest, VarManifest,
 };
 use crate::released::lookalike_warning;
+use crate::sampling::Sampling;
 use crate::size::Size;
 
 /// A model that was opened, whatever its architecture.
@@ -38,14 +28,17 @@ use crate::size::Size;
 pub struct Model {
     name: String,
     manifest: Manifest,
-    files: Files,
+    /// None if its weights are random.
+    files: Option<Files>,
 }
 
 impl Model {
     /// A model whose description was read; compares it with the headers of the weights.
     pub(crate) fn new(name: &str, manifest: Manifest, files: Files) -> Result<Self, ModelError> {
         let model = Self::released(name, manifest, files)?;
-        model.check_headers().map_err(|flaw| flaw.of(name))?;
+        if let Some(files) = model.files() {
+            check_headers(&model.manifest, files).map_err(|flaw| flaw.of(name))?;
+        }
         Ok(model)
     }
 
@@ -55,20 +48,21 @@ impl Model {
         manifest: Manifest,
         files: Files,
     ) -> Result<Self, ModelError> {
-        manifest.check().map_err(|flaw| flaw.of(name))?;
-        let name = name.to_owned();
+        Self::checked(name.to_owned(), manifest, Some(files))
+    }
+
+    /// A model without files, whose weights are random.
+    pub(crate) fn without_files(manifest: Manifest) -> Result<Self, ModelError> {
+        Self::checked(manifest.name().to_owned(), manifest, None)
+    }
+
+    fn checked(name: String, manifest: Manifest, files: Option<Files>) -> Result<Self, ModelError> {
+        manifest.check().map_err(|flaw| flaw.of(&name))?;
         Ok(Self {
             name,
             manifest,
             files,
         })
-    }
-
-    /// A model without files, whose weights are made up.
-    pub(crate) fn without_files(manifest: Manifest) -> Result<Self, ModelError> {
-        let name = manifest.name().to_owned();
-        let none = Files::released(None, "".into(), "".into());
-        Self::released(&name, manifest, none)
     }
 
     /// The model in a folder.
@@ -89,23 +83,6 @@ impl Model {
     pub fn seal(folder: &Path, mut manifest: Manifest) -> Result<Self, ModelError> {
         write_manifest(folder, &mut manifest)?;
         Self::in_folder(folder)
-    }
-
-    fn check_headers(&self) -> Result<(), Flaw> {
-        let Files {
-            text,
-            transformer,
-            vae,
-        } = &self.files;
-        if let (Some(config), Some(files)) = (self.manifest.text(), text) {
-            let table = [config.vocab_size, config.d_model];
-            files.weights.check_shape("shared.weight", &table)?;
-        }
-        match &self.manifest {
-            Manifest::Infinity(manifest) => check_infinity(manifest, transformer, vae),
-            Manifest::Var(_) => transformer.header().and(vae.header()).map(drop),
-            Manifest::InfinityStar(manifest) => check_infinity_star(manifest, transformer, vae),
-        }
     }
 
     /// The name that it was opened by.
@@ -156,6 +133,18 @@ impl Model {
         }
     }
 
+    /// How it samples unless asked otherwise.
+    ///
+    /// # Errors
+    /// A model of videos.
+    pub fn sampling(&self) -> Result<&Sampling, ModelError> {
+        match &self.manifest {
+            Manifest::Infinity(manifest) => Ok(&manifest.sampling),
+            Manifest::Var(manifest) => Ok(&manifest.sampling),
+            Manifest::InfinityStar(_) => Err(self.is_not_of_images()),
+        }
+    }
+
     pub(crate) fn is_not_of_images(&self) -> ModelError {
         ModelError::flawed(&self.name, "generates videos, not images")
     }
@@ -183,102 +172,38 @@ impl Model {
 
     /// A warning about a tokenizer that is easily taken for another one.
     pub fn lookalike_warning(&self) -> Option<String> {
-        match &self.files.vae {
+        match &self.files()?.vae {
             ModelFile::OnDisk(path) => lookalike_warning(path),
             ModelFile::Embedded(_) => None,
         }
     }
 
-    /// Bytes of the auto-encoder's file.
+    /// Its files except its description; none if its weights are random.
+    pub(crate) fn files(&self) -> Option<&Files> {
+        self.files.as_ref()
+    }
+
+    /// Bytes of the auto-encoder's file; 0 if it cannot be read.
     pub(crate) fn vae_bytes(&self) -> u64 {
-        self.files.vae_bytes()
+        let vae = self.files().map(|files| files.vae.len());
+        vae.and_then(Result::ok).unwrap_or_default()
     }
 
-    fn loader(&self) -> Loader<'_> {
-        Loader {
-            model: &self.name,
-            files: &self.files,
-            checksums: self.manifest.checksums(),
+    /// The size of these pixels.
+    ///
+    /// # Errors
+    /// A size that the model does not generate.
+    pub fn size(&self, width: usize, height: usize) -> Result<Size, ModelError> {
+        let sizes = self.manifest.sizes();
+        if let Some(size) = Size::find(&sizes, Some(width), Some(height)) {
+            return Ok(size.clone());
         }
-    }
-
-    /// Loads vocabulary and text encoder, in f32.
-    ///
-    /// # Errors
-    /// A model without one, damaged files, and weights that are not those of the description.
-    pub fn load_text_encoder(&self, device: &Device) -> Result<TextEncoder, ModelError> {
-        let manifest = &self.manifest;
-        let (Some(config), Some(max_len)) = (manifest.text(), manifest.text_max_len()) else {
-            return Err(ModelError::flawed(&self.name, "has no text encoder"));
-        };
-        self.loader().text_encoder(config, max_len, device)
-    }
-
-    /// Loads the transformer of an Infinity model.
-    ///
-    /// # Errors
-    /// Another architecture, a damaged file, and weights that are not those of the description.
-    pub fn load_infinity(&self, placement: &Placement) -> Result<Infinity, ModelError> {
-        let config = &self.infinity()?.transformer;
-        let read = |file| read_infinity(config, file, placement.blocks, &placement.device);
-        self.loader().transformer(placement.dtype, read)
-    }
-
-    /// Loads the transformer of a VAR model.
-    ///
-    /// # Errors
-    /// Another architecture, a damaged file, and weights that are not those of the description.
-    pub fn load_var(&self, placement: &Placement) -> Result<Var, ModelError> {
-        let config = &self.var()?.transformer;
-        let read = |file| read_var(config, file, placement.blocks, &placement.device);
-        self.loader().transformer(placement.dtype, read)
-    }
-
-    /// Loads the transformer of an InfinityStar model.
-    ///
-    /// # Errors
-    /// Another architecture, a damaged file, and weights that are not those of the description.
-    pub fn load_infinity_star(&self, placement: &Placement) -> Result<InfinityStar, ModelError> {
-        let config = &self.infinity_star()?.transformer;
-        let read = |file| read_infinity_star(config, file, placement.blocks, &placement.device);
-        self.loader().transformer(placement.dtype, read)
-    }
-
-    /// Loads the auto-encoder of an Infinity model, in f32.
-    ///
-    /// # Errors
-    /// Another architecture, a damaged file, and weights that are not those of the description.
-    pub fn load_bsq_vae(&self, device: &Device) -> Result<BsqVae, ModelError> {
-        let config = &self.infinity()?.vae;
-        self.loader().vae(|file| config.init(device).read(file))
-    }
-
-    /// Loads the auto-encoder of a VAR model, in f32.
-    ///
-    /// # Errors
-    /// Another architecture, a damaged file, and weights that are not those of the description.
-    pub fn load_vq_vae(&self, device: &Device) -> Result<VqVae, ModelError> {
-        let config = &self.var()?.vae;
-        self.loader().vae(|file| config.init(device).read(file))
-    }
-
-    /// Loads the codes of a VAR model's auto-encoder without its encoder and decoder, in f32.
-    ///
-    /// # Errors
-    /// As [`Model::load_vq_vae`].
-    pub fn load_vq_codes(&self, device: &Device) -> Result<VqCodes, ModelError> {
-        let config = &self.var()?.vae;
-        self.loader()
-            .vae(|file| config.init_codes(device).read(file))
-    }
-
-    /// Loads the auto-encoder of an InfinityStar model, in f32.
-    ///
-    /// # Errors
-    /// Another architecture, a damaged file, and weights that are not those of the description.
-    pub fn load_infinity_star_vae(&self, device: &Device) -> Result<InfinityStarVae, ModelError> {
-        let config = &self.infinity_star()?.vae;
-        self.loader().vae(|file| config.init(device).read(file))
+        Err(ModelError::Model {
+            model: self.name.clone(),
+            message: format!("does not generate {width}x{height} pixels"),
+            hint: Size::nearest(&sizes, Some(width), Some(height))
+                .map(|size| format!("the nearest is {}x{}", size.width, size.height)),
+        })
     }
 
     /// The size that a model generates unless asked otherwise.
@@ -293,31 +218,33 @@ pub(crate) fn read_manifest(model: &str, json: &[u8]) -> Result<Manifest, ModelE
     read.map_err(|e| ModelError::flawed(model, format!("has an unreadable {MANIFEST}: {e}")))
 }
 
-fn check_infinity(
-    manifest: &InfinityManifest,
-    transformer: &ModelFile,
-    vae: &ModelFile,
-) -> Result<(), Flaw> {
-    let config = &manifest.transformer;
-    transformer.check_shape("word_embed.weight", &[config.width, config.code_dim])?;
-    transformer.check_shape("text_norm.weight", &[config.text_channels])?;
-    let key = "encoder.conv_out.conv.weight";
-    let mut expected = vae.shape(key)?;
-    expected[0] = manifest.vae.bits;
-    vae.check_shape(key, &expected)
-}
-
-fn check_infinity_star(
-    manifest: &InfinityStarManifest,
-    transformer: &ModelFile,
-    vae: &ModelFile,
-) -> Result<(), Flaw> {
-    let config = &manifest.transformer;
-    let (width, bits) = (config.width, config.bits);
-    transformer.check_shape("word_embed.weight", &[width, bits.detail])?;
-    transformer.check_shape("semantic_head2.weight", &[2 * bits.semantic, width])?;
-    let text_rows = [config.text_max_len, config.text_channels];
-    transformer.check_shape("cfg_uncond", &text_rows)?;
-    let channels = manifest.vae.latent_channels();
-    vae.check_shape("proj_up.weight", &[channels; 2])
+/// Compares a description with the headers of the weights.
+fn check_headers(manifest: &Manifest, files: &Files) -> Result<(), Flaw> {
+    if let (Some(config), Some(files)) = (manifest.text(), &files.text) {
+        let table = [config.vocab_size, config.d_model];
+        files.weights.shapes()?.check("shared.weight", &table)?;
+    }
+    let (transformer, vae) = (files.transformer.shapes()?, files.vae.shapes()?);
+    match manifest {
+        Manifest::Infinity(manifest) => {
+            let config = &manifest.transformer;
+            transformer.check("word_embed.weight", &[config.width, config.code_dim])?;
+            transformer.check("text_norm.weight", &[config.text_channels])?;
+            let key = "encoder.conv_out.conv.weight";
+            let mut expected = vae.get(key)?.to_vec();
+            expected[0] = manifest.vae.bits;
+            vae.check(key, &expected)
+        }
+        Manifest::Var(_) => Ok(()),
+        Manifest::InfinityStar(manifest) => {
+            let config = &manifest.transformer;
+            let (width, bits) = (config.width, config.bits);
+            transformer.check("word_embed.weight", &[width, bits.detail])?;
+            transformer.check("semantic_head2.weight", &[2 * bits.semantic, width])?;
+            let text_rows = [config.text_max_len, config.text_channels];
+            transformer.check("cfg_uncond", &text_rows)?;
+            let channels = manifest.vae.latent_channels();
+            vae.check("proj_up.weight", &[channels; 2])
+        }
+    }
 }

@@ -41,13 +41,11 @@ impl Model {
             return embedded(SPRITES, EMBEDDED_VIDEO);
         }
         if path.exists() {
-            let found = released::by_path(path, search_path);
-            return found.unwrap_or_else(|| {
-                let message = format!("lacks the file {MANIFEST}");
-                Err(ModelError::flawed(name, message))
-            });
+            let found = released::by_path(path, search_path)?;
+            let lacks = || ModelError::flawed(name, format!("lacks the file {MANIFEST}"));
+            return found.ok_or_else(lacks);
         }
-        released::by_name(name, search_path).unwrap_or_else(|| Err(unknown(name)))
+        released::by_name(name, search_path)?.ok_or_else(|| unknown(name))
     }
 }
 
@@ -69,9 +67,5 @@ fn unknown(name: &str) -> ModelError {
         None => "name a model folder, `default` for the model inside the program, or a released one: `nextscale models` lists them"
             .to_owned(),
     };
-    ModelError::Model {
-        model: name.to_owned(),
-        message: "does not exist".into(),
-        hint: Some(hint),
-    }
+    ModelError::flawed_with(name, "does not exist", hint)
 }

@@ -31,30 +31,8 @@ impl PromptRules {
 
 /// Words by which the released code knows that a prompt is about people; they count within other words too
 /// (`aug_with_positive_prompt` in `tools/run_infinity.py`).
-const PEOPLE: [&str; 22] = [
-    "man",
-    "woman",
-    "men",
-    "women",
-    "boy",
-    "girl",
-    "child",
-    "person",
-    "human",
-    "adult",
-    "teenager",
-    "employee",
-    "employer",
-    "worker",
-    "mother",
-    "father",
-    "sister",
-    "brother",
-    "grandmother",
-    "grandfather",
-    "son",
-    "daughter",
-];
+const PEOPLE: &str = "man woman men women boy girl child person human adult teenager employee employer worker mother father \
+                      sister brother grandmother grandfather son daughter";
 
 /// What the released code then puts after the prompt.
 const FACES: &str =
@@ -62,7 +40,7 @@ const FACES: &str =
 
 /// The prompt with the released code's words for faces, if it is about people.
 pub fn with_positive_prompt(prompt: &str) -> String {
-    if PEOPLE.iter().any(|word| prompt.contains(word)) {
+    if PEOPLE.split(' ').any(|word| prompt.contains(word)) {
         format!("{prompt}{FACES}")
     } else {
         prompt.to_owned()

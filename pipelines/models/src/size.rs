@@ -31,6 +31,28 @@ pub struct Size {
 }
 
 impl Size {
+    /// A size in pixels with this schedule, all of which the transformer knows.
+    pub fn new(width: usize, height: usize, schedule: &ScaleSchedule) -> Self {
+        Self {
+            width,
+            height,
+            scales: schedule.scales().iter().map(|s| [s.h, s.w]).collect(),
+            reference: None,
+            known: None,
+        }
+    }
+
+    /// Refuses a schedule that makes other pixels.
+    pub(crate) fn check_pixels(&self, width: usize, height: usize) -> Result<(), Flaw> {
+        if (self.width, self.height) == (width, height) {
+            return Ok(());
+        }
+        Err(Flaw::new(format!(
+            "says {}x{} of a schedule that makes {width}x{height} pixels",
+            self.width, self.height
+        )))
+    }
+
     /// The transformer's schedule.
     ///
     /// # Errors

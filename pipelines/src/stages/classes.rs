@@ -66,11 +66,8 @@ impl Classes {
                 ClassRef::Number(number) => number.to_string(),
                 ClassRef::Name(name) => name.clone(),
             };
-            let found = names.find(&wanted).map_err(|error| {
-                let mut diagnostic = setup.refuse("classes", error.to_string());
-                diagnostic.hint = error.hint().map(str::to_owned);
-                PipelineError::from(diagnostic)
-            })?;
+            let found = names.find(&wanted);
+            let found = found.map_err(|e| setup.refuse_error("classes", &e.into()))?;
             Ok((found, names.label(found)))
         };
         let classes: Result<Vec<_>, PipelineError> = params.classes.iter().map(find).collect();

@@ -162,7 +162,7 @@ impl ImageStage {
         };
         let condition = condition(&batch.conditions);
         let condition = condition.ok_or_else(|| out.context.failed("there is no condition"))?;
-        let images = condition.len();
+        let images = condition.rows();
         let input = ImageInput {
             smooth: self.smooth,
             forced: loaded.forced.clone(),

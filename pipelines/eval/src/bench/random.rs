@@ -8,7 +8,6 @@ use nextscale_models::prompt::PromptRules;
 use nextscale_models::sampling::Sampling;
 use nextscale_models::{Manifest, Size, released};
 use nextscale_text::T5Config;
-use nextscale_tokenizer::Scale;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_tokenizer::vqvae::VqVaeConfig;
 
@@ -36,14 +35,10 @@ pub(super) fn manifest(name: &str) -> Result<Manifest, EvalError> {
 /// Infinity with its 32-bit tokenizer, at 256x256 pixels.
 fn infinity(name: &str, transformer: InfinityConfig) -> Manifest {
     let template = RatioTemplate::nearest(1.0);
-    let grid = |scale: &Scale| [scale.h, scale.w];
-    let schedule = template.schedule(PixelBudget::M006);
+    let largest = template.schedule(PixelBudget::M1).last();
     let size = Size {
-        width: 256,
-        height: 256,
-        scales: schedule.scales().iter().map(grid).collect(),
-        reference: Some(grid(&template.schedule(PixelBudget::M1).last())),
-        known: None,
+        reference: Some([largest.h, largest.w]),
+        ..Size::new(256, 256, &template.schedule(PixelBudget::M006))
     };
     Manifest::Infinity(InfinityManifest {
         name: name.to_owned(),

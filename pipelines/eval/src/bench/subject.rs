@@ -30,7 +30,6 @@ pub(super) struct Subject<'a> {
     pub sampling: SamplingPlan,
     pub prompt: Prompt,
     pub batch: usize,
-    pub device: &'a Device,
 }
 
 /// The times of one round, in seconds.
@@ -42,9 +41,16 @@ pub(super) struct Round {
 }
 
 impl Subject<'_> {
+    /// The times of `count` rounds after `warmup` that are not counted.
+    pub fn rounds(&self, warmup: usize, count: usize) -> Result<Vec<Round>, EvalError> {
+        let rounds = (0..warmup + count).map(|index| self.round(index as u64));
+        let mut rounds = rounds.collect::<Result<Vec<_>, _>>()?;
+        Ok(rounds.split_off(warmup))
+    }
+
     /// Generates one batch.
-    pub fn round(&self, seed: u64) -> Result<Round, EvalError> {
-        let mut clock = Clock::start(self.device);
+    fn round(&self, seed: u64) -> Result<Round, EvalError> {
+        let mut clock = Clock::start(self.generator.device());
         let seeds = (0..self.batch as u64).map(|i| seed + i).collect();
         let condition = self.condition()?;
         let text = clock.lap()?;
@@ -71,7 +77,11 @@ impl Subject<'_> {
             Prompt::Text(prompt) => self.generator.encode(&vec![prompt; batch], "")?,
             Prompt::RandomText(channels) => {
                 let shape = [batch, PROMPT_TOKENS, *channels];
-                let features = Tensor::random(shape, Distribution::Normal(0.0, 0.2), self.device);
+                let features = Tensor::random(
+                    shape,
+                    Distribution::Normal(0.0, 0.2),
+                    self.generator.device(),
+                );
                 Condition::Text {
                     prompts: TextCondition::new(features, vec![PROMPT_TOKENS; batch]),
                     negative: None,

@@ -33,15 +33,6 @@ impl ImageAutoencoder {
         }
     }
 
-    /// One with random weights.
-    pub(super) fn random(model: &Model, device: &Device) -> Result<Self, ModelError> {
-        match model.manifest() {
-            Manifest::Infinity(manifest) => Ok(Self::Bsq(Box::new(manifest.vae.init(device)))),
-            Manifest::Var(manifest) => Ok(Self::Vq(Box::new(manifest.vae.init(device)))),
-            Manifest::InfinityStar(_) => Err(model.is_not_of_images()),
-        }
-    }
-
     /// The latent `[b, c, 1, h, w]` of pixels `[b, 3, s h, s w]` in [-1, 1].
     pub fn encode(&self, pixels: Tensor<4>) -> Tensor<5> {
         match self {
@@ -60,10 +51,7 @@ impl ImageAutoencoder {
 
     /// The codes of pixels `[b, 3, s h, s w]` at every scale of the auto-encoder's schedule.
     pub fn codes(&self, pixels: Tensor<4>, schedule: &ScaleSchedule) -> Vec<Codes> {
-        match self {
-            Self::Bsq(vae) => vae.encode_bits(pixels, schedule).codes,
-            Self::Vq(vae) => vae.encode_codes(pixels, schedule).codes,
-        }
+        self.quantize(self.encode(pixels), schedule).codes
     }
 
     /// The pixels `[b, 3, s h, s w]` of a latent, about [-1, 1]. With `tiled`, or without it if the image is large, an

@@ -1,30 +1,26 @@
-use std::cell::OnceCell;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 
 use super::autoencoder::ImageAutoencoder;
+use super::input::{Condition, ImageInput};
 use super::prompt_encoder::PromptEncoder;
-use super::request::{Request, Subject};
-use super::scale_generator::{Condition, ImageInput, ImagePlan, ScaleGenerator, Steps};
-use super::step::Step;
+use super::request::{Request, Step, Subject, takes_prompts};
+use super::scale_generator::{ImagePlan, ScaleGenerator, Steps};
 use crate::device::{Placement, memory};
 use crate::error::ModelError;
+use crate::first_frame::FirstFrame;
 use crate::manifest::Manifest;
 use crate::model::Model;
 use crate::pixels;
-use crate::sampling::{Sampling, SamplingPlan, out_of_range};
-use crate::size::Size;
+use crate::sampling::{Sampling, SamplingPlan};
 
 /// A loaded model of images.
 pub struct ImageGenerator {
     encoder: Option<PromptEncoder>,
     scales: ScaleGenerator,
     autoencoder: ImageAutoencoder,
-    sizes: Vec<Size>,
-    /// The plan of each size, made when it is first asked for.
-    plans: Vec<OnceCell<ImagePlan>>,
 }
 
 impl ImageGenerator {
@@ -33,20 +29,13 @@ impl ImageGenerator {
     /// # Errors
     /// A model of videos, damaged files, more memory than the device has.
     pub fn load(model: &Arc<Model>, placement: &Placement) -> Result<Self, ModelError> {
-        let sizes = model.manifest().sizes();
         let estimate = model.estimate_image(&model.default_size()?, 2, placement)?;
         estimate.check(memory(&placement.device))?;
         let encoder = match model.manifest().text() {
             Some(_) => Some(PromptEncoder::load(model, &placement.device)?),
             None => None,
         };
-        Ok(Self {
-            encoder,
-            scales: ScaleGenerator::load(model, placement)?,
-            autoencoder: ImageAutoencoder::load(model, &placement.device)?,
-            plans: sizes.iter().map(|_| OnceCell::new()).collect(),
-            sizes,
-        })
+        Self::with_encoder(encoder, model, placement)
     }
 
     /// A model of this description with random weights and without a text encoder, to measure speed.
@@ -54,14 +43,18 @@ impl ImageGenerator {
     /// # Errors
     /// A description whose parts do not fit together, and one of a model of videos.
     pub fn random(manifest: Manifest, placement: &Placement) -> Result<Self, ModelError> {
-        let model = Arc::new(Model::without_files(manifest)?);
-        let sizes = model.manifest().sizes();
+        Self::with_encoder(None, &Arc::new(Model::without_files(manifest)?), placement)
+    }
+
+    fn with_encoder(
+        encoder: Option<PromptEncoder>,
+        model: &Arc<Model>,
+        placement: &Placement,
+    ) -> Result<Self, ModelError> {
         Ok(Self {
-            encoder: None,
-            autoencoder: ImageAutoencoder::random(&model, &placement.device)?,
-            scales: ScaleGenerator::random(&model, placement)?,
-            plans: sizes.iter().map(|_| OnceCell::new()).collect(),
-            sizes,
+            encoder,
+            scales: ScaleGenerator::load(model, placement)?,
+            autoencoder: ImageAutoencoder::load(model, &placement.device)?,
         })
     }
 
@@ -75,11 +68,6 @@ impl ImageGenerator {
         self.scales.device()
     }
 
-    /// Whether it takes prompts; otherwise it takes classes, or conditions that the caller makes.
-    pub fn has_text_encoder(&self) -> bool {
-        self.encoder.is_some()
-    }
-
     /// The auto-encoder.
     pub fn autoencoder(&self) -> &ImageAutoencoder {
         &self.autoencoder
@@ -89,23 +77,8 @@ impl ImageGenerator {
     ///
     /// # Errors
     /// A size that the model does not generate.
-    pub fn plan(&self, width: usize, height: usize) -> Result<&ImagePlan, ModelError> {
-        let mut sizes = self.sizes.iter();
-        let found = sizes.position(|size| (size.width, size.height) == (width, height));
-        let Some(index) = found else {
-            let nearest = Size::nearest(&self.sizes, Some(width), Some(height));
-            let hint = nearest.map(|size| format!("the nearest is {}x{}", size.width, size.height));
-            return Err(ModelError::Model {
-                model: self.model().name().to_owned(),
-                message: format!("does not generate {width}x{height} pixels"),
-                hint,
-            });
-        };
-        if let Some(plan) = self.plans[index].get() {
-            return Ok(plan);
-        }
-        let plan = self.scales.plan(&self.sizes[index])?;
-        Ok(self.plans[index].get_or_init(|| plan))
+    pub fn plan(&self, width: usize, height: usize) -> Result<ImagePlan, ModelError> {
+        self.scales.plan(&self.model().size(width, height)?)
     }
 
     /// How a plan is sampled with these settings.
@@ -135,13 +108,9 @@ impl ImageGenerator {
         negative: &str,
     ) -> Result<Condition, ModelError> {
         let Some(encoder) = &self.encoder else {
-            return Err(ModelError::refused_with(
-                format!(
-                    "the model `{}` generates classes, not prompts",
-                    self.model().name()
-                ),
-                "ask for a class instead",
-            ));
+            let name = self.model().name();
+            let message = format!("the model `{name}` takes classes, not prompts");
+            return Err(ModelError::refused_with(message, "ask for a class instead"));
         };
         let features = |prompt: &str| Ok(encoder.encode(prompt, 1)?.features);
         let positive = prompts.iter().map(|prompt| features(prompt.as_ref()));
@@ -157,42 +126,21 @@ impl ImageGenerator {
     fn condition(&self, request: &Request) -> Result<Condition, ModelError> {
         match (&request.subject, self.model().manifest()) {
             (Subject::Class(class), Manifest::Var(manifest)) => {
-                let found = manifest.class_names().find(class);
-                let class = found.map_err(|error| ModelError::Refused {
-                    message: error.to_string(),
-                    hint: error.hint().map(str::to_owned),
-                })?;
+                let class = manifest.class_names().find(class)?;
                 Ok(Condition::Classes(vec![class]))
             }
             (Subject::Prompt(prompt), _) => self.encode(&[prompt], &request.negative_prompt),
-            (Subject::Class(_), _) => Err(ModelError::refused_with(
-                format!(
-                    "the model `{}` generates prompts, not classes",
-                    self.model().name()
-                ),
-                "ask for a prompt instead",
-            )),
+            (Subject::Class(_), _) => Err(takes_prompts(self.model())),
         }
     }
 
     fn sampling(&self, request: &Request) -> Result<Sampling, ModelError> {
-        let mut sampling = match self.model().manifest() {
-            Manifest::Infinity(manifest) => manifest.sampling.clone(),
-            _ => self.model().var()?.sampling.clone(),
-        };
+        request.check_ranges()?;
+        let mut sampling = self.model().sampling()?.clone();
         sampling.cfg = request.cfg_scale.unwrap_or(sampling.cfg);
         sampling.temperature = request.temperature.unwrap_or(sampling.temperature);
         sampling.top_k = request.top_k.unwrap_or(sampling.top_k);
         sampling.top_p = request.top_p.unwrap_or(sampling.top_p);
-        for (name, value, most) in [
-            ("cfg_scale", sampling.cfg, 1000.0),
-            ("temperature", sampling.temperature, 1000.0),
-            ("top_p", sampling.top_p, 1.0),
-        ] {
-            if let Some(message) = out_of_range(name, value, 0.0..=most) {
-                return Err(ModelError::refused(message));
-            }
-        }
         Ok(sampling)
     }
 
@@ -209,15 +157,11 @@ impl ImageGenerator {
             let hint = "a length and a first frame are for models of videos";
             return Err(ModelError::refused_with(message, hint));
         }
-        let [width, height] = match request.size {
-            Some(size) => size,
-            None => [self.sizes[0].width, self.sizes[0].height],
-        };
-        let plan = self.plan(width, height)?;
-        let sampling = self.sampling_plan(&self.sampling(request)?, plan);
+        let plan = self.scales.plan(&request.size_for(self.model())?)?;
+        let sampling = self.sampling_plan(&self.sampling(request)?, &plan);
         let input = ImageInput::new(self.condition(request)?, vec![request.seed], sampling);
         let count = plan.schedule().len();
-        let steps = self.run(plan, input)?.enumerate();
+        let steps = self.run(&plan, input)?.enumerate();
         Ok(steps.map(move |(index, features)| Step {
             index,
             count,
@@ -233,6 +177,21 @@ impl ImageGenerator {
         let last = self.steps(request)?.last();
         let last = last.ok_or_else(|| ModelError::refused("the schedule has no scale"))?;
         self.decode(&last.features)
+    }
+
+    /// The first frame, `width` x `height` pixels, of the video of a prompt, by the rules of the model of videos.
+    ///
+    /// # Errors
+    /// Those of [`ImageGenerator::generate`].
+    pub fn first_frame(
+        &self,
+        rules: &FirstFrame,
+        prompt: &str,
+        seed: u64,
+        size: [u32; 2],
+    ) -> Result<RgbImage, ModelError> {
+        let image = self.generate(&Request::prompt(rules.prompt(prompt)).seed(seed))?;
+        Ok(rules.frame(&image, size))
     }
 
     /// The image of a feature map `[1, c, 1, h, w]`.

@@ -4,29 +4,26 @@
 //! [`ScaleGenerator`] and [`ImageAutoencoder`] for images, [`VideoScaleGenerator`] and [`VideoDecoder`] for videos.
 
 mod autoencoder;
-mod first_frame;
 mod image;
+mod input;
 mod prompt_encoder;
 mod request;
 mod scale_generator;
-mod step;
 mod video;
+mod video_decoder;
 mod video_generator;
 
 use std::sync::Arc;
 
 use ::image::RgbImage;
 pub use autoencoder::ImageAutoencoder;
-pub use first_frame::FirstFrameGenerator;
 pub use image::ImageGenerator;
+pub use input::{Condition, ImageInput};
 pub use prompt_encoder::{EncodedPrompt, PromptEncoder};
-pub use request::{Clip, Generated, Request};
-pub use scale_generator::{Condition, ImageInput, ImagePlan, ScaleGenerator, Steps};
-pub use step::Step;
-pub use video::{
-    Frames, VideoDecoder, VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep,
-    VideoSteps, encode_frames,
-};
+pub use request::{Clip, Generated, Request, Step};
+pub use scale_generator::{ImagePlan, ScaleGenerator, Steps};
+pub use video::{VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps};
+pub use video_decoder::{Frames, VideoDecoder, encode_frames};
 pub use video_generator::VideoGenerator;
 
 use crate::device::{DeviceChoice, Dtype, Placement};

@@ -40,26 +40,16 @@ impl PromptEncoder {
     /// # Errors
     /// A prompt that the vocabulary cannot split.
     pub fn encode(&self, prompt: &str, frames: usize) -> Result<EncodedPrompt, ModelError> {
-        let prompt = self.prepare(prompt, frames);
+        let prompt = match self.model.manifest() {
+            Manifest::Infinity(manifest) => manifest.prompt.apply(prompt),
+            Manifest::Var(_) => prompt.to_owned(),
+            Manifest::InfinityStar(manifest) => manifest.prompt(prompt, frames),
+        };
         let features = self.encoder.encode(&[&prompt]);
         let features = features.map_err(|e| ModelError::refused(e.to_string()))?;
         Ok(EncodedPrompt {
             tokens: features.untruncated[0],
             features: features.features,
         })
-    }
-
-    /// A prompt as the model is used to it.
-    pub fn prepare(&self, prompt: &str, frames: usize) -> String {
-        match self.model.manifest() {
-            Manifest::Infinity(manifest) => manifest.prompt.apply(prompt),
-            Manifest::Var(_) => prompt.to_owned(),
-            Manifest::InfinityStar(manifest) => manifest.prompt(prompt, frames),
-        }
-    }
-
-    /// The text encoder itself.
-    pub fn encoder(&self) -> &TextEncoder {
-        &self.encoder
     }
 }

@@ -1,6 +1,10 @@
+use burn::tensor::Tensor;
 use image::RgbImage;
 
 use crate::error::ModelError;
+use crate::model::Model;
+use crate::sampling::out_of_range;
+use crate::size::Size;
 
 /// What to generate. Only a prompt or a class is needed: everything else is the model's default.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +52,29 @@ impl Request {
             top_k: None,
             top_p: None,
             init_image: None,
+        }
+    }
+
+    /// Refuses settings out of their range.
+    pub(super) fn check_ranges(&self) -> Result<(), ModelError> {
+        for (name, value, most) in [
+            ("cfg_scale", self.cfg_scale, 1000.0),
+            ("temperature", self.temperature, 1000.0),
+            ("top_p", self.top_p, 1.0),
+        ] {
+            let message = value.and_then(|value| out_of_range(name, value, 0.0..=most));
+            if let Some(message) = message {
+                return Err(ModelError::refused(message));
+            }
+        }
+        Ok(())
+    }
+
+    /// The size that it asks of a model; the model's first if it names none.
+    pub(super) fn size_for(&self, model: &Model) -> Result<Size, ModelError> {
+        match self.size {
+            None => model.default_size(),
+            Some([width, height]) => model.size(width, height),
         }
     }
 
@@ -120,6 +147,23 @@ impl Request {
         self.init_image = Some(image);
         self
     }
+}
+
+/// The refusal of a class by a model that takes prompts.
+pub(super) fn takes_prompts(model: &Model) -> ModelError {
+    let message = format!("the model `{}` takes prompts, not classes", model.name());
+    ModelError::refused_with(message, "ask for a prompt instead")
+}
+
+/// One finished scale of an image, or one finished pass of a video.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+    /// The running feature map at full size, `[1, c, t, h, w]`.
+    pub features: Tensor<5>,
 }
 
 /// A generated video.

@@ -1,23 +1,19 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use image::RgbImage;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_video::InteractiveSession;
 use nextscale_video::clips::Plan;
-use nextscale_video::conv3d::FrameCache;
 use nextscale_video::generate::{
-    Condition, GenerateInput, GenerateOptions, Generation, Step as Pass, generate,
+    GenerateInput, GenerateOptions, Generation, Step as Pass, generate,
 };
 use nextscale_video::infinity_star::InfinityStar;
 use nextscale_video::pyramid::given_bits;
-use nextscale_video::vae::DecodeStream;
-use nextscale_video::{InfinityStarVae, InteractiveSession};
 
 use crate::device::Placement;
 use crate::error::ModelError;
 use crate::manifest::InfinityStarManifest;
 use crate::model::Model;
-use crate::pixels;
 use crate::size::Size;
 
 /// The latent of a part of a video. A video is one part or several, in order.
@@ -49,20 +45,6 @@ impl VideoLatent {
             last: true,
         }
     }
-}
-
-/// Consecutive frames of a video, as they come from the decoder. A stage of frames takes such a chunk and sends one of the
-/// same length.
-#[derive(Debug, Clone)]
-pub struct Frames {
-    /// The frames, all of one size.
-    pub images: Vec<RgbImage>,
-    /// Frames per second.
-    pub fps: usize,
-    /// Index in the video, from 0, of the first of them.
-    pub first: usize,
-    /// Whether the last of them ends the video.
-    pub last: bool,
 }
 
 /// The transformer of a model of videos: conditions to latents, pass by pass and clip by clip.
@@ -116,7 +98,7 @@ pub struct VideoInput {
     pub negative: Option<Tensor<3>>,
     /// The seed of the video.
     pub seed: u64,
-    /// The latent of the frames that the video starts with, by [`encode_frames`].
+    /// The latent of the frames that the video starts with, by [`encode_frames`](super::encode_frames).
     pub given: Option<Tensor<5>>,
     /// For an interactive model: the number of this turn, from 0, and of all turns.
     pub turn: (usize, usize),
@@ -135,6 +117,15 @@ impl VideoInput {
             given: None,
             turn: (0, 1),
             session: None,
+        }
+    }
+
+    /// What an interactive model remembers; given frames start it anew.
+    fn take_session(&mut self) -> Option<InteractiveSession> {
+        let starts = self.turn.0 == 0 || self.session.is_none();
+        match self.given.take() {
+            Some(latent) if starts => Some(InteractiveSession::new(latent)),
+            _ => self.session.take(),
         }
     }
 }
@@ -168,49 +159,30 @@ impl VideoScaleGenerator {
     }
 
     /// Starts a run for one prompt: an iterator over its passes.
-    pub fn steps(&self, plan: &VideoPlan, input: VideoInput) -> VideoSteps<'_> {
+    pub fn steps(&self, plan: &VideoPlan, mut input: VideoInput) -> VideoSteps<'_> {
         let manifest = &plan.manifest;
-        let VideoInput {
-            prompt,
-            negative,
-            seed,
-            given,
-            turn,
-            mut session,
-        } = input;
-        let (sampler, mut options) = sampler_and_options(manifest, seed);
-        let mut conditions: Vec<Condition> = vec![];
-        match manifest.semantic_scale {
-            None => {
-                session = None;
-                if let Some(latent) = given {
-                    let bits = manifest.transformer.bits;
-                    options.forced = given_bits(&plan.passes, bits, latent);
-                }
-            }
-            Some(scale) => {
-                if let Some(latent) = given.filter(|_| turn.0 == 0 || session.is_none()) {
-                    session = Some(InteractiveSession::new(latent));
-                }
-                if let Some(session) = &session {
-                    conditions.extend(session.conditions(plan.size.scales[scale]));
-                }
-            }
+        let (sampler, mut options) = sampler_and_options(manifest, input.seed);
+        let (mut session, mut conditions) = (None, vec![]);
+        if let Some(scale) = manifest.semantic_scale {
+            session = input.take_session();
+            let grid = plan.size.scales[scale];
+            conditions.extend(session.iter().flat_map(|session| session.conditions(grid)));
+        } else if let Some(latent) = input.given {
+            options.forced = given_bits(&plan.passes, manifest.transformer.bits, latent);
         }
-        let input = GenerateInput {
+        let run = GenerateInput {
             plan: &plan.passes,
-            text: prompt,
-            negative,
+            text: input.prompt,
+            negative: input.negative,
             conditions,
             options,
             sampler,
         };
-        let run = generate(&self.transformer, input);
         VideoSteps {
-            run,
+            run: generate(&self.transformer, run),
             plan: plan.clone(),
             session,
-            turn,
+            turn: input.turn,
         }
     }
 }
@@ -301,107 +273,4 @@ impl Iterator for VideoSteps<'_> {
 fn is_finite(pass: &Pass) -> bool {
     let sum = |logits: &Tensor<3>| logits.clone().sum().into_scalar::<f32>();
     pass.raw.as_ref().map(sum).is_none_or(f32::is_finite)
-}
-
-/// The latent of given frames, drawn from what the auto-encoder makes of them, chunk by chunk.
-pub fn encode_frames(
-    vae: &InfinityStarVae,
-    frames: &[RgbImage],
-    seed: u64,
-    device: &Device,
-) -> Tensor<5> {
-    let mut stream = vae.encode_stream();
-    let chunk = 2 * vae.frame_stride;
-    let (first, rest) = frames.split_at(frames.len().min(1 + chunk));
-    let chunks = std::iter::once(first).chain(rest.chunks(chunk));
-    let moments = chunks.map(|frames| stream.push(pixels::from_frames(frames, device)));
-    let moments = Tensor::cat(moments.collect(), 2);
-    vae.latent(vae.posterior(moments).sample(seed))
-}
-
-/// The decoder of a model of videos: latents to frames, a few at a time.
-#[derive(Debug)]
-pub struct VideoDecoder {
-    vae: InfinityStarVae,
-    soft_start: bool,
-    /// What the decoder remembers of the video that it is in.
-    cache: FrameCache,
-}
-
-impl VideoDecoder {
-    /// Loads the auto-encoder of a model of videos, in f32.
-    ///
-    /// # Errors
-    /// A model of images, a damaged file, and weights that are not those of the description.
-    pub fn load(model: &Model, device: &Device) -> Result<Self, ModelError> {
-        Ok(Self {
-            soft_start: model.infinity_star()?.soft_start,
-            vae: model.load_infinity_star_vae(device)?,
-            cache: FrameCache::new(),
-        })
-    }
-
-    /// The auto-encoder.
-    pub fn vae(&self) -> &InfinityStarVae {
-        &self.vae
-    }
-
-    /// Decodes a part of a video. `frames` gets a few frames at a time, in their order, and may end the work with an error.
-    ///
-    /// # Errors
-    /// Pixels that are not numbers, and what `frames` returns.
-    pub fn decode<E: From<ModelError>>(
-        &mut self,
-        part: &VideoLatent,
-        mut frames: impl FnMut(Frames) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let cache = if part.fresh {
-            FrameCache::new()
-        } else {
-            std::mem::take(&mut self.cache)
-        };
-        let latents = part.latent.dims()[2];
-        let lone = usize::from(cache.is_at_start());
-        let total = lone + (latents - lone) * self.vae.frame_stride;
-        // The first decoded frame is softer than the others: the second one is shown instead.
-        let soft = self.soft_start && part.first == 0 && part.skip == 0;
-        let mut stream = DecodeStream::resume(&self.vae, cache);
-        let mut done = 0;
-        for pixels in stream.push_all(part.latent.clone()) {
-            let images = pixels::to_frames(pixels);
-            let mut images = images.map_err(|e| ModelError::refused(e.to_string()))?;
-            if soft && done == 0 && images.len() > 1 {
-                images[0] = images[1].clone();
-            }
-            let from = done;
-            done += images.len();
-            images.drain(..part.skip.saturating_sub(from).min(done - from));
-            if images.is_empty() {
-                continue;
-            }
-            frames(Frames {
-                first: part.first + from.max(part.skip) - part.skip,
-                fps: part.fps,
-                last: part.last && done == total,
-                images,
-            })?;
-        }
-        self.cache = stream.into_cache();
-        Ok(())
-    }
-
-    /// Decodes a preview, which is no part of the video that the decoder is in.
-    ///
-    /// # Errors
-    /// As [`VideoDecoder::decode`].
-    pub fn preview<E: From<ModelError>>(
-        &mut self,
-        part: &VideoLatent,
-        frames: impl FnMut(Frames) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let before = std::mem::take(&mut self.cache);
-        let done = self.decode(part, frames);
-        self.cache = before;
-        done
-    }
 }

@@ -4,21 +4,18 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use image::RgbImage;
 
-use super::first_frame::FirstFrameGenerator;
+use super::image::ImageGenerator;
 use super::prompt_encoder::PromptEncoder;
-use super::request::{Clip, Request, Subject};
-use super::step::Step;
+use super::request::{Clip, Request, Step, Subject, takes_prompts};
 use super::video::{
-    VideoDecoder, VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoSteps,
-    encode_frames,
+    VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps,
 };
+use super::video_decoder::{VideoDecoder, encode_frames};
 use crate::device::{Placement, memory};
 use crate::error::ModelError;
 use crate::manifest::InfinityStarManifest;
 use crate::model::Model;
-use crate::resize::{contain, crop_to_cover};
-use crate::sampling::out_of_range;
-use crate::size::Size;
+use crate::resize::crop_to_cover;
 
 /// A loaded model of videos.
 pub struct VideoGenerator {
@@ -26,7 +23,8 @@ pub struct VideoGenerator {
     encoder: PromptEncoder,
     passes: VideoScaleGenerator,
     decoder: RefCell<VideoDecoder>,
-    first_frame: Option<FirstFrameGenerator>,
+    /// What generates first frames, for a model that does not.
+    images: Option<ImageGenerator>,
 }
 
 impl VideoGenerator {
@@ -39,18 +37,18 @@ impl VideoGenerator {
         let (size, frames) = (model.default_size()?, manifest.frames.default);
         let estimate = model.estimate_video(&size, frames, true, placement)?;
         estimate.check(memory(&placement.device))?;
-        let first_frame = match &manifest.first_frame {
+        let images = match &manifest.first_frame {
             None => None,
             Some(rules) => {
-                let images = Arc::new(Model::open(&rules.model)?);
-                Some(FirstFrameGenerator::load(rules, &images, placement)?)
+                let model = Arc::new(Model::open(&rules.model)?);
+                Some(ImageGenerator::load(&model, placement)?)
             }
         };
         Ok(Self {
             encoder: PromptEncoder::load(model, &placement.device)?,
             passes: VideoScaleGenerator::load(model, placement)?,
             decoder: RefCell::new(VideoDecoder::load(model, &placement.device)?),
-            first_frame,
+            images,
             model: Arc::clone(model),
         })
     }
@@ -70,25 +68,8 @@ impl VideoGenerator {
             ));
         }
         let frames = manifest.length(request.seconds, request.frames)?;
-        let size = match request.size {
-            None => self.model.default_size()?,
-            Some([width, height]) => {
-                let found = Size::find(&manifest.sizes, Some(width), Some(height)).cloned();
-                found.ok_or_else(|| {
-                    let message = format!("does not generate {width}x{height} pixels");
-                    ModelError::flawed(self.model.name(), message)
-                })?
-            }
-        };
-        for (name, value) in [
-            ("cfg_scale", request.cfg_scale),
-            ("temperature", request.temperature),
-        ] {
-            let message = value.and_then(|value| out_of_range(name, value, 0.0..=1000.0));
-            if let Some(message) = message {
-                return Err(ModelError::refused(message));
-            }
-        }
+        let size = request.size_for(&self.model)?;
+        request.check_ranges()?;
         if let Some(scale) = request.cfg_scale {
             manifest.guidance = manifest.guidance.with_scale(scale);
         }
@@ -105,32 +86,21 @@ impl VideoGenerator {
         prompt: &str,
         plan: &VideoPlan,
     ) -> Result<Option<RgbImage>, ModelError> {
-        let [width, height] = [plan.size.width as u32, plan.size.height as u32];
-        let rules = &plan.manifest.first_frame;
-        match (&request.init_image, &self.first_frame, rules) {
-            (Some(image), _, Some(rules)) => {
-                let (size, background) = (rules.size, rules.background);
-                Ok(Some(contain(image, [width, height], size, background)))
-            }
-            (Some(image), _, None) => Ok(Some(crop_to_cover(image, width, height))),
-            (None, Some(first_frame), _) => {
-                let image = first_frame.generate(prompt, request.seed, [width, height])?;
-                Ok(Some(image))
-            }
-            (None, None, _) => Ok(None),
-        }
+        let size = [plan.size.width as u32, plan.size.height as u32];
+        Ok(match (&request.init_image, &plan.manifest.first_frame) {
+            (Some(image), Some(rules)) => Some(rules.frame(image, size)),
+            (Some(image), None) => Some(crop_to_cover(image, size[0], size[1])),
+            (None, Some(rules)) => match &self.images {
+                Some(images) => Some(images.first_frame(rules, prompt, request.seed, size)?),
+                None => None,
+            },
+            (None, None) => None,
+        })
     }
 
     fn run(&self, request: &Request) -> Result<(VideoSteps<'_>, VideoPlan), ModelError> {
         let Subject::Prompt(prompt) = &request.subject else {
-            let message = format!(
-                "the model `{}` takes prompts, not classes",
-                self.model.name()
-            );
-            return Err(ModelError::refused_with(
-                message,
-                "ask for a prompt instead",
-            ));
+            return Err(takes_prompts(&self.model));
         };
         let (plan, frames) = self.plan(request)?;
         let features = |prompt: &str| Ok(self.encoder.encode(prompt, frames)?.features);
@@ -157,14 +127,14 @@ impl VideoGenerator {
     ) -> Result<impl Iterator<Item = Result<Step, ModelError>> + use<'a>, ModelError> {
         let (steps, plan) = self.run(request)?;
         let count = plan.passes();
-        Ok(steps.map(move |step| {
-            let step = step?;
-            Ok(Step {
-                index: step.index,
-                count,
-                features: step.features,
-            })
-        }))
+        let step = move |VideoStep {
+                             index, features, ..
+                         }| Step {
+            index,
+            count,
+            features,
+        };
+        Ok(steps.map(move |result| result.map(step)))
     }
 
     /// The video that a request asks for.

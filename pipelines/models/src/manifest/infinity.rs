@@ -4,7 +4,7 @@ use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_text::T5Config;
 use serde::{Deserialize, Serialize};
 
-use super::checksums::Checksums;
+use super::shared::{Checksums, check_text};
 use crate::error::Flaw;
 use crate::prompt::PromptRules;
 use crate::sampling::Sampling;
@@ -42,47 +42,30 @@ pub struct InfinityManifest {
 impl InfinityManifest {
     /// Whether the parts fit each other.
     pub(super) fn check(&self) -> Result<(), Flaw> {
-        let Self {
-            text,
-            transformer,
-            vae,
-            patching,
-            ..
-        } = self;
-        if text.d_model != transformer.text_channels {
-            return Err(Flaw::new(format!(
-                "does not fit together: its text encoder gives {} channels, its transformer takes {}",
-                text.d_model, transformer.text_channels
-            )));
-        }
-        let bits = patching.code_dim(vae.bits);
-        if bits != transformer.code_dim {
+        check_text(&self.text, self.transformer.text_channels)?;
+        let bits = self.patching.code_dim(self.vae.bits);
+        if bits != self.transformer.code_dim {
             return Err(Flaw::new(format!(
                 "does not fit together: its auto-encoder gives {bits} bits a token, its transformer takes {}",
-                transformer.code_dim
+                self.transformer.code_dim
             )));
         }
         if self.sizes.is_empty() {
             return Err(Flaw::new("names no size that it generates"));
         }
-        for size in &self.sizes {
-            let schedule = size.schedule()?;
-            let known = size.known.unwrap_or(schedule.len());
-            if known > transformer.levels || known == 0 {
-                let (scales, levels) = (known, transformer.levels);
-                return Err(Flaw::new(format!(
-                    "has {scales} scales, but its transformer knows {levels}"
-                )));
-            }
-            let cells = patching.cells(&schedule).last();
-            let pixels = (cells.w * vae.stride(), cells.h * vae.stride());
-            if pixels != (size.width, size.height) {
-                return Err(Flaw::new(format!(
-                    "says {}x{} of a schedule that makes {}x{} pixels",
-                    size.width, size.height, pixels.0, pixels.1
-                )));
-            }
+        self.sizes.iter().try_for_each(|size| self.check_size(size))
+    }
+
+    fn check_size(&self, size: &Size) -> Result<(), Flaw> {
+        let schedule = size.schedule()?;
+        let scales = size.known.unwrap_or(schedule.len());
+        let levels = self.transformer.levels;
+        if scales > levels || scales == 0 {
+            return Err(Flaw::new(format!(
+                "has {scales} scales, but its transformer knows {levels}"
+            )));
         }
-        Ok(())
+        let (cells, stride) = (self.patching.cells(&schedule).last(), self.vae.stride());
+        size.check_pixels(cells.w * stride, cells.h * stride)
     }
 }

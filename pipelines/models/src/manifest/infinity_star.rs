@@ -5,7 +5,7 @@ use nextscale_video::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::checksums::Checksums;
+use super::shared::{Checksums, check_text};
 use crate::error::{Flaw, ModelError};
 use crate::first_frame::FirstFrame;
 use crate::prompt::PromptRules;
@@ -34,16 +34,16 @@ pub struct InfinityStarManifest {
     pub fps: usize,
     /// How long videos may be.
     pub frames: FrameCounts,
-    /// Guidance unless told otherwise.
+    /// Guidance unless asked otherwise.
     pub guidance: InfinityStarGuidance,
-    /// Divides the logits of the image; 0 takes the likeliest everywhere.
+    /// Divides the logits of the image; 0 takes the most likely values everywhere.
     pub image_temperature: f64,
     /// Divides the logits of the clips.
     pub clip_temperature: f64,
     /// What is done to every prompt.
     #[serde(default)]
     pub prompt: PromptRules,
-    /// Whether the length of the video stands in front of every prompt, as `<<<t=5s>>>`.
+    /// Whether the length of the video is put in front of every prompt, as `<<<t=5s>>>`.
     #[serde(default)]
     pub duration_tag: bool,
     /// Whether the first decoded frame is softer than the others and is shown as the second one.
@@ -53,7 +53,7 @@ pub struct InfinityStarManifest {
     /// on whose grid they see the clip before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub semantic_scale: Option<usize>,
-    /// Only for models that do not paint their own first frame: who does.
+    /// Only for models that do not generate their own first frame: what does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_frame: Option<FirstFrame>,
     /// SHA-256 of each file next to this one, by name.
@@ -65,7 +65,7 @@ pub struct InfinityStarManifest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrameCounts {
-    /// Unless told otherwise.
+    /// Unless asked otherwise.
     pub default: usize,
     /// The most.
     pub longest: usize,
@@ -74,7 +74,7 @@ pub struct FrameCounts {
 }
 
 impl FrameCounts {
-    /// The allowed number of frames nearest to a wanted.
+    /// The allowed number of frames nearest to `frames`.
     fn nearest(&self, frames: f64) -> usize {
         let most = (self.longest - 1) / self.step;
         let steps = ((frames - 1.0) / self.step as f64).round().max(0.0);
@@ -120,12 +120,12 @@ impl InfinityStarManifest {
         }
     }
 
-    /// Seconds between the first frame of so many and the last: the length that was asked for.
+    /// Seconds between the first of `frames` frames and the last: the length that was asked for.
     pub fn seconds(&self, frames: usize) -> f64 {
         (frames - 1) as f64 / self.fps as f64
     }
 
-    /// Latent frames of so many frames.
+    /// Latent frames of `frames` frames.
     pub fn latent_frames(&self, frames: usize) -> usize {
         1 + (frames - 1) / self.vae.frame_stride()
     }
@@ -151,7 +151,7 @@ impl InfinityStarManifest {
         })
     }
 
-    /// The prompt as the text encoder gets it, for a video of so many frames.
+    /// The prompt as the text encoder gets it, for a video of `frames` frames.
     pub fn prompt(&self, prompt: &str, frames: usize) -> String {
         let prompt = self.prompt.apply(prompt);
         if self.duration_tag && frames > 1 {
@@ -172,12 +172,7 @@ impl InfinityStarManifest {
         let flaw = |error: ConfigError| Flaw::new(error.to_string());
         transformer.validate().map_err(flaw)?;
         vae.validate().map_err(flaw)?;
-        if text.d_model != transformer.text_channels {
-            return Err(Flaw::new(format!(
-                "does not fit together: its text encoder gives {} channels, its transformer takes {}",
-                text.d_model, transformer.text_channels
-            )));
-        }
+        check_text(text, transformer.text_channels)?;
         if vae.latent_channels() != transformer.bits.detail {
             return Err(Flaw::new(format!(
                 "does not fit together: its auto-encoder gives {} channels, its transformer takes {}",
@@ -197,15 +192,7 @@ impl InfinityStarManifest {
         self.plan(size, 1)?;
         let [h, w] = size.scales.last().copied().unwrap_or_default();
         let stride = self.vae.stride();
-        if (size.width, size.height) != (w * stride, h * stride) {
-            return Err(Flaw::new(format!(
-                "says {}x{} of a schedule that makes {}x{} pixels",
-                size.width,
-                size.height,
-                w * stride,
-                h * stride
-            )));
-        }
+        size.check_pixels(w * stride, h * stride)?;
         match self.semantic_scale {
             Some(scale) if scale >= size.scales.len() => Err(Flaw::new(format!(
                 "sees the clip before on scale {scale} of {}",
@@ -311,12 +298,7 @@ mod tests {
         assert!(model.check().unwrap_err().to_string().contains("3 heads"));
         let mut model = released(0);
         model.frames.step = 3;
-        assert!(
-            model
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("multiple of 4")
-        );
+        let message = model.check().unwrap_err().to_string();
+        assert!(message.contains("multiple of 4"), "{message}");
     }
 }

@@ -1,8 +1,8 @@
 //! The description of a model, `nextscale.json`: one struct for each architecture, told apart by its key `kind`.
 
-mod checksums;
 mod infinity;
 mod infinity_star;
+mod shared;
 mod var;
 
 use std::fmt;
@@ -10,9 +10,9 @@ use std::fmt;
 use nextscale_text::T5Config;
 use serde::{Deserialize, Serialize};
 
-pub use checksums::Checksums;
 pub use infinity::InfinityManifest;
 pub use infinity_star::{FrameCounts, InfinityStarManifest};
+pub use shared::Checksums;
 pub use var::VarManifest;
 
 use crate::error::Flaw;
@@ -99,15 +99,6 @@ impl Manifest {
         }
     }
 
-    /// The most tokens of a prompt, for models that take prompts.
-    pub fn text_max_len(&self) -> Option<usize> {
-        match self {
-            Self::Infinity(manifest) => Some(manifest.transformer.text_max_len),
-            Self::Var(_) => None,
-            Self::InfinityStar(manifest) => Some(manifest.transformer.text_max_len),
-        }
-    }
-
     /// The sizes that the model generates; the first is the default.
     pub fn sizes(&self) -> Vec<Size> {
         match self {
@@ -131,30 +122,29 @@ impl Manifest {
 mod tests {
     use super::*;
 
+    fn shipped(name: &str) -> String {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(root.join(name).join("nextscale.json")).unwrap()
+    }
+
     #[test]
     fn the_shipped_descriptions_come_back_byte_for_byte() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut found = vec![];
-        for name in ["icons", "sprites", "fashion-mnist"] {
-            let text = std::fs::read_to_string(root.join(name).join("nextscale.json")).unwrap();
+        for (name, architecture) in [
+            ("icons", Architecture::Infinity),
+            ("sprites", Architecture::InfinityStar),
+            ("fashion-mnist", Architecture::Var),
+        ] {
+            let text = shipped(name);
             let manifest: Manifest = serde_json::from_str(&text).unwrap();
             let written = serde_json::to_string_pretty(&manifest).unwrap() + "\n";
             assert_eq!(written, text, "{name}");
-            found.push(manifest.architecture());
+            assert_eq!(manifest.architecture(), architecture);
         }
-        let kinds = [
-            Architecture::Infinity,
-            Architecture::InfinityStar,
-            Architecture::Var,
-        ];
-        assert_eq!(found, kinds);
     }
 
     #[test]
     fn unknown_keys_are_refused() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let text = std::fs::read_to_string(root.join("icons/nextscale.json")).unwrap();
-        let text = text.replacen("\"name\"", "\"nom\"", 1);
+        let text = shipped("icons").replacen("\"name\"", "\"nom\"", 1);
         let error = serde_json::from_str::<Manifest>(&text).unwrap_err();
         assert!(error.to_string().contains("nom"), "{error}");
     }

@@ -2,7 +2,7 @@ use nextscale_tokenizer::vqvae::VqVaeConfig;
 use nextscale_var_core::var::VarConfig;
 use serde::{Deserialize, Serialize};
 
-use super::checksums::Checksums;
+use super::shared::Checksums;
 use crate::classes::ClassNames;
 use crate::error::Flaw;
 use crate::sampling::Sampling;
@@ -35,13 +35,8 @@ impl VarManifest {
     /// The one size of its images.
     pub fn size(&self) -> Size {
         let (schedule, stride) = (&self.transformer.schedule, self.vae.stride());
-        Size {
-            width: schedule.last().w * stride,
-            height: schedule.last().h * stride,
-            scales: schedule.scales().iter().map(|s| [s.h, s.w]).collect(),
-            reference: None,
-            known: None,
-        }
+        let last = schedule.last();
+        Size::new(last.w * stride, last.h * stride, schedule)
     }
 
     /// Its classes.

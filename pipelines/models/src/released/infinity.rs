@@ -7,10 +7,11 @@ use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_text::T5Config;
-use nextscale_tokenizer::schedule::infinity::{PixelBudget, TEMPLATES};
+use nextscale_tokenizer::ScaleSchedule;
+use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate, TEMPLATES};
 use nextscale_weights::WeightFile;
 
-use super::part::{Part, TextFolder, unreadable};
+use super::part::{Part, TextFolder, shapes, unreadable};
 use crate::error::ModelError;
 use crate::files::Files;
 use crate::manifest::{Checksums, InfinityManifest, Manifest};
@@ -22,8 +23,6 @@ use crate::size::Size;
 
 /// Where transformers and tokenizers are published (the README of github.com/FoundationVision/Infinity).
 const REPO: &str = "FoundationVision/Infinity";
-/// The text encoder of all of them.
-const TEXT_REPO: &str = "google/flan-t5-xl";
 
 /// A released model: its files and the settings that its authors run it with.
 #[derive(Debug)]
@@ -79,7 +78,7 @@ impl Preset {
         vec![
             Part::new("transformer", REPO, self.transformer, search_path),
             Part::new("tokenizer", REPO, self.vae, search_path),
-            Part::new("text encoder", TEXT_REPO, ".", search_path),
+            Part::text_encoder(search_path),
         ]
     }
 
@@ -91,12 +90,12 @@ impl Preset {
         vae: &Path,
         text: &Path,
     ) -> Result<Model, ModelError> {
-        let config = shapes(name, file)?;
+        let config = shapes(name, file, infinity_config)?;
         self.check(name, file, &config)?;
         let text = TextFolder::open(name, text)?;
         let vae_config = BsqVaeConfig::of_file(vae).map_err(|e| unreadable(name, e))?;
         let manifest = Manifest::Infinity(self.manifest(config, vae_config, text.config));
-        let files = Files::released(Some(text.files), file.path().to_owned(), vae.to_owned());
+        let files = Files::released(Some(text.files), file.path(), vae);
         Model::released(name, manifest, files)
     }
 
@@ -167,11 +166,6 @@ impl Preset {
     }
 }
 
-fn shapes(name: &str, file: &WeightFile) -> Result<InfinityConfig, ModelError> {
-    let config = infinity_config(file);
-    config.map_err(|e| unreadable(name, format!("{}: {e}", file.path().display())))
-}
-
 /// How often the sides of the trained sizes are doubled: about 4 and 16 million pixels.
 const OCTAVES: u32 = 2;
 
@@ -180,41 +174,36 @@ const OCTAVES: u32 = 2;
 fn sizes(first: PixelBudget) -> Vec<Size> {
     let others = PixelBudget::ALL.into_iter().rev().filter(|b| *b != first);
     let budgets = std::iter::once(first).chain(others);
-    let size = |budget: PixelBudget| {
+    // Positions are those on the grid of one million pixels, whatever the size.
+    let size = |template: &RatioTemplate, width, height, schedule: &ScaleSchedule| {
+        let largest = template.schedule(PixelBudget::M1).last();
+        Size {
+            reference: Some([largest.h, largest.w]),
+            ..Size::new(width, height, schedule)
+        }
+    };
+    let trained = |budget: PixelBudget| {
         TEMPLATES.iter().map(move |template| {
             let (height, width) = template.pixels(budget);
-            let largest = template.schedule(PixelBudget::M1).last();
-            let schedule = template.schedule(budget);
-            Size {
-                width,
-                height,
-                scales: schedule.scales().iter().map(|s| [s.h, s.w]).collect(),
-                // Positions are those on the grid of one million pixels, whatever the budget.
-                reference: Some([largest.h, largest.w]),
-                known: None,
-            }
+            size(template, width, height, &template.schedule(budget))
         })
     };
     let larger = (1..=OCTAVES).flat_map(|octaves| {
         TEMPLATES.iter().map(move |template| {
             let (height, width) = template.pixels(PixelBudget::M1);
-            let trained = template.schedule(PixelBudget::M1);
-            let schedule = template.extended(octaves);
+            let (height, width) = (height << octaves, width << octaves);
             Size {
-                width: width << octaves,
-                height: height << octaves,
-                scales: schedule.scales().iter().map(|s| [s.h, s.w]).collect(),
-                reference: Some([trained.last().h, trained.last().w]),
-                known: Some(trained.len()),
+                known: Some(template.schedule(PixelBudget::M1).len()),
+                ..size(template, width, height, &template.extended(octaves))
             }
         })
     });
-    budgets.flat_map(size).chain(larger).collect()
+    budgets.flat_map(trained).chain(larger).collect()
 }
 
 /// The released model that a checkpoint belongs to, by its bits a token.
 pub(super) fn of_file(name: &str, file: &WeightFile) -> Result<&'static Preset, ModelError> {
-    let code_dim = shapes(name, file)?.code_dim;
+    let code_dim = shapes(name, file, infinity_config)?.code_dim;
     let mut presets = PRESETS.iter();
     presets
         .find(|preset| preset.code_dim == code_dim)
@@ -248,27 +237,18 @@ mod tests {
 
     #[test]
     fn descriptions_fit_together() {
+        let (two, eight) = (InfinityConfig::infinity_2b(), InfinityConfig::infinity_8b());
         for (preset, transformer, vae) in [
-            (
-                &PRESETS[0],
-                InfinityConfig::infinity_2b(),
-                BsqVaeConfig::stride_16(32),
-            ),
-            (
-                &PRESETS[1],
-                InfinityConfig::infinity_8b(),
-                BsqVaeConfig::stride_8_patchify(),
-            ),
+            (&PRESETS[0], two, BsqVaeConfig::stride_16(32)),
+            (&PRESETS[1], eight, BsqVaeConfig::stride_8_patchify()),
         ] {
-            let manifest = preset.manifest(transformer.clone(), vae, T5Config::flan_t5_xl());
-            assert_eq!(Manifest::Infinity(manifest).check(), Ok(()));
-            let other = preset.manifest(
-                transformer,
-                BsqVaeConfig::stride_16(16),
-                T5Config::flan_t5_xl(),
-            );
-            let manifest = Manifest::Infinity(other);
-            let message = manifest.check().unwrap_err().to_string();
+            let check = |vae| {
+                let manifest = preset.manifest(transformer.clone(), vae, T5Config::flan_t5_xl());
+                Manifest::Infinity(manifest).check()
+            };
+            assert_eq!(check(vae), Ok(()));
+            let other = check(BsqVaeConfig::stride_16(16));
+            let message = other.unwrap_err().to_string();
             assert!(
                 message.contains("its auto-encoder gives 16 bits"),
                 "{message}"

@@ -8,7 +8,7 @@ use nextscale_video::templates::{FrameSize, Template};
 use nextscale_video::{InfinityStarConfig, InfinityStarPreset, InfinityStarVaeConfig};
 use nextscale_weights::WeightFile;
 
-use super::part::{Part, TextFolder, unreadable};
+use super::part::{Part, TextFolder, shapes};
 use crate::error::ModelError;
 use crate::files::Files;
 use crate::manifest::{Checksums, FrameCounts, InfinityStarManifest, Manifest};
@@ -21,9 +21,8 @@ use crate::size::Size;
 const REPO: &str = "FoundationVision/InfinityStar";
 /// The tokenizer of all of them.
 const VAE: &str = "infinitystar_videovae.pth";
-/// The text encoder of all of them, in their own repository and where it comes from.
+/// The text encoder of all of them.
 const TEXT: &str = "text_encoder/flan-t5-xl-official";
-const TEXT_REPO: &str = "google/flan-t5-xl";
 
 /// A released video model: its folder and the settings that its authors run it with.
 #[derive(Debug)]
@@ -77,7 +76,7 @@ impl Preset {
         let own = Part::new("text encoder", REPO, TEXT, search_path);
         let text = match own.found {
             Some(_) => own,
-            None => Part::new("text encoder", TEXT_REPO, ".", search_path),
+            None => Part::text_encoder(search_path),
         };
         vec![
             Part::new("transformer", REPO, self.transformer, search_path),
@@ -110,12 +109,10 @@ impl Preset {
         vae: &Path,
         text: &Path,
     ) -> Result<Model, ModelError> {
-        let config = infinity_star_config(file);
-        let config =
-            config.map_err(|e| unreadable(name, format!("{}: {e}", file.path().display())))?;
+        let config = shapes(name, file, infinity_star_config)?;
         let text = TextFolder::open(name, text)?;
         let manifest = self.manifest(config, (self.settings)().vae, text.config);
-        let files = Files::released(Some(text.files), file.path().to_owned(), vae.to_owned());
+        let files = Files::released(Some(text.files), file.path(), vae);
         Model::released(name, Manifest::InfinityStar(manifest), files)
     }
 
@@ -191,14 +188,12 @@ pub(super) fn of_file(name: &str, file: &WeightFile) -> Result<&'static Preset, 
         .find(|preset| path.contains(preset.sign))
         .ok_or_else(|| {
             let signs: Vec<&str> = PRESETS.iter().map(|preset| preset.sign).collect();
-            ModelError::Model {
-                model: name.to_owned(),
-                message: "is an InfinityStar transformer, but its name does not say which one".into(),
-                hint: Some(format!(
-                    "they have the same shapes and other schedules: put one of {} into the name of the file or its folder",
-                    signs.join(", ")
-                )),
-            }
+            let message = "is an InfinityStar transformer, but its name does not say which one";
+            let hint = format!(
+                "they have the same shapes and other schedules: put one of {} into the name of the file or its folder",
+                signs.join(", ")
+            );
+            ModelError::flawed_with(name, message, hint)
         })
 }
 
@@ -208,11 +203,8 @@ mod tests {
 
     #[test]
     fn every_ratio_of_both_releases() {
-        for (preset, (width, height), longest) in PRESETS
-            .iter()
-            .zip([(1280, 720), (848, 480), (848, 480)])
-            .map(|(p, s)| (p, s, if p.sign == "480p" { 10 } else { 5 }))
-        {
+        let expected = [(1280, 720, 5), (848, 480, 10), (848, 480, 5)];
+        for (preset, (width, height, longest)) in PRESETS.iter().zip(expected) {
             assert_eq!(preset.size(), (width, height));
             assert_eq!(preset.longest_seconds(), longest);
             let all = sizes((preset.settings)().size);

@@ -89,52 +89,46 @@ pub fn parts(name: &str, search_path: &SearchPath) -> Option<Vec<Part>> {
 }
 
 /// Opens a released model by name, if the name is one; its files are looked for where models lie.
-pub(crate) fn by_name(name: &str, search_path: &SearchPath) -> Option<Result<Model, ModelError>> {
-    let preset = Preset::by_name(name)?;
+pub(crate) fn by_name(name: &str, search_path: &SearchPath) -> Result<Option<Model>, ModelError> {
+    let Some(preset) = Preset::by_name(name) else {
+        return Ok(None);
+    };
     let parts = preset.parts(search_path);
     let missing: Vec<&Part> = parts.iter().filter(|part| part.found.is_none()).collect();
     if !missing.is_empty() {
         let names: Vec<&str> = missing.iter().map(|part| part.file).collect();
-        return Some(Err(ModelError::Model {
-            model: name.to_owned(),
-            message: format!("is not on this machine: {} not found", names.join(" and ")),
-            hint: Some(format!(
-                "`nextscale models fetch {name}` downloads what it lacks; or {}",
-                download_hint(&missing)
-            )),
-        }));
+        let message = format!("is not on this machine: {} not found", names.join(" and "));
+        let hint = format!(
+            "`nextscale models fetch {name}` downloads what it lacks; or {}",
+            download_hint(&missing)
+        );
+        return Err(ModelError::flawed_with(name, message, hint));
     }
-    let open = || {
-        let transformer = require(name, &parts[0])?;
-        let file = WeightFile::open(&transformer).map_err(|e| unreadable(name, e))?;
-        preset.open(name, &file, &parts)
-    };
-    Some(open())
+    let file = WeightFile::open(&require(name, &parts[0])?).map_err(|e| unreadable(name, e))?;
+    preset.open(name, &file, &parts).map(Some)
 }
 
 /// Opens a checkpoint of a transformer by its path, a folder of its shards, or the only checkpoint in a folder; what
 /// else it needs lies next to it or where models lie. None if there is no such checkpoint.
-pub(crate) fn by_path(path: &Path, search_path: &SearchPath) -> Option<Result<Model, ModelError>> {
-    let file = if path.is_dir() {
-        match checkpoints(path).as_slice() {
-            [] if !has_shards(path) => return None,
-            [] => path.to_owned(),
-            [one] => one.clone(),
-            several => {
-                let names: Vec<String> = several.iter().map(|p| p.display().to_string()).collect();
-                let message = format!("is a folder with several models: {}", names.join(", "));
-                return Some(Err(ModelError::Model {
-                    model: path.display().to_string(),
-                    message,
-                    hint: Some("name the file of one of them".into()),
-                }));
-            }
-        }
+pub(crate) fn by_path(path: &Path, search_path: &SearchPath) -> Result<Option<Model>, ModelError> {
+    let name = path.display().to_string();
+    let found = if path.is_dir() {
+        checkpoints(path)
     } else {
-        path.to_owned()
+        vec![path.to_owned()]
     };
-    let search_path = search_path.before(folder_of(&file));
-    Some(checkpoint(&path.display().to_string(), &file, &search_path))
+    let file = match found.as_slice() {
+        [] if !has_shards(path) => return Ok(None),
+        [] => path,
+        [one] => one,
+        several => {
+            let names: Vec<String> = several.iter().map(|p| p.display().to_string()).collect();
+            let message = format!("is a folder with several models: {}", names.join(", "));
+            let hint = "name the file of one of them";
+            return Err(ModelError::flawed_with(&name, message, hint));
+        }
+    };
+    checkpoint(&name, file, &search_path.before(folder_of(file))).map(Some)
 }
 
 /// The architecture of a transformer, by the names of its tensors.

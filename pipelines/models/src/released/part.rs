@@ -1,11 +1,14 @@
 //! The files that a released model is made of, and where they lie.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use nextscale_text::T5Config;
 use nextscale_text::import::WEIGHT_FILES;
+use nextscale_weights::WeightFile;
 
 use crate::error::ModelError;
+use crate::files::{ModelFile, TextFiles};
 use crate::search::{SearchPath, find, safetensors_variant, same_content};
 
 /// One thing that a released model needs, and where it lies.
@@ -43,6 +46,11 @@ pub fn lookalike_warning(path: &Path) -> Option<String> {
 }
 
 impl Part {
+    /// The text encoder that all models of prompts share, flan-T5 XL, where it comes from.
+    pub(super) fn text_encoder(search_path: &SearchPath) -> Self {
+        Self::new("text encoder", "google/flan-t5-xl", ".", search_path)
+    }
+
     pub(super) fn new(
         role: &'static str,
         repo: &'static str,
@@ -68,8 +76,7 @@ impl Part {
 /// A text encoder in Hugging Face's layout.
 pub(super) struct TextFolder {
     pub(super) config: T5Config,
-    /// Vocabulary and weights.
-    pub(super) files: [PathBuf; 2],
+    pub(super) files: TextFiles,
 }
 
 impl TextFolder {
@@ -88,48 +95,19 @@ impl TextFolder {
             let message = format!("lacks the file {}", vocab.display());
             return Err(ModelError::flawed(model, message));
         }
-        let files = [vocab, weights];
+        let files = TextFiles {
+            vocab: ModelFile::OnDisk(vocab),
+            weights: ModelFile::OnDisk(weights),
+        };
         Ok(Self { config, files })
     }
 }
 
-/// How to get parts that are not on this machine.
+/// How to get parts that are not on this machine; those of one repository follow each other.
 pub(crate) fn download_hint(missing: &[&Part]) -> String {
-    let mut repos: Vec<(&str, Vec<&str>)> = vec![];
-    for part in missing {
-        let files = match repos.iter().position(|(repo, _)| *repo == part.repo) {
-            Some(at) => &mut repos[at].1,
-            None => {
-                repos.push((part.repo, vec![]));
-                let last = repos.len() - 1;
-                &mut repos[last].1
-            }
-        };
-        if part.file != "." {
-            files.push(part.file);
-        }
-    }
-    let commands = repos.iter().map(|(repo, files)| {
-        // A folder is fetched by a pattern.
-        let files: Vec<String> = files
-            .iter()
-            .map(|file| {
-                if file.contains('.') {
-                    (*file).to_owned()
-                } else {
-                    format!("--include '{file}/*'")
-                }
-            })
-            .collect();
-        format!(
-            "`{}`",
-            ["huggingface-cli download", repo, &files.join(" ")]
-                .join(" ")
-                .trim()
-        )
-    });
-    let commands: Vec<String> = commands.collect();
-    let others = missing.iter().filter_map(|part| {
+    let repos = missing.chunk_by(|a, b| a.repo == b.repo);
+    let commands: Vec<String> = repos.map(download_command).collect();
+    let lookalikes = missing.iter().filter_map(|part| {
         let other = part.lookalike.as_ref()?;
         Some(format!(
             " ({} has the shapes of {}, but is another one: renamed, it gives wrong pictures)",
@@ -140,8 +118,21 @@ pub(crate) fn download_hint(missing: &[&Part]) -> String {
     format!(
         "get them with {}, or put them into a folder and name it: --models-dir DIR{}",
         commands.join(" and "),
-        others.collect::<String>()
+        lookalikes.collect::<String>()
     )
+}
+
+/// The command that downloads these parts of one repository.
+fn download_command(parts: &[&Part]) -> String {
+    let mut command = format!("huggingface-cli download {}", parts[0].repo);
+    for file in parts.iter().map(|part| part.file) {
+        command += &match file {
+            "." => String::new(),
+            file if file.contains('.') => format!(" {file}"),
+            folder => format!(" --include '{folder}/*'"),
+        };
+    }
+    format!("`{command}`")
 }
 
 /// A file of `model` that cannot be read.
@@ -149,14 +140,23 @@ pub(super) fn unreadable(model: &str, error: impl ToString) -> ModelError {
     ModelError::flawed(model, format!("cannot be read: {}", error.to_string()))
 }
 
+/// The shapes of a transformer, as `read` finds them in its file.
+pub(super) fn shapes<C, E: Display>(
+    model: &str,
+    file: &WeightFile,
+    read: impl FnOnce(&WeightFile) -> Result<C, E>,
+) -> Result<C, ModelError> {
+    read(file).map_err(|e| unreadable(model, format!("{}: {e}", file.path().display())))
+}
+
 /// The place of a part, or the error that `model` lacks it.
 pub(super) fn require(model: &str, part: &Part) -> Result<PathBuf, ModelError> {
-    part.found.clone().ok_or_else(|| ModelError::Model {
-        model: model.to_owned(),
-        message: format!("lacks its {} {}", part.role, part.file),
-        hint: Some(format!(
+    part.found.clone().ok_or_else(|| {
+        let message = format!("lacks its {} {}", part.role, part.file);
+        let hint = format!(
             "put it next to the transformer, or {}",
             download_hint(&[part])
-        )),
+        );
+        ModelError::flawed_with(model, message, hint)
     })
 }

@@ -7,7 +7,7 @@ use nextscale_var_core::var::VarConfig;
 use nextscale_var_core::var::var_config;
 use nextscale_weights::WeightFile;
 
-use super::part::{Part, unreadable};
+use super::part::{Part, shapes, unreadable};
 use crate::error::ModelError;
 use crate::files::Files;
 use crate::manifest::{Checksums, Manifest, VarManifest};
@@ -33,34 +33,22 @@ pub struct Preset {
 
 /// All of them.
 pub const PRESETS: [Preset; 5] = [
-    Preset {
-        name: "var-d16",
-        transformer: "var_d16.pth",
-        config: || VarConfig::released_256(16),
-    },
-    Preset {
-        name: "var-d20",
-        transformer: "var_d20.pth",
-        config: || VarConfig::released_256(20),
-    },
-    Preset {
-        name: "var-d24",
-        transformer: "var_d24.pth",
-        config: || VarConfig::released_256(24),
-    },
-    Preset {
-        name: "var-d30",
-        transformer: "var_d30.pth",
-        config: || VarConfig::released_256(30),
-    },
-    Preset {
-        name: "var-d36",
-        transformer: "var_d36.pth",
-        config: VarConfig::released_512,
-    },
+    Preset::new("var-d16", "var_d16.pth", || VarConfig::released_256(16)),
+    Preset::new("var-d20", "var_d20.pth", || VarConfig::released_256(20)),
+    Preset::new("var-d24", "var_d24.pth", || VarConfig::released_256(24)),
+    Preset::new("var-d30", "var_d30.pth", || VarConfig::released_256(30)),
+    Preset::new("var-d36", "var_d36.pth", VarConfig::released_512),
 ];
 
 impl Preset {
+    const fn new(name: &'static str, transformer: &'static str, config: fn() -> VarConfig) -> Self {
+        Self {
+            name,
+            transformer,
+            config,
+        }
+    }
+
     /// Transformer and tokenizer.
     pub(super) fn parts(&self, search_path: &SearchPath) -> Vec<Part> {
         let transformer = Part::new("transformer", REPO, self.transformer, search_path);
@@ -110,10 +98,7 @@ pub(super) fn open(
     vae: &Path,
     expected: Option<VarConfig>,
 ) -> Result<Model, ModelError> {
-    let unreadable = |e: String| unreadable(name, e);
-    let transformer = file.path();
-    let found =
-        var_config(file).map_err(|e| unreadable(format!("{}: {e}", transformer.display())))?;
+    let (found, transformer) = (shapes(name, file, var_config)?, file.path());
     if let Some(expected) = expected
         && expected != found
     {
@@ -129,8 +114,8 @@ pub(super) fn open(
         );
         return Err(ModelError::flawed(name, message));
     }
-    let config = VqVaeConfig::of_file(vae).map_err(|e| unreadable(e.to_string()))?;
+    let config = VqVaeConfig::of_file(vae).map_err(|e| unreadable(name, e))?;
     let manifest = Manifest::Var(manifest(found, config));
-    let files = Files::released(None, transformer.to_owned(), vae.to_owned());
+    let files = Files::released(None, transformer, vae);
     Model::released(name, manifest, files)
 }

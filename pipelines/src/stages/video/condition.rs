@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use image::RgbImage;
-use nextscale_models::generator::FirstFrameGenerator;
+use nextscale_models::generator::ImageGenerator;
 use nextscale_models::manifest::InfinityStarManifest;
-use nextscale_models::resize::{contain, crop_to_cover};
+use nextscale_models::resize::crop_to_cover;
 use nextscale_models::{FirstFrame, Model, Size, device};
 
 use super::params::TextToVideoParams;
@@ -44,7 +44,7 @@ pub(super) type ConditionFrames = Vec<RgbImage>;
 pub(super) struct GeneratedFrame {
     rules: FirstFrame,
     model: Arc<Model>,
-    generator: Option<FirstFrameGenerator>,
+    generator: Option<ImageGenerator>,
 }
 
 impl VideoCondition {
@@ -114,7 +114,7 @@ impl VideoCondition {
             Self::Image(image) => {
                 *image = match &model.first_frame {
                     None => crop_to_cover(image, width, height),
-                    Some(first) => contain(image, [width, height], first.size, first.background),
+                    Some(first) => first.frame(image, [width, height]),
                 }
             }
             Self::Video(video) => {
@@ -131,8 +131,7 @@ impl VideoCondition {
         match self {
             Self::Generated(frame) => {
                 let placement = context.placement(device::blocks(context.settings.dtype));
-                let generator = FirstFrameGenerator::load(&frame.rules, &frame.model, &placement)?;
-                frame.generator = Some(generator);
+                frame.generator = Some(ImageGenerator::load(&frame.model, &placement)?);
                 Ok(())
             }
             Self::Video(video) => {
@@ -159,8 +158,8 @@ impl VideoCondition {
                 let Some(generator) = &frame.generator else {
                     return Err(input.context.failed("its image model was not loaded"));
                 };
-                let sample = &input.sample;
-                let image = generator.generate(&sample.prompt, sample.seed, [width, height]);
+                let (prompt, seed) = (&input.sample.prompt, input.sample.seed);
+                let image = generator.first_frame(&frame.rules, prompt, seed, [width, height]);
                 image.map_err(|e| input.context.failed(e))?
             }
             Self::Wired => match input.artifacts.get(1) {

@@ -1,0 +1,155 @@
+//! Loading the parts of a model: each file is compared with its checksum and read in the number type that is asked for.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, FloatDType, Tensor};
+use nextscale_bitwise::import::read_infinity;
+use nextscale_bitwise::infinity::Infinity;
+use nextscale_bitwise::vae::BsqVae;
+use nextscale_text::{TextEncoder, TextError, Vocab};
+use nextscale_tokenizer::vqvae::{VqCodes, VqVae};
+use nextscale_var_core::var::{Var, read_var};
+use nextscale_video::InfinityStarVae;
+use nextscale_video::infinity_star::{InfinityStar, read_infinity_star};
+use nextscale_weights::{WeightError, WeightFile};
+
+use crate::device::Placement;
+use crate::error::ModelError;
+use crate::files::{MANIFEST, ModelFile, TEXT, TRANSFORMER, TextFiles, VAE, VOCAB};
+use crate::manifest::Manifest;
+use crate::model::Model;
+
+/// Files up to this size are compared with their checksum each time they are loaded.
+const VERIFIED_BYTES: u64 = 1 << 30;
+
+impl Model {
+    /// Loads vocabulary and text encoder, in f32.
+    ///
+    /// # Errors
+    /// A model without one, damaged files, and weights that are not those of the description.
+    pub fn load_text_encoder(&self, device: &Device) -> Result<TextEncoder, ModelError> {
+        let max_len = match self.manifest() {
+            Manifest::Infinity(manifest) => manifest.transformer.text_max_len,
+            Manifest::InfinityStar(manifest) => manifest.transformer.text_max_len,
+            Manifest::Var(_) => 0,
+        };
+        let text = self.files().and_then(|files| files.text.as_ref());
+        let (Some(config), Some(TextFiles { vocab, weights })) = (self.manifest().text(), text)
+        else {
+            return Err(ModelError::flawed(self.name(), "has no text encoder"));
+        };
+        self.verify(VOCAB, vocab)?;
+        self.verify(TEXT, weights)?;
+        let fail = |e: TextError| self.unloadable(e);
+        let vocab = Vocab::from_bytes(&vocab.bytes()?).map_err(fail)?;
+        let mut t5 = config.init(device);
+        let file = weights.tensors(FloatDType::F32);
+        let read = file.and_then(|file| nextscale_text::import::read(&mut t5, file));
+        read.map_err(|e| fail(e.into()))?;
+        TextEncoder::new(vocab.with_max_len(max_len), t5).map_err(fail)
+    }
+
+    /// Loads the transformer of an Infinity model.
+    ///
+    /// # Errors
+    /// Another architecture, a damaged file, and weights that are not those of the description.
+    pub fn load_infinity(&self, placement: &Placement) -> Result<Infinity, ModelError> {
+        let (config, device) = (&self.infinity()?.transformer, &placement.device);
+        let read = |file| read_infinity(config, file, placement.blocks, device);
+        self.transformer(placement, || config.init(device), read)
+    }
+
+    /// Loads the transformer of a VAR model; errors as for [`Model::load_infinity`].
+    pub fn load_var(&self, placement: &Placement) -> Result<Var, ModelError> {
+        let (config, device) = (&self.var()?.transformer, &placement.device);
+        let read = |file| read_var(config, file, placement.blocks, device);
+        self.transformer(placement, || config.init(device), read)
+    }
+
+    /// Loads the transformer of an InfinityStar model; errors as for [`Model::load_infinity`].
+    pub fn load_infinity_star(&self, placement: &Placement) -> Result<InfinityStar, ModelError> {
+        let (config, device) = (&self.infinity_star()?.transformer, &placement.device);
+        let read = |file| read_infinity_star(config, file, placement.blocks, device);
+        self.transformer(placement, || config.init(device), read)
+    }
+
+    /// Loads the auto-encoder of an Infinity model, in f32; errors as for [`Model::load_infinity`].
+    pub fn load_bsq_vae(&self, device: &Device) -> Result<BsqVae, ModelError> {
+        self.vae(self.infinity()?.vae.init(device), BsqVae::read)
+    }
+
+    /// Loads the auto-encoder of a VAR model, in f32; errors as for [`Model::load_infinity`].
+    pub fn load_vq_vae(&self, device: &Device) -> Result<VqVae, ModelError> {
+        self.vae(self.var()?.vae.init(device), VqVae::read)
+    }
+
+    /// Loads the codes of a VAR model's auto-encoder without its encoder and decoder, in f32; errors as for
+    /// [`Model::load_infinity`].
+    pub fn load_vq_codes(&self, device: &Device) -> Result<VqCodes, ModelError> {
+        self.vae(self.var()?.vae.init_codes(device), VqCodes::read)
+    }
+
+    /// Loads the auto-encoder of an InfinityStar model, in f32; errors as for [`Model::load_infinity`].
+    pub fn load_infinity_star_vae(&self, device: &Device) -> Result<InfinityStarVae, ModelError> {
+        self.vae(
+            self.infinity_star()?.vae.init(device),
+            InfinityStarVae::read,
+        )
+    }
+
+    /// The transformer, as `read` makes it from its tensors; of a model without files, one with random weights.
+    fn transformer<M: Module>(
+        &self,
+        placement: &Placement,
+        random: impl FnOnce() -> M,
+        read: impl FnOnce(WeightFile) -> Result<M, WeightError>,
+    ) -> Result<M, ModelError> {
+        let Some(files) = self.files() else {
+            return Ok(random().map(&mut Cast(placement.dtype)));
+        };
+        self.verify(TRANSFORMER, &files.transformer)?;
+        let model = files.transformer.tensors(placement.dtype).and_then(read);
+        model.map_err(|e| self.unloadable(e))
+    }
+
+    /// The auto-encoder, as `read` makes it from its tensors, in f32; of a model without files, the random one.
+    fn vae<M>(
+        &self,
+        random: M,
+        read: impl FnOnce(M, WeightFile) -> Result<M, WeightError>,
+    ) -> Result<M, ModelError> {
+        let Some(files) = self.files() else {
+            return Ok(random);
+        };
+        self.verify(VAE, &files.vae)?;
+        let tensors = files.vae.tensors(FloatDType::F32);
+        let model = tensors.and_then(|tensors| read(random, tensors));
+        model.map_err(|e| self.unloadable(e))
+    }
+
+    fn unloadable(&self, error: impl ToString) -> ModelError {
+        let message = format!("cannot be loaded: {}", error.to_string());
+        ModelError::flawed(self.name(), message)
+    }
+
+    /// Refuses a file that is not the one that the description means.
+    fn verify(&self, name: &str, file: &ModelFile) -> Result<(), ModelError> {
+        let Some(expected) = self.checksum_of(name) else {
+            return Ok(());
+        };
+        if file.len()? > VERIFIED_BYTES || file.sha256()? == expected {
+            return Ok(());
+        }
+        let message = format!("has a {name} that is not the one its {MANIFEST} describes");
+        let hint = "files of different models were mixed, or the file was damaged: fetch it again";
+        Err(ModelError::flawed_with(self.name(), message, hint))
+    }
+}
+
+/// Brings all parameters of a module into another number type.
+struct Cast(FloatDType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.cast(self.0))
+    }
+}
