@@ -7,7 +7,7 @@ use clap::Args;
 use nextscale_models::search::SearchPath;
 use nextscale_models::{Manifest, Model, SPRITES};
 use nextscale_pipelines::error::PipelineError;
-use nextscale_pipelines::media::CodecChoice;
+use nextscale_pipelines::media::{CodecChoice, FrameRate};
 use nextscale_pipelines::spec::{PipelineSpec, Preset};
 use nextscale_pipelines::yaml::Node;
 
@@ -76,7 +76,7 @@ struct VideoFile {
     quality: Option<u32>,
     /// Frames per second of playback; those of the model by default. Other values play slower or faster
     #[arg(long, value_name = "N")]
-    fps: Option<usize>,
+    fps: Option<FrameRate>,
 }
 
 pub(crate) fn run(args: &VideoArgs) -> anyhow::Result<()> {

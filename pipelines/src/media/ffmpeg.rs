@@ -103,7 +103,7 @@ pub(super) fn open(
     let options = WriterOptions {
         width: width as usize,
         height: height as usize,
-        fps: settings.fps as u32,
+        rate: settings.rate,
         container,
         codec,
         quality: settings.quality.unwrap_or(codec.default_quality()),
@@ -130,21 +130,25 @@ pub(crate) fn video_info(path: &Path) -> Result<VideoInfo, PipelineError> {
 const MARGINS: [f64; 2] = [0.25, 30.0];
 
 /// The last frames of a video at the requested rate and size. Reading starts shortly before them, or at the beginning if
-/// the header does not give the length.
-pub(crate) fn last_frames(request: &ClipRequest) -> Result<Vec<RgbImage>, PipelineError> {
+/// the header does not give the length. `notice` gets what is odd about the file.
+pub(crate) fn last_frames(
+    request: &ClipRequest,
+    notice: impl FnMut(String),
+) -> Result<Vec<RgbImage>, PipelineError> {
     let info = video_info(&request.path)?;
     request.check(info)?;
-    let mut found = VecDeque::new();
+    let (mut found, mut notices) = (VecDeque::new(), vec![]);
     for margin in MARGINS {
         let span = request.frames as f64 / request.fps as f64 + margin;
         let start = info
             .seconds
             .map_or(0.0, |seconds| (seconds - span).max(0.0));
-        found = read_from(start, request)?;
+        (found, notices) = read_from(start, request)?;
         if found.len() == request.frames || start == 0.0 {
             break;
         }
     }
+    notices.into_iter().for_each(notice);
     match found.len() {
         n if n == request.frames => Ok(found.into()),
         1 => Err(request.too_short("1 frame")),
@@ -152,15 +156,19 @@ pub(crate) fn last_frames(request: &ClipRequest) -> Result<Vec<RgbImage>, Pipeli
     }
 }
 
-/// Up to the requested number of frames from the end of a video, decoded from `start` (seconds) on.
-fn read_from(start: f64, request: &ClipRequest) -> Result<VecDeque<RgbImage>, PipelineError> {
+/// Up to the requested number of frames from the end of a video, decoded from `start` (seconds) on, and the reader's notices.
+fn read_from(
+    start: f64,
+    request: &ClipRequest,
+) -> Result<(VecDeque<RgbImage>, Vec<String>), PipelineError> {
     let options = ReaderOptions {
         size: Some(request.size),
         fps: Some(request.fps as f64),
         start,
     };
     let mut kept = VecDeque::with_capacity(request.frames + 1);
-    for frame in VideoReader::open(&request.path, options)? {
+    let mut reader = VideoReader::open(&request.path, options)?;
+    for frame in reader.by_ref() {
         let ([w, h], bytes) = frame?;
         let image = RgbImage::from_raw(w as u32, h as u32, bytes);
         kept.push_back(image.ok_or_else(|| request.too_short("broken frames"))?);
@@ -168,7 +176,7 @@ fn read_from(start: f64, request: &ClipRequest) -> Result<VecDeque<RgbImage>, Pi
             kept.pop_front();
         }
     }
-    Ok(kept)
+    Ok((kept, reader.notices()))
 }
 
 pub(super) fn video_tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {

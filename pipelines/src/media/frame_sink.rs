@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ::image::RgbImage;
+use nextscale_video::FrameRate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,10 +22,10 @@ pub enum CodecChoice {
 }
 
 /// How frames are written.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct WriterSettings {
     /// Frames per second.
-    pub(crate) fps: usize,
+    pub(crate) rate: FrameRate,
     /// For videos; the container's default if absent.
     #[cfg_attr(not(feature = "ffmpeg"), allow(dead_code))] // only FFmpeg compresses
     pub(crate) codec: Option<CodecChoice>,
@@ -33,6 +34,18 @@ pub(crate) struct WriterSettings {
     pub(crate) quality: Option<u32>,
     /// Names and texts that the file carries.
     pub(crate) tags: Vec<(&'static str, String)>,
+}
+
+impl WriterSettings {
+    /// At this rate, with the defaults of the format and no tags.
+    pub(crate) fn new(rate: FrameRate) -> Self {
+        Self {
+            rate,
+            codec: None,
+            quality: None,
+            tags: vec![],
+        }
+    }
 }
 
 /// A setting that the output format does not support.

@@ -8,6 +8,7 @@ use image::RgbImage;
 use tempfile::NamedTempFile;
 
 use nextscale_files::atomic_file;
+use nextscale_video::FrameRate;
 
 use super::frame_sink::{FrameSink, WriterSettings};
 use crate::error::PipelineError;
@@ -20,7 +21,7 @@ const SPEED: i32 = 10;
 /// A GIF being written: a hidden file that is renamed when it is complete.
 pub(super) struct Gif {
     path: PathBuf,
-    fps: usize,
+    rate: FrameRate,
     frames: usize,
     size: [u32; 2],
     encoder: Encoder<BufWriter<NamedTempFile>>,
@@ -50,7 +51,7 @@ impl Gif {
         };
         Ok(Self {
             path: path.to_owned(),
-            fps: settings.fps,
+            rate: settings.rate,
             frames: 0,
             size,
             encoder: write().map_err(|e| failed(path, e))?,
@@ -59,7 +60,7 @@ impl Gif {
 
     /// Display time of frame `i` in hundredths of a second, rounded so that the total length is right.
     fn delay(&self, i: usize) -> u16 {
-        let at = |i: usize| (100.0 * i as f64 / self.fps as f64).round() as u16;
+        let at = |i: usize| (100.0 * i as f64 / self.rate.per_second()).round() as u16;
         at(i + 1).wrapping_sub(at(i)).max(1)
     }
 }

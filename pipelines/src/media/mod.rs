@@ -20,5 +20,6 @@ pub(crate) use clip::{ClipRequest, VideoInfo};
 pub(crate) use ffmpeg::{last_frames, video_info};
 pub use frame_sink::CodecChoice;
 pub(crate) use frame_sink::{FrameSink, WriterSettings};
+pub use nextscale_video::FrameRate;
 pub(crate) use sink::OutputFormat;
 pub use sink::save_clip;

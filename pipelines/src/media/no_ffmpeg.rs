@@ -43,7 +43,10 @@ pub(crate) fn video_info(path: &Path) -> Result<VideoInfo, PipelineError> {
     Err(unreadable(path))
 }
 
-pub(crate) fn last_frames(request: &ClipRequest) -> Result<Vec<RgbImage>, PipelineError> {
+pub(crate) fn last_frames(
+    request: &ClipRequest,
+    _: impl FnMut(String),
+) -> Result<Vec<RgbImage>, PipelineError> {
     Err(unreadable(&request.path))
 }
 

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use nextscale_files::atomic_file;
 use nextscale_models::generator::Clip;
+use nextscale_video::FrameRate;
 
 use super::ffmpeg;
 use super::frame_sink::{CodecChoice, FrameSink, Unsupported, WriterSettings};
@@ -105,10 +106,7 @@ pub fn save_clip(path: impl AsRef<Path>, clip: &Clip) -> Result<(), PipelineErro
     let Some(first) = clip.frames.first() else {
         return Err(PipelineError::refused("a video without frames"));
     };
-    let settings = WriterSettings {
-        fps: clip.fps,
-        ..WriterSettings::default()
-    };
+    let settings = WriterSettings::new(FrameRate::whole(clip.fps));
     let mut sink = format.open(path, settings, first.dimensions().into())?;
     clip.frames.iter().try_for_each(|frame| sink.write(frame))?;
     sink.finish().map(drop)
@@ -218,12 +216,11 @@ mod tests {
 
     fn settings() -> WriterSettings {
         WriterSettings {
-            fps: 16,
             tags: vec![
                 ("prompt", "a cat".into()),
                 (PIPELINE_KEY, "a: b\n".repeat(99)),
             ],
-            ..WriterSettings::default()
+            ..WriterSettings::new(FrameRate::whole(16))
         }
     }
 

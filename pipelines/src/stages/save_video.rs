@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use schemars::JsonSchema;
+use nextscale_video::FrameRate;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -31,12 +32,17 @@ pub struct SaveVideoParams {
     pub codec: Option<CodecChoice>,
     /// Constant rate factor: 0 is the best and largest, 18 is hard to tell from it, 51 (VP9: 63) is the worst.
     pub quality: Option<u32>,
-    /// Frames per second at which the video plays; those of the model if absent.
-    pub fps: Option<usize>,
+    /// Frames per second at which the video plays, such as 24, 29.97 or "30000/1001"; those of the model if absent.
+    #[schemars(schema_with = "frame_rate")]
+    pub fps: Option<FrameRate>,
 }
 
 impl StageParams for SaveVideoParams {
     const STAGE: &'static str = "save-video";
+}
+
+fn frame_rate(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["number", "string", "null"] })
 }
 
 pub(crate) struct SaveVideo {
@@ -73,7 +79,8 @@ impl SaveVideo {
         let format = format_of(&output, key, setup)?;
         let checked = format.check(params.codec, params.quality);
         checked.map_err(|e| setup.refuse(e.key.unwrap_or(key), e.message).hint(e.hint))?;
-        if let Some(fps) = params.fps.filter(|fps| !(1..=240).contains(fps)) {
+        let out_of_range = |rate: &FrameRate| !(1.0..=240.0).contains(&rate.per_second());
+        if let Some(fps) = params.fps.filter(out_of_range) {
             let message = format!("`fps` should be from 1 to 240, but it is {fps}");
             return Err(setup.refuse("fps", message).into());
         }
@@ -108,7 +115,7 @@ impl SaveVideo {
         };
         let size = first.dimensions();
         let settings = WriterSettings {
-            fps: self.params.fps.unwrap_or(frames.fps),
+            rate: self.params.fps.unwrap_or(FrameRate::whole(frames.fps)),
             codec: self.params.codec,
             quality: self.params.quality,
             tags: tags(size, input),

@@ -1,5 +1,7 @@
 //! The supported containers and codecs.
 
+use std::ffi::CStr;
+
 use ffmpeg_next::{codec::Id, encoder};
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +75,8 @@ impl Codec {
     pub(super) fn settings(self, quality: u32) -> Vec<(&'static str, String)> {
         let rate = ("crf", quality.to_string());
         match self {
-            Self::H264 => vec![rate],
+            // With its macroblock tree, libx264 164 reads memory that it has not written, and the same frames give other files.
+            Self::H264 => vec![rate, ("x264-params", "mbtree=0".into())],
             Self::H265 => vec![rate, ("x265-params", "log-level=error".into())],
             // Without a bit rate of 0 the factor is only a bound; row-mt enables threads.
             Self::Vp9 => vec![rate, ("b", "0".into()), ("row-mt", "1".into())],
@@ -111,12 +114,12 @@ impl Container {
     }
 
     /// FFmpeg's name of the container.
-    pub(super) const fn muxer(self) -> &'static str {
+    pub(super) const fn muxer(self) -> &'static CStr {
         match self {
-            Self::Mp4 => "mp4",
-            Self::Mov => "mov",
-            Self::Mkv => "matroska",
-            Self::WebM => "webm",
+            Self::Mp4 => c"mp4",
+            Self::Mov => c"mov",
+            Self::Mkv => c"matroska",
+            Self::WebM => c"webm",
         }
     }
 }

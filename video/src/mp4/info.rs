@@ -1,64 +1,119 @@
-//! Properties and decoder of a video stream.
-
-use std::path::Path;
+//! What a video's header says.
 
 use ffmpeg_next::{
-    self as ffmpeg, codec, decoder,
-    format::{context::Input, stream::Stream},
+    codec::packet::side_data::Type as SideData,
+    decoder, ffi,
+    format::{context::Input, stream::Disposition, stream::Stream},
+    media::Type,
 };
 
-use super::error::MediaError;
-use super::frame::quarters;
+use super::colour::hdr;
+use super::frame::Orientation;
 
 /// Properties of a video file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoInfo {
-    /// Columns, after rotation.
+    /// Columns, as shown: after rotation, of square pixels.
     pub width: usize,
-    /// Rows, after rotation.
+    /// Rows, as shown.
     pub height: usize,
     /// Average frames per second; 0 if unknown.
     pub fps: f64,
     /// Duration in seconds; `None` if unknown.
     pub seconds: Option<f64>,
-    /// Clockwise quarter turns from stored to displayed frames, 0 to 3.
-    pub quarters: usize,
+    /// The name of its high dynamic range, if it has one; the frames are read as if they had none.
+    pub hdr: Option<&'static str>,
 }
 
-impl VideoInfo {
-    pub(super) fn new(input: &Input, stream: &Stream, decoder: &decoder::Video) -> Self {
-        let quarters = stream
+/// How the stored frames of a stream become those that are shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Geometry {
+    pub(super) orientation: Orientation,
+    /// Width of a pixel in heights of a pixel.
+    pub(super) pixel_aspect: f64,
+}
+
+impl Geometry {
+    pub(super) fn of(stream: &Stream, decoder: &decoder::Video) -> Self {
+        let matrix = stream
             .side_data()
-            .find(|data| data.kind() == codec::packet::side_data::Type::DisplayMatrix)
-            .map_or(0, |data| quarters(data.data()));
-        let (w, h) = (decoder.width() as usize, decoder.height() as usize);
-        let (width, height) = if quarters % 2 == 1 { (h, w) } else { (w, h) };
-        let rate = stream.avg_frame_rate();
+            .find(|data| data.kind() == SideData::DisplayMatrix);
+        // SAFETY: the stream is alive.
+        let container = unsafe { (*stream.as_ptr()).sample_aspect_ratio };
+        let codec = decoder.aspect_ratio();
+        let aspect = |n: i32, d: i32| (n > 0 && d > 0).then(|| f64::from(n) / f64::from(d));
+        let pixel_aspect = aspect(container.num, container.den)
+            .or_else(|| aspect(codec.0, codec.1))
+            .unwrap_or(1.0);
+        Self {
+            orientation: matrix.map_or_else(Orientation::default, |m| Orientation::of(m.data())),
+            pixel_aspect,
+        }
+    }
+
+    /// The size of stored frames with square pixels, before rotation.
+    pub(super) fn square(&self, [w, h]: [usize; 2]) -> [usize; 2] {
+        [((w as f64 * self.pixel_aspect).round() as usize).max(1), h]
+    }
+
+    /// A size before rotation as it is after it, and the other way round.
+    pub(super) fn turned(&self, [w, h]: [usize; 2]) -> [usize; 2] {
+        if self.orientation.is_sideways() {
+            [h, w]
+        } else {
+            [w, h]
+        }
+    }
+}
+
+/// The stream of moving pictures: not the cover of a song.
+pub(super) fn moving_stream(input: &Input) -> Option<Stream<'_>> {
+    let is_moving = |stream: &Stream| {
+        let is_cover = stream.disposition().contains(Disposition::ATTACHED_PIC);
+        stream.parameters().medium() == Type::Video && !is_cover
+    };
+    let best = input.streams().best(Type::Video).filter(is_moving);
+    best.or_else(|| input.streams().find(is_moving))
+}
+
+/// Whether the clock of the container may be reset within a file, as that of MPEG-TS.
+pub(super) fn may_reset(input: &Input) -> bool {
+    // SAFETY: an open input has a format.
+    unsafe { (*(*input.as_ptr()).iformat).flags & ffi::AVFMT_TS_DISCONT != 0 }
+}
+
+/// Bytes a second of the leanest video that is believed: a longer duration comes from a clock that was reset.
+const LEAST_BYTES: f64 = 500.0;
+
+impl VideoInfo {
+    pub(super) fn new(
+        input: &Input,
+        stream: &Stream,
+        decoder: &decoder::Video,
+        geometry: &Geometry,
+        file_bytes: u64,
+    ) -> Self {
+        let stored = [decoder.width() as usize, decoder.height() as usize];
+        let [width, height] = geometry.turned(geometry.square(stored));
         // The stream's own duration first: sound may last longer than the frames.
         let seconds = match (stream.duration(), input.duration()) {
             (ticks, _) if ticks > 0 => Some(ticks as f64 * f64::from(stream.time_base())),
             (_, micros) if micros > 0 => Some(micros as f64 * 1e-6),
             _ => None,
         };
+        let believed = |s: &f64| !may_reset(input) || s * LEAST_BYTES < file_bytes as f64;
         Self {
             width,
             height,
-            fps: if rate.1 == 0 { 0.0 } else { f64::from(rate) },
-            seconds,
-            quarters,
+            fps: frames_per_second(stream),
+            seconds: seconds.filter(believed),
+            hdr: hdr(decoder.color_transfer_characteristic()),
         }
     }
 }
 
-/// The decoder of a stream of the file `path`.
-pub(super) fn open_decoder(path: &Path, stream: &Stream) -> Result<decoder::Video, MediaError> {
-    let context = codec::context::Context::from_parameters(stream.parameters());
-    let decoder = context.and_then(|c| c.decoder().video());
-    decoder.map_err(|e| match e {
-        ffmpeg::Error::DecoderNotFound => MediaError::Codec {
-            path: path.to_owned(),
-            what: format!("decoder of {:?}", stream.parameters().id()),
-        },
-        e => MediaError::read(path, e),
-    })
+fn frames_per_second(stream: &Stream) -> f64 {
+    let rates = [stream.avg_frame_rate(), stream.rate()];
+    let known = rates.into_iter().find(|rate| rate.0 > 0 && rate.1 > 0);
+    known.map_or(0.0, f64::from)
 }

@@ -1,18 +1,22 @@
+//! Reading a video frame by frame.
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ffmpeg_next::{
-    self as ffmpeg, Packet, decoder,
-    format::{self, Pixel, context::Input},
+    self as ffmpeg, Packet, codec, decoder,
+    format::{Pixel, context::Input, stream::Stream},
     frame::Video,
-    media::Type,
-    software::scaling::{Context as Scaler, Flags},
+    software::scaling::Context as Scaler,
     util::error::EAGAIN,
 };
 
+use super::clock::Clock;
+use super::colour::{Image, scaler};
 use super::error::MediaError;
-use super::frame::{RgbFrame, crop, rotate};
-use super::info::{VideoInfo, open_decoder};
+use super::file::open_input;
+use super::frame::{RgbFrame, crop};
+use super::info::{Geometry, VideoInfo, may_reset, moving_stream};
 
 /// Settings for reading a video.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -27,6 +31,10 @@ pub struct ReaderOptions {
     pub start: f64,
 }
 
+/// Frames with more pixels than this are refused before memory is taken for them: 16384 x 8192.
+const MOST_PIXELS: i64 = 1 << 27;
+/// Frames per second of a stream that does not say.
+const DEFAULT_RATE: f64 = 25.0;
 /// The precision of times in seconds: Matroska rounds to milliseconds.
 const TIME_TOLERANCE: f64 = 1e-3;
 
@@ -44,9 +52,12 @@ pub struct VideoReader {
     input: Input,
     decoder: decoder::Video,
     stream: usize,
-    seconds_per_tick: f64,
-    scaler: Option<(Pixel, [u32; 2], Scaler)>,
+    geometry: Geometry,
+    clock: Clock,
+    scaler: Option<(Image, [usize; 2], Scaler)>,
     drained: bool,
+    /// Packets that could not be decoded.
+    damaged: usize,
     start: Option<f64>,
     shown: Option<Shown>,
     next: Option<Shown>,
@@ -59,31 +70,40 @@ pub struct VideoReader {
 unsafe impl Send for VideoReader {}
 
 impl VideoReader {
-    /// Opens the first video stream of a file.
+    /// Opens the video stream of a file; a cover image is none.
     ///
     /// # Errors
-    /// If the file cannot be read, has no video stream, or FFmpeg lacks its decoder.
+    /// If the file cannot be read, is not a video, or FFmpeg lacks its decoder.
     pub fn open(path: &Path, options: ReaderOptions) -> Result<Self, MediaError> {
-        let fail = |e: ffmpeg::Error| MediaError::read(path, e);
-        super::init().map_err(fail)?;
-        let input = format::input(path).map_err(fail)?;
-        let Some(stream) = input.streams().best(Type::Video) else {
+        let input = open_input(path)?;
+        let Some(stream) = moving_stream(&input) else {
             let path = path.to_owned();
             return Err(MediaError::NoVideo { path });
         };
         let decoder = open_decoder(path, &stream)?;
-        let (index, first) = (stream.index(), stream.start_time());
-        let seconds_per_tick = f64::from(stream.time_base());
+        let geometry = Geometry::of(&stream, &decoder);
+        let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+        let info = VideoInfo::new(&input, &stream, &decoder, &geometry, bytes);
+        let rate = if info.fps > 0.0 {
+            info.fps
+        } else {
+            DEFAULT_RATE
+        };
+        let tick = f64::from(stream.time_base());
+        // A stream without a start time starts at 0.
+        let first = Some(stream.start_time()).filter(|&ticks| ticks != i64::MIN);
         let mut reader = Self {
             path: path.to_owned(),
             options,
-            info: VideoInfo::new(&input, &stream, &decoder),
-            stream: index,
+            info,
+            geometry,
+            clock: Clock::new(tick, 1.0 / rate, may_reset(&input)),
+            stream: stream.index(),
             decoder,
-            seconds_per_tick,
             input,
             scaler: None,
             drained: false,
+            damaged: 0,
             start: None,
             shown: None,
             next: None,
@@ -91,18 +111,13 @@ impl VideoReader {
             failed: false,
         };
         if options.start > 0.0 {
-            reader.seek(first);
+            reader.seek(first.map_or(0.0, |ticks| ticks as f64 * tick));
         }
         Ok(reader)
     }
 
-    /// Seeks to the last key frame before the start.
-    fn seek(&mut self, first: i64) {
-        // A stream without a start time starts at 0.
-        let begin = match first {
-            i64::MIN => 0.0,
-            ticks => ticks as f64 * self.seconds_per_tick,
-        };
+    /// Seeks to the last key frame before the start; `begin` is the time of the first frame in seconds.
+    fn seek(&mut self, begin: f64) {
         let start = begin + self.options.start;
         self.start = Some(start);
         let micros = (start * 1e6) as i64;
@@ -113,6 +128,24 @@ impl VideoReader {
     /// Properties of the file.
     pub fn info(&self) -> &VideoInfo {
         &self.info
+    }
+
+    /// What is worth knowing of what was read so far, one sentence each: damaged parts that were left out, a clock that jumps,
+    /// a high dynamic range that was read as none.
+    pub fn notices(&self) -> Vec<String> {
+        let path = self.path.display();
+        let hdr = self.info.hdr.map(|name| {
+            format!("`{path}` is {name}: its colours are read as those of standard range")
+        });
+        let damaged = match self.damaged {
+            0 => None,
+            1 => Some(format!("`{path}` is damaged: one part was left out")),
+            n => Some(format!("`{path}` is damaged: {n} parts were left out")),
+        };
+        let jumps = self.clock.jumps() > 0;
+        let jumps =
+            jumps.then(|| format!("the clock of `{path}` jumps: its frames are read in order"));
+        [hdr, damaged, jumps].into_iter().flatten().collect()
     }
 
     /// The next frames, at most `count`, as pixels `[1, 3, t, h, w]` in [-1, 1]; `None` at the end of the video.
@@ -143,20 +176,23 @@ impl VideoReader {
         Ok(Some(pixels.permute([0, 4, 1, 2, 3])))
     }
 
-    /// Decodes the next frame of the file.
+    /// Decodes the next frame of the file; what is damaged is left out and counted.
     fn decode(&mut self) -> Result<Option<Shown>, ffmpeg::Error> {
         let mut frame = Video::empty();
         loop {
             match self.decoder.receive_frame(&mut frame) {
                 Ok(()) => {
-                    let ticks = frame.timestamp().unwrap_or(0) as f64;
-                    let seconds = ticks * self.seconds_per_tick;
+                    let seconds = self.clock.seconds(frame.timestamp());
                     let start = *self.start.get_or_insert(seconds);
                     let seconds = seconds - start;
                     return Ok(Some(Shown { seconds, frame }));
                 }
-                Err(ffmpeg::Error::Eof) => return Ok(None),
+                Err(ffmpeg::Error::Eof) if self.damaged == 0 || self.clock.is_running() => {
+                    return Ok(None);
+                }
+                Err(ffmpeg::Error::Eof) => return Err(ffmpeg::Error::InvalidData),
                 Err(ffmpeg::Error::Other { errno: EAGAIN }) if !self.drained => self.feed()?,
+                Err(ffmpeg::Error::InvalidData) => self.damaged += 1,
                 Err(e) => return Err(e),
             }
         }
@@ -166,54 +202,57 @@ impl VideoReader {
         let mut packet = Packet::empty();
         loop {
             match packet.read(&mut self.input) {
-                Ok(()) if packet.stream() == self.stream => {
-                    return self.decoder.send_packet(&packet);
-                }
+                Ok(()) if packet.stream() != self.stream => continue,
                 Ok(()) => {}
-                Err(ffmpeg::Error::Eof) => {
+                Err(e) => {
+                    // A file that was cut off ends where it was cut.
+                    self.damaged += usize::from(e != ffmpeg::Error::Eof);
                     self.drained = true;
                     return self.decoder.send_eof();
                 }
-                Err(e) => return Err(e),
+            }
+            match self.decoder.send_packet(&packet) {
+                Err(ffmpeg::Error::InvalidData) => self.damaged += 1,
+                sent => return sent,
             }
         }
     }
 
-    /// Scales, crops and rotates a decoded frame.
+    /// A decoded frame as it is shown, scaled and cropped.
     fn rgb(&mut self, frame: &Video) -> Result<RgbFrame, ffmpeg::Error> {
-        let [w, h] = [frame.width() as usize, frame.height() as usize];
-        let sideways = self.info.quarters % 2 == 1;
-        let wanted = match self.options.size {
-            Some([w, h]) if sideways => [h, w],
-            Some(size) => size,
-            None => [w, h],
-        };
+        let [w, h] = self
+            .geometry
+            .square([frame.width() as usize, frame.height() as usize]);
+        let wanted = self
+            .options
+            .size
+            .map_or([w, h], |size| self.geometry.turned(size));
         let factor = (wanted[0] as f64 / w as f64).max(wanted[1] as f64 / h as f64);
         let cover =
             |side: usize, least: usize| ((side as f64 * factor).round() as usize).max(least);
         let full = [cover(w, wanted[0]), cover(h, wanted[1])];
-        let rgb = self.scale(frame, full)?;
-        let bytes = crop(&rgb, full, wanted);
-        Ok(rotate(wanted, bytes, self.info.quarters))
+        let from = Image::of(frame);
+        let (pixel, channels) = if from.has_alpha() {
+            (Pixel::RGBA, 4)
+        } else {
+            (Pixel::RGB24, 3)
+        };
+        let rgb = self.scale(frame, from, full, pixel)?;
+        let bytes = crop(&rgb, full, wanted, channels);
+        Ok(self.geometry.orientation.apply(wanted, bytes))
     }
 
-    fn scale(&mut self, frame: &Video, to: [usize; 2]) -> Result<Video, ffmpeg::Error> {
-        let from = [frame.width(), frame.height()];
-        let fits = |(pixel, size, _): &(Pixel, [u32; 2], Scaler)| {
-            *pixel == frame.format() && *size == from
-        };
+    fn scale(
+        &mut self,
+        frame: &Video,
+        from: Image,
+        size: [usize; 2],
+        pixel: Pixel,
+    ) -> Result<Video, ffmpeg::Error> {
+        let fits = |(image, to, _): &(Image, [usize; 2], Scaler)| *image == from && *to == size;
         if !self.scaler.as_ref().is_some_and(fits) {
-            let to = to.map(|side| side as u32);
-            let scaler = Scaler::get(
-                frame.format(),
-                from[0],
-                from[1],
-                Pixel::RGB24,
-                to[0],
-                to[1],
-                Flags::BICUBIC,
-            )?;
-            self.scaler = Some((frame.format(), from, scaler));
+            let to = Image::rgb(pixel, size.map(|side| side as u32));
+            self.scaler = Some((from, size, scaler(&from, &to)?));
         }
         let mut rgb = Video::empty();
         let (_, _, scaler) = self.scaler.as_mut().ok_or(ffmpeg::Error::Bug)?;
@@ -259,6 +298,22 @@ impl VideoReader {
         self.shown = Some(shown);
         Ok(Some(rgb))
     }
+}
+
+fn open_decoder(path: &Path, stream: &Stream) -> Result<decoder::Video, MediaError> {
+    let context = codec::context::Context::from_parameters(stream.parameters());
+    let decoder = context.and_then(|mut context| {
+        // SAFETY: the context is alive and not yet open.
+        unsafe { (*context.as_mut_ptr()).max_pixels = MOST_PIXELS };
+        context.decoder().video()
+    });
+    decoder.map_err(|e| match e {
+        ffmpeg::Error::DecoderNotFound => MediaError::Codec {
+            path: path.to_owned(),
+            what: format!("decoder of {:?}", stream.parameters().id()),
+        },
+        e => MediaError::read(path, e),
+    })
 }
 
 impl Iterator for VideoReader {

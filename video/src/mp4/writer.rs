@@ -1,15 +1,20 @@
+//! Writing a video frame by frame.
+
 use std::path::{Path, PathBuf};
 
 use ffmpeg_next::{
     self as ffmpeg, Dictionary, Packet, Rational, codec, encoder,
     format::{self, Pixel, context::Output},
     frame::Video,
-    software::scaling::{Context as Scaler, Flags},
+    software::scaling::Context as Scaler,
     util::error::EAGAIN,
 };
 
 use super::codec::{Codec, Container};
+use super::colour::{Image, WRITTEN, scaler};
 use super::error::MediaError;
+use super::file::open_output;
+use crate::rate::FrameRate;
 
 /// Settings of a video file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +24,7 @@ pub struct WriterOptions {
     /// Rows; even.
     pub height: usize,
     /// Frames per second.
-    pub fps: u32,
+    pub rate: FrameRate,
     /// The container, whatever the file name's extension.
     pub container: Container,
     /// The codec; the container must support it ([`Container::holds`]).
@@ -30,7 +35,8 @@ pub struct WriterOptions {
     pub tags: Vec<(String, String)>,
 }
 
-/// Writes a video frame by frame in 4:2:0. The index of an MP4 comes first (faststart).
+/// Writes a video frame by frame in 4:2:0, as BT.709 in limited range, and says so in the stream and in the container. The
+/// index of an MP4 comes first (faststart).
 ///
 /// Frames go to a hidden temporary file next to the target, which [`VideoWriter::finish`] renames: the target is either
 /// complete or absent. A writer that is dropped before removes its temporary file.
@@ -54,7 +60,7 @@ impl VideoWriter {
     /// Starts a video. An existing file is replaced in [`VideoWriter::finish`].
     ///
     /// # Errors
-    /// If a side is odd or 0, FFmpeg lacks the encoder, or the file cannot be created.
+    /// If a side is odd or 0, a tag contains U+0000, FFmpeg lacks the encoder, or the file cannot be created.
     pub fn create(path: &Path, options: WriterOptions) -> Result<Self, MediaError> {
         let (width, height) = (options.width, options.height);
         let even = |side: usize| side > 0 && side.is_multiple_of(2);
@@ -65,6 +71,14 @@ impl VideoWriter {
                 width,
                 height,
             });
+        }
+        if let Some((key, _)) = options
+            .tags
+            .iter()
+            .find(|(key, text)| (key.clone() + text).contains('\0'))
+        {
+            let reason = format!("the tag `{key}` contains the character U+0000");
+            return Err(MediaError::write(path, reason));
         }
         let part = part_of(path);
         let name = options.codec.name();
@@ -84,13 +98,13 @@ impl VideoWriter {
         super::init()?;
         let codec = options.codec.encoder();
         let codec = codec.ok_or(ffmpeg::Error::EncoderNotFound)?;
-        let mut output = format::output_as(part, options.container.muxer())?;
+        let mut output = open_output(part, options.container.muxer())?;
         let global = output
             .format()
             .flags()
             .contains(format::Flags::GLOBAL_HEADER);
         let encoder = open_encoder(codec, &options, global)?;
-        let rate = Rational(options.fps as i32, 1);
+        let rate = rational(options.rate);
         let mut stream = output.add_stream(codec)?;
         stream.set_parameters(&encoder);
         stream.set_time_base(rate.invert());
@@ -98,8 +112,8 @@ impl VideoWriter {
         stream.set_avg_frame_rate(rate);
         write_header(&mut output, &options)?;
         let time_base = output.stream(0).map_or(rate.invert(), |s| s.time_base());
-        let (w, h) = (options.width as u32, options.height as u32);
-        let scaler = Scaler::get(Pixel::RGB24, w, h, Pixel::YUV420P, w, h, Flags::BICUBIC)?;
+        let size = [options.width as u32, options.height as u32];
+        let scaler = scaler(&Image::rgb(Pixel::RGB24, size), &Image::bt709(size))?;
         Ok(Self {
             path: path.to_owned(),
             part: part.to_owned(),
@@ -141,6 +155,11 @@ impl VideoWriter {
         }
         let mut yuv = Video::empty();
         self.scaler.run(&rgb, &mut yuv)?;
+        let (space, range, primaries, transfer) = WRITTEN;
+        yuv.set_color_space(space);
+        yuv.set_color_range(range);
+        yuv.set_color_primaries(primaries);
+        yuv.set_color_transfer_characteristic(transfer);
         yuv.set_pts(Some(self.frames));
         self.frames += 1;
         self.encoder.send_frame(&yuv)?;
@@ -159,7 +178,7 @@ impl VideoWriter {
             }
             packet.set_stream(0);
             packet.set_duration(1);
-            packet.rescale_ts(Rational(1, self.options.fps as i32), self.time_base);
+            packet.rescale_ts(rational(self.options.rate).invert(), self.time_base);
             packet.write_interleaved(output)?;
         }
     }
@@ -214,7 +233,12 @@ fn open_encoder(
     let mut video = codec::context::Context::new_with_codec(codec)
         .encoder()
         .video()?;
-    let rate = Rational(options.fps as i32, 1);
+    let rate = rational(options.rate);
+    let (space, range, primaries, transfer) = WRITTEN;
+    video.set_colorspace(space);
+    video.set_color_range(range);
+    video.set_color_primaries(primaries);
+    video.set_color_transfer_characteristic(transfer);
     video.set_width(options.width as u32);
     video.set_height(options.height as u32);
     video.set_format(Pixel::YUV420P);
@@ -230,8 +254,14 @@ fn open_encoder(
     video.open_with(settings)
 }
 
+fn rational(rate: FrameRate) -> Rational {
+    Rational(rate.numerator() as i32, rate.denominator() as i32)
+}
+
 /// The hidden temporary file next to `path`.
 fn part_of(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.part", std::process::id()));
+    path.with_file_name(name)
 }

@@ -135,7 +135,7 @@ impl VideoCondition {
                 Ok(())
             }
             Self::Video(video) => {
-                let frames = media::last_frames(&video.request)?;
+                let frames = media::last_frames(&video.request, |notice| context.warn(notice))?;
                 video.frames = Some(Arc::new(frames));
                 Ok(())
             }
