@@ -15,6 +15,7 @@ use crate::{
     error::{ShapeError, WeightError, misfit},
     format::{self, RepairedCopy, Tensors},
     rules::{Rule, block_name},
+    shards,
     split::split,
     wrapper::unwrapped,
 };
@@ -32,18 +33,13 @@ pub struct WeightFile {
 }
 
 impl WeightFile {
-    /// Opens a `.safetensors` file, a PyTorch file (any other name), an index of shards (`*.index.json`), or a folder of
+    /// Opens a `.safetensors` file, a PyTorch file (told apart by their content), an index of shards (`*.index.json`), or a folder of
     /// either with all its shards. Names lose what training checkpoints put in front of them.
     ///
     /// # Errors
     /// [`WeightError::Read`] if there is no such file, or it cannot be read.
     pub fn open(path: &Path) -> Result<Self, WeightError> {
-        let (mut tensors, mut copies) = (BTreeMap::new(), Vec::new());
-        for shard in format::shards(path)? {
-            let (inside, copy) = format::open(&shard)?;
-            copies.extend(copy);
-            tensors.extend(inside);
-        }
+        let (tensors, copies) = shards::open(path)?;
         Ok(Self {
             path: path.to_owned(),
             tensors: unwrapped(tensors),

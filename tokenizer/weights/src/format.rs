@@ -1,10 +1,10 @@
-//! Which files hold the weights of a path, and opening one of them.
+//! Opening one file.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    collections::BTreeMap,
+    fs::File,
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -12,7 +12,11 @@ use burn::store::{ModuleStore, PytorchStore, SafetensorsStore, burn_pack::Tensor
 use safetensors::tensor::Metadata;
 use tempfile::TempPath;
 
-use crate::{archive, error::WeightError};
+use crate::{
+    archive,
+    content::{self, Content},
+    error::WeightError,
+};
 
 /// A repaired copy of a file, removed when the last reader of it is gone.
 pub(crate) type RepairedCopy = Arc<TempPath>;
@@ -20,9 +24,9 @@ pub(crate) type RepairedCopy = Arc<TempPath>;
 /// Tensors by name, not read yet.
 pub(crate) type Tensors = BTreeMap<String, Tensor>;
 
-/// Opens one file: safetensors (memory-mapped) if its name says so, PyTorch otherwise.
+/// Opens one file: safetensors (memory-mapped) or PyTorch, whatever its name.
 pub(crate) fn open(path: &Path) -> Result<(Tensors, Option<RepairedCopy>), WeightError> {
-    if path.extension().is_some_and(|e| e == "safetensors") {
+    if content::of(path)? == Content::Safetensors {
         check_header(path)?;
         let mut store = SafetensorsStore::from_file(path);
         let tensors = store.get_all_tensors();
@@ -51,6 +55,7 @@ pub(crate) fn open_bytes(bytes: Vec<u8>, path: &Path) -> Result<Tensors, WeightE
 /// # Errors
 /// [`WeightError::Read`] if the file cannot be read, has no valid header, or is cut off.
 pub fn check_header(path: &Path) -> Result<(), WeightError> {
+    content::of(path)?;
     let (header, length) = header(path).map_err(|e| WeightError::read(path, e))?;
     let metadata: Metadata = serde_json::from_slice(&header)
         .map_err(|e| WeightError::read(path, format!("its header is damaged: {e}")))?;
@@ -73,63 +78,4 @@ fn header(path: &Path) -> io::Result<(Vec<u8>, u64)> {
     let mut header = vec![0; size as usize];
     file.read_exact(&mut header)?;
     Ok((header, length))
-}
-
-/// The files to read for `path`: the file itself, or the shards of an index or a folder.
-pub(crate) fn shards(path: &Path) -> Result<Vec<PathBuf>, WeightError> {
-    let meta = fs::metadata(path).map_err(|e| WeightError::read(path, e))?;
-    if is_index(path) {
-        return indexed(path);
-    }
-    if !meta.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let entries = fs::read_dir(path).map_err(|e| WeightError::read(path, e))?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-    files.sort();
-    if let Some(index) = files.iter().find(|path| is_index(path)) {
-        return indexed(index);
-    }
-    for extensions in [&["safetensors"][..], &["bin", "pth", "pt"]] {
-        let matches = |path: &&PathBuf| {
-            let extension = path.extension().and_then(|e| e.to_str());
-            extension.is_some_and(|e| extensions.contains(&e))
-        };
-        let found: Vec<PathBuf> = files.iter().filter(matches).cloned().collect();
-        if !found.is_empty() {
-            return Ok(found);
-        }
-    }
-    Err(WeightError::read(path, "a folder without weights"))
-}
-
-fn is_index(path: &Path) -> bool {
-    path.to_string_lossy().ends_with(".index.json")
-}
-
-/// The shards that an index in Hugging Face's layout names, sorted. All of them have to lie next to it.
-fn indexed(index: &Path) -> Result<Vec<PathBuf>, WeightError> {
-    let fail = |reason: String| WeightError::read(index, reason);
-    let text = fs::read_to_string(index).map_err(|e| fail(e.to_string()))?;
-    let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
-    let map = value["weight_map"].as_object();
-    let map = map.ok_or_else(|| fail("there is no `weight_map`".to_owned()))?;
-    let names: BTreeSet<&str> = map.values().filter_map(|v| v.as_str()).collect();
-    let folder = index.parent().unwrap_or(Path::new("."));
-    let shard = |name: &str| {
-        if Path::new(name).components().count() != 1 || name == ".." {
-            return Err(fail(format!(
-                "it names {name:?}, which is not in its folder"
-            )));
-        }
-        let path = folder.join(name);
-        if !path.is_file() {
-            return Err(fail(format!(
-                "it names {}, which does not exist",
-                path.display()
-            )));
-        }
-        Ok(path)
-    };
-    names.into_iter().map(shard).collect()
 }

@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `file` | an open file: names, shapes, tensors, and filling a module |
 //! | `wrapper` | the prefixes of training checkpoints |
-//! | `format` | which files there are, and opening one of them |
+//! | `shards`, `format` | which files there are, and opening one of them |
+//! | `content` | what a file is, by its content |
 //! | `archive` | PyTorch archives that the ZIP reader misreads |
 //! | `adapt`, `convert` | PyTorch's layout to burn's, one number format to another |
 //! | `names` | checkpoints of the module's own tensors under other names |
@@ -19,6 +20,7 @@
 
 mod adapt;
 mod archive;
+mod content;
 mod convert;
 mod dtype;
 mod error;
@@ -28,6 +30,7 @@ mod format;
 mod names;
 mod rules;
 mod shapes;
+mod shards;
 mod split;
 mod stream;
 mod wrapper;
