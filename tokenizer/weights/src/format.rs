@@ -16,6 +16,7 @@ use crate::{
     archive,
     content::{self, Content},
     error::WeightError,
+    fp8,
 };
 
 /// A repaired copy of a file, removed when the last reader of it is gone.
@@ -27,7 +28,10 @@ pub(crate) type Tensors = BTreeMap<String, Tensor>;
 /// Opens one file: safetensors (memory-mapped) or PyTorch, whatever its name.
 pub(crate) fn open(path: &Path) -> Result<(Tensors, Option<RepairedCopy>), WeightError> {
     if content::of(path)? == Content::Safetensors {
-        check_header(path)?;
+        let (metadata, length) = checked_header(path)?;
+        if fp8::is_fp8(&metadata) {
+            return Ok((fp8::open(path, &metadata, length)?, None));
+        }
         let mut store = SafetensorsStore::from_file(path);
         let tensors = store.get_all_tensors();
         return Ok((
@@ -56,6 +60,11 @@ pub(crate) fn open_bytes(bytes: Vec<u8>, path: &Path) -> Result<Tensors, WeightE
 /// [`WeightError::Read`] if the file cannot be read, has no valid header, or is cut off.
 pub fn check_header(path: &Path) -> Result<(), WeightError> {
     content::of(path)?;
+    checked_header(path).map(drop)
+}
+
+/// The header and its length in bytes, if the file is as long as it says.
+fn checked_header(path: &Path) -> Result<(Metadata, usize), WeightError> {
     let (header, length) = header(path).map_err(|e| WeightError::read(path, e))?;
     let metadata: Metadata = serde_json::from_slice(&header)
         .map_err(|e| WeightError::read(path, format!("its header is damaged: {e}")))?;
@@ -65,7 +74,7 @@ pub fn check_header(path: &Path) -> Result<(), WeightError> {
             format!("it is cut off or damaged: {length} bytes, and its header says {wanted}");
         return Err(WeightError::read(path, reason));
     }
-    Ok(())
+    Ok((metadata, header.len()))
 }
 
 /// The header without its size, and the length of the file.

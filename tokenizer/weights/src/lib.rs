@@ -10,6 +10,7 @@
 //! | `file` | an open file: names, shapes, tensors, and filling a module |
 //! | `wrapper` | the prefixes of training checkpoints |
 //! | `shards`, `format` | which files there are, and opening one of them |
+//! | `fp8` | numbers of eight bits, widened |
 //! | `content` | what a file is, by its content |
 //! | `archive` | PyTorch archives that the ZIP reader misreads |
 //! | `adapt`, `convert` | PyTorch's layout to burn's, one number format to another |
@@ -27,6 +28,7 @@ mod error;
 mod export;
 mod file;
 mod format;
+mod fp8;
 mod names;
 mod rules;
 mod shapes;

@@ -161,7 +161,7 @@ mod tests {
 
     fn value(tensors: &Tensors, name: &str) -> f32 {
         let data: TensorData = bridge::to_data(&tensors[name]).unwrap();
-        data.to_vec::<f32>().unwrap()[0]
+        data.iter::<f32>().next().unwrap()
     }
 
     #[test]
