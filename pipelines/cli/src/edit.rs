@@ -13,7 +13,7 @@ use crate::settings::Settings;
 /// Arguments of `nextscale edit`: those of `generate`, the image and the part to regenerate.
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
-    /// Image to edit: PNG, JPEG or WebP
+    /// Image to edit: PNG, JPEG, WebP, TIFF or GIF. Without a part to regenerate, its transparent parts are
     #[arg(short, long, value_name = "FILE")]
     init_image: PathBuf,
     #[command(flatten)]
@@ -30,9 +30,9 @@ pub(crate) struct EditArgs {
 
 /// The part to regenerate.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct Part {
-    /// Mask of the same size as the image: white is regenerated, black is kept
+    /// Mask of the same size as the image: white is regenerated, black is kept; with holes, the holes are regenerated
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
     /// Box to regenerate, in pixels of the image or in percent, for example 25%,25%,50%,50%

@@ -17,7 +17,7 @@ use crate::variation::variation;
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     options: ImageOptions,
-    /// Start from the first scales of this image, which fix layout and colours: PNG, JPEG or WebP
+    /// Start from the first scales of this image, which fix layout and colours: PNG, JPEG, WebP, TIFF or GIF
     #[arg(short, long, value_name = "FILE")]
     init_image: Option<PathBuf>,
     /// Generate a variation of an image made by nextscale: same prompt, settings and first scales, another seed

@@ -22,7 +22,7 @@ use crate::settings::{Settings, flag};
 pub(crate) struct VideoArgs {
     #[command(flatten)]
     prompts: PromptOptions,
-    /// Start from this image: PNG, JPEG or WebP
+    /// Start from this image: PNG, JPEG, WebP, TIFF or GIF
     #[arg(short, long, visible_alias = "init-image", value_name = "FILE")]
     image: Option<PathBuf>,
     /// Continue this video from its last seconds, which become the start of the result

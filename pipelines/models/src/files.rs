@@ -179,7 +179,7 @@ impl Files {
     }
 }
 
-/// Writes the description of the files in a folder, with their checksums; everybody may read them from now on.
+/// Writes the description of the files in a folder, with their checksums.
 pub(crate) fn write_manifest(folder: &Path, manifest: &mut Manifest) -> Result<(), ModelError> {
     let files: &[&str] = match manifest.text() {
         Some(_) => &[VOCAB, TEXT, TRANSFORMER, VAE],
@@ -188,7 +188,7 @@ pub(crate) fn write_manifest(folder: &Path, manifest: &mut Manifest) -> Result<(
     let checksum = |&file: &&str| {
         let path = folder.join(file);
         // Writers of weights make private files; a model is like any other file of the user's.
-        atomic_file::make_readable(&path).map_err(ModelError::io("open", &path))?;
+        atomic_file::make_usual(&path).map_err(ModelError::io("open", &path))?;
         Ok((file.to_owned(), ModelFile::OnDisk(path).sha256()?))
     };
     let checksums = files

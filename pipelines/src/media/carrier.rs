@@ -3,15 +3,18 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::exif;
 use super::ffmpeg::video_tags;
 use super::gif::comments;
-use super::image::png_texts;
+use super::image::{PIPELINE_KEY, png_texts};
 use crate::error::PipelineError;
 
 /// A kind of file that can carry a pipeline, recognised by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Carrier {
     Png,
+    /// JPEG or WebP.
+    Exif,
     Gif,
     Video,
 }
@@ -21,6 +24,22 @@ impl Carrier {
         match start {
             [0x89, b'P', b'N', b'G', ..] => Some(Self::Png),
             [b'G', b'I', b'F', b'8', ..] => Some(Self::Gif),
+            [0xff, 0xd8, 0xff, ..] => Some(Self::Exif),
+            [
+                b'R',
+                b'I',
+                b'F',
+                b'F',
+                _,
+                _,
+                _,
+                _,
+                b'W',
+                b'E',
+                b'B',
+                b'P',
+                ..,
+            ] => Some(Self::Exif),
             [0x1a, 0x45, 0xdf, 0xa3, ..] => Some(Self::Video), // Matroska and WebM
             _ if start.get(4..8) == Some(b"ftyp") => Some(Self::Video), // MP4 and MOV
             _ => None,
@@ -37,22 +56,24 @@ pub(crate) fn carrier(path: &Path) -> Result<Option<Carrier>, PipelineError> {
     Ok(Carrier::of(&start))
 }
 
-/// All tags of a PNG, a GIF or a video: names and texts, in file order.
+/// All tags of an image or a video: names and texts, in file order.
 ///
 /// # Errors
 /// A file of another kind, or a truncated one.
 pub fn tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
     match carrier(path)? {
-        Some(Carrier::Png) => {
-            let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
-            png_texts(path, &bytes)
-        }
+        Some(Carrier::Png) => png_texts(path, &read(path)?),
+        Some(Carrier::Exif) => Ok(exif::read(&read(path)?, PIPELINE_KEY)),
         Some(Carrier::Gif) => comments(path),
         Some(Carrier::Video) => video_tags(path),
         None => Err(PipelineError::content(
             path,
-            "is not a readable PNG, GIF or video",
+            "is not a readable image or video",
             None,
         )),
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, PipelineError> {
+    std::fs::read(path).map_err(PipelineError::io("read", path))
 }

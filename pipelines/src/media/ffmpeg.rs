@@ -51,7 +51,6 @@ impl FrameSink for VideoFile {
     fn finish(self: Box<Self>) -> Result<PathBuf, PipelineError> {
         let Self { path, writer } = *self;
         writer.finish()?;
-        atomic_file::make_readable(&path).map_err(PipelineError::io("write", &path))?;
         Ok(path)
     }
 }
@@ -109,6 +108,7 @@ pub(super) fn open(
         quality: settings.quality.unwrap_or(codec.default_quality()),
         tags: tags.map(|(key, text)| (key.to_owned(), text)).collect(),
     };
+    atomic_file::sweep(atomic_file::folder_of(path));
     let (path, writer) = (path.to_owned(), VideoWriter::create(path, options)?);
     Ok(Box::new(VideoFile { path, writer }))
 }

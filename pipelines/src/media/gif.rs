@@ -87,7 +87,6 @@ impl FrameSink for Gif {
         let file = encoder.into_inner().map_err(|e| failed(&path, e))?;
         let whole = || -> std::io::Result<()> {
             let file = file.into_inner().map_err(|e| e.into_error())?;
-            atomic_file::make_readable(file.path())?;
             file.persist(&path).map(drop).map_err(|e| e.error)
         };
         whole().map_err(PipelineError::io("write", &path))?;

@@ -1,13 +1,13 @@
-//! Image files: reading PNG, JPEG and WebP, and PNG files that carry how they were generated.
+//! PNG files that carry how they were generated.
 //!
 //! Two text chunks: `parameters`, in the layout that Stable Diffusion tools read and show, and
 //! `nextscale`, the pipeline that generates the same image again.
 
-use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+use image::RgbImage;
 
+use super::{exif, png_texts};
 use crate::artifact::Sample;
 use crate::error::PipelineError;
 
@@ -37,52 +37,11 @@ pub(crate) fn encode_png(
     Ok(bytes)
 }
 
-/// Reads a PNG, JPEG or WebP image as 8-bit RGB: rotated as its EXIF data say, transparent parts on white, 16 bits rounded
-/// to 8, grey and CMYK converted to RGB.
-pub(crate) fn read_image(path: &Path) -> Result<RgbImage, PipelineError> {
-    let file = std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
-    let decode = || -> image::ImageResult<DynamicImage> {
-        let reader = ImageReader::new(std::io::BufReader::new(file)).with_guessed_format()?;
-        let mut decoder = reader.into_decoder()?;
-        let orientation = decoder.orientation()?;
-        let mut image = DynamicImage::from_decoder(decoder)?;
-        image.apply_orientation(orientation);
-        Ok(image)
-    };
-    let image = decode().map_err(|e| {
-        let message = format!("is not a readable image: {}", e.to_string().trim());
-        PipelineError::content(path, message, Some("use PNG, JPEG or WebP"))
-    })?;
-    if !image.color().has_alpha() {
-        return Ok(image.into_rgb8());
-    }
-    let rgba = image.into_rgba8();
-    let on_white = |c: u8, alpha: u8| {
-        let (c, alpha) = (u32::from(c), u32::from(alpha));
-        ((c * alpha + 255 * (255 - alpha) + 127) / 255) as u8
-    };
-    Ok(RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
-        let [r, g, b, alpha] = rgba.get_pixel(x, y).0;
-        image::Rgb([r, g, b].map(|c| on_white(c, alpha)))
-    }))
-}
-
-/// All text chunks of a PNG, in file order: keys and texts.
+/// All texts of a PNG, in file order, then those of its EXIF data: keys and texts.
 pub(crate) fn png_texts(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, PipelineError> {
-    let bad = |message: String| PipelineError::content(path, message, None);
-    let decoder = png::Decoder::new(Cursor::new(bytes));
-    let reader = decoder
-        .read_info()
-        .map_err(|e| bad(format!("is not a readable PNG: {e}")))?;
-    let info = reader.info();
-    let latin = info.uncompressed_latin1_text.iter();
-    let mut all: Vec<_> = latin.map(|c| (c.keyword.clone(), c.text.clone())).collect();
-    for chunk in &info.utf8_text {
-        let text = chunk
-            .get_text()
-            .map_err(|e| bad(format!("has a broken text chunk: {e}")))?;
-        all.push((chunk.keyword.clone(), text));
-    }
+    let bad = |e| PipelineError::content(path, format!("is not a readable PNG: {e}"), None);
+    let mut all = png_texts::read(bytes).map_err(bad)?;
+    all.extend(exif::read(bytes, PIPELINE_KEY));
     Ok(all)
 }
 

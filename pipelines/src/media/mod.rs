@@ -4,6 +4,7 @@
 
 mod carrier;
 mod clip;
+mod exif;
 #[cfg(feature = "ffmpeg")]
 mod ffmpeg;
 #[cfg(not(feature = "ffmpeg"))]
@@ -12,6 +13,8 @@ mod ffmpeg;
 mod frame_sink;
 mod gif;
 pub(crate) mod image;
+mod png_texts;
+mod read;
 mod sink;
 
 pub(crate) use carrier::carrier;
@@ -21,5 +24,7 @@ pub(crate) use ffmpeg::{last_frames, video_info};
 pub use frame_sink::CodecChoice;
 pub(crate) use frame_sink::{FrameSink, WriterSettings};
 pub use nextscale_video::FrameRate;
+pub use read::read_image;
+pub(crate) use read::{on_white, read_with_alpha};
 pub(crate) use sink::OutputFormat;
 pub use sink::save_clip;

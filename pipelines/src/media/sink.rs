@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, RgbImage};
-use tempfile::TempDir;
 
-use nextscale_files::atomic_file;
+use nextscale_files::atomic_file::{self, HiddenFolder};
 use nextscale_models::generator::Clip;
 use nextscale_video::FrameRate;
 
+use super::exif;
 use super::ffmpeg;
 use super::frame_sink::{CodecChoice, FrameSink, Unsupported, WriterSettings};
 use super::gif::Gif;
-use super::image::encode_png;
+use super::image::{PIPELINE_KEY, encode_png};
 use crate::error::PipelineError;
 
 /// The format of a video output, chosen by its file name.
@@ -140,20 +140,41 @@ impl FrameSink for Single {
         let bytes = if self.format == ImageFormat::Png {
             encode_png(image, &self.tags).map_err(|e| refused(&e))?
         } else {
-            let mut bytes = std::io::Cursor::new(vec![]);
-            let written = image.write_to(&mut bytes, self.format);
-            written.map_err(|e| refused(&e))?;
-            bytes.into_inner()
+            encode_with_exif(image, self.format, &self.tags)?
         };
         atomic_file::write(&self.path, &bytes).map_err(PipelineError::io("write", &self.path))?;
         Ok(self.path)
     }
 }
 
+/// The bytes of a JPEG or WebP that carries its parameters and its pipeline.
+fn encode_with_exif(
+    image: &RgbImage,
+    format: ImageFormat,
+    tags: &[(&'static str, String)],
+) -> Result<Vec<u8>, PipelineError> {
+    let mut bytes = std::io::Cursor::new(vec![]);
+    let written = image.write_to(&mut bytes, format);
+    written.map_err(|e| PipelineError::refused(e.to_string()))?;
+    let bytes = bytes.into_inner();
+    let text = |name: &str| {
+        tags.iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, text)| text)
+    };
+    let (Some(parameters), Some(pipeline)) = (text("parameters"), text(PIPELINE_KEY)) else {
+        return Ok(bytes);
+    };
+    exif::write(bytes, parameters, pipeline).map_err(|reason| {
+        let message = format!("the parameters do not fit into the file: {reason}");
+        PipelineError::refused_with(message, "write a .png, or leave them out: --no-metadata")
+    })
+}
+
 /// One PNG per frame, in a hidden folder that is renamed when all are written. The first carries the tags.
 struct Folder {
     path: PathBuf,
-    part: TempDir,
+    part: HiddenFolder,
     tags: Vec<(&'static str, String)>,
     frames: usize,
 }
@@ -162,10 +183,7 @@ impl Folder {
     fn create(path: &Path, tags: Vec<(&'static str, String)>) -> Result<Self, PipelineError> {
         let parent = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(parent).map_err(PipelineError::io("make", parent))?;
-        let part = tempfile::Builder::new()
-            .prefix(".nextscale-")
-            .suffix(".part")
-            .tempdir_in(atomic_file::folder_of(path));
+        let part = HiddenFolder::new_in(atomic_file::folder_of(path));
         Ok(Self {
             path: path.to_owned(),
             part: part.map_err(PipelineError::io("make", path))?,
@@ -191,19 +209,8 @@ impl FrameSink for Folder {
 
     fn finish(self: Box<Self>) -> Result<PathBuf, PipelineError> {
         let Self { path, part, .. } = *self;
-        let whole = || -> std::io::Result<()> {
-            #[cfg(unix)]
-            {
-                use std::os::unix::fs::PermissionsExt;
-                std::fs::set_permissions(part.path(), std::fs::Permissions::from_mode(0o755))?;
-            }
-            // An empty folder of that name is replaced.
-            let _ = std::fs::remove_dir(&path);
-            std::fs::rename(part.path(), &path)
-        };
-        whole().map_err(PipelineError::io("write", &path))?;
-        // It is renamed: there is nothing to remove.
-        let _ = part.keep();
+        part.persist(&path)
+            .map_err(PipelineError::io("write", &path))?;
         Ok(path)
     }
 }

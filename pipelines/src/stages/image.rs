@@ -217,7 +217,11 @@ impl Stage for ImageStage {
         let placement = context.placement(self.blocks);
         let estimate = self.model.estimate_image(&self.size, rows, &placement)?;
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
-        let warnings = [self.model.lookalike_warning(), estimate.notice()];
+        let mask = self
+            .inpaint
+            .as_ref()
+            .and_then(|inpaint| inpaint.notice.clone());
+        let warnings = [self.model.lookalike_warning(), estimate.notice(), mask];
         for message in warnings.into_iter().flatten() {
             context.warn(message);
         }

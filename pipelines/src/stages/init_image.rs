@@ -17,7 +17,7 @@ use serde_with::skip_serializing_none;
 
 use super::image_params::TextToImageParams;
 use crate::error::{Diagnostic, PipelineError};
-use crate::media::image::read_image;
+use crate::media::read_image;
 use crate::setup::Setup;
 
 /// An image whose first scales are reused.
@@ -25,7 +25,7 @@ use crate::setup::Setup;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StartParams {
-    /// The image: PNG, JPEG or WebP. It is scaled and cropped around its centre to the size of the result.
+    /// The image: PNG, JPEG, WebP, TIFF or GIF. It is scaled and cropped around its centre to the size of the result.
     pub image: PathBuf,
     /// Number of its first scales that are reused; half of them if absent.
     pub from_scale: Option<usize>,

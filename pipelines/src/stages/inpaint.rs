@@ -14,19 +14,21 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::edit_region::{rectangle, sides};
+use super::mask::{Mask, transparent};
 use crate::error::PipelineError;
-use crate::media::image::read_image;
+use crate::media::{on_white, read_with_alpha};
 use crate::setup::Setup;
 use crate::stage::Context;
 
-/// An image of which a part is inpainted: exactly one of `mask`, `box` and `outpaint` says which.
+/// An image of which a part is inpainted: one of `mask`, `box` and `outpaint` says which, or the image has transparent parts.
 #[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditParams {
-    /// The image: PNG, JPEG or WebP. It is scaled and cropped around its centre to the size of the result.
+    /// The image: PNG, JPEG, WebP, TIFF or GIF. It is scaled and cropped around its centre to the size of the result.
     pub image: PathBuf,
-    /// An image of the same size: white is inpainted, black is kept.
+    /// An image of the same size: white is inpainted, black is kept. In one whose transparency varies, transparent parts are
+    /// inpainted.
     pub mask: Option<PathBuf>,
     /// A rectangle that is inpainted: `left,top,width,height` in pixels of the image, or each with `%`.
     #[serde(rename = "box")]
@@ -44,6 +46,8 @@ pub struct EditParams {
 pub(super) struct InpaintImage {
     pub image: RgbImage,
     pub mask: Vec<f32>,
+    /// How the mask was read, if there is another way.
+    pub notice: Option<String>,
 }
 
 impl EditParams {
@@ -72,11 +76,14 @@ impl EditParams {
     }
 
     fn read(&self, width: u32, height: u32) -> Result<InpaintImage, PipelineError> {
-        let image = read_image(&self.image)?;
+        let image = read_with_alpha(&self.image)?;
+        let hole = transparent(&image);
+        let image = on_white(image);
         match (&self.mask, &self.region, &self.outpaint) {
             (Some(mask), None, None) => {
-                let mask = self.read_mask(mask, &image)?;
-                self.masked(&image, &mask, width, height)
+                let Mask { share, notice } = self.read_mask(mask, &image)?;
+                let inpaint = self.masked(&image, &share, width, height)?;
+                Ok(InpaintImage { notice, ..inpaint })
             }
             (None, Some(region), None) => {
                 let (w, h) = image.dimensions();
@@ -91,10 +98,13 @@ impl EditParams {
                 "`invert` goes with a mask or a box, not with `outpaint`",
                 "drop `invert`",
             )),
-            (None, None, None) => Err(PipelineError::refused_with(
-                "nothing says which part of the image is inpainted",
-                "give a mask, a box or the sides to extend: --mask, --box or --outpaint",
-            )),
+            (None, None, None) => match hole {
+                Some(share) => self.masked(&image, &share, width, height),
+                None => Err(PipelineError::refused_with(
+                    "nothing says which part of the image is inpainted",
+                    "give a mask, a box or the sides to extend (--mask, --box or --outpaint), or an image with transparent parts",
+                )),
+            },
             _ => Err(PipelineError::refused_with(
                 "`mask`, `box` and `outpaint` exclude each other",
                 "keep one of them",
@@ -102,17 +112,18 @@ impl EditParams {
         }
     }
 
-    fn read_mask(&self, path: &Path, image: &RgbImage) -> Result<GrayImage, PipelineError> {
-        let mask = read_image(path)?;
-        if mask.dimensions() != image.dimensions() {
-            let ((w, h), (iw, ih)) = (mask.dimensions(), image.dimensions());
+    fn read_mask(&self, path: &Path, image: &RgbImage) -> Result<Mask, PipelineError> {
+        let mask = read_with_alpha(path)?;
+        let (size, wanted) = ((mask.width(), mask.height()), image.dimensions());
+        if size != wanted {
+            let ((w, h), (iw, ih)) = (size, wanted);
             let (mask, image) = (path.display(), self.image.display());
             return Err(PipelineError::refused_with(
                 format!("the mask `{mask}` has {w}x{h} pixels, the image `{image}` has {iw}x{ih}"),
                 "make a mask of the image's size",
             ));
         }
-        Ok(imageops::grayscale(&mask))
+        Mask::of(&mask, &path.display().to_string())
     }
 
     /// The image and a mask of its size, both cropped and resized to the size of the result.
@@ -136,7 +147,12 @@ impl EditParams {
             ));
         }
         let image = crop_to_cover(image, width, height);
-        Ok(InpaintImage { image, mask })
+        let notice = None;
+        Ok(InpaintImage {
+            image,
+            mask,
+            notice,
+        })
     }
 }
 
@@ -169,7 +185,12 @@ fn outpaint(
             "extend the image by a larger fraction",
         ));
     }
-    Ok(InpaintImage { image, mask })
+    let notice = None;
+    Ok(InpaintImage {
+        image,
+        mask,
+        notice,
+    })
 }
 
 impl InpaintImage {
@@ -256,6 +277,7 @@ mod tests {
         let inpaint = InpaintImage {
             image: RgbImage::from_pixel(8, 1, Rgb([0, 0, 0])),
             mask: vec![0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+            notice: None,
         };
         let generated = RgbImage::from_pixel(8, 1, Rgb([100, 100, 100]));
         let reds = |feather| -> Vec<u8> {
@@ -299,5 +321,14 @@ mod tests {
         let inpaint = params(None, Some("0,0,2,4"), None).read(8, 8).unwrap();
         assert_eq!(inpaint.mask[0], 1.0);
         assert_eq!(inpaint.mask[7], 0.0);
+
+        // A hole in the image needs no mask.
+        let holed = image::RgbaImage::from_fn(4, 4, |x, _| {
+            image::Rgba([9, 8, 7, if x < 2 { 0 } else { 255 }])
+        });
+        holed.save(&image).unwrap();
+        let inpaint = params(None, None, None).read(8, 8).unwrap();
+        assert_eq!((inpaint.mask[0], inpaint.mask[7]), (1.0, 0.0));
+        assert_eq!(inpaint.image.get_pixel(0, 0).0, [255; 3]);
     }
 }

@@ -28,6 +28,7 @@ mod init_image;
 mod inpaint;
 mod keep_original;
 mod latent_types;
+mod mask;
 mod prompts;
 mod rewrite;
 mod sampling;

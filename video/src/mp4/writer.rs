@@ -10,6 +10,8 @@ use ffmpeg_next::{
     util::error::EAGAIN,
 };
 
+use tempfile::NamedTempFile;
+
 use super::codec::{Codec, Container};
 use super::colour::{Image, WRITTEN, scaler};
 use super::error::MediaError;
@@ -42,7 +44,7 @@ pub struct WriterOptions {
 /// complete or absent. A writer that is dropped before removes its temporary file.
 pub struct VideoWriter {
     path: PathBuf,
-    part: PathBuf,
+    part: NamedTempFile,
     options: WriterOptions,
     /// `None` after the file is closed.
     output: Option<Output>,
@@ -80,25 +82,26 @@ impl VideoWriter {
             let reason = format!("the tag `{key}` contains the character U+0000");
             return Err(MediaError::write(path, reason));
         }
-        let part = part_of(path);
+        let part = hidden_for(path).map_err(|e| MediaError::write(path, e))?;
         let name = options.codec.name();
-        Self::open(path, &part, options).map_err(|e| {
-            std::fs::remove_file(&part).ok();
-            match e {
-                ffmpeg::Error::EncoderNotFound => MediaError::Codec {
-                    path: path.to_owned(),
-                    what: format!("encoder of {name}"),
-                },
-                e => MediaError::write(path, e),
-            }
+        Self::open(path, part, options).map_err(|e| match e {
+            ffmpeg::Error::EncoderNotFound => MediaError::Codec {
+                path: path.to_owned(),
+                what: format!("encoder of {name}"),
+            },
+            e => MediaError::write(path, e),
         })
     }
 
-    fn open(path: &Path, part: &Path, options: WriterOptions) -> Result<Self, ffmpeg::Error> {
+    fn open(
+        path: &Path,
+        part: NamedTempFile,
+        options: WriterOptions,
+    ) -> Result<Self, ffmpeg::Error> {
         super::init()?;
         let codec = options.codec.encoder();
         let codec = codec.ok_or(ffmpeg::Error::EncoderNotFound)?;
-        let mut output = open_output(part, options.container.muxer())?;
+        let mut output = open_output(part.path(), options.container.muxer())?;
         let global = output
             .format()
             .flags()
@@ -116,7 +119,7 @@ impl VideoWriter {
         let scaler = scaler(&Image::rgb(Pixel::RGB24, size), &Image::bt709(size))?;
         Ok(Self {
             path: path.to_owned(),
-            part: part.to_owned(),
+            part,
             options,
             output: Some(output),
             encoder,
@@ -192,7 +195,10 @@ impl VideoWriter {
             return Err(MediaError::write(&self.path, "the video has no frames"));
         }
         self.close().map_err(|e| MediaError::write(&self.path, e))?;
-        std::fs::rename(&self.part, &self.path).map_err(|e| MediaError::write(&self.path, e))
+        let persisted = self.part.persist(&self.path);
+        persisted
+            .map(drop)
+            .map_err(|e| MediaError::write(&self.path, e.error))
     }
 
     fn close(&mut self) -> Result<(), ffmpeg::Error> {
@@ -200,14 +206,6 @@ impl VideoWriter {
         self.drain()?;
         let mut output = self.output.take().ok_or(ffmpeg::Error::Bug)?;
         output.write_trailer()
-    }
-}
-
-impl Drop for VideoWriter {
-    fn drop(&mut self) {
-        // After `finish` the file is closed and renamed, and there is nothing to remove.
-        self.output = None;
-        std::fs::remove_file(&self.part).ok();
     }
 }
 
@@ -258,10 +256,20 @@ fn rational(rate: FrameRate) -> Rational {
     Rational(rate.numerator() as i32, rate.denominator() as i32)
 }
 
-/// The hidden temporary file next to `path`.
-fn part_of(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.part", std::process::id()));
-    path.with_file_name(name)
+/// A hidden file next to `path`, locked while it is written, with the rights of any new file.
+fn hidden_for(path: &Path) -> std::io::Result<NamedTempFile> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".nextscale-").suffix(".part");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    // Where a file system knows no locks, a part that a killed run leaves stays.
+    let _ = file.as_file().try_lock();
+    Ok(file)
 }

@@ -11,7 +11,7 @@ use nextscale_models::{FirstFrame, Model, Size, device};
 use super::params::TextToVideoParams;
 use crate::artifact::Artifact;
 use crate::error::{Diagnostic, PipelineError};
-use crate::media::image::read_image;
+use crate::media::read_image;
 use crate::media::{self, ClipRequest, VideoInfo};
 use crate::setup::Setup;
 use crate::stage::{Context, Input};

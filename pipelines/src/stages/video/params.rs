@@ -39,7 +39,7 @@ pub struct TextToVideoParams {
     pub temperature: Option<f64>,
     /// Sampling temperature of the image that a video begins with.
     pub image_temperature: Option<f64>,
-    /// An image to begin with: PNG, JPEG or WebP. It is scaled and cropped around its centre to the size of the video.
+    /// An image to begin with: PNG, JPEG, WebP, TIFF or GIF. It is scaled and cropped around its centre to the size of the video.
     pub image: Option<PathBuf>,
     /// A video to continue: its last seconds, as many as the model takes, are the start of the result. Interactive models
     /// need one.

@@ -1,0 +1,187 @@
+//! Reading image files: within limits, upright, and on white where they are transparent.
+
+use std::io::BufReader;
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
+
+use crate::error::PipelineError;
+
+/// Pixels of the largest image that is read: a scan of 20,000 x 16,000.
+const MOST_PIXELS: u64 = 320_000_000;
+
+/// Containers of images that are not read, by the brand after `ftyp`, and their names.
+const UNREAD_BRANDS: [(&[u8], &str); 8] = [
+    (b"heic", "HEIC"),
+    (b"heix", "HEIC"),
+    (b"hevc", "HEIC"),
+    (b"mif1", "HEIF"),
+    (b"msf1", "HEIF"),
+    (b"avif", "AVIF"),
+    (b"avis", "AVIF"),
+    (b"jxl ", "JPEG XL"),
+];
+
+/// Reads an image as 8-bit RGB: PNG, JPEG, WebP, TIFF or GIF, of animations the first frame. It is rotated as its EXIF data
+/// say, transparent parts lie on white, 16 bits are rounded to 8, grey and CMYK become RGB. Gamma and colour profiles are
+/// ignored.
+///
+/// # Errors
+/// A file that cannot be read, is not such an image, is too large, or is truncated.
+pub fn read_image(path: &Path) -> Result<RgbImage, PipelineError> {
+    read_with_alpha(path).map(on_white)
+}
+
+/// As [`read_image`], with the alpha channel if there is one.
+pub(crate) fn read_with_alpha(path: &Path) -> Result<DynamicImage, PipelineError> {
+    let file = std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
+    decode(file).map_err(|flaw| PipelineError::content(path, flaw.message, Some(flaw.hint)))
+}
+
+/// Why a file is not read as an image.
+struct Flaw {
+    message: String,
+    hint: &'static str,
+}
+
+impl From<ImageError> for Flaw {
+    fn from(error: ImageError) -> Self {
+        Self {
+            message: format!("is not a readable image: {}", error.to_string().trim()),
+            hint: "use PNG, JPEG, WebP, TIFF or GIF",
+        }
+    }
+}
+
+impl From<std::io::Error> for Flaw {
+    fn from(error: std::io::Error) -> Self {
+        ImageError::IoError(error).into()
+    }
+}
+
+fn decode(file: std::fs::File) -> Result<DynamicImage, Flaw> {
+    let mut reader = BufReader::new(file);
+    if let Some(name) = unread_format(std::io::BufRead::fill_buf(&mut reader)?) {
+        return Err(Flaw {
+            message: format!("is a {name} image, which is not read"),
+            hint: "convert it to PNG or JPEG first",
+        });
+    }
+    let reader = ImageReader::new(reader).with_guessed_format()?;
+    let mut decoder = reader.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        return Err(Flaw {
+            message: format!("is too large: {width}x{height} pixels"),
+            hint: "scale it down first: up to 320 million pixels are read",
+        });
+    }
+    let orientation = decoder.orientation()?;
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+/// The name of an image format that is recognised, and not read.
+fn unread_format(start: &[u8]) -> Option<&'static str> {
+    if start.starts_with(b"\xff\x0a") {
+        return Some("JPEG XL");
+    }
+    let brand = match start.get(4..8)? {
+        b"ftyp" => start.get(8..12)?,
+        b"JXL " => b"jxl ",
+        _ => return None,
+    };
+    let found = UNREAD_BRANDS.iter().find(|(known, _)| *known == brand);
+    found.map(|(_, name)| *name)
+}
+
+/// An image as RGB, transparent parts on white.
+pub(crate) fn on_white(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
+    }
+    let rgba = image.into_rgba8();
+    let blend = |c: u8, alpha: u8| {
+        let (c, alpha) = (u32::from(c), u32::from(alpha));
+        ((c * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let [r, g, b, alpha] = rgba.get_pixel(x, y).0;
+        image::Rgb([r, g, b].map(|c| blend(c, alpha)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, bytes: &[u8]) -> Result<RgbImage, PipelineError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        read_image(&path)
+    }
+
+    /// A PNG of one chunk after its header: `width` x `height` pixels of 8-bit RGBA, and no data.
+    fn claim(width: u32, height: u32) -> Vec<u8> {
+        let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+        let mut header = b"IHDR".to_vec();
+        header.extend(width.to_be_bytes());
+        header.extend(height.to_be_bytes());
+        header.extend([8, 6, 0, 0, 0]);
+        for chunk in [&header[..], b"IDAT", b"IEND"] {
+            png.extend((chunk.len() as u32 - 4).to_be_bytes());
+            png.extend(chunk);
+            let mut crc = flate2::Crc::new();
+            crc.update(chunk);
+            png.extend(crc.sum().to_be_bytes());
+        }
+        png
+    }
+
+    #[test]
+    fn a_bomb_is_refused_before_memory_is_taken() {
+        for (w, h) in [(100_000, 100_000), (1 << 30, 1 << 30), (20_000, 16_001)] {
+            let error = read("bomb.png", &claim(w, h)).unwrap_err().to_string();
+            assert!(
+                error.ends_with(&format!("is too large: {w}x{h} pixels")),
+                "{error}"
+            );
+        }
+        assert!(read("cut.png", &claim(8, 8)).is_err());
+    }
+
+    #[test]
+    fn formats_that_are_not_read_are_named() {
+        for (start, name) in [
+            (&b"\0\0\0\x18ftypheic\0\0\0\0"[..], "HEIC"),
+            (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
+            (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        ] {
+            let error = read("photo.png", start).unwrap_err().to_string();
+            assert!(error.contains(&format!("is a {name} image")), "{error}");
+        }
+        let error = read("a.png", b"hello").unwrap_err().to_string();
+        assert!(error.contains("is not a readable image"), "{error}");
+    }
+
+    #[test]
+    fn every_format_gives_the_same_pixels() {
+        use image::{ImageFormat, Rgb};
+        let image = RgbImage::from_fn(16, 8, |x, _| {
+            Rgb(if x < 8 { [250, 10, 20] } else { [0, 0, 255] })
+        });
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Tiff,
+            ImageFormat::Gif,
+            ImageFormat::WebP,
+        ] {
+            let mut bytes = std::io::Cursor::new(vec![]);
+            image.write_to(&mut bytes, format).unwrap();
+            let found = read("x", bytes.get_ref()).unwrap();
+            assert_eq!(found, image, "{format:?}");
+        }
+    }
+}

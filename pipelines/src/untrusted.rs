@@ -1,0 +1,138 @@
+//! Pipelines out of images and videos: data of a stranger, and not a program.
+//!
+//! Whoever runs a file that came from elsewhere should get the same image, and nothing else: no call to another computer, no
+//! secret of the environment, no file of theirs opened by its path, none replaced.
+
+use std::path::{Component, Path};
+
+use crate::error::{Diagnostic, PipelineError};
+use crate::yaml::{Node, Value};
+
+/// Keys next to `stages` that say where to write or where to look for files: the command line says it instead.
+const DROPPED: [&str; 3] = ["output", "preview", "models-dir"];
+/// Keys of stages that name a place to write or a variable of the environment.
+const DROPPED_IN_STAGES: [(&str, &str); 3] =
+    [("save", "path"), ("save-video", "path"), ("rewrite", "key-env")];
+/// Keys, at any depth of a stage, that name a file to read.
+const FILES: [&str; 4] = ["image", "mask", "video", "file"];
+/// What lets a pipeline do everything again.
+const TRUST: &str = "if you trust the file, run it with --trust";
+
+/// Takes the power from a pipeline that came out of a media file.
+///
+/// # Errors
+/// What would be needed to run it and is not allowed: a model by its path, a file outside the working folder, a prompt that
+/// another computer is to rewrite.
+pub(crate) fn restrict(root: &mut Node) -> Result<(), PipelineError> {
+    let mut refused = vec![];
+    for key in DROPPED {
+        root.remove(key);
+    }
+    check_model(root, &mut refused);
+    if let Some(stages) = root.get_mut("stages") {
+        for entry in stages.entries_mut() {
+            let kind = entry.node.get("stage").and_then(Node::as_str);
+            let kind = kind.unwrap_or_default().to_owned();
+            restrict_stage(&kind, &mut entry.node, &mut refused);
+        }
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(PipelineError::Invalid(refused))
+}
+
+fn restrict_stage(kind: &str, stage: &mut Node, refused: &mut Vec<Diagnostic>) {
+    for (owner, key) in DROPPED_IN_STAGES {
+        if kind == owner {
+            stage.remove(key);
+        }
+    }
+    if kind == "rewrite" && stage.get("answer").and_then(Node::as_str).is_none() {
+        let mark = stage.get("url").map_or(&stage.mark, |url| &url.mark);
+        let message = "the pipeline inside this file would send the prompt to another computer";
+        refused.push(Diagnostic::new(mark, message).hint(TRUST));
+    }
+    check_model(stage, refused);
+    check_files(stage, refused);
+}
+
+/// Refuses a model by its path: the path would be opened, whatever it is.
+fn check_model(node: &Node, refused: &mut Vec<Diagnostic>) {
+    let Some(model) = node.get("model") else {
+        return;
+    };
+    let name = model.as_str().unwrap_or_default();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.chars().all(is_name) || Path::new(name).exists() {
+        let message = format!("the pipeline inside this file names the model by a path: `{name}`");
+        let hint = format!("name the model yourself: --set model=PATH; {TRUST}");
+        refused.push(Diagnostic::new(&model.mark, message).hint(hint));
+    }
+}
+
+/// Refuses files to read that do not lie below the working folder.
+fn check_files(node: &Node, refused: &mut Vec<Diagnostic>) {
+    for entry in node.entries() {
+        let name = entry.node.as_str();
+        if let Some(name) = name.filter(|_| FILES.contains(&entry.key.as_str()))
+            && !is_below(Path::new(name))
+        {
+            let message = format!("the pipeline inside this file opens `{name}`, which is not below the working folder");
+            refused.push(Diagnostic::new(&entry.node.mark, message).hint(TRUST));
+        }
+        if matches!(entry.node.value, Value::Map(_)) && entry.key != "from" {
+            check_files(&entry.node, refused);
+        }
+    }
+}
+
+/// Whether a path is relative, leads upwards nowhere, and is that of an ordinary file.
+fn is_below(path: &Path) -> bool {
+    let plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    path.components().all(plain) && !path.as_os_str().is_empty() && !path.is_symlink()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restricted(yaml: &str) -> Result<String, String> {
+        let mut root = Node::parse(yaml, "x.png").unwrap();
+        match restrict(&mut root) {
+            Ok(()) => Ok(root.to_yaml()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn places_to_write_are_left_out() {
+        let yaml = "model: default\noutput: /etc/passwd.png\npreview: /tmp\nmodels-dir: /x\nseed: 1\nstages:\n  a: {stage: save, from: b, path: /home/x.png}\n  w: {stage: rewrite, url: 'http://x/v1', language-model: m, key-env: SECRET, answer: a cat}\n";
+        let left = restricted(yaml).unwrap();
+        for gone in ["passwd", "preview", "models-dir", "/home", "SECRET", "key-env"] {
+            assert!(!left.contains(gone), "{gone} in {left}");
+        }
+        assert!(left.contains("seed: 1") && left.contains("a cat"), "{left}");
+    }
+
+    #[test]
+    fn what_reaches_out_is_refused_with_its_place() {
+        let cases = [
+            ("stages:\n  w: {stage: rewrite, url: 'http://h/v1', language-model: m}", "another computer"),
+            ("model: /etc/x.safetensors\nstages:\n  a: {stage: save}", "names the model by a path"),
+            ("model: ../x\nstages:\n  a: {stage: save}", "names the model by a path"),
+            ("stages:\n  a: {stage: text-to-image, model: 'C:\\x'}", "names the model by a path"),
+            ("stages:\n  a: {stage: prompts, file: /etc/passwd}", "/etc/passwd"),
+            ("stages:\n  a: {stage: text-to-image, edit: {image: ../a.png}}", "../a.png"),
+            ("stages:\n  a: {stage: text-to-image, start: {image: /a.png}}", "/a.png"),
+            ("stages:\n  a: {stage: text-to-video, video: 'http://x/a.mp4', image: /b.png}", "/b.png"),
+        ];
+        for (yaml, words) in cases {
+            let message = restricted(yaml).unwrap_err();
+            assert!(message.contains(words), "{message}");
+            assert!(message.starts_with("x.png:"), "{message}");
+        }
+        let good = "model: infinity-2b\nstages:\n  a: {stage: text-to-image, edit: {image: in/a.png, mask: m.png}}";
+        restricted(good).unwrap();
+    }
+}
