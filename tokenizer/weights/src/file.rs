@@ -17,7 +17,7 @@ use crate::{
     rules::{Rule, block_name},
     shards,
     split::split,
-    wrapper::unwrapped,
+    wrapper::{Choice, unwrapped},
 };
 
 /// What stands for the path of weights that lie in memory.
@@ -30,6 +30,7 @@ pub struct WeightFile {
     /// Repaired copies of files that the tensors are read from.
     copies: Vec<RepairedCopy>,
     dtype: Option<DType>,
+    has_other: bool,
 }
 
 impl WeightFile {
@@ -39,13 +40,28 @@ impl WeightFile {
     /// # Errors
     /// [`WeightError::Read`] if there is no such file, or it cannot be read.
     pub fn open(path: &Path) -> Result<Self, WeightError> {
+        Self::open_choosing(path, Choice::default())
+    }
+
+    /// As [`WeightFile::open`], with the weights of a training checkpoint that are wanted.
+    ///
+    /// # Errors
+    /// As for [`WeightFile::open`].
+    pub fn open_choosing(path: &Path, choice: Choice) -> Result<Self, WeightError> {
         let (tensors, copies) = shards::open(path)?;
+        let (tensors, has_other) = unwrapped(tensors, choice);
         Ok(Self {
             path: path.to_owned(),
-            tensors: unwrapped(tensors),
+            tensors,
             copies,
             dtype: None,
+            has_other,
         })
+    }
+
+    /// Whether the file holds a model and its average, of which one was taken.
+    pub fn has_other(&self) -> bool {
+        self.has_other
     }
 
     /// Converts floating-point tensors to `dtype` as they are read. Without it they keep the format of the file.
@@ -67,7 +83,7 @@ impl WeightFile {
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, WeightError> {
         let tensors = format::open_bytes(bytes, Path::new(IN_MEMORY))?;
         Ok(Self {
-            tensors: unwrapped(tensors),
+            tensors: unwrapped(tensors, Choice::default()).0,
             ..Self::empty(IN_MEMORY)
         })
     }
@@ -79,6 +95,7 @@ impl WeightFile {
             tensors: BTreeMap::new(),
             copies: Vec::new(),
             dtype: None,
+            has_other: false,
         }
     }
 
@@ -180,6 +197,7 @@ impl WeightFile {
             tensors: inside.collect(),
             copies: self.copies.clone(),
             dtype: self.dtype,
+            has_other: self.has_other,
         }
     }
 

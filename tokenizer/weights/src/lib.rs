@@ -47,3 +47,4 @@ pub use names::Names;
 pub use rules::{Rule, block_name, official_block_keys, official_keys, rule};
 pub use shapes::shapes;
 pub use stream::StreamError;
+pub use wrapper::Choice;
