@@ -95,6 +95,14 @@ pub enum PipelineError {
         /// What it said.
         message: String,
     },
+    /// A stage panicked: a fault of the program.
+    #[error("the stage `{stage}` failed in a way that is a fault of nextscale: {message}")]
+    Panic {
+        /// Name of the stage.
+        stage: String,
+        /// What the panic said.
+        message: String,
+    },
     /// The run was stopped on request; what was finished stays.
     #[error("stopped")]
     Cancelled,

@@ -76,6 +76,7 @@ pub mod spec;
 pub mod stage;
 pub mod stage_params;
 pub mod stages;
+mod untrusted;
 mod wiring;
 pub mod yaml;
 

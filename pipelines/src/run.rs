@@ -5,6 +5,8 @@
 //! saved. A full queue makes the faster stage wait, so memory stays bounded for any number of
 //! prompts.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::artifact::{Message, Sample};
 use crate::error::PipelineError;
 use crate::graph::{GraphNode, Pipeline};
+use crate::settings::random_seed;
 use crate::stage::{Cancel, Context, Event, Input, Observer, Output};
 
 /// Messages that can wait between two stages.
@@ -41,7 +44,7 @@ impl Pipeline {
     pub async fn run(mut self, cancel: Cancel, observer: Observer) -> Result<(), PipelineError> {
         let device = nextscale_models::device::open(self.spec.settings.device)?;
         let dtype = nextscale_models::device::dtype(self.spec.settings.dtype, &device)?;
-        let seed = *self.spec.settings.seed.get_or_insert_with(rand::random);
+        let seed = *self.spec.settings.seed.get_or_insert_with(random_seed);
         tracing::info!(seed, "run");
         let resolved = Arc::new(self.resolved()?);
         let parameters = Arc::new(
@@ -78,7 +81,13 @@ impl Pipeline {
                     senders,
                     context: context.clone(),
                 };
-                let result = work(&mut *stage, receivers, &context, &mut out);
+                let run = AssertUnwindSafe(|| work(&mut *stage, receivers, &context, &mut out));
+                let result = catch_unwind(run).unwrap_or_else(|panic| {
+                    Err(PipelineError::Panic {
+                        stage: context.stage.clone(),
+                        message: said(&*panic),
+                    })
+                });
                 if result.is_err() {
                     context.cancel.cancel();
                 }
@@ -89,13 +98,19 @@ impl Pipeline {
     }
 }
 
+/// The message of a panic.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
 /// Waits for all stages; the first real error counts, then a stop on request.
 async fn collect(mut tasks: JoinSet<Result<(), PipelineError>>) -> Result<(), PipelineError> {
     let mut first = None;
     while let Some(joined) = tasks.join_next().await {
-        let result = joined.unwrap_or_else(|panic| {
-            Err(PipelineError::refused(format!("a stage panicked: {panic}")))
-        });
+        let result = joined
+            .unwrap_or_else(|e| Err(PipelineError::refused(format!("a stage did not end: {e}"))));
         match (&first, result) {
             (_, Ok(())) => {}
             (None | Some(PipelineError::Cancelled), Err(error)) => first = Some(error),

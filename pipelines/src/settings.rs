@@ -1,12 +1,15 @@
 //! The settings of a pipeline.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_with::skip_serializing_none;
 
 use nextscale_models::device::{DeviceChoice, Dtype};
+use nextscale_models::search::Choice;
 
 /// The settings of a pipeline: every key except `stages`.
 #[skip_serializing_none]
@@ -20,13 +23,22 @@ pub struct Settings {
     pub model: String,
     /// A folder in which files of released models are looked for first.
     pub models_dir: Option<PathBuf>,
+    /// The tokenizer (auto-encoder) that goes with a checkpoint: a file, instead of the one of the released models.
+    pub tokenizer: Option<PathBuf>,
+    /// The text encoder that goes with a checkpoint: a folder in Hugging Face's layout.
+    pub text_encoder: Option<PathBuf>,
+    /// Which weights of a training checkpoint are taken, if it holds several.
+    #[serde(default, skip_serializing_if = "is_model")]
+    pub weights: WeightsChoice,
     /// Where to compute.
     #[serde(default)]
     pub device: DeviceChoice,
     /// Number type of the weights.
     #[serde(default)]
     pub dtype: Dtype,
-    /// Seed of the first sample; each further one adds 1. Random if absent.
+    /// Seed of the first sample, from 0 to 2^64-1; each further one adds 1. Random if absent or -1.
+    #[serde(default, deserialize_with = "seed")]
+    #[schemars(schema_with = "seed_schema")]
     pub seed: Option<u64>,
     /// A file, a name with `{index}`, `{seed}` or `{prompt}`, a folder, or `-` for standard output.
     pub output: Option<String>,
@@ -35,6 +47,9 @@ pub struct Settings {
     /// Whether files carry their parameters.
     #[serde(default = "yes")]
     pub metadata: bool,
+    /// Whether files that are there already are replaced.
+    #[serde(default = "yes", skip_serializing)]
+    pub overwrite: bool,
     /// Keep the text encoder in memory next to the transformer while there are more prompts. By default an encoder of a
     /// gibibyte or more encodes all prompts first and is dropped before the transformer is loaded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -47,6 +62,69 @@ pub struct Settings {
 
 fn default_model() -> String {
     "default".into()
+}
+
+/// Which weights of a training checkpoint are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightsChoice {
+    /// The model as it was trained last
+    #[default]
+    Model,
+    /// Its exponential moving average
+    Ema,
+}
+
+impl From<WeightsChoice> for Choice {
+    fn from(choice: WeightsChoice) -> Self {
+        match choice {
+            WeightsChoice::Model => Self::Model,
+            WeightsChoice::Ema => Self::Ema,
+        }
+    }
+}
+
+fn is_model(choice: &WeightsChoice) -> bool {
+    *choice == WeightsChoice::Model
+}
+
+/// A random seed below 2^53, so that web pages and JSON keep it exactly.
+pub fn random_seed() -> u64 {
+    rand::random::<u64>() >> 11
+}
+
+/// -1 means random, as in other programs.
+fn seed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    struct Seed;
+    impl Visitor<'_> for Seed {
+        type Value = Option<u64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an integer from 0 to 18446744073709551615, or -1 for a random seed")
+        }
+
+        fn visit_u64<E>(self, seed: u64) -> Result<Option<u64>, E> {
+            Ok(Some(seed))
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, seed: i64) -> Result<Option<u64>, E> {
+            match seed {
+                -1 => Ok(None),
+                seed => u64::try_from(seed)
+                    .map(Some)
+                    .map_err(|_| E::invalid_value(Unexpected::Signed(seed), &self)),
+            }
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<u64>, E> {
+            Ok(None)
+        }
+    }
+    deserializer.deserialize_any(Seed)
+}
+
+fn seed_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["integer", "null"], "minimum": -1, "maximum": u64::MAX })
 }
 
 fn yes() -> bool {

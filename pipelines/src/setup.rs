@@ -101,10 +101,29 @@ impl Setup<'_> {
     /// No such model, or one whose parts do not fit, at the place of the key `model`.
     pub fn model(&self, model: Option<&str>) -> Result<Arc<Model>, PipelineError> {
         let name = model.unwrap_or(&self.settings.model);
+        if name.is_empty() {
+            let message = "no model is named: the pipeline comes out of a file, and a path in it does not count";
+            let hint =
+                "name the model: --set model=PATH; or run it with --trust, if you trust the file";
+            return Err(self.refuse("model", message).hint(hint).into());
+        }
         if let Some(model) = self.models.0.borrow().get(name) {
             return Ok(Arc::clone(model));
         }
-        let search_path = SearchPath::new(self.settings.models_dir.as_deref());
+        let settings = self.settings;
+        for (key, path) in [
+            ("tokenizer", &settings.tokenizer),
+            ("text-encoder", &settings.text_encoder),
+        ] {
+            if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
+                let message = format!("`{}` does not exist", path.display());
+                return Err(self.refuse(key, message).into());
+            }
+        }
+        let search_path = SearchPath::new(settings.models_dir.as_deref())
+            .with_tokenizer(settings.tokenizer.as_deref())
+            .with_text_encoder(settings.text_encoder.as_deref())
+            .with_weights(settings.weights.into());
         let model = Model::open_in(name, &search_path).map_err(|error| match error {
             ModelError::Refused { .. } => PipelineError::from(error),
             error => self.refuse_error("model", &error.into()).into(),

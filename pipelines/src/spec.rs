@@ -8,6 +8,8 @@ use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::media::image::find_pipeline;
 use crate::settings::Settings;
 use crate::stage_params::StageParams;
+use crate::stages::prompt_text::decode;
+use crate::untrusted;
 use crate::yaml::{Node, Value};
 
 /// One wire: the stage that an input comes from.
@@ -58,12 +60,13 @@ impl PipelineSpec {
         Self::from_node(Node::parse(text, origin)?)
     }
 
-    /// Reads a pipeline from a YAML file, or from an image or video that Nextscale made.
+    /// Reads a pipeline from a YAML file, or from an image or video that Nextscale made, without trust in the latter: see
+    /// [`read_tree`].
     ///
     /// # Errors
     /// A file that cannot be read, and those of [`PipelineSpec::from_yaml`].
     pub fn from_file(path: &Path) -> Result<Self, PipelineError> {
-        Self::from_node(read_tree(path)?)
+        Self::from_node(read_tree(path, false)?)
     }
 
     /// A built-in pipeline, in the same language as everyone else's.
@@ -187,22 +190,29 @@ pub enum Preset {
     Video,
 }
 
-/// The tree of a YAML file, or of the pipeline inside an image or video.
+/// The tree of a YAML file, or of the pipeline inside an image or video. The latter is data of whoever made the file: unless
+/// it is trusted, it may name no other computer, no variable of the environment, no model by its path, no file outside the
+/// working folder and no place to write, and it replaces no file.
 ///
 /// # Errors
-/// A file that cannot be read or is not YAML, or an image or video without a pipeline.
-pub fn read_tree(path: &Path) -> Result<Node, PipelineError> {
+/// A file that cannot be read or is not YAML, an image or video without a pipeline, a pipeline that asks for more than it may.
+pub fn read_tree(path: &Path, is_trusted: bool) -> Result<Node, PipelineError> {
     let origin = path.display().to_string();
     if crate::media::carrier(path)?.is_some() {
         let text = find_pipeline(path, crate::media::tags(path)?)?;
-        return Node::parse(&text, &origin);
+        let mut root = Node::parse(&text, &origin)?;
+        if !is_trusted {
+            untrusted::restrict(&mut root)?;
+        }
+        return Ok(root);
     }
     let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
-    let text = String::from_utf8(bytes).map_err(|_| {
+    if bytes.contains(&0) && !bytes.starts_with(&[0xff, 0xfe]) && !bytes.starts_with(&[0xfe, 0xff])
+    {
         let message = "is neither YAML nor an image or video with a pipeline in it";
-        PipelineError::content(path, message, None)
-    })?;
-    Node::parse(&text, &origin)
+        return Err(PipelineError::content(path, message, None));
+    }
+    Node::parse(&decode(&bytes, &origin)?, &origin)
 }
 
 fn read_stage(name: &str, mark: &Mark, node: &Node) -> Result<StageSpec, Diagnostic> {

@@ -9,10 +9,20 @@ use crate::error::{Diagnostic, PipelineError};
 use crate::yaml::{Node, Value};
 
 /// Keys next to `stages` that say where to write or where to look for files: the command line says it instead.
-const DROPPED: [&str; 3] = ["output", "preview", "models-dir"];
+const DROPPED: [&str; 6] = [
+    "output",
+    "preview",
+    "models-dir",
+    "overwrite",
+    "tokenizer",
+    "text-encoder",
+];
 /// Keys of stages that name a place to write or a variable of the environment.
-const DROPPED_IN_STAGES: [(&str, &str); 3] =
-    [("save", "path"), ("save-video", "path"), ("rewrite", "key-env")];
+const DROPPED_IN_STAGES: [(&str, &str); 3] = [
+    ("save", "path"),
+    ("save-video", "path"),
+    ("rewrite", "key-env"),
+];
 /// Keys, at any depth of a stage, that name a file to read.
 const FILES: [&str; 4] = ["image", "mask", "video", "file"];
 /// What lets a pipeline do everything again.
@@ -21,14 +31,18 @@ const TRUST: &str = "if you trust the file, run it with --trust";
 /// Takes the power from a pipeline that came out of a media file.
 ///
 /// # Errors
-/// What would be needed to run it and is not allowed: a model by its path, a file outside the working folder, a prompt that
-/// another computer is to rewrite.
+/// What would be needed to run it and is not allowed: a file outside the working folder, a prompt that another computer is to
+/// rewrite. A model's path becomes empty.
 pub(crate) fn restrict(root: &mut Node) -> Result<(), PipelineError> {
     let mut refused = vec![];
     for key in DROPPED {
         root.remove(key);
     }
-    check_model(root, &mut refused);
+    root.set(
+        &["overwrite"],
+        Node::from_data(&false, "a pipeline out of a file")?,
+    )?;
+    forget_path_of_model(root);
     if let Some(stages) = root.get_mut("stages") {
         for entry in stages.entries_mut() {
             let kind = entry.node.get("stage").and_then(Node::as_str);
@@ -53,21 +67,19 @@ fn restrict_stage(kind: &str, stage: &mut Node, refused: &mut Vec<Diagnostic>) {
         let message = "the pipeline inside this file would send the prompt to another computer";
         refused.push(Diagnostic::new(mark, message).hint(TRUST));
     }
-    check_model(stage, refused);
+    forget_path_of_model(stage);
     check_files(stage, refused);
 }
 
-/// Refuses a model by its path: the path would be opened, whatever it is.
-fn check_model(node: &Node, refused: &mut Vec<Diagnostic>) {
-    let Some(model) = node.get("model") else {
+/// Takes away a model's path, which would be opened, whatever it is: the user names the model instead.
+fn forget_path_of_model(node: &mut Node) {
+    let Some(model) = node.get_mut("model") else {
         return;
     };
     let name = model.as_str().unwrap_or_default();
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !name.chars().all(is_name) || Path::new(name).exists() {
-        let message = format!("the pipeline inside this file names the model by a path: `{name}`");
-        let hint = format!("name the model yourself: --set model=PATH; {TRUST}");
-        refused.push(Diagnostic::new(&model.mark, message).hint(hint));
+        model.value = Value::Str(String::new());
     }
 }
 
@@ -78,7 +90,9 @@ fn check_files(node: &Node, refused: &mut Vec<Diagnostic>) {
         if let Some(name) = name.filter(|_| FILES.contains(&entry.key.as_str()))
             && !is_below(Path::new(name))
         {
-            let message = format!("the pipeline inside this file opens `{name}`, which is not below the working folder");
+            let message = format!(
+                "the pipeline inside this file opens `{name}`, which is not below the working folder"
+            );
             refused.push(Diagnostic::new(&entry.node.mark, message).hint(TRUST));
         }
         if matches!(entry.node.value, Value::Map(_)) && entry.key != "from" {
@@ -109,23 +123,53 @@ mod tests {
     fn places_to_write_are_left_out() {
         let yaml = "model: default\noutput: /etc/passwd.png\npreview: /tmp\nmodels-dir: /x\nseed: 1\nstages:\n  a: {stage: save, from: b, path: /home/x.png}\n  w: {stage: rewrite, url: 'http://x/v1', language-model: m, key-env: SECRET, answer: a cat}\n";
         let left = restricted(yaml).unwrap();
-        for gone in ["passwd", "preview", "models-dir", "/home", "SECRET", "key-env"] {
+        for gone in [
+            "passwd",
+            "preview",
+            "models-dir",
+            "/home",
+            "SECRET",
+            "key-env",
+        ] {
             assert!(!left.contains(gone), "{gone} in {left}");
         }
         assert!(left.contains("seed: 1") && left.contains("a cat"), "{left}");
     }
 
     #[test]
+    fn the_path_of_a_model_is_left_out() {
+        for path in ["/etc/x.safetensors", "../x", "'C:\\x'", "Cargo.toml", "src"] {
+            let left = restricted(&format!(
+                "model: {path}\nstages:\n  a: {{stage: text-to-image, model: {path}}}"
+            ))
+            .unwrap();
+            assert_eq!(left.matches("model: \"\"").count(), 2, "{left}");
+        }
+    }
+
+    #[test]
     fn what_reaches_out_is_refused_with_its_place() {
         let cases = [
-            ("stages:\n  w: {stage: rewrite, url: 'http://h/v1', language-model: m}", "another computer"),
-            ("model: /etc/x.safetensors\nstages:\n  a: {stage: save}", "names the model by a path"),
-            ("model: ../x\nstages:\n  a: {stage: save}", "names the model by a path"),
-            ("stages:\n  a: {stage: text-to-image, model: 'C:\\x'}", "names the model by a path"),
-            ("stages:\n  a: {stage: prompts, file: /etc/passwd}", "/etc/passwd"),
-            ("stages:\n  a: {stage: text-to-image, edit: {image: ../a.png}}", "../a.png"),
-            ("stages:\n  a: {stage: text-to-image, start: {image: /a.png}}", "/a.png"),
-            ("stages:\n  a: {stage: text-to-video, video: 'http://x/a.mp4', image: /b.png}", "/b.png"),
+            (
+                "stages:\n  w: {stage: rewrite, url: 'http://h/v1', language-model: m}",
+                "another computer",
+            ),
+            (
+                "stages:\n  a: {stage: prompts, file: /etc/passwd}",
+                "/etc/passwd",
+            ),
+            (
+                "stages:\n  a: {stage: text-to-image, edit: {image: ../a.png}}",
+                "../a.png",
+            ),
+            (
+                "stages:\n  a: {stage: text-to-image, start: {image: /a.png}}",
+                "/a.png",
+            ),
+            (
+                "stages:\n  a: {stage: text-to-video, video: 'http://x/a.mp4', image: /b.png}",
+                "/b.png",
+            ),
         ];
         for (yaml, words) in cases {
             let message = restricted(yaml).unwrap_err();

@@ -10,7 +10,7 @@ use nextscale_pipelines::error::PipelineError;
 use nextscale_train::TrainError;
 
 use crate::{
-    bench, convert, data, edit, eval, generate, info, metadata, models, run, train, video,
+    bench, convert, data, edit, eval, generate, info, metadata, models, panic, run, train, video,
 };
 
 /// Generate images and video by next-scale prediction.
@@ -61,7 +61,7 @@ enum Command {
 }
 
 /// Parses and runs the command line. The exit code is 0 for success, 1 for an error, 2 for a wrong command line and 130
-/// for a run that Ctrl-C stopped.
+/// for a run that Ctrl-C stopped, 70 for a fault of the program.
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Generate(args) => generate::run(&args),
@@ -108,6 +108,9 @@ fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::FAILURE;
     }
     eprintln!("error: {error:#}");
+    if matches!(pipeline, Some(PipelineError::Panic { .. })) {
+        return panic::report();
+    }
     let hint = pipeline.and_then(PipelineError::hint);
     print_hint(hint.or_else(|| model.and_then(ModelError::hint)));
     ExitCode::FAILURE

@@ -15,6 +15,7 @@ mod metadata;
 mod models;
 mod options;
 mod output;
+mod panic;
 mod progress;
 mod run;
 mod settings;
@@ -29,5 +30,5 @@ use std::process::ExitCode;
 static ALLOCATOR: huge_pages::HugePages = huge_pages::HugePages;
 
 fn main() -> ExitCode {
-    command::main()
+    panic::guarded(command::main)
 }

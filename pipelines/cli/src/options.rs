@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use nextscale_models::device::{DeviceChoice, Dtype};
 use nextscale_pipelines::error::PipelineError;
+use nextscale_pipelines::settings::WeightsChoice;
 use nextscale_pipelines::spec::PipelineSpec;
 use nextscale_pipelines::yaml::Node;
 
@@ -21,13 +22,18 @@ use crate::{output, run};
 #[derive(Debug, Args)]
 pub(crate) struct PromptOptions {
     /// Prompt; repeat for more results. Read from standard input by default
-    #[arg(short, long, conflicts_with = "prompt_file")]
+    #[arg(
+        short,
+        long,
+        allow_hyphen_values = true,
+        conflicts_with = "prompt_file"
+    )]
     pub(crate) prompt: Vec<String>,
     /// File with one prompt per line
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
     /// Negative prompt: what to avoid
-    #[arg(short, long, value_name = "TEXT")]
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     negative_prompt: Option<String>,
     /// Model: a name from `nextscale models`, a model folder, or a checkpoint. The embedded model by default
     #[arg(short, long, value_name = "NAME|PATH")]
@@ -35,9 +41,18 @@ pub(crate) struct PromptOptions {
     /// Search this folder first for the files of released models
     #[arg(long, value_name = "DIR")]
     pub(crate) models_dir: Option<PathBuf>,
-    /// Seed of the first result, from 0 to 2^64-1; each further result adds 1. Random by default
+    /// Tokenizer (auto-encoder) of a fine-tuned checkpoint, instead of the released one
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Text encoder of a fine-tuned checkpoint: a folder in the layout of Hugging Face
+    #[arg(long, value_name = "DIR")]
+    text_encoder: Option<PathBuf>,
+    /// Weights of a training checkpoint that holds several
+    #[arg(long, value_parser = choice::<WeightsChoice>())]
+    weights: Option<WeightsChoice>,
+    /// Seed of the first result, from 0 to 2^64-1; each further result adds 1. Random by default and with -1
     #[arg(short, long, value_parser = parse_seed, allow_hyphen_values = true)]
-    seed: Option<u64>,
+    seed: Option<i128>,
     /// Number of results per prompt
     #[arg(short, long, value_name = "N")]
     pub(crate) batch_count: Option<u32>,
@@ -58,6 +73,9 @@ impl PromptOptions {
     pub(crate) fn apply(&self, set: &mut Settings, source: &str) -> Result<(), PipelineError> {
         set.pipeline("model", &self.model)?;
         set.pipeline("models-dir", &self.models_dir)?;
+        set.pipeline("tokenizer", &self.tokenizer)?;
+        set.pipeline("text-encoder", &self.text_encoder)?;
+        set.pipeline("weights", &self.weights)?;
         set.pipeline("seed", &self.seed)?;
         let prompts = (!self.prompt.is_empty()).then_some(&self.prompt);
         set.stage_as("prompts", "--prompt", "prompts", &prompts)?;
@@ -110,9 +128,12 @@ pub(crate) struct RunOptions {
     /// Write a preview after each scale to this folder; of a video, the first frame of each clip
     #[arg(long, value_name = "DIR")]
     preview: Option<PathBuf>,
-    /// Output: a PNG file, a name with {index}, {seed} or {prompt}, a folder, or - for standard output
+    /// Output: a .png, .jpg or .webp file, a name with {index}, {seed} or {prompt}, a folder, or - for standard output
     #[arg(short, long)]
     pub(crate) output: Option<String>,
+    /// Refuse to replace files that exist already
+    #[arg(long)]
+    no_clobber: bool,
     /// Do not store the prompt, seed and pipeline in the output
     #[arg(long)]
     no_metadata: bool,
@@ -132,6 +153,8 @@ impl RunOptions {
         set.pipeline("keep-loaded", &flag(self.keep_loaded))?;
         set.pipeline("preview", &self.preview)?;
         set.pipeline("output", &self.output)?;
+        let overwrite = self.no_clobber.then_some(false);
+        set.pipeline_as("--no-clobber", "overwrite", &overwrite)?;
         let metadata = self.no_metadata.then_some(false);
         set.pipeline_as("--no-metadata", "metadata", &metadata)
     }
@@ -145,13 +168,12 @@ impl RunOptions {
     }
 }
 
-fn parse_seed(text: &str) -> anyhow::Result<u64> {
-    let range = "use an integer from 0 to 18446744073709551615";
-    let is_negative = text
-        .strip_prefix('-')
-        .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
-    ensure!(!is_negative, "a seed cannot be negative: {range}");
-    text.parse().map_err(|_| anyhow!(range))
+/// A seed, or -1 for a random one.
+fn parse_seed(text: &str) -> anyhow::Result<i128> {
+    let range = "use an integer from 0 to 18446744073709551615, or -1 for a random one";
+    let seed: i128 = text.parse().map_err(|_| anyhow!(range))?;
+    ensure!((-1..=i128::from(u64::MAX)).contains(&seed), range);
+    Ok(seed)
 }
 
 /// Parses a finite number.
@@ -186,10 +208,12 @@ mod tests {
 
     #[test]
     fn seeds() {
-        assert_eq!(parse_seed("18446744073709551615").unwrap(), u64::MAX);
-        let error = parse_seed("-3").unwrap_err().to_string();
-        assert!(error.starts_with("a seed cannot be negative"), "{error}");
-        assert!(parse_seed("x").is_err());
-        assert!(parse_seed("18446744073709551616").is_err());
+        for seed in [-1, 0, i128::from(u64::MAX)] {
+            assert_eq!(parse_seed(&seed.to_string()).unwrap(), seed);
+        }
+        for bad in ["-2", "x", "", "1e3", "18446744073709551616"] {
+            let error = parse_seed(bad).unwrap_err().to_string();
+            assert!(error.contains("-1 for a random one"), "{error}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::graph::Pipeline;
+use nextscale_pipelines::settings::random_seed;
 use nextscale_pipelines::spec::{PipelineSpec, read_tree};
 use nextscale_pipelines::stage::Cancel;
 use nextscale_pipelines::yaml::Node;
@@ -18,6 +19,12 @@ use crate::{output, signal};
 pub(super) struct RunArgs {
     #[command(flatten)]
     source: Source,
+    /// Replace files that exist already, also for the pipeline of an image or video
+    #[arg(long, conflicts_with = "no_clobber")]
+    overwrite: bool,
+    /// Refuse to replace files that exist already
+    #[arg(long)]
+    no_clobber: bool,
     /// Show the time of each part
     #[arg(long)]
     timings: bool,
@@ -31,11 +38,15 @@ pub(super) struct Source {
     /// Override a value, for example `--set seed=7` or `--set stages.latent.cfg-scale=4`
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Trust the pipeline of an image or video as if you had written it: without this, it may not call another computer, read
+    /// an environment variable, open a model by its path or a file outside this folder, or choose where to write
+    #[arg(long)]
+    trust: bool,
 }
 
 impl Source {
-    fn read(&self) -> anyhow::Result<PipelineSpec> {
-        let mut root = read_tree(&self.pipeline)?;
+    fn read(&self) -> anyhow::Result<Node> {
+        let mut root = read_tree(&self.pipeline, self.trust)?;
         for one in &self.set {
             let Some((path, value)) = one.split_once('=') else {
                 return Err(anyhow!("--set {one} should be --set KEY=VALUE"));
@@ -44,7 +55,7 @@ impl Source {
             root.set(&path, parse_value(value, &format!("--set {one}"))?)
                 .map_err(PipelineError::from)?;
         }
-        Ok(PipelineSpec::from_node(root)?)
+        Ok(root)
     }
 }
 
@@ -55,11 +66,17 @@ fn parse_value(text: &str, origin: &str) -> Result<Node, PipelineError> {
 }
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
-    execute(args.source.read()?, args.timings)
+    let mut root = args.source.read()?;
+    if args.overwrite || args.no_clobber {
+        let overwrite = Node::from_data(&args.overwrite, "--overwrite")?;
+        root.set(&["overwrite"], overwrite)
+            .map_err(PipelineError::from)?;
+    }
+    execute(PipelineSpec::from_node(root)?, args.timings)
 }
 
 pub(super) fn validate(source: &Source) -> anyhow::Result<()> {
-    let pipeline = Pipeline::new(source.read()?)?;
+    let pipeline = Pipeline::new(PipelineSpec::from_node(source.read()?)?)?;
     let stages = pipeline.spec().stages.iter();
     let stages: Vec<&str> = stages.map(|s| s.name.as_str()).collect();
     output::print(&format!("valid: {}", stages.join(", ")))
@@ -69,7 +86,7 @@ pub(super) fn validate(source: &Source) -> anyhow::Result<()> {
 pub(super) fn execute(spec: PipelineSpec, timings: bool) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::new(spec)?;
     if pipeline.spec().settings.seed.is_none() {
-        let seed = rand::random();
+        let seed = random_seed();
         eprintln!("seed: {seed}");
         pipeline.set_seed(seed);
     }

@@ -19,7 +19,7 @@ pub(crate) fn variation(
 ) -> Result<Node, PipelineError> {
     let refused =
         |message: &str, hint: &str| Err(PipelineError::content(original, message, Some(hint)));
-    let mut root = read_tree(original)?;
+    let mut root = read_tree(original, false)?;
     let Some(own) = root.remove("seed").as_ref().and_then(number) else {
         return refused("contains no seed", "vary an image that nextscale generated");
     };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::FloatDType;
 use nextscale_files::{atomic_file, checksum};
-use nextscale_weights::{WeightError, WeightFile};
+use nextscale_weights::{Choice, WeightError, WeightFile};
 
 use crate::error::{Flaw, ModelError};
 use crate::manifest::{Checksums, Manifest};
@@ -54,9 +54,18 @@ impl ModelFile {
 
     /// Its tensors. Each gets this number type as it is read, so that no second copy of a model ever exists.
     pub(crate) fn tensors(&self, dtype: FloatDType) -> Result<WeightFile, WeightError> {
+        self.tensors_of(Choice::default(), dtype)
+    }
+
+    /// As [`ModelFile::tensors`], with the weights of a training checkpoint that are wanted.
+    pub(crate) fn tensors_of(
+        &self,
+        choice: Choice,
+        dtype: FloatDType,
+    ) -> Result<WeightFile, WeightError> {
         let file = match self {
             Self::Embedded(bytes) => WeightFile::from_bytes(bytes.to_vec()),
-            Self::OnDisk(path) => WeightFile::open(path),
+            Self::OnDisk(path) => WeightFile::open_choosing(path, choice),
         };
         Ok(file?.in_dtype(dtype.into()))
     }
@@ -135,6 +144,10 @@ pub(crate) struct Files {
     pub(crate) text: Option<TextFiles>,
     pub(crate) transformer: ModelFile,
     pub(crate) vae: ModelFile,
+    /// Which weights of the transformer's file are taken.
+    pub(crate) weights: Choice,
+    /// Whether that file holds others, too.
+    pub(crate) has_other_weights: bool,
 }
 
 /// Vocabulary and weights of a text encoder.
@@ -152,15 +165,19 @@ impl Files {
             text: Some(TextFiles { vocab, weights }),
             transformer,
             vae,
+            weights: Choice::default(),
+            has_other_weights: false,
         }
     }
 
     /// Those of a released model.
-    pub(crate) fn released(text: Option<TextFiles>, transformer: &Path, vae: &Path) -> Self {
+    pub(crate) fn released(text: Option<TextFiles>, transformer: &WeightFile, vae: &Path) -> Self {
         Self {
             text,
-            transformer: ModelFile::OnDisk(transformer.to_owned()),
+            transformer: ModelFile::OnDisk(transformer.path().to_owned()),
             vae: ModelFile::OnDisk(vae.to_owned()),
+            weights: transformer.choice(),
+            has_other_weights: transformer.has_other(),
         }
     }
 
@@ -175,6 +192,8 @@ impl Files {
             text: has_text.then(text).transpose()?,
             transformer: open(TRANSFORMER)?,
             vae: open(VAE)?,
+            weights: Choice::default(),
+            has_other_weights: false,
         })
     }
 }

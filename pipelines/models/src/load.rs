@@ -107,7 +107,10 @@ impl Model {
             return Ok(random().map(&mut Cast(placement.dtype)));
         };
         self.verify(TRANSFORMER, &files.transformer)?;
-        let model = files.transformer.tensors(placement.dtype).and_then(read);
+        let model = files
+            .transformer
+            .tensors_of(files.weights, placement.dtype)
+            .and_then(read);
         model.map_err(|e| self.unloadable(e))
     }
 

@@ -5,11 +5,11 @@ use std::path::Path;
 use nextscale_files::checksum;
 
 use crate::error::{Flaw, ModelError};
-use crate::files::{Files, MANIFEST, ModelFile, write_manifest};
+use crate::files::{Files, MANIFEST, write_manifest};
 use crate::manifest::{
     Architecture, InfinityManifest, InfinityStarManifest, Manifest, VarManifest,
 };
-use crate::released::lookalike_warning;
+use crate::released::notices;
 use crate::sampling::Sampling;
 use crate::size::Size;
 
@@ -30,12 +30,13 @@ pub struct Model {
     manifest: Manifest,
     /// None if its weights are random.
     files: Option<Files>,
+    notices: Vec<String>,
 }
 
 impl Model {
     /// A model whose description was read; compares it with the headers of the weights.
     pub(crate) fn new(name: &str, manifest: Manifest, files: Files) -> Result<Self, ModelError> {
-        let model = Self::released(name, manifest, files)?;
+        let model = Self::from_files(name, manifest, files)?;
         if let Some(files) = model.files() {
             check_headers(&model.manifest, files).map_err(|flaw| flaw.of(name))?;
         }
@@ -48,6 +49,13 @@ impl Model {
         manifest: Manifest,
         files: Files,
     ) -> Result<Self, ModelError> {
+        let is_released = crate::released::names().any(|released| released == name);
+        let notices = notices(&files, manifest.architecture(), is_released);
+        let model = Self::from_files(name, manifest, files)?;
+        Ok(Self { notices, ..model })
+    }
+
+    fn from_files(name: &str, manifest: Manifest, files: Files) -> Result<Self, ModelError> {
         Self::checked(name.to_owned(), manifest, Some(files))
     }
 
@@ -62,6 +70,7 @@ impl Model {
             name,
             manifest,
             files,
+            notices: vec![],
         })
     }
 
@@ -170,12 +179,10 @@ impl Model {
         self.manifest.checksums().get(file).map(String::as_str)
     }
 
-    /// A warning about a tokenizer that is easily taken for another one.
-    pub fn lookalike_warning(&self) -> Option<String> {
-        match &self.files()?.vae {
-            ModelFile::OnDisk(path) => lookalike_warning(path),
-            ModelFile::Embedded(_) => None,
-        }
+    /// What should be known of it, one sentence each: which of several tokenizers or weights was taken, and that a file is
+    /// easily taken for what it is not.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// Its files except its description; none if its weights are random.

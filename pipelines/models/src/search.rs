@@ -8,20 +8,71 @@ use std::env;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Folders that are searched before all others.
+pub use nextscale_weights::Choice;
+
+use crate::released::Role;
+
+/// Folders that are searched before all others, and what a checkpoint is to go with.
 #[derive(Debug, Clone, Default)]
-pub struct SearchPath(Vec<PathBuf>);
+pub struct SearchPath {
+    folders: Vec<PathBuf>,
+    tokenizer: Option<PathBuf>,
+    text_encoder: Option<PathBuf>,
+    weights: Choice,
+}
 
 impl SearchPath {
     /// The folder of `--models-dir`, if there is one.
     pub fn new(models_dir: Option<&Path>) -> Self {
-        Self(models_dir.map(Path::to_owned).into_iter().collect())
+        Self {
+            folders: models_dir.map(Path::to_owned).into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// A tokenizer (auto-encoder) that is taken instead of the one that is looked for.
+    #[must_use]
+    pub fn with_tokenizer(self, tokenizer: Option<&Path>) -> Self {
+        let tokenizer = tokenizer.map(Path::to_owned);
+        Self { tokenizer, ..self }
+    }
+
+    /// A folder with a text encoder that is taken instead of the one that is looked for.
+    #[must_use]
+    pub fn with_text_encoder(self, text_encoder: Option<&Path>) -> Self {
+        let text_encoder = text_encoder.map(Path::to_owned);
+        Self {
+            text_encoder,
+            ..self
+        }
+    }
+
+    /// Which weights of a training checkpoint are taken.
+    #[must_use]
+    pub fn with_weights(self, weights: Choice) -> Self {
+        Self { weights, ..self }
+    }
+
+    /// The file or folder that was named for a part.
+    pub(crate) fn named(&self, role: Role) -> Option<&Path> {
+        match role {
+            Role::Transformer => None,
+            Role::Tokenizer => self.tokenizer.as_deref(),
+            Role::TextEncoder => self.text_encoder.as_deref(),
+        }
+    }
+
+    pub(crate) fn weights(&self) -> Choice {
+        self.weights
     }
 
     /// The same with one more folder in front.
     pub(crate) fn before(&self, first: &Path) -> Self {
         let first = std::iter::once(first.to_owned());
-        Self(first.chain(self.0.iter().cloned()).collect())
+        Self {
+            folders: first.chain(self.folders.iter().cloned()).collect(),
+            ..self.clone()
+        }
     }
 
     /// All folders that are searched for files of a repository, in their order.
@@ -32,7 +83,7 @@ impl SearchPath {
         let cached = cache()
             .into_iter()
             .flat_map(|cache| snapshots(&cache, repo));
-        let given = self.0.iter().cloned();
+        let given = self.folders.iter().cloned();
         given.chain(named).chain(here).chain(cached).collect()
     }
 }

@@ -72,8 +72,16 @@ pub(crate) fn parameters_text(
     let version = concat!("nextscale ", env!("CARGO_PKG_VERSION"));
     let version = ("Version", version.to_owned());
     let all = parameters.iter().chain([&seed, &size, &version]);
-    let line: Vec<String> = all.map(|(k, v)| format!("{k}: {v}")).collect();
+    let line: Vec<String> = all.map(|(k, v)| format!("{k}: {}", quoted(v))).collect();
     text + "\n" + &line.join(", ")
+}
+
+/// A value as the parsers of A1111 and its kin expect it: in quotes if it has a character that separates values.
+fn quoted(value: &str) -> String {
+    if value.contains([',', ':', '\n', '"']) {
+        return serde_json::Value::from(value).to_string();
+    }
+    value.to_owned()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod carrier;
 mod clip;
+mod encode;
 mod exif;
 #[cfg(feature = "ffmpeg")]
 mod ffmpeg;
@@ -20,6 +21,7 @@ mod sink;
 pub(crate) use carrier::carrier;
 pub use carrier::tags;
 pub(crate) use clip::{ClipRequest, VideoInfo};
+pub(crate) use encode::{encode, format_of};
 pub(crate) use ffmpeg::{last_frames, video_info};
 pub use frame_sink::CodecChoice;
 pub(crate) use frame_sink::{FrameSink, WriterSettings};

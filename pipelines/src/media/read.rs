@@ -67,7 +67,9 @@ fn decode(file: std::fs::File) -> Result<DynamicImage, Flaw> {
             hint: "convert it to PNG or JPEG first",
         });
     }
-    let reader = ImageReader::new(reader).with_guessed_format()?;
+    // The size is checked here, before a decoder takes memory for it.
+    let mut reader = ImageReader::new(reader).with_guessed_format()?;
+    reader.no_limits();
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MOST_PIXELS {

@@ -8,11 +8,11 @@ use nextscale_files::atomic_file::{self, HiddenFolder};
 use nextscale_models::generator::Clip;
 use nextscale_video::FrameRate;
 
-use super::exif;
+use super::encode::encode;
 use super::ffmpeg;
 use super::frame_sink::{CodecChoice, FrameSink, Unsupported, WriterSettings};
 use super::gif::Gif;
-use super::image::{PIPELINE_KEY, encode_png};
+use super::image::encode_png;
 use crate::error::PipelineError;
 
 /// The format of a video output, chosen by its file name.
@@ -136,39 +136,10 @@ impl FrameSink for Single {
         let Some(image) = &self.image else {
             return Err(PipelineError::refused("a video without frames"));
         };
-        let refused = |e: &dyn std::fmt::Display| PipelineError::refused(e.to_string());
-        let bytes = if self.format == ImageFormat::Png {
-            encode_png(image, &self.tags).map_err(|e| refused(&e))?
-        } else {
-            encode_with_exif(image, self.format, &self.tags)?
-        };
+        let bytes = encode(image, self.format, &self.tags)?;
         atomic_file::write(&self.path, &bytes).map_err(PipelineError::io("write", &self.path))?;
         Ok(self.path)
     }
-}
-
-/// The bytes of a JPEG or WebP that carries its parameters and its pipeline.
-fn encode_with_exif(
-    image: &RgbImage,
-    format: ImageFormat,
-    tags: &[(&'static str, String)],
-) -> Result<Vec<u8>, PipelineError> {
-    let mut bytes = std::io::Cursor::new(vec![]);
-    let written = image.write_to(&mut bytes, format);
-    written.map_err(|e| PipelineError::refused(e.to_string()))?;
-    let bytes = bytes.into_inner();
-    let text = |name: &str| {
-        tags.iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, text)| text)
-    };
-    let (Some(parameters), Some(pipeline)) = (text("parameters"), text(PIPELINE_KEY)) else {
-        return Ok(bytes);
-    };
-    exif::write(bytes, parameters, pipeline).map_err(|reason| {
-        let message = format!("the parameters do not fit into the file: {reason}");
-        PipelineError::refused_with(message, "write a .png, or leave them out: --no-metadata")
-    })
 }
 
 /// One PNG per frame, in a hidden folder that is renamed when all are written. The first carries the tags.

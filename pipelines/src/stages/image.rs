@@ -221,8 +221,8 @@ impl Stage for ImageStage {
             .inpaint
             .as_ref()
             .and_then(|inpaint| inpaint.notice.clone());
-        let warnings = [self.model.lookalike_warning(), estimate.notice(), mask];
-        for message in warnings.into_iter().flatten() {
+        let notices = self.model.notices().iter().cloned();
+        for message in notices.chain(estimate.notice()).chain(mask) {
             context.warn(message);
         }
         Ok(estimate.check(memory(&context.device))?)

@@ -10,10 +10,11 @@ use serde_with::skip_serializing_none;
 use smart_default::SmartDefault;
 
 use super::batch::one;
+use super::prompt_text::{check, decode, foreign_syntax};
 use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::setup::Setup;
-use crate::stage::{Input, Output, Ports, Stage};
+use crate::stage::{Context, Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
 
 /// Prompts: a list, a file with one prompt per line, or standard input.
@@ -71,6 +72,15 @@ impl Prompts {
                 return refuse("prompts", &format!("prompt number {} is empty", index + 1));
             }
         }
+        for (index, prompt) in params.prompts.iter().enumerate() {
+            let written = setup.stage.params.get("prompts");
+            let written = written.and_then(|node| node.items().get(index));
+            check(
+                prompt,
+                written.map_or(setup.mark("prompts"), |node| &node.mark),
+            )?;
+        }
+        check(&params.negative, setup.mark("negative"))?;
         if prompts.as_ref().is_some_and(Vec::is_empty) {
             return refuse("prompts", "there is no prompt");
         }
@@ -124,11 +134,21 @@ impl Prompts {
 }
 
 fn read_file(file: &Path, setup: &Setup) -> Result<Vec<String>, PipelineError> {
-    let text = std::fs::read_to_string(file).map_err(|e| {
+    let bytes = std::fs::read(file).map_err(|e| {
         let message = format!("cannot read the prompt file `{}`: {e}", file.display());
         setup.refuse("file", message)
     })?;
-    lines(&text, &file.display().to_string())
+    let origin = file.display().to_string();
+    lines(&decode(&bytes, &origin)?, &origin)
+}
+
+/// Says once if prompts have the syntax of other programs.
+fn notice(prompts: &[String], context: &Context) {
+    if let Some(piece) = prompts.iter().find_map(|prompt| foreign_syntax(prompt)) {
+        let message =
+            format!("`{piece}` has no effect of its own here: prompts are taken literally");
+        context.warn(message);
+    }
 }
 
 /// One prompt per line. Empty lines at the end are ignored; one in the middle would silently shift
@@ -155,6 +175,17 @@ fn lines(text: &str, origin: &str) -> Result<Vec<String>, PipelineError> {
     if prompts.is_empty() {
         return Err(Diagnostic::new(&Mark::origin(origin), "there is no prompt").into());
     }
+    for (line, prompt) in (1..).zip(&prompts) {
+        let (origin, column) = (origin.into(), 1);
+        check(
+            prompt,
+            &Mark {
+                origin,
+                line,
+                column,
+            },
+        )?;
+    }
     Ok(prompts)
 }
 
@@ -163,14 +194,21 @@ impl Stage for Prompts {
         Ports::source(Kind::Prompt)
     }
 
+    fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
+        notice(self.prompts.as_deref().unwrap_or_default(), context);
+        Ok(())
+    }
+
     fn run(&mut self, input: &Input, out: &mut Output) -> Result<(), PipelineError> {
         let prompts = match self.prompts.take() {
             Some(prompts) => prompts,
             None => {
-                let mut text = String::new();
-                let read = std::io::stdin().read_to_string(&mut text);
+                let mut bytes = vec![];
+                let read = std::io::stdin().read_to_end(&mut bytes);
                 read.map_err(PipelineError::io("read", "standard input"))?;
-                lines(&text, "standard input")?
+                let prompts = lines(&decode(&bytes, "standard input")?, "standard input")?;
+                notice(&prompts, &input.context);
+                prompts
             }
         };
         let first = input.context.settings.seed.unwrap_or_default();

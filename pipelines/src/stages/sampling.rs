@@ -137,17 +137,12 @@ impl ResolvedSampling {
         model: &str,
         fingerprint: Option<String>,
     ) -> Vec<(&'static str, String)> {
-        // Lists are quoted, since the tools that read the line split it at commas.
-        let text = |value: &PerScale| match value {
-            PerScale::All(_) => value.to_string(),
-            PerScale::Each(_) => format!("\"{value}\""),
-        };
         let plan = &self.plan;
         let mut parameters = vec![
             ("Steps", plan.guidance.len().to_string()),
             ("Sampler", "next-scale".to_owned()),
-            ("CFG scale", text(&self.cfg)),
-            ("Temperature", text(&self.temperature)),
+            ("CFG scale", self.cfg.to_string()),
+            ("Temperature", self.temperature.to_string()),
             ("Top k", plan.top_k.to_string()),
             ("Top p", plan.top_p.to_string()),
             ("Model", model.to_owned()),

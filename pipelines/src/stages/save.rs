@@ -1,23 +1,25 @@
-//! `save`: images to PNG files or to standard output.
+//! `save`: images to files or to standard output.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
+use image::{ImageFormat, RgbImage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use nextscale_files::atomic_file;
 
+use super::file_names::{check_file, check_folder, fill, is_folder, numbered, with_suffix};
 use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::{Diagnostic, PipelineError};
-use crate::media::image::{PIPELINE_KEY, encode_png, parameters_text};
+use crate::media::image::{PIPELINE_KEY, parameters_text};
+use crate::media::{encode, format_of};
 use crate::setup::Setup;
-use crate::stage::{Input, Output, Ports, Stage};
+use crate::stage::{Context, Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
 
-/// Writes each image to a PNG file.
+/// Writes each image to a file: PNG, JPEG or WebP, by its name.
 #[skip_serializing_none]
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,7 @@ impl StageParams for SaveParams {
 
 pub(crate) struct Save {
     output: String,
+    format: ImageFormat,
     preview: Option<PathBuf>,
 }
 
@@ -42,14 +45,16 @@ impl Save {
     pub(crate) fn new(params: SaveParams, setup: &Setup) -> Result<Self, PipelineError> {
         let (key, output) = output(params.path, setup);
         let output = output.unwrap_or_else(|| DEFAULT.to_owned());
-        if output != "-" {
-            check_output(&output, key, setup)?;
-        }
+        let format = check_output(&output, key, setup)?;
         let preview = preview(setup)?;
-        Ok(Self { output, preview })
+        Ok(Self {
+            output,
+            format,
+            preview,
+        })
     }
 
-    /// The text chunks of the PNG.
+    /// What the file carries.
     fn texts(&self, image: &RgbImage, input: &Input) -> Vec<(&'static str, String)> {
         if !input.context.settings.metadata {
             return vec![];
@@ -78,44 +83,60 @@ pub(super) fn preview(setup: &Setup) -> Result<Option<PathBuf>, Diagnostic> {
     Ok(folder)
 }
 
-fn check_output(output: &str, key: &str, setup: &Setup) -> Result<(), Diagnostic> {
+/// The format of an output, if it can be written.
+fn check_output(output: &str, key: &str, setup: &Setup) -> Result<ImageFormat, Diagnostic> {
     let path = Path::new(output);
+    if output == "-" || atomic_file::is_stream(path) {
+        return Ok(ImageFormat::Png);
+    }
     if is_folder(output) {
-        return check_folder(path, key, setup);
+        check_folder(path, key, setup)?;
+        return Ok(ImageFormat::Png);
     }
-    check_folder(atomic_file::folder_of(path), key, setup)?;
-    let extension = path.extension().and_then(|e| e.to_str());
-    if extension.is_some_and(|e| e.eq_ignore_ascii_case("png")) {
-        return Ok(());
-    }
-    let message = format!("`{output}` should end with .png: images are PNG files");
-    Err(setup.refuse(key, message))
-}
-
-pub(super) fn is_folder(output: &str) -> bool {
-    output.ends_with(['/', std::path::MAIN_SEPARATOR]) || Path::new(output).is_dir()
-}
-
-/// Refuses a folder that does not exist or cannot be written to, before any weight is loaded.
-pub(super) fn check_folder(folder: &Path, key: &str, setup: &Setup) -> Result<(), Diagnostic> {
-    let shown = folder.display();
-    if !folder.exists() {
-        let message = format!("the folder `{shown}` does not exist");
-        let hint = format!("create it: mkdir -p '{shown}'");
-        return Err(setup.refuse(key, message).hint(hint));
-    }
-    if !folder.is_dir() {
-        return Err(setup.refuse(key, format!("`{shown}` is not a folder")));
-    }
-    let probe = tempfile::Builder::new()
-        .prefix(".nextscale-")
-        .tempfile_in(folder);
-    probe.map(drop).map_err(|e| {
-        setup.refuse(
-            key,
-            format!("the folder `{shown}` cannot be written to: {e}"),
-        )
+    check_file(output, key, setup)?;
+    format_of(path).ok_or_else(|| {
+        let message = format!("`{output}` should end with .png, .jpg or .webp");
+        setup.refuse(key, message)
     })
+}
+
+/// Writes a file under a name that the user chose. One that is there is replaced with a notice, or it stays and this is an error.
+pub(super) fn store(path: &Path, bytes: &[u8], context: &Context) -> Result<(), PipelineError> {
+    let failed = PipelineError::io("write", path);
+    let is_there = path.exists() && !atomic_file::is_stream(path);
+    if is_there && !context.settings.overwrite {
+        return Err(exists(path));
+    }
+    if is_there && std::fs::read(path).is_ok_and(|old| old != bytes) {
+        context.warn(format!("`{}` is replaced", path.display()));
+    }
+    atomic_file::write(path, bytes).map_err(failed)
+}
+
+pub(super) fn exists(path: &Path) -> PipelineError {
+    let message = format!(
+        "`{}` exists already, and files are not to be replaced",
+        path.display()
+    );
+    PipelineError::refused_with(message, "give another name, or allow it: --overwrite")
+}
+
+/// Writes a file into a folder under a name of our own; if another file has it, under the next one that is free.
+fn store_in_folder(path: &Path, bytes: &[u8]) -> Result<PathBuf, PipelineError> {
+    let failed = |e| PipelineError::io("write", path)(e);
+    let mut file = atomic_file::hidden_in(atomic_file::folder_of(path)).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    let numbers = (2..).map(|number: usize| with_suffix(path, &number.to_string()));
+    for name in std::iter::once(path.to_owned()).chain(numbers) {
+        if std::fs::read(&name).is_ok_and(|old| old == bytes) {
+            return Ok(name);
+        }
+        match atomic_file::persist_new(file, &name).map_err(failed)? {
+            None => return Ok(name),
+            Some(kept) => file = kept,
+        }
+    }
+    Err(exists(path))
 }
 
 /// The file of an image: placeholders filled in, and a number before the extension if there are more
@@ -126,37 +147,6 @@ fn file_name(output: &str, sample: &Sample) -> PathBuf {
         return Path::new(output).join(format!("{index}-{}.png", sample.seed));
     }
     numbered(output, fill(output, sample), sample)
-}
-
-/// A name with its placeholders filled in.
-pub(super) fn fill(output: &str, sample: &Sample) -> String {
-    output
-        .replace("{index}", &format!("{:05}", sample.index))
-        .replace("{seed}", &sample.seed.to_string())
-        .replace("{prompt}", &slug(&sample.prompt))
-}
-
-/// A filled name, with a number before the extension if several results would have it.
-pub(super) fn numbered(output: &str, filled: String, sample: &Sample) -> PathBuf {
-    let unique = ["{index}", "{seed}"].iter().any(|p| output.contains(p));
-    let path = PathBuf::from(filled);
-    if unique || sample.total < 2 {
-        return path;
-    }
-    let part =
-        |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    let (stem, extension) = (part(path.file_stem()), part(path.extension()));
-    path.with_file_name(format!("{stem}-{:05}.{extension}", sample.index))
-}
-
-/// A prompt as part of a file name: letters and digits, at most 60 of them.
-fn slug(prompt: &str) -> String {
-    let spaced = prompt
-        .chars()
-        .map(|c| if c.is_alphanumeric() { c } else { ' ' });
-    let words = spaced.collect::<String>();
-    let words: Vec<&str> = words.split_whitespace().collect();
-    words.join("-").chars().take(60).collect()
 }
 
 impl Stage for Save {
@@ -182,24 +172,34 @@ impl Stage for Save {
             )),
         };
         let texts = self.texts(image, input);
-        let bytes = encode_png(image, &texts).map_err(|e| input.context.failed(e))?;
-        if self.output == "-" && input.preview.is_none() {
-            if input.sample.total > 1 {
-                let message = "only one image can go to standard output";
-                let hint = "write several to files: --output NAME-{index}.png";
-                return Err(PipelineError::refused_with(message, hint));
-            }
-            let mut stdout = std::io::stdout().lock();
-            let written = stdout.write_all(&bytes).and_then(|()| stdout.flush());
-            written.map_err(PipelineError::io("write", "standard output"))?;
-            return Ok(());
-        }
-        atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path))?;
         if input.preview.is_some() {
-            return Ok(());
+            let bytes = encode(image, ImageFormat::Png, &texts)?;
+            return atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path));
         }
+        let bytes = encode(image, self.format, &texts)?;
+        if self.output == "-" {
+            return print(&bytes, &input.sample);
+        }
+        let path = if is_folder(&self.output) {
+            store_in_folder(&path, &bytes)?
+        } else {
+            store(&path, &bytes, &input.context)?;
+            path
+        };
         out.send(input, Artifact::File(path))
     }
+}
+
+/// Writes an image to standard output.
+fn print(bytes: &[u8], sample: &Sample) -> Result<(), PipelineError> {
+    if sample.total > 1 {
+        let message = "only one image can go to standard output";
+        let hint = "write several to files: --output NAME-{index}.png";
+        return Err(PipelineError::refused_with(message, hint));
+    }
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    written.map_err(PipelineError::io("write", "standard output"))
 }
 
 #[cfg(test)]
@@ -226,6 +226,5 @@ mod tests {
         ] {
             assert_eq!(file_name(output, &sample), Path::new(name));
         }
-        assert_eq!(slug("../../etc/passwd"), "etc-passwd");
     }
 }

@@ -10,7 +10,8 @@ use serde_with::skip_serializing_none;
 
 use nextscale_files::atomic_file;
 
-use super::save::{check_folder, fill, is_folder, numbered, output, preview};
+use super::file_names::{check_file, check_folder, fill, is_folder, numbered};
+use super::save::{exists, output, preview};
 use super::video::params::TextToVideoParams;
 use crate::artifact::{Artifact, Frames, Kind, Sample};
 use crate::error::PipelineError;
@@ -121,6 +122,14 @@ impl SaveVideo {
             tags: tags(size, input),
         };
         let path = self.path(&input.sample);
+        let is_file = path.is_file();
+        if is_file && !input.context.settings.overwrite {
+            return Err(exists(&path));
+        }
+        if is_file {
+            let message = format!("`{}` is replaced", path.display());
+            input.context.warn(message);
+        }
         let sink = self.format.open(&path, settings, [size.0, size.1])?;
         Ok(OpenVideo {
             sink,
@@ -161,7 +170,12 @@ fn format_of(output: &str, key: &str, setup: &Setup) -> Result<OutputFormat, Pip
         check_folder(parent.unwrap_or(Path::new(".")), key, setup)?;
         return Ok(OutputFormat::Folder);
     }
-    check_folder(atomic_file::folder_of(path), key, setup)?;
+    if atomic_file::is_stream(path) {
+        let message = format!("a video cannot go to `{output}`, which is no file");
+        let hint = "write it to a file: --output NAME.mp4";
+        return Err(setup.refuse(key, message).hint(hint).into());
+    }
+    check_file(output, key, setup)?;
     let format = OutputFormat::of(path);
     let format = format.map_err(|e| setup.refuse(key, e.message).hint(e.hint))?;
     let mut videos = setup.all::<TextToVideoParams>();

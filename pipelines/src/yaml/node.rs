@@ -63,6 +63,22 @@ impl Node {
         }
     }
 
+    /// The entries of a mapping, to change their values; none for any other value.
+    pub(crate) fn entries_mut(&mut self) -> &mut [Entry] {
+        match &mut self.value {
+            Value::Map(entries) => entries,
+            _ => &mut [],
+        }
+    }
+
+    /// The items of a list; none for any other value.
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::Seq(items) => items,
+            _ => &[],
+        }
+    }
+
     /// The value of a key of a mapping.
     pub fn get(&self, key: &str) -> Option<&Node> {
         let entry = self.entries().iter().find(|e| e.key == key);

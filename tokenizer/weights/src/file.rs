@@ -30,6 +30,7 @@ pub struct WeightFile {
     /// Repaired copies of files that the tensors are read from.
     copies: Vec<RepairedCopy>,
     dtype: Option<DType>,
+    choice: Choice,
     has_other: bool,
 }
 
@@ -55,8 +56,14 @@ impl WeightFile {
             tensors,
             copies,
             dtype: None,
+            choice,
             has_other,
         })
+    }
+
+    /// Which weights of a training checkpoint were taken.
+    pub fn choice(&self) -> Choice {
+        self.choice
     }
 
     /// Whether the file holds a model and its average, of which one was taken.
@@ -95,6 +102,7 @@ impl WeightFile {
             tensors: BTreeMap::new(),
             copies: Vec::new(),
             dtype: None,
+            choice: Choice::default(),
             has_other: false,
         }
     }
@@ -197,6 +205,7 @@ impl WeightFile {
             tensors: inside.collect(),
             copies: self.copies.clone(),
             dtype: self.dtype,
+            choice: self.choice,
             has_other: self.has_other,
         }
     }

@@ -325,7 +325,8 @@ fn counts_and_lengths_are_exact_in_every_container() {
                     quality: 20,
                     ..options(64, 64)
                 };
-                let mut writer = VideoWriter::create(&path, options).unwrap();
+                let writer = VideoWriter::create(&path, options);
+                let mut writer = writer.unwrap_or_else(|e| panic!("{container:?} {codec:?}: {e}"));
                 for i in 0..frames {
                     writer.write_rgb(&[grey(i); 3 * 64 * 64]).unwrap();
                 }

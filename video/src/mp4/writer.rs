@@ -1,6 +1,7 @@
 //! Writing a video frame by frame.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ffmpeg_next::{
     self as ffmpeg, Dictionary, Packet, Rational, codec, encoder,
@@ -17,6 +18,8 @@ use super::colour::{Image, WRITTEN, scaler};
 use super::error::MediaError;
 use super::file::open_output;
 use crate::rate::FrameRate;
+
+static OPENING: Mutex<()> = Mutex::new(());
 
 /// Settings of a video file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +102,8 @@ impl VideoWriter {
         options: WriterOptions,
     ) -> Result<Self, ffmpeg::Error> {
         super::init()?;
+        // Encoders of H.265 fill tables that all of them share.
+        let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         let codec = options.codec.encoder();
         let codec = codec.ok_or(ffmpeg::Error::EncoderNotFound)?;
         let mut output = open_output(part.path(), options.container.muxer())?;

@@ -184,10 +184,7 @@ fn seeds_prompts_and_sizes() {
         -p x -b 0                 => --batch-count: `count` should be at least 1
         --prompt-file nowhere.txt => --prompt-file: cannot read the prompt file `nowhere.txt`",
     );
-    place.refuses(
-        "generate -m @tiny -p x --seed -3",
-        &["a seed cannot be negative"],
-    );
+    place.refuses("generate -m @tiny -p x --seed -3", &["-1 for a random one"]);
     assert!(place.files(".").is_empty());
 }
 
@@ -200,7 +197,7 @@ fn outputs() {
         "
         -o nowhere/x.png => --output: the folder `nowhere` does not exist
         -o file/x.png    => --output: `file` is not a folder
-        -o x.jpg         => should end with .png
+        -o x.bmp         => should end with .png, .jpg or .webp
         -p y -o -        => only one image can go to standard output
         -o x.png --preview file => --preview: `file` is not a folder",
     );
@@ -243,6 +240,6 @@ fn devices_files_and_overrides() {
         run nowhere.yaml                        => cannot read `nowhere.yaml`
         run p.yaml --set stages.latent.cfg=3    => --set stages.latent.cfg=3: unknown key `cfg`
         run p.yaml --set seed                   => should be --set KEY=VALUE
-        metadata q.png                          => not a readable PNG",
+        metadata q.png                          => not a readable image or video",
     );
 }

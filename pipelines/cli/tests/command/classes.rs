@@ -27,7 +27,7 @@ fn a_picture_of_a_class_repaints_itself() {
     for name in ["cat-00003.png", "00000-scale-01.png"] {
         assert!(files.contains(&name.to_owned()), "{files:?}");
     }
-    place.good("run cat-00003.png --set output=again.png --set preview=null");
+    place.good("run cat-00003.png --trust --set output=again.png --set preview=null");
     assert_eq!(place.image("again.png"), place.image("cat-00003.png"));
 }
 

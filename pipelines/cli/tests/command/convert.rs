@@ -132,7 +132,7 @@ fn shards_become_one_file() {
     // A shard with other tensors than the index says, and one that is not there.
     std::fs::write(&b, &bytes).unwrap();
     std::fs::copy(&b, a).unwrap();
-    refused("it has no `");
+    refused("should be here, as the index says");
     std::fs::remove_file(b).unwrap();
     refused("b.safetensors, which does not exist");
 }

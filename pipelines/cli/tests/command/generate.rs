@@ -35,7 +35,7 @@ fn a_picture_repaints_itself() {
     command.args(["-p", "caf\u{e9}: \u{1f34e} # 'x'"]);
     assert!(command.status().unwrap().success());
     for name in ["x-00000.png", "x-00001.png"] {
-        place.good(&format!("run {name} --set output=again.png"));
+        place.good(&format!("run {name} --trust --set output=again.png"));
         assert_eq!(place.read(name), place.read("again.png"), "{name}");
     }
     let shown = place.stdout("metadata x-00000.png");

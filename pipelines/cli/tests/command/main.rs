@@ -17,6 +17,7 @@ mod scales;
 mod tiny;
 #[cfg(feature = "ffmpeg")]
 mod video;
+mod wild;
 #[cfg(not(feature = "ffmpeg"))]
 mod without_ffmpeg;
 

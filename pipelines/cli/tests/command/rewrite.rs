@@ -57,7 +57,7 @@ fn a_prompt_in_other_words_is_painted_and_recorded() {
     let shown = place.stdout("metadata a.png");
     says(&shown, &["a red \"house\" on a hill\n"]);
     // Painted again from its record it is the same picture, and nobody is asked.
-    place.good("run a.png --set output=b.png");
+    place.good("run a.png --trust --set output=b.png");
     assert!(place.image("a.png") == place.image("b.png"));
     assert_eq!(asked.len(), 1);
 }

@@ -32,7 +32,7 @@ fn weights_and_temperatures_scale_by_scale() {
         &shown,
         &["CFG scale: \"1,1,9\", Temperature: \"0.8,0.8,0.8\""],
     );
-    place.good("run y.png --set output=again.png");
+    place.good("run y.png --trust --set output=again.png");
     assert_eq!(place.image("again.png"), place.image("y.png"));
 }
 
@@ -95,7 +95,7 @@ fn variations_share_their_first_scales() {
     place.good(&args("-p 'a red house' -s 1"));
     let first = place.image("x.png");
     let vary = |from: &str, seed: &str, out: &str| {
-        let first = "generate --variation-of x.png --from-scale";
+        let first = "generate --variation-of x.png -m @tiny --from-scale";
         place.good(&format!("{first} {from} -s {seed} -o {out}"));
         place.image(out)
     };
@@ -109,7 +109,7 @@ fn variations_share_their_first_scales() {
     assert_eq!(other, place.image("c.png"), "no scale is the original's");
     let half = vary("1", "2", "d.png");
     assert!(half != first && half != other);
-    place.good("run d.png --set output=again.png");
+    place.good("run d.png --trust --set output=again.png");
     assert_eq!(place.image("again.png"), half);
     // The preview of the first scale is the same picture, that of the second is not.
     let preview = |line: &str, folder: &str| {
@@ -117,14 +117,17 @@ fn variations_share_their_first_scales() {
         place.good(&format!("{line} -o e.png --preview {folder}"));
         [1, 2].map(|k| place.image(&format!("{folder}/00000-scale-0{k}.png")))
     };
-    let vary = preview("generate --variation-of x.png --from-scale 1 -s 2", "v");
+    let vary = preview(
+        "generate --variation-of x.png -m @tiny --from-scale 1 -s 2",
+        "v",
+    );
     let original = preview("generate -m @tiny -p 'a red house' -s 1", "o");
     assert_eq!(vary[0], original[0]);
     assert_ne!(vary[1], original[1]);
     // A variation of a variation shares at most what the first one shares with the original.
     let again = |from: &str| {
         place.run(&format!(
-            "generate --variation-of d.png --from-scale {from} -s 2 -o f.png"
+            "generate --variation-of d.png -m @tiny --from-scale {from} -s 2 -o f.png"
         ))
     };
     assert!(again("1").status.success());
@@ -137,10 +140,10 @@ fn variations_share_their_first_scales() {
 fn several_variations_at_once() {
     let place = Place::new();
     place.good(&args("-p 'a red house' -s 1"));
-    place.good("generate --variation-of x.png -b 3 -s 5 -o {seed}.png");
+    place.good("generate --variation-of x.png -m @tiny -b 3 -s 5 -o {seed}.png");
     assert_eq!(place.files("."), ["5.png", "6.png", "7.png", "x.png"]);
     place.refuses_each(
-        "generate --variation-of x.png",
+        "generate --variation-of x.png -m @tiny",
         "
         --from-scale 4 -o y.png => `from-scale` is 4, but the image has 3 scales
         -p 'a dog'              => cannot be used with",
@@ -166,7 +169,7 @@ fn a_picture_gives_the_first_scales() {
     );
     assert_ne!(start("2", "1"), start("2", "2"));
     assert_ne!(start("2", "1"), start("0", "1"));
-    place.good("run x.png --set output=again.png");
+    place.good("run x.png --trust --set output=again.png");
     assert_eq!(place.image("again.png"), place.image("x.png"));
     std::fs::remove_file(place.path("x.png")).unwrap();
     place.refuses_each(
@@ -188,7 +191,7 @@ fn classes_start_from_pictures_too() {
     let first = paint("-s 1", "a.png");
     let vary = |from: &str, out: &str| {
         place.good(&format!(
-            "generate --variation-of a.png --from-scale {from} -s 2 -o {out}"
+            "generate --variation-of a.png -m @classes --from-scale {from} -s 2 -o {out}"
         ));
         place.image(out)
     };

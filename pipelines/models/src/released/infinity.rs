@@ -11,7 +11,7 @@ use nextscale_tokenizer::ScaleSchedule;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate, TEMPLATES};
 use nextscale_weights::WeightFile;
 
-use super::part::{Part, TextFolder, shapes, unreadable};
+use super::part::{Part, Role, TextFolder, shapes, unreadable};
 use crate::error::ModelError;
 use crate::files::Files;
 use crate::manifest::{Checksums, InfinityManifest, Manifest};
@@ -76,8 +76,8 @@ impl Preset {
     /// Transformer, tokenizer and text encoder, in this order.
     pub(super) fn parts(&self, search_path: &SearchPath) -> Vec<Part> {
         vec![
-            Part::new("transformer", REPO, self.transformer, search_path),
-            Part::new("tokenizer", REPO, self.vae, search_path),
+            Part::new(Role::Transformer, REPO, self.transformer, search_path),
+            Part::new(Role::Tokenizer, REPO, self.vae, search_path),
             Part::text_encoder(search_path),
         ]
     }
@@ -95,7 +95,7 @@ impl Preset {
         let text = TextFolder::open(name, text)?;
         let vae_config = BsqVaeConfig::of_file(vae).map_err(|e| unreadable(name, e))?;
         let manifest = Manifest::Infinity(self.manifest(config, vae_config, text.config));
-        let files = Files::released(Some(text.files), file.path(), vae);
+        let files = Files::released(Some(text.files), file, vae);
         Model::released(name, manifest, files)
     }
 

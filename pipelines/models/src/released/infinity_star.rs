@@ -8,7 +8,7 @@ use nextscale_video::templates::{FrameSize, Template};
 use nextscale_video::{InfinityStarConfig, InfinityStarPreset, InfinityStarVaeConfig};
 use nextscale_weights::WeightFile;
 
-use super::part::{Part, TextFolder, shapes};
+use super::part::{Part, Role, TextFolder, shapes};
 use crate::error::ModelError;
 use crate::files::Files;
 use crate::manifest::{Checksums, FrameCounts, InfinityStarManifest, Manifest};
@@ -73,14 +73,14 @@ const CLOSE_UP: &str = ", Close-up on big objects, emphasize scale and detail";
 impl Preset {
     /// Transformer, tokenizer and text encoder, in this order.
     pub(super) fn parts(&self, search_path: &SearchPath) -> Vec<Part> {
-        let own = Part::new("text encoder", REPO, TEXT, search_path);
+        let own = Part::new(Role::TextEncoder, REPO, TEXT, search_path);
         let text = match own.found {
             Some(_) => own,
             None => Part::text_encoder(search_path),
         };
         vec![
-            Part::new("transformer", REPO, self.transformer, search_path),
-            Part::new("tokenizer", REPO, VAE, search_path),
+            Part::new(Role::Transformer, REPO, self.transformer, search_path),
+            Part::new(Role::Tokenizer, REPO, VAE, search_path),
             text,
         ]
     }
@@ -112,7 +112,7 @@ impl Preset {
         let config = shapes(name, file, infinity_star_config)?;
         let text = TextFolder::open(name, text)?;
         let manifest = self.manifest(config, (self.settings)().vae, text.config);
-        let files = Files::released(Some(text.files), file.path(), vae);
+        let files = Files::released(Some(text.files), file, vae);
         Model::released(name, Manifest::InfinityStar(manifest), files)
     }
 

@@ -4,6 +4,7 @@
 
 pub mod infinity;
 pub mod infinity_star;
+mod notices;
 mod part;
 pub mod var;
 
@@ -12,8 +13,11 @@ use std::path::{Path, PathBuf};
 use nextscale_files::atomic_file::folder_of;
 use nextscale_weights::WeightFile;
 
+pub(crate) use notices::notices;
 pub(crate) use part::download_hint;
-pub use part::{Part, lookalike_warning};
+#[cfg(test)]
+pub(crate) use part::lookalike_warning;
+pub use part::{Part, Role};
 
 use crate::error::ModelError;
 use crate::manifest::Architecture;
@@ -104,7 +108,9 @@ pub(crate) fn by_name(name: &str, search_path: &SearchPath) -> Result<Option<Mod
         );
         return Err(ModelError::flawed_with(name, message, hint));
     }
-    let file = WeightFile::open(&require(name, &parts[0])?).map_err(|e| unreadable(name, e))?;
+    let transformer = require(name, &parts[0])?;
+    let file = WeightFile::open_choosing(&transformer, search_path.weights());
+    let file = file.map_err(|e| unreadable(name, e))?;
     preset.open(name, &file, &parts).map(Some)
 }
 
@@ -146,7 +152,8 @@ pub(crate) fn architecture_of(file: &WeightFile) -> Option<Architecture> {
 }
 
 fn checkpoint(name: &str, file: &Path, search_path: &SearchPath) -> Result<Model, ModelError> {
-    let weights = WeightFile::open(file).map_err(|e| unreadable(name, e))?;
+    let weights = WeightFile::open_choosing(file, search_path.weights());
+    let weights = weights.map_err(|e| unreadable(name, e))?;
     let preset = match architecture_of(&weights) {
         Some(Architecture::Infinity) => Preset::Infinity(infinity::of_file(name, &weights)?),
         Some(Architecture::InfinityStar) => {

@@ -1,6 +1,6 @@
 //! The files that a released model is made of, and where they lie.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
 use nextscale_text::T5Config;
@@ -11,11 +11,32 @@ use crate::error::ModelError;
 use crate::files::{ModelFile, TextFiles};
 use crate::search::{SearchPath, find, safetensors_variant, same_content};
 
+/// What a part of a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Predicts the codes.
+    Transformer,
+    /// Turns codes into images or videos: the auto-encoder.
+    Tokenizer,
+    /// Turns prompts into features.
+    TextEncoder,
+}
+
+impl Display for Role {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Transformer => "transformer",
+            Self::Tokenizer => "tokenizer",
+            Self::TextEncoder => "text encoder",
+        })
+    }
+}
+
 /// One thing that a released model needs, and where it lies.
 #[derive(Debug, Clone)]
 pub struct Part {
     /// What it is for.
-    pub role: &'static str,
+    pub role: Role,
     /// The repository that publishes it, `owner/name` on the Hugging Face hub.
     pub repo: &'static str,
     /// The file or folder there.
@@ -48,16 +69,17 @@ pub fn lookalike_warning(path: &Path) -> Option<String> {
 impl Part {
     /// The text encoder that all models of prompts share, flan-T5 XL, where it comes from.
     pub(super) fn text_encoder(search_path: &SearchPath) -> Self {
-        Self::new("text encoder", "google/flan-t5-xl", ".", search_path)
+        Self::new(Role::TextEncoder, "google/flan-t5-xl", ".", search_path)
     }
 
     pub(super) fn new(
-        role: &'static str,
+        role: Role,
         repo: &'static str,
         file: &'static str,
         search_path: &SearchPath,
     ) -> Self {
-        let found = find(repo, file, search_path);
+        let named = search_path.named(role).map(Path::to_owned);
+        let found = named.or_else(|| find(repo, file, search_path));
         let stem = file.trim_end_matches(".pth");
         let other = LOOKALIKES.iter().find(|(name, _)| *name == stem);
         let other = other.filter(|_| found.is_none());

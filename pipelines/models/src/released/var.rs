@@ -7,7 +7,7 @@ use nextscale_var_core::var::VarConfig;
 use nextscale_var_core::var::var_config;
 use nextscale_weights::WeightFile;
 
-use super::part::{Part, shapes, unreadable};
+use super::part::{Part, Role, shapes, unreadable};
 use crate::error::ModelError;
 use crate::files::Files;
 use crate::manifest::{Checksums, Manifest, VarManifest};
@@ -51,7 +51,7 @@ impl Preset {
 
     /// Transformer and tokenizer.
     pub(super) fn parts(&self, search_path: &SearchPath) -> Vec<Part> {
-        let transformer = Part::new("transformer", REPO, self.transformer, search_path);
+        let transformer = Part::new(Role::Transformer, REPO, self.transformer, search_path);
         vec![transformer, tokenizer(search_path)]
     }
 }
@@ -88,7 +88,7 @@ pub fn manifest(transformer: VarConfig, vae: VqVaeConfig) -> VarManifest {
 
 /// The tokenizer of all of them, and where it lies.
 pub(super) fn tokenizer(search_path: &SearchPath) -> Part {
-    Part::new("tokenizer", REPO, VAE_FILE, search_path)
+    Part::new(Role::Tokenizer, REPO, VAE_FILE, search_path)
 }
 
 /// Opens a model of these files, which should have the shapes of `expected`.
@@ -116,6 +116,6 @@ pub(super) fn open(
     }
     let config = VqVaeConfig::of_file(vae).map_err(|e| unreadable(name, e))?;
     let manifest = Manifest::Var(manifest(found, config));
-    let files = Files::released(None, transformer, vae);
+    let files = Files::released(None, file, vae);
     Model::released(name, manifest, files)
 }

@@ -213,7 +213,8 @@ impl Stage for TextToVideo {
             .model
             .estimate_video(&self.size, self.frames, guided, &placement)?;
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
-        if let Some(message) = estimate.notice() {
+        let notices = self.model.notices().iter().cloned();
+        for message in notices.chain(estimate.notice()) {
             context.warn(message);
         }
         Ok(estimate.check(memory(&context.device))?)

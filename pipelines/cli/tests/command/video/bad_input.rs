@@ -3,7 +3,7 @@
 use nextscale_models::{TRANSFORMER, VAE};
 
 use super::{ffmpeg, with};
-use crate::{Place, tiny};
+use crate::{Place, says, stderr, tiny};
 
 /// `video` with the tiny model, a prompt and a seed.
 const VIDEO: &str = "video -m @video -p 'a red house' -s 7 -o a.mp4";
@@ -35,7 +35,8 @@ fn names_that_nothing_is_written_for() {
         -o a.webm --codec h264   => a .webm file does not hold H.264 | .webm holds VP9
         -o a.gif --codec vp9     => only videos have a codec
         -o a.mp4 --quality 52    => the quality of H.264 ranges from 0, the best, to 51, but it is 52
-        -o a.mp4 --fps 0         => `fps` should be from 1 to 240
+        -o a.mp4 --fps 0         => `0` is not a frame rate
+        -o a.mp4 --fps 241       => `fps` should be from 1 to 240
         -o a.mp4 --batch-count 0 => `count` should be at least 1",
     );
 }
@@ -99,8 +100,13 @@ fn videos_that_are_damaged_or_too_short() {
         VIDEO,
         "
         --video one.mp4   => is too short: it has | 9 frames | --image FILE
-        --video eight.mp4 => is too short: it has | 9 frames
-        --video cut.mp4   => cut.mp4",
+        --video eight.mp4 => is too short: it has | 9 frames",
+    );
+    // What is whole of it is read.
+    let output = place.good(&with("-o a.mp4 --video cut.mp4"));
+    says(
+        &stderr(&output),
+        &["`cut.mp4` is damaged: one part was left out"],
     );
 }
 

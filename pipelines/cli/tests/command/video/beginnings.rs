@@ -146,7 +146,7 @@ fn a_story_goes_on_from_prompt_to_prompt() {
     (0..8).for_each(|i| assert_eq!(frame("one", i), frame("two", i), "frame {i}"));
     assert!((8..16).any(|i| frame("two", i) != frame("other", i)));
     // All prompts are in the record.
-    place.good("run story.mp4 --set output=again.mp4");
+    place.good("run story.mp4 --trust --set output=again.mp4");
     assert_eq!(frames(&place, "again.mp4"), frames(&place, "story.mp4"));
 
     place.refuses_each(

@@ -50,7 +50,7 @@ fn a_video_repeats_itself() {
             &said,
             &["a red house", "Seed: 7", "Frames: 5", "stage: save-video"],
         );
-        place.good(&format!("run {name} --set output={again}"));
+        place.good(&format!("run {name} --trust --set output={again}"));
         let [first, second] = [name, again].map(|n| place.read(n));
         if name.ends_with("webm") {
             // A WebM has a random number of its own.
