@@ -92,12 +92,18 @@ fn survive(name: &str, seeds: &[Vec<u8>], extension: &str, parse: impl Fn(&Path)
         let start = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| parse(&path)));
         let case = || {
-            let kept = std::env::temp_dir().join(format!("nextscale-{name}-{}.{extension}", first + round));
+            let kept = std::env::temp_dir()
+                .join(format!("nextscale-{name}-{}.{extension}", first + round));
             std::fs::write(&kept, &bytes).unwrap();
             format!("{name}, seed {}: {}", first + round, kept.display())
         };
         assert!(result.is_ok(), "a panic: {}", case());
-        assert!(start.elapsed() < LONGEST, "{:?}: {}", start.elapsed(), case());
+        assert!(
+            start.elapsed() < LONGEST,
+            "{:?}: {}",
+            start.elapsed(),
+            case()
+        );
         let largest = LARGEST.load(Ordering::Relaxed);
         assert!(largest <= MOST_BYTES, "{largest} bytes: {}", case());
     }
@@ -111,8 +117,16 @@ fn files(folder: &str, extensions: &[&str]) -> Vec<Vec<u8>> {
     let entries = std::fs::read_dir(repository(folder)).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    let is_one = |path: &&PathBuf| extensions.iter().any(|extension| path.extension().is_some_and(|e| e == *extension));
-    let found: Vec<_> = paths.iter().filter(is_one).map(|path| std::fs::read(path).unwrap()).collect();
+    let is_one = |path: &&PathBuf| {
+        extensions
+            .iter()
+            .any(|extension| path.extension().is_some_and(|e| e == *extension))
+    };
+    let found: Vec<_> = paths
+        .iter()
+        .filter(is_one)
+        .map(|path| std::fs::read(path).unwrap())
+        .collect();
     assert!(!found.is_empty(), "{folder}");
     found
 }
@@ -134,9 +148,19 @@ fn pipelines() {
 
 #[test]
 fn images_and_their_texts() {
-    let formats = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Tiff];
+    let formats = [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Tiff,
+    ];
     let mut seeds: Vec<Vec<u8>> = formats.into_iter().map(image_in).collect();
-    seeds.extend(files("docs/images", &["png"]).into_iter().filter(|bytes| bytes.len() < 100_000));
+    seeds.extend(
+        files("docs/images", &["png"])
+            .into_iter()
+            .filter(|bytes| bytes.len() < 100_000),
+    );
     survive("image", &seeds, "png", |path| {
         let _ = media::read_image(path);
         let _ = media::tags(path);
@@ -155,9 +179,21 @@ fn videos() {
 #[test]
 fn weights() {
     let tensors = [("a.weight", vec![1.0f32; 12]), ("b", vec![2.0; 3])];
-    let bytes: Vec<(&str, Vec<u8>)> = tensors.iter().map(|(name, numbers)| (*name, numbers.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
+    let bytes: Vec<(&str, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, numbers)| {
+            (
+                *name,
+                numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            )
+        })
+        .collect();
     let views = bytes.iter().map(|(name, bytes)| {
-        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![bytes.len() / 4], bytes);
+        let view = safetensors::tensor::TensorView::new(
+            safetensors::Dtype::F32,
+            vec![bytes.len() / 4],
+            bytes,
+        );
         (*name, view.unwrap())
     });
     let mut seeds = vec![safetensors::serialize(views, None).unwrap()];
@@ -171,7 +207,8 @@ fn weights() {
             }
         }
     });
-    let index = br#"{"metadata": {}, "weight_map": {"a.weight": "x.safetensors", "b": "y.safetensors"}}"#;
+    let index =
+        br#"{"metadata": {}, "weight_map": {"a.weight": "x.safetensors", "b": "y.safetensors"}}"#;
     survive("index", &[index.to_vec()], "index.json", |path| {
         let _ = WeightFile::open(path);
     });

@@ -359,7 +359,7 @@ fn a_damaged_or_cut_file_gives_what_is_whole() {
     };
     let mut writer = VideoWriter::create(&path, options).unwrap();
     for i in 0..40usize {
-        let noise = (0..3 * 64 * 64).map(|p| (p * (i + 7) * 2_654_435_761 >> 8) as u8);
+        let noise = (0..3 * 64 * 64).map(|p| ((p * (i + 7) * 2_654_435_761) >> 8) as u8);
         writer.write_rgb(&noise.collect::<Vec<_>>()).unwrap();
     }
     writer.finish().unwrap();

@@ -180,9 +180,7 @@ fn a_model_lets_another_paint_its_first_frame() {
     assert_ne!(first(&place, "a"), first(&place, "c"));
     // It is what the same picture gives as a file: that one is made smaller in the same way.
     place.good("generate -p 'a red house' -s 7 -o house.png");
-    place.good(&format!(
-        "video -m painted -p 'a red house' -s 7 -i house.png -o d/"
-    ));
+    place.good("video -m painted -p 'a red house' -s 7 -i house.png -o d/");
     assert_eq!(place.files("a").len(), 9);
     for i in 0..9 {
         let frame = |folder: &str| image::open(place.path(folder).join(format!("{i:05}.png")));
