@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use nextscale_pipelines::error::PipelineError;
+use nextscale_pipelines::stages::EditParams;
 use nextscale_pipelines::yaml::Node;
 
 use crate::image_options::ImageOptions;
@@ -55,23 +56,20 @@ pub(crate) fn run(args: &EditArgs) -> anyhow::Result<()> {
 /// the decoder.
 fn pipeline(args: &EditArgs) -> Result<Node, PipelineError> {
     let mut root = args.options.pipeline()?;
-    let mut edit = serde_json::json!({
-        "image": args.init_image,
-        "mask": args.part.mask,
-        "box": args.part.region,
-        "outpaint": args.part.outpaint,
-        "invert": args.invert,
-    });
-    if let Some(map) = edit.as_object_mut() {
-        map.retain(|_, value| !value.is_null());
-    }
-    let edit = Some(edit);
+    let edit = EditParams {
+        image: args.init_image.clone(),
+        mask: args.part.mask.clone(),
+        region: args.part.region.clone(),
+        outpaint: args.part.outpaint.clone(),
+        invert: args.invert,
+    };
     let option = "--init-image"; // both stages report the same image
     let generator = args.options.generator();
-    Settings(&mut root).stage_as(generator, option, "edit", &edit)?;
+    Settings(&mut root).stage_as(generator, option, "edit", &Some(&edit))?;
     if args.keep_original {
-        let stage = serde_json::json!({ "stage": "keep-original", "from": "image", "edit": edit });
+        let stage = serde_json::json!({ "stage": "keep-original", "from": "image" });
         root.set(&["stages", "kept"], Node::from_data(&stage, option)?)?;
+        root.set(&["stages", "kept", "edit"], Node::from_data(&edit, option)?)?;
         let from = Node::from_data(&"kept", option)?;
         root.set(&["stages", "save", "from"], from)?;
     }

@@ -150,7 +150,10 @@ mod tests {
             let mark = random(shape);
             let ours = (ours * mark.clone()).sum().backward();
             let theirs = (theirs * mark).sum().backward();
-            assert!(far(x.grad(&ours).unwrap(), x.grad(&theirs).unwrap()) < 1e-4);
+            // Where the few numbers of a group are nearly equal, their gradients are large.
+            let (a, b) = (x.grad(&ours).unwrap(), x.grad(&theirs).unwrap());
+            let largest = b.clone().abs().max().into_scalar::<f32>();
+            assert!(far(a, b) < 1e-4 * largest.max(1.0));
             let pair = |p: &Param<Tensor<1>>| (p.grad(&ours).unwrap(), p.grad(&theirs).unwrap());
             for parameter in [&norm.weight, &norm.bias] {
                 let (ours, theirs) = pair(parameter);

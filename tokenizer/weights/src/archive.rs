@@ -10,9 +10,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use tempfile::TempPath;
+use zip::{CompressionMethod, ZipArchive};
 
 const END: &[u8; 4] = b"PK\x05\x06";
 const ENTRY: &[u8; 4] = b"PK\x01\x02";
+const LOCAL: &[u8; 4] = b"PK\x03\x04";
 const END_LENGTH: u64 = 22;
 
 /// A copy of the file without the record in between; none if the file is read correctly.
@@ -36,6 +38,30 @@ pub(crate) fn repaired(path: &Path) -> io::Result<Option<TempPath>> {
     copied.seek(SeekFrom::End(0))?;
     copied.write_all(&end)?;
     Ok(Some(copy))
+}
+
+/// Refuses an archive with compressed entries: PyTorch writes none, and one of a few bytes can unpack to more than the memory.
+///
+/// # Errors
+/// If the file cannot be read, or an entry is compressed.
+pub(crate) fn check(path: &Path) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut start = [0; 4];
+    if file.read_exact(&mut start).is_err() || start != *LOCAL {
+        return Ok(());
+    }
+    let mut archive = ZipArchive::new(file)?;
+    for index in 0..archive.len() {
+        let entry = archive.by_index_raw(index)?;
+        if entry.compression() != CompressionMethod::Stored {
+            let name = entry.name().unwrap_or_default();
+            let message = format!(
+                "its entry `{name}` is compressed, which PyTorch never does: save it again with torch.save"
+            );
+            return Err(io::Error::other(message));
+        }
+    }
+    Ok(())
 }
 
 /// Where the directory ends, and the end record, if an entry begins where the directory would be looked for.
@@ -64,6 +90,23 @@ fn misread(file: &mut File, length: u64) -> io::Result<Option<(u64, [u8; END_LEN
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn compressed_entries_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.pth");
+        let bytes = archive(10);
+        std::fs::write(&path, &bytes).unwrap();
+        check(&path).unwrap();
+        let mut packed = bytes.clone();
+        let entry = packed.windows(4).position(|w| w == ENTRY).unwrap();
+        packed[entry + 10] = 8;
+        std::fs::write(&path, packed).unwrap();
+        let error = check(&path).unwrap_err().to_string();
+        assert!(error.contains("`aaaaaaaaaa` is compressed"), "{error}");
+        std::fs::write(&path, b"\x80\x02}").unwrap();
+        check(&path).unwrap();
+    }
 
     /// An archive of two empty entries, the first of which has a name of `letters` letters, and a record of 76 bytes.
     fn archive(letters: usize) -> Vec<u8> {

@@ -41,6 +41,7 @@ pub(crate) fn open(path: &Path) -> Result<(Tensors, Option<RepairedCopy>), Weigh
     }
     let copy = archive::repaired(path).map_err(|e| WeightError::read(path, e))?;
     let file = copy.as_deref().unwrap_or(path);
+    archive::check(file).map_err(|e| WeightError::read(path, e))?;
     let mut store = PytorchStore::from_file(file).map_indices_contiguous(false);
     let tensors = store.get_all_tensors();
     let tensors = tensors.map_err(|e| WeightError::read(path, e))?.clone();

@@ -6,6 +6,8 @@ mod classes;
 mod convert;
 mod edit;
 mod eval;
+#[cfg(unix)]
+mod faults;
 mod fetch;
 mod generate;
 mod http;

@@ -341,3 +341,30 @@ fn rights_links_and_pipes() {
     let output = place.good(&format!("{line} -o /dev/stdout"));
     assert_eq!(output.stdout, bytes);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let name = OsStr::from_bytes(b"caf\xe9.png");
+    place.good("generate -m @tiny -p 'a cat' -s 1 -o a.png");
+    std::fs::rename(place.path("a.png"), place.folder.path().join(name)).unwrap();
+    let output = place.command("metadata").arg(name).output().unwrap();
+    says(&String::from_utf8_lossy(&output.stdout), &["a cat"]);
+    for line in [
+        "generate -m @tiny -p x -o x.png -i",
+        "edit -m @tiny -p x -o x.png --box 0,0,8,8 -i",
+    ] {
+        let output = place.command(line).arg(name).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        says(
+            &stderr(&output),
+            &[
+                "error: cannot use --init-image",
+                "a link can give a file such a name",
+            ],
+        );
+    }
+}
