@@ -3,7 +3,7 @@
 use std::io::BufReader;
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
 
 use crate::error::PipelineError;
 
@@ -78,6 +78,10 @@ fn decode(file: std::fs::File) -> Result<DynamicImage, Flaw> {
             hint: "scale it down first: up to 320 million pixels are read",
         });
     }
+    // A frame may claim another size than the image.
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(4 * MOST_PIXELS);
+    decoder.set_limits(limits)?;
     let orientation = decoder.orientation()?;
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
@@ -152,6 +156,20 @@ mod tests {
             );
         }
         assert!(read("cut.png", &claim(8, 8)).is_err());
+    }
+
+    #[test]
+    fn a_frame_that_claims_more_than_its_image_is_refused() {
+        let image = RgbImage::new(24, 16);
+        let mut bytes = std::io::Cursor::new(vec![]);
+        image.write_to(&mut bytes, image::ImageFormat::Gif).unwrap();
+        let mut bytes = bytes.into_inner();
+        let frame = bytes
+            .windows(9)
+            .position(|w| w == [0x2c, 0, 0, 0, 0, 24, 0, 16, 0])
+            .unwrap();
+        bytes[frame + 5..frame + 9].fill(0xff);
+        assert!(read("swollen.gif", &bytes).is_err());
     }
 
     #[test]
