@@ -17,7 +17,7 @@ use crate::artifact::{Message, Sample};
 use crate::error::PipelineError;
 use crate::graph::{GraphNode, Pipeline};
 use crate::settings::random_seed;
-use crate::stage::{Cancel, Context, Event, Input, Observer, Output};
+use crate::stage::{Cancel, Context, Event, Input, Observer, Output, Stage};
 
 /// Messages that can wait between two stages.
 const QUEUE: usize = 2;
@@ -77,17 +77,7 @@ impl Pipeline {
             let senders = std::mem::take(&mut outputs[index]);
             let mut stage = node.stage;
             tasks.spawn_blocking(move || {
-                let mut out = Output {
-                    senders,
-                    context: context.clone(),
-                };
-                let run = AssertUnwindSafe(|| work(&mut *stage, receivers, &context, &mut out));
-                let result = catch_unwind(run).unwrap_or_else(|panic| {
-                    Err(PipelineError::Panic {
-                        stage: context.stage.clone(),
-                        message: said(&*panic),
-                    })
-                });
+                let result = guarded(&mut *stage, receivers, senders, &context);
                 if result.is_err() {
                     context.cancel.cancel();
                 }
@@ -96,6 +86,26 @@ impl Pipeline {
         }
         collect(tasks).await
     }
+}
+
+/// Runs a stage to its end; a panic becomes an error.
+fn guarded(
+    stage: &mut dyn Stage,
+    receivers: Vec<Receiver<Message>>,
+    senders: Vec<Sender<Message>>,
+    context: &Context,
+) -> Result<(), PipelineError> {
+    let mut out = Output {
+        senders,
+        context: context.clone(),
+    };
+    let run = AssertUnwindSafe(|| work(stage, receivers, context, &mut out));
+    catch_unwind(run).unwrap_or_else(|panic| {
+        Err(PipelineError::Panic {
+            stage: context.stage.clone(),
+            message: said(&*panic),
+        })
+    })
 }
 
 /// The message of a panic.
@@ -137,7 +147,7 @@ fn wire(stages: &[GraphNode]) -> Ends {
 }
 
 fn work(
-    stage: &mut dyn crate::stage::Stage,
+    stage: &mut dyn Stage,
     mut receivers: Vec<Receiver<Message>>,
     context: &Context,
     out: &mut Output,
@@ -178,7 +188,7 @@ fn work(
     stage.finish(out)
 }
 
-fn load(stage: &mut dyn crate::stage::Stage, context: &Context) -> Result<(), PipelineError> {
+fn load(stage: &mut dyn Stage, context: &Context) -> Result<(), PipelineError> {
     let (name, start) = (context.stage.clone(), Instant::now());
     (context.observer)(Event::Loading {
         stage: name.clone(),

@@ -5,6 +5,7 @@ use burn::tensor::{DType, Device, FloatDType};
 use nextscale_var_core::blocks::BlockStorage;
 
 use crate::error::ModelError;
+use crate::machine_memory;
 
 /// Where to compute.
 #[derive(
@@ -143,51 +144,10 @@ fn memory_of_card() -> Option<u64> {
     }
 }
 
-/// The memory of this machine in bytes, or the part of it that a container allows, where the system reports them.
-fn memory_of_machine() -> Option<u64> {
-    let all = [total_memory(), container_limit()];
-    all.into_iter().flatten().min()
-}
-
-/// The limit of the control group of this process (of version 2 or 1), or of one above it.
-fn container_limit() -> Option<u64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let limits = groups.lines().flat_map(|line| {
-        let (_, rest) = line.split_once(':').unwrap_or_default();
-        let (controllers, group) = rest.split_once(':').unwrap_or_default();
-        let (root, file) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max"),
-            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-            _ => return vec![],
-        };
-        let group = std::path::Path::new(group.trim_start_matches('/'));
-        // Inside a container, its own group is often the root.
-        let groups = group
-            .ancestors()
-            .map(|group| std::path::Path::new(root).join(group).join(file));
-        groups
-            .filter_map(|file| limit(&std::fs::read_to_string(file).ok()?))
-            .collect()
-    });
-    limits.min()
-}
-
-/// A limit in bytes; `max` is none.
-fn limit(text: &str) -> Option<u64> {
-    text.trim().parse().ok()
-}
-
-fn total_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1024)
-}
-
 /// The memory that a device has in bytes, where the system or the driver tells.
 pub fn memory(device: &Device) -> Option<u64> {
     if is_cpu(device) {
-        memory_of_machine()
+        machine_memory::total()
     } else {
         memory_of_card()
     }

@@ -14,6 +14,7 @@ mod files;
 mod first_frame;
 pub mod generator;
 mod load;
+mod machine_memory;
 pub mod manifest;
 pub mod memory;
 mod model;

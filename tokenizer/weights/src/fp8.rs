@@ -115,14 +115,14 @@ pub(crate) fn open(
             });
             widened(name, place(info), scale.map(|info| place(info)))
         } else {
-            plain(name, place(info)).map_err(|reason| WeightError::read(path, reason))?
+            plain(name, place(info))?
         };
         tensors.insert(name.clone(), tensor);
     }
     Ok(tensors)
 }
 
-fn plain(name: &str, place: Place) -> Result<Tensor, String> {
+fn plain(name: &str, place: Place) -> Result<Tensor, WeightError> {
     let dtype = match place.info.dtype {
         Dtype::F64 => DType::F64,
         Dtype::F32 => DType::F32,
@@ -133,9 +133,8 @@ fn plain(name: &str, place: Place) -> Result<Tensor, String> {
         Dtype::U8 => DType::U8,
         Dtype::BOOL => DType::Bool(BoolStore::Native),
         other => {
-            return Err(format!(
-                "`{name}` holds numbers of type {other}, which are not read"
-            ));
+            let reason = format!("`{name}` holds numbers of type {other}, which are not read");
+            return Err(WeightError::read(&place.path, reason));
         }
     };
     let shape = Shape::from(place.info.shape.clone());
