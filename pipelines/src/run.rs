@@ -5,7 +5,6 @@
 //! saved. A full queue makes the faster stage wait, so memory stays bounded for any number of
 //! prompts.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +13,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 
 use crate::artifact::{Message, Sample};
-use crate::error::PipelineError;
+use crate::error::{PipelineError, panic_message};
 use crate::graph::{GraphNode, Pipeline};
 use crate::settings::random_seed;
 use crate::stage::{Cancel, Context, Event, Input, Observer, Output, Stage};
@@ -103,16 +102,9 @@ fn guarded(
     catch_unwind(run).unwrap_or_else(|panic| {
         Err(PipelineError::Panic {
             stage: context.stage.clone(),
-            message: said(&*panic),
+            message: panic_message(&*panic),
         })
     })
-}
-
-/// The message of a panic.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 /// Waits for all stages; the first real error counts, then a stop on request.

@@ -9,11 +9,10 @@ use crate::error::{Diagnostic, PipelineError};
 use crate::yaml::{Node, Value};
 
 /// Keys next to `stages` that say where to write or where to look for files: the command line says it instead.
-const DROPPED: [&str; 6] = [
+const DROPPED: [&str; 5] = [
     "output",
     "preview",
     "models-dir",
-    "overwrite",
     "tokenizer",
     "text-encoder",
 ];

@@ -1,9 +1,10 @@
 //! Panics are faults of the program: they end in one sentence, exit code 70, and nothing of the runtime.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+
+use nextscale_pipelines::error::panic_message;
 
 /// `EX_SOFTWARE` of `sysexits.h`.
 pub(crate) const EXIT_CODE: u8 = 70;
@@ -20,7 +21,7 @@ pub(crate) fn guarded(program: impl FnOnce() -> ExitCode) -> ExitCode {
     catch_unwind(AssertUnwindSafe(program)).unwrap_or_else(|panic| {
         eprintln!(
             "error: nextscale failed, and the fault is its own: {}",
-            message(&*panic)
+            panic_message(&*panic)
         );
         report()
     })
@@ -35,10 +36,4 @@ pub(crate) fn report() -> ExitCode {
         env!("CARGO_PKG_REPOSITORY")
     );
     ExitCode::from(EXIT_CODE)
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without a message".to_owned())
 }

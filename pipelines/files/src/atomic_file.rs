@@ -28,7 +28,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
             .open(path)?
             .write_all(bytes);
     }
-    let mut file = hidden_in(folder_of(&target(path)))?;
+    let mut file = hidden_for(path)?;
     file.write_all(bytes)?;
     persist(file, path)
 }
@@ -43,6 +43,14 @@ pub fn hidden_in(folder: &Path) -> io::Result<NamedTempFile> {
     // Where a file system knows no locks, what a killed run leaves stays.
     let _ = file.as_file().try_lock();
     Ok(file)
+}
+
+/// As [`hidden_in`], in the folder of the file that is going to have this name.
+///
+/// # Errors
+/// As for [`hidden_in`].
+pub fn hidden_for(path: &Path) -> io::Result<NamedTempFile> {
+    hidden_in(folder_of(&target(path)))
 }
 
 /// Gives a finished hidden file its name. It has the rights of any new file.
@@ -159,7 +167,7 @@ pub fn is_stream(path: &Path) -> bool {
 }
 
 /// The file that a path stands for: where a symbolic link leads to, also if nothing is there yet.
-fn target(path: &Path) -> PathBuf {
+pub fn target(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     // As many links as Linux follows.
     for _ in 0..40 {

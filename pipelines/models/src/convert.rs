@@ -72,7 +72,7 @@ impl Conversion {
         go_on: impl FnMut(u64, u64) -> bool,
     ) -> Result<(), ModelError> {
         let fail = |e: std::io::Error| ModelError::io("write", out)(e);
-        let hidden = atomic_file::hidden_in(folder_of(out)).map_err(fail)?;
+        let hidden = atomic_file::hidden_for(out).map_err(fail)?;
         // The file itself: errors of the hidden one would tell its name.
         let mut to = BufWriter::with_capacity(1 << 20, hidden.as_file());
         let streamed = self

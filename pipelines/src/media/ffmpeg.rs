@@ -108,8 +108,9 @@ pub(super) fn open(
         quality: settings.quality.unwrap_or(codec.default_quality()),
         tags: tags.map(|(key, text)| (key.to_owned(), text)).collect(),
     };
-    atomic_file::sweep(atomic_file::folder_of(path));
-    let (path, writer) = (path.to_owned(), VideoWriter::create(path, options)?);
+    let target = atomic_file::target(path);
+    atomic_file::sweep(atomic_file::folder_of(&target));
+    let (path, writer) = (path.to_owned(), VideoWriter::create(&target, options)?);
     Ok(Box::new(VideoFile { path, writer }))
 }
 

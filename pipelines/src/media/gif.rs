@@ -37,7 +37,7 @@ impl Gif {
             let message = format!("a GIF has sides up to 65535, not {}x{}", size[0], size[1]);
             return Err(PipelineError::refused(message));
         };
-        let file = atomic_file::hidden_in(atomic_file::folder_of(path));
+        let file = atomic_file::hidden_for(path);
         let file = file.map_err(PipelineError::io("write", path))?;
         let write = || -> Result<_, gif::EncodingError> {
             let mut encoder = Encoder::new(BufWriter::new(file), w, h, &[])?;
@@ -87,7 +87,7 @@ impl FrameSink for Gif {
         let file = encoder.into_inner().map_err(|e| failed(&path, e))?;
         let whole = || -> std::io::Result<()> {
             let file = file.into_inner().map_err(|e| e.into_error())?;
-            file.persist(&path).map(drop).map_err(|e| e.error)
+            atomic_file::persist(file, &path)
         };
         whole().map_err(PipelineError::io("write", &path))?;
         Ok(path)

@@ -11,7 +11,7 @@ use crate::error::PipelineError;
 const MOST_PIXELS: u64 = 320_000_000;
 
 /// Containers of images that are not read, by the brand after `ftyp`, and their names.
-const UNREAD_BRANDS: [(&[u8], &str); 8] = [
+const UNREAD_BRANDS: [(&[u8], &str); 7] = [
     (b"heic", "HEIC"),
     (b"heix", "HEIC"),
     (b"hevc", "HEIC"),
@@ -19,7 +19,6 @@ const UNREAD_BRANDS: [(&[u8], &str); 8] = [
     (b"msf1", "HEIF"),
     (b"avif", "AVIF"),
     (b"avis", "AVIF"),
-    (b"jxl ", "JPEG XL"),
 ];
 
 /// Reads an image as 8-bit RGB: PNG, JPEG, WebP, TIFF or GIF, of animations the first frame. It is rotated as its EXIF data
@@ -90,14 +89,11 @@ fn decode(file: std::fs::File) -> Result<DynamicImage, Flaw> {
 
 /// The name of an image format that is recognised, and not read.
 fn unread_format(start: &[u8]) -> Option<&'static str> {
-    if start.starts_with(b"\xff\x0a") {
+    let kind = start.get(4..8)?;
+    if start.starts_with(b"\xff\x0a") || kind == b"JXL " {
         return Some("JPEG XL");
     }
-    let brand = match start.get(4..8)? {
-        b"ftyp" => start.get(8..12)?,
-        b"JXL " => b"jxl ",
-        _ => return None,
-    };
+    let brand = start.get(8..12).filter(|_| kind == b"ftyp")?;
     let found = UNREAD_BRANDS.iter().find(|(known, _)| *known == brand);
     found.map(|(_, name)| *name)
 }

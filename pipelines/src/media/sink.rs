@@ -8,7 +8,7 @@ use nextscale_files::atomic_file::{self, HiddenFolder};
 use nextscale_models::generator::Clip;
 use nextscale_video::FrameRate;
 
-use super::encode::encode;
+use super::encode::{encode, format_of};
 use super::ffmpeg;
 use super::frame_sink::{CodecChoice, FrameSink, Unsupported, WriterSettings};
 use super::gif::Gif;
@@ -42,16 +42,13 @@ impl OutputFormat {
         if let Some(video) = VIDEOS.into_iter().find(|video| *video == extension) {
             return Ok(Self::Video(video));
         }
-        match extension.as_str() {
-            "gif" => Ok(Self::Gif),
-            "png" => Ok(Self::Image(ImageFormat::Png)),
-            "jpg" | "jpeg" => Ok(Self::Image(ImageFormat::Jpeg)),
-            "webp" => Ok(Self::Image(ImageFormat::WebP)),
-            _ => {
-                let message = format!("`{}` has an unknown extension", path.display());
-                Err(Unsupported::new(None, message, Self::KNOWN))
-            }
+        if extension == "gif" {
+            return Ok(Self::Gif);
         }
+        format_of(path).map(Self::Image).ok_or_else(|| {
+            let message = format!("`{}` has an unknown extension", path.display());
+            Unsupported::new(None, message, Self::KNOWN)
+        })
     }
 
     /// Refuses what this program cannot encode.

@@ -6,7 +6,8 @@ use nextscale_files::atomic_file;
 use unicode_normalization::char::is_combining_mark;
 
 use crate::artifact::Sample;
-use crate::error::Diagnostic;
+use crate::error::{Diagnostic, PipelineError};
+use crate::settings::Settings;
 use crate::setup::Setup;
 
 /// Bytes of a prompt in a name: with a seed it still fits where names have 143 bytes, as in encrypted homes.
@@ -36,12 +37,30 @@ pub(super) fn check_file(output: &str, key: &str, setup: &Setup) -> Result<(), D
         let hint = format!("names have up to {LONGEST_NAME} bytes");
         return Err(setup.refuse(key, message).hint(hint));
     }
-    if !setup.settings.overwrite && path.exists() {
-        let message = format!("`{output}` exists already, and files are not to be replaced");
+    let checked = check_replacing(path, setup.settings);
+    checked.map(drop).map_err(|e| setup.refuse_error(key, &e))
+}
+
+/// Whether a file of that name is there and is going to be replaced.
+///
+/// # Errors
+/// It is there, and files are not to be replaced.
+pub(super) fn check_replacing(path: &Path, settings: &Settings) -> Result<bool, PipelineError> {
+    let is_there = path.is_file();
+    if is_there && !settings.overwrite {
+        let message = format!(
+            "`{}` exists already, and files are not to be replaced",
+            path.display()
+        );
         let hint = "give another name, or allow it: --overwrite";
-        return Err(setup.refuse(key, message).hint(hint));
+        return Err(PipelineError::refused_with(message, hint));
     }
-    Ok(())
+    Ok(is_there)
+}
+
+/// The notice of a file that is replaced.
+pub(super) fn replaced(path: &Path) -> String {
+    format!("`{}` is replaced", path.display())
 }
 
 /// Bytes of a name whose prompts are left out and whose numbers are the longest.

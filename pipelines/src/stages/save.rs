@@ -10,7 +10,9 @@ use serde_with::skip_serializing_none;
 
 use nextscale_files::atomic_file;
 
-use super::file_names::{check_file, check_folder, fill, is_folder, numbered, with_suffix};
+use super::file_names::{
+    check_file, check_folder, check_replacing, fill, is_folder, numbered, replaced, with_suffix,
+};
 use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::{Diagnostic, PipelineError};
 use crate::media::image::{PIPELINE_KEY, parameters_text};
@@ -101,33 +103,21 @@ fn check_output(output: &str, key: &str, setup: &Setup) -> Result<ImageFormat, D
 }
 
 /// Writes a file under a name that the user chose. One that is there is replaced with a notice, or it stays and this is an error.
-pub(super) fn store(path: &Path, bytes: &[u8], context: &Context) -> Result<(), PipelineError> {
-    let failed = PipelineError::io("write", path);
-    let is_there = path.exists() && !atomic_file::is_stream(path);
-    if is_there && !context.settings.overwrite {
-        return Err(exists(path));
-    }
+fn store(path: &Path, bytes: &[u8], context: &Context) -> Result<(), PipelineError> {
+    let is_there = check_replacing(path, &context.settings)?;
     if is_there && std::fs::read(path).is_ok_and(|old| old != bytes) {
-        context.warn(format!("`{}` is replaced", path.display()));
+        context.warn(replaced(path));
     }
-    atomic_file::write(path, bytes).map_err(failed)
-}
-
-pub(super) fn exists(path: &Path) -> PipelineError {
-    let message = format!(
-        "`{}` exists already, and files are not to be replaced",
-        path.display()
-    );
-    PipelineError::refused_with(message, "give another name, or allow it: --overwrite")
+    atomic_file::write(path, bytes).map_err(PipelineError::io("write", path))
 }
 
 /// Writes a file into a folder under a name of our own; if another file has it, under the next one that is free.
 fn store_in_folder(path: &Path, bytes: &[u8]) -> Result<PathBuf, PipelineError> {
     let failed = |e| PipelineError::io("write", path)(e);
-    let mut file = atomic_file::hidden_in(atomic_file::folder_of(path)).map_err(failed)?;
+    let mut file = atomic_file::hidden_for(path).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
-    let numbers = (2..).map(|number: usize| with_suffix(path, &number.to_string()));
-    for name in std::iter::once(path.to_owned()).chain(numbers) {
+    let (mut name, mut number) = (path.to_owned(), 1);
+    loop {
         if std::fs::read(&name).is_ok_and(|old| old == bytes) {
             return Ok(name);
         }
@@ -135,8 +125,9 @@ fn store_in_folder(path: &Path, bytes: &[u8]) -> Result<PathBuf, PipelineError> 
             None => return Ok(name),
             Some(kept) => file = kept,
         }
+        number += 1;
+        name = with_suffix(path, &number.to_string());
     }
-    Err(exists(path))
 }
 
 /// The file of an image: placeholders filled in, and a number before the extension if there are more

@@ -10,8 +10,10 @@ use serde_with::skip_serializing_none;
 
 use nextscale_files::atomic_file;
 
-use super::file_names::{check_file, check_folder, fill, is_folder, numbered};
-use super::save::{exists, output, preview};
+use super::file_names::{
+    check_file, check_folder, check_replacing, fill, is_folder, numbered, replaced,
+};
+use super::save::{output, preview};
 use super::video::params::TextToVideoParams;
 use crate::artifact::{Artifact, Frames, Kind, Sample};
 use crate::error::PipelineError;
@@ -122,13 +124,8 @@ impl SaveVideo {
             tags: tags(size, input),
         };
         let path = self.path(&input.sample);
-        let is_file = path.is_file();
-        if is_file && !input.context.settings.overwrite {
-            return Err(exists(&path));
-        }
-        if is_file {
-            let message = format!("`{}` is replaced", path.display());
-            input.context.warn(message);
+        if check_replacing(&path, &input.context.settings)? {
+            input.context.warn(replaced(&path));
         }
         let sink = self.format.open(&path, settings, [size.0, size.1])?;
         Ok(OpenVideo {

@@ -9,7 +9,6 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use burn::store::{bridge, burn_pack::Tensor};
 use burn::tensor::{BoolStore, DType, Shape, TensorData, bf16, f16};
@@ -45,7 +44,6 @@ fn is_fp8_type(dtype: Dtype) -> bool {
 }
 
 /// Where a tensor lies in a file.
-#[derive(Clone)]
 struct Place {
     path: PathBuf,
     start: u64,
@@ -148,10 +146,9 @@ fn plain(name: &str, place: Place) -> Result<Tensor, WeightError> {
 
 fn widened(name: &str, place: Place, scale: Option<Place>) -> Tensor {
     let shape = Shape::from(place.info.shape.clone());
-    let scale = Arc::new(scale);
     let (out, owner) = (shape.clone(), name.to_owned());
     let read = move || {
-        let scale = match &*scale {
+        let scale = match &scale {
             None => None,
             Some(place) => {
                 let numbers = place.floats().map_err(failed)?;

@@ -54,16 +54,16 @@ pub(crate) fn unwrapped(tensors: Tensors, choice: Choice) -> (Tensors, bool) {
         };
         let (model, ema) = (held(&MODEL), held(&EMA));
         let is_plain = ema.is_some() && model.is_none() && tensors.keys().any(|name| !is_ema(name));
+        has_other |= ema.is_some() && (model.is_some() || is_plain);
         let taken = match choice {
-            _ if is_plain && choice == Choice::Model => {
+            Choice::Model if is_plain => {
                 // The model's own names next to an average.
                 tensors.retain(|name, _| !is_ema(name));
-                return (tensors, true);
+                return (tensors, has_other);
             }
             Choice::Model => model.or(ema),
             Choice::Ema => ema.or(model),
         };
-        has_other |= ema.is_some() && (model.is_some() || is_plain);
         let Some(prefix) = taken else {
             return (tensors, has_other);
         };

@@ -72,7 +72,6 @@ fn try_open(path: &Path) -> Result<Input, ffmpeg::Error> {
 
 /// Creates a file for a muxer.
 pub(super) fn open_output(path: &Path, muxer: &CStr) -> Result<Output, ffmpeg::Error> {
-    super::init()?;
     let url = url(path)?;
     let mut context = ptr::null_mut();
     // SAFETY: FFmpeg allocates the context, the `Output` owns it, and its `pb` is null until the file is open.

@@ -338,6 +338,19 @@ fn rights_links_and_pipes() {
     symlink("real/a.png", place.path("link.png")).unwrap();
     place.good(&format!("{line} -o link.png"));
     assert_eq!(place.read("real/a.png"), bytes);
+    for name in ["a.gif", "a.mp4"]
+        .into_iter()
+        .filter(|name| cfg!(feature = "ffmpeg") || name.ends_with("gif"))
+    {
+        symlink(format!("real/{name}"), place.path(name)).unwrap();
+        place.good(&format!("video -m @video -p x -s 1 -o {name}"));
+        assert!(place.path("real").join(name).is_file(), "{name}");
+        assert!(
+            std::fs::symlink_metadata(place.path(name))
+                .unwrap()
+                .is_symlink()
+        );
+    }
     let output = place.good(&format!("{line} -o /dev/stdout"));
     assert_eq!(output.stdout, bytes);
 }
