@@ -1,7 +1,7 @@
 //! Writing a video frame by frame.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ffmpeg_next::{
     self as ffmpeg, Dictionary, Packet, Rational, codec, encoder,
@@ -19,7 +19,11 @@ use super::error::MediaError;
 use super::file::open_output;
 use crate::rate::FrameRate;
 
-static OPENING: Mutex<()> = Mutex::new(());
+/// libx265 is called by one thread at a time: of two videos that are written at once, one got packets without a time.
+fn exclusive(codec: Codec) -> Option<MutexGuard<'static, ()>> {
+    static X265: Mutex<()> = Mutex::new(());
+    (codec == Codec::H265).then(|| X265.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
 /// Settings of a video file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,8 +106,7 @@ impl VideoWriter {
         options: WriterOptions,
     ) -> Result<Self, ffmpeg::Error> {
         super::init()?;
-        // Encoders of H.265 fill tables that all of them share.
-        let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = exclusive(options.codec);
         let codec = options.codec.encoder();
         let codec = codec.ok_or(ffmpeg::Error::EncoderNotFound)?;
         let mut output = open_output(part.path(), options.container.muxer())?;
@@ -156,6 +159,7 @@ impl VideoWriter {
 
     fn encode(&mut self, bytes: &[u8]) -> Result<(), ffmpeg::Error> {
         let (w, h) = (self.options.width, self.options.height);
+        let _alone = exclusive(self.options.codec);
         let mut rgb = Video::new(Pixel::RGB24, w as u32, h as u32);
         let stride = rgb.stride(0);
         for (row, line) in bytes.chunks_exact(3 * w).enumerate() {
@@ -207,6 +211,7 @@ impl VideoWriter {
     }
 
     fn close(&mut self) -> Result<(), ffmpeg::Error> {
+        let _alone = exclusive(self.options.codec);
         self.encoder.send_eof()?;
         self.drain()?;
         let mut output = self.output.take().ok_or(ffmpeg::Error::Bug)?;
