@@ -330,7 +330,8 @@ fn counts_and_lengths_are_exact_in_every_container() {
                 for i in 0..frames {
                     writer.write_rgb(&[grey(i); 3 * 64 * 64]).unwrap();
                 }
-                writer.finish().unwrap();
+                let done = writer.finish();
+                done.unwrap_or_else(|e| panic!("{container:?} {codec:?} {frames} at {rate}: {e}"));
                 let reader = VideoReader::open(&path, ReaderOptions::default()).unwrap();
                 let case = format!(
                     "{container:?} {codec:?} {frames} at {rate}: {:?}",

@@ -1,7 +1,6 @@
 //! Writing a video frame by frame.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ffmpeg_next::{
     self as ffmpeg, Dictionary, Packet, Rational, codec, encoder,
@@ -18,12 +17,6 @@ use super::colour::{Image, WRITTEN, scaler};
 use super::error::MediaError;
 use super::file::open_output;
 use crate::rate::FrameRate;
-
-/// libx265 is called by one thread at a time: of two videos that are written at once, one got packets without a time.
-fn exclusive(codec: Codec) -> Option<MutexGuard<'static, ()>> {
-    static X265: Mutex<()> = Mutex::new(());
-    (codec == Codec::H265).then(|| X265.lock().unwrap_or_else(PoisonError::into_inner))
-}
 
 /// Settings of a video file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +52,7 @@ pub struct VideoWriter {
     scaler: Scaler,
     time_base: Rational,
     frames: i64,
+    packets: i64,
 }
 
 // SAFETY: the writer owns everything in it, and FFmpeg's contexts may be used from any thread, one at a time; only the
@@ -106,7 +100,6 @@ impl VideoWriter {
         options: WriterOptions,
     ) -> Result<Self, ffmpeg::Error> {
         super::init()?;
-        let _alone = exclusive(options.codec);
         let codec = options.codec.encoder();
         let codec = codec.ok_or(ffmpeg::Error::EncoderNotFound)?;
         let mut output = open_output(part.path(), options.container.muxer())?;
@@ -134,6 +127,7 @@ impl VideoWriter {
             scaler,
             time_base,
             frames: 0,
+            packets: 0,
         })
     }
 
@@ -159,7 +153,6 @@ impl VideoWriter {
 
     fn encode(&mut self, bytes: &[u8]) -> Result<(), ffmpeg::Error> {
         let (w, h) = (self.options.width, self.options.height);
-        let _alone = exclusive(self.options.codec);
         let mut rgb = Video::new(Pixel::RGB24, w as u32, h as u32);
         let stride = rgb.stride(0);
         for (row, line) in bytes.chunks_exact(3 * w).enumerate() {
@@ -188,6 +181,8 @@ impl VideoWriter {
                 Err(ffmpeg::Error::Eof | ffmpeg::Error::Other { errno: EAGAIN }) => return Ok(()),
                 Err(e) => return Err(e),
             }
+            packet.set_dts(Some(decode_time(&packet, self.packets)));
+            self.packets += 1;
             packet.set_stream(0);
             packet.set_duration(1);
             packet.rescale_ts(rational(self.options.rate).invert(), self.time_base);
@@ -211,12 +206,23 @@ impl VideoWriter {
     }
 
     fn close(&mut self) -> Result<(), ffmpeg::Error> {
-        let _alone = exclusive(self.options.codec);
         self.encoder.send_eof()?;
         self.drain()?;
         let mut output = self.output.take().ok_or(ffmpeg::Error::Bug)?;
         output.write_trailer()
     }
+}
+
+/// When the packet of a place, counted from 0, is decoded, in frames.
+///
+/// libx265 3.5 takes the delay of a clip of one or two frames from memory that it never sets. A time that no encoder can mean
+/// is replaced by that of its longer clips, which are two frames early.
+fn decode_time(packet: &Packet, place: i64) -> i64 {
+    const MOST_REORDERED: i64 = 16;
+    let shown = packet.pts().unwrap_or(place);
+    let possible = place - MOST_REORDERED..=shown;
+    let given = packet.dts().filter(|dts| possible.contains(dts));
+    given.unwrap_or(place - 2)
 }
 
 /// Writes the container's header with the metadata tags.
@@ -282,4 +288,24 @@ fn hidden_for(path: &Path) -> std::io::Result<NamedTempFile> {
     // Where a file system knows no locks, a part that a killed run leaves stays.
     let _ = file.as_file().try_lock();
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_decode_times_are_replaced() {
+        let time = |pts, dts, place| {
+            let mut packet = Packet::empty();
+            packet.set_pts(pts);
+            packet.set_dts(dts);
+            decode_time(&packet, place)
+        };
+        assert_eq!(time(Some(0), Some(0), 0), 0);
+        assert_eq!(time(Some(5), Some(0), 2), 0);
+        assert_eq!(time(Some(0), Some(-3_617_008_641_903_833_650), 0), -2);
+        assert_eq!(time(Some(1), Some(7), 1), -1);
+        assert_eq!(time(Some(1), None, 1), -1);
+    }
 }
