@@ -19,6 +19,9 @@ use crate::{output, signal};
 pub(super) struct RunArgs {
     #[command(flatten)]
     source: Source,
+    /// Where to write: short for `--set output=PATH`
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<String>,
     /// Replace files that exist already, also for the pipeline of an image or video
     #[arg(long, conflicts_with = "no_clobber")]
     overwrite: bool,
@@ -67,6 +70,10 @@ fn parse_value(text: &str, origin: &str) -> Result<Node, PipelineError> {
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let mut root = args.source.read()?;
+    if let Some(output) = &args.output {
+        let output = Node::from_data(output, "--output")?;
+        root.set(&["output"], output).map_err(PipelineError::from)?;
+    }
     if args.overwrite || args.no_clobber {
         let overwrite = Node::from_data(&args.overwrite, "--overwrite")?;
         root.set(&["overwrite"], overwrite)

@@ -56,6 +56,33 @@ fn a_picture_of_a_batch_is_the_picture_alone() {
     assert_eq!(place.read("7.png"), place.read("alone.png"));
 }
 
+/// 64 images a number format, with prompts of different lengths and guidance that changes from scale to scale.
+#[test]
+fn images_of_batches_are_repeated_byte_for_byte() {
+    let place = Place::new();
+    place.write("prompts", "red apple\na cat\nblue car and a tree\nsun\n");
+    let line = "generate --prompt-file prompts -b 16 -s 3 --cfg-scale 1,3,4,4";
+    for dtype in ["f32", "bf16", "int8"] {
+        let [batches, alone] = ["batches", "alone"].map(|name| format!("{name}-{dtype}"));
+        place.make_dir(&batches);
+        place.make_dir(&alone);
+        place.good(&format!(
+            "{line} --dtype {dtype} --batch-size 4 -o {batches}/"
+        ));
+        place.good(&format!("{line} --dtype {dtype} -o {alone}/"));
+        let files = place.files(&batches);
+        assert_eq!(files.len(), 64);
+        let differs = |file: &&String| {
+            place.read(&format!("{batches}/{file}")) != place.read(&format!("{alone}/{file}"))
+        };
+        let different: Vec<_> = files.iter().filter(differs).collect();
+        assert!(different.is_empty(), "{dtype}: {different:?}");
+    }
+    let member = "batches-bf16/00037-40.png";
+    let again = place.make(&format!("run {member}"), "again.png");
+    assert!(again == place.read(member));
+}
+
 #[test]
 fn a_random_seed_is_printed() {
     let place = Place::new();
