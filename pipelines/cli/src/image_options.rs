@@ -59,7 +59,7 @@ struct ImageSampling {
     /// Sample from the N most likely values; 0 for all
     #[arg(long, value_name = "N")]
     top_k: Option<usize>,
-    /// Sample from the most likely values with this total probability; 1 for all
+    /// Sample from the most likely values with this total probability; 0 or 1 for all
     #[arg(long, value_name = "P")]
     top_p: Option<f64>,
     /// With --class: blend all codes instead of sampling one, for smoother images

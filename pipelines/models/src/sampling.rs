@@ -25,7 +25,7 @@ pub struct Sampling {
     pub temperature: f64,
     /// Sample from the N most likely values; 0 for all.
     pub top_k: usize,
-    /// Sample from the most likely values that make up this share; 1 for all.
+    /// Sample from the most likely values that make up this share; 0 or 1 for all.
     pub top_p: f64,
 }
 
@@ -62,7 +62,7 @@ pub struct SamplingPlan {
     pub temperatures: Vec<f64>,
     /// Sample from the N most likely values; 0 for all.
     pub top_k: usize,
-    /// Sample from the most likely values that make up this share; 1 for all.
+    /// Sample from the most likely values that make up this share; 0 or 1 for all.
     pub top_p: f64,
 }
 

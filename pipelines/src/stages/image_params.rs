@@ -37,7 +37,7 @@ pub struct TextToImageParams {
     pub temperature: Option<PerScale>,
     /// Sample from the N most likely values; 0 for all.
     pub top_k: Option<usize>,
-    /// Sample from the most likely values whose probabilities sum to this; 1 for all.
+    /// Sample from the most likely values whose probabilities sum to this; 0 or 1 for all.
     pub top_p: Option<f64>,
     /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
     /// rounding.
@@ -75,7 +75,7 @@ pub struct ClassToImageParams {
     pub temperature: Option<f64>,
     /// Sample from the N most likely codes; 0 for all.
     pub top_k: Option<usize>,
-    /// Sample from the most likely codes whose probabilities sum to this; 1 for all.
+    /// Sample from the most likely codes whose probabilities sum to this; 0 or 1 for all.
     pub top_p: Option<f64>,
     /// Blend all codes instead of sampling one: smoother images, for demonstration.
     #[serde(default)]

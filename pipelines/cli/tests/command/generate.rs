@@ -83,6 +83,39 @@ fn images_of_batches_are_repeated_byte_for_byte() {
     assert!(again == place.read(member));
 }
 
+/// The mean difference of all pairs of images of one prompt, in steps of 255.
+fn variety(settings: &str) -> f64 {
+    let place = Place::new();
+    place.make_dir("x");
+    place.good(&format!(
+        "generate -p 'red apple' -b 16 --batch-size 8 -s 0 {settings} -o x/"
+    ));
+    let names = place.files("x");
+    let images: Vec<_> = names
+        .iter()
+        .map(|f| place.image(&format!("x/{f}")))
+        .collect();
+    let mut sum = 0.0;
+    for (i, a) in images.iter().enumerate() {
+        for b in &images[..i] {
+            let pairs = a.as_raw().iter().zip(b.as_raw());
+            sum += pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>();
+        }
+    }
+    let pairs = images.len() * (images.len() - 1) / 2;
+    sum / (pairs * images[0].as_raw().len()) as f64
+}
+
+#[test]
+fn variety_grows_with_temperature_and_falls_with_guidance() {
+    let of = |settings: [&str; 3]| settings.map(variety);
+    let [low, middle, high] = of(["--temperature 0.5", "--temperature 1", "--temperature 1.5"]);
+    assert!(low < middle && middle < high, "{low} {middle} {high}");
+    let [weak, strong, greedy] = of(["--cfg-scale 1", "--cfg-scale 6", "--top-k 1"]);
+    assert!(strong < weak, "{strong} {weak}");
+    assert_eq!(greedy, 0.0);
+}
+
 #[test]
 fn a_random_seed_is_printed() {
     let place = Place::new();

@@ -134,7 +134,7 @@ impl Request {
         self
     }
 
-    /// Sample from the most likely values that make up this share; 1 for all. Videos are sampled without it.
+    /// Sample from the most likely values that make up this share; 0 or 1 for all. Videos are sampled without it.
     #[must_use]
     pub fn top_p(mut self, share: f64) -> Self {
         self.top_p = Some(share);
