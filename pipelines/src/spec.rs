@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use nextscale_files::bounded;
+
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::media::image::find_pipeline;
 use crate::settings::Settings;
@@ -206,7 +208,7 @@ pub fn read_tree(path: &Path, is_trusted: bool) -> Result<Node, PipelineError> {
         }
         return Ok(root);
     }
-    let bytes = std::fs::read(path).map_err(PipelineError::io("read", path))?;
+    let bytes = bounded::read(path, bounded::MOST_TEXT).map_err(PipelineError::io("read", path))?;
     if bytes.contains(&0) && !bytes.starts_with(&[0xff, 0xfe]) && !bytes.starts_with(&[0xfe, 0xff])
     {
         let message = "is neither YAML nor an image or video with a pipeline in it";

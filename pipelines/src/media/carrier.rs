@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
+use nextscale_files::bounded;
+
 use super::exif;
 use super::ffmpeg::video_tags;
 use super::gif::comments;
@@ -75,5 +77,5 @@ pub fn tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PipelineError> {
-    std::fs::read(path).map_err(PipelineError::io("read", path))
+    bounded::read(path, bounded::MOST_IMAGE).map_err(PipelineError::io("read", path))
 }

@@ -1,9 +1,12 @@
 //! Reading image files: within limits, upright, and on white where they are transparent.
 
-use std::io::BufReader;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+
+use nextscale_files::bounded;
 
 use crate::error::PipelineError;
 
@@ -33,8 +36,21 @@ pub fn read_image(path: &Path) -> Result<RgbImage, PipelineError> {
 
 /// As [`read_image`], with the alpha channel if there is one.
 pub(crate) fn read_with_alpha(path: &Path) -> Result<DynamicImage, PipelineError> {
-    let file = std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
-    decode(file).map_err(|flaw| PipelineError::content(path, flaw.message, Some(flaw.hint)))
+    let source = open(path).map_err(PipelineError::io("read", path))?;
+    decode(source).map_err(|flaw| PipelineError::content(path, flaw.message, Some(flaw.hint)))
+}
+
+trait Source: BufRead + Seek {}
+
+impl<T: BufRead + Seek> Source for T {}
+
+/// A file, or the content of a pipe or a device, where decoders cannot seek.
+fn open(path: &Path) -> std::io::Result<Box<dyn Source>> {
+    if std::fs::metadata(path)?.is_file() {
+        return Ok(Box::new(BufReader::new(File::open(path)?)));
+    }
+    let bytes = bounded::read(path, bounded::MOST_IMAGE)?;
+    Ok(Box::new(Cursor::new(bytes)))
 }
 
 /// Why a file is not read as an image.
@@ -58,9 +74,8 @@ impl From<std::io::Error> for Flaw {
     }
 }
 
-fn decode(file: std::fs::File) -> Result<DynamicImage, Flaw> {
-    let mut reader = BufReader::new(file);
-    if let Some(name) = unread_format(std::io::BufRead::fill_buf(&mut reader)?) {
+fn decode(mut reader: Box<dyn Source>) -> Result<DynamicImage, Flaw> {
+    if let Some(name) = unread_format(reader.fill_buf()?) {
         return Err(Flaw {
             message: format!("is a {name} image, which is not read"),
             hint: "convert it to PNG or JPEG first",

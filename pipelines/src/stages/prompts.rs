@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use smart_default::SmartDefault;
 
+use nextscale_files::bounded;
+
 use super::batch::one;
 use super::prompt_text::{check, decode, foreign_syntax};
 use crate::artifact::{Artifact, Kind, Sample};
@@ -134,7 +136,7 @@ impl Prompts {
 }
 
 fn read_file(file: &Path, setup: &Setup) -> Result<Vec<String>, PipelineError> {
-    let bytes = std::fs::read(file).map_err(|e| {
+    let bytes = bounded::read(file, bounded::MOST_TEXT).map_err(|e| {
         let message = format!("cannot read the prompt file `{}`: {e}", file.display());
         setup.refuse("file", message)
     })?;

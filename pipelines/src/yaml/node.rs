@@ -180,6 +180,10 @@ impl Value {
             Self::Bool(b) => format!("`{b}`"),
             Self::Int(i) => format!("the number {i}"),
             Self::Float(x) => format!("the number {x}"),
+            Self::Str(s) if s.chars().count() > 80 => {
+                let start: String = s.chars().take(80).collect();
+                format!("the string `{start}…`")
+            }
             Self::Str(s) => format!("the string `{s}`"),
             Self::Seq(_) => "a list".into(),
             Self::Map(_) => "a mapping".into(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use image::{Rgb, RgbImage, Rgba, RgbaImage};
 
 use crate::http::{self, Answer};
-use crate::{Place, pipeline, says, stderr, tiny};
+use crate::{Place, pipeline, rows, says, stderr, tiny};
 
 /// A PNG with a pipeline inside.
 fn carry(place: &Place, name: &str, pipeline: &str) {
@@ -380,4 +380,28 @@ fn names_that_are_not_utf_8() {
             ],
         );
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn devices_without_end_are_refused_and_pipes_are_read() {
+    let place = Place::new();
+    let table = "
+        generate -m @tiny --prompt-file /dev/zero -o a.png => /dev/zero | too large
+        run /dev/zero => /dev/zero | too large
+        edit -m @tiny --init-image /dev/zero --box 0,0,8,16 -p x -o a.png => /dev/zero | too large";
+    for (line, parts) in rows(table) {
+        place.refuses(line, &parts);
+    }
+    RgbImage::new(24, 16).save(place.path("a.png")).unwrap();
+    let line = "edit -m @tiny -s 1 --box 0,0,8,16 -p x --init-image";
+    let wanted = place.make(&format!("{line} a.png --no-metadata"), "b.png");
+    let piped = format!("{line} /dev/stdin --no-metadata -o c.png");
+    let mut command = place.command(&piped);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(&place.read("a.png")).unwrap();
+    drop(pipe);
+    assert!(child.wait().unwrap().success());
+    assert!(place.read("c.png") == wanted);
 }
