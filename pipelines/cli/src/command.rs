@@ -9,6 +9,7 @@ use nextscale_models::ModelError;
 use nextscale_pipelines::error::PipelineError;
 use nextscale_train::TrainError;
 
+use crate::output::escaped;
 use crate::{
     bench, convert, data, edit, eval, generate, info, metadata, models, panic, run, train, video,
 };
@@ -102,12 +103,12 @@ fn report(error: &anyhow::Error) -> ExitCode {
     }
     if let Some(PipelineError::Invalid(diagnostics)) = pipeline {
         for diagnostic in diagnostics {
-            eprintln!("error: {diagnostic}");
+            eprintln!("error: {}", escaped(&diagnostic.to_string()));
             print_hint(diagnostic.hint.as_deref());
         }
         return ExitCode::FAILURE;
     }
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", escaped(&format!("{error:#}")));
     if matches!(pipeline, Some(PipelineError::Panic { .. })) {
         return panic::report();
     }
@@ -126,6 +127,6 @@ fn model_error(error: &anyhow::Error) -> Option<&ModelError> {
 
 fn print_hint(hint: Option<&str>) {
     if let Some(hint) = hint {
-        eprintln!("  hint: {hint}");
+        eprintln!("  hint: {}", escaped(hint));
     }
 }

@@ -11,6 +11,7 @@ use nextscale_pipelines::artifact::{Artifact, Step};
 use nextscale_pipelines::stage::{Event, Observer};
 
 use crate::bar;
+use crate::output::escaped;
 
 /// Shows a run on standard error: progress bars on a terminal, file names anywhere.
 pub(super) struct Progress {
@@ -123,6 +124,7 @@ impl State {
             }
             Event::Done { stage, took, .. } => self.table.add(stage, took),
             Event::Warning { message } => {
+                let message = escaped(&message);
                 self.bars.suspend(|| eprintln!("warning: {message}"));
             }
             Event::Output { message, .. } => {

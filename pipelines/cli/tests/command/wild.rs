@@ -405,3 +405,16 @@ fn devices_without_end_are_refused_and_pipes_are_read() {
     assert!(child.wait().unwrap().success());
     assert!(place.read("c.png") == wanted);
 }
+
+#[test]
+fn messages_about_a_strangers_file_cannot_command_the_terminal() {
+    let place = Place::new();
+    carry(&place, "key.png", "\"\\e[2Jkey\": 1\n");
+    place.refuses("run key.png", &["unknown key `\\u{1b}[2Jkey`"]);
+    let kind = "stages: {a: {stage: \"\\e]0;title\\a\"}}\n";
+    carry(&place, "stage.png", kind);
+    place.refuses("run stage.png", &["no stage `\\u{1b}]0;title\\u{7}`"]);
+    let line = "generate -m @tiny -s 1 -o a.png -p '(\x1b[2J:1.3) x'";
+    let said = stderr(&place.good(line));
+    assert!(!said.contains('\x1b'), "{said:?}");
+}
