@@ -11,7 +11,8 @@ use nextscale_train::TrainError;
 
 use crate::output::escaped;
 use crate::{
-    bench, convert, data, edit, eval, generate, info, metadata, models, panic, run, train, video,
+    bench, convert, data, edit, eval, generate, info, metadata, models, panic, run, signal, train,
+    video,
 };
 
 /// Generate images and video by next-scale prediction.
@@ -64,6 +65,7 @@ enum Command {
 /// Parses and runs the command line. The exit code is 0 for success, 1 for an error, 2 for a wrong command line and 130
 /// for a run that Ctrl-C stopped, 70 for a fault of the program.
 pub(crate) fn main() -> ExitCode {
+    signal::heed_as_process_1();
     let result = match Cli::parse().command {
         Command::Generate(args) => generate::run(&args),
         Command::Video(args) => video::run(&args),
