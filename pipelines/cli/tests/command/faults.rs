@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use nextscale_weights::WeightFile;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -16,18 +17,19 @@ fn kills() -> u64 {
 }
 
 /// Kills a command at a random moment, again and again; `check` sees every visible file after each kill, and the next run
-/// removes what was left hidden.
-fn kill_at_random(line: &str, next: &str, longest: Duration, check: impl Fn(&Path)) {
+/// removes what was left hidden. The line has `{round}` where runs differ.
+fn kill_at_random(line: &str, check: impl Fn(&Path)) {
     let place = Place::new();
     place.make_dir("x");
+    let line = |round: &str| line.replace("{round}", round);
+    let started = Instant::now();
+    place.good(&line("1000000"));
+    let longest = started.elapsed();
     let mut rng = StdRng::seed_from_u64(7);
     let mut cut_off = 0;
     for round in 0..kills() {
         let mut child = place
-            .command(&format!(
-                "{line} -s {round} -o x/{round}-{{index}}{}",
-                extension(next)
-            ))
+            .command(&line(&round.to_string()))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -35,61 +37,64 @@ fn kill_at_random(line: &str, next: &str, longest: Duration, check: impl Fn(&Pat
         std::thread::sleep(longest.mul_f64(rng.random()));
         child.kill().unwrap();
         cut_off += usize::from(!child.wait().unwrap().success());
-        for name in place
-            .files("x")
-            .iter()
-            .filter(|name| !name.starts_with('.'))
-        {
+        for name in visible(&place) {
             check(&place.path("x").join(name));
         }
     }
     assert!(cut_off > 0, "no run was killed in time");
     // A hidden file that is young may belong to a run that has just begun.
-    for name in place.files("x").iter().filter(|name| name.starts_with('.')) {
+    for name in hidden(&place) {
         let file = std::fs::File::open(place.path("x").join(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(60))
             .unwrap();
     }
-    place.good(&format!("{line} -s 99 -o x/{next}"));
-    let left: Vec<String> = place
-        .files("x")
-        .into_iter()
-        .filter(|name| name.starts_with('.'))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+    place.good(&line("1000001"));
+    assert_eq!(hidden(&place), [""; 0]);
 }
 
-fn extension(name: &str) -> &str {
-    &name[name.rfind('.').unwrap()..]
+fn visible(place: &Place) -> Vec<String> {
+    let mut names = place.files("x");
+    names.retain(|name| !name.starts_with('.'));
+    names
+}
+
+fn hidden(place: &Place) -> Vec<String> {
+    let mut names = place.files("x");
+    names.retain(|name| name.starts_with('.'));
+    names
 }
 
 #[test]
 fn a_killed_run_leaves_whole_images() {
-    let line = "generate -m @tiny -p 'a red house' -b 40";
-    kill_at_random(
-        line,
-        "next-{index}.png",
-        Duration::from_millis(600),
-        |path| {
-            image::open(path).unwrap();
-        },
-    );
+    let line = "generate -m @tiny -p 'a red house' -b 40 -s {round} -o x/{round}-{index}.png";
+    kill_at_random(line, |path| {
+        image::open(path).unwrap();
+    });
 }
 
 #[cfg(feature = "ffmpeg")]
 #[test]
 fn a_killed_run_leaves_whole_videos() {
     use nextscale_video::mp4::{ReaderOptions, VideoReader};
-    let line = "video -m @video -p 'a red house' -b 6";
-    kill_at_random(
-        line,
-        "next-{index}.mp4",
-        Duration::from_millis(900),
-        |path| {
-            let frames = VideoReader::open(path, ReaderOptions::default()).unwrap();
-            assert!(frames.map(Result::unwrap).count() > 1);
-        },
-    );
+    let line = "video -m @video -p 'a red house' -b 6 -s {round} -o x/{round}-{index}.mp4";
+    kill_at_random(line, |path| {
+        let frames = VideoReader::open(path, ReaderOptions::default()).unwrap();
+        assert!(frames.map(Result::unwrap).count() > 1);
+    });
+}
+
+#[test]
+fn a_killed_conversion_leaves_whole_checkpoints() {
+    let vae = tiny::model().join("vae.safetensors");
+    let line = format!("convert {} -o x/{{round}}.safetensors", vae.display());
+    kill_at_random(&line, |path| {
+        let (before, after) = (WeightFile::open(&vae), WeightFile::open(path));
+        let (before, after) = (before.unwrap(), after.unwrap());
+        assert_eq!(after.shapes(), before.shapes());
+        for name in after.names() {
+            after.read(name).unwrap();
+        }
+    });
 }
 
 /// Runs a command that may write files of up to `blocks` KiB only.

@@ -3,6 +3,8 @@
 mod bad_input;
 mod bench;
 mod classes;
+#[cfg(target_os = "linux")]
+mod containers;
 mod convert;
 mod edit;
 mod eval;
@@ -183,14 +185,27 @@ pub(crate) fn signal_after(
     extension: &str,
     count: usize,
 ) -> String {
+    let process = child.id();
+    signal_process_after(child, || process, signal, extension, count)
+}
+
+/// As [`signal_after`], for a child that starts the process which gets the signal.
+#[cfg(unix)]
+pub(crate) fn signal_process_after(
+    child: &mut std::process::Child,
+    process: impl FnOnce() -> u32,
+    signal: libc::c_int,
+    extension: &str,
+    count: usize,
+) -> String {
     use std::io::{BufRead, BufReader};
 
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut lines = lines.map_while(Result::ok);
     let made = lines.by_ref().filter(|line| line.ends_with(extension));
     assert_eq!(made.take(count).count(), count, "files before the signal");
-    // SAFETY: the child runs, so its number is that of no other process.
-    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
+    // SAFETY: the process runs, so its number is that of no other one.
+    assert_eq!(unsafe { libc::kill(process() as libc::pid_t, signal) }, 0);
     let rest = lines.collect::<Vec<_>>().join("\n");
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
     rest

@@ -10,6 +10,8 @@ use burn::tensor::Device;
 use nextscale_data::Dataset;
 use nextscale_files::checksum;
 use nextscale_models::{Model, Placement};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
 use crate::{Workplace, numbers};
@@ -239,6 +241,50 @@ fn from_idx_files_to_a_model_that_paints_classes() {
         image::image_dimensions(folder.join("columns.png")).unwrap(),
         (16, 16)
     );
+}
+
+/// Kills a run and resumes it, again and again; whenever one gets to its end, its log is that of `whole`, and another begins.
+fn kill_at_random(place: &Workplace, command: &str, whole: &str, longest: Duration) {
+    let mut rng = StdRng::seed_from_u64(11);
+    let (mut kills, mut ended) = (0, 0);
+    let all = std::env::var("NEXTSCALE_KILLS").map_or(8, |text| text.parse().unwrap());
+    // The last run is left to end.
+    while ended == 0 || kills < all || place.path().join("killed").exists() {
+        let mut child = place.command(&format!("{command} --out killed"));
+        let mut child = child.stderr(Stdio::null()).spawn().unwrap();
+        if kills < all {
+            std::thread::sleep(longest.mul_f64(rng.random()));
+            child.kill().unwrap();
+        }
+        if !child.wait().unwrap().success() {
+            assert!(kills < all, "{command}: it does not resume");
+            kills += 1;
+            continue;
+        }
+        let (whole, parts) = (place.log(whole), place.log("killed"));
+        for key in ["step", "loss"] {
+            assert_eq!(numbers(&whole, key), numbers(&parts, key), "{key}");
+        }
+        fs::remove_dir_all(place.path().join("killed")).unwrap();
+        ended += 1;
+    }
+}
+
+#[test]
+fn runs_killed_at_random_moments_resume_on_the_same_curve() {
+    let place = Workplace::new();
+    recipe(place.path(), [48, 9]);
+    place.succeed("data build data.yaml");
+    place.write("tok.yaml", &TOKENIZER.replace("steps: 60", "steps: 30"));
+    place.write("model.yaml", TRANSFORMER);
+    for (command, whole) in [
+        ("train tokenizer tok.yaml", "tok"),
+        ("train transformer model.yaml", "run"),
+    ] {
+        let started = Instant::now();
+        place.succeed(&format!("{command} --out {whole}"));
+        kill_at_random(&place, command, whole, started.elapsed() / 2);
+    }
 }
 
 #[test]
