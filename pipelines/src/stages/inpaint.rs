@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::edit_region::{rectangle, sides};
-use super::mask::{Mask, transparent};
+use super::mask::{Mask, read_mask, transparent};
 use crate::error::PipelineError;
 use crate::media::{on_white, read_with_alpha};
 use crate::setup::Setup;
@@ -81,7 +81,7 @@ impl EditParams {
         let image = on_white(image);
         match (&self.mask, &self.region, &self.outpaint) {
             (Some(mask), None, None) => {
-                let Mask { share, notice } = self.read_mask(mask, &image)?;
+                let Mask { share, notice } = self.mask_of(mask, &image)?;
                 let inpaint = self.masked(&image, &share, width, height)?;
                 Ok(InpaintImage { notice, ..inpaint })
             }
@@ -112,9 +112,10 @@ impl EditParams {
         }
     }
 
-    fn read_mask(&self, path: &Path, image: &RgbImage) -> Result<Mask, PipelineError> {
-        let mask = read_with_alpha(path)?;
-        let (size, wanted) = ((mask.width(), mask.height()), image.dimensions());
+    /// Reads a mask of the image's size.
+    fn mask_of(&self, path: &Path, image: &RgbImage) -> Result<Mask, PipelineError> {
+        let mask = read_mask(path)?;
+        let (size, wanted) = (mask.share.dimensions(), image.dimensions());
         if size != wanted {
             let ((w, h), (iw, ih)) = (size, wanted);
             let (mask, image) = (path.display(), self.image.display());
@@ -123,7 +124,7 @@ impl EditParams {
                 "make a mask of the image's size",
             ));
         }
-        Mask::of(&mask, &path.display().to_string())
+        Ok(mask)
     }
 
     /// The image and a mask of its size, both cropped and resized to the size of the result.

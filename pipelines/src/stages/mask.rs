@@ -1,15 +1,27 @@
 //! Masks as other programs make them: white on black, or holes in the alpha channel.
 
+use std::path::Path;
+
 use image::{DynamicImage, GrayImage, Luma};
 
 use crate::error::PipelineError;
+use crate::media::read_with_alpha;
 
-/// Which part of an image is inpainted: 255 where it is, 0 where it stays.
+/// Which part of an image is inpainted.
 #[derive(Debug)]
-pub(super) struct Mask {
-    pub(super) share: GrayImage,
+pub struct Mask {
+    /// 255 where it is, 0 where it stays.
+    pub share: GrayImage,
     /// How the file was read, if there is another way.
-    pub(super) notice: Option<String>,
+    pub notice: Option<String>,
+}
+
+/// Reads a mask: white parts are inpainted, or the transparent ones where the transparency varies.
+///
+/// # Errors
+/// A file that is no image, or one that can be read in two ways.
+pub fn read_mask(path: &Path) -> Result<Mask, PipelineError> {
+    Mask::of(&read_with_alpha(path)?, &path.display().to_string())
 }
 
 /// From this grey on, a pixel of a mask is white; up to 255 less this, it is black.
@@ -18,7 +30,7 @@ const WHITE: u8 = 250;
 impl Mask {
     /// Reads a mask file. White parts are inpainted; where the alpha channel varies, the transparent parts are, as in other
     /// programs.
-    pub(super) fn of(image: &DynamicImage, name: &str) -> Result<Self, PipelineError> {
+    fn of(image: &DynamicImage, name: &str) -> Result<Self, PipelineError> {
         if let Some(share) = transparent(image) {
             if is_black_and_white(image) {
                 return Err(PipelineError::refused_with(

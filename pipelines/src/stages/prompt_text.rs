@@ -70,7 +70,7 @@ pub(crate) fn check(prompt: &str, at: &Mark) -> Result<(), Diagnostic> {
 }
 
 /// The first piece of a prompt that other programs read as a command, and that is taken literally here.
-pub(crate) fn foreign_syntax(prompt: &str) -> Option<&str> {
+pub fn foreign_syntax(prompt: &str) -> Option<&str> {
     for (start, opening) in prompt.char_indices() {
         let rest = &prompt[start..];
         let found =

@@ -140,8 +140,15 @@ fn read_file(file: &Path, setup: &Setup) -> Result<Vec<String>, PipelineError> {
         let message = format!("cannot read the prompt file `{}`: {e}", file.display());
         setup.refuse("file", message)
     })?;
-    let origin = file.display().to_string();
-    lines(&decode(&bytes, &origin)?, &origin)
+    read_prompts(&bytes, &file.display().to_string())
+}
+
+/// The prompts of a file, one a line, in UTF-8 or, with its mark, UTF-16; `origin` is what an error calls the file.
+///
+/// # Errors
+/// Another encoding, an empty line between prompts, a prompt that no file can hold, or no prompt at all.
+pub fn read_prompts(bytes: &[u8], origin: &str) -> Result<Vec<String>, PipelineError> {
+    lines(&decode(bytes, origin)?, origin)
 }
 
 /// Says once if prompts have the syntax of other programs.
