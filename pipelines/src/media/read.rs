@@ -1,7 +1,7 @@
 //! Reading image files: within limits, upright, and on white where they are transparent.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
@@ -81,6 +81,9 @@ fn decode(mut reader: Box<dyn Source>) -> Result<DynamicImage, Flaw> {
             hint: "convert it to PNG or JPEG first",
         });
     }
+    if claims_more_exif_than_it_has(&mut reader)? {
+        return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+    }
     // The size is checked here, before a decoder takes memory for it.
     let mut reader = ImageReader::new(reader).with_guessed_format()?;
     reader.no_limits();
@@ -100,6 +103,26 @@ fn decode(mut reader: Box<dyn Source>) -> Result<DynamicImage, Flaw> {
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// Whether it is a WebP with EXIF data that are longer than the file: the decoder would take memory for all of them.
+fn claims_more_exif_than_it_has(reader: &mut BufReader<std::fs::File>) -> std::io::Result<bool> {
+    let length = reader.get_ref().metadata()?.len();
+    let is_webp = reader.fill_buf()?.get(8..12) == Some(b"WEBP");
+    let (mut at, mut found) = (12, false);
+    reader.seek_relative(12)?;
+    while is_webp && !found && at + 8 <= length {
+        let (mut kind, mut size) = ([0; 4], [0; 4]);
+        reader.read_exact(&mut kind)?;
+        reader.read_exact(&mut size)?;
+        let size = u64::from(u32::from_le_bytes(size));
+        found = &kind == b"EXIF" && size > length;
+        let rest = size + size % 2;
+        reader.seek_relative(rest as i64)?;
+        at += 8 + rest;
+    }
+    reader.rewind()?;
+    Ok(found)
 }
 
 /// The name of an image format that is recognised, and not read.
