@@ -1,9 +1,10 @@
 //! Damaged files of every kind: ten thousand mutations of each, and no reader panics, hangs or takes more memory than a file
-//! deserves. The readers, their files and limits are those of the fuzz targets.
+//! deserves. The readers, their files and limit of memory are those of the fuzz targets.
 //!
 //! `NEXTSCALE_MUTATIONS` changes their number, `NEXTSCALE_MUTATION_SEED` the first of them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -12,6 +13,9 @@ use rand::{Rng, SeedableRng};
 mod fuzz;
 
 use fuzz::Reader;
+
+/// Time that one file may take.
+const LONGEST: Duration = Duration::from_secs(10);
 
 fn number_of(name: &str, default: u64) -> u64 {
     let set = std::env::var(name).ok();
@@ -62,11 +66,14 @@ fn survive(name: &str) {
         let mut rng = StdRng::seed_from_u64(round);
         let bytes = mutated(&seeds[round as usize % all], &mut rng);
         std::fs::write(&path, &bytes).unwrap();
-        if catch_unwind(AssertUnwindSafe(|| reader.check(&path))).is_err() {
+        let start = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| reader.check(&path)));
+        let took = start.elapsed();
+        if result.is_err() || took > LONGEST {
             let file = format!("nextscale-{name}-{round}.{}", reader.extension);
             let kept = std::env::temp_dir().join(file);
             std::fs::write(&kept, &bytes).unwrap();
-            panic!("{name}, seed {round}: {}", kept.display());
+            panic!("{name}, seed {round}, {took:?}: {}", kept.display());
         }
     }
 }

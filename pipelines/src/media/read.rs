@@ -12,6 +12,8 @@ use crate::error::PipelineError;
 
 /// Pixels of the largest image that is read: a scan of 20,000 x 16,000.
 const MOST_PIXELS: u64 = 320_000_000;
+/// Bytes of its pixels: 8 bits for each of four colours.
+const MOST_BYTES: u64 = 4 * MOST_PIXELS;
 
 /// Containers of images that are not read, by the brand after `ftyp`, and their names.
 const UNREAD_BRANDS: [(&[u8], &str); 7] = [
@@ -89,15 +91,16 @@ fn decode(mut reader: Box<dyn Source>) -> Result<DynamicImage, Flaw> {
     reader.no_limits();
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MOST_PIXELS || decoder.total_bytes() > MOST_BYTES {
         return Err(Flaw {
             message: format!("is too large: {width}x{height} pixels"),
-            hint: "scale it down first: up to 320 million pixels are read",
+            hint: "scale it down first: up to 320 million pixels are read, or 160 million with 16 bits a colour",
         });
     }
     // A frame may claim another size than the image.
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(4 * MOST_PIXELS);
+    limits.max_alloc = Some(MOST_BYTES);
     decoder.set_limits(limits)?;
     let orientation = decoder.orientation()?;
     let mut image = DynamicImage::from_decoder(decoder)?;
@@ -165,11 +168,16 @@ mod tests {
 
     /// A PNG of one chunk after its header: `width` x `height` pixels of 8-bit RGBA, and no data.
     fn claim(width: u32, height: u32) -> Vec<u8> {
+        claim_with(8, width, height)
+    }
+
+    /// The same with other bits a colour.
+    fn claim_with(bits: u8, width: u32, height: u32) -> Vec<u8> {
         let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
         let mut header = b"IHDR".to_vec();
         header.extend(width.to_be_bytes());
         header.extend(height.to_be_bytes());
-        header.extend([8, 6, 0, 0, 0]);
+        header.extend([bits, 6, 0, 0, 0]);
         for chunk in [&header[..], b"IDAT", b"IEND"] {
             png.extend((chunk.len() as u32 - 4).to_be_bytes());
             png.extend(chunk);
@@ -189,6 +197,8 @@ mod tests {
                 "{error}"
             );
         }
+        let deep = read("deep.png", &claim_with(16, 20_000, 8_001)).unwrap_err();
+        assert!(deep.to_string().contains("is too large"), "{deep}");
         assert!(read("cut.png", &claim(8, 8)).is_err());
     }
 
