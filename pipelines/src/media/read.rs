@@ -1,7 +1,7 @@
 //! Reading image files: within limits, upright, and on white where they are transparent.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read, Seek};
+use std::io::{BufRead, BufReader, Cursor, Seek, SeekFrom};
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
@@ -83,7 +83,7 @@ fn decode(mut reader: Box<dyn Source>) -> Result<DynamicImage, Flaw> {
             hint: "convert it to PNG or JPEG first",
         });
     }
-    if claims_more_exif_than_it_has(&mut reader)? {
+    if claims_more_exif_than_it_has(&mut *reader)? {
         return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
     }
     // The size is checked here, before a decoder takes memory for it.
@@ -109,8 +109,9 @@ fn decode(mut reader: Box<dyn Source>) -> Result<DynamicImage, Flaw> {
 }
 
 /// Whether it is a WebP with EXIF data that are longer than the file: the decoder would take memory for all of them.
-fn claims_more_exif_than_it_has(reader: &mut BufReader<std::fs::File>) -> std::io::Result<bool> {
-    let length = reader.get_ref().metadata()?.len();
+fn claims_more_exif_than_it_has(reader: &mut dyn Source) -> std::io::Result<bool> {
+    let length = reader.seek(SeekFrom::End(0))?;
+    reader.rewind()?;
     let is_webp = reader.fill_buf()?.get(8..12) == Some(b"WEBP");
     let (mut at, mut found) = (12, false);
     reader.seek_relative(12)?;
