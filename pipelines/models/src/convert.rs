@@ -17,7 +17,7 @@ use nextscale_var_core::var::{var_config, var_keys};
 use nextscale_video::infinity_star::{infinity_star_config, infinity_star_keys, is_unread};
 use nextscale_video::vae::{InfinityStarVaeConfig, is_unused};
 
-use crate::error::ModelError;
+use crate::error::{ModelError, about};
 use crate::manifest::Architecture;
 use crate::released::architecture_of;
 use nextscale_files::atomic_file::{self, folder_of};
@@ -223,7 +223,10 @@ fn check(path: &Path, layout: &Layout, file: &WeightFile) -> Result<(), ModelErr
 fn unusable(path: &Path, error: impl ToString) -> ModelError {
     ModelError::Content {
         path: path.to_owned(),
-        message: format!("cannot be converted: {}", error.to_string()),
+        message: format!(
+            "cannot be converted: {}",
+            about(&path.display().to_string(), error)
+        ),
         hint: None,
     }
 }

@@ -110,6 +110,14 @@ impl ModelError {
     }
 }
 
+/// The text of an error about a file, without the path if that stands in front of it already.
+pub(crate) fn about(path: &str, error: impl ToString) -> String {
+    let text = error.to_string();
+    let reason = text.strip_prefix(path);
+    let reason = reason.and_then(|rest| rest.strip_prefix(": "));
+    reason.map_or_else(|| text.clone(), str::to_owned)
+}
+
 /// What is wrong with a model: the rest of a sentence that begins with its name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
@@ -141,6 +149,12 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_said_once() {
+        assert_eq!(about("a.pth", "a.pth: it is empty"), "it is empty");
+        assert_eq!(about("m", "m/a.pth: it is empty"), "m/a.pth: it is empty");
+    }
 
     #[test]
     fn nearest_finds_slips_only() {

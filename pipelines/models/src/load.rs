@@ -13,7 +13,7 @@ use nextscale_video::infinity_star::{InfinityStar, read_infinity_star};
 use nextscale_weights::{WeightError, WeightFile};
 
 use crate::device::Placement;
-use crate::error::ModelError;
+use crate::error::{ModelError, about};
 use crate::files::{MANIFEST, ModelFile, TEXT, TRANSFORMER, TextFiles, VAE, VOCAB};
 use crate::manifest::Manifest;
 use crate::model::Model;
@@ -130,7 +130,7 @@ impl Model {
     }
 
     fn unloadable(&self, error: impl ToString) -> ModelError {
-        let message = format!("cannot be loaded: {}", error.to_string());
+        let message = format!("cannot be loaded: {}", about(self.name(), error));
         ModelError::flawed(self.name(), message)
     }
 

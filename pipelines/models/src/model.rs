@@ -55,6 +55,12 @@ impl Model {
         Ok(Self { notices, ..model })
     }
 
+    /// The same with more that should be known of it.
+    pub(crate) fn with_notices(mut self, notices: impl IntoIterator<Item = String>) -> Self {
+        self.notices.extend(notices);
+        self
+    }
+
     fn from_files(name: &str, manifest: Manifest, files: Files) -> Result<Self, ModelError> {
         Self::checked(name.to_owned(), manifest, Some(files))
     }

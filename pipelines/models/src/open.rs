@@ -40,7 +40,8 @@ impl Model {
         if name == SPRITES {
             return embedded(SPRITES, EMBEDDED_VIDEO);
         }
-        if path.exists() {
+        // A link to nothing is reported as one.
+        if path.exists() || path.is_symlink() {
             let found = released::by_path(path, search_path)?;
             let lacks = || ModelError::flawed(name, format!("lacks the file {MANIFEST}"));
             return found.ok_or_else(lacks);

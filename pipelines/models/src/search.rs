@@ -90,26 +90,77 @@ impl SearchPath {
 
 /// Where a file or folder of a repository lies, or the same file as `.safetensors`. What is called `.` in its
 /// repository is that as a whole: a folder with the last part of its name.
-pub(crate) fn find(repo: &str, file: &str, search_path: &SearchPath) -> Option<PathBuf> {
+pub(crate) fn find(repo: &str, file: &str, search_path: &SearchPath) -> Option<Found> {
     let name = repo.rsplit('/').next().unwrap_or(repo);
-    let folders = search_path.folders(repo).into_iter();
+    let mut folders = search_path.folders(repo).into_iter();
     if file != "." {
-        return folders
-            .into_iter()
-            .find_map(|folder| safetensors_variant(&folder.join(file)));
+        return folders.find_map(|folder| newest_variant(&folder.join(file)));
     }
     let own = folders.flat_map(|folder| [folder.join(name), folder]);
     let whole = |folder: &PathBuf| {
         let named = folder.ends_with(name) || folder.to_string_lossy().contains("models--");
         named && folder.join("config.json").is_file()
     };
-    own.into_iter().find(whole)
+    own.into_iter().find(whole).map(Found::from)
 }
 
-/// The file or folder of this name, or the file that differs from it in the ending `.safetensors`.
-pub(crate) fn safetensors_variant(path: &Path) -> Option<PathBuf> {
-    let twins = [path.with_extension("safetensors"), path.to_owned()];
-    twins.into_iter().find(|path| path.exists())
+/// A link under the name of a file of a repository that points to nothing, and where it points to.
+pub(crate) fn broken_link(
+    repo: &str,
+    file: &str,
+    search_path: &SearchPath,
+) -> Option<(PathBuf, PathBuf)> {
+    let links = search_path
+        .folders(repo)
+        .into_iter()
+        .map(|folder| folder.join(file));
+    links.into_iter().find_map(|link| {
+        let target = link.read_link().ok().filter(|_| !link.exists())?;
+        Some((link, target))
+    })
+}
+
+/// A file or folder that was found by a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    /// Which of two files of that name it is, in a sentence.
+    pub(crate) notice: Option<String>,
+}
+
+impl From<PathBuf> for Found {
+    fn from(path: PathBuf) -> Self {
+        Self { path, notice: None }
+    }
+}
+
+/// The file or folder of this name, or the file that differs from it in the ending `.safetensors`; of both the newer one, and
+/// of two that are equally old the latter.
+pub(crate) fn newest_variant(path: &Path) -> Option<Found> {
+    let twin = path.with_extension("safetensors");
+    if !twin.exists() || twin == path {
+        return path.exists().then(|| path.to_owned().into());
+    }
+    if !path.exists() {
+        return Some(twin.into());
+    }
+    let time = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    let (own, other) = (time(path), time(&twin));
+    let (taken, left) = if own > other {
+        (path, twin.as_path())
+    } else {
+        (twin.as_path(), path)
+    };
+    let why = if own == other {
+        "which is as old"
+    } else {
+        "which is older"
+    };
+    let (shown, left) = (taken.display(), left.display());
+    Some(Found {
+        path: taken.to_owned(),
+        notice: Some(format!("{shown} is taken, and {left}, {why}, is left")),
+    })
 }
 
 /// Whether two files are the same, as far as their length and some parts of them tell.
@@ -155,6 +206,8 @@ fn snapshots(cache: &Path, repo: &str) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
 
     #[test]
@@ -170,13 +223,34 @@ mod tests {
         std::fs::write(repo.join("refs/main"), "222\n").unwrap();
         let folders = snapshots(root.path(), "a/b");
         assert!(folders[0].ends_with("222"));
-        assert_eq!(
-            safetensors_variant(&folders[0].join("x.pth")),
-            Some(folders[0].join("x.pth"))
-        );
-        let other = safetensors_variant(&folders[0].join("y.pth")).unwrap();
-        assert!(other.ends_with("y.safetensors"));
+        let found = |name: &str| newest_variant(&folders[0].join(name)).unwrap().path;
+        assert!(found("x.pth").ends_with("x.pth"));
+        assert!(found("y.pth").ends_with("y.safetensors"));
         assert!(snapshots(root.path(), "a/c").is_empty());
+    }
+
+    #[test]
+    fn of_two_files_of_a_name_the_newer_one_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let write = |name: &str, hours: u64| {
+            let file = std::fs::File::create(path(name)).unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(3600 * hours);
+            file.set_modified(time).unwrap();
+        };
+        for (pth, safetensors, taken, why) in [
+            (2, 1, "x.pth", "older"),
+            (1, 2, "x.safetensors", "older"),
+            (1, 1, "x.safetensors", "as old"),
+        ] {
+            write("x.pth", pth);
+            write("x.safetensors", safetensors);
+            let found = newest_variant(&path("x.pth")).unwrap();
+            assert_eq!(found.path, path(taken));
+            let notice = found.notice.unwrap();
+            assert!(notice.contains(&format!("{taken} is taken")), "{notice}");
+            assert!(notice.contains(why), "{notice}");
+        }
     }
 
     #[test]

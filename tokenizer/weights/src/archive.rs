@@ -10,6 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use tempfile::TempPath;
+use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 const END: &[u8; 4] = b"PK\x05\x06";
@@ -50,7 +51,13 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
     if file.read_exact(&mut start).is_err() || start != *LOCAL {
         return Ok(());
     }
-    let mut archive = ZipArchive::new(file)?;
+    let cut = |error| match error {
+        ZipError::InvalidArchive(_) => io::Error::other(
+            "it is cut off or damaged: an archive without its end: download it again",
+        ),
+        error => error.into(),
+    };
+    let mut archive = ZipArchive::new(file).map_err(cut)?;
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index)?;
         if entry.compression() != CompressionMethod::Stored {
@@ -104,6 +111,9 @@ mod tests {
         std::fs::write(&path, packed).unwrap();
         let error = check(&path).unwrap_err().to_string();
         assert!(error.contains("`aaaaaaaaaa` is compressed"), "{error}");
+        std::fs::write(&path, &bytes[..bytes.len() - 30]).unwrap();
+        let error = check(&path).unwrap_err().to_string();
+        assert!(error.contains("cut off or damaged"), "{error}");
         std::fs::write(&path, b"\x80\x02}").unwrap();
         check(&path).unwrap();
     }

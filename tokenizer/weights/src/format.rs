@@ -71,8 +71,9 @@ fn checked_header(path: &Path) -> Result<(Metadata, usize), WeightError> {
         .map_err(|e| WeightError::read(path, format!("its header is damaged: {e}")))?;
     let wanted = (8 + header.len() + metadata.data_len()) as u64;
     if length != wanted {
-        let reason =
-            format!("it is cut off or damaged: {length} bytes, and its header says {wanted}");
+        let reason = format!(
+            "it is cut off or damaged: {length} bytes, and its header says {wanted}: download it again"
+        );
         return Err(WeightError::read(path, reason));
     }
     Ok((metadata, header.len()))

@@ -8,7 +8,7 @@ mod notices;
 mod part;
 pub mod var;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nextscale_files::atomic_file::folder_of;
 use nextscale_weights::WeightFile;
@@ -22,7 +22,7 @@ pub use part::{Part, Role};
 use crate::error::ModelError;
 use crate::manifest::Architecture;
 use crate::model::Model;
-use crate::search::{SearchPath, safetensors_variant};
+use crate::search::{Found, SearchPath, newest_variant};
 use part::{require, unreadable};
 
 /// A released model of any architecture.
@@ -100,7 +100,8 @@ pub(crate) fn by_name(name: &str, search_path: &SearchPath) -> Result<Option<Mod
     let parts = preset.parts(search_path);
     let missing: Vec<&Part> = parts.iter().filter(|part| part.found.is_none()).collect();
     if !missing.is_empty() {
-        let names: Vec<&str> = missing.iter().map(|part| part.file).collect();
+        let names = missing.iter().map(|part| part.missing(search_path));
+        let names: Vec<String> = names.collect();
         let message = format!("is not on this machine: {} not found", names.join(" and "));
         let hint = format!(
             "`nextscale models fetch {name}` downloads what it lacks; or {}",
@@ -111,7 +112,13 @@ pub(crate) fn by_name(name: &str, search_path: &SearchPath) -> Result<Option<Mod
     let transformer = require(name, &parts[0])?;
     let file = WeightFile::open_choosing(&transformer, search_path.weights());
     let file = file.map_err(|e| unreadable(name, e))?;
-    preset.open(name, &file, &parts).map(Some)
+    let model = preset.open(name, &file, &parts)?;
+    Ok(Some(model.with_notices(notices_of(&parts))))
+}
+
+/// Which files were taken of those that have a twin.
+fn notices_of(parts: &[Part]) -> impl Iterator<Item = String> {
+    parts.iter().filter_map(|part| part.notice.clone())
 }
 
 /// Opens a checkpoint of a transformer by its path, a folder of its shards, or the only checkpoint in a folder; what
@@ -121,20 +128,24 @@ pub(crate) fn by_path(path: &Path, search_path: &SearchPath) -> Result<Option<Mo
     let found = if path.is_dir() {
         checkpoints(path)
     } else {
-        vec![path.to_owned()]
+        vec![path.to_owned().into()]
     };
+    let whole = Found::from(path.to_owned());
     let file = match found.as_slice() {
         [] if !has_shards(path) => return Ok(None),
-        [] => path,
+        [] => &whole,
         [one] => one,
         several => {
-            let names: Vec<String> = several.iter().map(|p| p.display().to_string()).collect();
+            let names = several.iter().map(|found| found.path.display().to_string());
+            let names: Vec<String> = names.collect();
             let message = format!("is a folder with several models: {}", names.join(", "));
             let hint = "name the file of one of them";
             return Err(ModelError::flawed_with(&name, message, hint));
         }
     };
-    checkpoint(&name, file, &search_path.before(folder_of(file))).map(Some)
+    let search_path = search_path.before(folder_of(&file.path));
+    let model = checkpoint(&name, &file.path, &search_path)?;
+    Ok(Some(model.with_notices(file.notice.clone())))
 }
 
 /// The architecture of a transformer, by the names of its tensors.
@@ -161,18 +172,22 @@ fn checkpoint(name: &str, file: &Path, search_path: &SearchPath) -> Result<Model
         }
         // Any shapes: a VAR checkpoint need not be a released one.
         Some(Architecture::Var) | None => {
-            let vae = require(name, &var::tokenizer(search_path))?;
-            return var::open(name, &weights, &vae, None);
+            let vae = var::tokenizer(search_path);
+            let model = var::open(name, &weights, &require(name, &vae)?, None)?;
+            return Ok(model.with_notices(vae.notice));
         }
     };
-    preset.open(name, &weights, &preset.parts(search_path))
+    let parts = preset.parts(search_path);
+    let model = preset.open(name, &weights, &parts)?;
+    // The first part is the transformer, which is this file instead.
+    Ok(model.with_notices(notices_of(&parts[1..])))
 }
 
 /// Files of a folder that are called as the released transformers are.
-fn checkpoints(folder: &Path) -> Vec<PathBuf> {
+fn checkpoints(folder: &Path) -> Vec<Found> {
     let all = Preset::all().map(|preset| folder.join(preset.transformer()));
-    let mut found: Vec<PathBuf> = all.filter_map(|path| safetensors_variant(&path)).collect();
-    found.sort();
+    let mut found: Vec<Found> = all.filter_map(|path| newest_variant(&path)).collect();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
     found.dedup();
     found
 }

@@ -7,9 +7,9 @@ use nextscale_text::T5Config;
 use nextscale_text::import::WEIGHT_FILES;
 use nextscale_weights::WeightFile;
 
-use crate::error::ModelError;
+use crate::error::{ModelError, about};
 use crate::files::{ModelFile, TextFiles};
-use crate::search::{SearchPath, find, safetensors_variant, same_content};
+use crate::search::{Found, SearchPath, broken_link, find, newest_variant, same_content};
 
 /// What a part of a model is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Part {
     pub found: Option<PathBuf>,
     /// Where a file lies that is easily taken for it.
     pub lookalike: Option<PathBuf>,
+    /// Which of two files of its name was found, in a sentence.
+    pub notice: Option<String>,
 }
 
 /// Tokenizers of the same shapes, which no check of shapes can distinguish: the one that a released transformer was trained with,
@@ -56,7 +58,7 @@ const LOOKALIKES: [(&str, &str); 1] = [("infinity_vae_d32reg", "infinity_vae_d32
 pub fn lookalike_warning(path: &Path) -> Option<String> {
     let stem = path.file_stem()?.to_str()?;
     let (_, other) = LOOKALIKES.iter().find(|(name, _)| *name == stem)?;
-    let other_file = safetensors_variant(&path.with_file_name(format!("{other}.pth")))?;
+    let other_file = newest_variant(&path.with_file_name(format!("{other}.pth")))?.path;
     same_content(path, &other_file).then(|| {
         format!(
             "{} and {} are the same file, but {stem} and {other} are two tokenizers: images come out wrong with {other}",
@@ -79,18 +81,37 @@ impl Part {
         search_path: &SearchPath,
     ) -> Self {
         let named = search_path.named(role).map(Path::to_owned);
-        let found = named.or_else(|| find(repo, file, search_path));
+        let found = named.map(Found::from);
+        let found = found.or_else(|| find(repo, file, search_path));
         let stem = file.trim_end_matches(".pth");
         let other = LOOKALIKES.iter().find(|(name, _)| *name == stem);
         let other = other.filter(|_| found.is_none());
         let lookalike =
             other.and_then(|(_, other)| find(repo, &format!("{other}.pth"), search_path));
+        let (found, notice) = found.map_or((None, None), |f| (Some(f.path), f.notice));
         Self {
             role,
             repo,
             file,
             found,
-            lookalike,
+            lookalike: lookalike.map(|lookalike| lookalike.path),
+            notice,
+        }
+    }
+
+    /// The name of its file or folder, with a link of that name that points to nothing.
+    pub(super) fn missing(&self, search_path: &SearchPath) -> String {
+        let name = match self.file {
+            "." => self.repo.rsplit('/').next().unwrap_or(self.repo),
+            file => file,
+        };
+        match broken_link(self.repo, self.file, search_path) {
+            Some((link, target)) => format!(
+                "{name} ({} is a link to {}, which is gone)",
+                link.display(),
+                target.display()
+            ),
+            None => name.to_owned(),
         }
     }
 }
@@ -159,7 +180,7 @@ fn download_command(parts: &[&Part]) -> String {
 
 /// A file of `model` that cannot be read.
 pub(super) fn unreadable(model: &str, error: impl ToString) -> ModelError {
-    ModelError::flawed(model, format!("cannot be read: {}", error.to_string()))
+    ModelError::flawed(model, format!("cannot be read: {}", about(model, error)))
 }
 
 /// The shapes of a transformer, as `read` finds them in its file.
