@@ -112,31 +112,100 @@ pub(super) fn comments(path: &Path) -> Result<Vec<(String, String)>, PipelineErr
     Ok(named.collect())
 }
 
-/// The comments before the first frame (GIF89a, sections 18 to 24); none for a truncated file.
+/// All comments up to the trailer (GIF89a, sections 18 to 27); none for a file that ends before its first frame.
 fn scan(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let flags = *bytes.get(10)?;
-    let table = if flags & 0x80 != 0 {
-        3 << ((flags & 7) + 1)
-    } else {
-        0
-    };
-    let (mut at, mut found) = (13 + table, vec![]);
-    while *bytes.get(at)? == 0x21 {
-        let label = *bytes.get(at + 1)?;
-        at += 2;
-        let mut text = vec![];
-        loop {
-            let len = usize::from(*bytes.get(at)?);
-            let block = bytes.get(at + 1..at + 1 + len)?;
-            at += 1 + len;
-            if len == 0 {
-                break;
+    let mut at = 13 + color_table(*bytes.get(10)?);
+    let (mut found, mut has_frame) = (vec![], false);
+    loop {
+        let block = match bytes.get(at) {
+            Some(0x21) => extension(bytes, at, &mut found),
+            Some(0x2c) => {
+                has_frame = true;
+                frame(bytes, at)
             }
-            text.extend_from_slice(block);
-        }
-        if label == Extension::Comment as u8 {
-            found.push(text);
+            Some(_) => break,
+            None => None,
+        };
+        match block {
+            Some(end) => at = end,
+            // What a file has up to where it was cut off counts.
+            None if has_frame => break,
+            None => return None,
         }
     }
     Some(found)
+}
+
+/// Bytes of the colour table that these flags announce.
+fn color_table(flags: u8) -> usize {
+    match flags & 0x80 {
+        0 => 0,
+        _ => 3 << ((flags & 7) + 1),
+    }
+}
+
+/// Where the extension at `at` ends, whose text is kept if it is a comment.
+fn extension(bytes: &[u8], at: usize, found: &mut Vec<Vec<u8>>) -> Option<usize> {
+    let is_comment = *bytes.get(at + 1)? == Extension::Comment as u8;
+    let mut text = vec![];
+    let end = sub_blocks(bytes, at + 2, |block| {
+        if is_comment {
+            text.extend_from_slice(block);
+        }
+    })?;
+    if is_comment {
+        found.push(text);
+    }
+    Some(end)
+}
+
+/// Where the frame at `at` ends: a header of ten bytes, its colour table, a byte and the pixels.
+fn frame(bytes: &[u8], at: usize) -> Option<usize> {
+    let pixels = at + 11 + color_table(*bytes.get(at + 9)?);
+    sub_blocks(bytes, pixels, |_| ())
+}
+
+/// Where the chain of blocks at `at` ends.
+fn sub_blocks(bytes: &[u8], mut at: usize, mut each: impl FnMut(&[u8])) -> Option<usize> {
+    loop {
+        let len = usize::from(*bytes.get(at)?);
+        let block = bytes.get(at + 1..at + 1 + len)?;
+        at += 1 + len;
+        if len == 0 {
+            return Some(at);
+        }
+        each(block);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A GIF of two frames with a comment before, between and after them.
+    fn commented() -> Vec<u8> {
+        let mut encoder = Encoder::new(vec![], 2, 2, &[0, 0, 0, 9, 9, 9]).unwrap();
+        for text in ["one", "two"] {
+            let comment = AnyExtension(Extension::Comment as u8);
+            encoder
+                .write_raw_extension(comment, &[text.as_bytes()])
+                .unwrap();
+            let frame = Frame::from_rgb(2, 2, &[7; 12]);
+            encoder.write_frame(&frame).unwrap();
+        }
+        let mut bytes = encoder.into_inner().unwrap();
+        assert_eq!(bytes.pop(), Some(0x3b));
+        bytes.extend(b"\x21\xfe\x05three\x00\x3b\x21\xfe\x04late\x00");
+        bytes
+    }
+
+    #[test]
+    fn comments_are_found_up_to_the_trailer() {
+        let bytes = commented();
+        assert_eq!(scan(&bytes).unwrap(), [&b"one"[..], b"two", b"three"]);
+        // Cut off in the last comment, and before the first frame.
+        let cut = bytes.len() - 12;
+        assert_eq!(scan(&bytes[..cut]).unwrap(), [&b"one"[..], b"two"]);
+        assert_eq!(scan(&bytes[..22]), None);
+    }
 }

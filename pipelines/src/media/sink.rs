@@ -46,7 +46,11 @@ impl OutputFormat {
             return Ok(Self::Gif);
         }
         format_of(path).map(Self::Image).ok_or_else(|| {
-            let message = format!("`{}` has an unknown extension", path.display());
+            let has = match path.extension() {
+                Some(_) => "an unknown extension",
+                None => "no extension",
+            };
+            let message = format!("`{}` has {has}", path.display());
             Unsupported::new(None, message, Self::KNOWN)
         })
     }

@@ -98,7 +98,8 @@ fn check_output(output: &str, key: &str, setup: &Setup) -> Result<ImageFormat, D
     check_file(output, key, setup)?;
     format_of(path).ok_or_else(|| {
         let message = format!("`{output}` should end with .png, .jpg or .webp");
-        setup.refuse(key, message)
+        let hint = "end it with / for a folder, in which images get names of their own";
+        setup.refuse(key, message).hint(hint)
     })
 }
 

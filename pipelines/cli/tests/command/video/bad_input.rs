@@ -27,7 +27,7 @@ fn names_that_nothing_is_written_for() {
         "video -m @video -p 'a red house' -s 7",
         "
         -o a.avi    => `a.avi` has an unknown extension | hint: use .mp4, .mov, .mkv, .webm or .gif
-        -o a        => `a` has an unknown extension | hint: use .mp4, .mov, .mkv, .webm or .gif
+        -o a        => `a` has no extension | hint: use .mp4, .mov, .mkv, .webm or .gif, a name that ends with / for a folder
         -o -        => cannot go to standard output
         -o no/a.mp4 => the folder `no` does not exist | mkdir -p
         -o a.png    => holds one frame | --seconds 0
