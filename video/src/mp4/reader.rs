@@ -58,6 +58,8 @@ pub struct VideoReader {
     drained: bool,
     /// Packets that could not be decoded.
     damaged: usize,
+    /// Whether a frame holds two fields, of two moments.
+    interlaced: bool,
     start: Option<f64>,
     shown: Option<Shown>,
     next: Option<Shown>,
@@ -104,6 +106,7 @@ impl VideoReader {
             scaler: None,
             drained: false,
             damaged: 0,
+            interlaced: false,
             start: None,
             shown: None,
             next: None,
@@ -131,7 +134,7 @@ impl VideoReader {
     }
 
     /// What is worth knowing of what was read so far, one sentence each: damaged parts that were left out, a clock that jumps,
-    /// a high dynamic range that was read as none.
+    /// a high dynamic range that was read as none, frames of two moments.
     pub fn notices(&self) -> Vec<String> {
         let path = self.path.display();
         let hdr = self.info.hdr.map(|name| {
@@ -145,7 +148,13 @@ impl VideoReader {
         let jumps = self.clock.jumps() > 0;
         let jumps =
             jumps.then(|| format!("the clock of `{path}` jumps: its frames are read in order"));
-        [hdr, damaged, jumps].into_iter().flatten().collect()
+        let interlaced = self.interlaced.then(|| {
+            format!(
+                "`{path}` is interlaced: its frames are read woven; deinterlace it first with `ffmpeg -i IN -vf bwdif OUT`"
+            )
+        });
+        let all = [hdr, damaged, jumps, interlaced];
+        all.into_iter().flatten().collect()
     }
 
     /// The next frames, at most `count`, as pixels `[1, 3, t, h, w]` in [-1, 1]; `None` at the end of the video.
@@ -182,6 +191,7 @@ impl VideoReader {
         loop {
             match self.decoder.receive_frame(&mut frame) {
                 Ok(()) => {
+                    self.interlaced |= frame.is_interlaced();
                     let seconds = self.clock.seconds(frame.timestamp());
                     let start = *self.start.get_or_insert(seconds);
                     let seconds = seconds - start;

@@ -451,6 +451,10 @@ fn what_is_odd_about_a_video_is_noticed() {
     assert!(noticed("bt709.mp4").is_empty());
     assert!(noticed("hlg-10-bit.mkv")[0].contains("HDR (HLG)"));
     assert!(noticed("backwards.ts")[0].contains("jumps"));
+    for name in ["interlaced.mp4", "interlaced.mpg"] {
+        let notices = noticed(name);
+        assert!(notices[0].contains("is interlaced"), "{name}: {notices:?}");
+    }
     let error = VideoReader::open(&wild("song.mp3"), ReaderOptions::default());
     assert!(matches!(error, Err(MediaError::NoVideo { .. })));
 }
