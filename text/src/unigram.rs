@@ -214,6 +214,7 @@ mod tests {
         assert_eq!(upper.ids.last(), Some(&1));
         assert!(!upper.ids.contains(&2));
         assert!(vocab.encode("猫").unwrap().ids.contains(&2));
+        assert_eq!(vocab.unknown_words("A red 猫 and a café,"), ["猫", "café,"]);
     }
 
     #[test]

@@ -144,6 +144,19 @@ impl Vocab {
         Ok(Encoded { ids, untruncated })
     }
 
+    /// The words of a text with a character that the vocabulary does not have: they reach the encoder as `<unk>`.
+    pub fn unknown_words<'a>(&self, text: &'a str) -> Vec<&'a str> {
+        let Some(unknown) = self.tokenizer.token_to_id("<unk>") else {
+            return vec![];
+        };
+        let words = text.split_whitespace();
+        let is_unknown = |word: &&str| {
+            let encoding = self.tokenizer.encode(*word, false);
+            encoding.is_ok_and(|encoding| encoding.get_ids().contains(&unknown))
+        };
+        words.filter(is_unknown).collect()
+    }
+
     /// The ids of several prompts, padded with id 0.
     ///
     /// # Errors

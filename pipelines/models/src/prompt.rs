@@ -29,6 +29,14 @@ impl PromptRules {
     }
 }
 
+/// The length in seconds that a prompt states as `<<<t=5s>>>` at its start, as in the documents of InfinityStar, and the rest
+/// of the prompt.
+pub fn stated_length(prompt: &str) -> Option<(f64, &str)> {
+    let (length, rest) = prompt.trim_start().strip_prefix("<<<")?.split_once(">>>")?;
+    let seconds = length.trim().strip_prefix("t=")?.strip_suffix('s')?;
+    Some((seconds.trim().parse().ok()?, rest.trim_start()))
+}
+
 /// Words by which the released code knows that a prompt is about people; they count within other words too
 /// (`aug_with_positive_prompt` in `tools/run_infinity.py`).
 const PEOPLE: &str = "man woman men women boy girl child person human adult teenager employee employer worker mother father \
@@ -50,6 +58,21 @@ pub fn with_positive_prompt(prompt: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_in_a_prompt_is_read() {
+        assert_eq!(stated_length("<<<t=5s>>>a cat"), Some((5.0, "a cat")));
+        assert_eq!(stated_length(" <<<t=2.5s>>> "), Some((2.5, "")));
+        for plain in [
+            "a cat",
+            "<<<a>>> cat",
+            "<<<t=5s",
+            "<<<t=xs>>>",
+            "a <<<t=5s>>>",
+        ] {
+            assert_eq!(stated_length(plain), None, "{plain}");
+        }
+    }
 
     #[test]
     fn prompts_about_people_get_words_for_faces() {

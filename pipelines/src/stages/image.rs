@@ -26,6 +26,8 @@ use crate::stage::{Context, Input, Output, Ports, Stage};
 pub(crate) struct ImageStage {
     model: Arc<Model>,
     size: Size,
+    /// What became of the aspect ratio that was asked for.
+    size_notice: Option<String>,
     sampling: ResolvedSampling,
     smooth: bool,
     inpaint: Option<InpaintImage>,
@@ -60,12 +62,15 @@ pub(crate) fn text_to_image(
         pixels: params.pixels.as_deref(),
     };
     let size = wanted.pick(&manifest.sizes, model.name(), setup)?;
-    let (width, height) = (size.width, size.height);
+    let (width, height, size_notice) = (size.width, size.height, wanted.notice(&size));
     let depth = manifest.transformer.depth;
     setup.check_fingerprint(params.fingerprint.as_ref(), &model)?;
     let sampling = per_scale(&params, &manifest.sampling, size.scales.len(), depth, setup)?;
     let input = ("text", text_features(&model, None));
-    let stage = ImageStage::new(Arc::clone(&model), size, sampling, input, &params, setup)?;
+    let stage = ImageStage {
+        size_notice,
+        ..ImageStage::new(Arc::clone(&model), size, sampling, input, &params, setup)?
+    };
     let ResolvedSampling {
         cfg,
         temperature,
@@ -141,6 +146,7 @@ impl ImageStage {
             model,
             size,
             sampling,
+            size_notice: None,
             smooth: false,
             inpaint,
             init_image,
@@ -222,7 +228,8 @@ impl Stage for ImageStage {
             .as_ref()
             .and_then(|inpaint| inpaint.notice.clone());
         let notices = self.model.notices().iter().cloned();
-        for message in notices.chain(estimate.notice()).chain(mask) {
+        let size = self.size_notice.take();
+        for message in notices.chain(estimate.notice()).chain(mask).chain(size) {
             context.warn(message);
         }
         Ok(estimate.check(memory(&context.device))?)

@@ -51,6 +51,17 @@ impl SizeRequest<'_> {
         Err(refused.into())
     }
 
+    /// Says so if the size has quite another aspect ratio than was asked for.
+    pub(super) fn notice(&self, size: &Size) -> Option<String> {
+        const NOTICED: f64 = 0.05;
+        let wanted = self.aspect?;
+        let (width, height) = (size.width, size.height);
+        let off = (ratio(wanted)? * height as f64 / width as f64).ln().abs();
+        (off > NOTICED).then(|| {
+            format!("the aspect ratio {wanted} is adjusted to {width}x{height} pixels, the nearest size of the model")
+        })
+    }
+
     fn pick_shape(&self, sizes: &[Size], name: &str, setup: &Setup) -> Result<Size, PipelineError> {
         let Self {
             width,

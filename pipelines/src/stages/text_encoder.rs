@@ -60,7 +60,7 @@ fn video_frames(
 ) -> Result<usize, PipelineError> {
     if let (None, Some(video)) = (params.frames, setup.fed::<TextToVideoParams>()) {
         // The stage that it belongs to reports a wrong length.
-        let frames = VideoLength::of(&video).resolve(manifest, setup);
+        let frames = VideoLength::of(&video, setup).resolve(manifest, setup);
         return Ok(frames.unwrap_or(manifest.frames.default));
     }
     let length = VideoLength {
@@ -117,8 +117,33 @@ impl TextEncoderStage {
                 format!("a prompt of {all} tokens was cut to {kept}: its end has no effect");
             context.warn(message);
         }
+        if !encoded.unknown.is_empty() {
+            context.warn(unknown_words(prompt, &encoded.unknown));
+        }
         Ok(encoded.features)
     }
+}
+
+/// The notice of words that the model cannot read.
+fn unknown_words(prompt: &str, unknown: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let all = prompt.split_whitespace().count();
+    let mut named: Vec<String> = vec![];
+    for word in unknown.iter().map(|word| format!("`{word}`")) {
+        if !named.contains(&word) {
+            named.push(word);
+        }
+    }
+    let more = match named.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    named.truncate(SHOWN);
+    let (count, named) = (unknown.len(), named.join(", "));
+    let verb = if count == 1 { "is" } else { "are" };
+    format!(
+        "{count} of {all} words {verb} unknown to this model, whose vocabulary lacks their letters: {named}{more}"
+    )
 }
 
 impl Stage for TextEncoderStage {

@@ -21,6 +21,8 @@ pub struct EncodedPrompt {
     pub features: Tensor<3>,
     /// Tokens of the whole prompt; more than `l` if it was truncated.
     pub tokens: usize,
+    /// Words of the prompt that the vocabulary cannot spell.
+    pub unknown: Vec<String>,
 }
 
 impl PromptEncoder {
@@ -38,18 +40,21 @@ impl PromptEncoder {
     /// The features of a prompt, for a video of `frames` frames (1 for an image).
     ///
     /// # Errors
-    /// A prompt that the vocabulary cannot split.
+    /// A prompt that the vocabulary cannot split, or that states another length of the video.
     pub fn encode(&self, prompt: &str, frames: usize) -> Result<EncodedPrompt, ModelError> {
+        let unknown = self.encoder.vocab.unknown_words(prompt);
+        let unknown = unknown.into_iter().map(str::to_owned).collect();
         let prompt = match self.model.manifest() {
             Manifest::Infinity(manifest) => manifest.prompt.apply(prompt),
             Manifest::Var(_) => prompt.to_owned(),
-            Manifest::InfinityStar(manifest) => manifest.prompt(prompt, frames),
+            Manifest::InfinityStar(manifest) => manifest.prompt(prompt, frames)?,
         };
         let features = self.encoder.encode(&[&prompt]);
         let features = features.map_err(|e| ModelError::refused(e.to_string()))?;
         Ok(EncodedPrompt {
             tokens: features.untruncated[0],
             features: features.features,
+            unknown,
         })
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::shared::{Checksums, check_text};
 use crate::error::{Flaw, ModelError};
 use crate::first_frame::FirstFrame;
-use crate::prompt::PromptRules;
+use crate::prompt::{PromptRules, stated_length};
 use crate::size::Size;
 
 /// Everything about an InfinityStar model except its weights.
@@ -152,13 +152,44 @@ impl InfinityStarManifest {
     }
 
     /// The prompt as the text encoder gets it, for a video of `frames` frames.
-    pub fn prompt(&self, prompt: &str, frames: usize) -> String {
-        let prompt = self.prompt.apply(prompt);
-        if self.duration_tag && frames > 1 {
+    ///
+    /// # Errors
+    /// As [`InfinityStarManifest::without_length`].
+    pub fn prompt(&self, prompt: &str, frames: usize) -> Result<String, ModelError> {
+        let prompt = self.prompt.apply(self.without_length(prompt, frames)?);
+        Ok(if self.duration_tag && frames > 1 {
             format!("<<<t={}s>>>{prompt}", self.seconds(frames))
         } else {
             prompt
+        })
+    }
+
+    /// A prompt without the length that it states at its start, which has to be that of `frames` frames.
+    ///
+    /// # Errors
+    /// Another length, or nothing after it.
+    pub fn without_length<'a>(
+        &self,
+        prompt: &'a str,
+        frames: usize,
+    ) -> Result<&'a str, ModelError> {
+        let mut rest = prompt;
+        while let Some((stated, after)) = stated_length(rest) {
+            let seconds = self.seconds(frames);
+            if (stated - seconds).abs() > 1e-6 {
+                let message = format!(
+                    "the prompt `{prompt}` states a length of {stated} s, and the video has {seconds} s"
+                );
+                let hint = "drop `<<<t=..s>>>` from the prompt: --seconds is put there by itself";
+                return Err(ModelError::refused_with(message, hint));
+            }
+            if after.is_empty() {
+                let message = format!("the prompt `{prompt}` is empty but for its length");
+                return Err(ModelError::refused(message));
+            }
+            rest = after;
         }
+        Ok(rest)
     }
 
     /// Whether the parts fit each other.
@@ -275,12 +306,24 @@ mod tests {
     fn the_duration_is_the_models_business() {
         let model = released(0);
         let suffix = ", Close-up on big objects, emphasize scale and detail";
-        assert_eq!(
-            model.prompt("a cat ", 81),
-            format!("<<<t=5s>>>a cat{suffix}")
-        );
-        assert_eq!(model.prompt("a cat", 1), format!("a cat{suffix}"));
-        assert_eq!(released(2).prompt("a cat", 81), "<<<t=5s>>>a cat");
+        let tagged = format!("<<<t=5s>>>a cat{suffix}");
+        for prompt in ["a cat ", "<<<t=5s>>>a cat", "<<<t=5s>>> <<<t=5.0s>>> a cat"] {
+            assert_eq!(model.prompt(prompt, 81).unwrap(), tagged);
+        }
+        assert_eq!(model.prompt("a cat", 1).unwrap(), format!("a cat{suffix}"));
+        assert_eq!(released(2).prompt("a cat", 81).unwrap(), "<<<t=5s>>>a cat");
+        for (prompt, frames, said) in [
+            (
+                "<<<t=5s>>>a cat",
+                161,
+                "states a length of 5 s, and the video has 10 s",
+            ),
+            ("<<<t=5s>>>a cat", 1, "and the video has 0 s"),
+            (" <<<t=5s>>> ", 81, "is empty but for its length"),
+        ] {
+            let error = model.prompt(prompt, frames).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The length of a video, on which the stage that generates it and the text encoder before it have to agree.
 
 use nextscale_models::manifest::InfinityStarManifest;
+use nextscale_models::prompt::stated_length;
 
 use super::params::TextToVideoParams;
-use crate::error::PipelineError;
+use crate::error::{Diagnostic, PipelineError};
 use crate::setup::Setup;
+use crate::stages::PromptsParams;
 
 /// A length as the user asked for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -16,13 +18,33 @@ pub(in crate::stages) struct VideoLength {
 }
 
 impl VideoLength {
-    /// The length that a `text-to-video` stage asks for.
-    pub(in crate::stages) fn of(params: &TextToVideoParams) -> Self {
+    /// The length that a `text-to-video` stage asks for, or else the one that a prompt states.
+    pub(in crate::stages) fn of(params: &TextToVideoParams, setup: &Setup) -> Self {
+        let mut prompts = setup
+            .all::<PromptsParams>()
+            .flat_map(|source| source.prompts);
+        let stated = prompts.find_map(|prompt| Some(stated_length(&prompt)?.0));
+        let stated = stated.filter(|_| params.frames.is_none());
         Self {
-            seconds: params.seconds,
+            seconds: params.seconds.or(stated),
             frames: params.frames,
             continues: params.video.is_some(),
         }
+    }
+
+    /// Refuses prompts that state another length, before any weight is loaded.
+    pub(super) fn check_prompts(
+        manifest: &InfinityStarManifest,
+        frames: usize,
+        setup: &Setup,
+    ) -> Result<(), Diagnostic> {
+        let mut prompts = setup
+            .all::<PromptsParams>()
+            .flat_map(|source| source.prompts);
+        prompts.try_for_each(|prompt| {
+            let checked = manifest.without_length(&prompt, frames).map(drop);
+            checked.map_err(|error| setup.refuse_error("seconds", &error.into()))
+        })
     }
 
     /// Number of frames of the video.

@@ -31,6 +31,8 @@ pub(crate) struct TextToVideo {
     blocks: BlockStorage,
     model: Arc<Model>,
     size: Size,
+    /// What became of the aspect ratio that was asked for.
+    size_notice: Option<String>,
     frames: usize,
     /// The model's settings with those of the user over them.
     manifest: InfinityStarManifest,
@@ -52,7 +54,8 @@ impl TextToVideo {
         let model = setup.video_model(params.model.as_deref())?;
         setup.check_fingerprint(params.fingerprint.as_ref(), &model)?;
         let manifest = resolve(&params, model.infinity_star()?, setup)?;
-        let frames = VideoLength::of(&params).resolve(&manifest, setup)?;
+        let frames = VideoLength::of(&params, setup).resolve(&manifest, setup)?;
+        VideoLength::check_prompts(&manifest, frames, setup)?;
         let mut condition = VideoCondition::new(&params, &manifest, frames, setup)?;
         let wanted = SizeRequest {
             width: params.width,
@@ -66,6 +69,7 @@ impl TextToVideo {
         };
         condition.fit(&manifest, &size, setup)?;
         Ok(Self {
+            size_notice: wanted.notice(&size),
             blocks: setup.blocks(params.stream)?,
             params,
             model,
@@ -214,7 +218,8 @@ impl Stage for TextToVideo {
             .estimate_video(&self.size, self.frames, guided, &placement)?;
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
         let notices = self.model.notices().iter().cloned();
-        for message in notices.chain(estimate.notice()) {
+        let size = self.size_notice.take();
+        for message in notices.chain(estimate.notice()).chain(size) {
             context.warn(message);
         }
         Ok(estimate.check(memory(&context.device))?)
