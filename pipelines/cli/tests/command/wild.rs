@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use image::{Rgb, RgbImage, Rgba, RgbaImage};
+use nextscale_tokenizer::ScaleSchedule;
 
 use crate::http::{self, Answer};
 use crate::{Place, pipeline, rows, says, stderr, tiny};
@@ -366,17 +368,133 @@ fn names_that_are_not_utf_8() {
     std::fs::rename(place.path("a.png"), place.folder.path().join(name)).unwrap();
     let output = place.command("metadata").arg(name).output().unwrap();
     says(&String::from_utf8_lossy(&output.stdout), &["a cat"]);
-    for line in [
-        "generate -m @tiny -p x -o x.png -i",
-        "edit -m @tiny -p x -o x.png --box 0,0,8,8 -i",
+    for (line, option) in [
+        ("generate -m @tiny -p x -o x.png -i", "--init-image"),
+        ("generate -m @tiny -o x.png --prompt-file", "--prompt-file"),
+        (
+            "edit -m @tiny -p x -o x.png --box 0,0,8,8 -i",
+            "--init-image",
+        ),
+        (
+            "edit -m @tiny -p x -o x.png -i y.png --mask",
+            "--init-image",
+        ),
+        ("video -m @video -p x -o x.gif --image", "--image"),
+        ("video -m @video -p x -o x.gif --video", "--video"),
     ] {
         let output = place.command(line).arg(name).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
+        let said = format!("error: cannot use {option}: ");
         says(
             &stderr(&output),
+            &[&said, "a link can give a file such a name"],
+        );
+    }
+    let output = place
+        .command("generate -m @tiny -p x -o")
+        .arg(name)
+        .output();
+    says(&stderr(&output.unwrap()), &["error: invalid UTF-8"]);
+}
+
+#[test]
+fn of_two_files_of_a_name_the_newer_one_is_taken() {
+    let place = Place::new();
+    let schedule = ScaleSchedule::square(&[1, 2, 3, 4, 5, 6, 8, 10, 13, 16]).unwrap();
+    let (transformer, vae) = tiny::class_parts(schedule, 24);
+    let names = ["var_d16.safetensors", "vae_ch160v4096z32.safetensors"];
+    tiny::save_class(place.folder.path(), names, &transformer, &vae);
+    for name in names {
+        let twin = name.replace("safetensors", "pth");
+        std::fs::copy(place.path(name), place.path(&twin)).unwrap();
+    }
+    let date = |name: &str, hours: u64| {
+        let file = std::fs::File::options().write(true).open(place.path(name));
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(3600 * hours);
+        file.unwrap().set_modified(time).unwrap();
+    };
+    let says_of = |model: &str, parts: &[&str]| {
+        let output = place.good(&format!("generate -m {model} --class 2 -s 1 -o x.png"));
+        let text = stderr(&output);
+        says(&text, parts);
+        assert_eq!(text.matches("is taken, and").count(), parts.len(), "{text}");
+    };
+    date("var_d16.pth", 2);
+    date("var_d16.safetensors", 1);
+    date("vae_ch160v4096z32.pth", 1);
+    date("vae_ch160v4096z32.safetensors", 1);
+    let vae = "vae_ch160v4096z32.safetensors is taken, and ";
+    says_of(".", &["var_d16.pth is taken, and ", vae]);
+    // A path that was typed is never exchanged.
+    for typed in ["var_d16.safetensors", "var_d16.pth"] {
+        says_of(typed, &[vae]);
+    }
+    says_of("var_d16.pth --tokenizer vae_ch160v4096z32.pth", &[]);
+    std::fs::write(place.path("var_d16.pth"), b"").unwrap();
+    says_of("var_d16.safetensors", &[vae]);
+    place.refuses(
+        "generate -m . --class 2 -o x.png",
+        &["var_d16.pth: it is empty"],
+    );
+}
+
+#[test]
+fn files_that_are_no_checkpoint_are_named_once() {
+    let place = Place::new();
+    let mut half = 60u64.to_le_bytes().to_vec();
+    half.extend(br#"{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}     "#);
+    for (name, bytes) in [
+        (
+            "pointer.safetensors",
+            &b"version https://git-lfs.github.com/spec/v1\n"[..],
+        ),
+        ("page.pth", b"<!doctype html>"),
+        ("empty.safetensors", b""),
+        ("half.safetensors", &half),
+        ("half.pth", b"PK\x03\x04 and no more"),
+    ] {
+        std::fs::write(place.path(name), bytes).unwrap();
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("gone/blob", place.path("link.pth")).unwrap();
+    for (name, said) in [
+        (
+            "pointer.safetensors",
+            "it is a Git LFS pointer, not the weights: run `git lfs pull`",
+        ),
+        (
+            "page.pth",
+            "it is a web page, not the weights: download the file itself",
+        ),
+        ("empty.safetensors", "it is empty: download it again"),
+        (
+            "half.safetensors",
+            "it is cut off or damaged: 68 bytes, and its header says 104: download it again",
+        ),
+        (
+            "half.pth",
+            "it is cut off or damaged: an archive without its end: download it again",
+        ),
+        #[cfg(unix)]
+        (
+            "link.pth",
+            "it is a link to `gone/blob`, which is gone: download it again",
+        ),
+    ] {
+        for line in ["generate -p x -o x.png -m", "convert -o y.safetensors"] {
+            let text = place.refused(&format!("{line} {name}"));
+            says(&text, &[said]);
+            assert_eq!(text.matches(name).count(), 1, "{text}");
+        }
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("gone", place.path("infinity_2b_reg.pth")).unwrap();
+        place.refuses(
+            "generate -m infinity-2b -p x -o x.png",
             &[
-                "error: cannot use --init-image",
-                "a link can give a file such a name",
+                "infinity_2b_reg.pth (./infinity_2b_reg.pth is a link to gone, which is gone) and",
+                "flan-t5-xl not found",
             ],
         );
     }
@@ -417,4 +535,112 @@ fn messages_about_a_strangers_file_cannot_command_the_terminal() {
     let line = "generate -m @tiny -s 1 -o a.png -p '(\x1b[2J:1.3) x'";
     let said = stderr(&place.good(line));
     assert!(!said.contains('\x1b'), "{said:?}");
+}
+
+#[test]
+fn words_that_the_vocabulary_cannot_spell_are_named() {
+    let place = Place::new();
+    let line = "generate -s 1 -W 64";
+    let output = place.good(&format!(
+        "{line} -p '\u{62a}\u{641}\u{627}\u{62d}\u{629} red \u{732b} \u{732b}' -o a.png"
+    ));
+    let text = stderr(&output);
+    says(
+        &text,
+        &[
+            "3 of 4 words are unknown to this model",
+            "`\u{62a}\u{641}\u{627}\u{62d}\u{629}`, `\u{732b}`\n",
+        ],
+    );
+    assert_eq!(text.matches("unknown").count(), 1, "{text}");
+    let text = stderr(&place.good(&format!("{line} -p 'red caf\u{e9}' -o a.png")));
+    says(&text, &["1 of 2 words is unknown to this model"]);
+    let many: Vec<String> = ('\u{4e00}'..).take(12).map(String::from).collect();
+    let text = stderr(&place.good(&format!("{line} -p '{}' -o a.png", many.join(" "))));
+    says(&text, &["12 of 12 words", "`\u{4e07}` and 4 more"]);
+    let text = stderr(&place.good(&format!("{line} -p 'a red apple, flat style' -o b.png")));
+    assert!(!text.contains("unknown"), "{text}");
+}
+
+/// What is asked for, and how it ends: in this image, with or without a stated adjustment, or in a sentence.
+#[test]
+fn sizes_as_they_are_typed() {
+    let place = Place::new();
+    let line = "generate -m @tiny -p 'a cat' -s 1 -o x.png";
+    for (more, size, notice) in [
+        ("--aspect 1:1", (16, 16), None),
+        ("--aspect 3:2", (24, 16), None),
+        ("--aspect 1.5", (24, 16), None),
+        (
+            "--aspect 16:9",
+            (24, 16),
+            Some("the aspect ratio 16:9 is adjusted to 24x16 pixels"),
+        ),
+        (
+            "--aspect 16x9",
+            (24, 16),
+            Some("the aspect ratio 16x9 is adjusted to 24x16 pixels"),
+        ),
+        ("-W 24", (24, 16), None),
+        ("-H 16", (16, 16), None),
+        ("-W 24 -H 16", (24, 16), None),
+    ] {
+        let text = stderr(&place.good(&format!("{line} {more}")));
+        assert_eq!(place.image("x.png").dimensions(), size, "{more}");
+        assert_eq!(
+            text.contains("adjusted"),
+            notice.is_some(),
+            "{more}: {text}"
+        );
+        says(&text, notice.as_slice());
+    }
+    std::fs::remove_file(place.path("x.png")).unwrap();
+    place.refuses_each(
+        line,
+        "
+        --aspect 0:1   => error: --aspect: `0:1` is not a ratio | hint: write width:height, for example 16:9
+        --aspect 1:0   => `1:0` is not a ratio | for example 16:9
+        --aspect wide  => `wide` is not a ratio | for example 16:9
+        --aspect 16:   => `16:` is not a ratio | for example 16:9
+        --aspect -1:1  => unexpected argument
+        --aspect 9:16  => does not generate that | the nearest that it generates is 16x16
+        -W 64          => error: --width: the model | does not generate images 64 pixels wide | the nearest size is 24x16
+        -H 20          => error: --height: the model | does not generate images 20 pixels high | the nearest size is 16x16
+        -W 20 -H 20    => does not generate 20x20 pixels | the nearest size is
+        -W 0           => does not generate images 0 pixels wide | the nearest size is 16x16
+        -W 0 -H 0      => does not generate 0x0 pixels | the nearest size is 16x16
+        -W 16.0        => invalid value '16.0' for '--width <WIDTH>'
+        -W 24 --aspect 1:1 => cannot be used with",
+    );
+}
+
+#[cfg(feature = "ffmpeg")]
+#[test]
+fn lengths_in_prompts_of_videos() {
+    let place = Place::new();
+    let line = "video -m @video -s 7 --no-metadata";
+    let plain = place.make(&format!("{line} -p 'a cat'"), "a.gif");
+    for (name, more) in [
+        ("b.gif", "-p '<<<t=1s>>>a cat'"),
+        ("c.gif", "-p '<<<t=1s>>> a cat' --seconds 1"),
+        ("d.gif", "-p '<<<t=1s>>>a cat' --frames 9"),
+    ] {
+        assert!(
+            place.make(&format!("{line} {more}"), name) == plain,
+            "{more}"
+        );
+    }
+    // Without --seconds the prompt gives the length.
+    let longer = place.make(&format!("{line} -p '<<<t=2s>>>a cat'"), "e.gif");
+    assert!(longer == place.make(&format!("{line} -p 'a cat' --seconds 2"), "f.gif"));
+    place.write("p.txt", "<<<t=2s>>>a cat\n");
+    place.refuses_each(
+        "video -m @video -s 7 -o x.gif",
+        "
+        -p '<<<t=1s>>>a cat' --seconds 2 => states a length of 1 s, and the video has 2 s | --seconds
+        -p '<<<t=1s>>>a cat' --seconds 0 => states a length of 1 s, and the video has 0 s
+        -p '<<<t=1s>>>' => the prompt `<<<t=1s>>>` is empty but for its length
+        -p '<<<t=7s>>>a cat' => makes no video of 7 s | the longest is
+        --prompt-file p.txt => states a length of 2 s, and the video has 1 s",
+    );
 }
