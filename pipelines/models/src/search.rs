@@ -110,11 +110,9 @@ pub(crate) fn broken_link(
     file: &str,
     search_path: &SearchPath,
 ) -> Option<(PathBuf, PathBuf)> {
-    let links = search_path
-        .folders(repo)
-        .into_iter()
-        .map(|folder| folder.join(file));
-    links.into_iter().find_map(|link| {
+    let folders = search_path.folders(repo).into_iter();
+    let mut links = folders.map(|folder| folder.join(file));
+    links.find_map(|link| {
         let target = link.read_link().ok().filter(|_| !link.exists())?;
         Some((link, target))
     })
