@@ -250,17 +250,19 @@ fn kill_at_random(place: &Workplace, command: &str, whole: &str, longest: Durati
     let all = std::env::var("NEXTSCALE_KILLS").map_or(8, |text| text.parse().unwrap());
     // The last run is left to end.
     while ended == 0 || kills < all || place.path().join("killed").exists() {
-        let mut child = place.command(&format!("{command} --out killed"));
-        let mut child = child.stderr(Stdio::null()).spawn().unwrap();
+        let mut run = place.command(&format!("{command} --out killed"));
+        let mut child = run.stderr(Stdio::piped()).spawn().unwrap();
         if kills < all {
             std::thread::sleep(longest.mul_f64(rng.random()));
             child.kill().unwrap();
         }
-        if !child.wait().unwrap().success() {
-            assert!(kills < all, "{command}: it does not resume");
+        let output = child.wait_with_output().unwrap();
+        if output.status.code().is_none() {
             kills += 1;
             continue;
         }
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "after {kills} kills: {said}");
         let (whole, parts) = (place.log(whole), place.log("killed"));
         for key in ["step", "loss"] {
             assert_eq!(numbers(&whole, key), numbers(&parts, key), "{key}");
