@@ -15,7 +15,7 @@ mod fuzz;
 use fuzz::Reader;
 
 /// Time that one file may take.
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(60);
 
 fn number_of(name: &str, default: u64) -> u64 {
     let set = std::env::var(name).ok();
