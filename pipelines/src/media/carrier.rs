@@ -66,7 +66,7 @@ pub fn tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
     match carrier(path)? {
         Some(Carrier::Png) => png_texts(path, &read(path)?),
         Some(Carrier::Exif) => Ok(exif::read(&read(path)?, PIPELINE_KEY)),
-        Some(Carrier::Gif) => comments(path),
+        Some(Carrier::Gif) => comments(path, &read(path)?),
         Some(Carrier::Video) => video_tags(path),
         None => Err(PipelineError::content(
             path,

@@ -7,7 +7,7 @@ use gif::{AnyExtension, Encoder, Extension, Frame, Repeat};
 use image::RgbImage;
 use tempfile::NamedTempFile;
 
-use nextscale_files::{atomic_file, bounded};
+use nextscale_files::atomic_file;
 use nextscale_video::FrameRate;
 
 use super::frame_sink::{FrameSink, WriterSettings};
@@ -95,10 +95,8 @@ impl FrameSink for Gif {
 }
 
 /// The comments of a GIF as [`Gif`] writes them; any other is named `comment`.
-pub(super) fn comments(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
-    let bytes =
-        bounded::read(path, bounded::MOST_IMAGE).map_err(PipelineError::io("read", path))?;
-    let found = scan(&bytes);
+pub(super) fn comments(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, PipelineError> {
+    let found = scan(bytes);
     let found = found.ok_or_else(|| PipelineError::content(path, "is a truncated GIF", None))?;
     let named = found.into_iter().map(|text| {
         let text = String::from_utf8_lossy(&text).into_owned();

@@ -20,10 +20,7 @@ pub(in crate::stages) struct VideoLength {
 impl VideoLength {
     /// The length that a `text-to-video` stage asks for, or else the one that a prompt states.
     pub(in crate::stages) fn of(params: &TextToVideoParams, setup: &Setup) -> Self {
-        let mut prompts = setup
-            .all::<PromptsParams>()
-            .flat_map(|source| source.prompts);
-        let stated = prompts.find_map(|prompt| Some(stated_length(&prompt)?.0));
+        let stated = prompts(setup).find_map(|prompt| Some(stated_length(&prompt)?.0));
         let stated = stated.filter(|_| params.frames.is_none());
         Self {
             seconds: params.seconds.or(stated),
@@ -38,10 +35,7 @@ impl VideoLength {
         frames: usize,
         setup: &Setup,
     ) -> Result<(), Diagnostic> {
-        let mut prompts = setup
-            .all::<PromptsParams>()
-            .flat_map(|source| source.prompts);
-        prompts.try_for_each(|prompt| {
+        prompts(setup).try_for_each(|prompt| {
             let checked = manifest.without_length(&prompt, frames).map(drop);
             checked.map_err(|error| setup.refuse_error("seconds", &error.into()))
         })
@@ -92,4 +86,10 @@ impl VideoLength {
         }
         Ok(frames)
     }
+}
+
+/// The prompts that the pipeline names itself.
+fn prompts(setup: &Setup) -> impl Iterator<Item = String> {
+    let sources = setup.all::<PromptsParams>();
+    sources.flat_map(|source| source.prompts)
 }
