@@ -4,9 +4,10 @@ use std::path::Path;
 use std::{env, fs};
 
 /// The files of a model folder, `nextscale.json` first.
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "nextscale.json",
     "tokenizer.json",
+    "words.txt",
     "text.safetensors",
     "transformer.safetensors",
     "vae.safetensors",

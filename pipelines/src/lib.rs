@@ -63,6 +63,7 @@
 
 pub mod artifact;
 pub mod error;
+pub mod file_path;
 pub mod graph;
 mod map;
 pub mod media;

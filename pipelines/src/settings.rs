@@ -1,7 +1,6 @@
 //! The settings of a pipeline.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Unexpected, Visitor};
@@ -10,6 +9,8 @@ use serde_with::skip_serializing_none;
 
 use nextscale_models::device::{DeviceChoice, Dtype};
 use nextscale_models::search::Choice;
+
+use crate::file_path::FilePath;
 
 /// The settings of a pipeline: every key except `stages`.
 #[skip_serializing_none]
@@ -22,11 +23,11 @@ pub struct Settings {
     #[serde(default = "default_model")]
     pub model: String,
     /// A folder in which files of released models are looked for first.
-    pub models_dir: Option<PathBuf>,
+    pub models_dir: Option<FilePath>,
     /// The tokenizer (auto-encoder) that goes with a checkpoint: a file, instead of the one of the released models.
-    pub tokenizer: Option<PathBuf>,
+    pub tokenizer: Option<FilePath>,
     /// The text encoder that goes with a checkpoint: a folder in Hugging Face's layout.
-    pub text_encoder: Option<PathBuf>,
+    pub text_encoder: Option<FilePath>,
     /// Which weights of a training checkpoint are taken, if it holds several.
     #[serde(default, skip_serializing_if = "is_model")]
     pub weights: WeightsChoice,
@@ -43,7 +44,7 @@ pub struct Settings {
     /// A file, a name with `{index}`, `{seed}` or `{prompt}`, a folder, or `-` for standard output.
     pub output: Option<String>,
     /// A folder for the image after each scale.
-    pub preview: Option<String>,
+    pub preview: Option<FilePath>,
     /// Whether files carry their parameters.
     #[serde(default = "yes")]
     pub metadata: bool,

@@ -26,12 +26,14 @@ mod error;
 
 pub mod encoder;
 pub mod import;
+pub mod known_words;
 pub mod t5;
 pub mod unigram;
 pub mod vocab;
 
 pub use encoder::{TextEncoder, TextFeatures};
 pub use error::TextError;
+pub use known_words::KnownWords;
 pub use t5::{T5Config, T5Encoder};
 pub use unigram::train_unigram;
 pub use vocab::{Encoded, TokenBatch, Vocab};

@@ -1,10 +1,9 @@
 //! `nextscale edit`: inpainting and outpainting.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use nextscale_pipelines::error::PipelineError;
+use nextscale_pipelines::file_path::FilePath;
 use nextscale_pipelines::stages::EditParams;
 use nextscale_pipelines::yaml::Node;
 
@@ -16,7 +15,7 @@ use crate::settings::Settings;
 pub(crate) struct EditArgs {
     /// Image to edit: PNG, JPEG, WebP, TIFF or GIF. Without a part to regenerate, its transparent parts are
     #[arg(short, long, value_name = "FILE")]
-    init_image: PathBuf,
+    init_image: FilePath,
     #[command(flatten)]
     part: Part,
     /// Invert the mask or box: regenerate everything else
@@ -35,7 +34,7 @@ pub(crate) struct EditArgs {
 struct Part {
     /// Mask of the same size as the image: white is regenerated, black is kept; with holes, the holes are regenerated
     #[arg(long, value_name = "FILE")]
-    mask: Option<PathBuf>,
+    mask: Option<FilePath>,
     /// Box to regenerate, in pixels of the image or in percent, for example 25%,25%,50%,50%
     #[arg(
         long = "box",

@@ -1,10 +1,9 @@
 //! `nextscale generate`: images from prompts or classes, from the first scales of an image, or as variations of one.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use nextscale_pipelines::error::PipelineError;
+use nextscale_pipelines::file_path::FilePath;
 use nextscale_pipelines::stages::StartParams;
 use nextscale_pipelines::yaml::Node;
 
@@ -19,10 +18,10 @@ pub(crate) struct GenerateArgs {
     options: ImageOptions,
     /// Start from the first scales of this image, which fix layout and colours: PNG, JPEG, WebP, TIFF or GIF
     #[arg(short, long, value_name = "FILE")]
-    init_image: Option<PathBuf>,
+    init_image: Option<FilePath>,
     /// Generate a variation of an image made by nextscale: same prompt, settings and first scales, another seed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["init_image", "prompt", "prompt_file", "class", "negative_prompt", "smooth"])]
-    variation_of: Option<PathBuf>,
+    variation_of: Option<FilePath>,
     /// Number of scales to take from that image; half of them by default
     #[arg(long, value_name = "K")]
     from_scale: Option<usize>,

@@ -1,16 +1,20 @@
 //! Options that `generate`, `edit` and `video` share, and the keys of the pipeline that they set.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::builder::{
+    OsStringValueParser, PossibleValue, PossibleValuesParser, RangedU64ValueParser,
+    TypedValueParser,
+};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+use nextscale_files::path_text;
 use nextscale_models::device::{DeviceChoice, Dtype};
 use nextscale_pipelines::error::PipelineError;
+use nextscale_pipelines::file_path::FilePath;
 use nextscale_pipelines::settings::WeightsChoice;
 use nextscale_pipelines::spec::PipelineSpec;
 use nextscale_pipelines::yaml::Node;
@@ -31,22 +35,22 @@ pub(crate) struct PromptOptions {
     pub(crate) prompt: Vec<String>,
     /// File with one prompt per line
     #[arg(long, value_name = "FILE")]
-    prompt_file: Option<PathBuf>,
+    prompt_file: Option<FilePath>,
     /// Negative prompt: what to avoid
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     negative_prompt: Option<String>,
     /// Model: a name from `nextscale models`, a model folder, or a checkpoint. The embedded model by default
-    #[arg(short, long, value_name = "NAME|PATH")]
+    #[arg(short, long, value_name = "NAME|PATH", value_parser = path_text())]
     pub(crate) model: Option<String>,
     /// Search this folder first for the files of released models
     #[arg(long, value_name = "DIR")]
-    pub(crate) models_dir: Option<PathBuf>,
+    pub(crate) models_dir: Option<FilePath>,
     /// Tokenizer (auto-encoder) of a fine-tuned checkpoint, instead of the released one
     #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
+    tokenizer: Option<FilePath>,
     /// Text encoder of a fine-tuned checkpoint: a folder in the layout of Hugging Face
     #[arg(long, value_name = "DIR")]
-    text_encoder: Option<PathBuf>,
+    text_encoder: Option<FilePath>,
     /// Weights of a training checkpoint that holds several
     #[arg(long, value_parser = choice::<WeightsChoice>())]
     weights: Option<WeightsChoice>,
@@ -127,9 +131,9 @@ pub(crate) struct RunOptions {
     keep_loaded: bool,
     /// Write a preview after each scale to this folder; of a video, the first frame of each clip
     #[arg(long, value_name = "DIR")]
-    preview: Option<PathBuf>,
+    preview: Option<FilePath>,
     /// Output: a .png, .jpg or .webp file, a name with {index}, {seed} or {prompt}, a folder, or - for standard output
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = path_text())]
     pub(crate) output: Option<String>,
     /// Refuse to replace files that exist already
     #[arg(long)]
@@ -166,6 +170,11 @@ impl RunOptions {
         }
         run::execute(PipelineSpec::from_node(root)?, self.timings)
     }
+}
+
+/// Takes any path, as a pipeline writes it.
+pub(crate) fn path_text() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().map(path_text::to_text)
 }
 
 /// A seed, or -1 for a random one.

@@ -12,6 +12,7 @@ use nextscale_pipelines::spec::{PipelineSpec, read_tree};
 use nextscale_pipelines::stage::Cancel;
 use nextscale_pipelines::yaml::Node;
 
+use crate::options::path_text;
 use crate::progress::Progress;
 use crate::{output, signal};
 
@@ -20,7 +21,7 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     source: Source,
     /// Where to write: short for `--set output=PATH`
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH", value_parser = path_text())]
     output: Option<String>,
     /// Replace files that exist already, also for the pipeline of an image or video
     #[arg(long, conflicts_with = "no_clobber")]

@@ -1,12 +1,11 @@
 //! `nextscale video`: videos from prompts, images or other videos.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use nextscale_models::search::SearchPath;
 use nextscale_models::{Manifest, Model, SPRITES};
 use nextscale_pipelines::error::PipelineError;
+use nextscale_pipelines::file_path::FilePath;
 use nextscale_pipelines::media::{CodecChoice, FrameRate};
 use nextscale_pipelines::spec::{PipelineSpec, Preset};
 use nextscale_pipelines::yaml::Node;
@@ -24,10 +23,10 @@ pub(crate) struct VideoArgs {
     prompts: PromptOptions,
     /// Start from this image: PNG, JPEG, WebP, TIFF or GIF
     #[arg(short, long, visible_alias = "init-image", value_name = "FILE")]
-    image: Option<PathBuf>,
+    image: Option<FilePath>,
     /// Continue this video from its last seconds, which become the start of the result
     #[arg(long, value_name = "FILE", conflicts_with = "image")]
-    video: Option<PathBuf>,
+    video: Option<FilePath>,
     #[command(flatten)]
     length: Length,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all, read within bounds, their checksums, and downloads by `curl`.
+//! Files that are written whole or not at all, read within bounds, their checksums, their names as text, and downloads by `curl`.
 //!
 //! Everything else in Nextscale may use this crate, and it uses nothing of Nextscale.
 
@@ -8,3 +8,4 @@ pub mod atomic_file;
 pub mod bounded;
 pub mod checksum;
 pub mod curl;
+pub mod path_text;

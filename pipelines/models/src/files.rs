@@ -18,6 +18,8 @@ pub const MANIFEST: &str = "nextscale.json";
 pub const VOCAB: &str = "tokenizer.json";
 /// The text encoder of a model folder.
 pub const TEXT: &str = "text.safetensors";
+/// The words of a model's captions in its folder; not every model has them.
+pub const WORDS: &str = "words.txt";
 /// The transformer of a model folder.
 pub const TRANSFORMER: &str = "transformer.safetensors";
 /// The auto-encoder of a model folder.
@@ -155,14 +157,21 @@ pub(crate) struct Files {
 pub(crate) struct TextFiles {
     pub(crate) vocab: ModelFile,
     pub(crate) weights: ModelFile,
+    /// The words of the captions, if they are known.
+    pub(crate) words: Option<ModelFile>,
 }
 
 impl Files {
-    /// Those inside the program: vocabulary, text encoder, transformer, auto-encoder.
-    pub(crate) fn embedded(files: [&'static [u8]; 4]) -> Self {
-        let [vocab, weights, transformer, vae] = files.map(ModelFile::Embedded);
+    /// Those inside the program: vocabulary, words, text encoder, transformer, auto-encoder.
+    pub(crate) fn embedded(files: [&'static [u8]; 5]) -> Self {
+        let [vocab, words, weights, transformer, vae] = files.map(ModelFile::Embedded);
+        let words = Some(words);
         Self {
-            text: Some(TextFiles { vocab, weights }),
+            text: Some(TextFiles {
+                vocab,
+                weights,
+                words,
+            }),
             transformer,
             vae,
             weights: Choice::default(),
@@ -186,7 +195,12 @@ impl Files {
         let open = |file: &str| ModelFile::open(folder.join(file));
         let text = || -> Result<TextFiles, Flaw> {
             let (vocab, weights) = (open(VOCAB)?, open(TEXT)?);
-            Ok(TextFiles { vocab, weights })
+            let words = folder.join(WORDS);
+            Ok(TextFiles {
+                vocab,
+                weights,
+                words: words.is_file().then_some(ModelFile::OnDisk(words)),
+            })
         };
         Ok(Self {
             text: has_text.then(text).transpose()?,

@@ -29,7 +29,7 @@ mod size;
 
 pub use device::Placement;
 pub use error::ModelError;
-pub use files::{MANIFEST, TEXT, TRANSFORMER, VAE, VOCAB};
+pub use files::{MANIFEST, TEXT, TRANSFORMER, VAE, VOCAB, WORDS};
 pub use first_frame::FirstFrame;
 pub use generator::{Generator, Request};
 pub use manifest::{Architecture, Manifest};

@@ -5,7 +5,7 @@ use burn::tensor::{Device, FloatDType, Tensor};
 use nextscale_bitwise::import::read_infinity;
 use nextscale_bitwise::infinity::Infinity;
 use nextscale_bitwise::vae::BsqVae;
-use nextscale_text::{TextEncoder, TextError, Vocab};
+use nextscale_text::{KnownWords, TextEncoder, TextError, Vocab};
 use nextscale_tokenizer::vqvae::{VqCodes, VqVae};
 use nextscale_var_core::var::{Var, read_var};
 use nextscale_video::InfinityStarVae;
@@ -33,10 +33,10 @@ impl Model {
             Manifest::Var(_) => 0,
         };
         let text = self.files().and_then(|files| files.text.as_ref());
-        let (Some(config), Some(TextFiles { vocab, weights })) = (self.manifest().text(), text)
-        else {
+        let (Some(config), Some(files)) = (self.manifest().text(), text) else {
             return Err(ModelError::flawed(self.name(), "has no text encoder"));
         };
+        let TextFiles { vocab, weights, .. } = files;
         self.verify(VOCAB, vocab)?;
         self.verify(TEXT, weights)?;
         let fail = |e: TextError| self.unloadable(e);
@@ -46,6 +46,21 @@ impl Model {
         let read = file.and_then(|file| nextscale_text::import::read(&mut t5, file));
         read.map_err(|e| fail(e.into()))?;
         TextEncoder::new(vocab.with_max_len(max_len), t5).map_err(fail)
+    }
+
+    /// The words of the captions that it was trained on; none if that is not known.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn known_words(&self) -> Result<Option<KnownWords>, ModelError> {
+        let text = self.files().and_then(|files| files.text.as_ref());
+        let Some(file) = text.and_then(|text| text.words.as_ref()) else {
+            return Ok(None);
+        };
+        let bytes = file.bytes()?;
+        let mut words = KnownWords::default();
+        words.add(&String::from_utf8_lossy(&bytes));
+        Ok(Some(words))
     }
 
     /// Loads the transformer of an Infinity model.

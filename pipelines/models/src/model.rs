@@ -19,6 +19,7 @@ use crate::size::Size;
 /// |---|---|
 /// | `nextscale.json` | [`Manifest`]: shapes of all parts, sizes, sampling defaults, checksums |
 /// | `tokenizer.json` | the text encoder's vocabulary |
+/// | `words.txt` | the words of the captions that it was trained on; may be absent |
 /// | `text.safetensors` | T5 encoder, Hugging Face's key names |
 /// | `transformer.safetensors` | the transformer, official key names |
 /// | `vae.safetensors` | the auto-encoder, official key names |

@@ -1,6 +1,6 @@
 //! Opening a model by what the user called it.
 
-use std::path::Path;
+use nextscale_files::path_text;
 
 use crate::error::{ModelError, nearest};
 use crate::files::{Files, MANIFEST};
@@ -30,7 +30,7 @@ impl Model {
     /// # Errors
     /// As [`Model::open`].
     pub fn open_in(name: &str, search_path: &SearchPath) -> Result<Self, ModelError> {
-        let path = Path::new(name);
+        let path = &*path_text::to_path(name);
         if path.join(MANIFEST).is_file() {
             return Self::in_folder(path);
         }
@@ -50,8 +50,8 @@ impl Model {
     }
 }
 
-/// A model inside the program: description, vocabulary, text encoder, transformer, auto-encoder.
-fn embedded(name: &str, files: Option<[&'static [u8]; 5]>) -> Result<Model, ModelError> {
+/// A model inside the program: description, vocabulary, words, text encoder, transformer, auto-encoder.
+fn embedded(name: &str, files: Option<[&'static [u8]; 6]>) -> Result<Model, ModelError> {
     let Some([manifest, rest @ ..]) = files else {
         let message = format!("the model `{name}` is not inside this program");
         let hint = "name a model folder or a released model: --model NAME";

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nextscale_files::atomic_file;
+use nextscale_files::{atomic_file, path_text};
 use unicode_normalization::char::is_combining_mark;
 
 use crate::artifact::Sample;
@@ -19,13 +19,13 @@ const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
 
 /// Whether results go into a folder under names of their own.
 pub(super) fn is_folder(output: &str) -> bool {
-    output.ends_with(['/', std::path::MAIN_SEPARATOR]) || Path::new(output).is_dir()
+    output.ends_with(['/', std::path::MAIN_SEPARATOR]) || path_text::to_path(output).is_dir()
 }
 
 /// Refuses an output that cannot be written, before any weight is loaded: a folder that is missing, a name that no file system
 /// accepts, a file that is there already and must stay.
 pub(super) fn check_file(output: &str, key: &str, setup: &Setup) -> Result<(), Diagnostic> {
-    let path = Path::new(output);
+    let path = &*path_text::to_path(output);
     if atomic_file::is_stream(path) {
         return Ok(());
     }
@@ -102,9 +102,9 @@ pub(super) fn fill(output: &str, sample: &Sample) -> String {
 }
 
 /// A filled name, with a number before the extension if several results would have it.
-pub(super) fn numbered(output: &str, filled: String, sample: &Sample) -> PathBuf {
+pub(super) fn numbered(output: &str, filled: &str, sample: &Sample) -> PathBuf {
     let unique = ["{index}", "{seed}"].iter().any(|p| output.contains(p));
-    let path = PathBuf::from(filled);
+    let path = path_text::to_path(filled).into_owned();
     if unique || sample.total < 2 || atomic_file::is_stream(&path) {
         return path;
     }
@@ -113,10 +113,10 @@ pub(super) fn numbered(output: &str, filled: String, sample: &Sample) -> PathBuf
 
 /// A name with a suffix before its extension.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let part =
-        |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    let (stem, extension) = (part(path.file_stem()), part(path.extension()));
-    path.with_file_name(format!("{stem}-{suffix}.{extension}"))
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{suffix}."));
+    name.push(path.extension().unwrap_or_default());
+    path.with_file_name(name)
 }
 
 /// A prompt as part of a file name: its letters and digits in words, in at most `room` bytes; `image` if it has none.

@@ -3,8 +3,6 @@
 //! The first scales of an image hold its layout and colours, the last ones its details. An image that keeps the first scales
 //! and samples the others again has the same composition with other details.
 
-use std::path::PathBuf;
-
 use burn::tensor::Device;
 use image::RgbImage;
 use nextscale_models::generator::ImageAutoencoder;
@@ -17,6 +15,7 @@ use serde_with::skip_serializing_none;
 
 use super::image_params::TextToImageParams;
 use crate::error::{Diagnostic, PipelineError};
+use crate::file_path::FilePath;
 use crate::media::read_image;
 use crate::setup::Setup;
 
@@ -26,7 +25,7 @@ use crate::setup::Setup;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StartParams {
     /// The image: PNG, JPEG, WebP, TIFF or GIF. It is scaled and cropped around its centre to the size of the result.
-    pub image: PathBuf,
+    pub image: FilePath,
     /// Number of its first scales that are reused; half of them if absent.
     pub from_scale: Option<usize>,
 }

@@ -1,6 +1,6 @@
 //! The image of an edit and its inpainting mask, at the size of the result.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use image::imageops::{self, FilterType};
@@ -16,6 +16,7 @@ use serde_with::skip_serializing_none;
 use super::edit_region::{rectangle, sides};
 use super::mask::{Mask, read_mask, transparent};
 use crate::error::PipelineError;
+use crate::file_path::FilePath;
 use crate::media::{on_white, read_with_alpha};
 use crate::setup::Setup;
 use crate::stage::Context;
@@ -26,10 +27,10 @@ use crate::stage::Context;
 #[serde(deny_unknown_fields)]
 pub struct EditParams {
     /// The image: PNG, JPEG, WebP, TIFF or GIF. It is scaled and cropped around its centre to the size of the result.
-    pub image: PathBuf,
+    pub image: FilePath,
     /// An image of the same size: white is inpainted, black is kept. In one whose transparency varies, transparent parts are
     /// inpainted.
-    pub mask: Option<PathBuf>,
+    pub mask: Option<FilePath>,
     /// A rectangle that is inpainted: `left,top,width,height` in pixels of the image, or each with `%`.
     #[serde(rename = "box")]
     pub region: Option<String>,
@@ -298,8 +299,8 @@ mod tests {
             .unwrap();
         let params =
             |mask: Option<&str>, region: Option<&str>, outpaint: Option<&str>| EditParams {
-                image: image.clone(),
-                mask: mask.map(|name| folder.path().join(name)),
+                image: image.clone().into(),
+                mask: mask.map(|name| folder.path().join(name).into()),
                 region: region.map(str::to_owned),
                 outpaint: outpaint.map(str::to_owned),
                 invert: false,

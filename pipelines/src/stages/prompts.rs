@@ -1,7 +1,7 @@
 //! `prompts`: the source of a text-to-image pipeline.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -15,6 +15,7 @@ use super::batch::one;
 use super::prompt_text::{check, decode, foreign_syntax};
 use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::{Diagnostic, Mark, PipelineError};
+use crate::file_path::FilePath;
 use crate::setup::Setup;
 use crate::stage::{Context, Input, Output, Ports, Stage};
 use crate::stage_params::StageParams;
@@ -28,7 +29,7 @@ pub struct PromptsParams {
     #[serde(default)]
     pub prompts: Vec<String>,
     /// A file with one prompt per line.
-    pub file: Option<PathBuf>,
+    pub file: Option<FilePath>,
     /// The negative prompt: what the images should not show.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub negative: String,

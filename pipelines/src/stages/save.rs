@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use nextscale_files::atomic_file;
+use nextscale_files::{atomic_file, path_text};
 
 use super::file_names::{
     check_file, check_folder, check_replacing, fill, is_folder, numbered, replaced, with_suffix,
@@ -78,7 +78,7 @@ pub(super) fn output(path: Option<String>, setup: &Setup) -> (&'static str, Opti
 
 /// The folder of previews, if they are wanted.
 pub(super) fn preview(setup: &Setup) -> Result<Option<PathBuf>, Diagnostic> {
-    let folder = setup.settings.preview.as_ref().map(PathBuf::from);
+    let folder = setup.settings.preview.as_deref().map(Path::to_path_buf);
     if let Some(folder) = &folder {
         check_folder(folder, "preview", setup)?;
     }
@@ -87,7 +87,7 @@ pub(super) fn preview(setup: &Setup) -> Result<Option<PathBuf>, Diagnostic> {
 
 /// The format of an output, if it can be written.
 fn check_output(output: &str, key: &str, setup: &Setup) -> Result<ImageFormat, Diagnostic> {
-    let path = Path::new(output);
+    let path = &*path_text::to_path(output);
     if output == "-" || atomic_file::is_stream(path) {
         return Ok(ImageFormat::Png);
     }
@@ -97,7 +97,7 @@ fn check_output(output: &str, key: &str, setup: &Setup) -> Result<ImageFormat, D
     }
     check_file(output, key, setup)?;
     format_of(path).ok_or_else(|| {
-        let message = format!("`{output}` should end with .png, .jpg or .webp");
+        let message = format!("`{}` should end with .png, .jpg or .webp", path.display());
         let hint = "end it with / for a folder, in which images get names of their own";
         setup.refuse(key, message).hint(hint)
     })
@@ -136,9 +136,9 @@ fn store_in_folder(path: &Path, bytes: &[u8]) -> Result<PathBuf, PipelineError> 
 fn file_name(output: &str, sample: &Sample) -> PathBuf {
     let index = format!("{:05}", sample.index);
     if is_folder(output) {
-        return Path::new(output).join(format!("{index}-{}.png", sample.seed));
+        return path_text::to_path(output).join(format!("{index}-{}.png", sample.seed));
     }
-    numbered(output, fill(output, sample), sample)
+    numbered(output, &fill(output, sample), sample)
 }
 
 impl Stage for Save {

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use nextscale_files::atomic_file;
+use nextscale_files::{atomic_file, path_text};
 
 use super::file_names::{
     check_file, check_folder, check_replacing, fill, is_folder, numbered, replaced,
@@ -100,14 +100,14 @@ impl SaveVideo {
     fn path(&self, sample: &Sample) -> PathBuf {
         let filled = fill(&self.output, sample);
         if self.format != OutputFormat::Folder {
-            return numbered(&self.output, filled, sample);
+            return numbered(&self.output, &filled, sample);
         }
         let folder = filled.trim_end_matches(['/', std::path::MAIN_SEPARATOR]);
         let unique = filled != self.output || sample.total < 2;
         if unique {
-            PathBuf::from(folder)
+            path_text::to_path(folder).into_owned()
         } else {
-            Path::new(folder).join(format!("{:05}-{}", sample.index, sample.seed))
+            path_text::to_path(folder).join(format!("{:05}-{}", sample.index, sample.seed))
         }
     }
 
@@ -153,11 +153,12 @@ impl SaveVideo {
 
 /// The format of an output, if this pipeline can write it.
 fn format_of(output: &str, key: &str, setup: &Setup) -> Result<OutputFormat, PipelineError> {
-    let path = Path::new(output);
+    let path = &*path_text::to_path(output);
+    let shown = path.display();
     if is_folder(output) {
         let taken = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
         if taken && !output.contains('{') {
-            let message = format!("the folder `{output}` is not empty");
+            let message = format!("the folder `{shown}` is not empty");
             let hint = "frames go into a folder of their own: give it another name";
             return Err(setup.refuse(key, message).hint(hint).into());
         }
@@ -168,7 +169,7 @@ fn format_of(output: &str, key: &str, setup: &Setup) -> Result<OutputFormat, Pip
         return Ok(OutputFormat::Folder);
     }
     if atomic_file::is_stream(path) {
-        let message = format!("a video cannot go to `{output}`, which is no file");
+        let message = format!("a video cannot go to `{shown}`, which is no file");
         let hint = "write it to a file: --output NAME.mp4";
         return Err(setup.refuse(key, message).hint(hint).into());
     }
@@ -177,7 +178,7 @@ fn format_of(output: &str, key: &str, setup: &Setup) -> Result<OutputFormat, Pip
     let format = format.map_err(|e| setup.refuse(key, e.message).hint(e.hint))?;
     let mut videos = setup.all::<TextToVideoParams>();
     if matches!(format, OutputFormat::Image(_)) && videos.any(|video| !video.is_single_frame()) {
-        let message = format!("`{output}` holds one frame, and a video has more");
+        let message = format!("`{shown}` holds one frame, and a video has more");
         let hint = "write a .mp4, a .gif or a folder of frames, or ask for an image: --seconds 0";
         return Err(setup.refuse(key, message).hint(hint).into());
     }

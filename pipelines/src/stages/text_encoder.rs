@@ -124,7 +124,7 @@ impl TextEncoderStage {
     }
 }
 
-/// The notice of words that the model cannot read.
+/// The notice of words that the model does not know.
 fn unknown_words(prompt: &str, unknown: &[String]) -> String {
     const SHOWN: usize = 8;
     let all = prompt.split_whitespace().count();
@@ -140,10 +140,10 @@ fn unknown_words(prompt: &str, unknown: &[String]) -> String {
     };
     named.truncate(SHOWN);
     let (count, named) = (unknown.len(), named.join(", "));
-    let verb = if count == 1 { "is" } else { "are" };
-    format!(
-        "{count} of {all} words {verb} unknown to this model, whose vocabulary lacks their letters: {named}{more}"
-    )
+    match count {
+        1 => format!("this model does not know the word {named}: it has little or no effect"),
+        _ => format!("this model does not know {count} of the {all} words: {named}{more}"),
+    }
 }
 
 impl Stage for TextEncoderStage {

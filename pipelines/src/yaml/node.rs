@@ -50,11 +50,8 @@ impl Node {
     /// # Errors
     /// A value that serde cannot serialise as plain data.
     pub fn from_data(data: &impl Serialize, origin: &str) -> Result<Self, PipelineError> {
-        let json = serde_json::to_value(data).map_err(|e| {
-            let hint =
-                "texts and paths in a pipeline are UTF-8: a link can give a file such a name";
-            PipelineError::refused_with(format!("cannot use {origin}: {e}"), hint)
-        })?;
+        let json = serde_json::to_value(data)
+            .map_err(|e| PipelineError::refused(format!("cannot use {origin}: {e}")))?;
         Ok(from_json(json, &Mark::origin(origin)))
     }
 

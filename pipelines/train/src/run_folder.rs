@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
 use nextscale_data::Dataset;
+use nextscale_files::atomic_file;
 use nextscale_var_core::train::{Checkpoint, latest};
 use serde::de::DeserializeOwned;
 
@@ -14,6 +15,8 @@ use crate::error::{Result, TrainError, ensure};
 pub(crate) const CONFIG: &str = "config.yaml";
 /// The vocabulary of the text encoder.
 pub(crate) const VOCABULARY: &str = "tokenizer.json";
+/// The words of the captions.
+pub(crate) const WORDS: &str = "words.txt";
 /// The names of the classes.
 const CLASSES: &str = "classes.json";
 
@@ -28,8 +31,18 @@ pub(crate) fn lock(out: &Path, config: &Path) -> Result<File> {
     }
     let text = fs::read(config).map_err(TrainError::io("read", config))?;
     let copy = out.join(CONFIG);
-    fs::write(&copy, text).map_err(TrainError::io("write", &copy))?;
+    write(&copy, &text)?;
     Ok(lock)
+}
+
+/// Writes a file of a run as a whole or not at all: a run that is killed has to resume.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    atomic_file::write(path, bytes).map_err(TrainError::io("write", path))
+}
+
+/// Copies a file of another run.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    write(to, &fs::read(from).map_err(TrainError::io("read", from))?)
 }
 
 /// The newest checkpoint of a run.
@@ -53,7 +66,7 @@ pub(crate) fn store_classes(out: &Path, set: &Dataset) -> Result<()> {
     let path = out.join(CLASSES);
     if !path.is_file() {
         let text = serde_json::to_string(set.classes()).expect("names are JSON");
-        return fs::write(&path, text).map_err(TrainError::io("write", &path));
+        return write(&path, text.as_bytes());
     }
     let stored = classes(out)?;
     ensure!(

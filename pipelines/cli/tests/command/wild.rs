@@ -368,33 +368,56 @@ fn names_that_are_not_utf_8() {
     std::fs::rename(place.path("a.png"), place.folder.path().join(name)).unwrap();
     let output = place.command("metadata").arg(name).output().unwrap();
     says(&String::from_utf8_lossy(&output.stdout), &["a cat"]);
-    for (line, option) in [
-        ("generate -m @tiny -p x -o x.png -i", "--init-image"),
-        ("generate -m @tiny -o x.png --prompt-file", "--prompt-file"),
-        (
-            "edit -m @tiny -p x -o x.png --box 0,0,8,8 -i",
-            "--init-image",
-        ),
-        (
-            "edit -m @tiny -p x -o x.png -i y.png --mask",
-            "--init-image",
-        ),
-        ("video -m @video -p x -o x.gif --image", "--image"),
-        ("video -m @video -p x -o x.gif --video", "--video"),
+    let done = |line: &str, name: &[u8]| {
+        let output = place.command(line).arg(OsStr::from_bytes(name)).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+        output
+    };
+    let is_there = |name: &[u8]| place.folder.path().join(OsStr::from_bytes(name)).is_file();
+    for line in [
+        "generate -m @tiny -p x -s 1 -o x.png -i",
+        "edit -m @tiny -p x -s 1 -o x.png --box 0,0,8,8 -i",
+        "edit -m @tiny -p x -s 1 -o x.png -i x.png --mask",
+        "video -m @video -p x -s 1 -o x.gif --image",
     ] {
-        let output = place.command(line).arg(name).output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        let said = format!("error: cannot use {option}: ");
-        says(
-            &stderr(&output),
-            &[&said, "a link can give a file such a name"],
-        );
+        done(line, b"caf\xe9.png");
     }
-    let output = place
-        .command("generate -m @tiny -p x -o")
-        .arg(name)
-        .output();
-    says(&stderr(&output.unwrap()), &["error: invalid UTF-8"]);
+    // Placeholders and numbers, folders, the prompts, the model, a clip to continue.
+    let line = "generate -m @tiny -p x -s 1 -b 2 -o";
+    done(line, b"\xe9-{seed}.png");
+    assert!(is_there(b"\xe9-1.png") && is_there(b"\xe9-2.png"));
+    done(line, b"\xe9.png");
+    assert!(is_there(b"\xe9-00000.png") && is_there(b"\xe9-00001.png"));
+    std::fs::create_dir(place.folder.path().join(OsStr::from_bytes(b"\xff"))).unwrap();
+    done(line, b"\xff/");
+    assert!(is_there(b"\xff/00000-1.png") && is_there(b"\xff/00001-2.png"));
+    done("generate -m @tiny -p x -s 1 -o x.png --preview", b"\xff");
+    assert!(is_there(b"\xff/00000-scale-01.png"));
+    let prompts = OsStr::from_bytes(b"p\xe9.txt");
+    std::fs::write(place.folder.path().join(prompts), "a cat\n").unwrap();
+    done(
+        "generate -m @tiny -s 1 -o x.png --prompt-file",
+        b"p\xe9.txt",
+    );
+    let model = place.folder.path().join(OsStr::from_bytes(b"m\xe9"));
+    std::os::unix::fs::symlink(tiny::model(), &model).unwrap();
+    done("generate -p x -s 1 -o x.png -m", b"m\xe9");
+    done("video -m @video -p x -s 1 -o", b"c\xe9.gif");
+    assert!(is_there(b"c\xe9.gif"));
+    // A pipeline that is printed is read back.
+    let printed = done(
+        "generate -m @tiny -p x -s 1 --print-pipeline -o",
+        b"y\xe9.png",
+    );
+    std::fs::write(place.path("y.yaml"), printed.stdout).unwrap();
+    place.good("run y.yaml");
+    assert!(is_there(b"y\xe9.png"));
+    if cfg!(feature = "ffmpeg") {
+        done("video -m @video -p x -s 1 -o", b"c\xe9.mp4");
+        assert!(is_there(b"c\xe9.mp4"));
+        done("video -m @video -p x -s 1 -o x.gif --video", b"c\xe9.mp4");
+    }
 }
 
 #[test]
@@ -548,18 +571,33 @@ fn words_that_the_vocabulary_cannot_spell_are_named() {
     says(
         &text,
         &[
-            "3 of 4 words are unknown to this model",
+            "this model does not know 3 of the 4 words",
             "`\u{62a}\u{641}\u{627}\u{62d}\u{629}`, `\u{732b}`\n",
         ],
     );
-    assert_eq!(text.matches("unknown").count(), 1, "{text}");
+    assert_eq!(text.matches("does not know").count(), 1, "{text}");
     let text = stderr(&place.good(&format!("{line} -p 'red caf\u{e9}' -o a.png")));
-    says(&text, &["1 of 2 words is unknown to this model"]);
+    says(&text, &["this model does not know the word `caf\u{e9}`"]);
     let many: Vec<String> = ('\u{4e00}'..).take(12).map(String::from).collect();
     let text = stderr(&place.good(&format!("{line} -p '{}' -o a.png", many.join(" "))));
-    says(&text, &["12 of 12 words", "`\u{4e07}` and 4 more"]);
+    says(&text, &["12 of the 12 words", "`\u{4e07}` and 4 more"]);
     let text = stderr(&place.good(&format!("{line} -p 'a red apple, flat style' -o b.png")));
-    assert!(!text.contains("unknown"), "{text}");
+    assert!(!text.contains("does not know"), "{text}");
+}
+
+#[test]
+fn words_that_no_caption_had_are_named() {
+    let place = Place::new();
+    let line = "generate -s 1 -W 64 -o a.png";
+    let text = stderr(&place.good(&format!("{line} -p 'A red zeppelin, flat style'")));
+    says(&text, &["does not know the word `zeppelin`"]);
+    let prompts = "two dogs on a light-blue background|the Apple, noto style";
+    for prompt in prompts.split('|') {
+        let text = stderr(&place.good(&format!("{line} -p '{prompt}'")));
+        assert!(!text.contains("does not know"), "{prompt}: {text}");
+    }
+    let clip = "video -s 1 --frames 1 -o a.gif -p 'a red apple bouncing quixotically'";
+    says(&stderr(&place.good(clip)), &["the word `quixotically`"]);
 }
 
 /// What is asked for, and how it ends: in this image, with or without a stated adjustment, or in a sentence.

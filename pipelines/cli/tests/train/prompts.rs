@@ -154,6 +154,9 @@ fn from_pictures_to_a_model() {
     let model = Model::open(&folder.join("model").display().to_string()).unwrap();
     assert_eq!(model.manifest().name(), "squares");
     let device = Device::flex();
+    let words = model.known_words().unwrap().unwrap();
+    let unknown = words.unknown_words("the red square, large style, and a zeppelin");
+    assert_eq!(unknown, ["zeppelin"]);
     let features = model.load_text_encoder(&device).unwrap();
     let features = features.encode(&["red square, large style"]).unwrap();
     let largest = features.features.abs().max().into_scalar::<f32>();

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use nextscale_text::TextEncoder;
+use nextscale_text::{KnownWords, TextEncoder};
 
 use crate::error::ModelError;
 use crate::manifest::Manifest;
@@ -12,6 +12,7 @@ use crate::model::Model;
 pub struct PromptEncoder {
     model: Arc<Model>,
     encoder: TextEncoder,
+    words: Option<KnownWords>,
 }
 
 /// The features of one prompt.
@@ -21,7 +22,8 @@ pub struct EncodedPrompt {
     pub features: Tensor<3>,
     /// Tokens of the whole prompt; more than `l` if it was truncated.
     pub tokens: usize,
-    /// Words of the prompt that the vocabulary cannot spell.
+    /// Words of the prompt that the model does not know: those that no caption of its training had, or, where its captions
+    /// are not known, those that its vocabulary cannot spell.
     pub unknown: Vec<String>,
 }
 
@@ -33,6 +35,7 @@ impl PromptEncoder {
     pub fn load(model: &Arc<Model>, device: &Device) -> Result<Self, ModelError> {
         Ok(Self {
             encoder: model.load_text_encoder(device)?,
+            words: model.known_words()?,
             model: Arc::clone(model),
         })
     }
@@ -42,7 +45,10 @@ impl PromptEncoder {
     /// # Errors
     /// A prompt that the vocabulary cannot split, or that states another length of the video.
     pub fn encode(&self, prompt: &str, frames: usize) -> Result<EncodedPrompt, ModelError> {
-        let unknown = self.encoder.vocab.unknown_words(prompt);
+        let unknown = match &self.words {
+            Some(words) => words.unknown_words(prompt),
+            None => self.encoder.vocab.unknown_words(prompt),
+        };
         let unknown = unknown.into_iter().map(str::to_owned).collect();
         let prompt = match self.model.manifest() {
             Manifest::Infinity(manifest) => manifest.prompt.apply(prompt),

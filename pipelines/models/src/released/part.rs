@@ -141,6 +141,7 @@ impl TextFolder {
         let files = TextFiles {
             vocab: ModelFile::OnDisk(vocab),
             weights: ModelFile::OnDisk(weights),
+            words: None,
         };
         Ok(Self { config, files })
     }

@@ -65,7 +65,7 @@ impl VideoCondition {
         if let Some(path) = &params.video {
             let info = media::video_info(path).map_err(|e| setup.refuse_error("video", &e))?;
             let request = ClipRequest {
-                path: path.clone(),
+                path: path.to_path_buf(),
                 size: [0; 2],
                 fps: model.fps,
                 frames: model.condition_frames(),

@@ -1,13 +1,12 @@
 //! The parameters of `text-to-video`.
 
-use std::path::PathBuf;
-
 use nextscale_models::manifest::InfinityStarManifest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use crate::error::PipelineError;
+use crate::file_path::FilePath;
 use crate::setup::Setup;
 use crate::stage_params::StageParams;
 use crate::stages::sampling::check_range;
@@ -40,10 +39,10 @@ pub struct TextToVideoParams {
     /// Sampling temperature of the image that a video begins with.
     pub image_temperature: Option<f64>,
     /// An image to begin with: PNG, JPEG, WebP, TIFF or GIF. It is scaled and cropped around its centre to the size of the video.
-    pub image: Option<PathBuf>,
+    pub image: Option<FilePath>,
     /// A video to continue: its last seconds, as many as the model takes, are the start of the result. Interactive models
     /// need one.
-    pub video: Option<PathBuf>,
+    pub video: Option<FilePath>,
     /// Leave the blocks of the transformer in their file and read them one by one in every pass: for models that are larger
     /// than memory. Same video, slower.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

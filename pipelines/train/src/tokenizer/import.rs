@@ -12,7 +12,7 @@ use nextscale_weights::WeightDtype;
 use crate::config;
 use crate::error::{Result, TrainError, ensure};
 use crate::run::Run;
-use crate::run_folder::{CONFIG, checkpoint, no_checkpoint};
+use crate::run_folder::{self, CONFIG, checkpoint, no_checkpoint};
 use crate::tokenizer::{TokenizerKind, bsq::BsqRun, causal::CausalRun, vq::VqRun};
 
 /// The configuration of the imported tokenizer.
@@ -108,7 +108,10 @@ fn copy_tokenizer<R: TokenizerRun>(
         "tokenizer: `{}` is of another kind: a transformer of classes takes `kind: vq`, one of prompts `kind: bsq`, one of videos `kind: causal`",
         from.display()
     );
-    fs::copy(&original, config).map_err(TrainError::io("write", config))?;
+    run_folder::copy(&original, config)?;
     let run: R = config::read(config)?;
-    R::save(&checkpoint.average(run.init(device))?, weights)
+    // Under its own name only when it is whole: a run that is killed here has to resume.
+    let part = weights.with_extension("part.safetensors");
+    R::save(&checkpoint.average(run.init(device))?, &part)?;
+    fs::rename(&part, weights).map_err(TrainError::io("write", weights))
 }

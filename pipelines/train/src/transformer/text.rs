@@ -5,8 +5,8 @@ use std::path::Path;
 
 use nextscale_data::Dataset;
 use nextscale_models::prompt::PromptRules;
-use nextscale_models::{Size, TEXT, VOCAB};
-use nextscale_text::{T5Config, T5Encoder, Vocab, train_unigram};
+use nextscale_models::{self as models, Size, TEXT, VOCAB};
+use nextscale_text::{KnownWords, T5Config, T5Encoder, Vocab, train_unigram};
 use nextscale_tokenizer::Scale;
 use nextscale_weights::WeightDtype;
 use rand_chacha::ChaCha8Rng;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError, ensure};
 use crate::run::{StartContext, TrainEvent};
-use crate::run_folder::VOCABULARY;
+use crate::run_folder::{self, VOCABULARY, WORDS};
 use crate::shuffle::rng_for;
 
 /// Sizes of a text encoder that is trained from scratch.
@@ -70,21 +70,24 @@ impl TextSizes {
         seed: u64,
         set: &Dataset,
         context: &mut StartContext<'_>,
-        mut captions: impl FnMut(usize, &mut ChaCha8Rng) -> Vec<String>,
+        captions: impl Fn(usize, &mut ChaCha8Rng) -> Vec<String>,
     ) -> Result<Vocab> {
+        let texts = || {
+            let ids = set.train_ids().into_iter();
+            ids.flat_map(|index| captions(index, &mut rng_for(seed ^ 0x776f_7264, index as u64)))
+        };
         let path = context.out.join(VOCABULARY);
         if path.is_file() {
             // A resumed run keeps its own.
         } else if let Some(from) = continues {
             let from = from.join(VOCABULARY);
-            fs::copy(&from, &path).map_err(TrainError::io("copy", &from))?;
+            run_folder::copy(&from, &path)?;
         } else {
             (context.observe)(TrainEvent::LearningVocabulary);
-            let ids = set.train_ids().into_iter();
-            let texts = ids
-                .flat_map(|index| captions(index, &mut rng_for(seed ^ 0x776f_7264, index as u64)));
-            train_unigram(texts, self.vocabulary)?.save(&path)?;
+            let vocab = train_unigram(texts(), self.vocabulary)?;
+            run_folder::write(&path, vocab.to_json()?.as_bytes())?;
         }
+        store_words(context.out, continues, set, texts())?;
         Ok(Vocab::from_file(&path)?.with_max_len(self.max_len))
     }
 }
@@ -94,10 +97,43 @@ pub(crate) fn default_drop() -> f64 {
     0.1
 }
 
-/// Writes the vocabulary and the text encoder into the model folder `out`.
-pub(crate) fn save_text(out: &Path, vocab: &Vocab, encoder: &T5Encoder) -> Result<()> {
+/// Stores the words of the captions in the run `out`, the first time: those of the run that is continued, of `captions`, and
+/// of the names and styles of all training images.
+fn store_words(
+    out: &Path,
+    continues: Option<&Path>,
+    set: &Dataset,
+    captions: impl Iterator<Item = String>,
+) -> Result<()> {
+    let path = out.join(WORDS);
+    if path.is_file() {
+        return Ok(());
+    }
+    let mut words = KnownWords::default();
+    if let Some(from) = continues.map(|from| from.join(WORDS)) {
+        if !from.is_file() {
+            return Ok(());
+        }
+        words.add(&fs::read_to_string(&from).map_err(TrainError::io("read", &from))?);
+    }
+    captions.for_each(|caption| words.add(&caption));
+    for index in set.train_ids() {
+        let entry = set.entry(index);
+        words.add(&entry.name);
+        words.add(&entry.style);
+        entry.synonyms.iter().for_each(|name| words.add(name));
+    }
+    run_folder::write(&path, words.to_string().as_bytes())
+}
+
+/// Writes the vocabulary of the run `from`, the words of its captions and the text encoder into the model folder `out`.
+pub(crate) fn save_text(from: &Path, out: &Path, vocab: &Vocab, encoder: &T5Encoder) -> Result<()> {
     fs::create_dir_all(out).map_err(TrainError::io("create", out))?;
     vocab.save(out.join(VOCAB))?;
+    let words = from.join(WORDS);
+    if words.is_file() {
+        run_folder::copy(&words, &out.join(models::WORDS))?;
+    }
     Ok(nextscale_text::import::save(
         encoder,
         out.join(TEXT),

@@ -40,7 +40,7 @@ pub(crate) fn export(
         transformer: transformer.init(&device),
     })?;
 
-    save_text(out, &vocab, &model.text)?;
+    save_text(from, out, &vocab, &model.text)?;
     let file = out.join(TRANSFORMER);
     save_infinity(&transformer, &model.transformer, &file, WeightDtype::F16)?;
     vae.save(out.join(VAE), WeightDtype::F16)?;

@@ -43,6 +43,10 @@ impl Run for InfinityRun {
             let entry = set.entry(index);
             let mut texts = vec![captions::canonical(entry)];
             texts.extend((0..3).map(|_| captions::caption(entry, captions::PLAIN, rng).0));
+            if self.scenes > 0.0 {
+                let (relation, _) = captions::RELATIONS[index % captions::RELATIONS.len()];
+                texts.push(captions::pair(entry, relation, entry));
+            }
             texts
         };
         let vocab = self
