@@ -18,6 +18,7 @@
 pub mod autoencoder;
 pub mod conv;
 pub mod cpu;
+mod exact;
 pub mod inpaint;
 pub mod patch;
 pub mod phi;

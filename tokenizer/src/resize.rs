@@ -6,6 +6,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use crate::exact::product;
 use crate::schedule::Scale;
 
 /// How to resample.
@@ -33,24 +34,17 @@ pub fn resize(x: Tensor<5>, to: Scale, mode: Resize) -> Tensor<5> {
     let mut x = x.cast(DType::F32);
     if w != to.w {
         let m = matrix(w, to.w, mode, &device).transpose(); // [w, to.w]
-        x = x
-            .reshape([b * c * t * h, w])
-            .matmul(m)
-            .reshape([b, c, t, h, to.w]);
+        x = product(x.reshape([b * c * t * h, w]), m).reshape([b, c, t, h, to.w]);
     }
     if h != to.h {
         let m = matrix(h, to.h, mode, &device).unsqueeze::<3>();
-        x = m
-            .expand([b * c * t, to.h, h])
-            .matmul(x.reshape([b * c * t, h, to.w]))
-            .reshape([b, c, t, to.h, to.w]);
+        let m = m.expand([b * c * t, to.h, h]);
+        x = product(m, x.reshape([b * c * t, h, to.w])).reshape([b, c, t, to.h, to.w]);
     }
     if t != to.t {
         let m = matrix(t, to.t, mode, &device).unsqueeze::<3>();
-        x = m
-            .expand([b * c, to.t, t])
-            .matmul(x.reshape([b * c, t, to.h * to.w]))
-            .reshape([b, c, to.t, to.h, to.w]);
+        let m = m.expand([b * c, to.t, t]);
+        x = product(m, x.reshape([b * c, t, to.h * to.w])).reshape([b, c, to.t, to.h, to.w]);
     }
     x.cast(dtype)
 }

@@ -3,7 +3,9 @@
 use burn::{
     module::{Module, Param},
     nn::Initializer,
-    tensor::{Bool, Device, Tensor, activation::softmax, module, ops::AttentionModuleOptions},
+    tensor::{
+        Bool, DType, Device, Tensor, activation::softmax, module, ops::AttentionModuleOptions,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -128,10 +130,52 @@ impl SelfAttention {
     }
 }
 
+/// How a product of queries, keys and values is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttentionPath {
+    /// By the backend's own kernel, in the number type of the operands.
+    Backend,
+    /// By the backend's kernel for tensor cores, in f16, with so many rows of queries: it takes multiples of 32.
+    TensorCores {
+        /// Rows of queries, at least as many as there are.
+        rows: usize,
+    },
+    /// By two matrix products and a softmax in f32.
+    WrittenOut,
+}
+
+impl AttentionPath {
+    /// The path on a device for `n` rows of queries and `m` keys of `d` numbers.
+    pub fn of(n: usize, m: usize, d: usize, dtype: DType, device: &Device) -> Self {
+        if *device == Device::flex() {
+            Self::Backend
+        } else {
+            Self::on_card(n, m, d, dtype)
+        }
+    }
+
+    /// The path on a card. The backend's kernel (cubek-attention 0.3) takes f16 alone. Where there are four times as many rows as keys, or
+    /// the other way round, none of its tiles fits, which ends the process if a smaller shape was tuned before.
+    fn on_card(n: usize, m: usize, d: usize, dtype: DType) -> Self {
+        let step = if n < 512 { 32 } else { 128 };
+        let rows = n.next_multiple_of(step);
+        let half = matches!(dtype, DType::F16 | DType::BF16);
+        let fits = n >= 32 && rows < 4 * m && m < 4 * rows && d.is_multiple_of(16);
+        if half && fits {
+            Self::TensorCores { rows }
+        } else {
+            Self::WrittenOut
+        }
+    }
+}
+
+/// Attention scores that are in memory at a time where they are written out on a card.
+const SCORES: usize = 1 << 27;
+
 /// `softmax(q k^T) v`, without a scale: callers fold theirs into `q`.
 ///
-/// With autodiff the two products are written out, which the backward pass needs anyway. Otherwise the backend's fused
-/// attention runs. It divides by `sqrt(d)`, so `q` is multiplied by it first: another scale as an option would leave the
+/// With autodiff the two products are written out, which the backward pass needs anyway; otherwise as [`AttentionPath`] says.
+/// The backend's kernels divide by `sqrt(d)`, so `q` is multiplied by it first: another scale as an option would leave the
 /// fused path on CUDA.
 ///
 /// # Shapes
@@ -145,18 +189,71 @@ pub fn attend(
 ) -> Tensor<4> {
     let [b, h, n, d] = q.dims();
     let m = k.dims()[2];
-    let tracked = q.is_autodiff();
-    let hidden = hidden.map(|mask| mask.clone().expand([b, h, n, m]));
-    if tracked {
-        let scores = q.matmul(k.transpose());
-        let scores = match hidden {
-            Some(mask) => scores.mask_fill(mask, f32::NEG_INFINITY),
-            None => scores,
-        };
-        return softmax(scores, 3).matmul(v);
+    if q.is_autodiff() {
+        return written_out(q, k, v, hidden);
     }
+    let by_row = hidden.is_some_and(|mask| mask.dims()[2] > 1);
+    match AttentionPath::of(n, m, d, q.dtype(), &q.device()) {
+        AttentionPath::Backend => by_backend(q, k, v, hidden),
+        AttentionPath::TensorCores { rows } if rows == n || !by_row => {
+            let dtype = q.dtype();
+            let [q, k, v] = [q, k, v].map(|x| cast(x, DType::F16));
+            let q = if rows == n {
+                q
+            } else {
+                let rest = Tensor::zeros([b, h, rows - n, d], (&q.device(), DType::F16));
+                Tensor::cat(vec![q, rest], 2)
+            };
+            cast(by_backend(q, k, v, hidden).slice_dim(2, 0..n), dtype)
+        }
+        _ => {
+            let dtype = q.dtype();
+            let [q, k, v] = [q, k, v].map(f32);
+            let block = (SCORES / (b * h * m)).max(1);
+            let parts = (0..n).step_by(block).map(|from| {
+                let rows = from..n.min(from + block);
+                let hidden = hidden.map(|mask| {
+                    if by_row {
+                        mask.clone().slice_dim(2, rows.clone())
+                    } else {
+                        mask.clone()
+                    }
+                });
+                let q = q.clone().slice_dim(2, rows);
+                written_out(q, k.clone(), v.clone(), hidden.as_ref())
+            });
+            cast(Tensor::cat(parts.collect(), 2), dtype)
+        }
+    }
+}
+
+/// The backend's attention.
+fn by_backend(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<&Tensor<4, Bool>>,
+) -> Tensor<4> {
+    let [b, h, n, d] = q.dims();
+    let hidden = hidden.map(|mask| mask.clone().expand([b, h, n, k.dims()[2]]));
     let q = q * (d as f64).sqrt();
     module::attention(q, k, v, hidden, None, AttentionModuleOptions::default())
+}
+
+/// Attention as two products and a softmax.
+fn written_out(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<&Tensor<4, Bool>>,
+) -> Tensor<4> {
+    let ([b, h, n, _], m) = (q.dims(), k.dims()[2]);
+    let scores = q.matmul(k.transpose());
+    let scores = match hidden {
+        Some(mask) => scores.mask_fill(mask.clone().expand([b, h, n, m]), f32::NEG_INFINITY),
+        None => scores,
+    };
+    softmax(scores, 3).matmul(v)
 }
 
 #[cfg(test)]
@@ -178,5 +275,33 @@ mod tests {
         fused
             .into_data()
             .assert_approx_eq::<f32>(&plain.into_data(), Tolerance::absolute(1e-5));
+    }
+
+    /// Every scale of a square and of wide and tall schedules, with every length of prompt.
+    #[test]
+    fn a_card_gets_no_lopsided_shape() {
+        let path = |n, m, dtype| AttentionPath::on_card(n, m, 128, dtype);
+        let sides = [1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96];
+        for h in sides {
+            for w in sides {
+                let n = h * w;
+                for m in (1..=512).chain([n, 2 * n, 3 * n, 5 * n]) {
+                    for dtype in [DType::F16, DType::BF16] {
+                        let AttentionPath::TensorCores { rows } = path(n, m, dtype) else {
+                            continue;
+                        };
+                        assert!(rows >= n && rows % 32 == 0 && rows - n < 128);
+                        assert!(rows < 4 * m && m < 4 * rows, "{n} {m}");
+                    }
+                    assert_eq!(path(n, m, DType::F32), AttentionPath::WrittenOut);
+                }
+            }
+        }
+        let cores = |rows| AttentionPath::TensorCores { rows };
+        assert_eq!(path(4096, 10521, DType::BF16), cores(4096));
+        assert_eq!(path(400, 921, DType::BF16), cores(416));
+        assert_eq!(path(72_000, 75_664, DType::F16), cores(72_064));
+        assert_eq!(path(1024, 200, DType::BF16), AttentionPath::WrittenOut);
+        assert_eq!(path(16, 30, DType::BF16), AttentionPath::WrittenOut);
     }
 }

@@ -36,8 +36,8 @@ pub(crate) struct BenchArgs {
     /// Guidance scale; 1 (with classes 0) turns guidance off [default: the model's, 4 for a preset]
     #[arg(long, value_name = "N")]
     cfg_scale: Option<f64>,
-    /// Compute device
-    #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
+    /// Compute device: auto, cpu, cuda, or cuda:N for a card's number
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// Number type of the transformer's weights
     #[arg(long, value_parser = choice::<Dtype>(), default_value = "auto")]

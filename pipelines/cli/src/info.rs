@@ -1,6 +1,7 @@
 //! Subcommands that only print.
 
-use nextscale_models::device::{Cuda, cpu_features, cuda};
+use nextscale_models::device::cuda::{self, Cuda};
+use nextscale_models::device::{NO_LIBDEVICE, cpu_features, toolkit};
 use nextscale_pipelines::registry::Registry;
 
 /// `nextscale schema`.
@@ -17,10 +18,20 @@ pub(super) fn devices() -> anyhow::Result<()> {
     } else {
         format!("{cores} cores")
     };
-    let cuda = match cuda() {
-        Cuda::Cards(1) => "1 card".to_owned(),
-        Cuda::Cards(n) => format!("{n} cards (the first is used)"),
-        missing => format!("none: {}", missing.missing().unwrap_or_default()),
-    };
-    crate::output::print(&format!("cpu   {cores}, {}\ncuda  {cuda}", cpu_features()))
+    let mut lines = vec![format!("cpu     {cores}, {}", cpu_features())];
+    match cuda::find() {
+        Cuda::Cards(cards) => {
+            let cards = cards.iter().enumerate();
+            lines.extend(cards.map(|(number, card)| format!("cuda:{number}  {card}")));
+            lines.push(match toolkit() {
+                Some(path) => format!("        kernels are linked with {}", path.display()),
+                None => format!("        {}", NO_LIBDEVICE),
+            });
+        }
+        missing => lines.push(format!(
+            "cuda    none: {}",
+            missing.missing().unwrap_or_default()
+        )),
+    }
+    crate::output::print(&lines.join("\n"))
 }

@@ -30,5 +30,17 @@ use std::process::ExitCode;
 static ALLOCATOR: huge_pages::HugePages = huge_pages::HugePages;
 
 fn main() -> ExitCode {
+    find_cuda_toolkit();
     panic::guarded(command::main)
+}
+
+/// Tells the compiler of CUDA kernels where its library is, if that is not where it looks by itself.
+fn find_cuda_toolkit() {
+    if cfg!(feature = "cuda")
+        && std::env::var_os("CUDA_PATH").is_none()
+        && let Some(path) = nextscale_models::device::toolkit()
+    {
+        // SAFETY: no other thread was started yet.
+        unsafe { std::env::set_var("CUDA_PATH", path) };
+    }
 }

@@ -116,8 +116,8 @@ impl SizeOptions {
 /// Where to compute, where to write, and what to show.
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
-    /// Compute device
-    #[arg(long, value_parser = choice::<DeviceChoice>())]
+    /// Compute device: auto, cpu, cuda, or cuda:N for a card's number
+    #[arg(long)]
     device: Option<DeviceChoice>,
     /// Number type of the weights
     #[arg(long, value_parser = choice::<Dtype>())]

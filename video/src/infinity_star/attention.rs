@@ -1,10 +1,10 @@
 use burn::tensor::{Bool, Tensor};
-use nextscale_var_core::attention::attend;
+use nextscale_var_core::attention::{AttentionPath, attend};
 
 /// Grouped-query attention. The caller folds the scale into `q`.
 ///
 /// Queries that share a key head are stacked, so keys are never repeated. They run in blocks of tokens with at most
-/// `scores` attention scores each, whether or not the device materialises them.
+/// `scores` attention scores each, unless tensor cores compute them, which keep none.
 ///
 /// # Shapes
 /// - `q`: `[b, l, h, d]`
@@ -25,7 +25,10 @@ pub fn attend_grouped(
     let [_, g, m, _] = k.dims();
     assert!(h % g == 0, "{g} key heads do not divide {h} query heads");
     let per = h / g;
-    let block = (scores / (b * h * m)).max(1);
+    let block = match AttentionPath::of(per * l, m, d, q.dtype(), &q.device()) {
+        AttentionPath::TensorCores { .. } => l,
+        AttentionPath::Backend | AttentionPath::WrittenOut => (scores / (b * h * m)).max(1),
+    };
     let q = q.reshape([b, l, g, per, d]).permute([0, 2, 3, 1, 4]); // [b, g, per, l, d]
     let parts = (0..l).step_by(block).map(|from| {
         let n = block.min(l - from);

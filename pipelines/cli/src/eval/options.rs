@@ -10,7 +10,7 @@ use nextscale_eval::tokenizer::TokenizerOptions;
 use nextscale_models::device::DeviceChoice;
 use nextscale_models::{DEFAULT, SPRITES};
 
-use crate::options::{at_least_one, choice};
+use crate::options::at_least_one;
 
 /// Options of a measurement on a data set.
 #[derive(Debug, Args)]
@@ -24,8 +24,8 @@ pub(super) struct DataOptions {
     /// Images per batch
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one())]
     batch: usize,
-    /// Compute device
-    #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
+    /// Compute device: auto, cpu, cuda, or cuda:N for a card's number
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]
     pub(super) files: Files,
@@ -137,8 +137,8 @@ pub(crate) struct MotionArgs {
     seed: u64,
     #[command(flatten)]
     sampling: SamplingOptions,
-    /// Compute device
-    #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
+    /// Compute device: auto, cpu, cuda, or cuda:N for a card's number
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]
     pub(super) files: Files,

@@ -14,7 +14,6 @@ use nextscale_train::{
 };
 use nextscale_var_core::train::{Budget, Outcome};
 
-use crate::options::choice;
 use crate::signal;
 
 /// Arguments of `nextscale train`.
@@ -50,8 +49,8 @@ struct RunArgs {
     /// Train this many steps, instead of the budget in the configuration
     #[arg(long, value_name = "STEPS")]
     max_steps: Option<u64>,
-    /// Device to train on
-    #[arg(long, value_parser = choice::<DeviceChoice>(), default_value = "auto")]
+    /// Device to train on: auto, cpu, cuda, or cuda:N for a card's number
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// Write a model folder when the run is finished (transformers only)
     #[arg(long, value_name = "DIR")]

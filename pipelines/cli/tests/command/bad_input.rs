@@ -224,12 +224,16 @@ fn devices_files_and_overrides() {
     let place = Place::new();
     place.write("p.yaml", &pipeline(tiny::model()));
     place.write("q.png", "not a picture");
-    if nextscale_models::device::cuda().missing().is_some() {
+    if nextscale_models::device::cuda::find().missing().is_some() {
         place.refuses_each(
             GENERATE,
             "-p x --device cuda => --device cuda is not possible",
         );
     }
+    place.refuses(
+        &format!("{GENERATE} -p x --device gpu"),
+        &["there is no device `gpu`: use auto, cpu, cuda, or cuda:N"],
+    );
     place.refuses_each(
         GENERATE,
         "-p x --device cpu --dtype f16 => f16 is not supported on the CPU",
