@@ -186,7 +186,10 @@ impl Stage for TextEncoderStage {
     fn finish(&mut self, out: &mut Output) -> Result<(), PipelineError> {
         let buffered = self.buffered.take().unwrap_or_default();
         if !buffered.is_empty() {
-            self.encoder = None;
+            self.encoder
+                .take()
+                .into_iter()
+                .for_each(PromptEncoder::unload);
         }
         buffered
             .into_iter()

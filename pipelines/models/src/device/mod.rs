@@ -214,6 +214,14 @@ pub fn dtype(choice: Dtype, device: &Device) -> Result<FloatDType, ModelError> {
     }
 }
 
+/// Gives memory back that was freed on a card.
+pub(crate) fn release(device: &Device) {
+    // What is still to be computed there fails where its result is read.
+    if !is_cpu(device) && device.sync().is_ok() {
+        device.memory_cleanup();
+    }
+}
+
 /// Whether a device is the CPU.
 pub fn is_cpu(device: &Device) -> bool {
     *device == Device::flex()

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use nextscale_text::{KnownWords, TextEncoder};
 
+use crate::device;
 use crate::error::ModelError;
 use crate::manifest::Manifest;
 use crate::model::Model;
@@ -38,6 +39,14 @@ impl PromptEncoder {
             words: model.known_words()?,
             model: Arc::clone(model),
         })
+    }
+
+    /// Drops the encoder and gives the memory that it took on a card back: burn keeps what is freed for the next tensors of
+    /// the same thread.
+    pub fn unload(self) {
+        let device = self.encoder.t5.weights_device();
+        drop(self);
+        device::release(&device);
     }
 
     /// The features of a prompt, for a video of `frames` frames (1 for an image).
