@@ -1,17 +1,14 @@
 //! Which device there is, asked before the tensor library touches it.
 
+mod choice;
 pub mod cuda;
 #[cfg(feature = "cuda")]
 mod kernels;
 mod libdevice;
 
-use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{DType, Device, FloatDType};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use nextscale_var_core::blocks::BlockStorage;
 
@@ -19,105 +16,11 @@ use self::cuda::{Cuda, free_memory};
 use crate::error::ModelError;
 use crate::machine_memory;
 
+pub use self::choice::{DeviceChoice, Dtype};
 pub use self::libdevice::toolkit;
 
 /// Why a card cannot be used although it is there.
 pub const NO_LIBDEVICE: &str = "the CUDA toolkit's file nvvm/libdevice/libdevice.10.bc is missing, which kernels are linked with";
-
-/// Where to compute: as text `auto`, `cpu`, `cuda`, or `cuda:1` for a card of another number than 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum DeviceChoice {
-    /// The first CUDA card if there is one, else the CPU.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The CUDA card of this number.
-    Cuda(usize),
-}
-
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = || text.strip_prefix("cuda:")?.parse().ok();
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => number().map(Self::Cuda).ok_or_else(|| {
-                format!("there is no device `{text}`: use auto, cpu, cuda, or cuda:N for a card's number")
-            }),
-        }
-    }
-}
-
-impl TryFrom<String> for DeviceChoice {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<DeviceChoice> for String {
-    fn from(choice: DeviceChoice) -> Self {
-        choice.to_string()
-    }
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(0) => f.write_str("cuda"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
-        }
-    }
-}
-
-impl JsonSchema for DeviceChoice {
-    fn schema_name() -> Cow<'static, str> {
-        "DeviceChoice".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "Where to compute: `auto` for the first CUDA card if there is one, else the CPU; `cpu`; `cuda`; `cuda:1` for a card of another number than 0.",
-            "type": "string",
-            "pattern": "^(auto|cpu|cuda(:[0-9]+)?)$"
-        })
-    }
-}
-
-/// Number type of the weights and activations.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    serde::Deserialize,
-    serde::Serialize,
-    schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// f32 on the CPU, bf16 on a card
-    #[default]
-    Auto,
-    /// 32 bits
-    F32,
-    /// 16 bits
-    F16,
-    /// 16 bits with the range of f32
-    Bf16,
-    /// 8 bits and a factor a channel for the matrices of transformers, bf16 for the rest
-    Int8,
-}
 
 /// The memory in bytes that a device has for this process, where the system or the driver tells: of a card, what was free when
 /// it was opened.
@@ -299,27 +202,4 @@ pub fn cpu_features() -> String {
     }
     #[allow(unreachable_code)]
     std::env::consts::ARCH.to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_are_named_as_everywhere() {
-        for (text, choice) in [
-            ("auto", DeviceChoice::Auto),
-            ("cpu", DeviceChoice::Cpu),
-            ("cuda", DeviceChoice::Cuda(0)),
-            ("cuda:3", DeviceChoice::Cuda(3)),
-        ] {
-            assert_eq!(text.parse(), Ok(choice));
-            assert_eq!(choice.to_string(), text);
-        }
-        assert_eq!("cuda:0".parse(), Ok(DeviceChoice::Cuda(0)));
-        for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CUDA"] {
-            let error = text.parse::<DeviceChoice>().unwrap_err();
-            assert!(error.contains("auto, cpu, cuda"), "{error}");
-        }
-    }
 }
