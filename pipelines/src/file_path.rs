@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A path in a pipeline. In YAML it is a string; one that is not UTF-8 is written as
-/// [`path_text`](nextscale_files::path_text) says, and read back.
+/// [`path_text`] says, and read back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FilePath(PathBuf);
 
