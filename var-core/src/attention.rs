@@ -187,8 +187,7 @@ pub fn attend(
     v: Tensor<4>,
     hidden: Option<&Tensor<4, Bool>>,
 ) -> Tensor<4> {
-    let [b, h, n, d] = q.dims();
-    let m = k.dims()[2];
+    let ([_, _, n, d], m) = (q.dims(), k.dims()[2]);
     if q.is_autodiff() {
         return written_out(q, k, v, hidden);
     }
@@ -196,35 +195,53 @@ pub fn attend(
     match AttentionPath::of(n, m, d, q.dtype(), &q.device()) {
         AttentionPath::Backend => by_backend(q, k, v, hidden),
         AttentionPath::TensorCores { rows } if rows == n || !by_row => {
-            let dtype = q.dtype();
-            let [q, k, v] = [q, k, v].map(|x| cast(x, DType::F16));
-            let q = if rows == n {
-                q
-            } else {
-                let rest = Tensor::zeros([b, h, rows - n, d], (&q.device(), DType::F16));
-                Tensor::cat(vec![q, rest], 2)
-            };
-            cast(by_backend(q, k, v, hidden).slice_dim(2, 0..n), dtype)
+            on_tensor_cores(q, k, v, hidden, rows)
         }
-        _ => {
-            let dtype = q.dtype();
-            let [q, k, v] = [q, k, v].map(f32);
-            let block = (SCORES / (b * h * m)).max(1);
-            let parts = (0..n).step_by(block).map(|from| {
-                let rows = from..n.min(from + block);
-                let hidden = hidden.map(|mask| {
-                    if by_row {
-                        mask.clone().slice_dim(2, rows.clone())
-                    } else {
-                        mask.clone()
-                    }
-                });
-                let q = q.clone().slice_dim(2, rows);
-                written_out(q, k.clone(), v.clone(), hidden.as_ref())
-            });
-            cast(Tensor::cat(parts.collect(), 2), dtype)
+        AttentionPath::TensorCores { .. } | AttentionPath::WrittenOut => {
+            written_out_in_parts(q, k, v, hidden)
         }
     }
+}
+
+/// The backend's attention in f16, with queries of zero up to `rows` rows.
+fn on_tensor_cores(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<&Tensor<4, Bool>>,
+    rows: usize,
+) -> Tensor<4> {
+    let ([b, h, n, d], dtype) = (q.dims(), q.dtype());
+    let [q, k, v] = [q, k, v].map(|x| cast(x, DType::F16));
+    let q = if rows == n {
+        q
+    } else {
+        let rest = Tensor::zeros([b, h, rows - n, d], (&q.device(), DType::F16));
+        Tensor::cat(vec![q, rest], 2)
+    };
+    cast(by_backend(q, k, v, hidden).slice_dim(2, 0..n), dtype)
+}
+
+/// [`written_out`] in f32, for as many rows of queries at a time as [`SCORES`] allows.
+fn written_out_in_parts(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<&Tensor<4, Bool>>,
+) -> Tensor<4> {
+    let ([b, h, n, _], dtype) = (q.dims(), q.dtype());
+    let [q, k, v] = [q, k, v].map(f32);
+    let at_once = (SCORES / (b * h * k.dims()[2])).max(1);
+    let parts = (0..n).step_by(at_once).map(|from| {
+        let rows = from..n.min(from + at_once);
+        let hidden = hidden.map(|mask| match mask.dims()[2] {
+            1 => mask.clone(),
+            _ => mask.clone().slice_dim(2, rows.clone()),
+        });
+        let q = q.clone().slice_dim(2, rows);
+        written_out(q, k.clone(), v.clone(), hidden.as_ref())
+    });
+    cast(Tensor::cat(parts.collect(), 2), dtype)
 }
 
 /// The backend's attention.

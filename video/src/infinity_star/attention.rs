@@ -3,8 +3,8 @@ use nextscale_var_core::attention::{AttentionPath, attend};
 
 /// Grouped-query attention. The caller folds the scale into `q`.
 ///
-/// Queries that share a key head are stacked, so keys are never repeated. They run in blocks of tokens with at most
-/// `scores` attention scores each, unless tensor cores compute them, which keep none.
+/// Queries that share a key head are stacked, so keys are never repeated. On the CPU they run in blocks of tokens with
+/// at most `scores` attention scores each; on a card, [`attend`] sees to that.
 ///
 /// # Shapes
 /// - `q`: `[b, l, h, d]`
@@ -26,8 +26,8 @@ pub fn attend_grouped(
     assert!(h % g == 0, "{g} key heads do not divide {h} query heads");
     let per = h / g;
     let block = match AttentionPath::of(per * l, m, d, q.dtype(), &q.device()) {
-        AttentionPath::TensorCores { .. } => l,
-        AttentionPath::Backend | AttentionPath::WrittenOut => (scores / (b * h * m)).max(1),
+        AttentionPath::Backend => (scores / (b * h * m)).max(1),
+        AttentionPath::TensorCores { .. } | AttentionPath::WrittenOut => l,
     };
     let q = q.reshape([b, l, g, per, d]).permute([0, 2, 3, 1, 4]); // [b, g, per, l, d]
     let parts = (0..l).step_by(block).map(|from| {
