@@ -1,7 +1,6 @@
 //! The tokenizer of a transformer's run, which copies it from a tokenizer's run: so it can be resumed and exported when
 //! that run is gone.
 
-use std::fs;
 use std::path::Path;
 
 use burn::module::Param;
@@ -110,8 +109,5 @@ fn copy_tokenizer<R: TokenizerRun>(
     );
     run_folder::copy(&original, config)?;
     let run: R = config::read(config)?;
-    // Under its own name only when it is whole: a run that is killed here has to resume.
-    let part = weights.with_extension("part.safetensors");
-    R::save(&checkpoint.average(run.init(device))?, &part)?;
-    fs::rename(&part, weights).map_err(TrainError::io("write", weights))
+    R::save(&checkpoint.average(run.init(device))?, weights)
 }
