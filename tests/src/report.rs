@@ -130,6 +130,12 @@ impl Report {
         self.numbers(tensor, &Stored { dims, values }, f.stored(tensor), 0.0);
     }
 
+    /// A line for an error that was measured; the bound is not widened.
+    pub fn within(&mut self, name: &str, error: f32, bound: f32) {
+        let (shown, limit) = (format!("{error:.2e}"), format!("{bound:.2e}"));
+        self.line(&name.replace(' ', "-"), &shown, &limit, error <= bound, "");
+    }
+
     /// Compares numbers of any kind; a tolerance of 0 is not widened.
     pub fn numbers(&mut self, tensor: &str, ours: &Stored, theirs: &Stored, tolerance: f64) {
         if ours.dims != theirs.dims {

@@ -4,6 +4,8 @@
 //! kernel of its own (`torch.nn.functional.interpolate` with `align_corners=False`,
 //! `antialias=False`).
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::exact::product;
@@ -33,20 +35,42 @@ pub fn resize(x: Tensor<5>, to: Scale, mode: Resize) -> Tensor<5> {
     let device = x.device();
     let mut x = x.cast(DType::F32);
     if w != to.w {
-        let m = matrix(w, to.w, mode, &device).transpose(); // [w, to.w]
-        x = product(x.reshape([b * c * t * h, w]), m).reshape([b, c, t, h, to.w]);
+        let m = kept_matrix(w, to.w, mode, &device).transpose(); // [w, to.w]
+        let rows = x.reshape([1, b * c * t * h, w]);
+        x = product(rows, m.unsqueeze()).reshape([b, c, t, h, to.w]);
     }
     if h != to.h {
-        let m = matrix(h, to.h, mode, &device).unsqueeze::<3>();
+        let m = kept_matrix(h, to.h, mode, &device).unsqueeze::<3>();
         let m = m.expand([b * c * t, to.h, h]);
         x = product(m, x.reshape([b * c * t, h, to.w])).reshape([b, c, t, to.h, to.w]);
     }
     if t != to.t {
-        let m = matrix(t, to.t, mode, &device).unsqueeze::<3>();
+        let m = kept_matrix(t, to.t, mode, &device).unsqueeze::<3>();
         let m = m.expand([b * c, to.t, t]);
         x = product(m, x.reshape([b * c, t, to.h * to.w])).reshape([b, c, to.t, to.h, to.w]);
     }
     x.cast(dtype)
+}
+
+/// The matrices that are on a card already: every scale of every image needs the same ones.
+static KEPT: Mutex<Vec<(Key, Tensor<2>)>> = Mutex::new(Vec::new());
+
+/// Lengths before and after, how they are resampled, and the device.
+type Key = (usize, usize, Resize, Device);
+
+/// [`matrix`], which a card keeps.
+fn kept_matrix(from: usize, to: usize, mode: Resize, device: &Device) -> Tensor<2> {
+    if *device == Device::flex() || device.is_autodiff() {
+        return matrix(from, to, mode, device);
+    }
+    let key = (from, to, mode, device.clone());
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, found)) = kept.iter().find(|(other, _)| *other == key) {
+        return found.clone();
+    }
+    let made = matrix(from, to, mode, device);
+    kept.push((key, made.clone()));
+    made
 }
 
 /// The weights that resample an axis of length `from` to length `to`: `[to, from]`, with rows that sum to 1.

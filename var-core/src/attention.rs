@@ -112,6 +112,59 @@ impl SelfAttention {
         [cast(q, dtype), cast(k, dtype), v].map(|heads| heads.swap_dims(1, 2)) // [b, h, l, d]
     }
 
+    /// As [`SelfAttention::forward`] on a card: of `rows`, `[b l, c]` in the weights' dtype, without the output's bias.
+    #[cfg(feature = "cuda")]
+    pub fn on_card(
+        &self,
+        rows: Tensor<2>,
+        images: usize,
+        pass: PassContext,
+        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+    ) -> Tensor<2> {
+        use crate::card::{Heads, heads, product};
+        let [n, c] = rows.dims();
+        let (h, dtype) = (self.heads, rows.dtype());
+        let d = c / h;
+        if !crate::card::takes_heads(d) {
+            let x = rows.reshape([images, n / images, c]);
+            let [q, k, v] = self.split(x, pass);
+            let (k, v) = cache(k, v);
+            return product(attend_rows(q, k, v, pass.hidden, dtype), &self.proj);
+        }
+        let plain = Heads {
+            shape: [images, h, n / images, d],
+            bias: None,
+            unit: false,
+            log_scale: None,
+            scale: 1.0,
+            rope: None,
+            dtype: operands(dtype),
+        };
+        let keys = Heads {
+            unit: self.log_scale.is_some(),
+            rope: pass.rope,
+            ..plain
+        };
+        let queries = Heads {
+            bias: self.q.bias.as_ref(),
+            log_scale: self.log_scale.as_ref(),
+            scale: match self.log_scale {
+                Some(_) => 1.0,
+                None => 0.25 / (d as f64).sqrt(),
+            },
+            ..keys
+        };
+        let values = Heads {
+            bias: self.v.bias.as_ref(),
+            ..plain
+        };
+        let q = heads(product(rows.clone(), &self.q), queries);
+        let k = heads(product(rows.clone(), &self.k), keys);
+        let v = heads(product(rows, &self.v), values);
+        let (k, v) = cache(k, v);
+        product(attend_rows(q, k, v, pass.hidden, dtype), &self.proj)
+    }
+
     /// Attends from every token of `x` to the tokens that `cache` returns.
     ///
     /// # Shapes
@@ -135,38 +188,57 @@ impl SelfAttention {
 pub enum AttentionPath {
     /// By the backend's own kernel, in the number type of the operands.
     Backend,
-    /// By the backend's kernel for tensor cores, in f16, with so many rows of queries: it takes multiples of 32.
-    TensorCores {
-        /// Rows of queries, at least as many as there are.
-        rows: usize,
-    },
+    /// By our kernel for tensor cores, of f16, which writes no scores to memory.
+    Tiled,
     /// By two matrix products and a softmax in f32.
     WrittenOut,
 }
 
 impl AttentionPath {
-    /// The path on a device for `n` rows of queries and `m` keys of `d` numbers.
-    pub fn of(n: usize, m: usize, d: usize, dtype: DType, device: &Device) -> Self {
+    /// The path on a device for heads of `d` numbers.
+    pub fn of(d: usize, dtype: DType, device: &Device) -> Self {
         if *device == Device::flex() {
             Self::Backend
         } else {
-            Self::on_card(n, m, d, dtype)
+            Self::on_card(d, dtype)
         }
     }
 
-    /// The path on a card. The backend's kernel (cubek-attention 0.3) takes f16 alone. Where there are four times as many rows as keys, or
-    /// the other way round, none of its tiles fits, which ends the process if a smaller shape was tuned before.
-    fn on_card(n: usize, m: usize, d: usize, dtype: DType) -> Self {
-        let step = if n < 512 { 32 } else { 128 };
-        let rows = n.next_multiple_of(step);
+    /// The path on a card.
+    fn on_card(d: usize, dtype: DType) -> Self {
         let half = matches!(dtype, DType::F16 | DType::BF16);
-        let fits = n >= 32 && rows < 4 * m && m < 4 * rows && d.is_multiple_of(16);
-        if half && fits {
-            Self::TensorCores { rows }
+        if half && matches!(d, 32 | 64 | 96 | 128) {
+            Self::Tiled
         } else {
             Self::WrittenOut
         }
     }
+}
+
+/// The type in which queries, keys and values of weights of a type are kept on a card.
+#[cfg(feature = "cuda")]
+pub fn operands(weights: DType) -> DType {
+    match weights {
+        DType::BF16 => DType::F16,
+        other => other,
+    }
+}
+
+/// [`attend`] on a card, as rows `[b n, h d]` of a type: the input of the output projection.
+#[cfg(feature = "cuda")]
+pub fn attend_rows(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<&Tensor<4, Bool>>,
+    dtype: DType,
+) -> Tensor<2> {
+    let [b, h, n, d] = q.dims();
+    let attended = match AttentionPath::of(d, q.dtype(), &q.device()) {
+        AttentionPath::Tiled => crate::card::attention(q, k, v, hidden, dtype),
+        _ => cast(attend(q, k, v, hidden).swap_dims(1, 2), dtype),
+    };
+    attended.reshape([b * n, h * d])
 }
 
 /// Attention scores that are in memory at a time where they are written out on a card.
@@ -175,8 +247,6 @@ const SCORES: usize = 1 << 27;
 /// `softmax(q k^T) v`, without a scale: callers fold theirs into `q`.
 ///
 /// With autodiff the two products are written out, which the backward pass needs anyway; otherwise as [`AttentionPath`] says.
-/// The backend's kernels divide by `sqrt(d)`, so `q` is multiplied by it first: another scale as an option would leave the
-/// fused path on CUDA.
 ///
 /// # Shapes
 /// `q` is `[b, h, n, d]`, `k` and `v` are `[b, h, m, d]`, all of one dtype; the result is `[b, h, n, d]`. `hidden`
@@ -187,39 +257,29 @@ pub fn attend(
     v: Tensor<4>,
     hidden: Option<&Tensor<4, Bool>>,
 ) -> Tensor<4> {
-    let ([_, _, n, d], m) = (q.dims(), k.dims()[2]);
+    let [_, _, _, d] = q.dims();
     if q.is_autodiff() {
         return written_out(q, k, v, hidden);
     }
-    let by_row = hidden.is_some_and(|mask| mask.dims()[2] > 1);
-    match AttentionPath::of(n, m, d, q.dtype(), &q.device()) {
+    match AttentionPath::of(d, q.dtype(), &q.device()) {
         AttentionPath::Backend => by_backend(q, k, v, hidden),
-        AttentionPath::TensorCores { rows } if rows == n || !by_row => {
-            on_tensor_cores(q, k, v, hidden, rows)
-        }
-        AttentionPath::TensorCores { .. } | AttentionPath::WrittenOut => {
-            written_out_in_parts(q, k, v, hidden)
-        }
+        AttentionPath::Tiled => tiled(q, k, v, hidden),
+        AttentionPath::WrittenOut => written_out_in_parts(q, k, v, hidden),
     }
 }
 
-/// The backend's attention in f16, with queries of zero up to `rows` rows.
-fn on_tensor_cores(
-    q: Tensor<4>,
-    k: Tensor<4>,
-    v: Tensor<4>,
-    hidden: Option<&Tensor<4, Bool>>,
-    rows: usize,
-) -> Tensor<4> {
-    let ([b, h, n, d], dtype) = (q.dims(), q.dtype());
+/// Attention by the card's kernel, in f16.
+#[cfg(feature = "cuda")]
+fn tiled(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option<&Tensor<4, Bool>>) -> Tensor<4> {
+    let dtype = q.dtype();
     let [q, k, v] = [q, k, v].map(|x| cast(x, DType::F16));
-    let q = if rows == n {
-        q
-    } else {
-        let rest = Tensor::zeros([b, h, rows - n, d], (&q.device(), DType::F16));
-        Tensor::cat(vec![q, rest], 2)
-    };
-    cast(by_backend(q, k, v, hidden).slice_dim(2, 0..n), dtype)
+    crate::card::attention(q, k, v, hidden, dtype).swap_dims(1, 2)
+}
+
+/// Without CUDA there is no card.
+#[cfg(not(feature = "cuda"))]
+fn tiled(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option<&Tensor<4, Bool>>) -> Tensor<4> {
+    written_out_in_parts(q, k, v, hidden)
 }
 
 /// [`written_out`] in f32, for as many rows of queries at a time as [`SCORES`] allows.
@@ -244,7 +304,7 @@ fn written_out_in_parts(
     cast(Tensor::cat(parts.collect(), 2), dtype)
 }
 
-/// The backend's attention.
+/// The backend's attention, which divides by `sqrt(d)`: `q` is multiplied by it first.
 fn by_backend(
     q: Tensor<4>,
     k: Tensor<4>,
@@ -294,31 +354,23 @@ mod tests {
             .assert_approx_eq::<f32>(&plain.into_data(), Tolerance::absolute(1e-5));
     }
 
-    /// Every scale of a square and of wide and tall schedules, with every length of prompt.
+    /// Which path a card takes does not depend on how many queries and keys there are.
     #[test]
-    fn a_card_gets_no_lopsided_shape() {
-        let path = |n, m, dtype| AttentionPath::on_card(n, m, 128, dtype);
-        let sides = [1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96];
-        for h in sides {
-            for w in sides {
-                let n = h * w;
-                for m in (1..=512).chain([n, 2 * n, 3 * n, 5 * n]) {
-                    for dtype in [DType::F16, DType::BF16] {
-                        let AttentionPath::TensorCores { rows } = path(n, m, dtype) else {
-                            continue;
-                        };
-                        assert!(rows >= n && rows % 32 == 0 && rows - n < 128);
-                        assert!(rows < 4 * m && m < 4 * rows, "{n} {m}");
-                    }
-                    assert_eq!(path(n, m, DType::F32), AttentionPath::WrittenOut);
-                }
+    fn a_card_takes_the_kernel_in_half_precision() {
+        for d in [32, 64, 96, 128] {
+            for dtype in [DType::F16, DType::BF16] {
+                assert_eq!(AttentionPath::on_card(d, dtype), AttentionPath::Tiled);
             }
+            assert_eq!(
+                AttentionPath::on_card(d, DType::F32),
+                AttentionPath::WrittenOut
+            );
         }
-        let cores = |rows| AttentionPath::TensorCores { rows };
-        assert_eq!(path(4096, 10521, DType::BF16), cores(4096));
-        assert_eq!(path(400, 921, DType::BF16), cores(416));
-        assert_eq!(path(72_000, 75_664, DType::F16), cores(72_064));
-        assert_eq!(path(1024, 200, DType::BF16), AttentionPath::WrittenOut);
-        assert_eq!(path(16, 30, DType::BF16), AttentionPath::WrittenOut);
+        for d in [16, 48, 80, 256] {
+            assert_eq!(
+                AttentionPath::on_card(d, DType::F16),
+                AttentionPath::WrittenOut
+            );
+        }
     }
 }

@@ -85,6 +85,12 @@ impl FeedForward {
         let hidden = gelu(project_in(x, &self.fc1, precision));
         project_in(hidden, &self.fc2, precision)
     }
+
+    /// As [`FeedForward::forward`] on a card: of `rows`, `[n, c]` in the weights' dtype, without the output's bias.
+    #[cfg(feature = "cuda")]
+    pub fn on_card(&self, rows: Tensor<2>) -> Tensor<2> {
+        crate::card::product(crate::card::gelu(rows, &self.fc1), &self.fc2)
+    }
 }
 
 /// Applies `layer` to `x`, `[.., input]` in f32, in the dtype of its weights; the result is f32 again.
@@ -176,6 +182,43 @@ pub fn normalize(x: Tensor<3>) -> Tensor<3> {
 pub fn inverse_norm(x: Tensor<4>) -> Tensor<4> {
     let square = (x.clone() * x).sum_dim(3);
     square.clamp_min(1e-24).sqrt().recip()
+}
+
+/// Gains, scales and shifts of a block, `[b, 1, c]` each: of attention, then of the feed-forward layers.
+#[derive(Debug, Clone)]
+pub struct AdaLn {
+    /// Factors on what is added to the residual stream.
+    pub gains: [Tensor<3>; 2],
+    /// Scales after the norms, less 1.
+    pub scales: [Tensor<3>; 2],
+    /// Shifts after the norms.
+    pub shifts: [Tensor<3>; 2],
+}
+
+impl AdaLn {
+    /// From `[b, 1, 6, c]`: both gains, both scales, both shifts.
+    pub fn new(all: &Tensor<4>) -> Self {
+        let [b, _, _, c] = all.dims();
+        let pick = |i: usize| {
+            let one = all.clone().slice_dim(2, i..i + 1);
+            one.reshape([b, 1, c])
+        };
+        Self {
+            gains: [pick(0), pick(1)],
+            scales: [pick(2), pick(3)],
+            shifts: [pick(4), pick(5)],
+        }
+    }
+
+    /// AdaLN before the attention (0) or the feed-forward layers (1).
+    pub fn norm(&self, x: Tensor<3>, which: usize) -> Tensor<3> {
+        modulate(x, self.scales[which].clone(), self.shifts[which].clone())
+    }
+
+    /// The gain of the attention (0) or the feed-forward layers (1).
+    pub fn gain(&self, which: usize) -> Tensor<3> {
+        self.gains[which].clone()
+    }
 }
 
 /// AdaLN: `normalize(x) * (1 + scale) + shift`, with scale and shift `[b, 1, c]`.

@@ -15,6 +15,8 @@
 pub mod attention;
 pub mod blocks;
 pub mod cache;
+#[cfg(feature = "cuda")]
+pub mod card;
 pub mod dtype;
 pub mod guidance;
 pub mod int8;

@@ -66,6 +66,12 @@ impl RopeTable {
         }
     }
 
+    /// Cosines and signed sines, `[l, d]` each.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn tables(&self) -> [Tensor<2>; 2] {
+        [self.cos.clone(), self.sin.clone()]
+    }
+
     /// Number of tokens.
     pub fn tokens(&self) -> usize {
         self.cos.dims()[0]

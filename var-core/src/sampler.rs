@@ -80,6 +80,12 @@ impl Sampler {
         if self.is_greedy() {
             return logits.argmax(2).reshape([b, l]);
         }
+        #[cfg(feature = "cuda")]
+        if crate::card::runs(&logits) && crate::card::takes_values(v) {
+            let u = self.uniform(b, l, &logits.device()).reshape([b * l, 1]);
+            let drawn = crate::card::sample(logits.reshape([b * l, v]), u, &self.config);
+            return drawn.reshape([b, l]);
+        }
         let logits = logits / self.config.temperature;
         let kept = filter(logits, self.config.top_k, self.config.top_p);
         let u = self.uniform(b, l, &kept.device()).reshape([b, l, 1]);

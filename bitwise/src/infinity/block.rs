@@ -11,8 +11,8 @@ use nextscale_var_core::attention::{
 use nextscale_var_core::blocks;
 use nextscale_var_core::dtype::{cast, f32, value};
 use nextscale_var_core::layers::{
-    FeedForward, Linear, linear, merge_heads, modulate, normalize, out_std, project_in,
-    project_raw, split_heads, working_dtype,
+    AdaLn, FeedForward, Linear, linear, merge_heads, normalize, out_std, project_in, project_raw,
+    split_heads, working_dtype,
 };
 
 use super::config::InfinityConfig;
@@ -76,8 +76,17 @@ pub(crate) struct TextContext<'a> {
 /// Keys and values of the text for one block.
 #[derive(Debug, Clone)]
 pub(crate) struct TextKeys {
-    k: Tensor<4>,
-    v: Tensor<4>,
+    pub k: Tensor<4>,
+    pub v: Tensor<4>,
+}
+
+/// What one block keeps of the prompts.
+#[derive(Debug, Clone)]
+pub(crate) struct Condition {
+    /// Keys and values of the text.
+    pub keys: TextKeys,
+    /// Its modulation.
+    pub ada: AdaLn,
 }
 
 /// One block of the transformer.
@@ -125,38 +134,35 @@ impl Block {
         }
     }
 
-    pub(crate) fn text_keys(&self, text: Tensor<3>) -> TextKeys {
+    /// What the block keeps of the prompts: `text`, `[b, l, c]`, and the shared part of the modulation, `[b, 1, 6, c]`.
+    pub(crate) fn condition(&self, text: Tensor<3>, shared: Tensor<4>) -> Condition {
         let (k, v) = self.ca.keys(text, self.sa.heads);
-        TextKeys { k, v }
+        Condition {
+            keys: TextKeys { k, v },
+            ada: AdaLn::new(&(shared + value(&self.modulation))),
+        }
     }
 
-    /// `x`, `[b, l, c]` in f32, to the same shape; `shared` is the shared part of the modulation, `[b, 1, 6, c]`.
+    /// `x`, `[b, l, c]` in f32, to the same shape.
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
-        shared: Tensor<4>,
+        ada: &AdaLn,
         text: TextContext,
         context: PassContext,
         cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
-        let [b, _, c] = x.dims();
-        let all = shared + value(&self.modulation);
-        let pick = |i: usize| {
-            let one = all.clone().slice([0..b, 0..1, i..i + 1, 0..c]);
-            one.reshape([b, 1, c])
-        };
-        let [gain1, gain2, scale1, scale2, shift1, shift2] = std::array::from_fn(pick);
-        let normed = modulate(x.clone(), scale1, shift1);
+        let normed = ada.norm(x.clone(), 0);
         let attended = self.sa.forward(normed, context, cache);
-        let x = x + attended * gain1;
+        let x = x + attended * ada.gain(0);
         let normed = normalize(x.clone()) * value(&self.ca_norm.gamma).unsqueeze();
         let normed = match &self.ca_norm.beta {
             Some(beta) => normed + value(beta).unsqueeze(),
             None => normed,
         };
         let x = x + self.ca.forward(normed, text, context);
-        let normed = modulate(x.clone(), scale2, shift2);
-        x + self.ffn.forward(normed, context.precision) * gain2
+        let normed = ada.norm(x.clone(), 1);
+        x + self.ffn.forward(normed, context.precision) * ada.gain(1)
     }
 }
 

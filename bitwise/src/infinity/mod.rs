@@ -9,6 +9,8 @@
 //! the weights are stored.
 
 mod block;
+#[cfg(feature = "cuda")]
+mod card;
 mod config;
 mod model;
 mod plan;

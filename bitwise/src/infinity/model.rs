@@ -167,13 +167,12 @@ impl Infinity {
         };
         for i in 0..self.depth() {
             let block = self.block(i);
-            let keys = block.text_keys(text.kv.clone());
+            let condition = block.condition(text.kv.clone(), text.modulation.clone());
             let text_context = TextContext {
-                keys: &keys,
+                keys: &condition.keys,
                 hidden: text.hidden.as_ref(),
             };
-            let shared = text.modulation.clone();
-            x = block.forward(x, shared, text_context, context, |k, v| (k, v));
+            x = block.forward(x, &condition.ada, text_context, context, |k, v| (k, v));
         }
         x
     }

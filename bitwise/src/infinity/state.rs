@@ -9,7 +9,7 @@ use nextscale_var_core::{
     layers::embed_scale,
 };
 
-use super::block::{TextContext, TextKeys};
+use super::block::{Condition, TextContext};
 use super::model::Infinity;
 use super::plan::Plan;
 use super::text::{TextCondition, TextState};
@@ -18,8 +18,11 @@ use super::text::{TextCondition, TextState};
 #[derive(Debug, Clone)]
 pub struct State {
     text: TextState,
-    /// Text keys of the blocks that the first scale has passed through.
-    keys: Vec<TextKeys>,
+    /// What the blocks keep of the prompts that the first scale has passed through.
+    conditions: Vec<Condition>,
+    /// The same for a card.
+    #[cfg(feature = "cuda")]
+    on_card: Vec<super::card::Condition>,
     cache: KvCache,
 }
 
@@ -37,7 +40,9 @@ impl Infinity {
     pub fn start(&self, text: &TextCondition, plan: &Plan) -> State {
         State {
             text: self.encode_text(text),
-            keys: Vec::with_capacity(self.depth()),
+            conditions: Vec::with_capacity(self.depth()),
+            #[cfg(feature = "cuda")]
+            on_card: Vec::new(),
             cache: KvCache::new(self.depth(), plan.schedule().kept_tokens()),
         }
     }
@@ -110,26 +115,34 @@ impl Infinity {
         guidance: Option<&Guidance>,
     ) -> Tensor<3> {
         let rope = plan.rope_of(k);
-        let State { text, keys, cache } = state;
         let context = PassContext {
             rope: Some(&rope),
             hidden: None,
             precision: plan.precision,
         };
         let (depth, last) = (self.depth(), k + 1 == plan.schedule().len());
+        #[cfg(feature = "cuda")]
+        if nextscale_var_core::card::runs(&x) {
+            return self.scale_blocks_on_card(k, x, state, context, last, guidance);
+        }
+        let State {
+            text,
+            conditions,
+            cache,
+            ..
+        } = state;
         for i in 0..depth {
-            // A streamed block is read once for its text keys and its forward pass.
+            // A streamed block is read once for what it keeps of the prompts and its forward pass.
             let block = self.block(i);
-            if keys.len() == i {
-                keys.push(block.text_keys(text.kv.clone()));
+            if conditions.len() == i {
+                conditions.push(block.condition(text.kv.clone(), text.modulation.clone()));
             }
             let extend = |key, value| cache.extend(i, key, value, last);
-            let shared = text.modulation.clone();
             let text_context = TextContext {
-                keys: &keys[i],
+                keys: &conditions[i].keys,
                 hidden: text.hidden.as_ref(),
             };
-            x = block.forward(x, shared, text_context, context, extend);
+            x = block.forward(x, &conditions[i].ada, text_context, context, extend);
             if let Some(guidance) = guidance
                 && guidance.after_block(k, i, depth)
             {
@@ -137,5 +150,40 @@ impl Infinity {
             }
         }
         x
+    }
+
+    #[cfg(feature = "cuda")]
+    fn scale_blocks_on_card(
+        &self,
+        k: usize,
+        x: Tensor<3>,
+        state: &mut State,
+        context: PassContext,
+        last: bool,
+        guidance: Option<&Guidance>,
+    ) -> Tensor<3> {
+        let ([b, l, c], depth) = (x.dims(), self.depth());
+        let mut rows = x.reshape([b * l, c]);
+        let State {
+            text,
+            on_card,
+            cache,
+            ..
+        } = state;
+        for i in 0..depth {
+            let block = self.block(i);
+            if on_card.len() == i {
+                on_card.push(super::card::Condition::new(&block, text));
+            }
+            let extend = |key, value| cache.extend(i, key, value, last);
+            rows = block.on_card(rows, b, &on_card[i], context, text.hidden.as_ref(), extend);
+            if let Some(guidance) = guidance
+                && guidance.after_block(k, i, depth)
+            {
+                let mixed = mix(rows.reshape([b, l, c]), guidance.weight(k));
+                rows = mixed.repeat_dim(0, 2).reshape([b * l, c]);
+            }
+        }
+        rows.reshape([b, l, c])
     }
 }

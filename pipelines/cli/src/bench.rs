@@ -12,12 +12,19 @@ use crate::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Model as for `generate`, or with --random-weights a size: infinity-125m, infinity-2b, or var-d16 to var-d36
+    /// Model as for `generate`, or with --random-weights a size: infinity-125m, infinity-2b, infinity-8b, or var-d16 to
+    /// var-d36
     #[arg(short, long, value_name = "NAME|PATH", default_value = DEFAULT)]
     model: String,
     /// Measure this size with random weights, without reading a checkpoint
     #[arg(long)]
     random_weights: bool,
+    /// Width in pixels [default: the model's]
+    #[arg(short = 'W', long, value_name = "N", requires = "height")]
+    width: Option<usize>,
+    /// Height in pixels [default: the model's]
+    #[arg(short = 'H', long, value_name = "N", requires = "width")]
+    height: Option<usize>,
     /// Prompt
     #[arg(short, long, default_value = "red apple")]
     prompt: String,
@@ -50,6 +57,7 @@ pub(crate) struct BenchArgs {
 pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
     let report = bench::run(&BenchOptions {
         model: args.model,
+        size: args.width.zip(args.height).map(Into::into),
         random_weights: args.random_weights,
         prompt: args.prompt,
         class: args.class,
@@ -89,6 +97,9 @@ fn table(report: &Report) -> String {
     text += &format!("{:<16} {:>9.0}", "tokens/s", report.tokens_per_second);
     if let Some(mib) = report.peak_memory_mib {
         text += &format!("\n{:<16} {mib:>9.0} MiB", "peak memory");
+    }
+    if let Some(mib) = report.device_memory_mib {
+        text += &format!("\n{:<16} {mib:>9.0} MiB", "card memory");
     }
     text
 }

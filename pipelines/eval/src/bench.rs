@@ -21,8 +21,11 @@ use crate::error::EvalError;
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
-    /// A model as for `generate`, or with random weights a size: `infinity-125m`, `infinity-2b`, `var-d16` to `var-d36`.
+    /// A model as for `generate`, or with random weights a size: `infinity-125m`, `infinity-2b`, `infinity-8b`, `var-d16` to
+    /// `var-d36`.
     pub model: String,
+    /// Width and height in pixels; the model's default size if absent.
+    pub size: Option<[usize; 2]>,
     /// Measure this size with random weights, without reading a file.
     pub random_weights: bool,
     /// The prompt.
@@ -78,9 +81,11 @@ pub struct Report {
     pub tokens_per_second: f64,
     /// Peak resident memory of this process so far, where the system reports it.
     pub peak_memory_mib: Option<f64>,
+    /// Memory of the card that the process has taken, which it keeps for its next images.
+    pub device_memory_mib: Option<f64>,
 }
 
-/// The time of one scale.
+/// The time of one scale, the device's work included.
 #[derive(Debug, Serialize)]
 pub struct ScaleTime {
     /// Rows and columns.
@@ -97,7 +102,10 @@ pub fn run(options: &BenchOptions) -> Result<Report, EvalError> {
     let placement = Placement::open(options.device, options.dtype)?;
     let start = Instant::now();
     let generator = load(options, &placement)?;
-    let size = generator.model().default_size()?;
+    let size = match options.size {
+        Some([width, height]) => generator.model().size(width, height)?,
+        None => generator.model().default_size()?,
+    };
     let plan = generator.plan(size.width, size.height)?;
     let load = start.elapsed().as_secs_f64();
     let mut sampling = generator.model().sampling()?.clone();
@@ -129,6 +137,7 @@ pub fn run(options: &BenchOptions) -> Result<Report, EvalError> {
         seconds_per_image: total / options.batch as f64,
         tokens_per_second: tokens / median_of(&|round| round.scales.iter().sum()),
         peak_memory_mib: peak_memory_mib(),
+        device_memory_mib: device::reserved_memory(&placement.device).map(mib),
     })
 }
 
@@ -177,6 +186,10 @@ fn median(mut values: Vec<f64>) -> f64 {
     } else {
         values[middle]
     }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1u64 << 20) as f64
 }
 
 /// Peak resident memory, as Linux counts it.

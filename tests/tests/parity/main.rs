@@ -12,9 +12,12 @@
 //! A stored tensor that is neither compared nor used as an input is a failure, unless a README of the folder or of its
 //! parent lists it in a line "Not compared: `name`, `name`".
 //!
-//! `NEXTSCALE_DEVICE=cuda` (with the feature of that name) runs on the first GPU, with tolerances ten times as wide.
+//! `NEXTSCALE_DEVICE=cuda` (with the feature of that name) runs on the first GPU, with tolerances ten times as wide, and
+//! compares the kernels that are written for it with the CPU.
 //! Arguments filter: only folders whose names contain one of them run.
 
+#[cfg(feature = "cuda")]
+mod card;
 mod infinity;
 mod infinity_vae;
 mod ops;
@@ -34,6 +37,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::Device;
+#[cfg(feature = "cuda")]
+use nextscale_models::device::{self, DeviceChoice};
 use nextscale_tests::{Fixture, Report, fixtures_in};
 
 /// Compares one folder.
@@ -68,7 +73,7 @@ fn device() -> Result<(Device, f64), Failed> {
     match std::env::var("NEXTSCALE_DEVICE").as_deref() {
         Err(_) | Ok("" | "cpu") => Ok((Device::flex(), 1.0)),
         #[cfg(feature = "cuda")]
-        Ok("cuda") => Ok((Device::cuda(0), 10.0)),
+        Ok("cuda") => Ok((device::open(DeviceChoice::Cuda(0))?, 10.0)),
         Ok(other) => Err(format!("NEXTSCALE_DEVICE={other}: not a device of this build").into()),
     }
 }
@@ -95,6 +100,11 @@ fn run(wanted: &[String]) -> Result<Report, Failed> {
     let (device, factor) = device()?;
     let folders = folders()?;
     let mut report = Report::new(factor);
+    #[cfg(feature = "cuda")]
+    if device != Device::flex() && (wanted.is_empty() || wanted.iter().any(|part| part == "card")) {
+        report.enter("card");
+        card::check(&mut report, &device);
+    }
     for (name, path) in &folders {
         let twin = name.strip_suffix("-pth");
         let is_twin = twin.is_some_and(|name| folders.contains_key(name));

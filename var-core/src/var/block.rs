@@ -8,7 +8,9 @@ use burn::{
 use super::config::{Modulation, VarConfig};
 use crate::attention::{PassContext, SelfAttention, SelfAttentionConfig};
 use crate::blocks;
-use crate::layers::{FeedForward, Linear, linear, modulate};
+#[cfg(feature = "cuda")]
+use crate::layers::working_dtype;
+use crate::layers::{AdaLn, FeedForward, Linear, linear};
 
 /// Factors on the deviation of fresh gains, and of scales and shifts.
 const INIT_GAIN: f64 = 1e-5;
@@ -47,25 +49,40 @@ impl Block {
     }
 
     /// # Shapes
-    /// `x` and the result are `[b, l, C]` in f32; `modulation` is `[b, 1, 6, C]`: gains of attention and feed-forward,
-    /// their scales, their shifts. `cache` as in [`SelfAttention::forward`].
+    /// `x` and the result are `[b, l, C]` in f32. `cache` as in [`SelfAttention::forward`].
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
-        modulation: Tensor<4>,
+        ada: &AdaLn,
         pass: PassContext,
         cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
-        let [b, _, c] = x.dims();
-        let pick = |i: usize| {
-            let one = modulation.clone().slice_dim(2, i..i + 1);
-            one.reshape([b, 1, c])
-        };
-        let [gain1, gain2, scale1, scale2, shift1, shift2] = std::array::from_fn(pick);
-        let normed = modulate(x.clone(), scale1, shift1);
-        let x = x + self.attn.forward(normed, pass, cache) * gain1;
-        let normed = modulate(x.clone(), scale2, shift2);
-        x + self.ffn.forward(normed, pass.precision) * gain2
+        let normed = ada.norm(x.clone(), 0);
+        let x = x + self.attn.forward(normed, pass, cache) * ada.gain(0);
+        let normed = ada.norm(x.clone(), 1);
+        x + self.ffn.forward(normed, pass.precision) * ada.gain(1)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Block {
+    /// As [`Block::forward`] on a card, of rows `[images l, C]`.
+    pub(super) fn on_card(
+        &self,
+        x: Tensor<2>,
+        images: usize,
+        adapted: &crate::card::Adapted,
+        pass: PassContext,
+        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+    ) -> Tensor<2> {
+        use crate::card::{Branch, add, add_norm, norm};
+        let [before, between] = &adapted.norms;
+        let [first, second] = &adapted.gains;
+        let rows = norm(x.clone(), before, working_dtype(&self.attn.q));
+        let y = self.attn.on_card(rows, images, pass, cache);
+        let (x, rows) = add_norm(x, Branch::of(y, &self.attn.proj, first), between);
+        let y = self.ffn.on_card(rows);
+        add(x, Branch::of(y, &self.ffn.fc2, second))
     }
 }
 

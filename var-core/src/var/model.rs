@@ -15,7 +15,7 @@ use crate::attention::PassContext;
 use crate::blocks::{StreamedBlocks, Transformer};
 use crate::cache::KvCache;
 use crate::dtype::{f32, value};
-use crate::layers::{Linear, embed_scale, linear, modulate, project, project_f32, silu};
+use crate::layers::{AdaLn, Linear, embed_scale, linear, modulate, project, project_f32, silu};
 
 /// Factors on the deviation of a fresh head, and of AdaLN's scales and shifts (the reference's training defaults).
 const INIT_HEAD: f64 = 0.02;
@@ -51,7 +51,10 @@ pub struct Var {
 #[derive(Debug, Clone)]
 pub struct State {
     cond: Tensor<2>,
-    modulations: Vec<Tensor<4>>,
+    modulations: Vec<AdaLn>,
+    /// The same for a card.
+    #[cfg(feature = "cuda")]
+    adapted: Vec<crate::card::Adapted>,
     cache: KvCache,
 }
 
@@ -125,7 +128,7 @@ impl Var {
             precision: plan.precision,
         };
         for (i, modulation) in self.modulations(&cond).into_iter().enumerate() {
-            x = self.block(i).forward(x, modulation, pass, |k, v| (k, v));
+            x = self.block(i).forward(x, &modulation, pass, |k, v| (k, v));
         }
         self.logits(x, cond)
     }
@@ -136,8 +139,11 @@ impl Var {
     /// If a label is not a class.
     pub fn start(&self, labels: &[usize], plan: &Plan) -> State {
         let cond = self.embed_classes(labels);
+        let modulations = self.modulations(&cond);
         State {
-            modulations: self.modulations(&cond),
+            #[cfg(feature = "cuda")]
+            adapted: crate::card::adapted(&cond, &modulations),
+            modulations,
             cond,
             cache: KvCache::new(self.depth(), plan.schedule().kept_tokens()),
         }
@@ -164,22 +170,55 @@ impl Var {
             Some(input) => embed_scale(input, scale, &self.word_embed, rows),
             None => self.first_scale(&state.cond),
         };
-        let mut x = x + self.position_embeddings(plan, plan.offset(k), scale.tokens());
+        let x = x + self.position_embeddings(plan, plan.offset(k), scale.tokens());
         let pass = PassContext {
             rope: None,
             hidden: None,
             precision: plan.precision,
         };
         let last = k + 1 == plan.schedule().len();
+        let x = self.scale_blocks(x, state, pass, last);
+        self.logits(x, state.cond.clone())
+    }
+
+    /// All blocks of one scale.
+    fn scale_blocks(
+        &self,
+        mut x: Tensor<3>,
+        state: &mut State,
+        pass: PassContext,
+        last: bool,
+    ) -> Tensor<3> {
+        #[cfg(feature = "cuda")]
+        if crate::card::runs(&x) {
+            return self.scale_blocks_on_card(x, state, pass, last);
+        }
         let State {
             modulations, cache, ..
         } = state;
         for (i, modulation) in modulations.iter().enumerate() {
             let extend = |key, value| cache.extend(i, key, value, last);
-            let block = self.block(i);
-            x = block.forward(x, modulation.clone(), pass, extend);
+            x = self.block(i).forward(x, modulation, pass, extend);
         }
-        self.logits(x, state.cond.clone())
+        x
+    }
+
+    #[cfg(feature = "cuda")]
+    fn scale_blocks_on_card(
+        &self,
+        x: Tensor<3>,
+        state: &mut State,
+        pass: PassContext,
+        last: bool,
+    ) -> Tensor<3> {
+        let [b, l, c] = x.dims();
+        let mut rows = x.reshape([b * l, c]);
+        let State { adapted, cache, .. } = state;
+        for (i, adapted) in adapted.iter().enumerate() {
+            let extend = |key, value| cache.extend(i, key, value, last);
+            rows = self.block(i).on_card(rows, b, adapted, pass, extend);
+        }
+        rows.reshape([b, l, c])
     }
 
     /// Number of blocks, loaded or streamed.
@@ -220,8 +259,8 @@ impl Var {
         value(&self.pos).slice_dim(1, start..start + count) + levels.unsqueeze::<3>()
     }
 
-    /// Gains, scales and shifts of every block, `[b, 1, 6, C]` each.
-    fn modulations(&self, cond: &Tensor<2>) -> Vec<Tensor<4>> {
+    /// Gains, scales and shifts of every block.
+    fn modulations(&self, cond: &Tensor<2>) -> Vec<AdaLn> {
         let [b, c] = cond.dims();
         let active = silu(cond.clone());
         let project = |layer: &Linear| project_f32(active.clone(), layer).reshape([b, 1, 6, c]);
@@ -231,7 +270,9 @@ impl Var {
             (None, Some(own), Some(shared)) => shared.clone() + value(own),
             _ => unreachable!("a block without modulation"),
         };
-        (0..self.depth()).map(|i| own(&self.block(i))).collect()
+        (0..self.depth())
+            .map(|i| AdaLn::new(&own(&self.block(i))))
+            .collect()
     }
 
     fn logits(&self, x: Tensor<3>, cond: Tensor<2>) -> Tensor<3> {

@@ -25,9 +25,9 @@ pub fn attend_grouped(
     let [_, g, m, _] = k.dims();
     assert!(h % g == 0, "{g} key heads do not divide {h} query heads");
     let per = h / g;
-    let block = match AttentionPath::of(per * l, m, d, q.dtype(), &q.device()) {
+    let block = match AttentionPath::of(d, q.dtype(), &q.device()) {
         AttentionPath::Backend => (scores / (b * h * m)).max(1),
-        AttentionPath::TensorCores { .. } | AttentionPath::WrittenOut => l,
+        AttentionPath::Tiled | AttentionPath::WrittenOut => l,
     };
     let q = q.reshape([b, l, g, per, d]).permute([0, 2, 3, 1, 4]); // [b, g, per, l, d]
     let parts = (0..l).step_by(block).map(|from| {

@@ -14,40 +14,46 @@ use nextscale_tokenizer::vqvae::VqVaeConfig;
 use crate::error::EvalError;
 
 /// The sizes that there are.
-const KNOWN: &str = "infinity-125m, infinity-2b, or var-d16, -d20, -d24, -d30, -d36";
+const KNOWN: &str = "infinity-125m, infinity-2b, infinity-8b, or var-d16, -d20, -d24, -d30, -d36";
 
-/// The description of a size, with sampling as in the official demos.
+/// The description of a size, with sampling as in the official demos; of Infinity, squares at every pixel budget.
 pub(super) fn manifest(name: &str) -> Result<Manifest, EvalError> {
     if let Some(config) = released::var::config(name) {
         let manifest = released::var::manifest(config, VqVaeConfig::released());
         return Ok(Manifest::Var(manifest));
     }
-    match name {
-        "infinity-125m" => Ok(infinity(name, InfinityConfig::infinity_125m())),
-        "infinity-2b" => Ok(infinity(name, InfinityConfig::infinity_2b())),
-        _ => Err(EvalError::UnknownSize {
-            name: name.to_owned(),
-            known: KNOWN,
-        }),
-    }
-}
-
-/// Infinity with its 32-bit tokenizer, at 256x256 pixels.
-fn infinity(name: &str, transformer: InfinityConfig) -> Manifest {
+    let (transformer, vae, patching) = match name {
+        "infinity-125m" => single(InfinityConfig::infinity_125m()),
+        "infinity-2b" => single(InfinityConfig::infinity_2b()),
+        "infinity-8b" => (
+            InfinityConfig::infinity_8b(),
+            BsqVaeConfig::stride_8_patchify(),
+            Patching::Double,
+        ),
+        _ => {
+            return Err(EvalError::UnknownSize {
+                name: name.to_owned(),
+                known: KNOWN,
+            });
+        }
+    };
     let template = RatioTemplate::nearest(1.0);
     let largest = template.schedule(PixelBudget::M1).last();
-    let size = Size {
-        reference: Some([largest.h, largest.w]),
-        ..Size::new(256, 256, &template.schedule(PixelBudget::M006))
+    let size = |budget| {
+        let (height, width) = template.pixels(budget);
+        Size {
+            reference: Some([largest.h, largest.w]),
+            ..Size::new(width, height, &template.schedule(budget))
+        }
     };
-    Manifest::Infinity(InfinityManifest {
+    Ok(Manifest::Infinity(InfinityManifest {
         name: name.to_owned(),
         about: String::new(),
         text: T5Config::flan_t5_xl(),
-        vae: BsqVaeConfig::stride_16(transformer.code_dim),
+        vae,
         transformer,
-        patching: Patching::Single,
-        sizes: vec![size],
+        patching,
+        sizes: PixelBudget::ALL.map(size).to_vec(),
         sampling: Sampling {
             cfg: 4.0,
             temperature: 1.0,
@@ -56,5 +62,11 @@ fn infinity(name: &str, transformer: InfinityConfig) -> Manifest {
         },
         prompt: PromptRules::default(),
         fingerprints: Default::default(),
-    })
+    }))
+}
+
+/// A transformer whose tokens are cells of a tokenizer with as many bits.
+fn single(transformer: InfinityConfig) -> (InfinityConfig, BsqVaeConfig, Patching) {
+    let vae = BsqVaeConfig::stride_16(transformer.code_dim);
+    (transformer, vae, Patching::Single)
 }

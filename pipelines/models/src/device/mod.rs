@@ -125,6 +125,12 @@ pub(crate) fn release(device: &Device) {
     }
 }
 
+/// Bytes of a card's memory that this process holds, in use or to be used again; `None` for the CPU.
+pub fn reserved_memory(device: &Device) -> Option<u64> {
+    let usage = (!is_cpu(device)).then(|| device.memory_pool_usage())?;
+    usage.map(|usage| usage.bytes_reserved)
+}
+
 /// Whether a device is the CPU.
 pub fn is_cpu(device: &Device) -> bool {
     *device == Device::flex()

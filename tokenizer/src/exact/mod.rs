@@ -3,20 +3,33 @@
 //! Cards multiply f32 on tensor cores after rounding it to TF32, with 10 bits of the fraction. What quantised codes depend on
 //! must not change by that.
 
+#[cfg(feature = "cuda")]
+mod card;
+#[cfg(feature = "cuda")]
+mod kernel;
+
 use burn::tensor::{DType, Device, Tensor};
 
-/// `a b` in f32.
-///
-/// On a card, each factor is written as a sum of three terms of 8 bits, which TF32 holds exactly, and the six products of
-/// terms that matter to f32 are one product with a six times longer inner axis.
-pub(crate) fn product<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+/// `a b` of `[r, m, k]` and `[r, k, n]` in f32.
+pub(crate) fn product(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
     if a.device() == Device::flex() {
-        a.matmul(b)
-    } else {
-        split_product(a, b)
+        return match a.dims()[0] {
+            1 => {
+                let [a, b] = [a, b].map(|x| x.squeeze_dim::<2>(0));
+                a.matmul(b).unsqueeze_dim(0)
+            }
+            _ => a.matmul(b),
+        };
     }
+    #[cfg(feature = "cuda")]
+    if !a.is_autodiff() && !b.is_autodiff() {
+        return card::product(a, b);
+    }
+    split_product(a, b)
 }
 
+/// A product that has a gradient: each factor is written as a sum of three terms of 8 bits, which TF32 holds exactly, and the
+/// six products of terms that matter to f32 are one product with a six times longer inner axis.
 fn split_product<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
     let [a1, a2, a3] = terms(a);
     let [b1, b2, b3] = terms(b);

@@ -1,0 +1,116 @@
+//! A block on a card: few kernels between its matrix products.
+
+use burn::tensor::{Bool, Tensor};
+use nextscale_var_core::attention::{PassContext, attend_rows, operands};
+use nextscale_var_core::card::{
+    Adapted, Affine, Branch, Heads, add, add_norm, heads, norm, product, takes_heads,
+};
+use nextscale_var_core::dtype::{cast, value};
+use nextscale_var_core::layers::{AdaLn, working_dtype};
+
+use super::block::{Block, CrossAttention, TextKeys};
+use super::text::TextState;
+
+/// What one block keeps of the prompts.
+#[derive(Debug, Clone)]
+pub(super) struct Condition {
+    keys: TextKeys,
+    adapted: Adapted,
+    /// The norm before cross attention.
+    cross: Affine,
+    /// The gain of cross attention, `[1, c]`.
+    one: Tensor<2>,
+}
+
+impl Condition {
+    pub(super) fn new(block: &Block, text: &TextState) -> Self {
+        let ada = AdaLn::new(&(text.modulation.clone() + value(&block.modulation)));
+        let gamma = value(&block.ca_norm.gamma).unsqueeze::<2>();
+        let beta = block.ca_norm.beta.as_ref();
+        let cross = Affine {
+            shift: beta.map_or_else(|| gamma.zeros_like(), |beta| value(beta).unsqueeze()),
+            plus: 0.0,
+            scale: gamma.clone(),
+        };
+        Self {
+            keys: block.ca.keys_on_card(text.kv.clone(), block.sa.heads),
+            adapted: Adapted::new(&ada),
+            cross,
+            one: gamma.ones_like(),
+        }
+    }
+}
+
+impl CrossAttention {
+    /// Keys and values of text tokens `[b, l, c]`, each `[b, h, l, d]` in the type that attention takes.
+    fn keys_on_card(&self, text: Tensor<3>, h: usize) -> TextKeys {
+        let [b, l, c] = text.dims();
+        let dtype = working_dtype(&self.k);
+        let rows = cast(text.reshape([b * l, c]), dtype);
+        let made = |layer| {
+            let heads = nextscale_var_core::layers::project_raw(rows.clone(), layer);
+            cast(
+                heads.reshape([b, l, h, c / h]).swap_dims(1, 2),
+                operands(dtype),
+            )
+        };
+        TextKeys {
+            k: made(&self.k),
+            v: made(&self.v),
+        }
+    }
+
+    /// Attention of `rows`, `[images l, c]`, to the text, without the output's bias.
+    fn on_card(
+        &self,
+        rows: Tensor<2>,
+        images: usize,
+        keys: &TextKeys,
+        hidden: Option<&Tensor<4, Bool>>,
+    ) -> Tensor<2> {
+        let ([n, c], [_, h, _, d]) = (rows.dims(), keys.k.dims());
+        let (l, dtype) = (n / images, rows.dtype());
+        let scale = (d as f64).powf(-0.5);
+        let q = if takes_heads(d) {
+            let queries = Heads {
+                shape: [images, h, l, d],
+                bias: self.q.bias.as_ref(),
+                unit: false,
+                log_scale: None,
+                scale,
+                rope: None,
+                dtype: operands(dtype),
+            };
+            heads(product(rows, &self.q), queries)
+        } else {
+            let q = nextscale_var_core::layers::project_raw(rows, &self.q) * scale;
+            let q = q.reshape([images, l, h, c / h]).swap_dims(1, 2);
+            cast(q, operands(dtype))
+        };
+        let attended = attend_rows(q, keys.k.clone(), keys.v.clone(), hidden, dtype);
+        product(attended, &self.proj)
+    }
+}
+
+impl Block {
+    /// As `Block::forward` on a card, of rows `[images l, c]` in f32.
+    pub(super) fn on_card(
+        &self,
+        x: Tensor<2>,
+        images: usize,
+        condition: &Condition,
+        pass: PassContext,
+        hidden: Option<&Tensor<4, Bool>>,
+        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+    ) -> Tensor<2> {
+        let [before, between] = &condition.adapted.norms;
+        let [first, second] = &condition.adapted.gains;
+        let rows = norm(x.clone(), before, working_dtype(&self.sa.q));
+        let y = self.sa.on_card(rows, images, pass, cache);
+        let (x, rows) = add_norm(x, Branch::of(y, &self.sa.proj, first), &condition.cross);
+        let y = self.ca.on_card(rows, images, &condition.keys, hidden);
+        let (x, rows) = add_norm(x, Branch::of(y, &self.ca.proj, &condition.one), between);
+        let y = self.ffn.on_card(rows);
+        add(x, Branch::of(y, &self.ffn.fc2, second))
+    }
+}

@@ -1,0 +1,200 @@
+//! The kernels as operations of the tensor library, so that they take their place among its own.
+
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
+use burn::backend::{Backend, backend_extension};
+use burn::tensor::{DType, Shape};
+use burn_cubecl::CubeBackend;
+
+use crate::card::{attention, heads, product, rows, sample};
+
+#[backend_extension(Cube, Fusion)]
+pub(super) trait CardOps: Backend {
+    /// [`rows::norm`].
+    #[fusion(meta = |x, _scale, _shift, _plus, dtype| TensorSpec::new(x.shape.clone(), *dtype))]
+    fn card_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        plus: f32,
+        dtype: DType,
+    ) -> FloatTensor<Self>;
+
+    /// [`rows::add_norm`].
+    #[fusion(meta = |x, y, _bias, _gain, _scale, _shift, _plus| {
+        (x.clone(), TensorSpec::new(x.shape.clone(), y.dtype))
+    })]
+    fn card_add_norm(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        plus: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// [`rows::add`].
+    #[fusion(meta = |x, _y, _bias, _gain| x.clone())]
+    fn card_add(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// [`heads::heads`] without rotary positions.
+    #[fusion(meta = |_x, _bias, _logarithm, rule| TensorSpec::new(Shape::from(rule.shape), rule.dtype))]
+    fn card_heads(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        logarithm: FloatTensor<Self>,
+        rule: heads::Rule,
+    ) -> FloatTensor<Self>;
+
+    /// [`heads::heads`] with rotary positions.
+    #[fusion(meta = |_x, _bias, _logarithm, _cos, _sin, rule| {
+        TensorSpec::new(Shape::from(rule.shape), rule.dtype)
+    })]
+    fn card_rotated_heads(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        logarithm: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        rule: heads::Rule,
+    ) -> FloatTensor<Self>;
+
+    /// [`attention::attention`] among all queries and keys.
+    #[fusion(meta = |q, _k, _v, dtype| TensorSpec::new(attended(&q.shape), *dtype))]
+    fn card_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        dtype: DType,
+    ) -> FloatTensor<Self>;
+
+    /// [`attention::attention`] with a mask.
+    #[fusion(meta = |q, _k, _v, _hidden, dtype| TensorSpec::new(attended(&q.shape), *dtype))]
+    fn card_masked_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        hidden: BoolTensor<Self>,
+        dtype: DType,
+    ) -> FloatTensor<Self>;
+
+    /// [`product::product`].
+    #[fusion(meta = |a, b, _bias, _finish| {
+        TensorSpec::new(Shape::new([a.shape[0], b.shape[1]]), a.dtype)
+    })]
+    fn card_product(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        finish: product::Finish,
+    ) -> FloatTensor<Self>;
+
+    /// [`sample::sample`].
+    #[fusion(meta = |logits, _u, _draw| TensorSpec::new(Shape::new([logits.shape[0], 1]), DType::I32))]
+    fn card_sample(
+        logits: FloatTensor<Self>,
+        u: FloatTensor<Self>,
+        draw: sample::Draw,
+    ) -> IntTensor<Self>;
+}
+
+/// `[b, n, h, d]` of queries `[b, h, n, d]`.
+fn attended(queries: &Shape) -> Shape {
+    Shape::new([queries[0], queries[2], queries[1], queries[3]])
+}
+
+impl CardOps for CubeBackend {
+    fn card_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        plus: f32,
+        dtype: DType,
+    ) -> FloatTensor<Self> {
+        rows::norm(x, rows::Affine { scale, shift, plus }, dtype)
+    }
+
+    fn card_add_norm(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        plus: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let affine = rows::Affine { scale, shift, plus };
+        rows::add_norm(x, rows::Branch { y, bias, gain }, affine)
+    }
+
+    fn card_add(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        rows::add(x, rows::Branch { y, bias, gain })
+    }
+
+    fn card_heads(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        logarithm: FloatTensor<Self>,
+        rule: heads::Rule,
+    ) -> FloatTensor<Self> {
+        heads::heads(x, bias, logarithm, None, rule)
+    }
+
+    fn card_rotated_heads(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        logarithm: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        rule: heads::Rule,
+    ) -> FloatTensor<Self> {
+        heads::heads(x, bias, logarithm, Some([cos, sin]), rule)
+    }
+
+    fn card_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        dtype: DType,
+    ) -> FloatTensor<Self> {
+        attention::attention(q, k, v, None, dtype)
+    }
+
+    fn card_masked_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        hidden: BoolTensor<Self>,
+        dtype: DType,
+    ) -> FloatTensor<Self> {
+        attention::attention(q, k, v, Some(hidden), dtype)
+    }
+
+    fn card_sample(
+        logits: FloatTensor<Self>,
+        u: FloatTensor<Self>,
+        draw: sample::Draw,
+    ) -> IntTensor<Self> {
+        sample::sample(logits, u, draw)
+    }
+
+    fn card_product(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        finish: product::Finish,
+    ) -> FloatTensor<Self> {
+        product::product(a, b, bias, finish)
+    }
+}

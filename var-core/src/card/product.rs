@@ -1,0 +1,407 @@
+//! Matrix products of 16-bit numbers with sums in f32, for any number of rows.
+//!
+//! Each cube computes a tile of the result. It reads the next pieces of both factors while it multiplies those before, from one of two
+//! places in shared memory. For few rows, the planes of a cube share the inner axis and add up what they have at the end.
+
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::cubecl;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::cmma::{MatrixIdent, MmaDefinition};
+use cubecl::prelude::*;
+
+use crate::card::fragment::{VECTOR, multiply, zeros};
+use crate::card::memory::{elem, empty, readable};
+
+/// Multiprocessors of a large card: a grid of fewer tiles leaves some idle.
+const PROCESSORS: usize = 132;
+
+/// How a cube divides its tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Tile {
+    /// Of 16 rows, of each plane.
+    rows: usize,
+    /// Of 8 columns, of each plane; even.
+    columns: usize,
+    /// Planes along the rows, the columns and the inner axis.
+    planes: [usize; 3],
+}
+
+impl Tile {
+    /// 128 x 128 numbers.
+    const LARGE: Self = Self {
+        rows: 4,
+        columns: 8,
+        planes: [2, 2, 1],
+    };
+
+    /// 64 x 64 numbers.
+    const SMALL: Self = Self {
+        rows: 2,
+        columns: 4,
+        planes: [2, 2, 1],
+    };
+
+    /// For `m` rows and `n` columns of a result.
+    fn of(m: usize, n: usize) -> Self {
+        let flat = |rows| Self {
+            rows,
+            columns: 4,
+            planes: [1, 1, 4],
+        };
+        let large = m.div_ceil(128) * n.div_ceil(128);
+        match m {
+            0..=16 => flat(1),
+            17..=32 => flat(2),
+            33..=64 => flat(4),
+            _ if large < PROCESSORS => Self::SMALL,
+            _ => Self::LARGE,
+        }
+    }
+
+    const fn units(self) -> usize {
+        let [rows, columns, depth] = self.planes;
+        32 * rows * columns * depth
+    }
+
+    /// Rows of the tile.
+    const fn height(self) -> usize {
+        16 * self.rows * self.planes[0]
+    }
+
+    /// Columns of the tile.
+    const fn width(self) -> usize {
+        8 * self.columns * self.planes[1]
+    }
+
+    /// Of the inner axis, at a time.
+    const fn depth(self) -> usize {
+        32 * self.planes[2]
+    }
+}
+
+/// What is done with a product before it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Finish {
+    /// Nothing.
+    Plain,
+    /// The bias is added, then GELU in the tanh approximation.
+    Gelu,
+}
+
+/// Whether the kernel takes a product of `[m, k]` and `[k, n]` of a type.
+pub(super) fn takes(k: usize, n: usize, dtype: DType) -> bool {
+    let half = matches!(dtype, DType::F16 | DType::BF16);
+    half && k.is_multiple_of(VECTOR) && n.is_multiple_of(VECTOR)
+}
+
+/// `a b` of `[m, k]` and `[k, n]` of a 16-bit type, in that type, with the bias `[n]` if it counts.
+pub(super) fn product(
+    a: CubeTensor,
+    b: CubeTensor,
+    bias: CubeTensor,
+    finish: Finish,
+) -> CubeTensor {
+    let ([m, k], n) = (a.shape().dims(), b.shape()[1]);
+    let dtype = a.dtype;
+    let out = empty(&a, Shape::new([m, n]), dtype);
+    let [a, b] = [a, b].map(|x| readable(x, VECTOR));
+    let tile = Tile::of(m, n);
+    let cubes = CubeCount::Static(
+        m.div_ceil(tile.height()) as u32,
+        n.div_ceil(tile.width()) as u32,
+        1,
+    );
+    // SAFETY: nothing outside the three matrices is read or written, and a bias that does not count is not read.
+    unsafe {
+        product_kernel::launch_unchecked(
+            &out.client,
+            cubes,
+            CubeDim::new_2d(32, tile.units() as u32 / 32),
+            VECTOR,
+            a.into_tensor_arg(),
+            b.into_tensor_arg(),
+            bias.into_tensor_arg(),
+            out.clone().into_tensor_arg(),
+            m,
+            n,
+            k,
+            tile,
+            finish,
+            elem(dtype),
+        );
+    }
+    out
+}
+
+#[cube(launch_unchecked)]
+fn product_kernel<E: Float, N: Size>(
+    a: &Tensor<Vector<E, N>>,
+    b: &Tensor<Vector<E, N>>,
+    bias: &Tensor<E>,
+    out: &mut Tensor<E>,
+    all_rows: usize,
+    all_columns: usize,
+    inner: usize,
+    #[comptime] tile: Tile,
+    #[comptime] finish: Finish,
+    #[define(E)] _operand: ElemType,
+) {
+    let size!(P) = 2usize;
+    let def = MmaDefinition::<E, E, f32>::new(16usize, 8usize, 16usize);
+    let (height, width, depth) = comptime!((tile.height(), tile.width(), tile.depth()));
+    let (pitch_a, pitch_b) = comptime!((depth / VECTOR + 1, width / VECTOR + 1));
+    let (size_a, size_b) = comptime!((height * pitch_a, depth * pitch_b));
+    let mut stage_a = Shared::<[Vector<E, N>]>::new_aligned_slice(comptime!(2 * size_a), 16usize);
+    let mut stage_b = Shared::<[Vector<E, N>]>::new_aligned_slice(comptime!(2 * size_b), 16usize);
+    let units = comptime!(tile.units());
+    let mut next_a = Array::<Vector<E, N>>::new(comptime!(height * depth / VECTOR / units));
+    let mut next_b = Array::<Vector<E, N>>::new(comptime!(depth * width / VECTOR / units));
+
+    let (lane, plane) = (UNIT_POS_X as usize, UNIT_POS_Y as usize);
+    let [planes_m, planes_n, _] = comptime!(tile.planes);
+    let plane_m = plane % planes_m;
+    let plane_n = plane / planes_m % planes_n;
+    let plane_k = plane / comptime!(planes_m * planes_n);
+    let (row, column) = (CUBE_POS_X as usize * height, CUBE_POS_Y as usize * width);
+
+    let mut sums = Sequence::<Array<Vector<f32, P>>>::new();
+    #[unroll]
+    for _ in 0..comptime!(tile.rows * tile.columns) {
+        sums.push(zeros::<P>());
+    }
+
+    read::<E, N>(
+        a,
+        row,
+        0usize,
+        all_rows,
+        inner,
+        &mut next_a,
+        height,
+        depth,
+        units,
+    );
+    read::<E, N>(
+        b,
+        0usize,
+        column,
+        inner,
+        all_columns,
+        &mut next_b,
+        depth,
+        width,
+        units,
+    );
+    let steps = inner.div_ceil(depth);
+    for step in 0..steps {
+        let (to_a, to_b) = (step % 2 * size_a, step % 2 * size_b);
+        write::<E, N>(&next_a, &mut stage_a, to_a, height, depth, units);
+        write::<E, N>(&next_b, &mut stage_b, to_b, depth, width, units);
+        sync_cube();
+        let from = (step + 1) * depth;
+        read::<E, N>(
+            a,
+            row,
+            from,
+            all_rows,
+            inner,
+            &mut next_a,
+            height,
+            depth,
+            units,
+        );
+        read::<E, N>(
+            b,
+            from,
+            column,
+            inner,
+            all_columns,
+            &mut next_b,
+            depth,
+            width,
+            units,
+        );
+        #[unroll]
+        for half in 0..2usize {
+            let mut rows = Sequence::<Array<Vector<E, P>>>::new();
+            #[unroll]
+            for i in 0..comptime!(tile.rows) {
+                let at = (plane_m * comptime!(16 * tile.rows) + i * 16 + lane % 16) * pitch_a;
+                let at = to_a + at + plane_k * 4 + half * 2 + lane / 16;
+                rows.push(def.load_matrix::<Vector<E, N>, P>(
+                    &stage_a[at..at + 1],
+                    MatrixIdent::A,
+                    4usize,
+                    false,
+                ));
+            }
+            #[unroll]
+            for pair in 0..comptime!(tile.columns / 2) {
+                let at = (plane_k * 32 + half * 16 + lane % 16) * pitch_b;
+                let at = to_b + at + plane_n * tile.columns + pair * 2 + lane / 16;
+                let both = def.load_matrix::<Vector<E, N>, P>(
+                    &stage_b[at..at + 1],
+                    MatrixIdent::B,
+                    4usize,
+                    true,
+                );
+                #[unroll]
+                for i in 0..comptime!(tile.rows) {
+                    #[unroll]
+                    for j in 0..2usize {
+                        let place = comptime!(i * tile.columns + pair * 2 + j);
+                        multiply::<E, P>(&def, rows.index(i), &both, j, sums.index_mut(place));
+                    }
+                }
+            }
+        }
+    }
+
+    if comptime!(tile.planes[2] > 1) {
+        add_planes::<P>(&mut sums, plane_k, tile);
+    }
+    if plane_k == 0 {
+        let row = row + plane_m * comptime!(16 * tile.rows) + lane / 4;
+        let column = column + plane_n * comptime!(8 * tile.columns) + lane % 4 * 2;
+        #[unroll]
+        for i in 0..comptime!(tile.rows) {
+            #[unroll]
+            for half in 0..2usize {
+                let row = row + i * 16 + half * 8;
+                #[unroll]
+                for j in 0..comptime!(tile.columns) {
+                    let two = sums.index(comptime!(i * tile.columns + j))[half];
+                    let column = column + j * 8;
+                    if row < all_rows && column < all_columns {
+                        #[unroll]
+                        for e in 0..2usize {
+                            let mut value = two.extract(e);
+                            if comptime!(finish == Finish::Gelu) {
+                                value = gelu(value + f32::cast_from(bias[column + e]));
+                            }
+                            out[row * all_columns + column + e] = E::cast_from(value);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `x h` with `h = 1 / (1 + exp(-2 z))` and `z = sqrt(2/pi) (x + 0.044715 x^3)`.
+#[cube]
+fn gelu(x: f32) -> f32 {
+    let z = (x * x * comptime!(0.797_884_6f32 * 0.044_715f32) + 0.797_884_6f32) * x;
+    x / (1.0f32 + (z * -2.0f32).exp())
+}
+
+/// Adds the sums of all planes that share an inner axis to those of the first.
+#[cube]
+fn add_planes<P: Size>(
+    sums: &mut Sequence<Array<Vector<f32, P>>>,
+    plane: usize,
+    #[comptime] tile: Tile,
+) {
+    let count = comptime!(tile.rows * tile.columns);
+    let planes = comptime!(tile.planes[2]);
+    let mut scratch =
+        Shared::<[Vector<f32, P>]>::new_slice(comptime!((planes - 1) * count * 2 * 32));
+    let lane = UNIT_POS_X as usize;
+    if plane > 0 {
+        #[unroll]
+        for i in 0..count {
+            #[unroll]
+            for half in 0..2usize {
+                let at = (((plane - 1) * count + i) * 2 + half) * 32 + lane;
+                scratch[at] = sums.index(i)[half];
+            }
+        }
+    }
+    sync_cube();
+    if plane == 0 {
+        #[unroll]
+        for i in 0..count {
+            #[unroll]
+            for half in 0..2usize {
+                let mut sum = sums.index(i)[half];
+                #[unroll]
+                for other in 0..comptime!(planes - 1) {
+                    sum += scratch[((other * count + i) * 2 + half) * 32 + lane];
+                }
+                sums.index_mut(i)[half] = sum;
+            }
+        }
+    }
+}
+
+/// This unit's part of a piece of a matrix, `height` x `width` from a place on; zeros outside `rows` x `columns`.
+#[cube]
+fn read<E: Float, N: Size>(
+    from: &Tensor<Vector<E, N>>,
+    row: usize,
+    column: usize,
+    rows: usize,
+    columns: usize,
+    to: &mut Array<Vector<E, N>>,
+    #[comptime] height: usize,
+    #[comptime] width: usize,
+    #[comptime] units: usize,
+) {
+    let pieces = comptime!(width / VECTOR);
+    let pitch = from.stride(0) / VECTOR;
+    #[unroll]
+    for i in 0..comptime!(height * width / VECTOR / units) {
+        let at = UNIT_POS as usize + i * units;
+        let row = row + at / pieces;
+        let column = column + at % pieces * VECTOR;
+        to[i] = Vector::<E, N>::new(E::from_int(0));
+        if row < rows && column < columns {
+            to[i] = from[row * pitch + column / VECTOR];
+        }
+    }
+}
+
+/// Puts what [`read`] read where all units of the cube see it.
+#[cube]
+fn write<E: Float, N: Size>(
+    from: &Array<Vector<E, N>>,
+    to: &mut Shared<[Vector<E, N>]>,
+    start: usize,
+    #[comptime] height: usize,
+    #[comptime] width: usize,
+    #[comptime] units: usize,
+) {
+    let pieces = comptime!(width / VECTOR);
+    #[unroll]
+    for i in 0..comptime!(height * width / VECTOR / units) {
+        let at = UNIT_POS as usize + i * units;
+        to[start + at / pieces * comptime!(pieces + 1) + at % pieces] = from[i];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every unit reads as many vectors as every other.
+    #[test]
+    fn tiles_divide_evenly() {
+        for (m, n) in [
+            (2, 2048),
+            (20, 64),
+            (50, 8),
+            (72, 2048),
+            (800, 2048),
+            (8192, 8192),
+        ] {
+            let tile = Tile::of(m, n);
+            let units = tile.units() * VECTOR;
+            assert_eq!(tile.height() * tile.depth() % units, 0, "{m} {n}");
+            assert_eq!(tile.depth() * tile.width() % units, 0, "{m} {n}");
+        }
+        assert_eq!(Tile::of(8192, 2048), Tile::LARGE);
+        assert_eq!(Tile::of(512, 2048), Tile::SMALL);
+        assert_eq!(Tile::of(512, 8192), Tile::LARGE);
+    }
+}

@@ -1,0 +1,223 @@
+//! Drawing one of many values, with top-k and top-p, without sorting.
+//!
+//! Logits become whole numbers of the same order. The last value that top-k or top-p keeps is then found bit by bit, by counting and
+//! by summing what is above or below.
+
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::cubecl;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use crate::card::memory::empty;
+
+/// Planes of 32 units that draw one value.
+const PLANES: usize = 8;
+
+/// Units that draw one value.
+const UNITS: usize = 32 * PLANES;
+
+/// The most values that a cube can hold.
+pub(super) const MOST: usize = 32 * UNITS;
+
+/// How a value is drawn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Draw {
+    /// Logits are divided by it.
+    pub temperature: f32,
+    /// Keeps so many of the most likely values, and those equal to the last of them; 0 keeps all.
+    pub top_k: u32,
+    /// Drops the least likely values up to this total probability; negative drops none.
+    pub rare: f32,
+}
+
+/// One index, `[n, 1]` in i32, for each row of the logits, `[n, v]` in f32 with `v` at most [`MOST`]: the first value up to which the
+/// probabilities of what is kept exceed `u`, `[n, 1]` in f32, of their total.
+pub(super) fn sample(logits: CubeTensor, u: CubeTensor, draw: Draw) -> CubeTensor {
+    let shape = logits.shape();
+    let [n, values] = [shape[0], shape[1]];
+    let out = empty(&logits, Shape::new([n, 1]), DType::I32);
+    let [logits, u] = [logits, u].map(into_contiguous);
+    // SAFETY: every cube keeps to its row, and units to the values that there are.
+    unsafe {
+        sample_kernel::launch_unchecked(
+            &out.client,
+            CubeCount::Static(n as u32, 1, 1),
+            CubeDim::new_2d(32, PLANES as u32),
+            logits.into_tensor_arg(),
+            u.into_tensor_arg(),
+            out.clone().into_tensor_arg(),
+            draw.temperature,
+            draw.top_k,
+            draw.rare,
+            values,
+        );
+    }
+    out
+}
+
+#[cube(launch_unchecked)]
+fn sample_kernel(
+    logits: &Tensor<f32>,
+    u: &Tensor<f32>,
+    out: &mut Tensor<i32>,
+    temperature: f32,
+    top_k: u32,
+    rare: f32,
+    #[comptime] values: usize,
+) {
+    let row = CUBE_POS_X as usize;
+    // Each unit has consecutive values.
+    let count = comptime!(values.div_ceil(UNITS));
+    let first = UNIT_POS as usize * count;
+    let mut scratch = Shared::<[f32]>::new_slice(PLANES);
+    let mut keys = Array::<u32>::new(count);
+    let mut weights = Array::<f32>::new(count);
+    let mut top = f32::new(f32::NEG_INFINITY);
+    #[unroll]
+    for i in 0..count {
+        weights[i] = f32::new(f32::NEG_INFINITY);
+        keys[i] = 0u32;
+        if first + i < values {
+            let logit = logits[row * values + first + i] / temperature;
+            weights[i] = logit;
+            keys[i] = key(logit);
+            top = top.max(logit);
+        }
+    }
+    top = largest(top, &mut scratch);
+
+    // The key of the k-th largest value.
+    let mut lowest = 1u32;
+    if top_k > 0u32 {
+        let mut found = 0u32;
+        for bit in 0u32..32u32 {
+            let candidate = found | (0x8000_0000u32 >> bit);
+            let mut above = 0.0f32;
+            #[unroll]
+            for i in 0..count {
+                if keys[i] >= candidate {
+                    above += 1.0;
+                }
+            }
+            if total(above, &mut scratch) >= f32::cast_from(top_k) {
+                found = candidate;
+            }
+        }
+        lowest = found.max(1u32);
+    }
+
+    let mut own = 0.0f32;
+    #[unroll]
+    for i in 0..count {
+        let mut weight = 0.0f32;
+        if keys[i] >= lowest {
+            weight = (weights[i] - top).exp();
+        }
+        weights[i] = weight;
+        own += weight;
+    }
+    let sum = total(own, &mut scratch);
+
+    // The first key whose probability, with all below it, exceeds what may be dropped; the largest at the latest.
+    if rare >= 0.0f32 {
+        let mut found = 0u32;
+        for bit in 0u32..32u32 {
+            let candidate = found | (0x8000_0000u32 >> bit);
+            let mut below = 0.0f32;
+            #[unroll]
+            for i in 0..count {
+                if keys[i] < candidate {
+                    below += weights[i];
+                }
+            }
+            if total(below, &mut scratch) <= rare * sum {
+                found = candidate;
+            }
+        }
+        found = found.min(key(top));
+        own = 0.0f32;
+        #[unroll]
+        for i in 0..count {
+            if keys[i] < found {
+                weights[i] = 0.0;
+            }
+            own += weights[i];
+        }
+    }
+
+    // Running totals over all values in their order.
+    let before = plane_exclusive_sum(own);
+    let of_plane = plane_sum(own);
+    sync_cube();
+    if UNIT_POS_X == 0 {
+        scratch[UNIT_POS_Y as usize] = of_plane;
+    }
+    sync_cube();
+    let mut running = before;
+    let mut kept = 0.0f32;
+    #[unroll]
+    for i in 0..PLANES {
+        if i < UNIT_POS_Y as usize {
+            running += scratch[i];
+        }
+        kept += scratch[i];
+    }
+    let threshold = u[row] * kept;
+    let mut passed = 0.0f32;
+    #[unroll]
+    for i in 0..count {
+        running += weights[i];
+        if first + i < values && running <= threshold {
+            passed += 1.0;
+        }
+    }
+    let index = total(passed, &mut scratch);
+    if UNIT_POS == 0 {
+        out[row] = i32::cast_from(index).min(comptime!(values as i32 - 1));
+    }
+}
+
+/// A whole number that is larger where the logit is larger; 0 belongs to no logit.
+#[cube]
+fn key(logit: f32) -> u32 {
+    let bits = u32::reinterpret(logit);
+    let sign = bits >> 31u32;
+    // Negative numbers are larger the smaller their bits are.
+    select(sign == 1u32, !bits, bits | 0x8000_0000u32)
+}
+
+/// The sum over all units of a cube; every unit gets it.
+#[cube]
+fn total(value: f32, scratch: &mut Shared<[f32]>) -> f32 {
+    let of_plane = plane_sum(value);
+    sync_cube();
+    if UNIT_POS_X == 0 {
+        scratch[UNIT_POS_Y as usize] = of_plane;
+    }
+    sync_cube();
+    let mut total = 0.0f32;
+    #[unroll]
+    for i in 0..PLANES {
+        total += scratch[i];
+    }
+    total
+}
+
+/// The largest value of all units of a cube.
+#[cube]
+fn largest(value: f32, scratch: &mut Shared<[f32]>) -> f32 {
+    let of_plane = plane_max(value);
+    sync_cube();
+    if UNIT_POS_X == 0 {
+        scratch[UNIT_POS_Y as usize] = of_plane;
+    }
+    sync_cube();
+    let mut largest = f32::new(f32::NEG_INFINITY);
+    #[unroll]
+    for i in 0..PLANES {
+        largest = largest.max(scratch[i]);
+    }
+    largest
+}
