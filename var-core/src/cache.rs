@@ -77,6 +77,42 @@ impl KvCache {
         views
     }
 
+    /// Takes the keys and values of a layer, `[b, h, capacity, d]` each, and their number of tokens, to be given back by
+    /// [`KvCache::put`]; `shape` is `[b, h, d]`.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn take(
+        &mut self,
+        layer: usize,
+        shape: [usize; 3],
+        dtype: burn::tensor::DType,
+        device: &burn::tensor::Device,
+    ) -> (Tensor<4>, Tensor<4>, usize) {
+        let [b, h, d] = shape;
+        // A schedule of one scale keeps none.
+        let shape = [b, h, self.capacity.max(1), d];
+        match self.layers[layer].take() {
+            Some(Layer { k, v, len }) => (k, v, len),
+            None => {
+                let fresh = || Tensor::empty(shape, (device, dtype));
+                (fresh(), fresh(), 0)
+            }
+        }
+    }
+
+    /// Gives back what [`KvCache::take`] took, with `len` tokens.
+    ///
+    /// # Panics
+    /// If the capacity is exceeded.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn put(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>, len: usize) {
+        let capacity = self.capacity;
+        assert!(
+            len <= capacity,
+            "{len} tokens in a cache made for {capacity}"
+        );
+        self.layers[layer] = Some(Layer { k, v, len });
+    }
+
     /// The keys and values that a scale attends to: [`KvCache::append`], or of the `last` scale [`KvCache::with_last`].
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Bool, Tensor};
 use nextscale_var_core::attention::{PassContext, attend_rows, operands};
+use nextscale_var_core::card::stream::{self, Added, Cross, Kept, Stream};
 use nextscale_var_core::card::{
     Adapted, Affine, Branch, Heads, add, add_norm, heads, norm, product, takes_heads,
 };
@@ -38,6 +39,13 @@ impl Condition {
             cross,
             one: gamma.ones_like(),
         }
+    }
+}
+
+impl Condition {
+    /// The norm before the block.
+    pub(super) fn before(&self) -> &Affine {
+        &self.adapted.norms[0]
     }
 }
 
@@ -93,6 +101,40 @@ impl CrossAttention {
 }
 
 impl Block {
+    /// Whether [`Block::pass`] takes the block.
+    pub(super) fn passes(&self) -> bool {
+        let Self { sa, ca, ffn, .. } = self;
+        let linears = [
+            &sa.q, &sa.k, &sa.v, &sa.proj, &ca.q, &ca.proj, &ffn.fc1, &ffn.fc2,
+        ];
+        stream::takes(&linears, sa.q.weight.dims()[1] / sa.heads)
+    }
+
+    /// The residual stream after the block, with the norm of the block after it.
+    pub(super) fn pass(
+        &self,
+        stream: Stream,
+        images: usize,
+        [own, next]: [&Condition; 2],
+        text: Option<&Tensor<4, Bool>>,
+        pass: PassContext,
+        kept: Kept,
+    ) -> Stream {
+        let [first, second] = &own.adapted.gains;
+        let added = |gain, next| Added { gain, next };
+        let cross = Cross {
+            q: &self.ca.q,
+            out: &self.ca.proj,
+            keys: &own.keys.k,
+            values: &own.keys.v,
+            hidden: text,
+        };
+        stream
+            .self_attention(&self.sa, images, pass, kept, added(first, &own.cross))
+            .cross_attention(cross, images, added(&own.one, &own.adapted.norms[1]))
+            .feed_forward(&self.ffn, added(second, next.before()))
+    }
+
     /// As `Block::forward` on a card, of rows `[images l, c]` in f32.
     pub(super) fn on_card(
         &self,

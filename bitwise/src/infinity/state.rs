@@ -9,7 +9,9 @@ use nextscale_var_core::{
     layers::embed_scale,
 };
 
-use super::block::{Condition, TextContext};
+use super::block::{Condition as BlockCondition, TextContext};
+#[cfg(feature = "cuda")]
+use super::card::Condition;
 use super::model::Infinity;
 use super::plan::Plan;
 use super::text::{TextCondition, TextState};
@@ -19,10 +21,10 @@ use super::text::{TextCondition, TextState};
 pub struct State {
     text: TextState,
     /// What the blocks keep of the prompts that the first scale has passed through.
-    conditions: Vec<Condition>,
+    conditions: Vec<BlockCondition>,
     /// The same for a card.
     #[cfg(feature = "cuda")]
-    on_card: Vec<super::card::Condition>,
+    on_card: Vec<Condition>,
     cache: KvCache,
 }
 
@@ -162,28 +164,51 @@ impl Infinity {
         last: bool,
         guidance: Option<&Guidance>,
     ) -> Tensor<3> {
+        use nextscale_var_core::card::stream::{Kept, Stream};
+        use nextscale_var_core::layers::working_dtype;
         let ([b, l, c], depth) = (x.dims(), self.depth());
-        let mut rows = x.reshape([b * l, c]);
+        let rows = x.reshape([b * l, c]);
         let State {
             text,
             on_card,
             cache,
             ..
         } = state;
-        for i in 0..depth {
-            let block = self.block(i);
-            if on_card.len() == i {
-                on_card.push(super::card::Condition::new(&block, text));
+        let mixed = |x: Tensor<2>, i: usize| {
+            let guidance = guidance.filter(|guidance| guidance.after_block(k, i, depth))?;
+            let mixed = mix(x.reshape([b, l, c]), guidance.weight(k));
+            Some(mixed.repeat_dim(0, 2).reshape([b * l, c]))
+        };
+        let mut block = self.block(0);
+        if on_card.is_empty() {
+            on_card.push(Condition::new(&block, text));
+        }
+        let dtype = working_dtype(&block.sa.q);
+        let mut stream = Stream::new(rows, on_card[0].before(), dtype);
+        for layer in 0..depth {
+            // The norm after the last block is not used.
+            let next = layer + usize::from(layer + 1 < depth);
+            let next_block = (next != layer).then(|| self.block(next));
+            if let (Some(next_block), true) = (&next_block, on_card.len() == next) {
+                on_card.push(Condition::new(next_block, text));
             }
-            let extend = |key, value| cache.extend(i, key, value, last);
-            rows = block.on_card(rows, b, &on_card[i], context, text.hidden.as_ref(), extend);
-            if let Some(guidance) = guidance
-                && guidance.after_block(k, i, depth)
-            {
-                let mixed = mix(rows.reshape([b, l, c]), guidance.weight(k));
-                rows = mixed.repeat_dim(0, 2).reshape([b * l, c]);
+            let both = [&on_card[layer], &on_card[next]];
+            let hidden = text.hidden.as_ref();
+            stream = if block.passes() {
+                let kept = Kept { cache, layer, last };
+                block.pass(stream, b, both, hidden, context, kept)
+            } else {
+                let extend = |key, value| cache.extend(layer, key, value, last);
+                let x = block.on_card(stream.x, b, both[0], context, hidden, extend);
+                Stream::new(x, both[1].before(), dtype)
+            };
+            if let Some(x) = mixed(stream.x.clone(), layer) {
+                stream = Stream::new(x, both[1].before(), dtype);
+            }
+            if let Some(next_block) = next_block {
+                block = next_block;
             }
         }
-        rows.reshape([b, l, c])
+        stream.x.reshape([b, l, c])
     }
 }

@@ -1,13 +1,16 @@
 //! The kernels of a card against the same calculation on the CPU.
 
-use burn::module::Param;
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Bool, DType, Device, Distribution, Tensor, activation::softmax};
+use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan as InfinityPlan, TextCondition};
 use nextscale_tests::Report;
-use nextscale_tokenizer::{Resize, Scale, resize};
+use nextscale_tokenizer::{Resize, Scale, ScaleSchedule, resize};
+use nextscale_var_core::attention::AttentionKind;
 use nextscale_var_core::card::{self, Affine, Branch, Heads};
 use nextscale_var_core::layers::{self, Linear, normalize};
 use nextscale_var_core::rope::RopeTable;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_var_core::var::{Modulation, Plan as VarPlan, Var, VarConfig};
 
 /// Compares all of them.
 pub(crate) fn check(report: &mut Report, card: &Device) {
@@ -17,6 +20,8 @@ pub(crate) fn check(report: &mut Report, card: &Device) {
     report.part("attention", |report| attention(report, card, &cpu));
     report.part("product", |report| product(report, card, &cpu));
     report.part("sample", |report| sample(report, card, &cpu));
+    report.part("infinity", |report| infinity(report, card, &cpu));
+    report.part("var", |report| var(report, card, &cpu));
     report.part("resize", |report| resized(report, card, &cpu));
 }
 
@@ -293,6 +298,113 @@ fn resized(report: &mut Report, card: &Device, cpu: &Device) {
             let found = resize(x.clone().to_device(card), to, mode);
             let name = format!("resize {from:?} {to} {mode:?}");
             report.within(&name, off(found, resize(x.clone(), to, mode)), 1e-6);
+        }
+    }
+}
+
+/// Casts all parameters.
+struct To(DType);
+
+impl ModuleMapper for To {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.cast(self.0))
+    }
+}
+
+/// A model on the CPU in f32 and one on the card in a type, of the same rounded numbers.
+fn twins<M: Module>(model: M, dtype: DType, card: &Device) -> [M; 2] {
+    let rounded = model.map(&mut To(dtype));
+    let there = rounded.clone().to_device(card);
+    [rounded.map(&mut To(DType::F32)), there]
+}
+
+/// Two prompts of different lengths, scale by scale, with a block whose gains are not small.
+fn infinity(report: &mut Report, card: &Device, cpu: &Device) {
+    cpu.seed(7);
+    let config = InfinityConfig {
+        width: 128,
+        depth: 3,
+        heads: 2,
+        code_dim: 8,
+        text_channels: 128,
+        text_max_len: 9,
+        block_chunks: 1,
+        ..InfinityConfig::infinity_125m()
+    };
+    let schedule = ScaleSchedule::square(&[1, 2, 5, 9]).expect("a schedule");
+    let mut model = config.init(cpu);
+    for block in &mut model.blocks {
+        block.modulation = Param::from_tensor(random([1, 1, 6, 128], cpu) * 0.5);
+    }
+    let features = random([2, 5, 128], cpu);
+    let inputs: Vec<Tensor<3>> = [4, 25, 81].map(|n| random([2, n, 8], cpu)).to_vec();
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        let [here, there] = twins(model.clone(), dtype, card);
+        let steps = |model: &Infinity, device: &Device| -> Vec<Tensor<3>> {
+            let text = TextCondition::new(features.clone().to_device(device), vec![5, 3]);
+            let last = schedule.last();
+            let plan = InfinityPlan::stepwise(&config, &schedule, last, device);
+            let mut state = model.start(&text, &plan);
+            let step = |k: usize| {
+                let input = k
+                    .checked_sub(1)
+                    .map(|i| inputs[i].clone().to_device(device));
+                model.forward_scale(k, input, &mut state, &plan, None)
+            };
+            (0..4).map(step).collect()
+        };
+        for (k, (found, expected)) in steps(&there, card)
+            .into_iter()
+            .zip(steps(&here, cpu))
+            .enumerate()
+        {
+            let bound = if dtype == DType::BF16 { 3e-2 } else { 5e-3 };
+            report.within(
+                &format!("infinity {k} {dtype:?}"),
+                off(found, expected),
+                bound,
+            );
+        }
+    }
+}
+
+/// Two classes, scale by scale.
+fn var(report: &mut Report, card: &Device, cpu: &Device) {
+    cpu.seed(8);
+    let config = VarConfig {
+        width: 128,
+        depth: 3,
+        heads: 2,
+        classes: 5,
+        vocabulary: 24,
+        channels: 4,
+        schedule: ScaleSchedule::square(&[1, 2, 5, 9]).expect("a schedule"),
+        mlp_ratio: 4.0,
+        modulation: Modulation::Own,
+        attention: AttentionKind::Cosine,
+    };
+    let model = config.init(cpu);
+    let inputs: Vec<Tensor<3>> = [4, 25, 81].map(|n| random([2, n, 4], cpu)).to_vec();
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        let [here, there] = twins(model.clone(), dtype, card);
+        let steps = |model: &Var, device: &Device| -> Vec<Tensor<3>> {
+            let plan = VarPlan::stepwise(&config, device);
+            let mut state = model.start(&[3, 5], &plan);
+            let step = |k: usize| {
+                let input = k
+                    .checked_sub(1)
+                    .map(|i| inputs[i].clone().to_device(device));
+                model.forward_scale(k, input, &mut state, &plan)
+            };
+            (0..4).map(step).collect()
+        };
+        for (k, (found, expected)) in steps(&there, card)
+            .into_iter()
+            .zip(steps(&here, cpu))
+            .enumerate()
+        {
+            let bound = if dtype == DType::BF16 { 3e-2 } else { 5e-3 };
+            report.within(&format!("var {k} {dtype:?}"), off(found, expected), bound);
         }
     }
 }

@@ -26,23 +26,52 @@ const KEYS: usize = 64;
 /// Below every score.
 const LOWEST: f32 = -1e30;
 
+/// Keys and values, `[b, g, capacity, d]` each, of which the first `len` tokens count.
+#[derive(Clone)]
+pub(super) struct Keys {
+    pub k: CubeTensor,
+    pub v: CubeTensor,
+    pub len: usize,
+}
+
+impl Keys {
+    /// All tokens of two tensors.
+    pub fn all(k: CubeTensor, v: CubeTensor) -> Self {
+        let len = k.shape()[2];
+        Self { k, v, len }
+    }
+
+    fn readable(self) -> Self {
+        let [k, v] = [self.k, self.v].map(|x| readable(x, VECTOR));
+        Self { k, v, ..self }
+    }
+}
+
 /// `softmax(q k^T) v`, without a scale, `[b, n, h, d]` in another type.
 ///
-/// `q` is `[b, h, n, d]`, `k` and `v` are `[b, g, m, d]` with `g` dividing `h`, all of one 16-bit type; `d` is a multiple of 32, at
-/// most 128. `hidden` broadcasts to `[b, h, n, m]` and is true where a query must not attend.
+/// `q` is `[b, h, n, d]`; the number of key heads divides h; all are of one 16-bit type; `d` is a multiple of 32, at most 128. Queries
+/// attend to the keys of the first set, then to those of the second. `hidden` broadcasts to `[b, h, n, m]` of a single set and is true
+/// where a query must not attend.
 pub(super) fn attention(
     q: CubeTensor,
-    k: CubeTensor,
-    v: CubeTensor,
+    first: Keys,
+    second: Option<Keys>,
     hidden: Option<CubeTensor>,
     dtype: DType,
 ) -> CubeTensor {
     let (queries, stored) = (q.shape(), q.dtype);
     let [b, h, n, d] = [0, 1, 2, 3].map(|axis| queries[axis]);
-    let m = k.shape()[2];
     let out = empty(&q, Shape::new([b, n, h, d]), dtype);
-    let [q, k, v] = [q, k, v].map(|x| readable(x, VECTOR));
-    let masked = hidden.is_some();
+    let q = readable(q, VECTOR);
+    let first = first.readable();
+    let (split, masked) = (second.is_some(), hidden.is_some());
+    let second = second.map_or_else(
+        || Keys {
+            len: 0,
+            ..first.clone()
+        },
+        Keys::readable,
+    );
     let (hidden, mask) = match hidden {
         Some(hidden) => {
             let (dims, strides) = (hidden.shape(), hidden.meta.strides().clone());
@@ -61,12 +90,15 @@ pub(super) fn attention(
             CubeDim::new_2d(32, PLANES as u32),
             VECTOR,
             q.into_tensor_arg(),
-            k.into_tensor_arg(),
-            v.into_tensor_arg(),
+            first.k.into_tensor_arg(),
+            first.v.into_tensor_arg(),
+            second.k.into_tensor_arg(),
+            second.v.into_tensor_arg(),
             hidden.into_tensor_arg(),
             out.clone().into_tensor_arg(),
             n,
-            m,
+            first.len,
+            second.len,
             mask[0],
             mask[1],
             mask[2],
@@ -74,6 +106,7 @@ pub(super) fn attention(
             h,
             d,
             masked,
+            split,
             elem(stored),
             elem(dtype),
             truth,
@@ -87,10 +120,13 @@ fn attention_kernel<E: Float, O: Float, B: Numeric, N: Size>(
     q: &Tensor<Vector<E, N>>,
     k: &Tensor<Vector<E, N>>,
     v: &Tensor<Vector<E, N>>,
+    more_k: &Tensor<Vector<E, N>>,
+    more_v: &Tensor<Vector<E, N>>,
     hidden: &Tensor<B>,
     out: &mut Tensor<O>,
     queries: usize,
     keys: usize,
+    more_keys: usize,
     mask_image: usize,
     mask_head: usize,
     mask_row: usize,
@@ -98,6 +134,7 @@ fn attention_kernel<E: Float, O: Float, B: Numeric, N: Size>(
     #[comptime] heads: usize,
     #[comptime] d: usize,
     #[comptime] masked: bool,
+    #[comptime] split: bool,
     #[define(E)] _operand: ElemType,
     #[define(O)] _result: ElemType,
     #[define(B)] _truth: ElemType,
@@ -147,15 +184,21 @@ fn attention_kernel<E: Float, O: Float, B: Numeric, N: Size>(
         weights[half] = 0.0;
     }
 
-    let keys_start = (image * k.stride(0) + group * k.stride(1)) / VECTOR;
-    let values_start = (image * v.stride(0) + group * v.stride(1)) / VECTOR;
-    let tiles = keys.div_ceil(KEYS);
-    read_tile::<E, N>(k, keys_start, 0usize, keys, &mut next, d);
+    let of_first = keys.div_ceil(KEYS);
+    let mut tiles = of_first;
+    if comptime!(split) {
+        tiles += more_keys.div_ceil(KEYS);
+    }
+    read_keys::<E, N>(
+        k, more_k, image, group, 0usize, keys, more_keys, &mut next, d, split,
+    );
     sync_cube();
     for tile in 0..tiles {
         write_tile::<E, N>(&next, &mut stage_k, d);
         sync_cube();
-        read_tile::<E, N>(v, values_start, tile * KEYS, keys, &mut held, d);
+        read_keys::<E, N>(
+            v, more_v, image, group, tile, keys, more_keys, &mut held, d, split,
+        );
 
         let mut scores = Sequence::<Array<Vector<f32, P>>>::new();
         #[unroll]
@@ -181,10 +224,27 @@ fn attention_kernel<E: Float, O: Float, B: Numeric, N: Size>(
 
         write_tile::<E, N>(&held, &mut stage_v, d);
         sync_cube();
-        read_tile::<E, N>(k, keys_start, (tile + 1) * KEYS, keys, &mut next, d);
+        read_keys::<E, N>(
+            k,
+            more_k,
+            image,
+            group,
+            tile + 1,
+            keys,
+            more_keys,
+            &mut next,
+            d,
+            split,
+        );
 
         // Keys that a query must not attend to.
-        let partly = tile * KEYS + KEYS > keys;
+        let mut local = tile;
+        let mut limit = keys;
+        if comptime!(split) && tile >= of_first {
+            local = tile - of_first;
+            limit = more_keys;
+        }
+        let partly = local * KEYS + KEYS > limit;
         if partly || comptime!(masked) {
             #[unroll]
             for j in 0..comptime!(KEYS / 8) {
@@ -192,11 +252,11 @@ fn attention_kernel<E: Float, O: Float, B: Numeric, N: Size>(
                 for half in 0..2usize {
                     #[unroll]
                     for e in 0..2usize {
-                        let key = tile * KEYS + j * 8 + lane % 4 * 2 + e;
-                        let mut hide = key >= keys;
+                        let key = local * KEYS + j * 8 + lane % 4 * 2 + e;
+                        let mut hide = key >= limit;
                         if comptime!(masked) {
                             let row = first + plane * 16 + lane / 4 + half * 8;
-                            if row < queries && key < keys {
+                            if row < queries && key < limit {
                                 let at = image * mask_image
                                     + head * mask_head
                                     + row * mask_row
@@ -287,6 +347,34 @@ fn attention_kernel<E: Float, O: Float, B: Numeric, N: Size>(
                 }
             }
         }
+    }
+}
+
+/// This unit's part of a tile of keys or values, of the first set or of the second.
+#[cube]
+fn read_keys<E: Float, N: Size>(
+    from: &Tensor<Vector<E, N>>,
+    more: &Tensor<Vector<E, N>>,
+    image: usize,
+    group: usize,
+    tile: usize,
+    keys: usize,
+    more_keys: usize,
+    to: &mut Array<Vector<E, N>>,
+    #[comptime] d: usize,
+    #[comptime] split: bool,
+) {
+    let start = (image * from.stride(0) + group * from.stride(1)) / VECTOR;
+    if comptime!(split) {
+        let of_first = keys.div_ceil(KEYS);
+        if tile < of_first {
+            read_tile::<E, N>(from, start, tile * KEYS, keys, to, d);
+        } else {
+            let start = (image * more.stride(0) + group * more.stride(1)) / VECTOR;
+            read_tile::<E, N>(more, start, (tile - of_first) * KEYS, more_keys, to, d);
+        }
+    } else {
+        read_tile::<E, N>(from, start, tile * KEYS, keys, to, d);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Products of a layer as the heads of queries, keys or values.
 
+use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl;
 use burn_cubecl::tensor::CubeTensor;
@@ -39,10 +40,25 @@ pub(super) fn heads(
     rotary: Option<[CubeTensor; 2]>,
     rule: Rule,
 ) -> CubeTensor {
+    let out = empty(&x, Shape::from(rule.shape), rule.dtype);
+    write_heads(x, bias, logarithm, rotary, rule, &out, 0);
+    out
+}
+
+/// Writes [`heads`] over the tokens of `out`, `[b, h, capacity, d]`, from `start` on.
+pub(super) fn write_heads(
+    x: CubeTensor,
+    bias: CubeTensor,
+    logarithm: CubeTensor,
+    rotary: Option<[CubeTensor; 2]>,
+    rule: Rule,
+    out: &CubeTensor,
+    start: usize,
+) {
     let [b, h, l, d] = rule.shape;
+    let capacity = out.shape()[2];
     let vector = d / 32;
     let stored = x.dtype;
-    let out = empty(&x, Shape::from(rule.shape), rule.dtype);
     let [x, bias] = [x, bias].map(|x| readable(x, vector));
     let rotated = rotary.is_some();
     let [cos, sin] = match rotary {
@@ -65,6 +81,8 @@ pub(super) fn heads(
             out.clone().into_tensor_arg(),
             count,
             l,
+            start,
+            capacity,
             rule.scale,
             h,
             rule.biased,
@@ -75,7 +93,6 @@ pub(super) fn heads(
             elem(rule.dtype),
         );
     }
-    out
 }
 
 #[cube(launch_unchecked)]
@@ -88,6 +105,8 @@ fn heads_kernel<D: Float, T: Float, N: Size>(
     out: &mut Tensor<Vector<T, N>>,
     count: usize,
     tokens: usize,
+    start: usize,
+    capacity: usize,
     scale: f32,
     #[comptime] heads: usize,
     #[comptime] biased: bool,
@@ -138,6 +157,6 @@ fn heads_kernel<D: Float, T: Float, N: Size>(
         }
         value = value * cos[at] + swapped * sin[at];
     }
-    let place = ((image * heads + head) * tokens + token) * 32 + lane;
+    let place = ((image * heads + head) * capacity + start + token) * 32 + lane;
     out[place] = Vector::<T, N>::cast_from(value);
 }

@@ -4,11 +4,13 @@
 mod attention;
 mod fragment;
 mod heads;
+mod layers;
 mod memory;
 mod ops;
 mod product;
 mod rows;
 mod sample;
+pub mod stream;
 
 use burn::backend::Dispatch;
 use burn::module::Param;
@@ -18,7 +20,7 @@ use self::heads::Rule;
 use self::ops::CardOps;
 use self::product::Finish;
 use crate::dtype::{cast, f32, value};
-use crate::layers::{self, AdaLn, Linear, project_raw};
+use crate::layers::{AdaLn, Linear, gelu as gelu_of, project_raw};
 use crate::rope::RopeTable;
 use crate::sampler::SamplerConfig;
 
@@ -163,7 +165,7 @@ pub fn gelu(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
                 Some(bias) => hidden + value(bias).unsqueeze(),
                 None => hidden,
             };
-            cast(layers::gelu(hidden), dtype)
+            cast(gelu_of(hidden), dtype)
         }
     }
 }

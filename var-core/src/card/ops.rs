@@ -6,6 +6,7 @@ use burn::backend::{Backend, backend_extension};
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 
+use crate::card::attention::Keys;
 use crate::card::{attention, heads, product, rows, sample};
 
 #[backend_extension(Cube, Fusion)]
@@ -168,7 +169,7 @@ impl CardOps for CubeBackend {
         v: FloatTensor<Self>,
         dtype: DType,
     ) -> FloatTensor<Self> {
-        attention::attention(q, k, v, None, dtype)
+        attention::attention(q, Keys::all(k, v), None, None, dtype)
     }
 
     fn card_masked_attention(
@@ -178,7 +179,7 @@ impl CardOps for CubeBackend {
         hidden: BoolTensor<Self>,
         dtype: DType,
     ) -> FloatTensor<Self> {
-        attention::attention(q, k, v, Some(hidden), dtype)
+        attention::attention(q, Keys::all(k, v), None, Some(hidden), dtype)
     }
 
     fn card_sample(

@@ -9,6 +9,8 @@ use super::config::{Modulation, VarConfig};
 use crate::attention::{PassContext, SelfAttention, SelfAttentionConfig};
 use crate::blocks;
 #[cfg(feature = "cuda")]
+use crate::card::stream::{Added, Kept, Stream};
+#[cfg(feature = "cuda")]
 use crate::layers::working_dtype;
 use crate::layers::{AdaLn, FeedForward, Linear, linear};
 
@@ -66,6 +68,29 @@ impl Block {
 
 #[cfg(feature = "cuda")]
 impl Block {
+    /// Whether [`Block::pass`] takes the block.
+    pub(super) fn passes(&self) -> bool {
+        let Self { attn, ffn, .. } = self;
+        let linears = [&attn.q, &attn.k, &attn.v, &attn.proj, &ffn.fc1, &ffn.fc2];
+        crate::card::stream::takes(&linears, attn.q.weight.dims()[1] / attn.heads)
+    }
+
+    /// The residual stream after the block, with the norm of the block after it.
+    pub(super) fn pass(
+        &self,
+        stream: Stream,
+        images: usize,
+        [own, next]: [&crate::card::Adapted; 2],
+        pass: PassContext,
+        kept: Kept,
+    ) -> Stream {
+        let [first, second] = &own.gains;
+        let added = |gain, next| Added { gain, next };
+        stream
+            .self_attention(&self.attn, images, pass, kept, added(first, &own.norms[1]))
+            .feed_forward(&self.ffn, added(second, &next.norms[0]))
+    }
+
     /// As [`Block::forward`] on a card, of rows `[images l, C]`.
     pub(super) fn on_card(
         &self,

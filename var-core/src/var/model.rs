@@ -211,14 +211,26 @@ impl Var {
         pass: PassContext,
         last: bool,
     ) -> Tensor<3> {
+        use crate::card::stream::{Kept, Stream};
         let [b, l, c] = x.dims();
-        let mut rows = x.reshape([b * l, c]);
         let State { adapted, cache, .. } = state;
-        for (i, adapted) in adapted.iter().enumerate() {
-            let extend = |key, value| cache.extend(i, key, value, last);
-            rows = self.block(i).on_card(rows, b, adapted, pass, extend);
+        let dtype = crate::layers::working_dtype(&self.head);
+        let before = |layer: usize| &adapted[layer].norms[0];
+        let mut stream = Stream::new(x.reshape([b * l, c]), before(0), dtype);
+        for layer in 0..adapted.len() {
+            let block = self.block(layer);
+            // The norm after the last block is not used.
+            let next = (layer + 1).min(adapted.len() - 1);
+            stream = if block.passes() {
+                let kept = Kept { cache, layer, last };
+                block.pass(stream, b, [&adapted[layer], &adapted[next]], pass, kept)
+            } else {
+                let extend = |key, value| cache.extend(layer, key, value, last);
+                let x = block.on_card(stream.x, b, &adapted[layer], pass, extend);
+                Stream::new(x, before(next), dtype)
+            };
         }
-        rows.reshape([b, l, c])
+        stream.x.reshape([b, l, c])
     }
 
     /// Number of blocks, loaded or streamed.
