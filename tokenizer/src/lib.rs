@@ -16,6 +16,8 @@
 //! | k | scale, from 0 | k | 0..13 |
 
 pub mod autoencoder;
+#[cfg(feature = "cuda")]
+pub mod card;
 pub mod conv;
 pub mod cpu;
 mod exact;

@@ -3,6 +3,7 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Bool, DType, Device, Distribution, Tensor, activation::softmax};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan as InfinityPlan, TextCondition};
+use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_tests::Report;
 use nextscale_tokenizer::{Resize, Scale, ScaleSchedule, resize};
 use nextscale_var_core::attention::AttentionKind;
@@ -22,6 +23,7 @@ pub(crate) fn check(report: &mut Report, card: &Device) {
     report.part("sample", |report| sample(report, card, &cpu));
     report.part("infinity", |report| infinity(report, card, &cpu));
     report.part("var", |report| var(report, card, &cpu));
+    report.part("decoder", |report| decoder(report, card, &cpu));
     report.part("resize", |report| resized(report, card, &cpu));
 }
 
@@ -406,5 +408,31 @@ fn var(report: &mut Report, card: &Device, cpu: &Device) {
             let bound = if dtype == DType::BF16 { 3e-2 } else { 5e-3 };
             report.within(&format!("var {k} {dtype:?}"), off(found, expected), bound);
         }
+    }
+}
+
+/// Latents of two images through decoders with and without channels that are multiples of 8.
+fn decoder(report: &mut Report, card: &Device, cpu: &Device) {
+    cpu.seed(9);
+    for (bits, base, mult, groups, patch) in [
+        (4, 16, vec![1, 2], 4, 1),
+        (14, 32, vec![1, 2, 4], 8, 1),
+        (8, 64, vec![1, 1, 2], 16, 2),
+    ] {
+        let config = BsqVaeConfig {
+            norm_groups: Some(groups),
+            pixel_patch: patch,
+            ..BsqVaeConfig::new(bits, base, &mult, 1)
+        };
+        let vae = config.init(cpu);
+        let latent = random([2, bits, 1, 9, 5], cpu) * 4.0;
+        let expected = vae.reconstruct(latent.clone());
+        let there = vae.to_device(card);
+        let found = there.reconstruct(latent.to_device(card));
+        report.within(
+            &format!("decoder {bits} {base}"),
+            off(found, expected),
+            3e-3,
+        );
     }
 }

@@ -8,8 +8,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::cmma::{MatrixIdent, MmaDefinition};
 use cubecl::prelude::*;
 
-use crate::card::fragment::{VECTOR, multiply, zeros};
-use crate::card::memory::{elem, empty, readable};
+use nextscale_tokenizer::card::fragment::{VECTOR, multiply, zeros};
+use nextscale_tokenizer::card::memory::{elem, empty, readable};
 
 /// Planes of a cube; each has 16 rows of queries.
 const PLANES: usize = 4;

@@ -6,7 +6,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use crate::card::memory::{elem, empty, readable};
+use nextscale_tokenizer::card::memory::{elem, empty, readable};
 
 /// Planes of a cube; each works on one head of one token.
 const PLANES: usize = 8;

@@ -8,8 +8,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::card::attention::{self, Keys};
 use crate::card::heads::{self, Rule};
-use crate::card::product::{self, Finish};
 use crate::card::rows;
+use nextscale_tokenizer::card::product::{self, Finish};
 
 /// A linear layer; if it has no bias, that is any tensor.
 #[derive(ExtensionType)]

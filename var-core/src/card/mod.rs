@@ -2,12 +2,9 @@
 //! place of many small ones of the tensor library.
 
 mod attention;
-mod fragment;
 mod heads;
 mod layers;
-mod memory;
 mod ops;
-mod product;
 mod rows;
 mod sample;
 pub mod stream;
@@ -18,11 +15,11 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor};
 
 use self::heads::Rule;
 use self::ops::CardOps;
-use self::product::Finish;
 use crate::dtype::{cast, f32, value};
 use crate::layers::{AdaLn, Linear, gelu as gelu_of, project_raw};
 use crate::rope::RopeTable;
 use crate::sampler::SamplerConfig;
+use nextscale_tokenizer::card::product::{self, Finish};
 
 /// Whether a tensor is on a card and not recorded for gradients.
 pub fn runs<const D: usize>(x: &Tensor<D>) -> bool {

@@ -7,7 +7,8 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 
 use crate::card::attention::Keys;
-use crate::card::{attention, heads, product, rows, sample};
+use crate::card::{attention, heads, rows, sample};
+use nextscale_tokenizer::card::product;
 
 #[backend_extension(Cube, Fusion)]
 pub(super) trait CardOps: Backend {

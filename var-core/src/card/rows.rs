@@ -6,8 +6,8 @@ use burn_cubecl::cubecl;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use crate::card::memory::{elem, empty, readable};
 use crate::layers::EPS;
+use nextscale_tokenizer::card::memory::{elem, empty, readable};
 
 /// Planes of 32 units that work on one row.
 const PLANES: usize = 8;

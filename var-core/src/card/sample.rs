@@ -10,7 +10,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use crate::card::memory::empty;
+use nextscale_tokenizer::card::memory::empty;
 
 /// Planes of 32 units that draw one value.
 const PLANES: usize = 8;

@@ -7,8 +7,9 @@ use crate::attention::{PassContext, SelfAttention, operands};
 use crate::cache::KvCache;
 use crate::card::heads::Rule;
 use crate::card::layers::{self, Cache, Dense, LayerOps, Mask, Residual, SelfRule};
-use crate::card::{Affine, norm, product, takes_heads};
+use crate::card::{Affine, norm, takes_heads};
 use crate::layers::{FeedForward, Linear};
+use nextscale_tokenizer::card::product;
 
 /// The residual stream, `[n, c]` in f32, and its norm in the type of the weights.
 pub struct Stream {

@@ -5,11 +5,11 @@ use cubecl::cmma::MmaDefinition;
 use cubecl::prelude::*;
 
 /// Numbers of 16 bits that a unit reads at once, the row of a matrix that `ldmatrix` takes.
-pub(super) const VECTOR: usize = 8;
+pub const VECTOR: usize = 8;
 
 /// Two zeros of each of two rows.
 #[cube]
-pub(super) fn zeros<P: Size>() -> Array<Vector<f32, P>> {
+pub fn zeros<P: Size>() -> Array<Vector<f32, P>> {
     let mut zeros = Array::<Vector<f32, P>>::new(2usize);
     zeros[0] = Vector::<f32, P>::new(0.0);
     zeros[1] = Vector::<f32, P>::new(0.0);
@@ -18,7 +18,7 @@ pub(super) fn zeros<P: Size>() -> Array<Vector<f32, P>> {
 
 /// Adds the product of `rows` and one of two fragments to `sum`.
 #[cube]
-pub(super) fn multiply<E: Float, P: Size>(
+pub fn multiply<E: Float, P: Size>(
     def: &MmaDefinition<E, E, f32>,
     rows: &Array<Vector<E, P>>,
     both: &Array<Vector<E, P>>,

@@ -10,18 +10,18 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 /// The type of a tensor's numbers in a kernel.
-pub(super) fn elem(dtype: DType) -> ElemType {
+pub fn elem(dtype: DType) -> ElemType {
     dtype_to_storage_type(dtype)
 }
 
 /// A tensor of the same device without values.
-pub(super) fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
+pub fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, dtype)
 }
 
 /// The tensor, copied if its numbers cannot be read `vector` at a time: its last axis is not consecutive, or another one
 /// steps by another number.
-pub(super) fn readable(x: CubeTensor, vector: usize) -> CubeTensor {
+pub fn readable(x: CubeTensor, vector: usize) -> CubeTensor {
     let strides = x.meta.strides();
     let last = strides.len() - 1;
     let shape = x.shape();

@@ -18,13 +18,13 @@ const PROCESSORS: usize = 132;
 
 /// How a cube divides its tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Tile {
+pub(super) struct Tile {
     /// Of 16 rows, of each plane.
-    rows: usize,
+    pub rows: usize,
     /// Of 8 columns, of each plane; even.
-    columns: usize,
+    pub columns: usize,
     /// Planes along the rows, the columns and the inner axis.
-    planes: [usize; 3],
+    pub planes: [usize; 3],
 }
 
 impl Tile {
@@ -42,8 +42,15 @@ impl Tile {
         planes: [2, 2, 1],
     };
 
+    /// 128 x 32 numbers.
+    const NARROW: Self = Self {
+        rows: 2,
+        columns: 4,
+        planes: [4, 1, 1],
+    };
+
     /// For `m` rows and `n` columns of a result.
-    fn of(m: usize, n: usize) -> Self {
+    pub fn of(m: usize, n: usize) -> Self {
         let flat = |rows| Self {
             rows,
             columns: 4,
@@ -54,35 +61,36 @@ impl Tile {
             0..=16 => flat(1),
             17..=32 => flat(2),
             33..=64 => flat(4),
+            _ if n <= 32 => Self::NARROW,
             _ if large < PROCESSORS => Self::SMALL,
             _ => Self::LARGE,
         }
     }
 
-    const fn units(self) -> usize {
+    pub const fn units(self) -> usize {
         let [rows, columns, depth] = self.planes;
         32 * rows * columns * depth
     }
 
     /// Rows of the tile.
-    const fn height(self) -> usize {
+    pub const fn height(self) -> usize {
         16 * self.rows * self.planes[0]
     }
 
     /// Columns of the tile.
-    const fn width(self) -> usize {
+    pub const fn width(self) -> usize {
         8 * self.columns * self.planes[1]
     }
 
     /// Of the inner axis, at a time.
-    const fn depth(self) -> usize {
+    pub const fn depth(self) -> usize {
         32 * self.planes[2]
     }
 }
 
 /// What is done with a product before it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Finish {
+pub enum Finish {
     /// Nothing.
     Plain,
     /// The bias is added, then GELU in the tanh approximation.
@@ -90,18 +98,13 @@ pub(super) enum Finish {
 }
 
 /// Whether the kernel takes a product of `[m, k]` and `[k, n]` of a type.
-pub(super) fn takes(k: usize, n: usize, dtype: DType) -> bool {
+pub fn takes(k: usize, n: usize, dtype: DType) -> bool {
     let half = matches!(dtype, DType::F16 | DType::BF16);
     half && k.is_multiple_of(VECTOR) && n.is_multiple_of(VECTOR)
 }
 
 /// `a b` of `[m, k]` and `[k, n]` of a 16-bit type, in that type, with the bias `[n]` if it counts.
-pub(super) fn product(
-    a: CubeTensor,
-    b: CubeTensor,
-    bias: CubeTensor,
-    finish: Finish,
-) -> CubeTensor {
+pub fn product(a: CubeTensor, b: CubeTensor, bias: CubeTensor, finish: Finish) -> CubeTensor {
     let ([m, k], n) = (a.shape().dims(), b.shape()[1]);
     let dtype = a.dtype;
     let out = empty(&a, Shape::new([m, n]), dtype);
@@ -158,11 +161,8 @@ fn product_kernel<E: Float, N: Size>(
     let mut next_a = Array::<Vector<E, N>>::new(comptime!(height * depth / VECTOR / units));
     let mut next_b = Array::<Vector<E, N>>::new(comptime!(depth * width / VECTOR / units));
 
-    let (lane, plane) = (UNIT_POS_X as usize, UNIT_POS_Y as usize);
-    let [planes_m, planes_n, _] = comptime!(tile.planes);
-    let plane_m = plane % planes_m;
-    let plane_n = plane / planes_m % planes_n;
-    let plane_k = plane / comptime!(planes_m * planes_n);
+    let lane = UNIT_POS_X as usize;
+    let (plane_m, plane_n, plane_k) = places(tile);
     let (row, column) = (CUBE_POS_X as usize * height, CUBE_POS_Y as usize * width);
 
     let mut sums = Sequence::<Array<Vector<f32, P>>>::new();
@@ -222,40 +222,7 @@ fn product_kernel<E: Float, N: Size>(
             width,
             units,
         );
-        #[unroll]
-        for half in 0..2usize {
-            let mut rows = Sequence::<Array<Vector<E, P>>>::new();
-            #[unroll]
-            for i in 0..comptime!(tile.rows) {
-                let at = (plane_m * comptime!(16 * tile.rows) + i * 16 + lane % 16) * pitch_a;
-                let at = to_a + at + plane_k * 4 + half * 2 + lane / 16;
-                rows.push(def.load_matrix::<Vector<E, N>, P>(
-                    &stage_a[at..at + 1],
-                    MatrixIdent::A,
-                    4usize,
-                    false,
-                ));
-            }
-            #[unroll]
-            for pair in 0..comptime!(tile.columns / 2) {
-                let at = (plane_k * 32 + half * 16 + lane % 16) * pitch_b;
-                let at = to_b + at + plane_n * tile.columns + pair * 2 + lane / 16;
-                let both = def.load_matrix::<Vector<E, N>, P>(
-                    &stage_b[at..at + 1],
-                    MatrixIdent::B,
-                    4usize,
-                    true,
-                );
-                #[unroll]
-                for i in 0..comptime!(tile.rows) {
-                    #[unroll]
-                    for j in 0..2usize {
-                        let place = comptime!(i * tile.columns + pair * 2 + j);
-                        multiply::<E, P>(&def, rows.index(i), &both, j, sums.index_mut(place));
-                    }
-                }
-            }
-        }
+        multiply_stage::<E, N, P>(&def, &stage_a, &stage_b, to_a, to_b, &mut sums, tile);
     }
 
     if comptime!(tile.planes[2] > 1) {
@@ -289,6 +256,68 @@ fn product_kernel<E: Float, N: Size>(
     }
 }
 
+/// Adds the products of what is at two places in shared memory to the sums of this unit.
+#[cube]
+pub(super) fn multiply_stage<E: Float, N: Size, P: Size>(
+    def: &MmaDefinition<E, E, f32>,
+    stage_a: &Shared<[Vector<E, N>]>,
+    stage_b: &Shared<[Vector<E, N>]>,
+    to_a: usize,
+    to_b: usize,
+    sums: &mut Sequence<Array<Vector<f32, P>>>,
+    #[comptime] tile: Tile,
+) {
+    let (pitch_a, pitch_b) = comptime!((tile.depth() / VECTOR + 1, tile.width() / VECTOR + 1));
+    let lane = UNIT_POS_X as usize;
+    let (plane_m, plane_n, plane_k) = places(tile);
+    #[unroll]
+    for half in 0..2usize {
+        let mut rows = Sequence::<Array<Vector<E, P>>>::new();
+        #[unroll]
+        for i in 0..comptime!(tile.rows) {
+            let at = (plane_m * comptime!(16 * tile.rows) + i * 16 + lane % 16) * pitch_a;
+            let at = to_a + at + plane_k * 4 + half * 2 + lane / 16;
+            rows.push(def.load_matrix::<Vector<E, N>, P>(
+                &stage_a[at..at + 1],
+                MatrixIdent::A,
+                4usize,
+                false,
+            ));
+        }
+        #[unroll]
+        for pair in 0..comptime!(tile.columns / 2) {
+            let at = (plane_k * 32 + half * 16 + lane % 16) * pitch_b;
+            let at = to_b + at + plane_n * tile.columns + pair * 2 + lane / 16;
+            let both = def.load_matrix::<Vector<E, N>, P>(
+                &stage_b[at..at + 1],
+                MatrixIdent::B,
+                4usize,
+                true,
+            );
+            #[unroll]
+            for i in 0..comptime!(tile.rows) {
+                #[unroll]
+                for j in 0..2usize {
+                    let place = comptime!(i * tile.columns + pair * 2 + j);
+                    multiply::<E, P>(def, rows.index(i), &both, j, sums.index_mut(place));
+                }
+            }
+        }
+    }
+}
+
+/// The place of this unit's plane along the rows, the columns and the inner axis.
+#[cube]
+pub(super) fn places(#[comptime] tile: Tile) -> (usize, usize, usize) {
+    let plane = UNIT_POS_Y as usize;
+    let [planes_m, planes_n, _] = comptime!(tile.planes);
+    (
+        plane % planes_m,
+        plane / planes_m % planes_n,
+        plane / comptime!(planes_m * planes_n),
+    )
+}
+
 /// `x h` with `h = 1 / (1 + exp(-2 z))` and `z = sqrt(2/pi) (x + 0.044715 x^3)`.
 #[cube]
 fn gelu(x: f32) -> f32 {
@@ -298,7 +327,7 @@ fn gelu(x: f32) -> f32 {
 
 /// Adds the sums of all planes that share an inner axis to those of the first.
 #[cube]
-fn add_planes<P: Size>(
+pub(super) fn add_planes<P: Size>(
     sums: &mut Sequence<Array<Vector<f32, P>>>,
     plane: usize,
     #[comptime] tile: Tile,
@@ -337,7 +366,7 @@ fn add_planes<P: Size>(
 
 /// This unit's part of a piece of a matrix, `height` x `width` from a place on; zeros outside `rows` x `columns`.
 #[cube]
-fn read<E: Float, N: Size>(
+pub(super) fn read<E: Float, N: Size>(
     from: &Tensor<Vector<E, N>>,
     row: usize,
     column: usize,
@@ -364,7 +393,7 @@ fn read<E: Float, N: Size>(
 
 /// Puts what [`read`] read where all units of the cube see it.
 #[cube]
-fn write<E: Float, N: Size>(
+pub(super) fn write<E: Float, N: Size>(
     from: &Array<Vector<E, N>>,
     to: &mut Shared<[Vector<E, N>]>,
     start: usize,

@@ -1,0 +1,275 @@
+//! Convolution as a product: each row of the first factor is gathered from the cells around one cell of the result.
+
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::cubecl;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::cmma::MmaDefinition;
+use cubecl::prelude::*;
+
+use crate::card::fragment::{VECTOR, zeros};
+use crate::card::memory::{elem, empty, readable};
+use crate::card::product::{Tile, add_planes, multiply_stage, places, read, write};
+
+/// The shapes of a convolution with stride 1 that keeps the numbers of rows and columns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rule {
+    /// Images, rows and columns of the result.
+    pub grid: [usize; 3],
+    /// Side of the kernel, odd.
+    pub side: usize,
+    /// Whether each cell of the input stands for 2 x 2 cells.
+    pub up: bool,
+    /// Factor on the product, before the bias.
+    pub factor: f32,
+    /// Whether the residual counts.
+    pub residual: bool,
+}
+
+/// The convolution of `x`, cells `[n, c]` in f16, row by row, with `[side side c, c']` in f16 and a bias `[c']` in f32, plus the
+/// residual, `[n', c']` in f32: `[n', c']` in f32. Both numbers of channels are multiples of 8.
+pub(super) fn convolve(
+    x: CubeTensor,
+    weight: CubeTensor,
+    bias: CubeTensor,
+    residual: CubeTensor,
+    rule: Rule,
+) -> CubeTensor {
+    let [images, rows, columns] = rule.grid;
+    let (channels, made) = (x.shape()[1], weight.shape()[1]);
+    let cells = images * rows * columns;
+    let out = empty(&x, Shape::new([cells, made]), DType::F32);
+    let [x, weight] = [x, weight].map(|x| readable(x, VECTOR));
+    let residual = if rule.residual {
+        readable(residual, 1)
+    } else {
+        bias.clone()
+    };
+    let tile = Tile::of(cells, made);
+    let stored = elem(x.dtype);
+    // SAFETY: nothing outside the input and the result is read or written, and a residual that does not count is not read.
+    unsafe {
+        convolve_kernel::launch_unchecked(
+            &out.client,
+            CubeCount::Static(
+                cells.div_ceil(tile.height()) as u32,
+                made.div_ceil(tile.width()) as u32,
+                1,
+            ),
+            CubeDim::new_2d(32, tile.units() as u32 / 32),
+            VECTOR,
+            x.into_tensor_arg(),
+            weight.into_tensor_arg(),
+            bias.into_tensor_arg(),
+            residual.into_tensor_arg(),
+            out.clone().into_tensor_arg(),
+            images,
+            rows,
+            columns,
+            rule.factor,
+            channels,
+            made,
+            rule.side,
+            rule.up,
+            rule.residual,
+            tile,
+            stored,
+        );
+    }
+    out
+}
+
+#[cube(launch_unchecked)]
+fn convolve_kernel<E: Float, N: Size>(
+    x: &Tensor<Vector<E, N>>,
+    weight: &Tensor<Vector<E, N>>,
+    bias: &Tensor<f32>,
+    residual: &Tensor<f32>,
+    out: &mut Tensor<f32>,
+    images: usize,
+    rows: usize,
+    columns: usize,
+    factor: f32,
+    #[comptime] channels: usize,
+    #[comptime] made: usize,
+    #[comptime] side: usize,
+    #[comptime] up: bool,
+    #[comptime] added: bool,
+    #[comptime] tile: Tile,
+    #[define(E)] _operand: ElemType,
+) {
+    let size!(P) = 2usize;
+    let def = MmaDefinition::<E, E, f32>::new(16usize, 8usize, 16usize);
+    let (height, width, depth) = comptime!((tile.height(), tile.width(), tile.depth()));
+    let (size_a, size_b) = comptime!((height * (depth / VECTOR + 1), depth * (width / VECTOR + 1)));
+    let mut stage_a = Shared::<[Vector<E, N>]>::new_aligned_slice(comptime!(2 * size_a), 16usize);
+    let mut stage_b = Shared::<[Vector<E, N>]>::new_aligned_slice(comptime!(2 * size_b), 16usize);
+    let units = comptime!(tile.units());
+    let count = comptime!(height * depth / VECTOR / units);
+    let mut next_a = Array::<Vector<E, N>>::new(count);
+    let mut next_b = Array::<Vector<E, N>>::new(comptime!(depth * width / VECTOR / units));
+
+    let lane = UNIT_POS_X as usize;
+    let (plane_m, plane_n, plane_k) = places(tile);
+    let (first, column) = (CUBE_POS_X as usize * height, CUBE_POS_Y as usize * width);
+    let cells = images * rows * columns;
+    let inner = comptime!(side * side * channels);
+
+    // The cells of the result that this unit gathers for: image, row and column of each.
+    let mut image_of = Array::<u32>::new(count);
+    let mut row_of = Array::<i32>::new(count);
+    let mut column_of = Array::<i32>::new(count);
+    #[unroll]
+    for i in 0..count {
+        let cell = first + (UNIT_POS as usize + i * units) / comptime!(depth / VECTOR);
+        image_of[i] = (cell / (rows * columns)) as u32;
+        row_of[i] = (cell / columns % rows) as i32;
+        column_of[i] = (cell % columns) as i32;
+        if cell >= cells {
+            // No row of any kernel reaches it.
+            row_of[i] = -1000i32;
+        }
+    }
+
+    let mut sums = Sequence::<Array<Vector<f32, P>>>::new();
+    #[unroll]
+    for _ in 0..comptime!(tile.rows * tile.columns) {
+        sums.push(zeros::<P>());
+    }
+
+    gather::<E, N>(
+        x,
+        &image_of,
+        &row_of,
+        &column_of,
+        0usize,
+        rows,
+        columns,
+        &mut next_a,
+        channels,
+        side,
+        up,
+        tile,
+    );
+    read::<E, N>(
+        weight,
+        0usize,
+        column,
+        inner,
+        made,
+        &mut next_b,
+        depth,
+        width,
+        units,
+    );
+    let steps = comptime!(inner.div_ceil(depth));
+    for step in 0..steps {
+        let (to_a, to_b) = (step % 2 * size_a, step % 2 * size_b);
+        write::<E, N>(&next_a, &mut stage_a, to_a, height, depth, units);
+        write::<E, N>(&next_b, &mut stage_b, to_b, depth, width, units);
+        sync_cube();
+        let from = (step + 1) * depth;
+        gather::<E, N>(
+            x,
+            &image_of,
+            &row_of,
+            &column_of,
+            from,
+            rows,
+            columns,
+            &mut next_a,
+            channels,
+            side,
+            up,
+            tile,
+        );
+        read::<E, N>(
+            weight,
+            from,
+            column,
+            inner,
+            made,
+            &mut next_b,
+            depth,
+            width,
+            units,
+        );
+        multiply_stage::<E, N, P>(&def, &stage_a, &stage_b, to_a, to_b, &mut sums, tile);
+    }
+
+    if comptime!(tile.planes[2] > 1) {
+        add_planes::<P>(&mut sums, plane_k, tile);
+    }
+    if plane_k == 0 {
+        let row = first + plane_m * comptime!(16 * tile.rows) + lane / 4;
+        let column = column + plane_n * comptime!(8 * tile.columns) + lane % 4 * 2;
+        #[unroll]
+        for i in 0..comptime!(tile.rows) {
+            #[unroll]
+            for half in 0..2usize {
+                let row = row + i * 16 + half * 8;
+                #[unroll]
+                for j in 0..comptime!(tile.columns) {
+                    let two = sums.index(comptime!(i * tile.columns + j))[half];
+                    let column = column + j * 8;
+                    if row < cells && column < made {
+                        #[unroll]
+                        for e in 0..2usize {
+                            let at = row * made + column + e;
+                            let mut value = two.extract(e) * factor + bias[column + e];
+                            if comptime!(added) {
+                                value += residual[at];
+                            }
+                            out[at] = value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// This unit's part of the rows of the first factor, from a place of the inner axis on: which runs over the rows and columns of
+/// the kernel, then over the channels. Zeros outside the image.
+#[cube]
+fn gather<E: Float, N: Size>(
+    x: &Tensor<Vector<E, N>>,
+    image_of: &Array<u32>,
+    row_of: &Array<i32>,
+    column_of: &Array<i32>,
+    from: usize,
+    rows: usize,
+    columns: usize,
+    to: &mut Array<Vector<E, N>>,
+    #[comptime] channels: usize,
+    #[comptime] side: usize,
+    #[comptime] up: bool,
+    #[comptime] tile: Tile,
+) {
+    let pieces = comptime!(tile.depth() / VECTOR);
+    let units = comptime!(tile.units());
+    let pitch = x.stride(0) / VECTOR;
+    #[unroll]
+    for i in 0..comptime!(tile.height() * tile.depth() / VECTOR / units) {
+        let inner = from + (UNIT_POS as usize + i * units) % pieces * VECTOR;
+        let tap = inner / channels;
+        let row = row_of[i] + (tap / side) as i32 - comptime!(side as i32 / 2);
+        let column = column_of[i] + (tap % side) as i32 - comptime!(side as i32 / 2);
+        to[i] = Vector::<E, N>::new(E::from_int(0));
+        let inside = row >= 0i32 && row < rows as i32 && column >= 0i32 && column < columns as i32;
+        if inside && tap < comptime!(side * side) {
+            let mut row = row as usize;
+            let mut column = column as usize;
+            let mut rows = rows;
+            let mut columns = columns;
+            if comptime!(up) {
+                row /= 2;
+                column /= 2;
+                rows /= 2;
+                columns /= 2;
+            }
+            let cell = (image_of[i] as usize * rows + row) * columns + column;
+            to[i] = x[cell * pitch + inner % channels / VECTOR];
+        }
+    }
+}
