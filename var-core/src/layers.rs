@@ -125,8 +125,14 @@ pub fn project_in<const D: usize>(x: Tensor<D>, layer: &Linear, precision: Preci
 pub fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
     let mut dims = x.dims();
     let rows = dims[..D - 1].iter().product::<usize>();
+    let x = x.reshape([rows, dims[D - 1]]);
+    #[cfg(feature = "cuda")]
+    if let Some(y) = crate::card::in_f32(&x, layer) {
+        dims[D - 1] = y.dims()[1];
+        return y.reshape(dims);
+    }
     let bias = layer.bias.as_ref().map(value);
-    let y = module::linear(x.reshape([rows, dims[D - 1]]), value(&layer.weight), bias);
+    let y = module::linear(x, value(&layer.weight), bias);
     dims[D - 1] = y.dims()[1];
     y.reshape(dims)
 }
@@ -144,6 +150,14 @@ pub fn working_dtype(layer: &Linear) -> DType {
 /// As [`project`], but the result stays in the [`working_dtype`].
 pub fn project_raw(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
     let (stored, working) = (layer.weight.dtype(), working_dtype(layer));
+    #[cfg(feature = "cuda")]
+    if crate::card::runs(&x) && layer.int8.is_none() {
+        let y = crate::card::product(cast(x, working), layer);
+        return match &layer.bias {
+            Some(bias) => y + bias.val().unsqueeze(),
+            None => y,
+        };
+    }
     let y = match &layer.int8 {
         Some(int8) => int8.product(x, working),
         None if stored == working => {

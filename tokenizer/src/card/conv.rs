@@ -67,6 +67,8 @@ pub(super) fn convolve(
             rows,
             columns,
             rule.factor,
+            // Not a constant of the kernel: its loop would be unrolled into thousands of instructions.
+            (rule.side * rule.side * channels).div_ceil(tile.depth()),
             channels,
             made,
             rule.side,
@@ -90,6 +92,7 @@ fn convolve_kernel<E: Float, N: Size>(
     rows: usize,
     columns: usize,
     factor: f32,
+    steps: usize,
     #[comptime] channels: usize,
     #[comptime] made: usize,
     #[comptime] side: usize,
@@ -162,7 +165,6 @@ fn convolve_kernel<E: Float, N: Size>(
         width,
         units,
     );
-    let steps = comptime!(inner.div_ceil(depth));
     for step in 0..steps {
         let (to_a, to_b) = (step % 2 * size_a, step % 2 * size_b);
         write::<E, N>(&next_a, &mut stage_a, to_a, height, depth, units);

@@ -35,11 +35,11 @@ impl Tile {
         planes: [2, 2, 1],
     };
 
-    /// 64 x 64 numbers.
+    /// 64 x 32 numbers.
     const SMALL: Self = Self {
         rows: 2,
         columns: 4,
-        planes: [2, 2, 1],
+        planes: [2, 1, 4],
     };
 
     /// 128 x 32 numbers.
@@ -51,16 +51,16 @@ impl Tile {
 
     /// For `m` rows and `n` columns of a result.
     pub fn of(m: usize, n: usize) -> Self {
-        let flat = |rows| Self {
+        let flat = |rows, depth| Self {
             rows,
             columns: 4,
-            planes: [1, 1, 4],
+            planes: [1, 1, depth],
         };
         let large = m.div_ceil(128) * n.div_ceil(128);
         match m {
-            0..=16 => flat(1),
-            17..=32 => flat(2),
-            33..=64 => flat(4),
+            0..=16 => flat(1, 8),
+            17..=32 => flat(2, 4),
+            33..=64 => flat(4, 4),
             _ if n <= 32 => Self::NARROW,
             _ if large < PROCESSORS => Self::SMALL,
             _ => Self::LARGE,
@@ -103,10 +103,16 @@ pub fn takes(k: usize, n: usize, dtype: DType) -> bool {
     half && k.is_multiple_of(VECTOR) && n.is_multiple_of(VECTOR)
 }
 
-/// `a b` of `[m, k]` and `[k, n]` of a 16-bit type, in that type, with the bias `[n]` if it counts.
-pub fn product(a: CubeTensor, b: CubeTensor, bias: CubeTensor, finish: Finish) -> CubeTensor {
+/// `a b` of `[m, k]` and `[k, n]` of a 16-bit type, in another type, with the bias `[n]` if it counts.
+pub fn product(
+    a: CubeTensor,
+    b: CubeTensor,
+    bias: CubeTensor,
+    finish: Finish,
+    dtype: DType,
+) -> CubeTensor {
     let ([m, k], n) = (a.shape().dims(), b.shape()[1]);
-    let dtype = a.dtype;
+    let stored = a.dtype;
     let out = empty(&a, Shape::new([m, n]), dtype);
     let [a, b] = [a, b].map(|x| readable(x, VECTOR));
     let tile = Tile::of(m, n);
@@ -131,6 +137,7 @@ pub fn product(a: CubeTensor, b: CubeTensor, bias: CubeTensor, finish: Finish) -
             k,
             tile,
             finish,
+            elem(stored),
             elem(dtype),
         );
     }
@@ -138,17 +145,18 @@ pub fn product(a: CubeTensor, b: CubeTensor, bias: CubeTensor, finish: Finish) -
 }
 
 #[cube(launch_unchecked)]
-fn product_kernel<E: Float, N: Size>(
+fn product_kernel<E: Float, O: Float, N: Size>(
     a: &Tensor<Vector<E, N>>,
     b: &Tensor<Vector<E, N>>,
     bias: &Tensor<E>,
-    out: &mut Tensor<E>,
+    out: &mut Tensor<O>,
     all_rows: usize,
     all_columns: usize,
     inner: usize,
     #[comptime] tile: Tile,
     #[comptime] finish: Finish,
     #[define(E)] _operand: ElemType,
+    #[define(O)] _result: ElemType,
 ) {
     let size!(P) = 2usize;
     let def = MmaDefinition::<E, E, f32>::new(16usize, 8usize, 16usize);
@@ -247,7 +255,7 @@ fn product_kernel<E: Float, N: Size>(
                             if comptime!(finish == Finish::Gelu) {
                                 value = gelu(value + f32::cast_from(bias[column + e]));
                             }
-                            out[row * all_columns + column + e] = E::cast_from(value);
+                            out[row * all_columns + column + e] = O::cast_from(value);
                         }
                     }
                 }
@@ -334,15 +342,18 @@ pub(super) fn add_planes<P: Size>(
 ) {
     let count = comptime!(tile.rows * tile.columns);
     let planes = comptime!(tile.planes[2]);
+    // Planes with different rows or columns of the tile.
+    let others = comptime!(tile.planes[0] * tile.planes[1]);
     let mut scratch =
-        Shared::<[Vector<f32, P>]>::new_slice(comptime!((planes - 1) * count * 2 * 32));
+        Shared::<[Vector<f32, P>]>::new_slice(comptime!((planes - 1) * others * count * 2 * 32));
     let lane = UNIT_POS_X as usize;
+    let own = UNIT_POS_Y as usize % others;
     if plane > 0 {
         #[unroll]
         for i in 0..count {
             #[unroll]
             for half in 0..2usize {
-                let at = (((plane - 1) * count + i) * 2 + half) * 32 + lane;
+                let at = ((((plane - 1) * others + own) * count + i) * 2 + half) * 32 + lane;
                 scratch[at] = sums.index(i)[half];
             }
         }
@@ -356,7 +367,7 @@ pub(super) fn add_planes<P: Size>(
                 let mut sum = sums.index(i)[half];
                 #[unroll]
                 for other in 0..comptime!(planes - 1) {
-                    sum += scratch[((other * count + i) * 2 + half) * 32 + lane];
+                    sum += scratch[(((other * others + own) * count + i) * 2 + half) * 32 + lane];
                 }
                 sums.index_mut(i)[half] = sum;
             }
@@ -413,14 +424,18 @@ pub(super) fn write<E: Float, N: Size>(
 mod tests {
     use super::*;
 
-    /// Every unit reads as many vectors as every other.
+    /// Bytes of shared memory that all cards of compute capability 8 and later give a cube.
+    const SHARED: usize = 99 << 10;
+
+    /// Every unit reads as many vectors as every other, and what a cube keeps fits into it.
     #[test]
-    fn tiles_divide_evenly() {
+    fn tiles_divide_evenly_and_fit() {
         for (m, n) in [
             (2, 2048),
             (20, 64),
             (50, 8),
             (72, 2048),
+            (300, 32),
             (800, 2048),
             (8192, 8192),
         ] {
@@ -428,6 +443,10 @@ mod tests {
             let units = tile.units() * VECTOR;
             assert_eq!(tile.height() * tile.depth() % units, 0, "{m} {n}");
             assert_eq!(tile.depth() * tile.width() % units, 0, "{m} {n}");
+            let staged =
+                tile.height() * (tile.depth() + VECTOR) + tile.depth() * (tile.width() + VECTOR);
+            let sums = (tile.planes[2] - 1) * tile.height() * tile.width() * 4;
+            assert!(2 * 2 * staged + sums <= SHARED, "{m} {n}");
         }
         assert_eq!(Tile::of(8192, 2048), Tile::LARGE);
         assert_eq!(Tile::of(512, 2048), Tile::SMALL);

@@ -243,14 +243,21 @@ impl LayerOps for CubeBackend {
         residual: Residual<Self>,
         plus: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let hidden = product::product(rows, fc1.weight, fc1.bias, Finish::Gelu);
+        let dtype = rows.dtype;
+        let hidden = product::product(rows, fc1.weight, fc1.bias, Finish::Gelu, dtype);
         finish(hidden, fc2, residual, plus)
     }
 }
 
 /// The product with a layer's weights.
 fn plain(rows: &CubeTensor, weight: CubeTensor) -> CubeTensor {
-    product::product(rows.clone(), weight, rows.clone(), Finish::Plain)
+    product::product(
+        rows.clone(),
+        weight,
+        rows.clone(),
+        Finish::Plain,
+        rows.dtype,
+    )
 }
 
 /// The tensor, in a buffer that nothing else reads.

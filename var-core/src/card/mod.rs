@@ -167,10 +167,28 @@ pub fn gelu(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
     }
 }
 
+/// `x w + bias` in f32 of `x`, `[n, input]` in f32, and a layer whose weights are 16-bit, multiplied in f16; none of another layer.
+pub(crate) fn in_f32(x: &Tensor<2>, layer: &Linear) -> Option<Tensor<2>> {
+    let ([input, output], dtype) = (layer.weight.dims(), layer.weight.dtype());
+    if !runs(x) || layer.int8.is_some() || !product::takes(input, output, dtype) {
+        return None;
+    }
+    let [x, weight] = [x.clone(), layer.weight.val()].map(|x| cast(x, DType::F16));
+    let [x, weight] = [x, weight].map(Tensor::into_dispatch);
+    let any = x.clone();
+    let y = Dispatch::card_product(x, weight, any, Finish::Plain, DType::F32);
+    let y = Tensor::from_dispatch(y);
+    Some(match &layer.bias {
+        Some(bias) => y + value(bias).unsqueeze(),
+        None => y,
+    })
+}
+
 fn finished(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, finish: Finish) -> Tensor<2> {
+    let dtype = x.dtype();
     let [x, weight] = [x, weight].map(Tensor::into_dispatch);
     let bias = bias.map_or_else(|| x.clone(), Tensor::into_dispatch);
-    Tensor::from_dispatch(Dispatch::card_product(x, weight, bias, finish))
+    Tensor::from_dispatch(Dispatch::card_product(x, weight, bias, finish, dtype))
 }
 
 /// How heads are made of a product.

@@ -87,14 +87,15 @@ pub(super) trait CardOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// [`product::product`].
-    #[fusion(meta = |a, b, _bias, _finish| {
-        TensorSpec::new(Shape::new([a.shape[0], b.shape[1]]), a.dtype)
+    #[fusion(meta = |a, b, _bias, _finish, dtype| {
+        TensorSpec::new(Shape::new([a.shape[0], b.shape[1]]), *dtype)
     })]
     fn card_product(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         finish: product::Finish,
+        dtype: DType,
     ) -> FloatTensor<Self>;
 
     /// [`sample::sample`].
@@ -196,7 +197,8 @@ impl CardOps for CubeBackend {
         b: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         finish: product::Finish,
+        dtype: DType,
     ) -> FloatTensor<Self> {
-        product::product(a, b, bias, finish)
+        product::product(a, b, bias, finish, dtype)
     }
 }
