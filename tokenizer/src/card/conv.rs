@@ -9,7 +9,8 @@ use cubecl::prelude::*;
 
 use crate::card::fragment::{VECTOR, zeros};
 use crate::card::memory::{elem, empty, readable};
-use crate::card::product::{Tile, add_planes, multiply_stage, places, read, write};
+use crate::card::product::stage::{add_planes, multiply_stage, places, read, write};
+use crate::card::product::tile::Tile;
 
 /// The shapes of a convolution with stride 1 that keeps the numbers of rows and columns.
 #[derive(Debug, Clone, Copy)]
@@ -205,25 +206,45 @@ fn convolve_kernel<E: Float, N: Size>(
     if plane_k == 0 {
         let row = first + plane_m * comptime!(16 * tile.rows) + lane / 4;
         let column = column + plane_n * comptime!(8 * tile.columns) + lane % 4 * 2;
+        write_sums::<P>(
+            &sums, bias, residual, out, row, column, cells, factor, made, added, tile,
+        );
+    }
+}
+
+/// Writes what the unit has summed up, from its row and column on, with the bias and the residual.
+#[cube]
+fn write_sums<P: Size>(
+    sums: &Sequence<Array<Vector<f32, P>>>,
+    bias: &Tensor<f32>,
+    residual: &Tensor<f32>,
+    out: &mut Tensor<f32>,
+    row: usize,
+    column: usize,
+    cells: usize,
+    factor: f32,
+    #[comptime] made: usize,
+    #[comptime] added: bool,
+    #[comptime] tile: Tile,
+) {
+    #[unroll]
+    for i in 0..comptime!(tile.rows) {
         #[unroll]
-        for i in 0..comptime!(tile.rows) {
+        for half in 0..2usize {
+            let row = row + i * 16 + half * 8;
             #[unroll]
-            for half in 0..2usize {
-                let row = row + i * 16 + half * 8;
-                #[unroll]
-                for j in 0..comptime!(tile.columns) {
-                    let two = sums.index(comptime!(i * tile.columns + j))[half];
-                    let column = column + j * 8;
-                    if row < cells && column < made {
-                        #[unroll]
-                        for e in 0..2usize {
-                            let at = row * made + column + e;
-                            let mut value = two.extract(e) * factor + bias[column + e];
-                            if comptime!(added) {
-                                value += residual[at];
-                            }
-                            out[at] = value;
+            for j in 0..comptime!(tile.columns) {
+                let two = sums.index(comptime!(i * tile.columns + j))[half];
+                let column = column + j * 8;
+                if row < cells && column < made {
+                    #[unroll]
+                    for e in 0..2usize {
+                        let at = row * made + column + e;
+                        let mut value = two.extract(e) * factor + bias[column + e];
+                        if comptime!(added) {
+                            value += residual[at];
                         }
+                        out[at] = value;
                     }
                 }
             }

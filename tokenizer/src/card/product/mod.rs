@@ -1,0 +1,67 @@
+//! Matrix products of 16-bit numbers with sums in f32, for any number of rows.
+//!
+//! Each cube computes a tile of the result. It reads the next pieces of both factors while it multiplies those before, from one of two
+//! places in shared memory. For few rows, the planes of a cube share the inner axis and add up what they have at the end.
+
+mod kernel;
+pub(super) mod stage;
+pub(super) mod tile;
+
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::cubecl;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use crate::card::fragment::VECTOR;
+use crate::card::memory::{elem, empty, readable};
+use crate::card::product::tile::Tile;
+
+pub use self::kernel::Finish;
+
+/// Whether the kernel takes a product of `[m, k]` and `[k, n]` of a type.
+pub fn takes(k: usize, n: usize, dtype: DType) -> bool {
+    let half = matches!(dtype, DType::F16 | DType::BF16);
+    half && k.is_multiple_of(VECTOR) && n.is_multiple_of(VECTOR)
+}
+
+/// `a b` of `[m, k]` and `[k, n]` of a 16-bit type, in another type, with the bias `[n]` if it counts.
+pub fn product(
+    a: CubeTensor,
+    b: CubeTensor,
+    bias: CubeTensor,
+    finish: Finish,
+    dtype: DType,
+) -> CubeTensor {
+    let ([m, k], n) = (a.shape().dims(), b.shape()[1]);
+    let stored = a.dtype;
+    let out = empty(&a, Shape::new([m, n]), dtype);
+    let [a, b] = [a, b].map(|x| readable(x, VECTOR));
+    let tile = Tile::of(m, n);
+    let cubes = CubeCount::Static(
+        m.div_ceil(tile.height()) as u32,
+        n.div_ceil(tile.width()) as u32,
+        1,
+    );
+    // SAFETY: nothing outside the three matrices is read or written, and a bias that does not count is not read.
+    unsafe {
+        kernel::product_kernel::launch_unchecked(
+            &out.client,
+            cubes,
+            CubeDim::new_2d(32, tile.units() as u32 / 32),
+            VECTOR,
+            a.into_tensor_arg(),
+            b.into_tensor_arg(),
+            bias.into_tensor_arg(),
+            out.clone().into_tensor_arg(),
+            m,
+            n,
+            k,
+            tile,
+            finish,
+            elem(stored),
+            elem(dtype),
+        );
+    }
+    out
+}
