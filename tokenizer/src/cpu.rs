@@ -10,8 +10,13 @@ use burn::{
         flex::FlexTensor,
         tensor::FloatTensor,
     },
-    tensor::{Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData},
 };
+
+/// Whether a device is the CPU, without gradients: everything else is a card or records gradients.
+pub fn is_cpu(device: &Device) -> bool {
+    *device == Device::flex()
+}
 
 /// A tensor on the CPU whose gradient may be tracked.
 pub type Tracked = FloatTensor<Autodiff<Flex>>;

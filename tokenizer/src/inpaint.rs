@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_stays_whole_has_its_own_codes() {
+    fn an_image_that_stays_whole_has_its_own_codes() {
         let kept = Tensor::ones([1, 1, 1, 4, 4], &Device::flex());
         let (codes, sum, alone) = generate(&InpaintMask::new(latent(), kept), true);
         for (ours, own) in codes.into_iter().zip(alone.codes) {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_that_stays_is_nearer_to_the_picture_than_the_rest() {
+    fn the_part_that_stays_is_nearer_to_the_image_than_the_rest() {
         let device = Device::flex();
         let right = Tensor::<1>::from_floats([0.0, 0.0, 1.0, 1.0], &device);
         let kept = right.reshape([1, 1, 1, 1, 4]).expand([1, 1, 1, 4, 4]);

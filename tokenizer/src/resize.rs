@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use crate::cpu::is_cpu;
 use crate::exact::product;
 use crate::schedule::Scale;
 
@@ -60,7 +61,7 @@ type Key = (usize, usize, Resize, Device);
 
 /// [`matrix`], which a card keeps.
 fn kept_matrix(from: usize, to: usize, mode: Resize, device: &Device) -> Tensor<2> {
-    if *device == Device::flex() || device.is_autodiff() {
+    if is_cpu(device) || device.is_autodiff() {
         return matrix(from, to, mode, device);
     }
     let key = (from, to, mode, device.clone());

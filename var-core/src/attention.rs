@@ -7,6 +7,7 @@ use burn::{
         Bool, DType, Device, Tensor, activation::softmax, module, ops::AttentionModuleOptions,
     },
 };
+use nextscale_tokenizer::cpu::is_cpu;
 use serde::{Deserialize, Serialize};
 
 use crate::dtype::{cast, f32, value};
@@ -197,7 +198,7 @@ pub enum AttentionPath {
 impl AttentionPath {
     /// The path on a device for heads of `d` numbers.
     pub fn of(d: usize, dtype: DType, device: &Device) -> Self {
-        if *device == Device::flex() {
+        if is_cpu(device) {
             Self::Backend
         } else {
             Self::on_card(d, dtype)

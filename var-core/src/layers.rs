@@ -9,6 +9,7 @@ use burn::{
     tensor::{DType, Device, Tensor, activation::sigmoid, module},
 };
 use nextscale_tokenizer::Scale;
+use nextscale_tokenizer::cpu::is_cpu;
 
 /// Epsilon of every norm of the model.
 pub const EPS: f64 = 1e-6;
@@ -140,7 +141,7 @@ pub fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
 /// The dtype of the input and output of [`project_raw`]: that of the weights, but f32 on the CPU, which computes in f32 and
 /// stores 16-bit weights only to save memory.
 pub fn working_dtype(layer: &Linear) -> DType {
-    if layer.weight.device() == Device::flex() {
+    if is_cpu(&layer.weight.device()) {
         DType::F32
     } else {
         layer.weight.dtype()

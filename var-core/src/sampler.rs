@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_does_not_depend_on_its_batch() {
+    fn an_image_does_not_depend_on_its_batch() {
         let flat: Vec<f32> = (0..2 * 50 * 8).map(|i| (i as f32 * 0.37).sin()).collect();
         let both = Tensor::<3>::from_data(TensorData::new(flat, [2, 50, 8]), &Device::flex());
         let config = SamplerConfig::default();

@@ -1,6 +1,7 @@
 //! Guidance: how closely a pass follows its prompt.
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
+use nextscale_tokenizer::cpu::is_cpu;
 use nextscale_var_core::guidance::mix;
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +83,7 @@ fn project(c: Tensor<3>, u: Tensor<3>, scale: f64, threshold: f64) -> Tensor<3> 
     let d = if threshold > 0.0 { d * shrink } else { d };
     // The projection sums millions of terms: in double precision on the CPU, which adds them one after the other. A card adds
     // them in a tree, and its compiler makes no sums of f64.
-    let on_cpu = c.device() == Device::flex();
+    let on_cpu = is_cpu(&c.device());
     let wide = if on_cpu { DType::F64 } else { DType::F32 };
     let (wide_c, wide_d) = (c.clone().cast(wide), d.cast(wide));
     let along = (wide_d.clone() * wide_c.clone()).sum_dim(1)
@@ -94,6 +95,7 @@ fn project(c: Tensor<3>, u: Tensor<3>, scale: f64, threshold: f64) -> Tensor<3> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Device;
 
     fn apply(guidance: InfinityStarGuidance, c: [f32; 2], u: [f32; 2]) -> Vec<f32> {
         let logits = Tensor::<3>::from_floats([[c], [u]], &Device::flex());

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn no_change_is_the_same_picture_and_two_mirrors_too() {
+    fn no_change_is_the_same_image_and_two_mirrors_too() {
         let (rgb, alpha) = gradient(8);
         assert_eq!(
             Change::NONE.apply(&rgb, &alpha, 8),

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_plain_picture_goes_without_its_style() {
+    fn only_the_plain_image_goes_without_its_style() {
         assert!(
             many(&apple(false))
                 .iter()

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_stand_in_rows() {
+    fn images_stand_in_rows() {
         let page = sheet(&[vec![1; 12], vec![2; 12], vec![3; 12]], 2, 2);
         assert_eq!(page.dimensions(), (16, 16));
         assert_eq!(page.get_pixel(4, 4).0, [1; 3]);

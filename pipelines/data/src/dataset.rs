@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_lie_on_the_background() {
+    fn images_lie_on_the_background() {
         let folder = tiny();
         let set = Dataset::load(folder.path()).unwrap();
         assert_eq!(set.image(0, [0, 0, 255]), [255, 0, 0].repeat(4));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn two_pictures_share_a_scene() {
+    fn two_images_share_a_scene() {
         let folder = tiny();
         let set = Dataset::load(folder.path()).unwrap();
         // Image 0 is red, image 1 is empty: red on the left half alone, blue elsewhere.

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_motion_are_no_part_of_the_picture() {
+    fn words_of_motion_are_no_part_of_the_image() {
         let motions = ["bouncing", "to the left", "sliding", "sliding to the left"];
         let first = FirstFrame {
             model: "default".into(),

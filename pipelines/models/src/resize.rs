@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_stands_in_the_middle() {
+    fn an_image_stands_in_the_middle() {
         let image = RgbImage::from_pixel(40, 20, Rgb([9; 3]));
         let page = contain(&image, [20, 20], 0.5, [255; 3]);
         assert_eq!(page.dimensions(), (20, 20));

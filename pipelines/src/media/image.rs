@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_picture_is_an_error() {
+    fn a_cut_image_is_an_error() {
         let bytes = encode_png(&RgbImage::new(2, 2), &[]).unwrap();
         assert!(png_texts(Path::new("x.png"), &bytes[..20]).is_err());
     }

@@ -267,7 +267,7 @@ mod tests {
     use image::Rgb;
 
     #[test]
-    fn outpainting_puts_the_picture_where_it_stays() {
+    fn outpainting_puts_the_image_where_it_stays() {
         let image = RgbImage::from_pixel(1, 1, Rgb([9, 8, 7]));
         let inpaint = outpaint(&image, "left 0.5", 8, 4).unwrap();
         assert!(inpaint.image.pixels().all(|p| p.0 == [9, 8, 7]));

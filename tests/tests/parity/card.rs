@@ -1,9 +1,14 @@
 //! The kernels of a card against the same calculation on the CPU.
 
+use std::sync::Arc;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Bool, DType, Device, Distribution, Tensor, activation::softmax};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan as InfinityPlan, TextCondition};
 use nextscale_bitwise::vae::BsqVaeConfig;
+use nextscale_models::device::{self, Dtype};
+use nextscale_models::generator::{ImageGenerator, Request};
+use nextscale_models::{DEFAULT, Model, ModelError, Placement};
 use nextscale_tests::Report;
 use nextscale_tokenizer::{Resize, Scale, ScaleSchedule, resize};
 use nextscale_var_core::attention::AttentionKind;
@@ -24,6 +29,7 @@ pub(crate) fn check(report: &mut Report, card: &Device) {
     report.part("infinity", |report| infinity(report, card, &cpu));
     report.part("var", |report| var(report, card, &cpu));
     report.part("decoder", |report| decoder(report, card, &cpu));
+    report.part("images", |report| images(report, card));
     report.part("resize", |report| resized(report, card, &cpu));
 }
 
@@ -434,5 +440,35 @@ fn decoder(report: &mut Report, card: &Device, cpu: &Device) {
             off(found, expected),
             3e-3,
         );
+    }
+}
+
+/// Images of the embedded model without chance, against the CPU in f32: the mean difference in steps of 255.
+fn images(report: &mut Report, card: &Device) {
+    let Ok(model) = Model::open(DEFAULT).map(Arc::new) else {
+        return report.skip("images", "no model is inside this program");
+    };
+    let request = Request::prompt("red apple").seed(7).temperature(0.0);
+    let generate = |placement: &Placement| -> Result<Vec<u8>, ModelError> {
+        let generator = ImageGenerator::load(&model, placement)?;
+        Ok(generator.generate(&request)?.into_raw())
+    };
+    let expected = generate(&Placement::cpu()).expect("an image");
+    for (dtype, bound) in [
+        (Dtype::F32, 1.0),
+        (Dtype::F16, 2.0),
+        (Dtype::Bf16, 4.0),
+        (Dtype::Int8, 5.0),
+    ] {
+        let placement = Placement {
+            device: card.clone(),
+            dtype: device::dtype(dtype, card).expect("a type of cards"),
+            blocks: device::blocks(dtype),
+        };
+        let found = generate(&placement).expect("an image");
+        let both = found.iter().zip(&expected);
+        let sum: f32 = both.map(|(a, b)| f32::from(a.abs_diff(*b))).sum();
+        let mean = sum / expected.len() as f32;
+        report.within(&format!("image {dtype:?}"), mean, bound);
     }
 }

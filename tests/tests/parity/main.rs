@@ -12,8 +12,8 @@
 //! A stored tensor that is neither compared nor used as an input is a failure, unless a README of the folder or of its
 //! parent lists it in a line "Not compared: `name`, `name`".
 //!
-//! `NEXTSCALE_DEVICE=cuda` (with the feature of that name) runs on the first GPU, with tolerances ten times as wide, and
-//! compares the kernels that are written for it with the CPU.
+//! `NEXTSCALE_DEVICE=cuda` (with the feature of that name) runs on the first GPU, with tolerances ten times as wide (`NEXTSCALE_TOLERANCE` is
+//! another factor: a card that rounds f32 to TF32 needs 300), and compares the kernels that are written for it with the CPU.
 //! Arguments filter: only folders whose names contain one of them run.
 
 #[cfg(feature = "cuda")]
@@ -73,8 +73,17 @@ fn device() -> Result<(Device, f64), Failed> {
     match std::env::var("NEXTSCALE_DEVICE").as_deref() {
         Err(_) | Ok("" | "cpu") => Ok((Device::flex(), 1.0)),
         #[cfg(feature = "cuda")]
-        Ok("cuda") => Ok((device::open(DeviceChoice::Cuda(0))?, 10.0)),
+        Ok("cuda") => Ok((device::open(DeviceChoice::Cuda(0))?, tolerance()?)),
         Ok(other) => Err(format!("NEXTSCALE_DEVICE={other}: not a device of this build").into()),
+    }
+}
+
+/// The factor on tolerances on a card.
+#[cfg(feature = "cuda")]
+fn tolerance() -> Result<f64, Failed> {
+    match std::env::var("NEXTSCALE_TOLERANCE") {
+        Err(_) => Ok(10.0),
+        Ok(factor) => Ok(factor.parse()?),
     }
 }
 

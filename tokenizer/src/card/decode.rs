@@ -11,6 +11,7 @@ use crate::autoencoder::{Decoder, Resample};
 use crate::card::conv::{self, Rule};
 use crate::card::norm;
 use crate::conv::{Conv, GroupNorm, ResBlock};
+use crate::cpu::is_cpu;
 
 /// Feature maps that no norm has made small are divided by it while they are in f16, whose largest number is 65,504.
 const SMALLER: f64 = 64.0;
@@ -90,7 +91,7 @@ impl Cells {
 
 /// The result of [`Decoder::forward`], or none if these kernels do not take the decoder: it attends, or its channels are too few.
 pub(crate) fn decode<R: Resample>(decoder: &Decoder<R>, latent: &Tensor<4>) -> Option<Tensor<4>> {
-    let on_card = latent.device() != burn::tensor::Device::flex() && !latent.is_autodiff();
+    let on_card = !is_cpu(&latent.device()) && !latent.is_autodiff();
     if !on_card || !takes(decoder) {
         return None;
     }

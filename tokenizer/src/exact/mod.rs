@@ -8,11 +8,13 @@ mod card;
 #[cfg(feature = "cuda")]
 mod kernel;
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
+
+use crate::cpu::is_cpu;
 
 /// `a b` of `[r, m, k]` and `[r, k, n]` in f32.
 pub(crate) fn product(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
-    if a.device() == Device::flex() {
+    if is_cpu(&a.device()) {
         return match a.dims()[0] {
             1 => {
                 let [a, b] = [a, b].map(|x| x.squeeze_dim::<2>(0));
@@ -52,7 +54,7 @@ fn terms<const D: usize>(x: Tensor<D>) -> [Tensor<D>; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Distribution;
+    use burn::tensor::{Device, Distribution};
 
     #[test]
     fn terms_lose_nothing_that_f32_holds() {

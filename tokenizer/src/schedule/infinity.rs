@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn larger_pictures_double_the_last_grids() {
+    fn larger_images_double_the_last_grids() {
         let square = RatioTemplate::nearest(1.0);
         let sides = |octaves| -> Vec<usize> {
             let schedule = square.extended(octaves);

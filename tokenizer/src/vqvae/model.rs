@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_reproduce_the_sum_and_pictures_need_not_be_square() {
+    fn codes_reproduce_the_sum_and_images_need_not_be_square() {
         let device = Device::flex();
         let vae = tiny().init(&device);
         let scales = vec![

@@ -11,7 +11,8 @@ pub mod stream;
 
 use burn::backend::Dispatch;
 use burn::module::Param;
-use burn::tensor::{Bool, DType, Device, Int, Tensor};
+use burn::tensor::{Bool, DType, Int, Tensor};
+use nextscale_tokenizer::cpu::is_cpu;
 
 use self::heads::Rule;
 use self::ops::CardOps;
@@ -23,7 +24,7 @@ use nextscale_tokenizer::card::product::{self, Finish};
 
 /// Whether a tensor is on a card and not recorded for gradients.
 pub fn runs<const D: usize>(x: &Tensor<D>) -> bool {
-    x.device() != Device::flex() && !x.is_autodiff()
+    !is_cpu(&x.device()) && !x.is_autodiff()
 }
 
 /// Whether [`heads`] and [`attention`] take heads of `d` numbers.

@@ -1,6 +1,6 @@
 //! Drawing one of many values, with top-k and top-p, without sorting.
 //!
-//! Logits become whole numbers of the same order. The last value that top-k or top-p keeps is then found bit by bit, by counting and
+//! Logits become integers of the same order. The last value that top-k or top-p keeps is then found bit by bit, by counting and
 //! by summing what is above or below.
 
 use burn::backend::TensorMetadata;
@@ -179,7 +179,7 @@ fn sample_kernel(
     }
 }
 
-/// A whole number that is larger where the logit is larger; 0 belongs to no logit.
+/// An integer that is larger where the logit is larger; 0 belongs to no logit.
 #[cube]
 fn key(logit: f32) -> u32 {
     let bits = u32::reinterpret(logit);

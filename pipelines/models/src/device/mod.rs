@@ -18,6 +18,7 @@ use crate::machine_memory;
 
 pub use self::choice::{DeviceChoice, Dtype};
 pub use self::libdevice::toolkit;
+pub use nextscale_tokenizer::cpu::is_cpu;
 
 /// Why a card cannot be used although it is there.
 pub const NO_LIBDEVICE: &str = "the CUDA toolkit's file nvvm/libdevice/libdevice.10.bc is missing, which kernels are linked with";
@@ -129,11 +130,6 @@ pub(crate) fn release(device: &Device) {
 pub fn reserved_memory(device: &Device) -> Option<u64> {
     let usage = (!is_cpu(device)).then(|| device.memory_pool_usage())?;
     usage.map(|usage| usage.bytes_reserved)
-}
-
-/// Whether a device is the CPU.
-pub fn is_cpu(device: &Device) -> bool {
-    *device == Device::flex()
 }
 
 /// Where a model is loaded, in which number type, and how its transformer stores its blocks.

@@ -120,7 +120,7 @@ impl VideoInput {
         }
     }
 
-    /// What an interactive model remembers; given frames start it anew.
+    /// What an interactive model remembers; given frames start it again.
     fn take_session(&mut self) -> Option<InteractiveSession> {
         let starts = self.turn.0 == 0 || self.session.is_none();
         match self.given.take() {

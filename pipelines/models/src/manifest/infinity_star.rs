@@ -115,7 +115,7 @@ impl InfinityStarManifest {
     /// A number of frames in words.
     pub fn describe(&self, frames: usize) -> String {
         match frames {
-            1 => "1 frame, a picture (0 s)".to_owned(),
+            1 => "1 frame, an image (0 s)".to_owned(),
             _ => format!("{frames} frames ({} s)", self.seconds(frames)),
         }
     }

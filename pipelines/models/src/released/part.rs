@@ -154,7 +154,7 @@ pub(crate) fn download_hint(missing: &[&Part]) -> String {
     let lookalikes = missing.iter().filter_map(|part| {
         let other = part.lookalike.as_ref()?;
         Some(format!(
-            " ({} has the shapes of {}, but is another one: renamed, it gives wrong pictures)",
+            " ({} has the shapes of {}, but is another one: renamed, it gives wrong images)",
             other.display(),
             part.file
         ))

@@ -1,4 +1,4 @@
-//! The released VAR checkpoints: `var_d16.pth` and its like beside `vae_ch160v4096z32.pth`.
+//! The released VAR checkpoints: `var_d16.pth` and its like, with `vae_ch160v4096z32.pth`.
 
 use std::path::Path;
 

@@ -47,7 +47,7 @@ fn lengths_and_sizes() {
         VIDEO,
         "
         --seconds 3    => makes no video of 3 s | the longest is 17 frames (2 s)
-        --seconds -1   => makes no video of -1 s | 1 frame, a picture (0 s)
+        --seconds -1   => makes no video of -1 s | 1 frame, an image (0 s)
         --seconds 0.3  => makes no video of 0.3 s | the nearest is 5 frames (0.5 s)
         --seconds nan  => invalid value 'nan' | use a number
         --frames 0     => makes no video of 0 frames | the longest is 17 frames (2 s)
