@@ -88,24 +88,9 @@ fn sample_kernel(
     }
     top = largest(top, &mut scratch);
 
-    // The key of the k-th largest value.
     let mut lowest = 1u32;
     if top_k > 0u32 {
-        let mut found = 0u32;
-        for bit in 0u32..32u32 {
-            let candidate = found | (0x8000_0000u32 >> bit);
-            let mut above = 0.0f32;
-            #[unroll]
-            for i in 0..count {
-                if keys[i] >= candidate {
-                    above += 1.0;
-                }
-            }
-            if total(above, &mut scratch) >= f32::cast_from(top_k) {
-                found = candidate;
-            }
-        }
-        lowest = found.max(1u32);
+        lowest = kth_largest(&keys, top_k, &mut scratch).max(1u32);
     }
 
     let mut own = 0.0f32;
@@ -120,23 +105,8 @@ fn sample_kernel(
     }
     let sum = total(own, &mut scratch);
 
-    // The first key whose probability, with all below it, exceeds what may be dropped; the largest at the latest.
     if rare >= 0.0f32 {
-        let mut found = 0u32;
-        for bit in 0u32..32u32 {
-            let candidate = found | (0x8000_0000u32 >> bit);
-            let mut below = 0.0f32;
-            #[unroll]
-            for i in 0..count {
-                if keys[i] < candidate {
-                    below += weights[i];
-                }
-            }
-            if total(below, &mut scratch) <= rare * sum {
-                found = candidate;
-            }
-        }
-        found = found.min(key(top));
+        let found = least_kept(&keys, &weights, rare * sum, &mut scratch).min(key(top));
         own = 0.0f32;
         #[unroll]
         for i in 0..count {
@@ -147,15 +117,74 @@ fn sample_kernel(
         }
     }
 
-    // Running totals over all values in their order.
-    let before = plane_exclusive_sum(own);
+    let index = passed(&weights, own, u[row], &mut scratch, values);
+    if UNIT_POS == 0 {
+        out[row] = i32::cast_from(index).min(comptime!(values as i32 - 1));
+    }
+}
+
+/// The k-th largest key of a cube, bit by bit.
+#[cube]
+fn kth_largest(keys: &Array<u32>, k: u32, scratch: &mut Shared<[f32]>) -> u32 {
+    let mut found = 0u32;
+    for bit in 0u32..32u32 {
+        let candidate = found | (0x8000_0000u32 >> bit);
+        let mut above = 0.0f32;
+        #[unroll]
+        for i in 0..keys.len() {
+            if keys[i] >= candidate {
+                above += 1.0;
+            }
+        }
+        if total(above, scratch) >= f32::cast_from(k) {
+            found = candidate;
+        }
+    }
+    found
+}
+
+/// The largest number such that the weights of all keys below it are at most `rare` in total.
+#[cube]
+fn least_kept(
+    keys: &Array<u32>,
+    weights: &Array<f32>,
+    rare: f32,
+    scratch: &mut Shared<[f32]>,
+) -> u32 {
+    let mut found = 0u32;
+    for bit in 0u32..32u32 {
+        let candidate = found | (0x8000_0000u32 >> bit);
+        let mut below = 0.0f32;
+        #[unroll]
+        for i in 0..keys.len() {
+            if keys[i] < candidate {
+                below += weights[i];
+            }
+        }
+        if total(below, scratch) <= rare {
+            found = candidate;
+        }
+    }
+    found
+}
+
+/// How many values are passed before the running total of the weights exceeds `u` of the whole; `own` is this unit's total.
+#[cube]
+fn passed(
+    weights: &Array<f32>,
+    own: f32,
+    u: f32,
+    scratch: &mut Shared<[f32]>,
+    #[comptime] values: usize,
+) -> f32 {
+    let first = UNIT_POS as usize * weights.len();
+    let mut running = plane_exclusive_sum(own);
     let of_plane = plane_sum(own);
     sync_cube();
     if UNIT_POS_X == 0 {
         scratch[UNIT_POS_Y as usize] = of_plane;
     }
     sync_cube();
-    let mut running = before;
     let mut kept = 0.0f32;
     #[unroll]
     for i in 0..PLANES {
@@ -164,19 +193,16 @@ fn sample_kernel(
         }
         kept += scratch[i];
     }
-    let threshold = u[row] * kept;
+    let threshold = u * kept;
     let mut passed = 0.0f32;
     #[unroll]
-    for i in 0..count {
+    for i in 0..weights.len() {
         running += weights[i];
         if first + i < values && running <= threshold {
             passed += 1.0;
         }
     }
-    let index = total(passed, &mut scratch);
-    if UNIT_POS == 0 {
-        out[row] = i32::cast_from(index).min(comptime!(values as i32 - 1));
-    }
+    total(passed, scratch)
 }
 
 /// An integer that is larger where the logit is larger; 0 belongs to no logit.
