@@ -113,35 +113,29 @@ impl SelfAttention {
         [cast(q, dtype), cast(k, dtype), v].map(|heads| heads.swap_dims(1, 2)) // [b, h, l, d]
     }
 
-    /// As [`SelfAttention::forward`] on a card: of `rows`, `[b l, c]` in the weights' dtype, without the output's bias.
+    /// How the products of queries, keys and values become heads on a card: of images and tokens of each, `c` channels, and weights
+    /// of a type.
     #[cfg(feature = "cuda")]
-    pub fn on_card(
-        &self,
-        rows: Tensor<2>,
-        images: usize,
-        pass: PassContext,
-        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
-    ) -> Tensor<2> {
-        use crate::card::{Heads, heads, product};
-        let [n, c] = rows.dims();
-        let (h, dtype) = (self.heads, rows.dtype());
-        let d = c / h;
-        if !crate::card::takes_heads(d) {
-            let x = rows.reshape([images, n / images, c]);
-            let [q, k, v] = self.split(x, pass);
-            let (k, v) = cache(k, v);
-            return product(attend_rows(q, k, v, pass.hidden, dtype), &self.proj);
-        }
+    pub(crate) fn heads_on_card<'a>(
+        &'a self,
+        [images, tokens]: [usize; 2],
+        c: usize,
+        pass: PassContext<'a>,
+        weights: DType,
+    ) -> [crate::card::Heads<'a>; 3] {
+        use crate::card::Heads;
+        let d = c / self.heads;
         let plain = Heads {
-            shape: [images, h, n / images, d],
+            shape: [images, self.heads, tokens, d],
             bias: None,
             unit: false,
             log_scale: None,
             scale: 1.0,
             rope: None,
-            dtype: operands(dtype),
+            dtype: operands(weights),
         };
         let keys = Heads {
+            bias: self.k.bias.as_ref(),
             unit: self.log_scale.is_some(),
             rope: pass.rope,
             ..plain
@@ -159,6 +153,27 @@ impl SelfAttention {
             bias: self.v.bias.as_ref(),
             ..plain
         };
+        [queries, keys, values]
+    }
+
+    /// As [`SelfAttention::forward`] on a card: of `rows`, `[b l, c]` in the weights' dtype, without the output's bias.
+    #[cfg(feature = "cuda")]
+    pub fn on_card(
+        &self,
+        rows: Tensor<2>,
+        images: usize,
+        pass: PassContext,
+        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+    ) -> Tensor<2> {
+        use crate::card::{heads, product};
+        let ([n, c], dtype) = (rows.dims(), rows.dtype());
+        if !crate::card::takes_heads(c / self.heads) {
+            let x = rows.reshape([images, n / images, c]);
+            let [q, k, v] = self.split(x, pass);
+            let (k, v) = cache(k, v);
+            return product(attend_rows(q, k, v, pass.hidden, dtype), &self.proj);
+        }
+        let [queries, keys, values] = self.heads_on_card([images, n / images], c, pass, dtype);
         let q = heads(product(rows.clone(), &self.q), queries);
         let k = heads(product(rows.clone(), &self.k), keys);
         let v = heads(product(rows, &self.v), values);

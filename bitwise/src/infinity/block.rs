@@ -46,7 +46,7 @@ impl CrossAttention {
     }
 
     /// Keys and values of text tokens `[b, l, c]`: each `[b, h, l, d]`.
-    fn keys(&self, text: Tensor<3>, heads: usize) -> (Tensor<4>, Tensor<4>) {
+    pub(super) fn keys(&self, text: Tensor<3>, heads: usize) -> (Tensor<4>, Tensor<4>) {
         let [b, l, c] = text.dims();
         let rows = cast(text.reshape([b * l, c]), working_dtype(&self.k));
         let k = project_raw(rows.clone(), &self.k).reshape([b, l, c]);

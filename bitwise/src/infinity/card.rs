@@ -4,10 +4,10 @@ use burn::tensor::{Bool, Tensor};
 use nextscale_var_core::attention::{PassContext, attend_rows, operands};
 use nextscale_var_core::card::stream::{self, Added, Cross, Kept, Stream};
 use nextscale_var_core::card::{
-    Adapted, Affine, Branch, Heads, add, add_norm, heads, norm, product, takes_heads,
+    Adapted, Affine, Branch, add, add_norm, cross_heads, heads, product, takes_heads,
 };
 use nextscale_var_core::dtype::{cast, value};
-use nextscale_var_core::layers::{AdaLn, working_dtype};
+use nextscale_var_core::layers::{AdaLn, project_raw, working_dtype};
 
 use super::block::{Block, CrossAttention, TextKeys};
 use super::text::TextState;
@@ -40,9 +40,7 @@ impl Condition {
             one: gamma.ones_like(),
         }
     }
-}
 
-impl Condition {
     /// The norm before the block.
     pub(super) fn before(&self) -> &Affine {
         &self.adapted.norms[0]
@@ -52,20 +50,10 @@ impl Condition {
 impl CrossAttention {
     /// Keys and values of text tokens `[b, l, c]`, each `[b, h, l, d]` in the type that attention takes.
     fn keys_on_card(&self, text: Tensor<3>, h: usize) -> TextKeys {
-        let [b, l, c] = text.dims();
-        let dtype = working_dtype(&self.k);
-        let rows = cast(text.reshape([b * l, c]), dtype);
-        let made = |layer| {
-            let heads = nextscale_var_core::layers::project_raw(rows.clone(), layer);
-            cast(
-                heads.reshape([b, l, h, c / h]).swap_dims(1, 2),
-                operands(dtype),
-            )
-        };
-        TextKeys {
-            k: made(&self.k),
-            v: made(&self.v),
-        }
+        let made = operands(working_dtype(&self.k));
+        let (k, v) = self.keys(text, h);
+        let [k, v] = [k, v].map(|x| cast(x, made));
+        TextKeys { k, v }
     }
 
     /// Attention of `rows`, `[images l, c]`, to the text, without the output's bias.
@@ -78,20 +66,11 @@ impl CrossAttention {
     ) -> Tensor<2> {
         let ([n, c], [_, h, _, d]) = (rows.dims(), keys.k.dims());
         let (l, dtype) = (n / images, rows.dtype());
-        let scale = (d as f64).powf(-0.5);
         let q = if takes_heads(d) {
-            let queries = Heads {
-                shape: [images, h, l, d],
-                bias: self.q.bias.as_ref(),
-                unit: false,
-                log_scale: None,
-                scale,
-                rope: None,
-                dtype: operands(dtype),
-            };
+            let queries = cross_heads(&self.q, [images, h, l, d], dtype);
             heads(product(rows, &self.q), queries)
         } else {
-            let q = nextscale_var_core::layers::project_raw(rows, &self.q) * scale;
+            let q = project_raw(rows, &self.q) * (d as f64).powf(-0.5);
             let q = q.reshape([images, l, h, c / h]).swap_dims(1, 2);
             cast(q, operands(dtype))
         };
@@ -135,19 +114,19 @@ impl Block {
             .feed_forward(&self.ffn, added(second, next.before()))
     }
 
-    /// As `Block::forward` on a card, of rows `[images l, c]` in f32.
+    /// The residual stream after a block that [`Block::pass`] does not take.
     pub(super) fn on_card(
         &self,
-        x: Tensor<2>,
+        stream: Stream,
         images: usize,
         condition: &Condition,
         pass: PassContext,
         hidden: Option<&Tensor<4, Bool>>,
         cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<2> {
-        let [before, between] = &condition.adapted.norms;
+        let [_, between] = &condition.adapted.norms;
         let [first, second] = &condition.adapted.gains;
-        let rows = norm(x.clone(), before, working_dtype(&self.sa.q));
+        let Stream { x, rows } = stream;
         let y = self.sa.on_card(rows, images, pass, cache);
         let (x, rows) = add_norm(x, Branch::of(y, &self.sa.proj, first), &condition.cross);
         let y = self.ca.on_card(rows, images, &condition.keys, hidden);

@@ -199,7 +199,7 @@ impl Infinity {
                 block.pass(stream, b, both, hidden, context, kept)
             } else {
                 let extend = |key, value| cache.extend(layer, key, value, last);
-                let x = block.on_card(stream.x, b, both[0], context, hidden, extend);
+                let x = block.on_card(stream, b, both[0], context, hidden, extend);
                 Stream::new(x, both[1].before(), dtype)
             };
             if let Some(x) = mixed(stream.x.clone(), layer) {

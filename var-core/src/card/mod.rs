@@ -2,6 +2,7 @@
 //! place of many small ones of the tensor library.
 
 mod attention;
+mod cube;
 mod heads;
 mod layers;
 mod ops;
@@ -16,6 +17,7 @@ use nextscale_tokenizer::cpu::is_cpu;
 
 use self::heads::Rule;
 use self::ops::CardOps;
+use crate::attention::operands;
 use crate::dtype::{cast, f32, value};
 use crate::layers::{AdaLn, Linear, gelu as gelu_of, project_raw};
 use crate::rope::RopeTable;
@@ -211,16 +213,36 @@ pub struct Heads<'a> {
     pub dtype: DType,
 }
 
+impl Heads<'_> {
+    /// The same as the kernel takes it.
+    fn rule(&self) -> Rule {
+        Rule {
+            shape: self.shape,
+            biased: self.bias.is_some(),
+            unit: self.unit,
+            learned: self.log_scale.is_some(),
+            scale: self.scale as f32,
+            dtype: self.dtype,
+        }
+    }
+}
+
+/// How the product of the queries of cross attention becomes heads of a shape, of weights of a type.
+pub fn cross_heads(q: &Linear, shape: [usize; 4], weights: DType) -> Heads<'_> {
+    Heads {
+        shape,
+        bias: q.bias.as_ref(),
+        unit: false,
+        log_scale: None,
+        scale: (shape[3] as f64).powf(-0.5),
+        rope: None,
+        dtype: operands(weights),
+    }
+}
+
 /// The heads `[b, h, l, d]` of a product `x`, `[b l, h d]`.
 pub fn heads(x: Tensor<2>, heads: Heads) -> Tensor<4> {
-    let rule = Rule {
-        shape: heads.shape,
-        biased: heads.bias.is_some(),
-        unit: heads.unit,
-        learned: heads.log_scale.is_some(),
-        scale: heads.scale as f32,
-        dtype: heads.dtype,
-    };
+    let rule = heads.rule();
     let x = x.into_dispatch();
     let bias = heads
         .bias

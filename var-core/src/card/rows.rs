@@ -6,14 +6,9 @@ use burn_cubecl::cubecl;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use crate::card::cube::{PLANES, UNITS, total};
 use crate::layers::EPS;
 use nextscale_tokenizer::card::memory::{elem, empty, readable};
-
-/// Planes of 32 units that work on one row.
-const PLANES: usize = 8;
-
-/// Units that work on one row.
-const UNITS: usize = 32 * PLANES;
 
 /// Numbers that a unit reads at once.
 const VECTOR: usize = 4;
@@ -261,17 +256,5 @@ fn sum_of_cube<N: Size>(value: Vector<f32, N>, sums: &mut Shared<[f32]>) -> f32 
     for i in 0..N::value() {
         own += value.extract(i);
     }
-    let of_plane = plane_sum(own);
-    // The sums of the call before were read by all.
-    sync_cube();
-    if UNIT_POS_X == 0 {
-        sums[UNIT_POS_Y as usize] = of_plane;
-    }
-    sync_cube();
-    let mut total = 0.0f32;
-    #[unroll]
-    for i in 0..PLANES {
-        total += sums[i];
-    }
-    total
+    total(own, sums)
 }

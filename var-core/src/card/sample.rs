@@ -12,11 +12,7 @@ use cubecl::prelude::*;
 
 use nextscale_tokenizer::card::memory::empty;
 
-/// Planes of 32 units that draw one value.
-const PLANES: usize = 8;
-
-/// Units that draw one value.
-const UNITS: usize = 32 * PLANES;
+use crate::card::cube::{PLANES, UNITS, total};
 
 /// The most values that a cube can hold.
 pub(super) const MOST: usize = 32 * UNITS;
@@ -212,23 +208,6 @@ fn key(logit: f32) -> u32 {
     let sign = bits >> 31u32;
     // Negative numbers are larger the smaller their bits are.
     select(sign == 1u32, !bits, bits | 0x8000_0000u32)
-}
-
-/// The sum over all units of a cube; every unit gets it.
-#[cube]
-fn total(value: f32, scratch: &mut Shared<[f32]>) -> f32 {
-    let of_plane = plane_sum(value);
-    sync_cube();
-    if UNIT_POS_X == 0 {
-        scratch[UNIT_POS_Y as usize] = of_plane;
-    }
-    sync_cube();
-    let mut total = 0.0f32;
-    #[unroll]
-    for i in 0..PLANES {
-        total += scratch[i];
-    }
-    total
 }
 
 /// The largest value of all units of a cube.

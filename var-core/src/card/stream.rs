@@ -3,11 +3,10 @@
 use burn::backend::Dispatch;
 use burn::tensor::{Bool, DType, Tensor};
 
-use crate::attention::{PassContext, SelfAttention, operands};
+use crate::attention::{PassContext, SelfAttention};
 use crate::cache::KvCache;
-use crate::card::heads::Rule;
 use crate::card::layers::{self, Cache, Dense, LayerOps, Mask, Residual, SelfRule};
-use crate::card::{Affine, norm, takes_heads};
+use crate::card::{Affine, cross_heads, norm, takes_heads};
 use crate::layers::{FeedForward, Linear};
 use nextscale_tokenizer::card::product;
 
@@ -15,7 +14,8 @@ use nextscale_tokenizer::card::product;
 pub struct Stream {
     /// The sum of all layers so far.
     pub x: Tensor<2>,
-    rows: Tensor<2>,
+    /// Its norm.
+    pub rows: Tensor<2>,
 }
 
 /// What a layer adds: its output times a gain; and the norm of the sum.
@@ -80,33 +80,10 @@ impl Stream {
         added: Added,
     ) -> Self {
         let [n, c] = self.rows.dims();
-        let (h, dtype) = (attention.heads, operands(self.rows.dtype()));
-        let d = c / h;
-        let (cosine, tokens) = (attention.log_scale.is_some(), n / images);
-        let values = Rule {
-            shape: [images, h, tokens, d],
-            biased: attention.v.bias.is_some(),
-            unit: false,
-            learned: false,
-            scale: 1.0,
-            dtype,
-        };
-        let keys = Rule {
-            biased: attention.k.bias.is_some(),
-            unit: cosine,
-            ..values
-        };
-        let queries = Rule {
-            biased: attention.q.bias.is_some(),
-            unit: cosine,
-            learned: cosine,
-            scale: if cosine {
-                1.0
-            } else {
-                0.25 / (d as f32).sqrt()
-            },
-            ..values
-        };
+        let tokens = n / images;
+        let made = attention.heads_on_card([images, tokens], c, pass, self.rows.dtype());
+        let [_, h, _, d] = made[0].shape;
+        let dtype = made[0].dtype;
         let Kept { cache, layer, last } = kept;
         let (k, v, start) = cache.take(layer, [images, h, d], dtype, &self.rows.device());
         let any = || attention.proj.weight.val().into_dispatch();
@@ -125,7 +102,7 @@ impl Stream {
             sin,
         };
         let rule = SelfRule {
-            heads: [queries, keys, values],
+            heads: made.map(|heads| heads.rule()),
             rotated: pass.rope.is_some(),
             start,
             keep: !last,
@@ -149,14 +126,7 @@ impl Stream {
     /// After cross attention of `images` to their texts.
     pub fn cross_attention(self, cross: Cross, images: usize, added: Added) -> Self {
         let ([n, _], [_, h, _, d]) = (self.rows.dims(), cross.keys.dims());
-        let heads = Rule {
-            shape: [images, h, n / images, d],
-            biased: cross.q.bias.is_some(),
-            unit: false,
-            learned: false,
-            scale: (d as f32).powf(-0.5),
-            dtype: operands(self.rows.dtype()),
-        };
+        let heads = cross_heads(cross.q, [images, h, n / images, d], self.rows.dtype()).rule();
         let weights = layers::CrossAttention {
             q: dense(cross.q),
             out: dense(cross.out),

@@ -10,8 +10,6 @@ use crate::attention::{PassContext, SelfAttention, SelfAttentionConfig};
 use crate::blocks;
 #[cfg(feature = "cuda")]
 use crate::card::stream::{Added, Kept, Stream};
-#[cfg(feature = "cuda")]
-use crate::layers::working_dtype;
 use crate::layers::{AdaLn, FeedForward, Linear, linear};
 
 /// Factors on the deviation of fresh gains, and of scales and shifts.
@@ -91,19 +89,19 @@ impl Block {
             .feed_forward(&self.ffn, added(second, &next.norms[0]))
     }
 
-    /// As [`Block::forward`] on a card, of rows `[images l, C]`.
+    /// The residual stream after a block that [`Block::pass`] does not take.
     pub(super) fn on_card(
         &self,
-        x: Tensor<2>,
+        stream: Stream,
         images: usize,
         adapted: &crate::card::Adapted,
         pass: PassContext,
         cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<2> {
-        use crate::card::{Branch, add, add_norm, norm};
-        let [before, between] = &adapted.norms;
+        use crate::card::{Branch, add, add_norm};
+        let [_, between] = &adapted.norms;
         let [first, second] = &adapted.gains;
-        let rows = norm(x.clone(), before, working_dtype(&self.attn.q));
+        let Stream { x, rows } = stream;
         let y = self.attn.on_card(rows, images, pass, cache);
         let (x, rows) = add_norm(x, Branch::of(y, &self.attn.proj, first), between);
         let y = self.ffn.on_card(rows);

@@ -226,7 +226,7 @@ impl Var {
                 block.pass(stream, b, [&adapted[layer], &adapted[next]], pass, kept)
             } else {
                 let extend = |key, value| cache.extend(layer, key, value, last);
-                let x = block.on_card(stream.x, b, &adapted[layer], pass, extend);
+                let x = block.on_card(stream, b, &adapted[layer], pass, extend);
                 Stream::new(x, before(next), dtype)
             };
         }
