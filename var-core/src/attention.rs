@@ -123,20 +123,24 @@ impl SelfAttention {
         pass: PassContext<'a>,
         weights: DType,
     ) -> [crate::card::Heads<'a>; 3] {
-        use crate::card::Heads;
+        use crate::card::{HeadNorm, Heads};
         let d = c / self.heads;
         let plain = Heads {
             shape: [images, self.heads, tokens, d],
             bias: None,
-            unit: false,
+            norm: HeadNorm::Nothing,
             log_scale: None,
+            weight: None,
             scale: 1.0,
             rope: None,
             dtype: operands(weights),
         };
         let keys = Heads {
             bias: self.k.bias.as_ref(),
-            unit: self.log_scale.is_some(),
+            norm: match self.log_scale {
+                Some(_) => HeadNorm::Length,
+                None => HeadNorm::Nothing,
+            },
             rope: pass.rope,
             ..plain
         };

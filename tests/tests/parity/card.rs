@@ -12,7 +12,7 @@ use nextscale_models::{DEFAULT, Model, ModelError, Placement};
 use nextscale_tests::Report;
 use nextscale_tokenizer::{Resize, Scale, ScaleSchedule, resize};
 use nextscale_var_core::attention::AttentionKind;
-use nextscale_var_core::card::{self, Affine, Branch, Heads};
+use nextscale_var_core::card::{self, Affine, Branch, HeadNorm, Heads};
 use nextscale_var_core::layers::{self, Linear, normalize};
 use nextscale_var_core::rope::RopeTable;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
@@ -148,8 +148,13 @@ fn heads(report: &mut Report, card: &Device, cpu: &Device) {
                 let heads = Heads {
                     shape: [b, h, l, d],
                     bias: biased.then_some(&bias_there),
-                    unit,
+                    norm: if unit {
+                        HeadNorm::Length
+                    } else {
+                        HeadNorm::Nothing
+                    },
                     log_scale: learned.then_some(&log_there),
+                    weight: None,
                     scale: 0.5,
                     rope: rotated.then_some(&rope_there),
                     dtype: DType::F32,

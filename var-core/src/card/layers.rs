@@ -7,8 +7,9 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::card::attention::{self, Keys};
-use crate::card::heads::{self, Rule};
+use crate::card::heads::{self, Rule, Target, With};
 use crate::card::rows;
+use nextscale_tokenizer::card::memory::empty;
 use nextscale_tokenizer::card::product::{self, Finish};
 
 /// A linear layer; if it has no bias, that is any tensor.
@@ -103,8 +104,6 @@ pub(super) struct Cache<B: Backend> {
 pub(super) struct SelfRule {
     /// Of queries, keys and values.
     pub heads: [Rule; 3],
-    /// Whether queries and keys are rotated.
-    pub rotated: bool,
     /// Tokens in the cache.
     pub start: usize,
     /// Whether the new ones are added to it.
@@ -175,21 +174,23 @@ impl LayerOps for CubeBackend {
             cos,
             sin,
         } = weights;
-        let rotary = rule.rotated.then_some([cos, sin]);
-        let [of_q, of_k, of_v] = rule.heads;
-        let log = || log_scale.clone();
-        let queries = heads::heads(plain(&rows, q.weight), q.bias, log(), rotary.clone(), of_q);
-        let new_k = plain(&rows, k.weight);
-        let new_v = plain(&rows, v.weight);
-        let (tokens, start) = (of_q.shape[2], rule.start);
+        let made = product::products(rows.clone(), [q.weight, k.weight, v.weight]);
+        let with = [q.bias, k.bias, v.bias].map(|bias| With {
+            weight: bias.clone(),
+            logarithm: log_scale.clone(),
+            bias,
+        });
+        let rotary = Some([cos, sin]).filter(|_| rule.heads[0].steps.rotated);
+        let [b, h, tokens, d] = rule.heads[0].shape;
+        let start = rule.start;
+        let fresh = |tokens| empty(&rows, Shape::new([b, h, tokens, d]), rule.heads[0].dtype);
+        let queries = fresh(tokens);
         let Cache {
             k: kept_k,
             v: kept_v,
         } = cache;
         let (kept_k, kept_v, first, second) = if rule.keep {
             let [kept_k, kept_v] = [kept_k, kept_v].map(owned);
-            heads::write_heads(new_k, k.bias, log(), rotary, of_k, &kept_k, start);
-            heads::write_heads(new_v, v.bias, log(), None, of_v, &kept_v, start);
             let all = Keys {
                 k: kept_k.clone(),
                 v: kept_v.clone(),
@@ -197,15 +198,25 @@ impl LayerOps for CubeBackend {
             };
             (kept_k, kept_v, all, None)
         } else {
-            let new_k = heads::heads(new_k, k.bias, log(), rotary, of_k);
-            let new_v = heads::heads(new_v, v.bias, log(), None, of_v);
             let kept = Keys {
                 k: kept_k.clone(),
                 v: kept_v.clone(),
                 len: start,
             };
-            (kept_k, kept_v, kept, Some(Keys::all(new_k, new_v)))
+            (
+                kept_k,
+                kept_v,
+                kept,
+                Some(Keys::all(fresh(tokens), fresh(tokens))),
+            )
         };
+        let (new, from) = match &second {
+            Some(new) => (new, 0),
+            None => (&first, start),
+        };
+        let to = |out, start| Target { out, start };
+        let targets = [to(&queries, 0), to(&new.k, from), to(&new.v, from)];
+        heads::write_heads(made, with, rotary, rule.heads, targets);
         let attended = attention::attention(queries, first, second, None, rows.dtype);
         let (x, rows) = finish(attended, out, residual, rule.plus);
         (x, rows, kept_k, kept_v)
@@ -225,8 +236,12 @@ impl LayerOps for CubeBackend {
             values,
             mask,
         } = weights;
-        let any = q.bias.clone();
-        let queries = heads::heads(plain(&rows, q.weight), q.bias, any, None, heads);
+        let with = With {
+            weight: q.bias.clone(),
+            logarithm: q.bias.clone(),
+            bias: q.bias,
+        };
+        let queries = heads::heads(plain(&rows, q.weight), with, None, heads);
         let hidden = match mask {
             Mask::Nothing => None,
             Mask::Hidden(hidden) => Some(hidden),

@@ -15,7 +15,7 @@ use burn::module::Param;
 use burn::tensor::{Bool, DType, Int, Tensor};
 use nextscale_tokenizer::cpu::is_cpu;
 
-use self::heads::Rule;
+use self::heads::{Rule, Steps};
 use self::ops::CardOps;
 use crate::attention::operands;
 use crate::dtype::{cast, f32, value};
@@ -23,6 +23,8 @@ use crate::layers::{AdaLn, Linear, gelu as gelu_of, project_raw};
 use crate::rope::RopeTable;
 use crate::sampler::SamplerConfig;
 use nextscale_tokenizer::card::product::{self, Finish};
+
+pub use self::heads::HeadNorm;
 
 /// Whether a tensor is on a card and not recorded for gradients.
 pub fn runs<const D: usize>(x: &Tensor<D>) -> bool {
@@ -201,10 +203,12 @@ pub struct Heads<'a> {
     pub shape: [usize; 4],
     /// The bias of the product's layer.
     pub bias: Option<&'a Param<Tensor<1>>>,
-    /// Whether each is divided by its length.
-    pub unit: bool,
+    /// What each is divided by.
+    pub norm: HeadNorm,
     /// Logarithm of the factor of each head, `[1, h, 1, 1]`; the factor is at most 100.
     pub log_scale: Option<&'a Param<Tensor<4>>>,
+    /// Weights of the numbers of a head, `[d]`, the same for all heads.
+    pub weight: Option<&'a Param<Tensor<1>>>,
     /// Another factor.
     pub scale: f64,
     /// Rotary positions.
@@ -218,9 +222,13 @@ impl Heads<'_> {
     fn rule(&self) -> Rule {
         Rule {
             shape: self.shape,
-            biased: self.bias.is_some(),
-            unit: self.unit,
-            learned: self.log_scale.is_some(),
+            steps: Steps {
+                biased: self.bias.is_some(),
+                norm: self.norm,
+                learned: self.log_scale.is_some(),
+                weighted: self.weight.is_some(),
+                rotated: self.rope.is_some(),
+            },
             scale: self.scale as f32,
             dtype: self.dtype,
         }
@@ -232,8 +240,9 @@ pub fn cross_heads(q: &Linear, shape: [usize; 4], weights: DType) -> Heads<'_> {
     Heads {
         shape,
         bias: q.bias.as_ref(),
-        unit: false,
+        norm: HeadNorm::Nothing,
         log_scale: None,
+        weight: None,
         scale: (shape[3] as f64).powf(-0.5),
         rope: None,
         dtype: operands(weights),
@@ -250,11 +259,14 @@ pub fn heads(x: Tensor<2>, heads: Heads) -> Tensor<4> {
     let logarithm = heads
         .log_scale
         .map_or_else(|| x.clone(), |log| log.val().into_dispatch());
+    let weight = heads
+        .weight
+        .map_or_else(|| x.clone(), |weight| weight.val().into_dispatch());
     Tensor::from_dispatch(match heads.rope {
-        None => Dispatch::card_heads(x, bias, logarithm, rule),
+        None => Dispatch::card_heads(x, bias, logarithm, weight, rule),
         Some(rope) => {
             let [cos, sin] = rope.tables().map(Tensor::into_dispatch);
-            Dispatch::card_rotated_heads(x, bias, logarithm, cos, sin, rule)
+            Dispatch::card_rotated_heads(x, bias, logarithm, weight, cos, sin, rule)
         }
     })
 }

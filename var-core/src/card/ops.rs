@@ -7,6 +7,7 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 
 use crate::card::attention::Keys;
+use crate::card::heads::With;
 use crate::card::{attention, heads, rows, sample};
 use nextscale_tokenizer::card::product;
 
@@ -46,22 +47,26 @@ pub(super) trait CardOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// [`heads::heads`] without rotary positions.
-    #[fusion(meta = |_x, _bias, _logarithm, rule| TensorSpec::new(Shape::from(rule.shape), rule.dtype))]
+    #[fusion(meta = |_x, _bias, _logarithm, _weight, rule| {
+        TensorSpec::new(Shape::from(rule.shape), rule.dtype)
+    })]
     fn card_heads(
         x: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         logarithm: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
         rule: heads::Rule,
     ) -> FloatTensor<Self>;
 
     /// [`heads::heads`] with rotary positions.
-    #[fusion(meta = |_x, _bias, _logarithm, _cos, _sin, rule| {
+    #[fusion(meta = |_x, _bias, _logarithm, _weight, _cos, _sin, rule| {
         TensorSpec::new(Shape::from(rule.shape), rule.dtype)
     })]
     fn card_rotated_heads(
         x: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         logarithm: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
         rule: heads::Rule,
@@ -149,20 +154,32 @@ impl CardOps for CubeBackend {
         x: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         logarithm: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
         rule: heads::Rule,
     ) -> FloatTensor<Self> {
-        heads::heads(x, bias, logarithm, None, rule)
+        let with = With {
+            bias,
+            logarithm,
+            weight,
+        };
+        heads::heads(x, with, None, rule)
     }
 
     fn card_rotated_heads(
         x: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         logarithm: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
         rule: heads::Rule,
     ) -> FloatTensor<Self> {
-        heads::heads(x, bias, logarithm, Some([cos, sin]), rule)
+        let with = With {
+            bias,
+            logarithm,
+            weight,
+        };
+        heads::heads(x, with, Some([cos, sin]), rule)
     }
 
     fn card_attention(

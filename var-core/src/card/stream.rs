@@ -103,7 +103,6 @@ impl Stream {
         };
         let rule = SelfRule {
             heads: made.map(|heads| heads.rule()),
-            rotated: pass.rope.is_some(),
             start,
             keep: !last,
             plus: added.next.plus,

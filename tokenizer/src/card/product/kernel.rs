@@ -17,15 +17,26 @@ pub enum Finish {
     Gelu,
 }
 
+/// Columns of each of the second factors.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(super) struct Columns {
+    pub first: usize,
+    pub second: usize,
+    pub third: usize,
+}
+
 #[cube(launch_unchecked)]
 pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
     a: &Tensor<Vector<E, N>>,
-    b: &Tensor<Vector<E, N>>,
+    first: &Tensor<Vector<E, N>>,
+    second: &Tensor<Vector<E, N>>,
+    third: &Tensor<Vector<E, N>>,
     bias: &Tensor<E>,
     out: &mut Tensor<O>,
     all_rows: usize,
-    all_columns: usize,
+    columns: &Columns,
     inner: usize,
+    #[comptime] several: bool,
     #[comptime] tile: Tile,
     #[comptime] finish: Finish,
     #[define(E)] _operand: ElemType,
@@ -44,7 +55,31 @@ pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
 
     let lane = UNIT_POS_X as usize;
     let (plane_m, plane_n, plane_k) = places(tile);
-    let (row, column) = (CUBE_POS_X as usize * height, CUBE_POS_Y as usize * width);
+    let row = CUBE_POS_X as usize * height;
+
+    // Which of the second factors the cube multiplies, and where its columns are in that one and in the result.
+    let mut which = 0usize;
+    let mut place = CUBE_POS_Y as usize;
+    let mut before = 0usize;
+    let mut all_columns = columns.first;
+    if comptime!(several) {
+        let tiles = columns.first.div_ceil(width);
+        if place >= tiles {
+            place -= tiles;
+            which = 1usize;
+            before = columns.first;
+            all_columns = columns.second;
+            let tiles = columns.second.div_ceil(width);
+            if place >= tiles {
+                place -= tiles;
+                which = 2usize;
+                before += columns.second;
+                all_columns = columns.third;
+            }
+        }
+    }
+    let column = place * width;
+    let pitch = columns.first + columns.second + columns.third;
 
     let mut sums = Sequence::<Array<Vector<f32, P>>>::new();
     #[unroll]
@@ -63,16 +98,18 @@ pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
         depth,
         units,
     );
-    read::<E, N>(
-        b,
+    read_one::<E, N>(
+        first,
+        second,
+        third,
+        which,
         0usize,
         column,
         inner,
         all_columns,
         &mut next_b,
-        depth,
-        width,
-        units,
+        several,
+        tile,
     );
     let steps = inner.div_ceil(depth);
     for step in 0..steps {
@@ -92,16 +129,18 @@ pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
             depth,
             units,
         );
-        read::<E, N>(
-            b,
+        read_one::<E, N>(
+            first,
+            second,
+            third,
+            which,
             from,
             column,
             inner,
             all_columns,
             &mut next_b,
-            depth,
-            width,
-            units,
+            several,
+            tile,
         );
         multiply_stage::<E, N, P>(&def, &stage_a, &stage_b, to_a, to_b, &mut sums, tile);
     }
@@ -120,13 +159,44 @@ pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
             column,
             all_rows,
             all_columns,
+            before,
+            pitch,
             tile,
             finish,
         );
     }
 }
 
-/// Writes what the unit has summed up, from its row and column on.
+/// [`read`] of one of the second factors, where there are several.
+#[cube]
+fn read_one<E: Float, N: Size>(
+    first: &Tensor<Vector<E, N>>,
+    second: &Tensor<Vector<E, N>>,
+    third: &Tensor<Vector<E, N>>,
+    which: usize,
+    row: usize,
+    column: usize,
+    rows: usize,
+    columns: usize,
+    to: &mut Array<Vector<E, N>>,
+    #[comptime] several: bool,
+    #[comptime] tile: Tile,
+) {
+    let (height, width, units) = comptime!((tile.depth(), tile.width(), tile.units()));
+    if comptime!(several) {
+        if which == 0 {
+            read::<E, N>(first, row, column, rows, columns, to, height, width, units);
+        } else if which == 1 {
+            read::<E, N>(second, row, column, rows, columns, to, height, width, units);
+        } else {
+            read::<E, N>(third, row, column, rows, columns, to, height, width, units);
+        }
+    } else {
+        read::<E, N>(first, row, column, rows, columns, to, height, width, units);
+    }
+}
+
+/// Writes what the unit has summed up, from its row and column on; columns of the factor come after `before` others in the result.
 #[cube]
 fn write_sums<E: Float, O: Float, P: Size>(
     sums: &Sequence<Array<Vector<f32, P>>>,
@@ -136,6 +206,8 @@ fn write_sums<E: Float, O: Float, P: Size>(
     column: usize,
     all_rows: usize,
     all_columns: usize,
+    before: usize,
+    pitch: usize,
     #[comptime] tile: Tile,
     #[comptime] finish: Finish,
 ) {
@@ -155,7 +227,7 @@ fn write_sums<E: Float, O: Float, P: Size>(
                         if comptime!(finish == Finish::Gelu) {
                             value = gelu(value + f32::cast_from(bias[column + e]));
                         }
-                        out[row * all_columns + column + e] = O::cast_from(value);
+                        out[row * pitch + before + column + e] = O::cast_from(value);
                     }
                 }
             }

@@ -17,6 +17,8 @@ use crate::card::fragment::VECTOR;
 use crate::card::memory::{elem, empty, readable};
 use crate::card::product::tile::Tile;
 
+use self::kernel::ColumnsLaunch;
+
 pub use self::kernel::Finish;
 
 /// Whether the kernel takes a product of `[m, k]` and `[k, n]` of a type.
@@ -33,17 +35,38 @@ pub fn product(
     finish: Finish,
     dtype: DType,
 ) -> CubeTensor {
-    let ([m, k], n) = (a.shape().dims(), b.shape()[1]);
-    let stored = a.dtype;
+    launch(a, [b.clone(), b.clone(), b], 1, bias, finish, dtype)
+}
+
+/// The products of `a`, `[m, k]`, with three factors, `[k, n]` each with its own `n`, all of a 16-bit type, side by side.
+pub fn products(a: CubeTensor, factors: [CubeTensor; 3]) -> CubeTensor {
+    let (bias, dtype) = (a.clone(), a.dtype);
+    launch(a, factors, 3, bias, Finish::Plain, dtype)
+}
+
+/// With the first `count` of three factors.
+fn launch(
+    a: CubeTensor,
+    factors: [CubeTensor; 3],
+    count: usize,
+    bias: CubeTensor,
+    finish: Finish,
+    dtype: DType,
+) -> CubeTensor {
+    let [m, k] = a.shape().dims();
+    let mut columns = [0; 3];
+    for (columns, factor) in columns.iter_mut().zip(&factors[..count]) {
+        *columns = factor.shape()[1];
+    }
+    let n = columns.iter().sum();
     let out = empty(&a, Shape::new([m, n]), dtype);
-    let [a, b] = [a, b].map(|x| readable(x, VECTOR));
+    let stored = a.dtype;
+    let a = readable(a, VECTOR);
+    let [first, second, third] = factors.map(|x| readable(x, VECTOR));
     let tile = Tile::of(m, n);
-    let cubes = CubeCount::Static(
-        m.div_ceil(tile.height()) as u32,
-        n.div_ceil(tile.width()) as u32,
-        1,
-    );
-    // SAFETY: nothing outside the three matrices is read or written, and a bias that does not count is not read.
+    let tiles: usize = columns.iter().map(|n| n.div_ceil(tile.width())).sum();
+    let cubes = CubeCount::Static(m.div_ceil(tile.height()) as u32, tiles as u32, 1);
+    // SAFETY: nothing outside the matrices is read or written, and a bias that does not count is not read.
     unsafe {
         kernel::product_kernel::launch_unchecked(
             &out.client,
@@ -51,12 +74,15 @@ pub fn product(
             CubeDim::new_2d(32, tile.units() as u32 / 32),
             VECTOR,
             a.into_tensor_arg(),
-            b.into_tensor_arg(),
+            first.into_tensor_arg(),
+            second.into_tensor_arg(),
+            third.into_tensor_arg(),
             bias.into_tensor_arg(),
             out.clone().into_tensor_arg(),
             m,
-            n,
+            ColumnsLaunch::new(columns[0], columns[1], columns[2]),
             k,
+            count > 1,
             tile,
             finish,
             elem(stored),
