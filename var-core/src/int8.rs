@@ -2,7 +2,7 @@
 //!
 //! Each output channel of a linear layer has a factor, its largest weight over 127, and every weight is rounded to a
 //! multiple of it: half the memory of bf16. A CPU with AVX512-BF16 multiplies the integers directly (bf16 holds them
-//! exactly) and the sums by the factors. Elsewhere one matrix at a time is dequantized for its product.
+//! exactly) and the sums by the factors, and so does the kernel of a card. Elsewhere one matrix at a time is dequantized for its product.
 
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use rayon::prelude::*;
@@ -38,6 +38,12 @@ impl Int8 {
     /// Rows and columns.
     pub fn dims(&self) -> [usize; 2] {
         self.values.dims()
+    }
+
+    /// The integers, and the factors of the columns.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn parts(&self) -> (Tensor<2, Int>, Tensor<1>) {
+        (self.values.clone(), self.factors.clone())
     }
 
     /// The matrix in f32.

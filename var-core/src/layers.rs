@@ -128,7 +128,9 @@ pub fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
     let rows = dims[..D - 1].iter().product::<usize>();
     let x = x.reshape([rows, dims[D - 1]]);
     #[cfg(feature = "cuda")]
-    if let Some(y) = crate::card::in_f32(&x, layer) {
+    if crate::card::runs(&x)
+        && let Some(y) = crate::card::in_f32(&x, layer)
+    {
         dims[D - 1] = y.dims()[1];
         return y.reshape(dims);
     }
@@ -152,10 +154,10 @@ pub fn working_dtype(layer: &Linear) -> DType {
 pub fn project_raw(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
     let (stored, working) = (layer.weight.dtype(), working_dtype(layer));
     #[cfg(feature = "cuda")]
-    if crate::card::runs(&x) && layer.int8.is_none() {
+    if crate::card::runs(&x) {
         let y = crate::card::product(cast(x, working), layer);
         return match &layer.bias {
-            Some(bias) => y + bias.val().unsqueeze(),
+            Some(bias) => y + cast(bias.val(), working).unsqueeze(),
             None => y,
         };
     }

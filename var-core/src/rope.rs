@@ -6,6 +6,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_tokenizer::{Scale, ScaleSchedule};
+use rayon::prelude::*;
 
 /// The usual base of the angles.
 pub const THETA: f64 = 10_000.0;
@@ -40,17 +41,22 @@ impl RopeTable {
         let rates: Vec<f32> = (0..along / 2)
             .map(|j| 1.0 / (theta.powf(f64::from(2 * j as u32) / along as f64) as f32))
             .collect();
-        let mut cos = Vec::with_capacity(positions.len() * head_dim);
-        let mut sin = Vec::with_capacity(positions.len() * head_dim);
-        for token in positions {
-            for &position in token {
-                for &rate in &rates {
-                    let (s, c) = f64::from(position * rate).sin_cos();
-                    cos.extend([c as f32, c as f32]);
-                    sin.extend([-s as f32, s as f32]);
-                }
+        let mut cos = vec![0.0; positions.len() * head_dim];
+        let mut sin = cos.clone();
+        let tokens = cos
+            .par_chunks_mut(head_dim)
+            .zip(sin.par_chunks_mut(head_dim));
+        tokens.zip(positions).for_each(|((cos, sin), token)| {
+            let pairs = cos.chunks_exact_mut(2).zip(sin.chunks_exact_mut(2));
+            let angles = token
+                .iter()
+                .flat_map(|position| rates.iter().map(move |rate| position * rate));
+            for ((cos, sin), angle) in pairs.zip(angles) {
+                let (s, c) = f64::from(angle).sin_cos();
+                cos.fill(c as f32);
+                sin.copy_from_slice(&[-s as f32, s as f32]);
             }
-        }
+        });
         let shape = [positions.len(), head_dim];
         Self {
             cos: Tensor::from_data(TensorData::new(cos, shape), device),

@@ -35,19 +35,19 @@ impl FrameCache {
         self.chunks += 1;
     }
 
-    /// Prepends the last `past` frames of the previous chunks to `x`, `[b, c, t, h, w]`; at the start of a clip, copies of
-    /// its first frame.
-    fn extend(&mut self, x: Tensor<5>, past: usize) -> Tensor<5> {
+    /// Prepends the last `past` frames of the previous chunks to `x`, whose frames are on an axis; at the start of a clip, copies
+    /// of its first frame.
+    pub(crate) fn extend(&mut self, x: Tensor<5>, axis: usize, past: usize) -> Tensor<5> {
         let slot = self.next;
         self.next += 1;
         let before = match self.slots.get(slot) {
             Some(before) => before.clone(),
-            None => x.clone().slice_dim(2, 0..1).repeat_dim(2, past),
+            None => x.clone().slice_dim(axis, 0..1).repeat_dim(axis, past),
         };
-        let x = Tensor::cat(vec![before, x], 2);
-        let [_, _, t, _, _] = x.dims();
+        let x = Tensor::cat(vec![before, x], axis);
+        let t = x.dims()[axis];
         // A copy, since a view would keep the whole chunk in memory.
-        let last = x.clone().slice_dim(2, t - past..t).mul_scalar(1.0);
+        let last = x.clone().slice_dim(axis, t - past..t).mul_scalar(1.0);
         match self.slots.get_mut(slot) {
             Some(held) => *held = last,
             None => self.slots.push(last),
@@ -91,7 +91,7 @@ impl CausalConv {
         let [_, _, kernel, _, _] = self.weight.dims();
         let x = match kernel {
             1 => x,
-            _ => cache.extend(x, kernel - 1),
+            _ => cache.extend(x, 2, kernel - 1),
         };
         self.apply(x)
     }

@@ -31,6 +31,7 @@ impl Condition {
         let cross = Affine {
             shift: beta.map_or_else(|| gamma.zeros_like(), |beta| value(beta).unsqueeze()),
             plus: 0.0,
+            centred: true,
             scale: gamma.clone(),
         };
         Self {

@@ -3,10 +3,13 @@
 
 mod attention;
 mod cube;
+mod gate;
 mod heads;
 mod layers;
+mod linear;
 mod ops;
 mod rows;
+mod run;
 mod sample;
 pub mod stream;
 
@@ -18,13 +21,14 @@ use nextscale_tokenizer::cpu::is_cpu;
 use self::heads::{Rule, Steps};
 use self::ops::CardOps;
 use crate::attention::operands;
-use crate::dtype::{cast, f32, value};
-use crate::layers::{AdaLn, Linear, gelu as gelu_of, project_raw};
+use crate::dtype::value;
+use crate::layers::{AdaLn, Linear};
 use crate::rope::RopeTable;
 use crate::sampler::SamplerConfig;
-use nextscale_tokenizer::card::product::{self, Finish};
 
 pub use self::heads::HeadNorm;
+pub(crate) use self::linear::in_f32;
+pub use self::linear::{gelu, product};
 
 /// Whether a tensor is on a card and not recorded for gradients.
 pub fn runs<const D: usize>(x: &Tensor<D>) -> bool {
@@ -45,6 +49,29 @@ pub struct Affine {
     pub shift: Tensor<2>,
     /// 1 for AdaLN, 0 for a norm with weights of its own.
     pub plus: f32,
+    /// Whether the norm takes the mean off first: a layer norm, not an RMS norm.
+    pub centred: bool,
+}
+
+impl Affine {
+    /// An RMS norm with these scales, `[c]`.
+    pub fn rms(scale: &Param<Tensor<1>>) -> Self {
+        let scale = value(scale).unsqueeze::<2>();
+        Self {
+            shift: scale.zeros_like(),
+            scale,
+            plus: 0.0,
+            centred: false,
+        }
+    }
+
+    /// The norm as the kernels take it.
+    fn rule(&self) -> rows::Rule {
+        rows::Rule {
+            plus: self.plus,
+            centred: self.centred,
+        }
+    }
 }
 
 /// A block's [`AdaLn`] as the kernels take it.
@@ -63,6 +90,7 @@ impl Adapted {
             scale: flat(&ada.scales[i]),
             shift: flat(&ada.shifts[i]),
             plus: 1.0,
+            centred: true,
         };
         Self {
             norms: [norm(0), norm(1)],
@@ -117,7 +145,7 @@ impl Branch {
 pub fn norm(x: Tensor<2>, affine: &Affine, dtype: DType) -> Tensor<2> {
     let [x, scale, shift] =
         [x, affine.scale.clone(), affine.shift.clone()].map(Tensor::into_dispatch);
-    Tensor::from_dispatch(Dispatch::card_norm(x, scale, shift, affine.plus, dtype))
+    Tensor::from_dispatch(Dispatch::card_norm(x, scale, shift, affine.rule(), dtype))
 }
 
 /// The sum of `x`, `[n, c]` in f32, and a branch, and the norm of the sum in the type of the branch.
@@ -126,7 +154,7 @@ pub fn add_norm(x: Tensor<2>, branch: Branch, affine: &Affine) -> (Tensor<2>, Te
     let [x, y, gain] = [x, y, gain].map(Tensor::into_dispatch);
     let [scale, shift] = [affine.scale.clone(), affine.shift.clone()].map(Tensor::into_dispatch);
     let bias = bias.into_dispatch();
-    let (sum, normed) = Dispatch::card_add_norm(x, y, bias, gain, scale, shift, affine.plus);
+    let (sum, normed) = Dispatch::card_add_norm(x, y, bias, gain, scale, shift, affine.rule());
     (Tensor::from_dispatch(sum), Tensor::from_dispatch(normed))
 }
 
@@ -135,65 +163,6 @@ pub fn add(x: Tensor<2>, branch: Branch) -> Tensor<2> {
     let Branch { y, bias, gain } = branch;
     let [x, y, gain] = [x, y, gain].map(Tensor::into_dispatch);
     Tensor::from_dispatch(Dispatch::card_add(x, y, bias.into_dispatch(), gain))
-}
-
-/// The product of `x`, `[n, input]` in the type of the weights, with a layer's weights, without its bias.
-pub fn product(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
-    let [input, output] = layer.weight.dims();
-    if layer.int8.is_some() {
-        let unbiased = Linear {
-            bias: None,
-            ..layer.clone()
-        };
-        return project_raw(x, &unbiased);
-    }
-    let weight = layer.weight.val();
-    if !product::takes(input, output, x.dtype()) {
-        return x.matmul(weight);
-    }
-    finished(x, weight, None, Finish::Plain)
-}
-
-/// GELU of a layer of `x`, `[n, input]` in the type of the weights.
-pub fn gelu(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
-    let ([input, output], dtype) = (layer.weight.dims(), x.dtype());
-    match &layer.bias {
-        Some(bias) if layer.int8.is_none() && product::takes(input, output, dtype) => {
-            finished(x, layer.weight.val(), Some(bias.val()), Finish::Gelu)
-        }
-        bias => {
-            let hidden = f32(product(x, layer));
-            let hidden = match bias {
-                Some(bias) => hidden + value(bias).unsqueeze(),
-                None => hidden,
-            };
-            cast(gelu_of(hidden), dtype)
-        }
-    }
-}
-
-/// `x w + bias` in f32 of `x`, `[n, input]` in f32, and a layer whose weights are 16-bit, multiplied in f16; none of another layer.
-pub(crate) fn in_f32(x: &Tensor<2>, layer: &Linear) -> Option<Tensor<2>> {
-    let ([input, output], dtype) = (layer.weight.dims(), layer.weight.dtype());
-    if !runs(x) || layer.int8.is_some() || !product::takes(input, output, dtype) {
-        return None;
-    }
-    let [x, weight] = [x.clone(), layer.weight.val()].map(|x| cast(x, DType::F16));
-    let [x, weight] = [x, weight].map(Tensor::into_dispatch);
-    let any = x.clone();
-    let y = Dispatch::card_product(x, weight, any, Finish::Plain, DType::F32);
-    let y = Tensor::from_dispatch(y);
-    Some(match &layer.bias {
-        Some(bias) => y + value(bias).unsqueeze(),
-        None => y,
-    })
-}
-
-fn finished(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, finish: Finish) -> Tensor<2> {
-    let dtype = x.dtype();
-    let [x, weight] = [x, weight].map(Tensor::into_dispatch);
-    let bias = bias.map_or_else(|| x.clone(), Tensor::into_dispatch);
-    Tensor::from_dispatch(Dispatch::card_product(x, weight, bias, finish, dtype))
 }
 
 /// How heads are made of a product.

@@ -14,17 +14,17 @@ use nextscale_tokenizer::card::product;
 #[backend_extension(Cube, Fusion)]
 pub(super) trait CardOps: Backend {
     /// [`rows::norm`].
-    #[fusion(meta = |x, _scale, _shift, _plus, dtype| TensorSpec::new(x.shape.clone(), *dtype))]
+    #[fusion(meta = |x, _scale, _shift, _rule, dtype| TensorSpec::new(x.shape.clone(), *dtype))]
     fn card_norm(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
-        plus: f32,
+        rule: rows::Rule,
         dtype: DType,
     ) -> FloatTensor<Self>;
 
     /// [`rows::add_norm`].
-    #[fusion(meta = |x, y, _bias, _gain, _scale, _shift, _plus| {
+    #[fusion(meta = |x, y, _bias, _gain, _scale, _shift, _rule| {
         (x.clone(), TensorSpec::new(x.shape.clone(), y.dtype))
     })]
     fn card_add_norm(
@@ -34,7 +34,7 @@ pub(super) trait CardOps: Backend {
         gain: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
-        plus: f32,
+        rule: rows::Rule,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// [`rows::add`].
@@ -103,6 +103,19 @@ pub(super) trait CardOps: Backend {
         dtype: DType,
     ) -> FloatTensor<Self>;
 
+    /// [`product::int8_product`].
+    #[fusion(meta = |a, b, _factors, _bias, _finish, dtype| {
+        TensorSpec::new(Shape::new([a.shape[0], b.shape[1]]), *dtype)
+    })]
+    fn card_int8_product(
+        a: FloatTensor<Self>,
+        b: IntTensor<Self>,
+        factors: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        finish: product::Finish,
+        dtype: DType,
+    ) -> FloatTensor<Self>;
+
     /// [`sample::sample`].
     #[fusion(meta = |logits, _u, _draw| TensorSpec::new(Shape::new([logits.shape[0], 1]), DType::I32))]
     fn card_sample(
@@ -122,10 +135,10 @@ impl CardOps for CubeBackend {
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
-        plus: f32,
+        rule: rows::Rule,
         dtype: DType,
     ) -> FloatTensor<Self> {
-        rows::norm(x, rows::Affine { scale, shift, plus }, dtype)
+        rows::norm(x, rows::Affine { scale, shift, rule }, dtype)
     }
 
     fn card_add_norm(
@@ -135,9 +148,10 @@ impl CardOps for CubeBackend {
         gain: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
-        plus: f32,
+        rule: rows::Rule,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let affine = rows::Affine { scale, shift, plus };
+        let affine = rows::Affine { scale, shift, rule };
+        let bias = Some(bias);
         rows::add_norm(x, rows::Branch { y, bias, gain }, affine)
     }
 
@@ -147,6 +161,7 @@ impl CardOps for CubeBackend {
         bias: FloatTensor<Self>,
         gain: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
+        let bias = Some(bias);
         rows::add(x, rows::Branch { y, bias, gain })
     }
 
@@ -217,5 +232,16 @@ impl CardOps for CubeBackend {
         dtype: DType,
     ) -> FloatTensor<Self> {
         product::product(a, b, bias, finish, dtype)
+    }
+
+    fn card_int8_product(
+        a: FloatTensor<Self>,
+        b: IntTensor<Self>,
+        factors: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        finish: product::Finish,
+        dtype: DType,
+    ) -> FloatTensor<Self> {
+        product::int8_product(a, b, factors, bias, finish, dtype)
     }
 }

@@ -13,19 +13,28 @@ use nextscale_tokenizer::card::memory::{elem, empty, readable};
 /// Numbers that a unit reads at once.
 const VECTOR: usize = 4;
 
+/// A norm, as far as it has no weights.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rule {
+    /// What is added to the scale.
+    pub plus: f32,
+    /// Whether the mean is taken off first; without it, rows are divided by the root of their mean square.
+    pub centred: bool,
+}
+
 /// What follows the norm of `x`: `norm(x) * (plus + scale) + shift`. Scale and shift are `[r, c]` in f32; each of their rows
 /// serves as many rows of `x`.
 pub(super) struct Affine {
     pub scale: CubeTensor,
     pub shift: CubeTensor,
-    pub plus: f32,
+    pub rule: Rule,
 }
 
-/// What is added to the residual stream: `(y + bias) * gain`. `y` is `[n, c]` and `bias` `[c]`, both of one type; `gain` is
-/// `[r, c]` in f32.
+/// What is added to the residual stream: `(y + bias) * gain`. `y` is `[n, c]` and `bias`, if there is one, `[c]`, both of one type;
+/// `gain` is `[r, c]` in f32.
 pub(super) struct Branch {
     pub y: CubeTensor,
-    pub bias: CubeTensor,
+    pub bias: Option<CubeTensor>,
     pub gain: CubeTensor,
 }
 
@@ -46,8 +55,9 @@ pub(super) fn norm(x: CubeTensor, affine: Affine, dtype: DType) -> CubeTensor {
             scale.into_tensor_arg(),
             shift.into_tensor_arg(),
             out.clone().into_tensor_arg(),
-            affine.plus,
+            affine.rule.plus,
             n,
+            affine.rule.centred,
             width,
             elem(dtype),
         );
@@ -62,6 +72,8 @@ pub(super) fn add_norm(x: CubeTensor, branch: Branch, affine: Affine) -> (CubeTe
     let sum = empty(&x, shape.clone(), DType::F32);
     let out = empty(&x, shape, dtype);
     let Branch { y, bias, gain } = branch;
+    let biased = bias.is_some();
+    let bias = bias.unwrap_or_else(|| y.clone());
     let [x, y, bias, gain] = [x, y, bias, gain].map(|x| readable(x, VECTOR));
     let [scale, shift] = [affine.scale, affine.shift].map(|x| readable(x, VECTOR));
     // SAFETY: every unit keeps to its row and to the width of the rows.
@@ -79,8 +91,10 @@ pub(super) fn add_norm(x: CubeTensor, branch: Branch, affine: Affine) -> (CubeTe
             shift.into_tensor_arg(),
             sum.clone().into_tensor_arg(),
             out.clone().into_tensor_arg(),
-            affine.plus,
+            affine.rule.plus,
             n,
+            affine.rule.centred,
+            biased,
             width,
             elem(dtype),
         );
@@ -94,6 +108,8 @@ pub(super) fn add(x: CubeTensor, branch: Branch) -> CubeTensor {
     let [n, width] = [shape[0], shape[1] / VECTOR];
     let sum = empty(&x, shape, DType::F32);
     let Branch { y, bias, gain } = branch;
+    let biased = bias.is_some();
+    let bias = bias.unwrap_or_else(|| y.clone());
     let [x, y, bias, gain] = [x, y, bias, gain].map(|x| readable(x, VECTOR));
     let vectors = n * width;
     // SAFETY: units after the last vector end at once.
@@ -109,6 +125,7 @@ pub(super) fn add(x: CubeTensor, branch: Branch) -> CubeTensor {
             gain.into_tensor_arg(),
             sum.clone().into_tensor_arg(),
             n,
+            biased,
             width,
             elem(dtype),
         );
@@ -124,6 +141,7 @@ fn norm_kernel<D: Float, N: Size>(
     out: &mut Tensor<Vector<D, N>>,
     plus: f32,
     rows: usize,
+    #[comptime] centred: bool,
     #[comptime] width: usize,
     #[define(D)] _dtype: ElemType,
 ) {
@@ -139,7 +157,17 @@ fn norm_kernel<D: Float, N: Size>(
             values[i] = x[start + at];
         }
     }
-    write_norm::<D, N>(&mut values, scale, shift, out, plus, row, rows, width);
+    write_norm::<D, N>(
+        &mut values,
+        scale,
+        shift,
+        out,
+        plus,
+        row,
+        rows,
+        centred,
+        width,
+    );
 }
 
 #[cube(launch_unchecked)]
@@ -154,6 +182,8 @@ fn add_norm_kernel<D: Float, N: Size>(
     out: &mut Tensor<Vector<D, N>>,
     plus: f32,
     rows: usize,
+    #[comptime] centred: bool,
+    #[comptime] biased: bool,
     #[comptime] width: usize,
     #[define(D)] _dtype: ElemType,
 ) {
@@ -168,14 +198,26 @@ fn add_norm_kernel<D: Float, N: Size>(
         let at = UNIT_POS as usize + i * UNITS;
         values[i] = Vector::<f32, N>::new(0.0);
         if at < width {
-            let added =
-                Vector::<f32, N>::cast_from(y[branch + at]) + Vector::<f32, N>::cast_from(bias[at]);
+            let mut added = Vector::<f32, N>::cast_from(y[branch + at]);
+            if comptime!(biased) {
+                added += Vector::<f32, N>::cast_from(bias[at]);
+            }
             let value = x[start + at] + added * gain[gains + at];
             sum[row * width + at] = value;
             values[i] = value;
         }
     }
-    write_norm::<D, N>(&mut values, scale, shift, out, plus, row, rows, width);
+    write_norm::<D, N>(
+        &mut values,
+        scale,
+        shift,
+        out,
+        plus,
+        row,
+        rows,
+        centred,
+        width,
+    );
 }
 
 #[cube(launch_unchecked)]
@@ -186,6 +228,7 @@ fn add_kernel<D: Float, N: Size>(
     gain: &Tensor<Vector<f32, N>>,
     sum: &mut Tensor<Vector<f32, N>>,
     rows: usize,
+    #[comptime] biased: bool,
     #[comptime] width: usize,
     #[define(D)] _dtype: ElemType,
 ) {
@@ -195,8 +238,10 @@ fn add_kernel<D: Float, N: Size>(
     }
     let (row, column) = (at / width, at % width);
     let gains = row * gain.shape(0) / rows * gain.stride(0) / N::value();
-    let added = Vector::<f32, N>::cast_from(y[row * y.stride(0) / N::value() + column])
-        + Vector::<f32, N>::cast_from(bias[column]);
+    let mut added = Vector::<f32, N>::cast_from(y[row * y.stride(0) / N::value() + column]);
+    if comptime!(biased) {
+        added += Vector::<f32, N>::cast_from(bias[column]);
+    }
     sum[at] = x[row * x.stride(0) / N::value() + column] + added * gain[gains + column];
 }
 
@@ -210,18 +255,21 @@ fn write_norm<D: Float, N: Size>(
     plus: f32,
     row: usize,
     rows: usize,
+    #[comptime] centred: bool,
     #[comptime] width: usize,
 ) {
     let count = comptime!(width.div_ceil(UNITS));
     let length = comptime!((width * VECTOR) as f32);
     let mut sums = Shared::<[f32]>::new_slice(PLANES);
-    let mut total = Vector::<f32, N>::new(0.0);
-    #[unroll]
-    for i in 0..count {
-        total += values[i];
+    let mut mean = Vector::<f32, N>::new(0.0);
+    if comptime!(centred) {
+        let mut total = Vector::<f32, N>::new(0.0);
+        #[unroll]
+        for i in 0..count {
+            total += values[i];
+        }
+        mean = Vector::<f32, N>::new(sum_of_cube::<N>(total, &mut sums) / length);
     }
-    let mean = sum_of_cube::<N>(total, &mut sums) / length;
-    let mean = Vector::<f32, N>::new(mean);
     let mut squares = Vector::<f32, N>::new(0.0);
     #[unroll]
     for i in 0..count {

@@ -1,13 +1,15 @@
 //! The residual stream of a block in half precision: each of its layers is one operation.
 
 use burn::backend::Dispatch;
+use burn::module::Param;
 use burn::tensor::{Bool, DType, Tensor};
 
-use crate::attention::{PassContext, SelfAttention};
+use crate::attention::{PassContext, SelfAttention, operands};
 use crate::cache::KvCache;
-use crate::card::layers::{self, Cache, Dense, LayerOps, Mask, Residual, SelfRule};
-use crate::card::{Affine, cross_heads, norm, takes_heads};
+use crate::card::layers::{self, Bias, Cache, Dense, Keep, LayerOps, Mask, Residual, SelfRule};
+use crate::card::{Affine, HeadNorm, Heads, cross_heads, norm, takes_heads};
 use crate::layers::{FeedForward, Linear};
+use crate::rope::RopeTable;
 use nextscale_tokenizer::card::product;
 
 /// The residual stream, `[n, c]` in f32, and its norm in the type of the weights.
@@ -50,6 +52,53 @@ pub struct Cross<'a> {
     pub values: &'a Tensor<4>,
     /// True where a query must not attend.
     pub hidden: Option<&'a Tensor<4, Bool>>,
+}
+
+/// Attention in which several query heads share a key head, with norms of the heads.
+#[derive(Clone, Copy)]
+pub struct Grouped<'a> {
+    /// Queries.
+    pub q: &'a Linear,
+    /// Keys, of fewer heads.
+    pub k: &'a Linear,
+    /// Values, of fewer heads.
+    pub v: &'a Linear,
+    /// Output projection.
+    pub out: &'a Linear,
+    /// Weights of the RMS norm of query heads, `[d]`.
+    pub q_norm: &'a Param<Tensor<1>>,
+    /// Weights of the RMS norm of key heads, `[d]`.
+    pub k_norm: &'a Param<Tensor<1>>,
+    /// Positions of the tokens.
+    pub rope: &'a RopeTable,
+}
+
+impl<'a> Grouped<'a> {
+    /// How queries, keys and values become heads, of images and tokens of each and weights of a type.
+    fn heads(&self, [images, tokens]: [usize; 2], weights: DType) -> [Heads<'a>; 3] {
+        let [d] = self.q_norm.dims();
+        let of = |layer: &'a Linear| Heads {
+            shape: [images, layer.weight.dims()[1] / d, tokens, d],
+            bias: layer.bias.as_ref(),
+            norm: HeadNorm::Nothing,
+            log_scale: None,
+            weight: None,
+            scale: 1.0,
+            rope: None,
+            dtype: operands(weights),
+        };
+        let normed = |layer, weight| Heads {
+            norm: HeadNorm::MeanSquare,
+            weight: Some(weight),
+            rope: Some(self.rope),
+            ..of(layer)
+        };
+        let queries = Heads {
+            scale: (d as f64).powf(-0.5),
+            ..normed(self.q, self.q_norm)
+        };
+        [queries, normed(self.k, self.k_norm), of(self.v)]
+    }
 }
 
 /// Whether layers with these weights, and heads of `d` numbers, can run as one operation each.
@@ -98,14 +147,16 @@ impl Stream {
             v: dense(&attention.v),
             out: dense(&attention.proj),
             log_scale: log_scale.map_or_else(any, |log| log.val().into_dispatch()),
+            q_weight: any(),
+            k_weight: any(),
             cos,
             sin,
         };
         let rule = SelfRule {
             heads: made.map(|heads| heads.rule()),
             start,
-            keep: !last,
-            plus: added.next.plus,
+            keep: if last { Keep::Nothing } else { Keep::InCache },
+            norm: added.next.rule(),
         };
         let (x, rows, k, v) = Dispatch::card_self_attention(
             self.rows.into_dispatch(),
@@ -120,6 +171,55 @@ impl Stream {
         let [k, v] = [k, v].map(Tensor::from_dispatch);
         cache.put(layer, k, v, if last { start } else { start + tokens });
         Self::of(x, rows)
+    }
+
+    /// After grouped attention among the tokens of `images` and to `kept` keys and values, `[b, g, m, d]` each. Returns the new
+    /// keys and values too, `[b, g, l, d]`, in the type of attention.
+    pub fn grouped_attention(
+        self,
+        attention: Grouped,
+        images: usize,
+        kept: Option<(Tensor<4>, Tensor<4>)>,
+        added: Added,
+    ) -> (Self, Tensor<4>, Tensor<4>) {
+        let Grouped { q, k, v, out, .. } = attention;
+        let [n, _] = self.rows.dims();
+        let heads = attention.heads([images, n / images], self.rows.dtype());
+        let any = || out.weight.val().into_dispatch();
+        let [cos, sin] = attention.rope.tables().map(Tensor::into_dispatch);
+        let weights = layers::SelfAttention {
+            q: dense(q),
+            k: dense(k),
+            v: dense(v),
+            out: dense(out),
+            log_scale: any(),
+            q_weight: attention.q_norm.val().into_dispatch(),
+            k_weight: attention.k_norm.val().into_dispatch(),
+            cos,
+            sin,
+        };
+        let start = kept.as_ref().map_or(0, |(k, _)| k.dims()[2]);
+        let nothing = || Tensor::empty([1, 1, 1, 1], (&self.rows.device(), heads[1].dtype));
+        let (k, v) = kept.unwrap_or_else(|| (nothing(), nothing()));
+        let rule = SelfRule {
+            heads: heads.map(|heads| heads.rule()),
+            start,
+            keep: Keep::New,
+            norm: added.next.rule(),
+        };
+        let cache = Cache {
+            k: k.into_dispatch(),
+            v: v.into_dispatch(),
+        };
+        let (x, rows, k, v) = Dispatch::card_self_attention(
+            self.rows.into_dispatch(),
+            weights,
+            cache,
+            residual(self.x, added),
+            rule,
+        );
+        let [k, v] = [k, v].map(Tensor::from_dispatch);
+        (Self::of(x, rows), k, v)
     }
 
     /// After cross attention of `images` to their texts.
@@ -141,7 +241,7 @@ impl Stream {
             weights,
             residual(self.x, added),
             heads,
-            added.next.plus,
+            added.next.rule(),
         );
         Self::of(x, rows)
     }
@@ -153,7 +253,20 @@ impl Stream {
             dense(&ffn.fc1),
             dense(&ffn.fc2),
             residual(self.x, added),
-            added.next.plus,
+            added.next.rule(),
+        );
+        Self::of(x, rows)
+    }
+
+    /// After gated feed-forward layers without biases.
+    pub fn gated_feed_forward(self, [gate, up, down]: [&Linear; 3], added: Added) -> Self {
+        let (x, rows) = Dispatch::card_gated_feed_forward(
+            self.rows.into_dispatch(),
+            dense(gate),
+            dense(up),
+            dense(down),
+            residual(self.x, added),
+            added.next.rule(),
         );
         Self::of(x, rows)
     }
@@ -165,13 +278,12 @@ impl Stream {
 }
 
 fn dense(layer: &Linear) -> Dense<Dispatch> {
-    let weight = layer.weight.val().into_dispatch();
     Dense {
+        weight: layer.weight.val().into_dispatch(),
         bias: match &layer.bias {
-            Some(bias) => bias.val().into_dispatch(),
-            None => weight.clone(),
+            Some(bias) => Bias::Of(bias.val().into_dispatch()),
+            None => Bias::Nothing,
         },
-        weight,
     }
 }
 

@@ -10,6 +10,8 @@
 
 mod attention;
 mod block;
+#[cfg(feature = "cuda")]
+mod card;
 mod config;
 mod import;
 mod model;

@@ -140,6 +140,10 @@ impl InfinityStar {
         keep: Option<Segment>,
         limits: Limits,
     ) -> Tensor<3> {
+        #[cfg(feature = "cuda")]
+        if super::card::takes(&x, &self.blocks) {
+            return super::card::forward(&self.blocks, x, rope, state, keep, limits);
+        }
         (0..self.depth()).fold(x, |x, i| self.block(i, x, rope, state, keep, limits))
     }
 

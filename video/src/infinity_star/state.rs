@@ -81,6 +81,25 @@ impl State {
         (all(k, |kept| &kept.k), all(v, |kept| &kept.v))
     }
 
+    /// The kept keys and values, `[rows, g, m, d]`, to which some rows of a pass attend in a block, if any.
+    #[cfg(feature = "cuda")]
+    pub(super) fn past(
+        &self,
+        layer: usize,
+        rows: Range<usize>,
+        segment: Option<Segment>,
+    ) -> Option<(Tensor<4>, Tensor<4>)> {
+        let kept = &self.layers[layer];
+        if kept.is_empty() || !segment.is_none_or(Segment::looks_back) {
+            return None;
+        }
+        let all = |pick: fn(&Kept) -> &Tensor<4>| {
+            let of = |kept| pick(kept).clone().slice_dim(0, rows.clone());
+            Tensor::cat(kept.iter().map(of).collect(), 2)
+        };
+        Some((all(|kept| &kept.k), all(|kept| &kept.v)))
+    }
+
     /// Replaces a segment of a block by the keys and values `[b, g, n, d]` of all rows.
     pub(super) fn put(&mut self, layer: usize, segment: Segment, k: Tensor<4>, v: Tensor<4>) {
         let kept = &mut self.layers[layer];

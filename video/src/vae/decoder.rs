@@ -101,6 +101,10 @@ impl Decoder {
     /// Decodes the next chunk of a clip, `[b, z, t, h, w]`, to pixels in about [-1, 1], not clamped, with patches folded into
     /// channels. The first latent frame of a clip gives one frame, every other one `p`.
     pub fn forward(&self, z: Tensor<5>, cache: &mut FrameCache) -> Tensor<5> {
+        #[cfg(feature = "cuda")]
+        if super::card::runs(&z) {
+            return super::card::decode(self, z, cache);
+        }
         let first = cache.is_at_start();
         let mut x = self.conv_in.forward(z.clone(), cache);
         for block in &self.mid {

@@ -9,6 +9,8 @@
 //! latent ─ linear ─ channels into 2x2 ─ decoder, with norms conditioned on it ─ pixels
 //! ```
 
+#[cfg(feature = "cuda")]
+mod card;
 mod config;
 mod decoder;
 mod encoder;

@@ -26,20 +26,23 @@ pub(super) struct Columns {
 }
 
 #[cube(launch_unchecked)]
-pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
+pub(super) fn product_kernel<E: Float, S: Numeric, O: Float, N: Size>(
     a: &Tensor<Vector<E, N>>,
-    first: &Tensor<Vector<E, N>>,
-    second: &Tensor<Vector<E, N>>,
-    third: &Tensor<Vector<E, N>>,
+    first: &Tensor<Vector<S, N>>,
+    second: &Tensor<Vector<S, N>>,
+    third: &Tensor<Vector<S, N>>,
     bias: &Tensor<E>,
+    factors: &Tensor<f32>,
     out: &mut Tensor<O>,
     all_rows: usize,
     columns: &Columns,
     inner: usize,
     #[comptime] several: bool,
+    #[comptime] scaled: bool,
     #[comptime] tile: Tile,
     #[comptime] finish: Finish,
     #[define(E)] _operand: ElemType,
+    #[define(S)] _stored: ElemType,
     #[define(O)] _result: ElemType,
 ) {
     let size!(P) = 2usize;
@@ -87,7 +90,7 @@ pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
         sums.push(zeros::<P>());
     }
 
-    read::<E, N>(
+    read::<E, E, N>(
         a,
         row,
         0usize,
@@ -98,7 +101,7 @@ pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
         depth,
         units,
     );
-    read_one::<E, N>(
+    read_one::<S, E, N>(
         first,
         second,
         third,
@@ -118,7 +121,7 @@ pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
         write::<E, N>(&next_b, &mut stage_b, to_b, depth, width, units);
         sync_cube();
         let from = (step + 1) * depth;
-        read::<E, N>(
+        read::<E, E, N>(
             a,
             row,
             from,
@@ -129,7 +132,7 @@ pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
             depth,
             units,
         );
-        read_one::<E, N>(
+        read_one::<S, E, N>(
             first,
             second,
             third,
@@ -154,6 +157,7 @@ pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
         write_sums::<E, O, P>(
             &sums,
             bias,
+            factors,
             out,
             row,
             column,
@@ -161,6 +165,7 @@ pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
             all_columns,
             before,
             pitch,
+            scaled,
             tile,
             finish,
         );
@@ -169,10 +174,10 @@ pub(super) fn product_kernel<E: Float, O: Float, N: Size>(
 
 /// [`read`] of one of the second factors, where there are several.
 #[cube]
-fn read_one<E: Float, N: Size>(
-    first: &Tensor<Vector<E, N>>,
-    second: &Tensor<Vector<E, N>>,
-    third: &Tensor<Vector<E, N>>,
+fn read_one<S: Numeric, E: Float, N: Size>(
+    first: &Tensor<Vector<S, N>>,
+    second: &Tensor<Vector<S, N>>,
+    third: &Tensor<Vector<S, N>>,
     which: usize,
     row: usize,
     column: usize,
@@ -185,14 +190,14 @@ fn read_one<E: Float, N: Size>(
     let (height, width, units) = comptime!((tile.depth(), tile.width(), tile.units()));
     if comptime!(several) {
         if which == 0 {
-            read::<E, N>(first, row, column, rows, columns, to, height, width, units);
+            read::<S, E, N>(first, row, column, rows, columns, to, height, width, units);
         } else if which == 1 {
-            read::<E, N>(second, row, column, rows, columns, to, height, width, units);
+            read::<S, E, N>(second, row, column, rows, columns, to, height, width, units);
         } else {
-            read::<E, N>(third, row, column, rows, columns, to, height, width, units);
+            read::<S, E, N>(third, row, column, rows, columns, to, height, width, units);
         }
     } else {
-        read::<E, N>(first, row, column, rows, columns, to, height, width, units);
+        read::<S, E, N>(first, row, column, rows, columns, to, height, width, units);
     }
 }
 
@@ -201,6 +206,7 @@ fn read_one<E: Float, N: Size>(
 fn write_sums<E: Float, O: Float, P: Size>(
     sums: &Sequence<Array<Vector<f32, P>>>,
     bias: &Tensor<E>,
+    factors: &Tensor<f32>,
     out: &mut Tensor<O>,
     row: usize,
     column: usize,
@@ -208,6 +214,7 @@ fn write_sums<E: Float, O: Float, P: Size>(
     all_columns: usize,
     before: usize,
     pitch: usize,
+    #[comptime] scaled: bool,
     #[comptime] tile: Tile,
     #[comptime] finish: Finish,
 ) {
@@ -224,6 +231,9 @@ fn write_sums<E: Float, O: Float, P: Size>(
                     #[unroll]
                     for e in 0..2usize {
                         let mut value = two.extract(e);
+                        if comptime!(scaled) {
+                            value *= factors[column + e];
+                        }
                         if comptime!(finish == Finish::Gelu) {
                             value = gelu(value + f32::cast_from(bias[column + e]));
                         }

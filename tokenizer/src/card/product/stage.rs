@@ -111,10 +111,11 @@ pub(crate) fn add_planes<P: Size>(
     }
 }
 
-/// This unit's part of a piece of a matrix, `height` x `width` from a place on; zeros outside `rows` x `columns`.
+/// This unit's part of a piece of a matrix, `height` x `width` from a place on, as numbers of another type; zeros outside `rows` x
+/// `columns`.
 #[cube]
-pub(crate) fn read<E: Float, N: Size>(
-    from: &Tensor<Vector<E, N>>,
+pub(crate) fn read<S: Numeric, E: Float, N: Size>(
+    from: &Tensor<Vector<S, N>>,
     row: usize,
     column: usize,
     rows: usize,
@@ -133,7 +134,7 @@ pub(crate) fn read<E: Float, N: Size>(
         let column = column + at % pieces * VECTOR;
         to[i] = Vector::<E, N>::new(E::from_int(0));
         if row < rows && column < columns {
-            to[i] = from[row * pitch + column / VECTOR];
+            to[i] = Vector::<E, N>::cast_from(from[row * pitch + column / VECTOR]);
         }
     }
 }

@@ -1,60 +1,19 @@
-//! The kernels of a card against the same calculation on the CPU.
-
-use std::sync::Arc;
-
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Bool, DType, Device, Distribution, Tensor, activation::softmax};
-use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan as InfinityPlan, TextCondition};
-use nextscale_bitwise::vae::BsqVaeConfig;
-use nextscale_models::device::{self, Dtype};
-use nextscale_models::generator::{ImageGenerator, Request};
-use nextscale_models::{DEFAULT, Model, ModelError, Placement};
+use burn::module::Param;
+use burn::tensor::{Bool, DType, Device, Tensor, activation::softmax};
 use nextscale_tests::Report;
-use nextscale_tokenizer::{Resize, Scale, ScaleSchedule, resize};
-use nextscale_var_core::attention::AttentionKind;
+use nextscale_tokenizer::{Resize, Scale, resize};
 use nextscale_var_core::card::{self, Affine, Branch, HeadNorm, Heads};
+use nextscale_var_core::int8::Int8;
 use nextscale_var_core::layers::{self, Linear, normalize};
 use nextscale_var_core::rope::RopeTable;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
-use nextscale_var_core::var::{Modulation, Plan as VarPlan, Var, VarConfig};
 
-/// Compares all of them.
-pub(crate) fn check(report: &mut Report, card: &Device) {
-    let cpu = Device::flex();
-    report.part("rows", |report| rows(report, card, &cpu));
-    report.part("heads", |report| heads(report, card, &cpu));
-    report.part("attention", |report| attention(report, card, &cpu));
-    report.part("product", |report| product(report, card, &cpu));
-    report.part("sample", |report| sample(report, card, &cpu));
-    report.part("infinity", |report| infinity(report, card, &cpu));
-    report.part("var", |report| var(report, card, &cpu));
-    report.part("decoder", |report| decoder(report, card, &cpu));
-    report.part("images", |report| images(report, card));
-    report.part("resize", |report| resized(report, card, &cpu));
-}
-
-fn random<const D: usize>(shape: [usize; D], cpu: &Device) -> Tensor<D> {
-    Tensor::random(shape, Distribution::Normal(0.0, 1.0), cpu)
-}
-
-/// Rounded to a type, in f32.
-fn rounded<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
-    x.cast(dtype).cast(DType::F32)
-}
-
-/// The largest difference over the largest number.
-fn off<const D: usize>(card: Tensor<D>, expected: Tensor<D>) -> f32 {
-    let found = card.cast(DType::F32).to_device(&Device::flex());
-    assert_eq!(found.dims(), expected.dims());
-    let largest: f32 = expected.clone().abs().max().into_scalar();
-    let off: f32 = (found - expected).abs().max().into_scalar();
-    off / largest
-}
+use crate::card::{off, random, rounded};
 
 /// Rounding to bf16 and back to the nearest.
 const BF16: f32 = 5e-3;
 
-fn rows(report: &mut Report, card: &Device, cpu: &Device) {
+pub(super) fn rows(report: &mut Report, card: &Device, cpu: &Device) {
     for (rows, conditions, c) in [
         (1, 1, 64),
         (6, 2, 1024),
@@ -67,6 +26,7 @@ fn rows(report: &mut Report, card: &Device, cpu: &Device) {
             scale: random([conditions, c], cpu),
             shift: random([conditions, c], cpu),
             plus: 1.0,
+            centred: true,
         };
         let (y, bias) = (random([rows, c], cpu), random([c], cpu));
         let gain = random([conditions, c], cpu);
@@ -84,6 +44,7 @@ fn rows(report: &mut Report, card: &Device, cpu: &Device) {
             scale: there(&affine.scale),
             shift: there(&affine.shift),
             plus: 1.0,
+            centred: true,
         };
         for dtype in [DType::F32, DType::BF16, DType::F16] {
             let bound = if dtype == DType::F32 { 2e-6 } else { BF16 };
@@ -122,7 +83,7 @@ fn rows(report: &mut Report, card: &Device, cpu: &Device) {
     }
 }
 
-fn heads(report: &mut Report, card: &Device, cpu: &Device) {
+pub(super) fn heads(report: &mut Report, card: &Device, cpu: &Device) {
     for (b, l, h, d) in [
         (2, 5, 3, 64),
         (1, 1, 2, 128),
@@ -183,7 +144,7 @@ fn heads(report: &mut Report, card: &Device, cpu: &Device) {
     }
 }
 
-fn attention(report: &mut Report, card: &Device, cpu: &Device) {
+pub(super) fn attention(report: &mut Report, card: &Device, cpu: &Device) {
     for (n, m) in [
         (1, 1),
         (1, 70),
@@ -236,7 +197,7 @@ fn attention(report: &mut Report, card: &Device, cpu: &Device) {
     }
 }
 
-fn product(report: &mut Report, card: &Device, cpu: &Device) {
+pub(super) fn product(report: &mut Report, card: &Device, cpu: &Device) {
     for (m, k, n) in [
         (1, 64, 32),
         (5, 2048, 64),
@@ -256,26 +217,41 @@ fn product(report: &mut Report, card: &Device, cpu: &Device) {
                 bias: Some(Param::from_tensor(bias.clone().to_device(card).cast(dtype))),
                 int8: None,
             };
-            let plain = x.clone().matmul(w);
-            let there = x.to_device(card).cast(dtype);
+            let plain = x.clone().matmul(w.clone());
+            let there = x.clone().to_device(card).cast(dtype);
             let found = card::product(there.clone(), &layer);
             report.within(
                 &format!("product {m} {k} {n} {dtype:?}"),
                 off(found, plain.clone()),
                 BF16,
             );
-            let found = card::gelu(there, &layer);
+            let found = card::gelu(there.clone(), &layer);
             let expected = layers::gelu(plain + bias.unsqueeze());
             report.within(
                 &format!("gelu {m} {k} {n} {dtype:?}"),
                 off(found, expected),
                 BF16,
             );
+            if dtype == DType::F32 {
+                continue;
+            }
+            let int8 = Int8::quantize(w, card);
+            let matrix = int8.dequantize().to_device(cpu);
+            let layer = Linear {
+                int8: Some(int8),
+                ..layer
+            };
+            let found = card::product(there, &layer);
+            report.within(
+                &format!("int8 product {m} {k} {n} {dtype:?}"),
+                off(found, x.matmul(matrix)),
+                BF16,
+            );
         }
     }
 }
 
-fn sample(report: &mut Report, card: &Device, cpu: &Device) {
+pub(super) fn sample(report: &mut Report, card: &Device, cpu: &Device) {
     for (v, top_k, top_p) in [
         (4096, 900, 0.96),
         (4096, 0, 0.5),
@@ -299,7 +275,7 @@ fn sample(report: &mut Report, card: &Device, cpu: &Device) {
     }
 }
 
-fn resized(report: &mut Report, card: &Device, cpu: &Device) {
+pub(super) fn resized(report: &mut Report, card: &Device, cpu: &Device) {
     for (from, to) in [
         ([1, 4, 6], [1, 8, 9]),
         ([1, 16, 16], [1, 5, 1]),
@@ -312,168 +288,5 @@ fn resized(report: &mut Report, card: &Device, cpu: &Device) {
             let name = format!("resize {from:?} {to} {mode:?}");
             report.within(&name, off(found, resize(x.clone(), to, mode)), 1e-6);
         }
-    }
-}
-
-/// Casts all parameters.
-struct To(DType);
-
-impl ModuleMapper for To {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| tensor.cast(self.0))
-    }
-}
-
-/// A model on the CPU in f32 and one on the card in a type, of the same rounded numbers.
-fn twins<M: Module>(model: M, dtype: DType, card: &Device) -> [M; 2] {
-    let rounded = model.map(&mut To(dtype));
-    let there = rounded.clone().to_device(card);
-    [rounded.map(&mut To(DType::F32)), there]
-}
-
-/// Two prompts of different lengths, scale by scale, with a block whose gains are not small.
-fn infinity(report: &mut Report, card: &Device, cpu: &Device) {
-    cpu.seed(7);
-    let config = InfinityConfig {
-        width: 128,
-        depth: 3,
-        heads: 2,
-        code_dim: 8,
-        text_channels: 128,
-        text_max_len: 9,
-        block_chunks: 1,
-        ..InfinityConfig::infinity_125m()
-    };
-    let schedule = ScaleSchedule::square(&[1, 2, 5, 9]).expect("a schedule");
-    let mut model = config.init(cpu);
-    for block in &mut model.blocks {
-        block.modulation = Param::from_tensor(random([1, 1, 6, 128], cpu) * 0.5);
-    }
-    let features = random([2, 5, 128], cpu);
-    let inputs: Vec<Tensor<3>> = [4, 25, 81].map(|n| random([2, n, 8], cpu)).to_vec();
-    for dtype in [DType::F32, DType::BF16, DType::F16] {
-        let [here, there] = twins(model.clone(), dtype, card);
-        let steps = |model: &Infinity, device: &Device| -> Vec<Tensor<3>> {
-            let text = TextCondition::new(features.clone().to_device(device), vec![5, 3]);
-            let last = schedule.last();
-            let plan = InfinityPlan::stepwise(&config, &schedule, last, device);
-            let mut state = model.start(&text, &plan);
-            let step = |k: usize| {
-                let input = k
-                    .checked_sub(1)
-                    .map(|i| inputs[i].clone().to_device(device));
-                model.forward_scale(k, input, &mut state, &plan, None)
-            };
-            (0..4).map(step).collect()
-        };
-        for (k, (found, expected)) in steps(&there, card)
-            .into_iter()
-            .zip(steps(&here, cpu))
-            .enumerate()
-        {
-            let bound = if dtype == DType::BF16 { 3e-2 } else { 5e-3 };
-            report.within(
-                &format!("infinity {k} {dtype:?}"),
-                off(found, expected),
-                bound,
-            );
-        }
-    }
-}
-
-/// Two classes, scale by scale.
-fn var(report: &mut Report, card: &Device, cpu: &Device) {
-    cpu.seed(8);
-    let config = VarConfig {
-        width: 128,
-        depth: 3,
-        heads: 2,
-        classes: 5,
-        vocabulary: 24,
-        channels: 4,
-        schedule: ScaleSchedule::square(&[1, 2, 5, 9]).expect("a schedule"),
-        mlp_ratio: 4.0,
-        modulation: Modulation::Own,
-        attention: AttentionKind::Cosine,
-    };
-    let model = config.init(cpu);
-    let inputs: Vec<Tensor<3>> = [4, 25, 81].map(|n| random([2, n, 4], cpu)).to_vec();
-    for dtype in [DType::F32, DType::BF16, DType::F16] {
-        let [here, there] = twins(model.clone(), dtype, card);
-        let steps = |model: &Var, device: &Device| -> Vec<Tensor<3>> {
-            let plan = VarPlan::stepwise(&config, device);
-            let mut state = model.start(&[3, 5], &plan);
-            let step = |k: usize| {
-                let input = k
-                    .checked_sub(1)
-                    .map(|i| inputs[i].clone().to_device(device));
-                model.forward_scale(k, input, &mut state, &plan)
-            };
-            (0..4).map(step).collect()
-        };
-        for (k, (found, expected)) in steps(&there, card)
-            .into_iter()
-            .zip(steps(&here, cpu))
-            .enumerate()
-        {
-            let bound = if dtype == DType::BF16 { 3e-2 } else { 5e-3 };
-            report.within(&format!("var {k} {dtype:?}"), off(found, expected), bound);
-        }
-    }
-}
-
-/// Latents of two images through decoders with and without channels that are multiples of 8.
-fn decoder(report: &mut Report, card: &Device, cpu: &Device) {
-    cpu.seed(9);
-    for (bits, base, mult, groups, patch) in [
-        (4, 16, vec![1, 2], 4, 1),
-        (14, 32, vec![1, 2, 4], 8, 1),
-        (8, 64, vec![1, 1, 2], 16, 2),
-    ] {
-        let config = BsqVaeConfig {
-            norm_groups: Some(groups),
-            pixel_patch: patch,
-            ..BsqVaeConfig::new(bits, base, &mult, 1)
-        };
-        let vae = config.init(cpu);
-        let latent = random([2, bits, 1, 9, 5], cpu) * 4.0;
-        let expected = vae.reconstruct(latent.clone());
-        let there = vae.to_device(card);
-        let found = there.reconstruct(latent.to_device(card));
-        report.within(
-            &format!("decoder {bits} {base}"),
-            off(found, expected),
-            3e-3,
-        );
-    }
-}
-
-/// Images of the embedded model without chance, against the CPU in f32: the mean difference in steps of 255.
-fn images(report: &mut Report, card: &Device) {
-    let Ok(model) = Model::open(DEFAULT).map(Arc::new) else {
-        return report.skip("images", "no model is inside this program");
-    };
-    let request = Request::prompt("red apple").seed(7).temperature(0.0);
-    let generate = |placement: &Placement| -> Result<Vec<u8>, ModelError> {
-        let generator = ImageGenerator::load(&model, placement)?;
-        Ok(generator.generate(&request)?.into_raw())
-    };
-    let expected = generate(&Placement::cpu()).expect("an image");
-    for (dtype, bound) in [
-        (Dtype::F32, 1.0),
-        (Dtype::F16, 2.0),
-        (Dtype::Bf16, 4.0),
-        (Dtype::Int8, 5.0),
-    ] {
-        let placement = Placement {
-            device: card.clone(),
-            dtype: device::dtype(dtype, card).expect("a type of cards"),
-            blocks: device::blocks(dtype),
-        };
-        let found = generate(&placement).expect("an image");
-        let both = found.iter().zip(&expected);
-        let sum: f32 = both.map(|(a, b)| f32::from(a.abs_diff(*b))).sum();
-        let mean = sum / expected.len() as f32;
-        report.within(&format!("image {dtype:?}"), mean, bound);
     }
 }

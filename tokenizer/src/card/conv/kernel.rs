@@ -1,95 +1,22 @@
-//! Convolution as a product: each row of the first factor is gathered from the cells around one cell of the result.
+//! The kernel: a cube computes a tile of the result.
 
-use burn::backend::TensorMetadata;
-use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl;
-use burn_cubecl::tensor::CubeTensor;
 use cubecl::cmma::MmaDefinition;
 use cubecl::prelude::*;
 
 use crate::card::fragment::{VECTOR, zeros};
-use crate::card::memory::{elem, empty, readable};
 use crate::card::product::stage::{add_planes, multiply_stage, places, read, write};
 use crate::card::product::tile::Tile;
 
-/// The shapes of a convolution with stride 1 that keeps the numbers of rows and columns.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rule {
-    /// Images, rows and columns of the result.
-    pub grid: [usize; 3],
-    /// Side of the kernel, odd.
-    pub side: usize,
-    /// Whether each cell of the input stands for 2 x 2 cells.
-    pub up: bool,
-    /// Factor on the product, before the bias.
-    pub factor: f32,
-    /// Whether the residual counts.
-    pub residual: bool,
-}
-
-/// The convolution of `x`, cells `[n, c]` in f16, row by row, with `[side side c, c']` in f16 and a bias `[c']` in f32, plus the
-/// residual, `[n', c']` in f32: `[n', c']` in f32. Both numbers of channels are multiples of 8.
-pub(super) fn convolve(
-    x: CubeTensor,
-    weight: CubeTensor,
-    bias: CubeTensor,
-    residual: CubeTensor,
-    rule: Rule,
-) -> CubeTensor {
-    let [images, rows, columns] = rule.grid;
-    let (channels, made) = (x.shape()[1], weight.shape()[1]);
-    let cells = images * rows * columns;
-    let out = empty(&x, Shape::new([cells, made]), DType::F32);
-    let [x, weight] = [x, weight].map(|x| readable(x, VECTOR));
-    let residual = if rule.residual {
-        readable(residual, 1)
-    } else {
-        bias.clone()
-    };
-    let tile = Tile::of(cells, made);
-    let stored = elem(x.dtype);
-    // SAFETY: nothing outside the input and the result is read or written, and a residual that does not count is not read.
-    unsafe {
-        convolve_kernel::launch_unchecked(
-            &out.client,
-            CubeCount::Static(
-                cells.div_ceil(tile.height()) as u32,
-                made.div_ceil(tile.width()) as u32,
-                1,
-            ),
-            CubeDim::new_2d(32, tile.units() as u32 / 32),
-            VECTOR,
-            x.into_tensor_arg(),
-            weight.into_tensor_arg(),
-            bias.into_tensor_arg(),
-            residual.into_tensor_arg(),
-            out.clone().into_tensor_arg(),
-            images,
-            rows,
-            columns,
-            rule.factor,
-            // Not a constant of the kernel: its loop would be unrolled into thousands of instructions.
-            (rule.side * rule.side * channels).div_ceil(tile.depth()),
-            channels,
-            made,
-            rule.side,
-            rule.up,
-            rule.residual,
-            tile,
-            stored,
-        );
-    }
-    out
-}
-
 #[cube(launch_unchecked)]
-fn convolve_kernel<E: Float, N: Size>(
+pub(super) fn convolve_kernel<E: Float, N: Size>(
     x: &Tensor<Vector<E, N>>,
     weight: &Tensor<Vector<E, N>>,
     bias: &Tensor<f32>,
     residual: &Tensor<f32>,
     out: &mut Tensor<f32>,
     images: usize,
+    frames: usize,
     rows: usize,
     columns: usize,
     factor: f32,
@@ -97,6 +24,7 @@ fn convolve_kernel<E: Float, N: Size>(
     #[comptime] channels: usize,
     #[comptime] made: usize,
     #[comptime] side: usize,
+    #[comptime] taps: usize,
     #[comptime] up: bool,
     #[comptime] added: bool,
     #[comptime] tile: Tile,
@@ -117,16 +45,17 @@ fn convolve_kernel<E: Float, N: Size>(
     let (plane_m, plane_n, plane_k) = places(tile);
     let (first, column) = (CUBE_POS_X as usize * height, CUBE_POS_Y as usize * width);
     let cells = images * rows * columns;
-    let inner = comptime!(side * side * channels);
+    let inner = comptime!(taps * side * side * channels);
 
-    // The cells of the result that this unit gathers for: image, row and column of each.
+    // The cells of the result that this unit gathers for: the first image under the kernel, row and column of each.
     let mut image_of = Array::<u32>::new(count);
     let mut row_of = Array::<i32>::new(count);
     let mut column_of = Array::<i32>::new(count);
     #[unroll]
     for i in 0..count {
         let cell = first + (UNIT_POS as usize + i * units) / comptime!(depth / VECTOR);
-        image_of[i] = (cell / (rows * columns)) as u32;
+        let image = cell / (rows * columns);
+        image_of[i] = (image + image / frames * comptime!(taps - 1)) as u32;
         row_of[i] = (cell / columns % rows) as i32;
         column_of[i] = (cell % columns) as i32;
         if cell >= cells {
@@ -152,10 +81,11 @@ fn convolve_kernel<E: Float, N: Size>(
         &mut next_a,
         channels,
         side,
+        taps,
         up,
         tile,
     );
-    read::<E, N>(
+    read::<E, E, N>(
         weight,
         0usize,
         column,
@@ -183,10 +113,11 @@ fn convolve_kernel<E: Float, N: Size>(
             &mut next_a,
             channels,
             side,
+            taps,
             up,
             tile,
         );
-        read::<E, N>(
+        read::<E, E, N>(
             weight,
             from,
             column,
@@ -252,8 +183,8 @@ fn write_sums<P: Size>(
     }
 }
 
-/// This unit's part of the rows of the first factor, from a place of the inner axis on: which runs over the rows and columns of
-/// the kernel, then over the channels. Zeros outside the image.
+/// This unit's part of the rows of the first factor, from a place of the inner axis on: which runs over the frames, rows and columns
+/// of the kernel, then over the channels. Zeros outside the image.
 #[cube]
 fn gather<E: Float, N: Size>(
     x: &Tensor<Vector<E, N>>,
@@ -266,6 +197,7 @@ fn gather<E: Float, N: Size>(
     to: &mut Array<Vector<E, N>>,
     #[comptime] channels: usize,
     #[comptime] side: usize,
+    #[comptime] taps: usize,
     #[comptime] up: bool,
     #[comptime] tile: Tile,
 ) {
@@ -276,11 +208,11 @@ fn gather<E: Float, N: Size>(
     for i in 0..comptime!(tile.height() * tile.depth() / VECTOR / units) {
         let inner = from + (UNIT_POS as usize + i * units) % pieces * VECTOR;
         let tap = inner / channels;
-        let row = row_of[i] + (tap / side) as i32 - comptime!(side as i32 / 2);
+        let row = row_of[i] + (tap / side % side) as i32 - comptime!(side as i32 / 2);
         let column = column_of[i] + (tap % side) as i32 - comptime!(side as i32 / 2);
         to[i] = Vector::<E, N>::new(E::from_int(0));
         let inside = row >= 0i32 && row < rows as i32 && column >= 0i32 && column < columns as i32;
-        if inside && tap < comptime!(side * side) {
+        if inside && tap < comptime!(taps * side * side) {
             let mut row = row as usize;
             let mut column = column as usize;
             let mut rows = rows;
@@ -291,7 +223,8 @@ fn gather<E: Float, N: Size>(
                 rows /= 2;
                 columns /= 2;
             }
-            let cell = (image_of[i] as usize * rows + row) * columns + column;
+            let image = image_of[i] as usize + tap / comptime!(side * side);
+            let cell = (image * rows + row) * columns + column;
             to[i] = x[cell * pitch + inner % channels / VECTOR];
         }
     }

@@ -1,0 +1,280 @@
+use std::sync::Arc;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{DType, Device, Tensor};
+use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan as InfinityPlan, TextCondition};
+use nextscale_bitwise::vae::BsqVaeConfig;
+use nextscale_models::device::{self, Dtype};
+use nextscale_models::generator::{ImageGenerator, Request};
+use nextscale_models::{DEFAULT, Model, ModelError, Placement, pixels};
+use nextscale_tests::Report;
+use nextscale_tokenizer::ScaleSchedule;
+use nextscale_var_core::attention::AttentionKind;
+use nextscale_var_core::var::{Modulation, Plan as VarPlan, Var, VarConfig};
+use nextscale_video::infinity_star::{Limits, Segment, State};
+use nextscale_video::vae::resample::Resample;
+use nextscale_video::{CodeBits, InfinityStar, InfinityStarConfig, InfinityStarVaeConfig};
+
+use crate::card::{off, random};
+
+/// Casts all parameters.
+pub(super) struct To(pub DType);
+
+impl ModuleMapper for To {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.cast(self.0))
+    }
+}
+
+/// A model on the CPU in f32 and one on the card in a type, of the same rounded numbers.
+fn twins<M: Module>(model: M, dtype: DType, card: &Device) -> [M; 2] {
+    let rounded = model.map(&mut To(dtype));
+    let there = rounded.clone().to_device(card);
+    [rounded.map(&mut To(DType::F32)), there]
+}
+
+/// Two prompts of different lengths, scale by scale, with a block whose gains are not small.
+pub(super) fn infinity(report: &mut Report, card: &Device, cpu: &Device) {
+    cpu.seed(7);
+    let config = InfinityConfig {
+        width: 128,
+        depth: 3,
+        heads: 2,
+        code_dim: 8,
+        text_channels: 128,
+        text_max_len: 9,
+        block_chunks: 1,
+        ..InfinityConfig::infinity_125m()
+    };
+    let schedule = ScaleSchedule::square(&[1, 2, 5, 9]).expect("a schedule");
+    let mut model = config.init(cpu);
+    for block in &mut model.blocks {
+        block.modulation = Param::from_tensor(random([1, 1, 6, 128], cpu) * 0.5);
+    }
+    let features = random([2, 5, 128], cpu);
+    let inputs: Vec<Tensor<3>> = [4, 25, 81].map(|n| random([2, n, 8], cpu)).to_vec();
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        let [here, there] = twins(model.clone(), dtype, card);
+        let steps = |model: &Infinity, device: &Device| -> Vec<Tensor<3>> {
+            let text = TextCondition::new(features.clone().to_device(device), vec![5, 3]);
+            let last = schedule.last();
+            let plan = InfinityPlan::stepwise(&config, &schedule, last, device);
+            let mut state = model.start(&text, &plan);
+            let step = |k: usize| {
+                let input = k
+                    .checked_sub(1)
+                    .map(|i| inputs[i].clone().to_device(device));
+                model.forward_scale(k, input, &mut state, &plan, None)
+            };
+            (0..4).map(step).collect()
+        };
+        for (k, (found, expected)) in steps(&there, card)
+            .into_iter()
+            .zip(steps(&here, cpu))
+            .enumerate()
+        {
+            let bound = if dtype == DType::BF16 { 3e-2 } else { 5e-3 };
+            report.within(
+                &format!("infinity {k} {dtype:?}"),
+                off(found, expected),
+                bound,
+            );
+        }
+    }
+}
+
+/// Two classes, scale by scale.
+pub(super) fn var(report: &mut Report, card: &Device, cpu: &Device) {
+    cpu.seed(8);
+    let config = VarConfig {
+        width: 128,
+        depth: 3,
+        heads: 2,
+        classes: 5,
+        vocabulary: 24,
+        channels: 4,
+        schedule: ScaleSchedule::square(&[1, 2, 5, 9]).expect("a schedule"),
+        mlp_ratio: 4.0,
+        modulation: Modulation::Own,
+        attention: AttentionKind::Cosine,
+    };
+    let model = config.init(cpu);
+    let inputs: Vec<Tensor<3>> = [4, 25, 81].map(|n| random([2, n, 4], cpu)).to_vec();
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        let [here, there] = twins(model.clone(), dtype, card);
+        let steps = |model: &Var, device: &Device| -> Vec<Tensor<3>> {
+            let plan = VarPlan::stepwise(&config, device);
+            let mut state = model.start(&[3, 5], &plan);
+            let step = |k: usize| {
+                let input = k
+                    .checked_sub(1)
+                    .map(|i| inputs[i].clone().to_device(device));
+                model.forward_scale(k, input, &mut state, &plan)
+            };
+            (0..4).map(step).collect()
+        };
+        for (k, (found, expected)) in steps(&there, card)
+            .into_iter()
+            .zip(steps(&here, cpu))
+            .enumerate()
+        {
+            let bound = if dtype == DType::BF16 { 3e-2 } else { 5e-3 };
+            report.within(&format!("var {k} {dtype:?}"), off(found, expected), bound);
+        }
+    }
+}
+
+/// Passes of text, an image and a clip, kept and not kept, at once and in parts.
+pub(super) fn star(report: &mut Report, card: &Device, cpu: &Device) {
+    cpu.seed(11);
+    for (attention_bias, limits) in [
+        (false, Limits::default()),
+        (
+            true,
+            Limits {
+                tokens: 20,
+                hidden: 160 * 7,
+                ..Limits::default()
+            },
+        ),
+    ] {
+        let config = InfinityStarConfig {
+            width: 128,
+            depth: 3,
+            heads: 4,
+            kv_heads: 2,
+            mlp_hidden: 160,
+            bits: CodeBits {
+                semantic: 4,
+                detail: 8,
+            },
+            text_channels: 16,
+            text_max_len: 8,
+            attention_bias,
+            block_chunks: 1,
+        };
+        let model = config.init(cpu);
+        let passes = [
+            (5, Some(Segment::Text)),
+            (1, None),
+            (12, Some(Segment::Clip)),
+            (30, None),
+        ];
+        let inputs = passes.map(|(l, _)| random([2, l, 128], cpu));
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let [here, there] = twins(model.clone(), dtype, card);
+            let run = |model: &InfinityStar, device: &Device| {
+                let mut state = State::new(model.depth());
+                let mut level = 0.0;
+                let pass = |i: usize| {
+                    let (l, keep) = passes[i];
+                    level += 1.0;
+                    let positions: Vec<[f32; 4]> =
+                        (0..l).map(|n| [level, 0.0, n as f32, 2.0]).collect();
+                    let rope = model.rope(&positions, device);
+                    let x = inputs[i].clone().to_device(device);
+                    model.forward(x, &rope, &mut state, keep, limits)
+                };
+                (0..passes.len()).map(pass).collect::<Vec<_>>()
+            };
+            let both = run(&there, card).into_iter().zip(run(&here, cpu));
+            for (k, (found, expected)) in both.enumerate() {
+                let bound = if dtype == DType::BF16 { 3e-2 } else { 5e-3 };
+                let name = format!("star {attention_bias} {k} {dtype:?}");
+                report.within(&name, off(found, expected), bound);
+            }
+        }
+    }
+}
+
+/// Latents of two images through decoders with and without channels that are multiples of 8.
+pub(super) fn decoder(report: &mut Report, card: &Device, cpu: &Device) {
+    cpu.seed(9);
+    for (bits, base, mult, groups, patch) in [
+        (4, 16, vec![1, 2], 4, 1),
+        (14, 32, vec![1, 2, 4], 8, 1),
+        (8, 64, vec![1, 1, 2], 16, 2),
+    ] {
+        let config = BsqVaeConfig {
+            norm_groups: Some(groups),
+            pixel_patch: patch,
+            ..BsqVaeConfig::new(bits, base, &mult, 1)
+        };
+        let vae = config.init(cpu);
+        let latent = random([2, bits, 1, 9, 5], cpu) * 4.0;
+        let expected = vae.reconstruct(latent.clone());
+        let there = vae.to_device(card);
+        let found = there.reconstruct(latent.to_device(card));
+        report.within(
+            &format!("decoder {bits} {base}"),
+            off(found, expected),
+            3e-3,
+        );
+    }
+}
+
+/// Latents of two clips through a video decoder, chunk by chunk.
+pub(super) fn video_decoder(report: &mut Report, card: &Device, cpu: &Device) {
+    cpu.seed(10);
+    for (channels, latent) in [(vec![12, 24, 48], 2), (vec![32, 64, 64], 16)] {
+        let config = InfinityStarVaeConfig {
+            channels,
+            levels: vec![Resample::SpaceTime, Resample::Space],
+            encoder_blocks: 1,
+            decoder_blocks: 2,
+            latent,
+            pixel_patch: 1,
+        };
+        let vae = config.init(cpu);
+        let latent = random([2, config.latent_channels(), 6, 3, 2], cpu) * 4.0;
+        let expected = vae.decode(latent.clone());
+        let there = vae.to_device(card);
+        let found = there.decode(latent.to_device(card));
+        let name = format!("video decoder {:?}", config.channels);
+        report.within(&name, off(found, expected), 3e-3);
+    }
+}
+
+/// Bytes of images, and pixels that are not numbers.
+pub(super) fn bytes(report: &mut Report, card: &Device, cpu: &Device) {
+    cpu.seed(12);
+    let pixels = random([2, 3, 5, 7], cpu);
+    let expected = pixels::to_bytes(pixels.clone()).expect("numbers");
+    let found = pixels::to_bytes(pixels.clone().to_device(card)).expect("numbers");
+    let both = found.concat().into_iter().zip(expected.concat());
+    let most = both.map(|(a, b)| a.abs_diff(b)).max().unwrap_or(255);
+    report.within("bytes", f32::from(most), 1.0);
+    let zero = pixels.to_device(card) * 0.0;
+    let refused = pixels::to_bytes(zero.clone() / zero).is_err();
+    report.within("bytes of NaN", f32::from(u8::from(!refused)), 0.0);
+}
+
+/// Images of the embedded model without chance, against the CPU in f32: the mean difference in steps of 255.
+pub(super) fn images(report: &mut Report, card: &Device) {
+    let Ok(model) = Model::open(DEFAULT).map(Arc::new) else {
+        return report.skip("images", "no model is inside this program");
+    };
+    let request = Request::prompt("red apple").seed(7).temperature(0.0);
+    let generate = |placement: &Placement| -> Result<Vec<u8>, ModelError> {
+        let generator = ImageGenerator::load(&model, placement)?;
+        Ok(generator.generate(&request)?.into_raw())
+    };
+    let expected = generate(&Placement::cpu()).expect("an image");
+    for (dtype, bound) in [
+        (Dtype::F32, 1.0),
+        (Dtype::F16, 2.0),
+        (Dtype::Bf16, 4.0),
+        (Dtype::Int8, 5.0),
+    ] {
+        let placement = Placement {
+            device: card.clone(),
+            dtype: device::dtype(dtype, card).expect("a type of cards"),
+            blocks: device::blocks(dtype),
+        };
+        let found = generate(&placement).expect("an image");
+        let both = found.iter().zip(&expected);
+        let sum: f32 = both.map(|(a, b)| f32::from(a.abs_diff(*b))).sum();
+        let mean = sum / expected.len() as f32;
+        report.within(&format!("image {dtype:?}"), mean, bound);
+    }
+}
