@@ -41,6 +41,9 @@ impl Pipeline {
     /// # Errors
     /// The first error of a stage, or [`PipelineError::Cancelled`].
     pub async fn run(mut self, cancel: Cancel, observer: Observer) -> Result<(), PipelineError> {
+        if self.spec.settings.deterministic {
+            nextscale_models::device::use_deterministic_kernels()?;
+        }
         let device = nextscale_models::device::open(self.spec.settings.device)?;
         let dtype = nextscale_models::device::dtype(self.spec.settings.dtype, &device)?;
         let seed = *self.spec.settings.seed.get_or_insert_with(random_seed);

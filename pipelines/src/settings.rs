@@ -37,6 +37,10 @@ pub struct Settings {
     /// Number type of the weights.
     #[serde(default)]
     pub dtype: Dtype,
+    /// Fix which kernels a card takes, so that one seed gives the same bytes on every card of one kind with the same driver.
+    /// Slower, and other bytes than without it. Nothing changes on the CPU.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deterministic: bool,
     /// Seed of the first sample, from 0 to 2^64-1; each further one adds 1. Random if absent or -1.
     #[serde(default, deserialize_with = "seed")]
     #[schemars(schema_with = "seed_schema")]

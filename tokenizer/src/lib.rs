@@ -20,6 +20,7 @@ pub mod autoencoder;
 pub mod card;
 pub mod conv;
 pub mod cpu;
+pub mod determinism;
 mod exact;
 pub mod inpaint;
 pub mod patch;

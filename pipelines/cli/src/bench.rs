@@ -49,6 +49,9 @@ pub(crate) struct BenchArgs {
     /// Number type of the transformer's weights
     #[arg(long, value_parser = choice::<Dtype>(), default_value = "auto")]
     dtype: Dtype,
+    /// Fix which kernels a card takes: slower, and the same bytes on every card of one kind
+    #[arg(long)]
+    deterministic: bool,
     /// Write the result as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -67,6 +70,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
         cfg_scale: args.cfg_scale,
         device: args.device,
         dtype: args.dtype,
+        deterministic: args.deterministic,
     })?;
     output::print(&table(&report))?;
     match &args.json {

@@ -122,6 +122,9 @@ pub(crate) struct RunOptions {
     /// Number type of the weights
     #[arg(long, value_parser = choice::<Dtype>())]
     dtype: Option<Dtype>,
+    /// Fix which kernels a card takes: slower, and the same bytes on every card of one kind
+    #[arg(long)]
+    deterministic: bool,
     /// Stream the transformer's blocks from the checkpoint in every pass, for models larger than memory
     #[arg(long)]
     pub(crate) stream: bool,
@@ -154,6 +157,7 @@ impl RunOptions {
     pub(crate) fn apply(&self, set: &mut Settings) -> Result<(), PipelineError> {
         set.pipeline("device", &self.device)?;
         set.pipeline("dtype", &self.dtype)?;
+        set.pipeline("deterministic", &flag(self.deterministic))?;
         set.pipeline("keep-loaded", &flag(self.keep_loaded))?;
         set.pipeline("preview", &self.preview)?;
         set.pipeline("output", &self.output)?;

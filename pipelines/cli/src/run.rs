@@ -29,6 +29,9 @@ pub(super) struct RunArgs {
     /// Refuse to replace files that exist already
     #[arg(long)]
     no_clobber: bool,
+    /// Fix which kernels a card takes: short for `--set deterministic=true`
+    #[arg(long)]
+    deterministic: bool,
     /// Show the time of each part
     #[arg(long)]
     timings: bool,
@@ -78,6 +81,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
     if args.overwrite || args.no_clobber {
         let overwrite = Node::from_data(&args.overwrite, "--overwrite")?;
         root.set(&["overwrite"], overwrite)
+            .map_err(PipelineError::from)?;
+    }
+    if args.deterministic {
+        let deterministic = Node::from_data(&true, "--deterministic")?;
+        root.set(&["deterministic"], deterministic)
             .map_err(PipelineError::from)?;
     }
     execute(PipelineSpec::from_node(root)?, args.timings)

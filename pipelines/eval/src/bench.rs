@@ -44,6 +44,8 @@ pub struct BenchOptions {
     pub device: DeviceChoice,
     /// Number type of the transformer's weights.
     pub dtype: Dtype,
+    /// Fix which kernels a card takes.
+    pub deterministic: bool,
 }
 
 /// What was measured; times are medians over the rounds, in seconds.
@@ -99,6 +101,9 @@ pub struct ScaleTime {
 /// # Errors
 /// The model cannot be used, or the pixels of an image are not finite.
 pub fn run(options: &BenchOptions) -> Result<Report, EvalError> {
+    if options.deterministic {
+        device::use_deterministic_kernels()?;
+    }
     let placement = Placement::open(options.device, options.dtype)?;
     let start = Instant::now();
     let generator = load(options, &placement)?;

@@ -65,9 +65,9 @@ pub fn convolve(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
     fast::conv(x, weight, bias, 1, [(side, side), (side, side)])
 }
 
-/// Whether [`convolve`] runs this crate's own implementation for `x`.
-pub fn is_fast(x: &Tensor<5>) -> bool {
-    fast::is_ours(x)
+/// Whether [`convolve`] runs this crate's own implementation for `x` and a kernel of `kernel` x `kernel`.
+pub fn is_fast(x: &Tensor<5>, kernel: usize) -> bool {
+    fast::is_ours(x, kernel)
 }
 
 /// Repeats each cell 2 x 2: `[b, c, h, w]` to `[b, c, 2h, 2w]`.

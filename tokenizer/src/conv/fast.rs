@@ -1,4 +1,4 @@
-//! The CPU's convolution as one differentiable operation. Other devices use the backend's.
+//! The CPU's convolution as one differentiable operation. Other devices use the backend's, unless kernels are fixed.
 
 use burn::{
     backend::{
@@ -14,8 +14,9 @@ use burn::{
     tensor::{DType, Tensor, module::conv2d, ops::ConvOptions},
 };
 
-use super::{columns::Geometry, kernel, winograd};
+use super::{columns::Geometry, kernel, taps, winograd};
 use crate::cpu::{self, numbers, tensor};
+use crate::determinism;
 
 /// A 2-D convolution of `x`, `[b, c, h, w]`, with `weight`, `[c', c, k, k]`, and `bias`, `[c']`, on any device.
 ///
@@ -38,13 +39,25 @@ pub(super) fn conv(
             return y;
         }
     }
+    if determinism::is_on() && !is_on_cpu(&x) {
+        return taps::convolve(x, weight, bias, stride, padding);
+    }
     let options = ConvOptions::new_with_padding([stride; 2], padding, [1; 2], 1);
     conv2d(x, weight, Some(bias), options)
 }
 
-/// Whether `x` is on the CPU, in f32.
-pub(super) fn is_ours(x: &Tensor<5>) -> bool {
-    x.dtype() == DType::F32 && (cpu::plain(x).is_some() || cpu::tracked(x).is_some())
+/// Whether `x` is computed here with a kernel of `kernel` x `kernel`: on the CPU, in f32, unless the kernel is a single cell; on
+/// a card if kernels are fixed.
+pub(super) fn is_ours(x: &Tensor<5>, kernel: usize) -> bool {
+    if is_on_cpu(x) {
+        kernel > 1 && x.dtype() == DType::F32
+    } else {
+        determinism::is_on()
+    }
+}
+
+fn is_on_cpu<const D: usize>(x: &Tensor<D>) -> bool {
+    cpu::plain(x).is_some() || cpu::tracked(x).is_some()
 }
 
 fn geometry(

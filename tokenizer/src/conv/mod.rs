@@ -37,6 +37,7 @@ mod kernel;
 mod norm;
 mod product;
 mod res_block;
+mod taps;
 mod winograd;
 
 pub use attention::SpatialAttention;

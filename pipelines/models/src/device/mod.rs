@@ -2,6 +2,7 @@
 
 mod choice;
 pub mod cuda;
+pub mod kernel_folder;
 #[cfg(feature = "cuda")]
 mod kernels;
 mod libdevice;
@@ -10,9 +11,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{DType, Device, FloatDType};
 
+use nextscale_tokenizer::determinism;
 use nextscale_var_core::blocks::BlockStorage;
 
-use self::cuda::{Cuda, free_memory};
+use self::cuda::{Card, Cuda, free_memory};
 use crate::error::ModelError;
 use crate::machine_memory;
 
@@ -41,51 +43,99 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Fixes for the whole process which kernels a card takes: none is chosen by measurement, so that one seed gives the same bytes on
+/// all cards of one kind with the same driver and the same build of the program. Slower, and not the bytes of a run without it. The
+/// CPU has no choice: nothing changes there.
+///
+/// # Errors
+/// A card was opened already.
+pub fn use_deterministic_kernels() -> Result<(), ModelError> {
+    let opened = lock(&FREE_MEMORY);
+    if !opened.is_empty() && !determinism::is_on() {
+        return Err(ModelError::refused(
+            "kernels cannot be fixed any more: a card was opened already",
+        ));
+    }
+    determinism::turn_on();
+    Ok(())
+}
+
+/// The card that a choice means here; none for the CPU.
+///
+/// # Errors
+/// As for [`open`].
+pub fn card_of(choice: DeviceChoice) -> Result<Option<(usize, Card)>, ModelError> {
+    let number = match choice {
+        DeviceChoice::Cpu => return Ok(None),
+        DeviceChoice::Auto => 0,
+        DeviceChoice::Cuda(number) => number,
+    };
+    match cuda::find() {
+        Cuda::Cards(mut cards) if number < cards.len() => {
+            Ok(Some((number, cards.swap_remove(number))))
+        }
+        Cuda::Cards(cards) => Err(ModelError::refused_with(
+            format!(
+                "there is no card {number}: the numbers go from 0 to {}",
+                cards.len() - 1
+            ),
+            "`nextscale devices` lists the cards",
+        )),
+        _ if choice == DeviceChoice::Auto => Ok(None),
+        missing => Err(ModelError::refused_with(
+            format!(
+                "--device {choice} is not possible: {}",
+                missing.missing().unwrap_or_default()
+            ),
+            "use `--device cpu`, or `auto` to take a card only where there is one",
+        )),
+    }
+}
+
 /// The device that a choice means here.
 ///
 /// # Errors
 /// `cuda` without a card of that number, or without the functions that kernels are linked with.
 pub fn open(choice: DeviceChoice) -> Result<Device, ModelError> {
-    match choice {
-        DeviceChoice::Cpu => Ok(Device::flex()),
-        DeviceChoice::Auto => match cuda::find() {
-            Cuda::Cards(_) => open_card(0),
-            _ => Ok(Device::flex()),
-        },
-        DeviceChoice::Cuda(number) => match cuda::find() {
-            Cuda::Cards(cards) if number < cards.len() => open_card(number),
-            Cuda::Cards(cards) => {
-                let last = cards.len() - 1;
-                Err(ModelError::refused_with(
-                    format!("there is no card {number}: the numbers go from 0 to {last}"),
-                    "`nextscale devices` lists the cards",
-                ))
-            }
-            missing => Err(ModelError::refused_with(
-                format!(
-                    "--device {choice} is not possible: {}",
-                    missing.missing().unwrap_or_default()
-                ),
-                "use `--device cpu`, or `auto` to take a card only where there is one",
-            )),
-        },
+    match card_of(choice)? {
+        Some((number, card)) => open_card(number, &card),
+        None => Ok(Device::flex()),
     }
 }
 
-fn open_card(number: usize) -> Result<Device, ModelError> {
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))] // there is no card
+fn open_card(number: usize, kind: &Card) -> Result<Device, ModelError> {
     if toolkit().is_none() {
         return Err(ModelError::refused_with(
             NO_LIBDEVICE,
             "fetch it: tools/setup --cuda; or name a toolkit: CUDA_PATH=/usr/local/cuda; or compute without a card: --device cpu",
         ));
     }
-    #[cfg(feature = "cuda")]
-    kernels::keep_in(libdevice::cache().map(|cache| cache.join("kernels")));
     let mut opened = lock(&FREE_MEMORY);
+    #[cfg(feature = "cuda")]
+    keep_kernels(kind)?;
     if opened.iter().all(|&(other, _)| other != number) {
         opened.push((number, free_memory(number)));
+        #[cfg(feature = "cuda")]
+        if determinism::is_on() {
+            kernels::expect_nothing(number);
+        }
     }
     Ok(card(number))
+}
+
+/// Keeps the kernels of the first card that is opened, and fixes them if that was asked for.
+#[cfg(feature = "cuda")]
+fn keep_kernels(kind: &Card) -> Result<(), ModelError> {
+    let deterministic = determinism::is_on();
+    let name = kernel_folder::name_for(kind, deterministic);
+    let is_ours = kernels::keep_in(kernel_folder::kernel_folder(), name, deterministic);
+    if deterministic && !is_ours {
+        return Err(ModelError::refused(
+            "kernels cannot be fixed: this program has configured the tensor library itself",
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(feature = "cuda")]
