@@ -12,7 +12,7 @@ use nextscale_train::TrainError;
 use crate::output::escaped;
 use crate::{
     bench, convert, data, edit, eval, generate, info, metadata, models, panic, run, signal, train,
-    video,
+    video, warm_up,
 };
 
 /// Generate images and video by next-scale prediction.
@@ -60,6 +60,8 @@ enum Command {
     Eval(eval::EvalCommand),
     /// Measure the speed of a model
     Bench(bench::BenchArgs),
+    /// Compile a model's kernels for a card before they are needed, or pack and unpack them
+    WarmUp(warm_up::WarmUpArgs),
 }
 
 /// Parses and runs the command line. The exit code is 0 for success, 1 for an error, 2 for a wrong command line and 130
@@ -86,6 +88,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Train(args) => train::run(args),
         Command::Eval(command) => eval::run(command),
         Command::Bench(args) => bench::run(args),
+        Command::WarmUp(args) => warm_up::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

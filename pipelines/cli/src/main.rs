@@ -23,6 +23,7 @@ mod signal;
 mod train;
 mod variation;
 mod video;
+mod warm_up;
 
 use std::process::ExitCode;
 

@@ -2,7 +2,6 @@
 //!
 //! Every round generates one batch; warm-up rounds are not counted. Times are medians over the rounds.
 
-mod random;
 mod subject;
 
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use serde::Serialize;
 
 use self::subject::{Prompt, Round, Subject};
 use crate::error::EvalError;
+use crate::random;
 
 /// What to measure.
 #[derive(Debug, Clone)]

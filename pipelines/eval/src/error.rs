@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use nextscale_data::DataError;
-use nextscale_models::ModelError;
 use nextscale_models::pixels::NotFinite;
+use nextscale_models::{ModelError, NoSuchShape};
 
 /// An error of a measurement; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,17 @@ pub enum EvalError {
         /// The names that there are.
         known: &'static str,
     },
+    /// A model generates no size of the ratio that was asked for.
+    #[error("the model `{model}` does not generate that: {reason}")]
+    NoSuchShape {
+        /// Name of the model.
+        model: String,
+        /// What it generates instead.
+        reason: NoSuchShape,
+    },
+    /// There is nowhere to keep kernels.
+    #[error("kernels cannot be kept: neither XDG_CACHE_HOME nor HOME names a folder")]
+    NoHome,
     /// The pixels of a decoded image are not finite.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),

@@ -8,6 +8,8 @@
 //! | how often an image shows what its prompt asks for | [`recall::run`] |
 //! | how often a video moves as its prompt says | [`motion::run`] |
 //! | how long an image takes, part by part | [`bench::run`] |
+//!
+//! [`warm_up::run`] measures nothing: it lets a card compile its kernels before they are needed.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -16,10 +18,12 @@ mod error;
 mod measure;
 mod metrics;
 pub mod motion;
+mod random;
 pub mod recall;
 pub mod tokenizer;
 mod tracking;
 pub mod usage;
+pub mod warm_up;
 
 pub use error::EvalError;
 pub use measure::{MeasureOptions, Measured, OnProgress};

@@ -13,6 +13,7 @@ pub mod error;
 mod files;
 mod first_frame;
 pub mod generator;
+pub mod kernel_archive;
 mod load;
 mod machine_memory;
 pub mod manifest;

@@ -66,8 +66,11 @@ impl Model {
         Self::checked(name.to_owned(), manifest, Some(files))
     }
 
-    /// A model without files, whose weights are random.
-    pub(crate) fn without_files(manifest: Manifest) -> Result<Self, ModelError> {
+    /// A model of this description without files: its weights are random.
+    ///
+    /// # Errors
+    /// A description whose parts do not fit together.
+    pub fn with_random_weights(manifest: Manifest) -> Result<Self, ModelError> {
         Self::checked(manifest.name().to_owned(), manifest, None)
     }
 

@@ -21,6 +21,7 @@ mod scales;
 mod tiny;
 #[cfg(feature = "ffmpeg")]
 mod video;
+mod warm_up;
 mod wild;
 #[cfg(not(feature = "ffmpeg"))]
 mod without_ffmpeg;

@@ -12,6 +12,7 @@ use crate::device::{Placement, memory};
 use crate::error::ModelError;
 use crate::first_frame::FirstFrame;
 use crate::manifest::Manifest;
+use crate::memory::MemoryEstimate;
 use crate::model::Model;
 use crate::pixels;
 use crate::sampling::{Sampling, SamplingPlan};
@@ -38,12 +39,33 @@ impl ImageGenerator {
         Self::with_encoder(encoder, model, placement)
     }
 
+    /// Loads a model of images without its text encoder: for classes, or prompts that are encoded already.
+    ///
+    /// # Errors
+    /// As for [`ImageGenerator::load`].
+    pub fn load_without_text(
+        model: &Arc<Model>,
+        placement: &Placement,
+    ) -> Result<Self, ModelError> {
+        let estimate = model.estimate_image(&model.default_size()?, 2, placement)?;
+        let estimate = MemoryEstimate {
+            text: 0,
+            ..estimate
+        };
+        estimate.check(memory(&placement.device))?;
+        Self::with_encoder(None, model, placement)
+    }
+
     /// A model of this description with random weights and without a text encoder, to measure speed.
     ///
     /// # Errors
     /// A description whose parts do not fit together, and one of a model of videos.
     pub fn random(manifest: Manifest, placement: &Placement) -> Result<Self, ModelError> {
-        Self::with_encoder(None, &Arc::new(Model::without_files(manifest)?), placement)
+        Self::with_encoder(
+            None,
+            &Arc::new(Model::with_random_weights(manifest)?),
+            placement,
+        )
     }
 
     fn with_encoder(

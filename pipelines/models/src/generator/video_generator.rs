@@ -58,6 +58,11 @@ impl VideoGenerator {
         &self.model
     }
 
+    /// The text encoder.
+    pub fn encoder(&self) -> &PromptEncoder {
+        &self.encoder
+    }
+
     /// The plan of a request: its size, its length and the settings that it changes.
     fn plan(&self, request: &Request) -> Result<(VideoPlan, usize), ModelError> {
         let mut manifest = self.model.infinity_star()?.clone();
@@ -142,17 +147,30 @@ impl VideoGenerator {
     /// # Errors
     /// A request that does not fit the model, and pixels that are not numbers.
     pub fn generate(&self, request: &Request) -> Result<Clip, ModelError> {
+        self.generate_watched(request, &mut |_| ())
+    }
+
+    /// As [`VideoGenerator::generate`]; `on_pass` gets the number of each finished pass, from 0, whose frames are decoded.
+    ///
+    /// # Errors
+    /// As [`VideoGenerator::generate`].
+    pub fn generate_watched(
+        &self,
+        request: &Request,
+        on_pass: &mut dyn FnMut(usize),
+    ) -> Result<Clip, ModelError> {
         let (steps, plan) = self.run(request)?;
         let mut decoder = self.decoder.borrow_mut();
         let mut frames = vec![];
         for step in steps {
-            let Some(part) = step?.finished else {
-                continue;
-            };
-            decoder.decode::<ModelError>(&part, |mut part| {
-                frames.append(&mut part.images);
-                Ok(())
-            })?;
+            let step = step?;
+            if let Some(part) = step.finished {
+                decoder.decode::<ModelError>(&part, |mut part| {
+                    frames.append(&mut part.images);
+                    Ok(())
+                })?;
+            }
+            on_pass(step.index);
         }
         let fps = plan.manifest.fps;
         Ok(Clip { frames, fps })

@@ -17,7 +17,7 @@ use crate::error::EvalError;
 const KNOWN: &str = "infinity-125m, infinity-2b, infinity-8b, or var-d16, -d20, -d24, -d30, -d36";
 
 /// The description of a size, with sampling as in the official demos; of Infinity, squares at every pixel budget.
-pub(super) fn manifest(name: &str) -> Result<Manifest, EvalError> {
+pub(crate) fn manifest(name: &str) -> Result<Manifest, EvalError> {
     if let Some(config) = released::var::config(name) {
         let manifest = released::var::manifest(config, VqVaeConfig::released());
         return Ok(Manifest::Var(manifest));
