@@ -5,10 +5,10 @@ use burn::tensor::Tensor;
 use crate::autoencoder::{Decoder, Resample};
 use crate::card::cells::{self, Cells, Grid, norm_silu};
 use crate::card::norm;
-use crate::conv::{Conv, GroupNorm, ResBlock};
+use crate::conv::{Conv, GroupNorm, ResBlock, SpatialAttention};
 use crate::cpu::is_cpu;
 
-/// The result of [`Decoder::forward`], or none if these kernels do not take the decoder: it attends, or its channels are too few.
+/// The result of [`Decoder::forward`], or none if these kernels do not take the decoder's channels.
 pub(crate) fn decode<R: Resample>(decoder: &Decoder<R>, latent: &Tensor<4>) -> Option<Tensor<4>> {
     let on_card = !is_cpu(&latent.device()) && !latent.is_autodiff();
     if !on_card || !takes(decoder) {
@@ -18,11 +18,12 @@ pub(crate) fn decode<R: Resample>(decoder: &Decoder<R>, latent: &Tensor<4>) -> O
     let mut grid = [b, 1, h, w];
     let cells = latent.clone().permute([0, 2, 3, 1]).reshape([b * h * w, c]);
     let mut x = convolve(Cells::of(cells), &decoder.conv_in, grid, false, None);
-    x = block(x, &decoder.mid.block_1, grid);
-    x = block(x, &decoder.mid.block_2, grid);
+    let mid = &decoder.mid;
+    x = attend(block(x, &mid.block_1, grid), mid.attn_1.as_ref(), grid);
+    x = block(x, &mid.block_2, grid);
     for level in decoder.up.iter().rev() {
-        for one in &level.block {
-            x = block(x, one, grid);
+        for (i, one) in level.block.iter().enumerate() {
+            x = attend(block(x, one, grid), level.attn.get(i), grid);
         }
         if let Some(upsample) = &level.upsample {
             grid = [b, 1, 2 * grid[2], 2 * grid[3]];
@@ -38,11 +39,21 @@ pub(crate) fn decode<R: Resample>(decoder: &Decoder<R>, latent: &Tensor<4>) -> O
 
 fn takes<R: Resample>(decoder: &Decoder<R>) -> bool {
     let levels = decoder.up.iter();
-    let attends = decoder.mid.attn_1.is_some() || decoder.up.iter().any(|up| !up.attn.is_empty());
     let middle = [&decoder.mid.block_1, &decoder.mid.block_2];
-    let fits = |norm: &GroupNorm| norm::takes(norm.weight.dims()[0], norm.groups);
+    let fits = |norm: &GroupNorm| norm::takes(norm.weight.dims()[0]);
     let mut blocks = levels.flat_map(|level| &level.block).chain(middle);
-    !attends && fits(&decoder.norm_out) && blocks.all(|b| fits(&b.norm1) && fits(&b.norm2))
+    fits(&decoder.norm_out) && blocks.all(|b| fits(&b.norm1) && fits(&b.norm2))
+}
+
+/// Attention, where there is one, by the tensor library: its cells are few.
+fn attend(x: Tensor<2>, attention: Option<&SpatialAttention>, grid: Grid) -> Tensor<2> {
+    let Some(attention) = attention else {
+        return x;
+    };
+    let ([b, _, h, w], [n, c]) = (grid, x.dims());
+    let image = x.reshape([b, h, w, c]).permute([0, 3, 1, 2]);
+    let image = attention.forward(image);
+    image.permute([0, 2, 3, 1]).reshape([n, c])
 }
 
 fn block(x: Tensor<2>, block: &ResBlock, grid: Grid) -> Tensor<2> {

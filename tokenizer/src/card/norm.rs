@@ -29,9 +29,9 @@ pub(super) struct Rule {
     pub groups: usize,
 }
 
-/// Whether the kernels take channels in groups: each group is a whole number of what a unit reads.
-pub(super) fn takes(channels: usize, groups: usize) -> bool {
-    (channels / groups).is_multiple_of(VECTOR) && channels / VECTOR <= UNITS
+/// Whether the kernels take so many channels.
+pub(super) fn takes(channels: usize) -> bool {
+    channels.is_multiple_of(VECTOR) && channels / VECTOR <= UNITS
 }
 
 /// SiLU of the group norm of `x`, `[n, c]` in f32, with weight and bias `[c]` in f32, in another type.
@@ -49,7 +49,7 @@ pub(super) fn norm_silu(
     let wide = channels / VECTOR;
     let part = UNITS / wide * DEEP;
     let parts = each.div_ceil(part);
-    let moments = empty(&x, Shape::new([images, parts, groups, 2]), DType::F32);
+    let moments = empty(&x, Shape::new([images, parts, 2, channels]), DType::F32);
     let affine = empty(&x, Shape::new([images, 2, channels]), DType::F32);
     let out = empty(&x, Shape::new([cells, channels]), dtype);
     let vectors = cells * wide;
@@ -64,7 +64,6 @@ pub(super) fn norm_silu(
             moments.clone().into_tensor_arg(),
             each,
             wide,
-            groups,
         );
         affine_kernel::launch_unchecked(
             &out.client,
@@ -97,14 +96,13 @@ pub(super) fn norm_silu(
     out
 }
 
-/// Mean, and sum of the squared distances from it, of each group of a part of an image.
+/// Mean, and sum of the squared distances from it, of each channel of a part of an image.
 #[cube(launch_unchecked)]
 fn moments_kernel<N: Size>(
     x: &Tensor<Vector<f32, N>>,
-    moments: &mut Tensor<f32>,
+    moments: &mut Tensor<Vector<f32, N>>,
     each: usize,
     #[comptime] wide: usize,
-    #[comptime] groups: usize,
 ) {
     let lines = comptime!(UNITS / wide);
     let (part, image) = (CUBE_POS_X as usize, CUBE_POS_Y as usize);
@@ -123,66 +121,43 @@ fn moments_kernel<N: Size>(
         sum += values[i];
     }
     let cells = (each - part * comptime!(lines * DEEP)).min(comptime!(lines * DEEP));
-    let count = f32::cast_from(cells * comptime!(wide * VECTOR / groups));
-    let mut sums = Shared::<[f32]>::new_slice(UNITS);
-    let mut totals = Shared::<[f32]>::new_slice(groups);
-    sums[unit] = of_vector::<N>(sum);
+    let count = Vector::<f32, N>::new(f32::cast_from(cells));
+    let mut sums = Shared::<[Vector<f32, N>]>::new_slice(UNITS);
+    sums[unit] = sum;
     sync_cube();
-    of_groups(&sums, &mut totals, lines, wide, groups);
-    sync_cube();
-    let group = column / comptime!(wide / groups);
-    let mean = totals[group] / count;
+    let mean = of_lines::<N>(&sums, column, lines, wide) / count;
     let mut squares = Vector::<f32, N>::new(0.0);
     #[unroll]
     for i in 0..DEEP {
         if first + i * lines < each && line < lines {
-            let centred = values[i] - Vector::<f32, N>::new(mean);
+            let centred = values[i] - mean;
             squares += centred * centred;
         }
     }
     sync_cube();
-    let place = ((image * CUBE_COUNT_X as usize + part) * groups + unit) * 2;
-    if unit < groups {
-        moments[place] = totals[unit] / count;
-    }
-    sums[unit] = of_vector::<N>(squares);
+    sums[unit] = squares;
     sync_cube();
-    of_groups(&sums, &mut totals, lines, wide, groups);
-    if unit < groups {
-        moments[place + 1] = totals[unit];
+    if line == 0 {
+        let place = (image * CUBE_COUNT_X as usize + part) * comptime!(2 * wide) + column;
+        moments[place] = mean;
+        moments[place + wide] = of_lines::<N>(&sums, column, lines, wide);
     }
 }
 
+/// The sum of a column over all lines.
 #[cube]
-fn of_vector<N: Size>(value: Vector<f32, N>) -> f32 {
-    let mut sum = 0.0f32;
-    #[unroll]
-    for i in 0..N::value() {
-        sum += value.extract(i);
-    }
-    sum
-}
-
-/// The sum of all units of each group, by one unit each.
-#[cube]
-fn of_groups(
-    sums: &Shared<[f32]>,
-    totals: &mut Shared<[f32]>,
+fn of_lines<N: Size>(
+    sums: &Shared<[Vector<f32, N>]>,
+    column: usize,
     #[comptime] lines: usize,
     #[comptime] wide: usize,
-    #[comptime] groups: usize,
-) {
-    let unit = UNIT_POS as usize;
-    let each = comptime!(wide / groups);
-    if unit < groups {
-        let mut total = 0.0f32;
-        for line in 0..lines {
-            for i in 0..each {
-                total += sums[line * wide + unit * each + i];
-            }
-        }
-        totals[unit] = total;
+) -> Vector<f32, N> {
+    let mut total = Vector::<f32, N>::new(0.0);
+    #[unroll]
+    for line in 0..lines {
+        total += sums[line * wide + column];
     }
+    total
 }
 
 /// The scale and shift of the channels of one group of one image, from the moments of all parts.
@@ -201,19 +176,19 @@ fn affine_kernel(
     let (group, image) = (CUBE_POS_X as usize, CUBE_POS_Y as usize);
     let unit = UNIT_POS as usize;
     let size = comptime!(channels / groups);
-    // Counts, means and squares of the parts that this unit takes together.
+    // Counts, means and squares of the channels of parts that this unit takes together.
     let mut count = 0.0f32;
     let mut mean = 0.0f32;
     let mut squares = 0.0f32;
     let mut i = unit;
-    while i < parts {
-        let at = ((image * parts + i) * groups + group) * 2;
-        let cells = (each - i * part).min(part);
-        let other = f32::cast_from(cells * size);
+    while i < parts * size {
+        let (of, channel) = (i / size, group * size + i % size);
+        let at = (image * parts + of) * comptime!(2 * channels) + channel;
+        let other = f32::cast_from((each - of * part).min(part));
         let away = moments[at] - mean;
         let both = count + other;
         mean += away * other / both;
-        squares += moments[at + 1] + away * away * count * other / both;
+        squares += moments[at + channels] + away * away * count * other / both;
         count = both;
         i += UNITS;
     }

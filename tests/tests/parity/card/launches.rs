@@ -11,6 +11,8 @@ use nextscale_tests::Report;
 use nextscale_tokenizer::ScaleSchedule;
 use nextscale_var_core::attention::AttentionKind;
 use nextscale_var_core::var::{Modulation, Plan as VarPlan, VarConfig};
+use nextscale_video::infinity_star::{Limits, Segment, State};
+use nextscale_video::{CodeBits, InfinityStarConfig};
 
 use crate::card::models::To;
 
@@ -39,6 +41,7 @@ pub(super) fn check(report: &mut Report, card: &Device) {
     let each = |of: fn(usize, &Device) -> usize| of(5, card).saturating_sub(of(4, card)) as f32;
     report.within("launches a block of infinity", each(infinity), 13.0);
     report.within("launches a block of var", each(var), 8.0);
+    report.within("launches a block of star", each(star), 9.0);
 }
 
 fn infinity(depth: usize, card: &Device) -> usize {
@@ -97,4 +100,35 @@ fn var(depth: usize, card: &Device) -> usize {
     step(0, None);
     step(1, Some(4));
     launches(card, || step(2, Some(25)))
+}
+
+fn star(depth: usize, card: &Device) -> usize {
+    let config = InfinityStarConfig {
+        width: 128,
+        depth,
+        heads: 4,
+        kv_heads: 2,
+        mlp_hidden: 256,
+        bits: CodeBits {
+            semantic: 4,
+            detail: 8,
+        },
+        text_channels: 16,
+        text_max_len: 8,
+        attention_bias: false,
+        block_chunks: 1,
+    };
+    let model = config.init(&Device::flex());
+    let model = model.map(&mut To(DType::BF16)).to_device(card);
+    let mut state = State::new(depth);
+    let mut pass = |tokens: usize, keep| {
+        let positions: Vec<_> = (0..tokens).map(|n| [1.0, 0.0, n as f32, 0.0]).collect();
+        let rope = model.rope(&positions, card);
+        let x = Tensor::ones([2, tokens, 128], card);
+        let x = model.forward(x, &rope, &mut state, keep, Limits::default());
+        drop(x.into_data());
+    };
+    pass(8, Some(Segment::Text));
+    pass(4, None);
+    launches(card, || pass(25, None))
 }

@@ -19,6 +19,9 @@ pub(crate) fn check(report: &mut Report, card: &Device) {
     report.part("var", |report| models::var(report, card, &cpu));
     report.part("star", |report| models::star(report, card, &cpu));
     report.part("decoder", |report| models::decoder(report, card, &cpu));
+    report.part("vq decoder", |report| {
+        models::vq_decoder(report, card, &cpu)
+    });
     report.part("video decoder", |report| {
         models::video_decoder(report, card, &cpu)
     });

@@ -8,7 +8,7 @@ use nextscale_models::device::{self, Dtype};
 use nextscale_models::generator::{ImageGenerator, Request};
 use nextscale_models::{DEFAULT, Model, ModelError, Placement, pixels};
 use nextscale_tests::Report;
-use nextscale_tokenizer::ScaleSchedule;
+use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
 use nextscale_var_core::attention::AttentionKind;
 use nextscale_var_core::var::{Modulation, Plan as VarPlan, Var, VarConfig};
 use nextscale_video::infinity_star::{Limits, Segment, State};
@@ -211,6 +211,27 @@ pub(super) fn decoder(report: &mut Report, card: &Device, cpu: &Device) {
             3e-3,
         );
     }
+}
+
+/// Latents of two images through a decoder that attends, with five channels in a group.
+pub(super) fn vq_decoder(report: &mut Report, card: &Device, cpu: &Device) {
+    cpu.seed(13);
+    let config = VqVaeConfig {
+        vocabulary: 8,
+        channels: 12,
+        base_channels: 20,
+        mult: vec![1, 2, 16],
+        blocks: 1,
+        phis: 1,
+        phi_ratio: 0.5,
+        norm_groups: 4,
+    };
+    let vae = config.init(cpu);
+    let latent = random([2, 12, 1, 7, 5], cpu) * 4.0;
+    let expected = vae.reconstruct(latent.clone());
+    let there = vae.to_device(card);
+    let found = there.reconstruct(latent.to_device(card));
+    report.within("vq decoder", off(found, expected), 3e-3);
 }
 
 /// Latents of two clips through a video decoder, chunk by chunk.
