@@ -6,7 +6,8 @@
 //! target/debug/random-checkpoints infinity-8b models    # then: nextscale generate --model infinity-8b --models-dir models
 //! ```
 //!
-//! All files are safetensors, and only one tensor at a time is in memory.
+//! All files are safetensors, and only one tensor at a time is in memory. With `--zeros` as the first argument all numbers are
+//! zero and the files take no room on the disk: enough where nothing is computed, as on a driver that only counts.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -140,8 +141,8 @@ impl Numbers {
     }
 }
 
-/// Writes tensors as one safetensors file.
-fn write(path: &Path, keys: &Keys, numbers: &mut Numbers) -> Result<(), Failed> {
+/// Writes tensors as one safetensors file; without numbers, all of them zero.
+fn write(path: &Path, keys: &Keys, numbers: Option<&mut Numbers>) -> Result<(), Failed> {
     let mut header = serde_json::Map::new();
     let mut at = 0;
     for (name, shape) in keys {
@@ -156,11 +157,14 @@ fn write(path: &Path, keys: &Keys, numbers: &mut Numbers) -> Result<(), Failed> 
     let mut file = BufWriter::new(File::create(path)?);
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(&header)?;
-    // The order of the header: serde_json keeps the keys sorted, as the map here does.
-    for (name, shape) in keys {
-        file.write_all(&numbers.fill(name, shape))?;
+    if let Some(numbers) = numbers {
+        // The order of the header: serde_json keeps the keys sorted, as the map here does.
+        for (name, shape) in keys {
+            file.write_all(&numbers.fill(name, shape))?;
+        }
     }
-    file.flush()?;
+    let file = file.into_inner()?;
+    file.set_len((8 + header.len() + at) as u64)?;
     println!(
         "{}: {} tensors, {:.2} GB",
         path.display(),
@@ -171,7 +175,11 @@ fn write(path: &Path, keys: &Keys, numbers: &mut Numbers) -> Result<(), Failed> 
 }
 
 /// Writes tensors as a folder of shards with an index.
-fn write_shards(folder: &Path, keys: &Keys, numbers: &mut Numbers) -> Result<(), Failed> {
+fn write_shards(
+    folder: &Path,
+    keys: &Keys,
+    mut numbers: Option<&mut Numbers>,
+) -> Result<(), Failed> {
     std::fs::create_dir_all(folder)?;
     let (mut shards, mut size) = (vec![Keys::new()], 0);
     for (name, shape) in keys {
@@ -188,7 +196,7 @@ fn write_shards(folder: &Path, keys: &Keys, numbers: &mut Numbers) -> Result<(),
     let mut map = serde_json::Map::new();
     for (i, shard) in shards.iter().enumerate() {
         let name = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
-        write(&folder.join(&name), shard, numbers)?;
+        write(&folder.join(&name), shard, numbers.as_deref_mut())?;
         map.extend(shard.keys().map(|key| (key.clone(), name.clone().into())));
     }
     let index = serde_json::json!({ "metadata": {}, "weight_map": map });
@@ -212,21 +220,25 @@ fn describe_text(folder: &Path) -> Result<(), Failed> {
 
 fn main() -> Result<(), Failed> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [model, folder] = args.as_slice() else {
-        return Err("usage: random-checkpoints MODEL FOLDER".into());
+    let (zeros, args) = match args.split_first() {
+        Some((first, rest)) if first == "--zeros" => (true, rest),
+        _ => (false, args.as_slice()),
+    };
+    let [model, folder] = args else {
+        return Err("usage: random-checkpoints [--zeros] MODEL FOLDER".into());
     };
     let parts = parts(model).ok_or_else(|| format!("there is no model `{model}`"))?;
     let folder = PathBuf::from(folder);
     std::fs::create_dir_all(&folder)?;
-    let mut numbers = Numbers::new();
+    let mut numbers = (!zeros).then(Numbers::new);
     for (name, keys) in parts {
         let path = folder.join(name);
         if path.exists() {
             println!("{}: exists", path.display());
         } else if name.ends_with(".safetensors") {
-            write(&path, &keys, &mut numbers)?;
+            write(&path, &keys, numbers.as_mut())?;
         } else {
-            write_shards(&path, &keys, &mut numbers)?;
+            write_shards(&path, &keys, numbers.as_mut())?;
             if name == "flan-t5-xl" {
                 describe_text(&path)?;
             }
