@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use nextscale_eval::bench::{self, BenchOptions, Report};
+use nextscale_eval::bench::{self, BenchOptions, ClipTimes, ImageReport, Report, VideoReport};
 use nextscale_models::DEFAULT;
 use nextscale_models::device::{DeviceChoice, Dtype};
 
-use crate::options::{at_least_one, choice};
+use crate::options::{at_least_one, choice, parse_number};
 use crate::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Model as for `generate`, or with --random-weights a size: infinity-125m, infinity-2b, infinity-8b, or var-d16 to
-    /// var-d36
+    /// Model as for `generate` or `video`, or with --random-weights a size: infinity-125m, infinity-2b, infinity-8b,
+    /// var-d16 to var-d36, infinitystar-8b-480p or infinitystar-8b-720p
     #[arg(short, long, value_name = "NAME|PATH", default_value = DEFAULT)]
     model: String,
     /// Measure this size with random weights, without reading a checkpoint
@@ -25,6 +25,12 @@ pub(crate) struct BenchArgs {
     /// Height in pixels [default: the model's]
     #[arg(short = 'H', long, value_name = "N", requires = "width")]
     height: Option<usize>,
+    /// Length of a video in seconds; 0 for a single image [default: the model's]
+    #[arg(long, allow_hyphen_values = true, value_parser = parse_number)]
+    seconds: Option<f64>,
+    /// Length of a video in frames instead of seconds
+    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    frames: Option<usize>,
     /// Prompt
     #[arg(short, long, default_value = "red apple")]
     prompt: String,
@@ -62,6 +68,8 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
         model: args.model,
         size: args.width.zip(args.height).map(Into::into),
         random_weights: args.random_weights,
+        seconds: args.seconds,
+        frames: args.frames,
         prompt: args.prompt,
         class: args.class,
         batch: args.batch,
@@ -72,38 +80,108 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
         dtype: args.dtype,
         deterministic: args.deterministic,
     })?;
-    output::print(&table(&report))?;
+    output::print(&match &report {
+        Report::Image(report) => image_table(report),
+        Report::Video(report) => video_table(report),
+    })?;
     match &args.json {
         Some(path) => output::write_json(path, &report),
         None => Ok(()),
     }
 }
 
-fn table(report: &Report) -> String {
+fn image_table(report: &ImageReport) -> String {
     let [w, h] = report.size;
-    let mut text = format!(
-        "{} at {w}x{h}, batch {}, {}, {}; median of {} rounds\n",
+    let title = format!(
+        "{} at {w}x{h}, batch {}, {}, {}; median of {} rounds",
         report.model, report.batch, report.dtype, report.device, report.rounds
     );
-    let mut row = |name: String, seconds: f64| text += &format!("{name:<16} {seconds:>9.4} s\n");
-    row("load".into(), report.load);
-    if let Some(seconds) = report.text {
-        row("text".into(), seconds);
-    }
+    let mut table = Table::new(16, title);
+    table.seconds("load", Some(report.load));
+    table.seconds("text", report.text);
     for (k, scale) in report.scales.iter().enumerate() {
         let [h, w] = scale.grid;
-        row(format!("scale {} ({h}x{w})", k + 1), scale.seconds);
+        table.seconds(&format!("scale {} ({h}x{w})", k + 1), Some(scale.seconds));
     }
-    row("decode".into(), report.decode);
-    row("total".into(), report.total);
-    row("fastest".into(), report.fastest);
-    row("per image".into(), report.seconds_per_image);
-    text += &format!("{:<16} {:>9.0}", "tokens/s", report.tokens_per_second);
-    if let Some(mib) = report.peak_memory_mib {
-        text += &format!("\n{:<16} {mib:>9.0} MiB", "peak memory");
+    table.seconds("decode", Some(report.decode));
+    table.seconds("total", Some(report.total));
+    table.seconds("fastest", Some(report.fastest));
+    table.seconds("per image", Some(report.seconds_per_image));
+    table.row("tokens/s", format!("{:>9.0}", report.tokens_per_second));
+    table.memory(report.peak_memory_mib, report.device_memory_mib)
+}
+
+fn video_table(report: &VideoReport) -> String {
+    let [w, h] = report.size;
+    let title = format!(
+        "{} at {w}x{h}, {} frames, {}, {}; median of {} rounds",
+        report.model, report.frames, report.dtype, report.device, report.rounds
+    );
+    let mut table = Table::new(32, title);
+    table.seconds("load", Some(report.load));
+    table.seconds("text", report.text);
+    table.seconds("first frame", report.first_frame);
+    for (index, clip) in report.clips.iter().enumerate() {
+        clip_rows(&mut table, index + 1, clip);
     }
-    if let Some(mib) = report.device_memory_mib {
-        text += &format!("\n{:<16} {mib:>9.0} MiB", "card memory");
+    table.seconds("decode", Some(report.decode));
+    table.seconds("total", Some(report.total));
+    table.seconds("fastest", Some(report.fastest));
+    table.row("frames/s", format!("{:>9.2}", report.frames_per_second));
+    table.row("tokens/s", format!("{:>9.0}", report.tokens_per_second));
+    table.memory(report.peak_memory_mib, report.device_memory_mib)
+}
+
+/// The scales of a clip, with the sum of the passes over each, then the chunks of the decoder.
+fn clip_rows(table: &mut Table, clip: usize, times: &ClipTimes) {
+    let scales = times.passes.chunk_by(|a, b| a.grid == b.grid);
+    for (k, passes) in scales.enumerate() {
+        let [t, h, w] = passes[0].grid;
+        let times = match passes.len() {
+            1 => String::new(),
+            count => format!(" x {count}"),
+        };
+        let name = format!("clip {clip} scale {} ({t}x{h}x{w}){times}", k + 1);
+        let seconds = passes.iter().map(|pass| pass.seconds).sum();
+        table.seconds(&name, Some(seconds));
     }
-    text
+    for (k, chunk) in times.chunks.iter().enumerate() {
+        let unit = if chunk.frames == 1 { "frame" } else { "frames" };
+        let name = format!("clip {clip} chunk {} ({} {unit})", k + 1, chunk.frames);
+        table.seconds(&name, Some(chunk.seconds));
+    }
+}
+
+/// Rows of a name and a value.
+struct Table {
+    /// Letters of the names.
+    width: usize,
+    text: String,
+}
+
+impl Table {
+    fn new(width: usize, title: String) -> Self {
+        let text = title;
+        Self { width, text }
+    }
+
+    fn row(&mut self, name: &str, value: String) {
+        self.text += &format!("\n{name:<width$} {value}", width = self.width);
+    }
+
+    fn seconds(&mut self, name: &str, seconds: Option<f64>) {
+        if let Some(seconds) = seconds {
+            self.row(name, format!("{seconds:>9.4} s"));
+        }
+    }
+
+    /// The table, ended by the memory of the host and of the card.
+    fn memory(mut self, host: Option<f64>, card: Option<f64>) -> String {
+        for (name, mib) in [("peak memory", host), ("card memory", card)] {
+            if let Some(mib) = mib {
+                self.row(name, format!("{mib:>9.0} MiB"));
+            }
+        }
+        self.text
+    }
 }

@@ -14,13 +14,16 @@ use nextscale_tokenizer::vqvae::VqVaeConfig;
 use crate::error::EvalError;
 
 /// The sizes that there are.
-const KNOWN: &str = "infinity-125m, infinity-2b, infinity-8b, or var-d16, -d20, -d24, -d30, -d36";
+const KNOWN: &str = "infinity-125m, infinity-2b, infinity-8b, var-d16, -d20, -d24, -d30, -d36, infinitystar-8b-480p, or infinitystar-8b-720p";
 
 /// The description of a size, with sampling as in the official demos; of Infinity, squares at every pixel budget.
 pub(crate) fn manifest(name: &str) -> Result<Manifest, EvalError> {
     if let Some(config) = released::var::config(name) {
         let manifest = released::var::manifest(config, VqVaeConfig::released());
         return Ok(Manifest::Var(manifest));
+    }
+    if let Some(manifest) = released::infinity_star::manifest(name) {
+        return Ok(Manifest::InfinityStar(manifest));
     }
     let (transformer, vae, patching) = match name {
         "infinity-125m" => single(InfinityConfig::infinity_125m()),

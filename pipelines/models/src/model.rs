@@ -109,6 +109,11 @@ impl Model {
         &self.name
     }
 
+    /// Whether its weights are in files; else they are random, and it has no text encoder.
+    pub fn has_files(&self) -> bool {
+        self.files.is_some()
+    }
+
     /// Its description.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

@@ -1,17 +1,16 @@
 //! The model that is measured, and one timed round of it.
 
-use std::time::Instant;
-
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Distribution, Tensor};
 use nextscale_bitwise::infinity::TextCondition;
 use nextscale_models::generator::{Condition, ImageGenerator, ImageInput, ImagePlan};
 use nextscale_models::sampling::SamplingPlan;
 use nextscale_models::{ModelError, pixels};
 
+use super::clock::Clock;
 use crate::error::EvalError;
 
 /// Tokens of the made-up prompt of a model with random weights.
-const PROMPT_TOKENS: usize = 12;
+pub(super) const PROMPT_TOKENS: usize = 12;
 
 /// What images are generated from.
 pub(super) enum Prompt {
@@ -38,14 +37,22 @@ pub(super) struct Round {
     pub scales: Vec<f64>,
     pub decode: f64,
     pub total: f64,
+    /// The most bytes of a card's memory.
+    pub card: Option<u64>,
 }
 
 impl Subject<'_> {
-    /// The times of `count` rounds after `warmup` that are not counted.
-    pub fn rounds(&self, warmup: usize, count: usize) -> Result<Vec<Round>, EvalError> {
+    /// The times of `count` rounds after `warmup` that are not counted, and the most bytes of a card's memory in all of
+    /// them.
+    pub fn rounds(
+        &self,
+        warmup: usize,
+        count: usize,
+    ) -> Result<(Vec<Round>, Option<u64>), EvalError> {
         let rounds = (0..warmup + count).map(|index| self.round(index as u64));
         let mut rounds = rounds.collect::<Result<Vec<_>, _>>()?;
-        Ok(rounds.split_off(warmup))
+        let card = rounds.iter().filter_map(|round| round.card).max();
+        Ok((rounds.split_off(warmup), card))
     }
 
     /// Generates one batch.
@@ -68,6 +75,7 @@ impl Subject<'_> {
             scales,
             decode,
             total: clock.elapsed,
+            card: clock.card,
         })
     }
 
@@ -89,31 +97,5 @@ impl Subject<'_> {
             }
             Prompt::Class(class) => Condition::Classes(vec![*class; batch]),
         })
-    }
-}
-
-/// Measures laps, each once the device has done its work.
-struct Clock<'a> {
-    device: &'a Device,
-    start: Instant,
-    /// Seconds from the start to the end of the last lap.
-    elapsed: f64,
-}
-
-impl<'a> Clock<'a> {
-    fn start(device: &'a Device) -> Self {
-        Self {
-            device,
-            start: Instant::now(),
-            elapsed: 0.0,
-        }
-    }
-
-    /// Seconds since the last lap.
-    fn lap(&mut self) -> Result<f64, EvalError> {
-        let synced = self.device.sync();
-        synced.map_err(|e| EvalError::Device(format!("{e:?}")))?;
-        let now = self.start.elapsed().as_secs_f64();
-        Ok(now - std::mem::replace(&mut self.elapsed, now))
     }
 }

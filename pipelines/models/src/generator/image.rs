@@ -25,7 +25,7 @@ pub struct ImageGenerator {
 }
 
 impl ImageGenerator {
-    /// Loads a model of images.
+    /// Loads a model of images; one without files has random weights and no text encoder.
     ///
     /// # Errors
     /// A model of videos, damaged files, more memory than the device has.
@@ -33,8 +33,8 @@ impl ImageGenerator {
         let estimate = model.estimate_image(&model.default_size()?, 2, placement)?;
         estimate.check(memory(&placement.device))?;
         let encoder = match model.manifest().text() {
-            Some(_) => Some(PromptEncoder::load(model, &placement.device)?),
-            None => None,
+            Some(_) if model.has_files() => Some(PromptEncoder::load(model, &placement.device)?),
+            _ => None,
         };
         Self::with_encoder(encoder, model, placement)
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use nextscale_video::InteractiveSession;
-use nextscale_video::clips::Plan;
+use nextscale_video::clips::{Clip, Plan};
 use nextscale_video::generate::{
     GenerateInput, GenerateOptions, Generation, Step as Pass, generate,
 };
@@ -86,6 +86,11 @@ impl VideoPlan {
     /// Passes of the transformer.
     pub fn passes(&self) -> usize {
         self.passes.passes().count()
+    }
+
+    /// The image and the clips, each with its passes.
+    pub fn clips(&self) -> &[Clip] {
+        self.passes.clips()
     }
 }
 

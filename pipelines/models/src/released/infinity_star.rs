@@ -68,6 +68,16 @@ pub const PRESETS: [Preset; 3] = [
     },
 ];
 
+/// The description of a released model without its files.
+pub fn manifest(name: &str) -> Option<InfinityStarManifest> {
+    let preset = PRESETS.iter().find(|preset| preset.name == name)?;
+    Some(preset.manifest(
+        InfinityStarConfig::infinitystar_8b(),
+        InfinityStarVaeConfig::infinitystar(),
+        T5Config::flan_t5_xl(),
+    ))
+}
+
 const CLOSE_UP: &str = ", Close-up on big objects, emphasize scale and detail";
 
 impl Preset {
