@@ -205,12 +205,6 @@ impl Model {
         self.files.as_ref()
     }
 
-    /// Bytes of the auto-encoder's file; 0 if it cannot be read.
-    pub(crate) fn vae_bytes(&self) -> u64 {
-        let vae = self.files().map(|files| files.vae.len());
-        vae.and_then(Result::ok).unwrap_or_default()
-    }
-
     /// The size of these pixels.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::Tensor;
+use nextscale_models::device::release;
 
 use crate::artifact::{Artifact, Message, Sample, Step};
 use crate::error::PipelineError;
@@ -74,11 +75,12 @@ impl<T> Batch<T> {
     }
 
     /// Runs through the feature maps of all scales, `[b, c, t, h, w]`: reports each, sends previews if they are wanted, and
-    /// sends the last.
+    /// sends the last. If the batch is `alone`, a card's memory is given back before that.
     pub(super) fn send_scales(
         &self,
         features: impl Iterator<Item = Tensor<5>>,
         scales: usize,
+        alone: bool,
         out: &mut Output,
     ) -> Result<(), PipelineError> {
         let context = out.context.clone();
@@ -104,6 +106,10 @@ impl<T> Batch<T> {
             start = Instant::now();
         }
         let latent = last.ok_or_else(|| context.failed("its schedule has no scale"))?;
+        if alone {
+            // The decoder gets what the transformer needed.
+            release(&context.device);
+        }
         self.send(&latent, None, out)
     }
 

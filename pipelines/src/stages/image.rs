@@ -6,6 +6,7 @@ use nextscale_models::device::memory;
 use nextscale_models::generator::{
     Condition, ImageAutoencoder, ImageInput, ImagePlan, ScaleGenerator,
 };
+use nextscale_models::memory::MemoryEstimate;
 use nextscale_models::{BlockStorage, Model, Size};
 use nextscale_tokenizer::{Codes, InpaintMask};
 use serde::Serialize;
@@ -15,6 +16,7 @@ use super::image_params::{ClassToImageParams, TextToImageParams};
 use super::init_image::InitImage;
 use super::inpaint::InpaintImage;
 use super::latent_types::{latent, text_features};
+use super::only_batch::is_only_batch;
 use super::sampling::{ResolvedSampling, per_scale, ramp};
 use super::size::SizeRequest;
 use crate::artifact::{Artifact, ArtifactType, Kind};
@@ -33,11 +35,14 @@ pub(crate) struct ImageStage {
     inpaint: Option<InpaintImage>,
     init_image: InitImage,
     batch: usize,
+    /// Whether one batch is all.
+    alone: bool,
     blocks: BlockStorage,
     input: (&'static str, ArtifactType),
     /// The parameters with every default filled in.
     resolved: Option<serde_json::Value>,
     queue: BatchQueue<Artifact>,
+    estimate: Option<MemoryEstimate>,
     loaded: Option<Loaded>,
 }
 
@@ -143,6 +148,7 @@ impl ImageStage {
         Ok(Self {
             blocks: setup.blocks(params.stream)?,
             queue: BatchQueue::new(batch),
+            alone: is_only_batch(batch, setup),
             model,
             size,
             sampling,
@@ -153,6 +159,7 @@ impl ImageStage {
             batch,
             input,
             resolved: None,
+            estimate: None,
             loaded: None,
         })
     }
@@ -177,7 +184,7 @@ impl ImageStage {
             ..ImageInput::new(condition, batch.seeds(), self.sampling.plan.clone())
         };
         let steps = loaded.generator.steps(&loaded.plan, input)?;
-        batch.send_scales(steps, loaded.plan.schedule().len(), out)
+        batch.send_scales(steps, loaded.plan.schedule().len(), self.alone, out)
     }
 }
 
@@ -223,6 +230,7 @@ impl Stage for ImageStage {
         let placement = context.placement(self.blocks);
         let estimate = self.model.estimate_image(&self.size, rows, &placement)?;
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
+        let estimate = estimate.in_turn(self.alone);
         let mask = self
             .inpaint
             .as_ref()
@@ -232,10 +240,15 @@ impl Stage for ImageStage {
         for message in notices.chain(estimate.notice()).chain(mask).chain(size) {
             context.warn(message);
         }
-        Ok(estimate.check(memory(&context.device))?)
+        estimate.check(memory(&context.device))?;
+        self.estimate = Some(estimate);
+        Ok(())
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
+        if let Some(estimate) = &self.estimate {
+            estimate.reserve_pages(&context.device, false);
+        }
         let generator = ScaleGenerator::load(&self.model, &context.placement(self.blocks))?;
         let plan = generator.plan(&self.size)?;
         let device = &context.device;

@@ -30,6 +30,7 @@ mod inpaint;
 mod keep_original;
 mod latent_types;
 mod mask;
+mod only_batch;
 pub(crate) mod prompt_text;
 mod prompts;
 mod rewrite;

@@ -1,6 +1,6 @@
 //! The decoder of an auto-encoder on a card.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use crate::autoencoder::{Decoder, Resample};
 use crate::card::cells::{self, Cells, Grid, norm_silu};
@@ -16,6 +16,7 @@ pub(crate) fn decode<R: Resample>(decoder: &Decoder<R>, latent: &Tensor<4>) -> O
     }
     let [b, c, h, w] = latent.dims();
     let mut grid = [b, 1, h, w];
+    begin_with_large_pages(decoder, b * h * w, latent);
     let cells = latent.clone().permute([0, 2, 3, 1]).reshape([b * h * w, c]);
     let mut x = convolve(Cells::of(cells), &decoder.conv_in, grid, false, None);
     let mid = &decoder.mid;
@@ -35,6 +36,23 @@ pub(crate) fn decode<R: Resample>(decoder: &Decoder<R>, latent: &Tensor<4>) -> O
     let [_, made] = pixels.dims();
     let [_, _, h, w] = grid;
     Some(pixels.reshape([b, h, w, made]).permute([0, 3, 1, 2]))
+}
+
+/// Takes memory for the largest feature map of a latent with so many cells and lets go of it. Pages of the pools are as large as
+/// the largest tensor so far: if maps grew level by level, those that were taken for smaller ones would stay beside the larger
+/// ones.
+fn begin_with_large_pages<R: Resample>(decoder: &Decoder<R>, mut cells: usize, like: &Tensor<4>) {
+    let mut largest = 0;
+    for level in decoder.up.iter().rev() {
+        if let Some(upsample) = &level.upsample {
+            cells *= 4;
+            let [channels, ..] = upsample.conv().weight.dims();
+            largest = largest.max(cells * channels);
+        }
+    }
+    if largest > 0 {
+        drop(Tensor::<1>::empty([largest], (&like.device(), DType::F32)));
+    }
 }
 
 fn takes<R: Resample>(decoder: &Decoder<R>) -> bool {

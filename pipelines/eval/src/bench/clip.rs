@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use burn::tensor::{Distribution, Tensor};
+use nextscale_models::device::memory;
 use nextscale_models::generator::{
     ImageGenerator, PromptEncoder, VideoDecoder, VideoInput, VideoPlan, VideoScaleGenerator,
     encode_frames,
@@ -51,6 +52,11 @@ impl ClipSubject {
         prompt: String,
     ) -> Result<Self, EvalError> {
         let device = &placement.device;
+        let guided = plan.manifest.guidance.is_active();
+        let estimate = model.estimate_video(&plan.size, frames, guided, placement)?;
+        let estimate = estimate.in_one_thread();
+        estimate.check(memory(device))?;
+        estimate.reserve_pages(device, true);
         let images = match &plan.manifest.first_frame {
             None => None,
             Some(rules) => {

@@ -9,7 +9,7 @@ mod libdevice;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use burn::tensor::{DType, Device, FloatDType};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 
 use nextscale_tokenizer::determinism;
 use nextscale_var_core::blocks::BlockStorage;
@@ -168,12 +168,27 @@ pub fn dtype(choice: Dtype, device: &Device) -> Result<FloatDType, ModelError> {
     }
 }
 
-/// Gives memory back that was freed on a card.
-pub(crate) fn release(device: &Device) {
+/// Gives memory back that was freed on a card, by all threads.
+pub fn release(device: &Device) {
     // What is still to be computed there fails where its result is read.
     if !is_cpu(device) && device.sync().is_ok() {
         device.memory_cleanup();
     }
+}
+
+/// Lets the memory of a card be taken in pages that hold `bytes`, the largest tensor of a run.
+///
+/// Pages of the pools are as large as the largest tensor so far, and start small. When one outgrows them, larger pages are
+/// taken, and those before stay until nothing lies in them: the keys and values of an image would be held twice.
+pub(crate) fn reserve_pages(device: &Device, bytes: u64) {
+    if is_cpu(device) || bytes == 0 {
+        return;
+    }
+    let numbers = bytes.div_ceil(4) as usize;
+    let page = Tensor::<1>::empty([numbers], (device, DType::F32));
+    // It is taken here and free from then on. A failure shows where the run needs as much.
+    let _ = device.sync();
+    drop(page);
 }
 
 /// Bytes of a card's memory that this process holds, in use or to be used again; `None` for the CPU.

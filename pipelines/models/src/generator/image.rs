@@ -31,7 +31,9 @@ impl ImageGenerator {
     /// A model of videos, damaged files, more memory than the device has.
     pub fn load(model: &Arc<Model>, placement: &Placement) -> Result<Self, ModelError> {
         let estimate = model.estimate_image(&model.default_size()?, 2, placement)?;
+        let estimate = estimate.in_one_thread();
         estimate.check(memory(&placement.device))?;
+        estimate.reserve_pages(&placement.device, true);
         let encoder = match model.manifest().text() {
             Some(_) if model.has_files() => Some(PromptEncoder::load(model, &placement.device)?),
             _ => None,
@@ -50,9 +52,10 @@ impl ImageGenerator {
         let estimate = model.estimate_image(&model.default_size()?, 2, placement)?;
         let estimate = MemoryEstimate {
             text: 0,
-            ..estimate
+            ..estimate.in_one_thread()
         };
         estimate.check(memory(&placement.device))?;
+        estimate.reserve_pages(&placement.device, true);
         Self::with_encoder(None, model, placement)
     }
 

@@ -1,11 +1,13 @@
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
-use nextscale_video::InfinityStarVae;
 use nextscale_video::conv3d::FrameCache;
 use nextscale_video::vae::DecodeStream;
+use nextscale_video::{InfinityStarVae, InfinityStarVaeConfig};
 
 use super::video::VideoLatent;
+use crate::device::reserve_pages;
 use crate::error::ModelError;
+use crate::memory::decoder_map_bytes;
 use crate::model::Model;
 use crate::pixels;
 
@@ -43,6 +45,7 @@ pub fn encode_frames(
 #[derive(Debug)]
 pub struct VideoDecoder {
     vae: InfinityStarVae,
+    config: InfinityStarVaeConfig,
     soft_start: bool,
     /// What the decoder remembers of the video that it is in.
     cache: FrameCache,
@@ -56,6 +59,7 @@ impl VideoDecoder {
     pub fn load(model: &Model, device: &Device) -> Result<Self, ModelError> {
         Ok(Self {
             soft_start: model.infinity_star()?.soft_start,
+            config: model.infinity_star()?.vae.clone(),
             vae: model.load_infinity_star_vae(device)?,
             cache: FrameCache::new(),
         })
@@ -85,6 +89,12 @@ impl VideoDecoder {
         let total = lone + (latents - lone) * self.vae.frame_stride;
         // The first decoded frame is softer than the others: the second one is shown instead.
         let soft = self.soft_start && part.first == 0 && part.skip == 0;
+        let [_, _, _, h, w] = part.latent.dims();
+        let pixels = h * w * self.vae.stride * self.vae.stride;
+        reserve_pages(
+            &part.latent.device(),
+            decoder_map_bytes(&self.config, pixels),
+        );
         let mut stream = DecodeStream::resume(&self.vae, cache);
         let mut done = 0;
         for pixels in stream.push_all(part.latent.clone()) {

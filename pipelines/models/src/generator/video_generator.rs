@@ -36,7 +36,9 @@ impl VideoGenerator {
         let manifest = model.infinity_star()?;
         let (size, frames) = (model.default_size()?, manifest.frames.default);
         let estimate = model.estimate_video(&size, frames, true, placement)?;
+        let estimate = estimate.in_one_thread();
         estimate.check(memory(&placement.device))?;
+        estimate.reserve_pages(&placement.device, true);
         let images = match &manifest.first_frame {
             None => None,
             Some(rules) => {

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::Tensor;
-use nextscale_models::device::memory;
+use nextscale_models::device::{memory, release};
 use nextscale_models::generator::{
     VideoInput, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps, encode_frames,
 };
 use nextscale_models::manifest::InfinityStarManifest;
+use nextscale_models::memory::MemoryEstimate;
 use nextscale_models::{BlockStorage, Model, Size};
 use nextscale_video::{InfinityStarVae, InteractiveSession};
 
@@ -37,6 +38,7 @@ pub(crate) struct TextToVideo {
     /// The model's settings with those of the user over them.
     manifest: InfinityStarManifest,
     condition: VideoCondition,
+    estimate: Option<MemoryEstimate>,
     loaded: Option<Loaded>,
     /// What an interactive model remembers from turn to turn.
     session: Option<InteractiveSession>,
@@ -77,6 +79,7 @@ impl TextToVideo {
             frames,
             manifest,
             condition,
+            estimate: None,
             loaded: None,
             session: None,
         })
@@ -116,7 +119,7 @@ impl TextToVideo {
         };
         let scales = loaded.plan.passes();
         let mut steps: VideoSteps = loaded.generator.steps(&loaded.plan, request);
-        let mut start = Instant::now();
+        let (mut start, mut last) = (Instant::now(), None);
         for step in &mut steps {
             context.cancel.check()?;
             let step = step.map_err(|e| context.failed(e))?;
@@ -130,11 +133,20 @@ impl TextToVideo {
                 step: position,
                 took: start.elapsed(),
             });
+            if position.scale == scales {
+                last = Some((step, position));
+                break;
+            }
             self.send(step, position, input, out)?;
             start = Instant::now();
         }
         self.session = steps.into_session();
-        Ok(())
+        let Some((step, position)) = last else {
+            return Ok(());
+        };
+        // The decoder gets the memory that the passes needed.
+        release(&context.device);
+        self.send(step, position, input, out)
     }
 
     fn send(
@@ -222,10 +234,15 @@ impl Stage for TextToVideo {
         for message in notices.chain(estimate.notice()).chain(size) {
             context.warn(message);
         }
-        Ok(estimate.check(memory(&context.device))?)
+        estimate.check(memory(&context.device))?;
+        self.estimate = Some(estimate);
+        Ok(())
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
+        if let Some(estimate) = &self.estimate {
+            estimate.reserve_pages(&context.device, false);
+        }
         self.condition.load(context)?;
         let vae = match self.condition {
             VideoCondition::None => None,

@@ -1,0 +1,229 @@
+//! Figures of docs/memory.md, and what follows from descriptions alone.
+
+use burn::tensor::FloatDType;
+use nextscale_bitwise::infinity::InfinityConfig;
+use nextscale_bitwise::vae::BsqVaeConfig;
+use nextscale_text::T5Config;
+use nextscale_tokenizer::VqVaeConfig;
+use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
+use nextscale_var_core::blocks::BlockStorage;
+use nextscale_var_core::var::VarConfig;
+use nextscale_video::InfinityStarVaeConfig;
+
+use super::estimate::{MemoryEstimate, Pools};
+use super::f32_bytes;
+use super::formats::Formats;
+use super::image::{Images, infinity, var};
+use super::video::infinity_star;
+use crate::model::Model;
+use crate::open::DEFAULT;
+use crate::released;
+
+const P720: &str = "infinitystar-8b-720p";
+const P480: &str = "infinitystar-8b-480p";
+/// One gibibyte.
+const GIB: f64 = (1u64 << 30) as f64;
+
+const STORAGES: [BlockStorage; 3] = [
+    BlockStorage::Loaded,
+    BlockStorage::Int8,
+    BlockStorage::Streamed,
+];
+
+fn formats(dtype: FloatDType, working: u64, blocks: BlockStorage) -> Formats {
+    Formats {
+        dtype,
+        working,
+        blocks,
+        pools: match working {
+            4 => Pools::Shared,
+            _ => Pools::Apart,
+        },
+    }
+}
+
+fn text() -> u64 {
+    T5Config::flan_t5_xl().parameters() as u64 * 4
+}
+
+/// A square image by the 2B or the 8B model, guided.
+fn image_of(config: &InfinityConfig, budget: PixelBudget, formats: Formats) -> MemoryEstimate {
+    let vae = match config.code_dim {
+        56 => BsqVaeConfig::stride_8_patchify(),
+        bits => BsqVaeConfig::stride_16(bits),
+    };
+    let template = RatioTemplate::nearest(1.0);
+    let (height, width) = template.pixels(budget);
+    let images = Images {
+        schedule: &template.schedule(budget),
+        pixels: (width * height) as u64,
+        rows: 2,
+    };
+    MemoryEstimate {
+        text: text(),
+        vae: f32_bytes(&vae.keys()),
+        ..infinity(config, &vae, images, formats)
+    }
+}
+
+/// An image of a million pixels.
+fn image(config: &InfinityConfig, formats: Formats) -> MemoryEstimate {
+    image_of(config, PixelBudget::M1, formats)
+}
+
+fn image_2b(dtype: FloatDType) -> MemoryEstimate {
+    image(
+        &InfinityConfig::infinity_2b(),
+        formats(dtype, 4, BlockStorage::Loaded),
+    )
+}
+
+const CARD: fn(BlockStorage) -> Formats = |blocks| formats(FloatDType::BF16, 2, blocks);
+
+/// GiB of a run on a card whose text encoder is gone.
+fn gib(estimate: MemoryEstimate) -> f64 {
+    estimate.releasing_text_encoder(true).total() as f64 / GIB
+}
+
+/// A single image of a million pixels on a card: in bf16, int8 and with its blocks in their file.
+#[test]
+fn images_on_cards() {
+    for (model, told) in [
+        (InfinityConfig::infinity_2b(), [8.5, 6.5, 4.6]),
+        (InfinityConfig::infinity_8b(), [24.3, 16.6, 9.3]),
+    ] {
+        for (blocks, told) in STORAGES.into_iter().zip(told) {
+            let alone = gib(image(&model, CARD(blocks)).in_turn(true));
+            assert!((alone - told).abs() < 0.051, "{blocks:?}: {alone}");
+        }
+        // With more images the decoder works while the next one is generated.
+        let one = image(&model, CARD(BlockStorage::Loaded));
+        let more = gib(one) - gib(one.in_turn(true));
+        assert!((more - 3.0).abs() < 0.01, "{more}");
+    }
+}
+
+/// What a run of `bench` held at its end, in MiB, on the driver that counts (docs/memory.md): without a text encoder, and
+/// with a prompt of 12 tokens.
+#[test]
+fn images_take_what_was_measured() {
+    let (two, eight) = (InfinityConfig::infinity_2b(), InfinityConfig::infinity_8b());
+    for (model, budget, measured) in [
+        (&two, PixelBudget::M006, 5055.0),
+        (&two, PixelBudget::M1, 8960.0),
+        (&eight, PixelBudget::M1, 25_375.0),
+    ] {
+        let estimate = image_of(model, budget, CARD(BlockStorage::Loaded));
+        let told = gib(estimate.in_one_thread()) * 1024.0;
+        assert!((told / measured - 1.0f64).abs() < 0.1, "{budget:?}: {told}");
+    }
+}
+
+#[test]
+fn the_2b_model_at_a_million_pixels() {
+    let (full, half) = (image_2b(FloatDType::F32), image_2b(FloatDType::BF16));
+    assert_eq!(full.transformer, 4 * 2_204_564_032);
+    assert_eq!(half.transformer * 2, full.transformer);
+    // 2 (keys and values) x 2048 numbers x 2 rows x 4 bytes: of (10,521 - 4096 + 512) tokens in 32 blocks, of 10,521 in one
+    assert_eq!(full.cache, 2 * 2048 * 2 * 4 * (32 * 6937 + 10_521));
+    assert_eq!(half.cache, full.cache);
+    assert!(full.notice().unwrap().contains("transformer 8.2"));
+}
+
+#[test]
+fn var_of_512_pixels() {
+    let config = VarConfig::released_512();
+    let estimate = |blocks| {
+        let formats = formats(FloatDType::BF16, 4, blocks);
+        var(&config, &VqVaeConfig::released(), 1 << 18, 2, formats)
+    };
+    let [loaded, int8, streamed] = STORAGES.map(estimate);
+    assert_eq!(loaded.transformer, 2 * config.parameters() as u64);
+    assert!(int8.transformer < loaded.transformer && streamed.transformer < int8.transformer);
+    assert_eq!(loaded.cache, int8.cache);
+    assert!(
+        loaded.notice().unwrap().contains("memory: about"),
+        "{loaded:?}"
+    );
+}
+
+#[test]
+fn what_cannot_fit_is_refused() {
+    let full = image_2b(FloatDType::F32);
+    assert!(full.check(Some(64 << 30)).is_ok() && full.check(None).is_ok());
+    let error = full.check(Some(8 << 30)).unwrap_err();
+    assert!(
+        error.to_string().contains("the device has 8.0 GiB"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("--dtype bf16"));
+}
+
+/// What a guided video of the first size takes follows from the description: no weight is read.
+fn video(name: &str, frames: usize, guided: bool, formats: Formats) -> MemoryEstimate {
+    let manifest = released::infinity_star::manifest(name).unwrap();
+    let size = &manifest.sizes[0];
+    let estimate = infinity_star(&manifest, size, frames, guided, formats).unwrap();
+    MemoryEstimate {
+        text: text(),
+        vae: f32_bytes(&InfinityStarVaeConfig::infinitystar().keys()),
+        ..estimate
+    }
+}
+
+#[test]
+fn videos_of_720p_on_a_cpu() {
+    let cpu = |dtype| formats(dtype, 4, BlockStorage::Loaded);
+    let half = video(P720, 81, true, cpu(FloatDType::BF16));
+    assert_eq!(half.transformer, 2 * (8_768_382_112 - 4096));
+    let full = video(P720, 81, true, cpu(FloatDType::F32));
+    assert_eq!(full.transformer, 2 * half.transformer);
+    // Only the image and the prompt stay for the clip: 2 rows of 3600 + 64 tokens, in f32 on a CPU.
+    assert_eq!(half.cache, 2 * 3664 * 2 * 147_456);
+    assert!(video(P720, 1, true, cpu(FloatDType::BF16)).total() < half.total());
+    assert!(video(P720, 81, false, cpu(FloatDType::BF16)).total() < half.total());
+    let error = half.check(Some(16 << 30)).unwrap_err().to_string();
+    assert!(error.contains("the device has 16.0 GiB"), "{error}");
+    assert!(half.notice().unwrap().contains("transformer 16.3"));
+}
+
+/// Of 720p five seconds, and of 480p five and ten: in bf16, int8 and with the blocks in their file.
+#[test]
+fn videos_on_cards() {
+    for (model, frames, told) in [
+        (P720, 81, [28.5, 20.3, 12.6]),
+        (P480, 81, [22.4, 14.2, 6.5]),
+        (P480, 161, [35.8, 27.7, 20.0]),
+    ] {
+        for (blocks, told) in STORAGES.into_iter().zip(told) {
+            let total = gib(video(model, frames, true, CARD(blocks)));
+            assert!(
+                (total - told).abs() < 0.051,
+                "{model} {frames} {blocks:?}: {total}"
+            );
+        }
+    }
+}
+
+/// What `bench` and `generate` held of the model inside the program, in MiB, on the driver that counts.
+#[test]
+fn the_embedded_model_takes_what_was_measured() {
+    let model = Model::open(DEFAULT).unwrap();
+    let config = model.infinity().unwrap();
+    let size = model.default_size().unwrap();
+    let images = Images {
+        schedule: &size.schedule().unwrap(),
+        pixels: (size.width * size.height) as u64,
+        rows: 2,
+    };
+    let formats = CARD(BlockStorage::Loaded);
+    let estimate = infinity(&config.transformer, &config.vae, images, formats);
+    let estimate = model.with_parts(estimate);
+    for (estimate, measured) in [
+        (estimate.in_one_thread(), 44.0),
+        (estimate.in_turn(true), 64.0),
+    ] {
+        let told = estimate.total() as f64 / f64::from(1 << 20);
+        assert!((told / measured - 1.0f64).abs() < 0.1, "{told}");
+    }
+}

@@ -1,0 +1,58 @@
+//! What models of videos take.
+
+use nextscale_video::InfinityStarVaeConfig;
+use nextscale_video::infinity_star::Limits;
+use nextscale_video::memory::{BatchSize, kept_bytes, pass_bytes};
+
+use super::estimate::MemoryEstimate;
+use super::formats::Formats;
+use crate::error::Flaw;
+use crate::manifest::InfinityStarManifest;
+use crate::size::Size;
+
+/// Maps of its finest level that a video decoder holds at once, for the frames that it decodes at a time.
+const DECODER_MAPS: u64 = 4;
+
+/// Bytes of a map of the finest level for the frames of `pixels` that a decoder decodes at a time, in f32.
+pub(crate) fn decoder_map_bytes(vae: &InfinityStarVaeConfig, pixels: usize) -> u64 {
+    let frames = 2 * vae.frame_stride();
+    let patches = pixels / (vae.pixel_patch * vae.pixel_patch);
+    let finest = vae.channels.first().copied().unwrap_or_default();
+    (frames * patches * finest * 4) as u64
+}
+
+pub(super) fn infinity_star(
+    manifest: &InfinityStarManifest,
+    size: &Size,
+    frames: usize,
+    guided: bool,
+    formats: Formats,
+) -> Result<MemoryEstimate, Flaw> {
+    let (config, vae) = (&manifest.transformer, &manifest.vae);
+    let plan = manifest.plan(size, frames)?;
+    let text = config.text_max_len.min(64);
+    let rows = if guided { 2 } else { 1 };
+    let batch = BatchSize {
+        text,
+        rows,
+        bytes: formats.working as usize,
+    };
+    let all = config.parameters();
+    let block = (all - config.with_one_block().parameters()) / (config.depth - 1).max(1);
+    let inside = block * config.depth;
+    let pixels = size.width * size.height;
+    let map = decoder_map_bytes(vae, pixels);
+    let tokens = (rows * plan.largest_pass()) as u64;
+    let estimate = MemoryEstimate {
+        pools: formats.pools,
+        transformer: formats.transformer_bytes(inside, block, all - inside),
+        cache: kept_bytes(config, &plan, batch) as u64,
+        scale: pass_bytes(config, &plan, batch, Limits::default()) as u64,
+        decoder: map * DECODER_MAPS,
+        scale_tensor: tokens * config.width as u64 * 4,
+        decoder_tensor: map,
+        ..MemoryEstimate::default()
+    };
+    // The passes of the last clip are done when it is decoded. Before it there is an image, which takes little.
+    Ok(estimate.in_turn(plan.clips().len() <= 2))
+}
