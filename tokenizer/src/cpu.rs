@@ -1,4 +1,4 @@
-//! Operations of this project's own on the CPU backend, with gradients of their own.
+//! Which kind of device a tensor is on, and operations of this project's own on the CPU backend, with gradients of their own.
 
 use burn::{
     backend::{
@@ -16,6 +16,39 @@ use burn::{
 /// Whether a device is the CPU, without gradients: everything else is a card or records gradients.
 pub fn is_cpu(device: &Device) -> bool {
     *device == Device::flex()
+}
+
+/// Whether a device is a CUDA card, without gradients: what the kernels of this project for cards are written for. A GPU that is
+/// reached through Vulkan, Metal or Direct3D is none.
+#[cfg(feature = "cuda")]
+pub fn is_cuda(device: &Device) -> bool {
+    use burn::backend::{CubeDevice, DispatchDevice};
+    matches!(
+        device.as_dispatch(),
+        DispatchDevice::Cube(CubeDevice::Cuda(_))
+    )
+}
+
+/// Whether a device is a CUDA card: none is, without the feature `cuda`.
+#[cfg(not(feature = "cuda"))]
+pub fn is_cuda(_: &Device) -> bool {
+    false
+}
+
+/// Whether a device is a GPU that is reached through Vulkan, Metal or Direct3D, with gradients or without.
+#[cfg(feature = "wgpu")]
+pub fn is_wgpu(device: &Device) -> bool {
+    use burn::backend::{CubeDevice, DispatchDevice};
+    matches!(
+        device.clone().without_autodiff().as_dispatch(),
+        DispatchDevice::Cube(CubeDevice::Wgpu(_))
+    )
+}
+
+/// Whether a device is such a GPU: none is, without the feature `wgpu`.
+#[cfg(not(feature = "wgpu"))]
+pub fn is_wgpu(_: &Device) -> bool {
+    false
 }
 
 /// A tensor on the CPU whose gradient may be tracked.

@@ -7,7 +7,7 @@ use burn::{
         Bool, DType, Device, Tensor, activation::softmax, module, ops::AttentionModuleOptions,
     },
 };
-use nextscale_tokenizer::cpu::is_cpu;
+use nextscale_tokenizer::cpu::{is_cpu, is_wgpu};
 use serde::{Deserialize, Serialize};
 
 use crate::dtype::{cast, f32, value};
@@ -219,6 +219,8 @@ impl AttentionPath {
     pub fn of(d: usize, dtype: DType, device: &Device) -> Self {
         if is_cpu(device) {
             Self::Backend
+        } else if is_wgpu(device) {
+            Self::WrittenOut
         } else {
             Self::on_card(d, dtype)
         }
@@ -263,6 +265,9 @@ pub fn attend_rows(
 
 /// Attention scores that are in memory at a time where they are written out on a card.
 const SCORES: usize = 1 << 27;
+
+/// The same on a GPU through wgpu: all that a shader is sure to be given at a time is 128 MiB.
+const WGPU_SCORES: usize = 1 << 25;
 
 /// `softmax(q k^T) v`, without a scale: callers fold theirs into `q`.
 ///
@@ -311,7 +316,12 @@ fn written_out_in_parts(
 ) -> Tensor<4> {
     let ([b, h, n, _], dtype) = (q.dims(), q.dtype());
     let [q, k, v] = [q, k, v].map(f32);
-    let at_once = (SCORES / (b * h * k.dims()[2])).max(1);
+    let most = if is_wgpu(&q.device()) {
+        WGPU_SCORES
+    } else {
+        SCORES
+    };
+    let at_once = (most / (b * h * k.dims()[2])).max(1);
     let parts = (0..n).step_by(at_once).map(|from| {
         let rows = from..n.min(from + at_once);
         let hidden = hidden.map(|mask| match mask.dims()[2] {

@@ -49,7 +49,7 @@ pub(crate) struct BenchArgs {
     /// Guidance scale; 1 (with classes 0) turns guidance off [default: the model's, 4 for a preset]
     #[arg(long, value_name = "N")]
     cfg_scale: Option<f64>,
-    /// Compute device: auto, cpu, cuda, or cuda:N for a card's number
+    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// Number type of the transformer's weights

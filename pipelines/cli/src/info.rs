@@ -1,6 +1,7 @@
 //! Subcommands that only print.
 
 use nextscale_models::device::cuda::{self, Cuda};
+use nextscale_models::device::gpu::{self, Gpus};
 use nextscale_models::device::{NO_LIBDEVICE, cpu_features, toolkit};
 use nextscale_pipelines::registry::Registry;
 
@@ -30,6 +31,16 @@ pub(super) fn devices() -> anyhow::Result<()> {
         }
         missing => lines.push(format!(
             "cuda    none: {}",
+            missing.missing().unwrap_or_default()
+        )),
+    }
+    match gpu::find() {
+        Gpus::Found(gpus) => {
+            let gpus = gpus.iter().enumerate();
+            lines.extend(gpus.map(|(number, gpu)| format!("gpu:{number}   {gpu}")));
+        }
+        missing => lines.push(format!(
+            "gpu     none: {}",
             missing.missing().unwrap_or_default()
         )),
     }

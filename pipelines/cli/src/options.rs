@@ -116,7 +116,7 @@ impl SizeOptions {
 /// Where to compute, where to write, and what to show.
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
-    /// Compute device: auto, cpu, cuda, or cuda:N for a card's number
+    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
     #[arg(long)]
     device: Option<DeviceChoice>,
     /// Number type of the weights

@@ -46,7 +46,7 @@ pub(crate) struct WarmUpArgs {
     /// Length of a video in seconds [default: the model's]
     #[arg(long, value_name = "N", value_parser = parse_number)]
     seconds: Option<f64>,
-    /// Compute device: auto, cpu, cuda, or cuda:N for a card's number
+    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// Number type of the transformer's weights
@@ -115,7 +115,9 @@ fn warm_up(args: WarmUpArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
     match report? {
         Some(report) => output::print(&summary(&options.model, &report)),
-        None => output::print("the CPU needs no warm-up: it compiles no kernels"),
+        None => output::print(
+            "only a CUDA card needs a warm-up: nothing that is compiled elsewhere is kept",
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, IntDType, Tensor, TensorData, Transaction};
 use image::RgbImage;
-use nextscale_tokenizer::cpu::is_cpu;
+use nextscale_tokenizer::cpu::is_cuda;
 use thiserror::Error;
 
 /// Pixels that are NaN or infinite: as bytes they would silently become black.
@@ -52,17 +52,17 @@ pub fn from_bytes<'a>(
 }
 
 /// RGB bytes of each image of `[b, 3, h, w]`, row by row. Values are cut off to whole numbers, not rounded, and those outside
-/// [-1, 1] saturate, as in the released code. A card makes the bytes itself, so a quarter of the memory is read from it.
+/// [-1, 1] saturate, as in the released code. A CUDA card makes the bytes itself, so a quarter of the memory is read from it.
 ///
 /// # Errors
 /// Pixels that are NaN or infinite.
 pub fn to_bytes(pixels: Tensor<4>) -> Result<Vec<Vec<u8>>, NotFinite> {
     let [_, c, h, w] = pixels.dims();
     let rows = pixels.permute([0, 2, 3, 1]); // [b, h, w, 3]
-    let bytes = if is_cpu(&rows.device()) {
-        cut_off(rows)
-    } else {
+    let bytes = if is_cuda(&rows.device()) {
         cut_off_on_card(rows)
+    } else {
+        cut_off(rows)
     }?;
     Ok(bytes.chunks_exact(c * h * w).map(<[u8]>::to_vec).collect())
 }

@@ -6,11 +6,11 @@ use crate::autoencoder::{Decoder, Resample};
 use crate::card::cells::{self, Cells, Grid, norm_silu};
 use crate::card::norm;
 use crate::conv::{Conv, GroupNorm, ResBlock, SpatialAttention};
-use crate::cpu::is_cpu;
+use crate::cpu::is_cuda;
 
 /// The result of [`Decoder::forward`], or none if these kernels do not take the decoder's channels.
 pub(crate) fn decode<R: Resample>(decoder: &Decoder<R>, latent: &Tensor<4>) -> Option<Tensor<4>> {
-    let on_card = !is_cpu(&latent.device()) && !latent.is_autodiff();
+    let on_card = is_cuda(&latent.device()) && !latent.is_autodiff();
     if !on_card || !takes(decoder) {
         return None;
     }

@@ -1,7 +1,7 @@
 //! Matrix products in f32 whose factors no device rounds.
 //!
-//! Cards multiply f32 on tensor cores after rounding it to TF32, with 10 bits of the fraction. What quantised codes depend on
-//! must not change by that.
+//! CUDA cards multiply f32 on tensor cores after rounding it to TF32, with 10 bits of the fraction. What quantised codes depend
+//! on must not change by that.
 
 #[cfg(feature = "cuda")]
 mod card;
@@ -10,7 +10,7 @@ mod kernel;
 
 use burn::tensor::{DType, Tensor};
 
-use crate::cpu::is_cpu;
+use crate::cpu::{is_cpu, is_wgpu};
 
 /// `a b` of `[r, m, k]` and `[r, k, n]` in f32.
 pub(crate) fn product(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
@@ -22,6 +22,9 @@ pub(crate) fn product(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
             }
             _ => a.matmul(b),
         };
+    }
+    if is_wgpu(&a.device()) {
+        return a.matmul(b);
     }
     #[cfg(feature = "cuda")]
     if !a.is_autodiff() && !b.is_autodiff() {

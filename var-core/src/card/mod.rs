@@ -16,7 +16,7 @@ pub mod stream;
 use burn::backend::Dispatch;
 use burn::module::Param;
 use burn::tensor::{Bool, DType, Int, Tensor};
-use nextscale_tokenizer::cpu::is_cpu;
+use nextscale_tokenizer::cpu::is_cuda;
 
 use self::heads::{Rule, Steps};
 use self::ops::CardOps;
@@ -30,9 +30,9 @@ pub use self::heads::HeadNorm;
 pub(crate) use self::linear::in_f32;
 pub use self::linear::{gelu, product};
 
-/// Whether a tensor is on a card and not recorded for gradients.
+/// Whether a tensor is on a CUDA card and not recorded for gradients.
 pub fn runs<const D: usize>(x: &Tensor<D>) -> bool {
-    !is_cpu(&x.device()) && !x.is_autodiff()
+    is_cuda(&x.device()) && !x.is_autodiff()
 }
 
 /// Whether [`heads`] and [`attention`] take heads of `d` numbers.

@@ -2,16 +2,16 @@
 
 use burn::tensor::Tensor;
 use nextscale_tokenizer::card::cells::{self, Cells, Condition, Grid, channel_norm_silu};
-use nextscale_tokenizer::cpu::is_cpu;
+use nextscale_tokenizer::cpu::is_cuda;
 
 use super::decoder::{Decoder, DecoderBlock};
 use super::resample::Up;
 use crate::conv3d::{CausalConv, FrameCache};
 use crate::norm::LatentNorm;
 
-/// Whether [`decode`] takes a latent: it is on a card and not recorded for gradients.
+/// Whether [`decode`] takes a latent: it is on a CUDA card and not recorded for gradients.
 pub(super) fn runs(z: &Tensor<5>) -> bool {
-    !is_cpu(&z.device()) && !z.is_autodiff()
+    is_cuda(&z.device()) && !z.is_autodiff()
 }
 
 /// [`Decoder::forward`] of a latent on a card.

@@ -24,7 +24,7 @@ pub(super) struct DataOptions {
     /// Images per batch
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one())]
     batch: usize,
-    /// Compute device: auto, cpu, cuda, or cuda:N for a card's number
+    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]
@@ -137,7 +137,7 @@ pub(crate) struct MotionArgs {
     seed: u64,
     #[command(flatten)]
     sampling: SamplingOptions,
-    /// Compute device: auto, cpu, cuda, or cuda:N for a card's number
+    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]

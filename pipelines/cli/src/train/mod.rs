@@ -49,7 +49,7 @@ struct RunArgs {
     /// Train this many steps, instead of the budget in the configuration
     #[arg(long, value_name = "STEPS")]
     max_steps: Option<u64>,
-    /// Device to train on: auto, cpu, cuda, or cuda:N for a card's number
+    /// Device to train on: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// Write a model folder when the run is finished (transformers only)

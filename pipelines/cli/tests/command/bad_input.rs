@@ -230,9 +230,15 @@ fn devices_files_and_overrides() {
             "-p x --device cuda => --device cuda is not possible",
         );
     }
+    if nextscale_models::device::gpu::find().hardware().is_none() {
+        place.refuses_each(
+            GENERATE,
+            "-p x --device gpu => --device gpu is not possible",
+        );
+    }
     place.refuses(
-        &format!("{GENERATE} -p x --device gpu"),
-        &["there is no device `gpu`: use auto, cpu, cuda, or cuda:N"],
+        &format!("{GENERATE} -p x --device vulkan"),
+        &["there is no device `vulkan`: use auto, cpu, cuda or gpu"],
     );
     place.refuses_each(
         GENERATE,

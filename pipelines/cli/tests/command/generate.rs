@@ -203,7 +203,10 @@ fn small_commands_answer() {
     assert!(schema["definitions"]["stage-text-to-image"]["properties"]["cfg-scale"].is_object());
     let devices = place.stdout("devices");
     assert!(
-        devices.starts_with("cpu ") && devices.contains("\ncuda "),
+        devices.starts_with("cpu ")
+            && ["\ncuda", "\ngpu"]
+                .iter()
+                .all(|kind| devices.contains(kind)),
         "{devices}"
     );
     for shell in ["bash", "zsh", "fish"] {

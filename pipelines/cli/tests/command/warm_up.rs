@@ -43,7 +43,10 @@ fn the_cpu_needs_none() {
     ] {
         let line = format!("warm-up --device cpu --model {model} --deterministic");
         let said = good(&place, &line, "cache");
-        assert_eq!(said, "the CPU needs no warm-up: it compiles no kernels\n");
+        assert_eq!(
+            said,
+            "only a CUDA card needs a warm-up: nothing that is compiled elsewhere is kept\n"
+        );
     }
     assert!(!place.path("cache").exists());
 }

@@ -19,6 +19,8 @@ pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 pub(super) fn describe(device: &Device) -> String {
     if device::is_cpu(device) {
         format!("cpu, {}", device::cpu_features())
+    } else if device::is_wgpu(device) {
+        "gpu".to_owned()
     } else {
         "cuda".to_owned()
     }

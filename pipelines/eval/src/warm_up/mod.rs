@@ -37,7 +37,7 @@ pub fn run(
         device::use_deterministic_kernels()?;
     }
     let placement = Placement::open(options.device, options.dtype)?;
-    if device::is_cpu(&placement.device) {
+    if !device::is_cuda(&placement.device) {
         return Ok(None);
     }
     let folder = kernel_folder().ok_or(EvalError::NoHome)?;

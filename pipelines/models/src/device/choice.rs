@@ -6,30 +6,37 @@ use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-/// Where to compute: as text `auto`, `cpu`, `cuda`, or `cuda:1` for a card of another number than 0.
+/// Where to compute: as text `auto`, `cpu`, `cuda` or `gpu`, or `cuda:1` or `gpu:1` for a card or GPU of another number than 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
-    /// The first CUDA card if there is one, else the CPU.
+    /// The first CUDA card if there is one, else the first GPU of `gpu`, else the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
     /// The CUDA card of this number.
     Cuda(usize),
+    /// The GPU of this number that wgpu reaches; without a number, the first one that is not software.
+    Gpu(Option<usize>),
 }
 
 impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = || text.strip_prefix("cuda:")?.parse().ok();
+        let number = |prefix| text.strip_prefix(prefix)?.parse().ok();
+        let cuda = || number("cuda:").map(Self::Cuda);
+        let gpu = || number("gpu:").map(|number| Self::Gpu(Some(number)));
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(0)),
-            _ => number().map(Self::Cuda).ok_or_else(|| {
-                format!("there is no device `{text}`: use auto, cpu, cuda, or cuda:N for a card's number")
+            "gpu" => Ok(Self::Gpu(None)),
+            _ => cuda().or_else(gpu).ok_or_else(|| {
+                format!(
+                    "there is no device `{text}`: use auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N"
+                )
             }),
         }
     }
@@ -56,6 +63,8 @@ impl fmt::Display for DeviceChoice {
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(0) => f.write_str("cuda"),
             Self::Cuda(number) => write!(f, "cuda:{number}"),
+            Self::Gpu(None) => f.write_str("gpu"),
+            Self::Gpu(Some(number)) => write!(f, "gpu:{number}"),
         }
     }
 }
@@ -67,9 +76,9 @@ impl JsonSchema for DeviceChoice {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "Where to compute: `auto` for the first CUDA card if there is one, else the CPU; `cpu`; `cuda`; `cuda:1` for a card of another number than 0.",
+            "description": "Where to compute: `auto` for the first CUDA card if there is one, else the first GPU of `gpu`, else the CPU; `cpu`; `cuda`, or `cuda:1` for a card of another number than 0; `gpu` for a GPU through Vulkan, Metal or Direct3D 12, or `gpu:1` for another one.",
             "type": "string",
-            "pattern": "^(auto|cpu|cuda(:[0-9]+)?)$"
+            "pattern": "^(auto|cpu|(cuda|gpu)(:[0-9]+)?)$"
         })
     }
 }
@@ -88,7 +97,7 @@ impl JsonSchema for DeviceChoice {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
-    /// f32 on the CPU, bf16 on a card
+    /// bf16 on a CUDA card, f32 elsewhere
     #[default]
     Auto,
     /// 32 bits
@@ -112,14 +121,19 @@ mod tests {
             ("cpu", DeviceChoice::Cpu),
             ("cuda", DeviceChoice::Cuda(0)),
             ("cuda:3", DeviceChoice::Cuda(3)),
+            ("gpu", DeviceChoice::Gpu(None)),
+            ("gpu:0", DeviceChoice::Gpu(Some(0))),
+            ("gpu:1", DeviceChoice::Gpu(Some(1))),
         ] {
             assert_eq!(text.parse(), Ok(choice));
             assert_eq!(choice.to_string(), text);
         }
         assert_eq!("cuda:0".parse(), Ok(DeviceChoice::Cuda(0)));
-        for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CUDA"] {
+        for text in [
+            "", "cuda:", "cuda:-1", "cuda:x", "CUDA", "gpu:", "gpu:x", "vulkan",
+        ] {
             let error = text.parse::<DeviceChoice>().unwrap_err();
-            assert!(error.contains("auto, cpu, cuda"), "{error}");
+            assert!(error.contains("auto, cpu, cuda or gpu"), "{error}");
         }
     }
 }

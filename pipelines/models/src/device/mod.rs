@@ -2,6 +2,7 @@
 
 mod choice;
 pub mod cuda;
+pub mod gpu;
 pub mod kernel_folder;
 #[cfg(feature = "cuda")]
 mod kernels;
@@ -20,7 +21,7 @@ use crate::machine_memory;
 
 pub use self::choice::{DeviceChoice, Dtype};
 pub use self::libdevice::toolkit;
-pub use nextscale_tokenizer::cpu::is_cpu;
+pub use nextscale_tokenizer::cpu::{is_cpu, is_cuda, is_wgpu};
 
 /// Why a card cannot be used although it is there.
 pub const NO_LIBDEVICE: &str = "the CUDA toolkit's file nvvm/libdevice/libdevice.10.bc is missing, which kernels are linked with";
@@ -60,13 +61,13 @@ pub fn use_deterministic_kernels() -> Result<(), ModelError> {
     Ok(())
 }
 
-/// The card that a choice means here; none for the CPU.
+/// The CUDA card that a choice means here; none for the CPU and for other GPUs.
 ///
 /// # Errors
 /// As for [`open`].
 pub fn card_of(choice: DeviceChoice) -> Result<Option<(usize, Card)>, ModelError> {
     let number = match choice {
-        DeviceChoice::Cpu => return Ok(None),
+        DeviceChoice::Cpu | DeviceChoice::Gpu(_) => return Ok(None),
         DeviceChoice::Auto => 0,
         DeviceChoice::Cuda(number) => number,
     };
@@ -95,10 +96,19 @@ pub fn card_of(choice: DeviceChoice) -> Result<Option<(usize, Card)>, ModelError
 /// The device that a choice means here.
 ///
 /// # Errors
-/// `cuda` without a card of that number, or without the functions that kernels are linked with.
+/// `cuda` or `gpu` without a card or GPU of that number, and `cuda` without the functions that kernels are linked with.
 pub fn open(choice: DeviceChoice) -> Result<Device, ModelError> {
-    match card_of(choice)? {
-        Some((number, card)) => open_card(number, &card),
+    if let Some((number, card)) = card_of(choice)? {
+        return open_card(number, &card);
+    }
+    let gpu = match choice {
+        DeviceChoice::Gpu(number) => Some(gpu::find().numbered(number)?),
+        // Never software that takes the place of a GPU: the CPU's own path is faster.
+        DeviceChoice::Auto => gpu::find().hardware(),
+        DeviceChoice::Cpu | DeviceChoice::Cuda(_) => None,
+    };
+    match gpu {
+        Some(number) => gpu::open(number),
         None => Ok(Device::flex()),
     }
 }
@@ -151,13 +161,21 @@ fn card(_: usize) -> Device {
 /// The number type that a choice means on a device.
 ///
 /// # Errors
-/// f16 on the CPU, which has no products of such numbers.
+/// f16 on the CPU, which has no products of such numbers; what a GPU lacks that is no CUDA card.
 pub fn dtype(choice: Dtype, device: &Device) -> Result<FloatDType, ModelError> {
-    let cpu = is_cpu(device);
+    let (cpu, wgpu) = (is_cpu(device), is_wgpu(device));
     match choice {
-        Dtype::Auto if cpu => Ok(FloatDType::F32),
+        Dtype::Auto if cpu || wgpu => Ok(FloatDType::F32),
         Dtype::Auto => Ok(FloatDType::BF16),
         Dtype::F32 => Ok(FloatDType::F32),
+        Dtype::Bf16 | Dtype::Int8 if wgpu => Err(ModelError::refused_with(
+            "bf16 and int8 are not supported on a GPU through Vulkan, Metal or Direct3D 12",
+            "use `--dtype f32`, or `f16` for half the memory; or `--device cpu` or `cuda`",
+        )),
+        Dtype::F16 if wgpu && !device.supports_dtype(DType::F16) => Err(ModelError::refused_with(
+            "this GPU does not calculate in f16",
+            "use `--dtype f32`",
+        )),
         Dtype::F16 if cpu => Err(ModelError::refused_with(
             "f16 is not supported on the CPU",
             "use `--dtype bf16` for half the memory, or `--device cuda`",
@@ -181,7 +199,7 @@ pub fn release(device: &Device) {
 /// Pages of the pools are as large as the largest tensor so far, and start small. When one outgrows them, larger pages are
 /// taken, and those before stay until nothing lies in them: the keys and values of an image would be held twice.
 pub(crate) fn reserve_pages(device: &Device, bytes: u64) {
-    if is_cpu(device) || bytes == 0 {
+    if !is_cuda(device) || bytes == 0 {
         return;
     }
     let numbers = bytes.div_ceil(4) as usize;
