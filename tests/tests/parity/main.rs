@@ -12,12 +12,13 @@
 //! A stored tensor that is neither compared nor used as an input is a failure, unless a README of the folder or of its
 //! parent lists it in a line "Not compared: `name`, `name`".
 //!
-//! `NEXTSCALE_DEVICE=cuda` (with the feature of that name) runs on the first GPU, with tolerances ten times as wide (`NEXTSCALE_TOLERANCE` is
-//! another factor: a card that rounds f32 to TF32 needs 300), and compares the kernels that are written for it with the CPU.
+//! `NEXTSCALE_DEVICE=cuda` (with the feature of that name) runs on the first card, and `gpu` or `gpu:0` (with the feature `wgpu`) on a GPU, with tolerances ten times as wide (`NEXTSCALE_TOLERANCE` is
+//! another factor: a card that rounds f32 to TF32 needs 300), and a CUDA card's own kernels are compared with the CPU.
 //! Arguments filter: only folders whose names contain one of them run.
 
 #[cfg(feature = "cuda")]
 mod card;
+mod images;
 mod infinity;
 mod infinity_vae;
 mod ops;
@@ -37,8 +38,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::Device;
-#[cfg(feature = "cuda")]
-use nextscale_models::device::{self, DeviceChoice};
+use nextscale_models::device::{self, DeviceChoice, Dtype};
 use nextscale_tests::{Fixture, Report, fixtures_in};
 
 /// Compares one folder.
@@ -72,14 +72,14 @@ fn kind(folder: &str) -> Option<Check> {
 fn device() -> Result<(Device, f64), Failed> {
     match std::env::var("NEXTSCALE_DEVICE").as_deref() {
         Err(_) | Ok("" | "cpu") => Ok((Device::flex(), 1.0)),
-        #[cfg(feature = "cuda")]
-        Ok("cuda") => Ok((device::open(DeviceChoice::Cuda(0))?, tolerance()?)),
-        Ok(other) => Err(format!("NEXTSCALE_DEVICE={other}: not a device of this build").into()),
+        Ok(name) => {
+            let choice: DeviceChoice = name.parse()?;
+            Ok((device::open(choice)?, tolerance()?))
+        }
     }
 }
 
 /// The factor on tolerances on a card.
-#[cfg(feature = "cuda")]
 fn tolerance() -> Result<f64, Failed> {
     match std::env::var("NEXTSCALE_TOLERANCE") {
         Err(_) => Ok(10.0),
@@ -109,8 +109,14 @@ fn run(wanted: &[String]) -> Result<Report, Failed> {
     let (device, factor) = device()?;
     let folders = folders()?;
     let mut report = Report::new(factor);
+    let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|part| part == name);
+    if device::is_wgpu(&device) && wants("image") {
+        report.enter("image");
+        let bounds = [(Dtype::F32, 0.1, 2.0), (Dtype::F16, 2.0, 255.0)];
+        images::check(&mut report, &device, &bounds);
+    }
     #[cfg(feature = "cuda")]
-    if device != Device::flex() && (wanted.is_empty() || wanted.iter().any(|part| part == "card")) {
+    if device::is_cuda(&device) && wants("card") {
         report.enter("card");
         card::check(&mut report, &device);
     }

@@ -1,12 +1,9 @@
-use std::sync::Arc;
-
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan as InfinityPlan, TextCondition};
 use nextscale_bitwise::vae::BsqVaeConfig;
-use nextscale_models::device::{self, Dtype};
-use nextscale_models::generator::{ImageGenerator, Request};
-use nextscale_models::{DEFAULT, Model, ModelError, Placement, pixels};
+use nextscale_models::device::Dtype;
+use nextscale_models::pixels;
 use nextscale_tests::Report;
 use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
 use nextscale_var_core::attention::AttentionKind;
@@ -270,32 +267,14 @@ pub(super) fn bytes(report: &mut Report, card: &Device, cpu: &Device) {
     report.within("bytes of NaN", f32::from(u8::from(!refused)), 0.0);
 }
 
-/// Images of the embedded model without chance, against the CPU in f32: the mean difference in steps of 255.
+/// The same image in all number types.
 pub(super) fn images(report: &mut Report, card: &Device) {
-    let Ok(model) = Model::open(DEFAULT).map(Arc::new) else {
-        return report.skip("images", "no model is inside this program");
-    };
-    let request = Request::prompt("red apple").seed(7).temperature(0.0);
-    let generate = |placement: &Placement| -> Result<Vec<u8>, ModelError> {
-        let generator = ImageGenerator::load(&model, placement)?;
-        Ok(generator.generate(&request)?.into_raw())
-    };
-    let expected = generate(&Placement::cpu()).expect("an image");
-    for (dtype, bound) in [
-        (Dtype::F32, 1.0),
-        (Dtype::F16, 2.0),
-        (Dtype::Bf16, 4.0),
-        (Dtype::Int8, 5.0),
-    ] {
-        let placement = Placement {
-            device: card.clone(),
-            dtype: device::dtype(dtype, card).expect("a type of cards"),
-            blocks: device::blocks(dtype),
-        };
-        let found = generate(&placement).expect("an image");
-        let both = found.iter().zip(&expected);
-        let sum: f32 = both.map(|(a, b)| f32::from(a.abs_diff(*b))).sum();
-        let mean = sum / expected.len() as f32;
-        report.within(&format!("image {dtype:?}"), mean, bound);
-    }
+    let any = 255.0;
+    let bounds = [
+        (Dtype::F32, 1.0, any),
+        (Dtype::F16, 2.0, any),
+        (Dtype::Bf16, 4.0, any),
+        (Dtype::Int8, 5.0, any),
+    ];
+    crate::images::check(report, card, &bounds);
 }
