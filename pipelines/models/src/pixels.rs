@@ -78,13 +78,14 @@ fn cut_off(rows: Tensor<4>) -> Result<Vec<u8>, NotFinite> {
 }
 
 fn cut_off_on_card(rows: Tensor<4>) -> Result<Vec<u8>, NotFinite> {
-    let finite = rows.clone().abs().lower_elem(f32::INFINITY).all();
+    let finite = rows.clone().abs().lower_elem(f32::INFINITY);
+    let damaged = finite.bool_not().any();
     let bytes = ((rows + 1.0) / 2.0 * 255.0).clamp(0.0, 255.0);
     let both = Transaction::default()
-        .register(finite)
+        .register(damaged)
         .register(bytes.cast(IntDType::U8));
-    let [finite, bytes] = <[TensorData; 2]>::try_from(both.execute()).expect("two tensors");
-    if !finite.iter::<bool>().all(|all| all) {
+    let [damaged, bytes] = <[TensorData; 2]>::try_from(both.execute()).expect("two tensors");
+    if damaged.iter::<bool>().any(|any| any) {
         return Err(NotFinite);
     }
     Ok(bytes.try_into_vec::<u8>().expect("bytes"))

@@ -3,10 +3,11 @@
 use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl;
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use crate::card::memory::{elem, empty, readable};
+use crate::card::memory::{elem, empty};
 
 /// Units of a cube.
 const UNITS: usize = 256;
@@ -45,7 +46,7 @@ pub(super) fn norm_silu(
     let [cells, channels] = x.shape().dims();
     let Rule { images, groups } = rule;
     let each = cells / images;
-    let x = readable(x, VECTOR);
+    let x = into_contiguous(x);
     let wide = channels / VECTOR;
     let part = UNITS / wide * DEEP;
     let parts = each.div_ceil(part);

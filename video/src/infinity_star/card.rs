@@ -1,12 +1,13 @@
 //! The blocks on a card, in half precision: few kernels between their matrix products.
 
 use burn::tensor::Tensor;
+use nextscale_var_core::card::runs;
 use nextscale_var_core::card::stream::{self, Added, Grouped, Stream};
-use nextscale_var_core::card::{Affine, runs};
 use nextscale_var_core::layers::working_dtype;
 use nextscale_var_core::rope::RopeTable;
 
 use super::block::{Block, Limits};
+use super::norms::Norms;
 use super::state::{Segment, State};
 
 /// Whether [`forward`] takes tokens and blocks.
@@ -38,7 +39,7 @@ pub(super) fn forward(
     limits: Limits,
 ) -> Tensor<3> {
     let [b, l, c] = x.dims();
-    let norms = Norms::new(blocks, c);
+    let norms = state.norms(|| Norms::new(blocks, c));
     let at_once = (limits.tokens / l).clamp(1, b);
     let mut kept = vec![(vec![], vec![]); if keep.is_some() { blocks.len() } else { 0 }];
     let parts = (0..b).step_by(at_once).map(|from| {
@@ -74,26 +75,6 @@ pub(super) fn forward(
         }
     }
     Tensor::cat(parts, 0)
-}
-
-/// The norms of all blocks.
-struct Norms {
-    before_attention: Vec<Affine>,
-    before_mlp: Vec<Affine>,
-    /// A gain of 1, `[1, C]`.
-    one: Tensor<2>,
-}
-
-impl Norms {
-    fn new(blocks: &[Block], c: usize) -> Self {
-        let device = blocks[0].input_norm.weight.device();
-        let all = |of: fn(&Block) -> Affine| blocks.iter().map(of).collect();
-        Self {
-            before_attention: all(|block| Affine::rms(&block.input_norm.weight)),
-            before_mlp: all(|block| Affine::rms(&block.post_norm.weight)),
-            one: Tensor::ones([1, c], (&device, burn::tensor::DType::F32)),
-        }
-    }
 }
 
 impl Block {

@@ -15,6 +15,8 @@ mod card;
 mod config;
 mod import;
 mod model;
+#[cfg(feature = "cuda")]
+mod norms;
 mod position;
 mod state;
 mod teacher_forcing;

@@ -1,6 +1,12 @@
 use std::ops::Range;
 
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
+
+#[cfg(feature = "cuda")]
+use super::norms::Norms;
 
 /// The origin of a segment of kept keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +42,8 @@ struct Kept {
 #[derive(Debug, Clone)]
 pub struct State {
     layers: Vec<Vec<Kept>>,
+    #[cfg(feature = "cuda")]
+    norms: Option<Arc<Norms>>,
 }
 
 impl State {
@@ -43,6 +51,8 @@ impl State {
     pub fn new(depth: usize) -> Self {
         Self {
             layers: vec![Vec::new(); depth],
+            #[cfg(feature = "cuda")]
+            norms: None,
         }
     }
 
@@ -81,6 +91,12 @@ impl State {
         (all(k, |kept| &kept.k), all(v, |kept| &kept.v))
     }
 
+    /// The norms of the model's blocks, made for the first pass.
+    #[cfg(feature = "cuda")]
+    pub(super) fn norms(&mut self, make: impl FnOnce() -> Arc<Norms>) -> Arc<Norms> {
+        self.norms.get_or_insert_with(make).clone()
+    }
+
     /// The kept keys and values, `[rows, g, m, d]`, to which some rows of a pass attend in a block, if any.
     #[cfg(feature = "cuda")]
     pub(super) fn past(
@@ -94,8 +110,17 @@ impl State {
             return None;
         }
         let all = |pick: fn(&Kept) -> &Tensor<4>| {
-            let of = |kept| pick(kept).clone().slice_dim(0, rows.clone());
-            Tensor::cat(kept.iter().map(of).collect(), 2)
+            let of = |kept| {
+                let all = pick(kept).clone();
+                if rows.len() == all.dims()[0] {
+                    return all;
+                }
+                all.slice_dim(0, rows.clone())
+            };
+            match kept.as_slice() {
+                [one] => of(one),
+                _ => Tensor::cat(kept.iter().map(of).collect(), 2),
+            }
         };
         Some((all(|kept| &kept.k), all(|kept| &kept.v)))
     }

@@ -73,8 +73,12 @@ pub(super) fn run(
         return Err(ModelError::refused_with(message, hint).into());
     }
     let start = Instant::now();
-    let generator = ImageGenerator::load(model, placement)?;
     let size = options.size_of(model)?;
+    // For this size, which is larger than the model's own one in many runs.
+    let estimate = model.estimate_image(&size, 2 * options.batch, placement)?;
+    let estimate = estimate.in_one_thread();
+    estimate.reserve_pages(&placement.device, true);
+    let generator = ImageGenerator::load(model, placement)?;
     let plan = generator.plan(size.width, size.height)?;
     let load = start.elapsed().as_secs_f64();
     let mut sampling = model.sampling()?.clone();
