@@ -191,8 +191,8 @@ fn videos_of_720p_on_a_cpu() {
 #[test]
 fn videos_on_cards() {
     for (model, frames, told) in [
-        (P720, 81, [28.5, 20.3, 12.6]),
-        (P480, 81, [22.4, 14.2, 6.5]),
+        (P720, 81, [33.8, 25.6, 17.9]),
+        (P480, 81, [24.7, 16.6, 8.9]),
         (P480, 161, [35.8, 27.7, 20.0]),
     ] {
         for (blocks, told) in STORAGES.into_iter().zip(told) {

@@ -4,7 +4,7 @@ use nextscale_video::InfinityStarVaeConfig;
 use nextscale_video::infinity_star::Limits;
 use nextscale_video::memory::{BatchSize, kept_bytes, pass_bytes};
 
-use super::estimate::MemoryEstimate;
+use super::estimate::{MemoryEstimate, Pools};
 use super::formats::Formats;
 use crate::error::Flaw;
 use crate::manifest::InfinityStarManifest;
@@ -12,6 +12,8 @@ use crate::size::Size;
 
 /// Maps of its finest level that a video decoder holds at once, for the frames that it decodes at a time.
 const DECODER_MAPS: u64 = 4;
+/// Pages of that size that the decoder of an image holds.
+const IMAGE_MAPS: u64 = 2;
 
 /// Bytes of a map of the finest level for the frames of `pixels` that a decoder decodes at a time, in f32.
 pub(crate) fn decoder_map_bytes(vae: &InfinityStarVaeConfig, pixels: usize) -> u64 {
@@ -43,11 +45,17 @@ pub(super) fn infinity_star(
     let pixels = size.width * size.height;
     let map = decoder_map_bytes(vae, pixels);
     let tokens = (rows * plan.largest_pass()) as u64;
+    // On a card, the image before a single clip is decoded while the clip is generated, and its pages stay.
+    let beside = if plan.clips().len() == 2 && formats.pools != Pools::Shared {
+        IMAGE_MAPS * map
+    } else {
+        0
+    };
     let estimate = MemoryEstimate {
         pools: formats.pools,
         transformer: formats.transformer_bytes(inside, block, all - inside),
         cache: kept_bytes(config, &plan, batch) as u64,
-        scale: pass_bytes(config, &plan, batch, Limits::default()) as u64,
+        scale: pass_bytes(config, &plan, batch, Limits::default()) as u64 + beside,
         decoder: map * DECODER_MAPS,
         scale_tensor: tokens * config.width as u64 * 4,
         decoder_tensor: map,
