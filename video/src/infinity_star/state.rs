@@ -68,6 +68,15 @@ impl State {
         layers.map(|kept| count(&kept.k) + count(&kept.v)).sum()
     }
 
+    /// The kept segments to which a pass attends in a block; `segment` is the one as which the pass will be kept, if at all.
+    fn seen(&self, layer: usize, segment: Option<Segment>) -> &[Kept] {
+        if segment.is_none_or(Segment::looks_back) {
+            &self.layers[layer]
+        } else {
+            &[]
+        }
+    }
+
     /// The keys and values `[rows, g, m, d]` to which some rows of a pass attend in a block: their own, `k` and `v`, after
     /// the kept ones where the pass looks back. `segment` is the one as which the pass will be kept, if at all.
     pub(super) fn visible(
@@ -78,8 +87,8 @@ impl State {
         v: Tensor<4>,
         segment: Option<Segment>,
     ) -> (Tensor<4>, Tensor<4>) {
-        let kept = &self.layers[layer];
-        if kept.is_empty() || !segment.is_none_or(Segment::looks_back) {
+        let kept = self.seen(layer, segment);
+        if kept.is_empty() {
             return (k, v);
         }
         let all = |own: Tensor<4>, pick: fn(&Kept) -> &Tensor<4>| {
@@ -105,8 +114,8 @@ impl State {
         rows: Range<usize>,
         segment: Option<Segment>,
     ) -> Option<(Tensor<4>, Tensor<4>)> {
-        let kept = &self.layers[layer];
-        if kept.is_empty() || !segment.is_none_or(Segment::looks_back) {
+        let kept = self.seen(layer, segment);
+        if kept.is_empty() {
             return None;
         }
         let all = |pick: fn(&Kept) -> &Tensor<4>| {
@@ -117,7 +126,7 @@ impl State {
                 }
                 all.slice_dim(0, rows.clone())
             };
-            match kept.as_slice() {
+            match kept {
                 [one] => of(one),
                 _ => Tensor::cat(kept.iter().map(of).collect(), 2),
             }

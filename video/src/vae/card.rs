@@ -5,7 +5,7 @@ use nextscale_tokenizer::card::cells::{self, Cells, Condition, Grid, channel_nor
 use nextscale_tokenizer::cpu::is_cuda;
 
 use super::decoder::{Decoder, DecoderBlock};
-use super::resample::Up;
+use super::resample::{Up, merge_first};
 use crate::conv3d::{CausalConv, FrameCache};
 use crate::norm::LatentNorm;
 
@@ -128,13 +128,8 @@ fn upsample(
         .reshape([b, t, h, w, p, s, s, made])
         .permute([0, 1, 4, 2, 5, 3, 6, 7]);
     let frames = unfolded.reshape([b, t * p, s * h * s * w * made]);
-    let frames = if first && p > 1 {
-        let one = frames.clone().slice_dim(1, 0..p).mean_dim(1);
-        if t == 1 {
-            one
-        } else {
-            Tensor::cat(vec![one, frames.slice_dim(1, p..t * p)], 1)
-        }
+    let frames = if first {
+        merge_first(frames, 1, p)
     } else {
         frames
     };

@@ -158,7 +158,7 @@ impl Up {
         let unfold = |x| unfold(x, self.space, self.time);
         let sum = unfold(y) + unfold(x.repeat_dim(1, repeats));
         if first {
-            merge_first(sum, self.time)
+            merge_first(sum, 2, self.time)
         } else {
             sum
         }
@@ -175,17 +175,17 @@ fn unfold(x: Tensor<5>, s: usize, p: usize) -> Tensor<5> {
         .reshape([b, c, t * p, s * h, s * w])
 }
 
-/// Replaces the first `time` frames by their mean.
-fn merge_first(x: Tensor<5>, time: usize) -> Tensor<5> {
-    let [_, _, t, _, _] = x.dims();
+/// Replaces the first `time` frames, which are on an axis, by their mean.
+pub(super) fn merge_first<const D: usize>(x: Tensor<D>, axis: usize, time: usize) -> Tensor<D> {
+    let t = x.dims()[axis];
     if time == 1 {
         return x;
     }
-    let one = x.clone().slice_dim(2, 0..time).mean_dim(2);
+    let one = x.clone().slice_dim(axis, 0..time).mean_dim(axis);
     if t == time {
         return one;
     }
-    Tensor::cat(vec![one, x.slice_dim(2, time..t)], 2)
+    Tensor::cat(vec![one, x.slice_dim(axis, time..t)], axis)
 }
 
 #[cfg(test)]
@@ -228,8 +228,8 @@ mod tests {
         assert_eq!(values(average_frames(x.clone(), 2, true)), [0.0, 1.5, 3.5]);
         let even = x.clone().slice_dim(2, 1..5);
         assert_eq!(values(average_frames(even.clone(), 2, false)), [1.5, 3.5]);
-        assert_eq!(values(merge_first(even.clone(), 2)), [1.5, 3.0, 4.0]);
-        assert_eq!(values(merge_first(even.slice_dim(2, 0..2), 2)), [1.5]);
+        assert_eq!(values(merge_first(even.clone(), 2, 2)), [1.5, 3.0, 4.0]);
+        assert_eq!(values(merge_first(even.slice_dim(2, 0..2), 2, 2)), [1.5]);
         assert_eq!(values(average_frames(x, 1, true)).len(), 5);
     }
 }
