@@ -6,14 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use cubecl_runtime::logging::{LaunchObservation, LaunchObserver};
-use nextscale_bitwise::infinity::{InfinityConfig, Plan as InfinityPlan, TextCondition};
+use nextscale_bitwise::infinity::{Plan as InfinityPlan, TextCondition};
 use nextscale_tests::Report;
-use nextscale_tokenizer::ScaleSchedule;
-use nextscale_var_core::attention::AttentionKind;
-use nextscale_var_core::var::{Modulation, Plan as VarPlan, VarConfig};
+use nextscale_var_core::var::Plan as VarPlan;
 use nextscale_video::infinity_star::{Limits, Segment, State};
-use nextscale_video::{CodeBits, InfinityStarConfig};
 
+use crate::card::configs;
 use crate::card::models::To;
 
 #[derive(Default)]
@@ -44,23 +42,15 @@ pub(super) fn check(report: &mut Report, card: &Device) {
     report.within("launches a block of star", each(star), 9.0);
 }
 
+/// A model in half precision. It is not drawn on the card, whose generator an emulated one lacks.
+fn halved<M: Module>(model: M, card: &Device) -> M {
+    model.map(&mut To(DType::BF16)).to_device(card)
+}
+
 fn infinity(depth: usize, card: &Device) -> usize {
-    let config = InfinityConfig {
-        width: 128,
-        depth,
-        heads: 2,
-        code_dim: 8,
-        text_channels: 128,
-        text_max_len: 9,
-        block_chunks: 1,
-        ..InfinityConfig::infinity_125m()
-    };
-    let schedule = ScaleSchedule::square(&[1, 2, 5, 9]).expect("a schedule");
-    // Not drawn on the card, whose generator an emulated one lacks.
-    let model = config
-        .init(&Device::flex())
-        .map(&mut To(DType::BF16))
-        .to_device(card);
+    let config = configs::infinity(depth);
+    let schedule = configs::schedule();
+    let model = halved(config.init(&Device::flex()), card);
     let text = TextCondition::new(Tensor::ones([2, 5, 128], card), vec![5, 3]);
     let plan = InfinityPlan::stepwise(&config, &schedule, schedule.last(), card);
     let mut state = model.start(&text, &plan);
@@ -74,23 +64,8 @@ fn infinity(depth: usize, card: &Device) -> usize {
 }
 
 fn var(depth: usize, card: &Device) -> usize {
-    let config = VarConfig {
-        width: 128,
-        depth,
-        heads: 2,
-        classes: 5,
-        vocabulary: 24,
-        channels: 4,
-        schedule: ScaleSchedule::square(&[1, 2, 5, 9]).expect("a schedule"),
-        mlp_ratio: 4.0,
-        modulation: Modulation::Own,
-        attention: AttentionKind::Cosine,
-    };
-    // Not drawn on the card, whose generator an emulated one lacks.
-    let model = config
-        .init(&Device::flex())
-        .map(&mut To(DType::BF16))
-        .to_device(card);
+    let config = configs::var(depth);
+    let model = halved(config.init(&Device::flex()), card);
     let plan = VarPlan::stepwise(&config, card);
     let mut state = model.start(&[3, 5], &plan);
     let mut step = |k: usize, tokens: Option<usize>| {
@@ -103,23 +78,8 @@ fn var(depth: usize, card: &Device) -> usize {
 }
 
 fn star(depth: usize, card: &Device) -> usize {
-    let config = InfinityStarConfig {
-        width: 128,
-        depth,
-        heads: 4,
-        kv_heads: 2,
-        mlp_hidden: 256,
-        bits: CodeBits {
-            semantic: 4,
-            detail: 8,
-        },
-        text_channels: 16,
-        text_max_len: 8,
-        attention_bias: false,
-        block_chunks: 1,
-    };
-    let model = config.init(&Device::flex());
-    let model = model.map(&mut To(DType::BF16)).to_device(card);
+    let config = configs::star(depth, false);
+    let model = halved(config.init(&Device::flex()), card);
     let mut state = State::new(depth);
     let mut pass = |tokens: usize, keep| {
         let positions: Vec<_> = (0..tokens).map(|n| [1.0, 0.0, n as f32, 0.0]).collect();

@@ -1,5 +1,6 @@
 //! The kernels of a card, and models that run on them, against the same calculation on the CPU.
 
+mod configs;
 mod kernels;
 mod launches;
 mod models;

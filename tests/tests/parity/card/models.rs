@@ -1,18 +1,17 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor};
-use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan as InfinityPlan, TextCondition};
+use nextscale_bitwise::infinity::{Infinity, Plan as InfinityPlan, TextCondition};
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_models::device::Dtype;
 use nextscale_models::pixels;
 use nextscale_tests::Report;
-use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
-use nextscale_var_core::attention::AttentionKind;
-use nextscale_var_core::var::{Modulation, Plan as VarPlan, Var, VarConfig};
+use nextscale_tokenizer::VqVaeConfig;
+use nextscale_var_core::var::{Plan as VarPlan, Var};
 use nextscale_video::infinity_star::{Limits, Segment, State};
 use nextscale_video::vae::resample::Resample;
-use nextscale_video::{CodeBits, InfinityStar, InfinityStarConfig, InfinityStarVaeConfig};
+use nextscale_video::{InfinityStar, InfinityStarVaeConfig};
 
-use crate::card::{off, random};
+use crate::card::{configs, off, random};
 
 /// Casts all parameters.
 pub(super) struct To(pub DType);
@@ -33,17 +32,8 @@ fn twins<M: Module>(model: M, dtype: DType, card: &Device) -> [M; 2] {
 /// Two prompts of different lengths, scale by scale, with a block whose gains are not small.
 pub(super) fn infinity(report: &mut Report, card: &Device, cpu: &Device) {
     cpu.seed(7);
-    let config = InfinityConfig {
-        width: 128,
-        depth: 3,
-        heads: 2,
-        code_dim: 8,
-        text_channels: 128,
-        text_max_len: 9,
-        block_chunks: 1,
-        ..InfinityConfig::infinity_125m()
-    };
-    let schedule = ScaleSchedule::square(&[1, 2, 5, 9]).expect("a schedule");
+    let config = configs::infinity(3);
+    let schedule = configs::schedule();
     let mut model = config.init(cpu);
     for block in &mut model.blocks {
         block.modulation = Param::from_tensor(random([1, 1, 6, 128], cpu) * 0.5);
@@ -83,18 +73,7 @@ pub(super) fn infinity(report: &mut Report, card: &Device, cpu: &Device) {
 /// Two classes, scale by scale.
 pub(super) fn var(report: &mut Report, card: &Device, cpu: &Device) {
     cpu.seed(8);
-    let config = VarConfig {
-        width: 128,
-        depth: 3,
-        heads: 2,
-        classes: 5,
-        vocabulary: 24,
-        channels: 4,
-        schedule: ScaleSchedule::square(&[1, 2, 5, 9]).expect("a schedule"),
-        mlp_ratio: 4.0,
-        modulation: Modulation::Own,
-        attention: AttentionKind::Cosine,
-    };
+    let config = configs::var(3);
     let model = config.init(cpu);
     let inputs: Vec<Tensor<3>> = [4, 25, 81].map(|n| random([2, n, 4], cpu)).to_vec();
     for dtype in [DType::F32, DType::BF16, DType::F16] {
@@ -135,21 +114,7 @@ pub(super) fn star(report: &mut Report, card: &Device, cpu: &Device) {
             },
         ),
     ] {
-        let config = InfinityStarConfig {
-            width: 128,
-            depth: 3,
-            heads: 4,
-            kv_heads: 2,
-            mlp_hidden: 160,
-            bits: CodeBits {
-                semantic: 4,
-                detail: 8,
-            },
-            text_channels: 16,
-            text_max_len: 8,
-            attention_bias,
-            block_chunks: 1,
-        };
+        let config = configs::star(3, attention_bias);
         let model = config.init(cpu);
         let passes = [
             (5, Some(Segment::Text)),
