@@ -74,11 +74,13 @@ pub struct Step {
     /// The running feature map including this scale, at full size, `[b, d, t, h, w]`. Decode it for a preview or, after
     /// the last scale, for the image.
     pub features: Tensor<5>,
-    /// The input of the next scale, `[b, l', D]`; `None` after the last scale.
+    /// The input of the next scale, `[b, l', D]`; `None` after the last scale that is run.
     pub next_input: Option<Tensor<3>>,
 }
 
-/// An iterator of scales. Dropping it stops the work.
+/// An iterator of the scales that the plan runs. Dropping it stops the work.
+///
+/// Once no later scale is guided, the unconditional half of the batch is dropped.
 pub struct Generation<'a, Q: Quantizer + ?Sized> {
     model: &'a Infinity,
     pyramid: Pyramid<'a, Q, Plain>,
@@ -88,6 +90,8 @@ pub struct Generation<'a, Q: Quantizer + ?Sized> {
     options: GenerateOptions,
     sampler: Sampler,
     state: State,
+    /// Scales, from the first, that need the unconditional half of the batch.
+    guided: usize,
     features: Option<Tensor<5>>,
     input: Option<Tensor<3>>,
     k: usize,
@@ -116,18 +120,25 @@ pub fn generate<'a, Q: Quantizer + ?Sized>(
     assert_eq!(options.temperature.len(), scales, "temperatures");
     let (d, code_dim) = (quantizer.dim(), model.word_embed.weight.dims()[0]);
     assert_eq!(patching.code_dim(d), code_dim, "bits per token");
-    let prompts = if options.guidance.is_active() {
+    let run = plan.shortcuts().scales();
+    let guided = options.guidance.guided_scales(run);
+    let prompts = if guided > 0 {
         let negative = negative.unwrap_or_else(|| model.unconditional(&text.lens));
         assert_eq!(negative.batch(), text.batch(), "negative prompts");
         text.concat(&negative)
     } else {
         text
     };
+    let mut state = model.start(&prompts, plan);
+    if 0 < guided && guided < run {
+        state.reserve(plan, guided);
+    }
     Generation {
         model,
         pyramid: Pyramid::plain(quantizer),
         cells: patching.cells(plan.schedule()),
-        state: model.start(&prompts, plan),
+        state,
+        guided,
         plan: plan.clone(),
         patching,
         options,
@@ -151,8 +162,11 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
 
     /// Logits of scale `k` after guidance and temperature.
     fn logits(&mut self, k: usize) -> Tensor<3> {
-        let guidance = &self.options.guidance;
-        let guidance = guidance.is_active().then_some(guidance);
+        if k == self.guided && k > 0 {
+            let rows = self.state.text().cond.dims()[0] / 2;
+            self.state.keep_rows(rows, &self.plan);
+        }
+        let guidance = (k < self.guided).then_some(&self.options.guidance);
         let input = self.input.take();
         let (model, plan) = (self.model, &self.plan);
         let logits = model.forward_scale(k, input, &mut self.state, plan, guidance);
@@ -181,6 +195,7 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
         let sum = self.features.take();
         let features = self.pyramid.accumulate(sum, &codes, k, &self.cells);
         let next = self.cells.scales().get(k + 1);
+        let next = next.filter(|_| k + 1 < self.plan.shortcuts().scales());
         let next_input = next.map(|&next| {
             let cells = self.pyramid.input(features.clone(), next);
             self.patching.to_tokens(cells)
@@ -204,13 +219,14 @@ impl<Q: Quantizer + ?Sized> Iterator for Generation<'_, Q> {
 
     fn next(&mut self) -> Option<Step> {
         let k = self.k;
-        let scale = *self.plan.schedule().scales().get(k)?;
+        let run = self.plan.shortcuts().scales();
+        let scale = *self.plan.schedule().scales()[..run].get(k)?;
         self.k += 1;
         Some(self.step(k, scale))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.plan.schedule().len() - self.k;
+        let left = self.plan.shortcuts().scales() - self.k;
         (left, Some(left))
     }
 }

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use nextscale_bitwise::Bsq;
 use nextscale_bitwise::correction::SelfCorrection;
-use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, generate};
+use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, Step, generate};
 use nextscale_bitwise::import::{read_infinity, save_infinity};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
@@ -12,7 +12,9 @@ use nextscale_bitwise::train::{loss, margins};
 use nextscale_tokenizer::pyramid::Pyramid;
 use nextscale_tokenizer::{Scale, ScaleSchedule};
 use nextscale_var_core::blocks::BlockStorage;
+use nextscale_var_core::guidance::Guidance;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_var_core::shortcuts::Shortcuts;
 use nextscale_var_core::train::ScaleWeighting;
 use nextscale_weights::{WeightDtype, WeightFile};
 use rand::SeedableRng;
@@ -147,6 +149,88 @@ fn a_picture_does_not_depend_on_its_batch() {
         let picture = both.slice_dim(0, 1..2).into_data();
         picture.assert_eq(&alone.into_data(), true);
     }
+}
+
+/// The steps of two images, with guidance weights and what is left out.
+fn steps(model: &Infinity, weights: &[f64], shortcuts: Shortcuts) -> Vec<Step> {
+    let device = Device::flex();
+    let plan = Plan::stepwise(&config(), &schedule(), schedule().last(), &device);
+    let mut options = GenerateOptions::constant(1.0, 0.8, 4);
+    options.guidance.weights = weights.to_vec();
+    let input = GenerateInput {
+        quantizer: &Bsq::new(D),
+        plan: &plan.with_shortcuts(shortcuts),
+        patching: Patching::Double,
+        text: fixed_text(&device),
+        negative: None,
+        options,
+        sampler: Sampler::new(SamplerConfig::default(), &[1, 2]),
+    };
+    generate(model, input).collect()
+}
+
+/// The same prompts each time.
+fn fixed_text(device: &Device) -> TextCondition {
+    let features = Tensor::<1, Int>::arange(0..2 * 7 * 128, device).float();
+    let features = (features * 0.37).sin().reshape([2, 7, 128]);
+    TextCondition::new(features, vec![4, 7])
+}
+
+/// Where no later scale is guided, the unconditional half is dropped, and nothing changes.
+#[test]
+fn guidance_that_ends_costs_nothing_after_its_end() {
+    let device = Device::flex();
+    let model = model(&device);
+    let weights = [3.0, 3.0, 1.0, 1.0];
+    let some = steps(&model, &weights, Shortcuts::none(4));
+    let plan = Plan::stepwise(&config(), &schedule(), schedule().last(), &device);
+    let text = fixed_text(&device);
+    let both = text.concat(&model.unconditional(&text.lens));
+    let mut state = model.start(&both, &plan);
+    let mut guidance = Guidance::constant(3.0, 4);
+    guidance.weights = weights.to_vec();
+    let mut input = None;
+    for step in some {
+        let logits = model.forward_scale(step.k, input, &mut state, &plan, Some(&guidance));
+        assert_eq!(far(logits / 0.8, step.logits), 0.0, "scale {}", step.k);
+        input = step.next_input;
+    }
+    assert!(input.is_none());
+}
+
+#[test]
+fn fewer_scales_are_the_first_ones() {
+    let model = model(&Device::flex());
+    let all = steps(&model, &[3.0; 4], Shortcuts::none(4));
+    let fewer = steps(&model, &[3.0; 4], Shortcuts::new(3, &[]));
+    assert_eq!((all.len(), fewer.len()), (4, 3));
+    for (one, other) in all.iter().zip(&fewer) {
+        assert_eq!(far(one.features.clone(), other.features.clone()), 0.0);
+    }
+    assert_eq!(fewer[2].features.dims(), [2, D, 1, 8, 6]);
+    assert!(all[2].next_input.is_some() && fewer[2].next_input.is_none());
+}
+
+/// Tokens that are left out get what coarser ones got: nearly right, and the first scales stay as they are.
+#[test]
+fn scales_with_fewer_tokens() {
+    let model = model(&Device::flex());
+    let all = steps(&model, &[3.0; 4], Shortcuts::none(4));
+    let pruned = steps(&model, &[3.0; 4], Shortcuts::new(4, &[0.7, 0.5]));
+    for k in 0..2 {
+        assert_eq!(far(all[k].logits.clone(), pruned[k].logits.clone()), 0.0);
+    }
+    let off: f32 = far(all[2].logits.clone(), pruned[2].logits.clone());
+    let size: f32 = all[2].logits.clone().abs().mean().into_scalar();
+    assert!(0.0 < off && off < 40.0 * size, "{off} of {size}");
+    // With and without the unconditional half.
+    let weights = [3.0, 3.0, 3.0, 1.0];
+    let dropped = steps(&model, &weights, Shortcuts::new(4, &[0.7, 0.5]));
+    assert_eq!(
+        far(pruned[2].logits.clone(), dropped[2].logits.clone()),
+        0.0
+    );
+    assert!(far(pruned[3].logits.clone(), dropped[3].logits.clone()) > 0.0);
 }
 
 #[test]

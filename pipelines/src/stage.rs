@@ -142,6 +142,8 @@ pub enum Event {
         sample: Arc<Sample>,
         /// Which scale.
         step: Step,
+        /// What it leaves out to be faster, in a few words.
+        note: Option<String>,
         /// How long it took.
         took: Duration,
     },

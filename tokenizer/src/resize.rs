@@ -53,6 +53,24 @@ pub fn resize(x: Tensor<5>, to: Scale, mode: Resize) -> Tensor<5> {
     x.cast(dtype)
 }
 
+/// Resizes the rows and columns of tokens `x`, `[b, t h w, c]`, from one grid to another, as [`resize`] does with maps.
+///
+/// # Panics
+/// If the grids have different numbers of frames, or `x` is not on the first one.
+pub fn resize_tokens(x: Tensor<3>, from: Scale, to: Scale, mode: Resize) -> Tensor<3> {
+    let ([b, n, c], device) = (x.dims(), x.device());
+    assert_eq!(n, from.tokens(), "tokens of a grid of {from}");
+    assert_eq!(from.t, to.t, "frames");
+    let frames = b * from.t;
+    let rows = kept_matrix(from.h, to.h, mode, &device).unsqueeze::<3>();
+    let x = x.reshape([frames, from.h, from.w * c]);
+    let x = product(rows.expand([frames, to.h, from.h]), x);
+    let columns = kept_matrix(from.w, to.w, mode, &device).unsqueeze::<3>();
+    let x = x.reshape([frames * to.h, from.w, c]);
+    let x = product(columns.expand([frames * to.h, to.w, from.w]), x);
+    x.reshape([b, to.tokens(), c])
+}
+
 /// The matrices that are on a card already: every scale of every image needs the same ones.
 static KEPT: Mutex<Vec<(Key, Tensor<2>)>> = Mutex::new(Vec::new());
 
@@ -169,6 +187,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn tokens_are_resized_as_maps() {
+        let device = Device::flex();
+        let (from, to) = (Scale::new(2, 3, 2), Scale::new(2, 4, 5));
+        let maps = Tensor::<1, burn::tensor::Int>::arange(0..2 * 3 * 12, &device).float();
+        let maps = maps.reshape([2, 3, 2, 3, 2]);
+        let tokens = maps.clone().reshape([2, 3, 12]).swap_dims(1, 2);
+        let resized = resize_tokens(tokens, from, to, Resize::Area);
+        let expected = resize(maps, to, Resize::Area).reshape([2, 3, 40]);
+        let off = (resized.swap_dims(1, 2) - expected).abs().max();
+        assert!(off.into_scalar::<f32>() < 1e-4);
     }
 
     #[test]

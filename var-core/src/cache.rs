@@ -12,21 +12,60 @@ struct Layer {
 
 /// Keys and values of every layer of a model: those of all scales but the last, which no later scale attends to.
 ///
-/// A layer is allocated for `capacity` tokens when it is first written. After that each scale is written in place, so
+/// A layer is allocated for its capacity when it is first written. After that each scale is written in place, so
 /// nothing is copied again (as long as no returned view is alive).
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<Option<Layer>>,
-    capacity: usize,
+    /// Tokens that each layer has room for.
+    capacity: Vec<usize>,
 }
 
 impl KvCache {
     /// An empty cache for `layers` layers and at most `capacity` tokens.
     pub fn new(layers: usize, capacity: usize) -> Self {
+        Self::with_capacity(vec![capacity; layers])
+    }
+
+    /// An empty cache with room for a number of tokens in each layer.
+    pub fn with_capacity(capacity: Vec<usize>) -> Self {
         Self {
-            layers: vec![None; layers],
+            layers: vec![None; capacity.len()],
             capacity,
         }
+    }
+
+    /// Drops all rows of the batch but the first `rows`, and makes room for other numbers of tokens. What is kept is copied once,
+    /// layer by layer.
+    ///
+    /// # Panics
+    /// If a layer has more tokens than the room that it gets, or there is not one number for each layer.
+    pub fn keep_rows(&mut self, rows: usize, capacity: Vec<usize>) {
+        assert_eq!(capacity.len(), self.layers.len(), "layers of the cache");
+        for (layer, &room) in self.layers.iter_mut().zip(&capacity) {
+            let Some(Layer { k, v, len }) = layer.take() else {
+                continue;
+            };
+            assert!(len <= room, "{len} tokens in a cache made for {room}");
+            let [k, v] = [k, v].map(|all| {
+                let [_, h, _, d] = all.dims();
+                let place = [0..rows, 0..h, 0..len, 0..d];
+                let kept = all.slice(place.clone());
+                let shape = [rows, h, room, d];
+                let fresh = Tensor::empty(shape, (&kept.device(), kept.dtype()));
+                match len {
+                    0 => fresh,
+                    _ => fresh.slice_assign(place, kept),
+                }
+            });
+            *layer = Some(Layer { k, v, len });
+        }
+        self.capacity = capacity;
+    }
+
+    /// Number of layers.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
     }
 
     /// Number of tokens in `layer`.
@@ -52,7 +91,7 @@ impl KvCache {
     /// If the capacity is exceeded, or a shape differs from the first one in another dimension than `n`.
     pub fn append(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [b, h, n, d] = k.dims();
-        let capacity = self.capacity;
+        let capacity = self.capacity[layer];
         let cached = self.layers[layer].take().unwrap_or_else(|| Layer {
             k: Tensor::empty([b, h, capacity, d], (&k.device(), k.dtype())),
             v: Tensor::empty([b, h, capacity, d], (&v.device(), v.dtype())),
@@ -89,7 +128,7 @@ impl KvCache {
     ) -> (Tensor<4>, Tensor<4>, usize) {
         let [b, h, d] = shape;
         // A schedule of one scale keeps none.
-        let shape = [b, h, self.capacity.max(1), d];
+        let shape = [b, h, self.capacity[layer].max(1), d];
         match self.layers[layer].take() {
             Some(Layer { k, v, len }) => (k, v, len),
             None => {
@@ -105,7 +144,7 @@ impl KvCache {
     /// If the capacity is exceeded.
     #[cfg(feature = "cuda")]
     pub(crate) fn put(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>, len: usize) {
-        let capacity = self.capacity;
+        let capacity = self.capacity[layer];
         assert!(
             len <= capacity,
             "{len} tokens in a cache made for {capacity}"
@@ -178,6 +217,23 @@ mod tests {
         v.slice([0..2, 0..3, 3..6, 0..4])
             .into_data()
             .assert_eq(&(part(3..6) * 2.0).into_data(), true);
+    }
+
+    /// The first rows stay, and there is room for more tokens.
+    #[test]
+    fn rows_are_dropped() {
+        let device = Device::flex();
+        let all = Tensor::<4>::random([2, 3, 4, 4], Distribution::Default, &device);
+        let part = |rows, tokens| all.clone().slice_dim(0, rows).slice_dim(2, tokens);
+        let mut cache = KvCache::new(2, 2);
+        cache.append(1, part(0..2, 0..2), part(0..2, 0..2));
+        cache.keep_rows(1, vec![0, 4]);
+        let (k, v) = cache.append(1, part(0..1, 2..4), part(0..1, 2..4));
+        for kept in [k, v] {
+            let expected = part(0..1, 0..4).into_data();
+            kept.into_data().assert_eq(&expected, true);
+        }
+        assert_eq!((cache.len(0), cache.len(1)), (0, 4));
     }
 
     #[test]

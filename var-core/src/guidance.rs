@@ -55,6 +55,21 @@ impl Guidance {
         self.weights.iter().any(|&w| w != 1.0)
     }
 
+    /// How many of the first `scales` scales there are until none is guided any more: from then on nothing needs the
+    /// unconditional half of the batch.
+    pub fn guided_scales(&self, scales: usize) -> usize {
+        let weights = self.weights.iter().take(scales);
+        let last = weights.enumerate().filter(|(_, w)| **w != 1.0).next_back();
+        last.map_or(0, |(k, _)| k + 1)
+    }
+
+    /// The same guidance at the first `scales` scales, and none after them.
+    #[must_use]
+    pub fn until(mut self, scales: usize) -> Self {
+        self.weights.iter_mut().skip(scales).for_each(|w| *w = 1.0);
+        self
+    }
+
     /// The weight of scale `k`.
     ///
     /// # Panics
@@ -122,6 +137,10 @@ mod tests {
         assert_eq!(ramp.weights, [1.0, 3.0, 5.0]);
         assert!(!ramp.on_logits(0) && ramp.on_logits(1));
         assert!(!Guidance::constant(1.0, 3).is_active());
+        let some = Guidance::constant(4.0, 5).until(3);
+        assert_eq!(some.weights, [4.0, 4.0, 4.0, 1.0, 1.0]);
+        assert_eq!([5, 3, 2].map(|n| some.guided_scales(n)), [3, 3, 2]);
+        assert_eq!(ramp.guided_scales(1), 0);
     }
 
     #[test]

@@ -227,6 +227,19 @@ impl AdaLn {
         }
     }
 
+    /// Those of the first `rows` of the batch.
+    pub fn rows(&self, rows: usize) -> Self {
+        let first = |both: &[Tensor<3>; 2]| {
+            let [a, b] = both;
+            [a, b].map(|x| x.clone().slice_dim(0, 0..rows))
+        };
+        Self {
+            gains: first(&self.gains),
+            scales: first(&self.scales),
+            shifts: first(&self.shifts),
+        }
+    }
+
     /// AdaLN before the attention (0) or the feed-forward layers (1).
     pub fn norm(&self, x: Tensor<3>, which: usize) -> Tensor<3> {
         modulate(x, self.scales[which].clone(), self.shifts[which].clone())

@@ -17,13 +17,16 @@ pub mod blocks;
 pub mod cache;
 #[cfg(feature = "cuda")]
 pub mod card;
+pub mod chosen;
 pub mod dtype;
 pub mod guidance;
 pub mod int8;
 pub mod layers;
 pub mod mask;
 pub mod matmul;
+pub mod pruning;
 pub mod rope;
 pub mod sampler;
+pub mod shortcuts;
 pub mod train;
 pub mod var;

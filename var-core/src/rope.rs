@@ -4,7 +4,7 @@
 //! first, then columns, for images), and pair `j` of an axis is rotated by `position * theta^(-2j / (d / axes))`. With one
 //! axis this is RoFormer's embedding (arXiv 2104.09864); with two it is that of Infinity's self-attention layers.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use nextscale_tokenizer::{Scale, ScaleSchedule};
 use rayon::prelude::*;
 
@@ -72,6 +72,14 @@ impl RopeTable {
         }
     }
 
+    /// The rows of some tokens. Of `b l` rows, [`RopeTable::apply`] takes the first `l` for the first row of a batch, and so on.
+    pub fn select(&self, tokens: Tensor<1, Int>) -> Self {
+        Self {
+            cos: self.cos.clone().select(0, tokens.clone()),
+            sin: self.sin.clone().select(0, tokens),
+        }
+    }
+
     /// Cosines and signed sines, `[l, d]` each.
     #[cfg(feature = "cuda")]
     pub(crate) fn tables(&self) -> [Tensor<2>; 2] {
@@ -86,22 +94,21 @@ impl RopeTable {
     /// Rotates every head of `x`, `[b, l, h, d]` in f32, by the position of its token.
     ///
     /// # Panics
-    /// If `l` or `d` differ from the table's.
+    /// If the table has neither `l` nor `b l` tokens, or `d` differs from the table's.
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, l, h, d] = x.dims();
         let [rows, width] = self.cos.dims();
-        assert_eq!(
-            [l, d],
-            [rows, width],
-            "rope table and heads disagree on [l, d]"
+        assert!(
+            (rows == l || rows == b * l) && width == d,
+            "rope table [{rows}, {width}] and heads disagree on [l, d]: [{l}, {d}]"
         );
         let swapped: Tensor<4> = x
             .clone()
             .reshape([b, l, h, d / 2, 2])
             .flip([4])
             .reshape([b, l, h, d]);
-        let cos = self.cos.clone().reshape([1, l, 1, d]);
-        let sin = self.sin.clone().reshape([1, l, 1, d]);
+        let cos = self.cos.clone().reshape([rows / l, l, 1, d]);
+        let sin = self.sin.clone().reshape([rows / l, l, 1, d]);
         x * cos + swapped * sin
     }
 

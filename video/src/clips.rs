@@ -115,6 +115,25 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The same plan with at most `most` passes over each scale, the first ones. Each keeps its position.
+    ///
+    /// # Panics
+    /// If `most` is 0.
+    #[must_use]
+    pub fn with_repeats(mut self, most: usize) -> Self {
+        assert!(most > 0, "no pass over a scale");
+        for clip in &mut self.clips {
+            clip.passes.retain(|pass| pass.repetition < most);
+            for (i, pass) in clip.passes.iter_mut().enumerate() {
+                (pass.in_clip, pass.keep) = (i, false);
+            }
+            let scales = clip.passes.iter().map(|pass| pass.scale).collect();
+            clip.schedule = ScaleSchedule::new(scales).expect("scales of a schedule, in order");
+        }
+        self.mark_kept();
+        self
+    }
+
     fn add(
         &mut self,
         layout: &Layout,
@@ -219,6 +238,21 @@ mod tests {
     fn plan(preset: &InfinityStarPreset, seconds: usize) -> Plan {
         let grids = Template::nearest(0.562).grids(preset.size).to_vec();
         Plan::new(&preset.layout, &grids, 1 + seconds * preset.fps / 4).unwrap()
+    }
+
+    /// Fewer passes: the first of each scale, where they were, and the last of each clip is kept for the next one.
+    #[test]
+    fn fewer_repeats() {
+        let all = plan(&InfinityStarPreset::infinitystar_8b_720p(), 5);
+        let fewer = all.clone().with_repeats(1);
+        assert_eq!(fewer.passes().count(), 30);
+        let last_of_image = fewer.clips()[0].passes[14];
+        assert_eq!((last_of_image.keep, last_of_image.position), (true, 42));
+        assert_eq!(fewer.clips()[1].passes[1].position, 48);
+        assert_eq!(fewer.clips()[1].passes[1].in_clip, 1);
+        assert_eq!(fewer.clips()[1].schedule.len(), 15);
+        assert_eq!((fewer.kept_tokens(), fewer.frames()), (3600, 21));
+        assert_eq!(all.clone().with_repeats(3), all);
     }
 
     /// Numbers of passes and tokens that the released scripts have.

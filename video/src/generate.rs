@@ -32,7 +32,7 @@ pub struct Step {
     pub pass: Pass,
     /// Its input: the running sum on the grid of the pass, `[b, c, t, h, w]`.
     pub input: Tensor<5>,
-    /// The heads' logits before temperature and guidance, `[2b or b, l, 2 d]`, conditional ones first; `None` where forced
+    /// The heads' logits before temperature and guidance, `[2b or b, l, 2 d]`, conditional ones first or alone; `None` where forced
     /// bits made them unnecessary.
     pub raw: Option<Tensor<3>>,
     /// Logits after temperature and guidance, `[b, l, 2 d]`.
@@ -119,12 +119,12 @@ impl Generation<'_> {
         let level = self.text_max_len + condition.position;
         let scale = Scale::new(t, h, w);
         let positions = grid_positions(scale, self.reference, &condition.frames, level);
-        let x = self.embed(condition.cells);
+        let x = self.embed(condition.cells, self.rows_per_video);
         self.forward(x, &positions, Some(condition.segment));
     }
 
-    fn embed(&self, cells: Tensor<5>) -> Tensor<3> {
-        self.model.embed(cells).repeat_dim(0, self.rows_per_video)
+    fn embed(&self, cells: Tensor<5>, rows_per_video: usize) -> Tensor<3> {
+        self.model.embed(cells).repeat_dim(0, rows_per_video)
     }
 
     fn forward(
@@ -147,7 +147,13 @@ impl Generation<'_> {
         let frames: Vec<usize> = (pass.first_frame..pass.first_frame + pass.scale.t).collect();
         let level = self.text_max_len + pass.position;
         let positions = grid_positions(pass.scale, self.reference, &frames, level);
-        let x = self.embed(input.clone());
+        // The rows of the prompts come first, also in what is kept of earlier clips.
+        let rows = if pass.keep || self.options.guides(pass) {
+            self.rows_per_video
+        } else {
+            1
+        };
+        let x = self.embed(input.clone(), rows);
         let x = self.forward(x, &positions, pass.keep.then_some(Segment::Clip));
         wanted.then(|| self.model.logits(x, pass.kind))
     }
@@ -189,7 +195,10 @@ impl Generation<'_> {
         let raw = self.raw_logits(pass, &input, forced.is_some());
         let temperature = self.options.temperature(pass.clip);
         let tempered = raw.clone().map(|raw| raw * temperature.recip());
-        let logits = tempered.map(|logits| self.options.guidance.apply(logits));
+        let logits = tempered.map(|logits| match self.options.guides(pass) {
+            true => self.options.guidance.apply(logits),
+            false => logits.slice_dim(0, 0..self.batch),
+        });
         let codes = Codes::Bits(self.sample(pass, forced, logits.as_ref()));
         let clip = &self.plan.clips()[pass.clip];
         let detail = self.detail();

@@ -1,7 +1,7 @@
 //! Memory of a generation, estimated before anything is loaded.
 
 use crate::{
-    clips::Plan,
+    clips::{Pass, Plan},
     infinity_star::{InfinityStarConfig, Limits},
 };
 
@@ -12,6 +12,8 @@ pub struct BatchSize {
     pub text: usize,
     /// Rows of the batch: 2 per video under guidance.
     pub rows: usize,
+    /// Scales, from the first of each clip, that need all rows; of the others, passes that are not kept need half of them.
+    pub guided_scales: usize,
     /// Bytes per number in matrix products.
     pub bytes: usize,
 }
@@ -32,9 +34,33 @@ pub fn pass_bytes(
     batch: BatchSize,
     limits: Limits,
 ) -> usize {
-    let BatchSize { rows, bytes, .. } = batch;
-    let c = config.width;
-    let (largest, kept) = (plan.largest_pass(), kept_tokens(plan, batch));
+    let needs_all = |pass: &&Pass| pass.keep || pass.index < batch.guided_scales;
+    let largest = |passes: &mut dyn Iterator<Item = &Pass>| {
+        passes.map(|pass| pass.scale.tokens()).max().unwrap_or(0)
+    };
+    let guided = largest(&mut plan.passes().filter(needs_all));
+    let others = largest(&mut plan.passes().filter(|pass| !needs_all(pass)));
+    let bytes_of = |rows, tokens| {
+        rows_bytes(
+            config,
+            kept_tokens(plan, batch),
+            batch,
+            limits,
+            [rows, tokens],
+        )
+    };
+    bytes_of(batch.rows, guided).max(bytes_of(batch.rows.div_ceil(2), others))
+}
+
+/// The same of a pass with as many rows and tokens.
+fn rows_bytes(
+    config: &InfinityStarConfig,
+    kept: usize,
+    batch: BatchSize,
+    limits: Limits,
+    [rows, largest]: [usize; 2],
+) -> usize {
+    let (bytes, c) = (batch.bytes, config.width);
     let at_once = largest * (limits.tokens / largest.max(1)).clamp(1, rows);
     // The residual stream before and after the block for all rows; the rest only for the current rows.
     let stream = 8 * c * rows * largest;
@@ -59,6 +85,7 @@ mod tests {
         let batch = BatchSize {
             text: 64,
             rows: 2,
+            guided_scales: usize::MAX,
             bytes: 2,
         };
         let config = &preset.config;

@@ -19,6 +19,7 @@ use nextscale_video::{
 /// A prompt of 9 tokens under guidance, in f32.
 const BATCH: BatchSize = BatchSize {
     text: 9,
+    guided_scales: usize::MAX,
     rows: 2,
     bytes: 4,
 };

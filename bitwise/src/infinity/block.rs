@@ -89,6 +89,24 @@ pub(crate) struct Condition {
     pub ada: AdaLn,
 }
 
+impl TextKeys {
+    /// Those of the first `rows` prompts.
+    pub(super) fn rows(&self, rows: usize) -> Self {
+        let [k, v] = [&self.k, &self.v].map(|x| x.clone().slice_dim(0, 0..rows));
+        Self { k, v }
+    }
+}
+
+impl Condition {
+    /// That of the first `rows` prompts.
+    pub(super) fn rows(&self, rows: usize) -> Self {
+        Self {
+            keys: self.keys.rows(rows),
+            ada: self.ada.rows(rows),
+        }
+    }
+}
+
 /// One block of the transformer.
 #[derive(Module, Debug)]
 pub struct Block {

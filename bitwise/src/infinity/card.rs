@@ -42,6 +42,15 @@ impl Condition {
         }
     }
 
+    /// That of the first `rows` prompts.
+    pub(super) fn rows(&self, rows: usize) -> Self {
+        Self {
+            keys: self.keys.rows(rows),
+            adapted: self.adapted.rows(rows),
+            ..self.clone()
+        }
+    }
+
     /// The norm before the block.
     pub(super) fn before(&self) -> &Affine {
         &self.adapted.norms[0]

@@ -4,6 +4,7 @@ use nextscale_var_core::{
     mask,
     matmul::Precision,
     rope::{RopeTable, THETA, grid_positions},
+    shortcuts::Shortcuts,
 };
 
 use super::config::InfinityConfig;
@@ -18,6 +19,7 @@ pub struct Plan {
     pub(crate) hidden: Option<Tensor<4, Bool>>,
     pub(crate) levels: Tensor<1, Int>,
     pub(crate) precision: Precision,
+    shortcuts: Shortcuts,
 }
 
 impl Plan {
@@ -71,6 +73,7 @@ impl Plan {
             hidden: None,
             levels: Tensor::from_data(TensorData::new(levels, [l]), device),
             precision: Precision::F32,
+            shortcuts: Shortcuts::none(schedule.len()),
         }
     }
 
@@ -94,6 +97,31 @@ impl Plan {
     /// The same plan with matrix products of f32 weights in the blocks computed in `precision`.
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// The same plan with what a run leaves out.
+    ///
+    /// # Panics
+    /// If the schedule has fewer scales.
+    #[must_use]
+    pub fn with_shortcuts(self, shortcuts: Shortcuts) -> Self {
+        shortcuts.check(&self.schedule);
+        Self { shortcuts, ..self }
+    }
+
+    /// What a run leaves out.
+    pub fn shortcuts(&self) -> &Shortcuts {
+        &self.shortcuts
+    }
+
+    /// Tokens of each of `depth` blocks that are kept of the scales before `before`.
+    pub(crate) fn kept_tokens(&self, depth: usize, before: usize) -> Vec<usize> {
+        let Self {
+            shortcuts,
+            schedule,
+            ..
+        } = self;
+        shortcuts.kept_tokens(schedule, depth, before)
     }
 
     /// The transformer's schedule.

@@ -4,9 +4,11 @@ use burn::tensor::Tensor;
 use nextscale_var_core::{
     attention::PassContext,
     cache::KvCache,
+    chosen::Chosen,
     dtype::value,
     guidance::{Guidance, mix},
     layers::embed_scale,
+    pruning::Pruner,
 };
 
 use super::block::{Condition as BlockCondition, TextContext};
@@ -26,12 +28,36 @@ pub struct State {
     #[cfg(feature = "cuda")]
     on_card: Vec<Condition>,
     cache: KvCache,
+    pruner: Option<Pruner>,
 }
 
 impl State {
     /// The encoded prompts.
     pub fn text(&self) -> &TextState {
         &self.text
+    }
+
+    /// Reserves the cache for the scales before `before` only: [`State::keep_rows`] makes room for the others.
+    pub(crate) fn reserve(&mut self, plan: &Plan, before: usize) {
+        let depth = self.cache.layers();
+        self.cache = KvCache::with_capacity(plan.kept_tokens(depth, before));
+    }
+
+    /// Drops all prompts but the first `rows`, with their keys and values, and makes room for the whole plan.
+    pub(crate) fn keep_rows(&mut self, rows: usize, plan: &Plan) {
+        self.text = self.text.rows(rows);
+        for condition in &mut self.conditions {
+            *condition = condition.rows(rows);
+        }
+        #[cfg(feature = "cuda")]
+        for condition in &mut self.on_card {
+            *condition = condition.rows(rows);
+        }
+        let kept = plan.kept_tokens(self.cache.layers(), plan.schedule().len());
+        self.cache.keep_rows(rows, kept);
+        if let Some(pruner) = &mut self.pruner {
+            pruner.keep_rows(rows);
+        }
     }
 }
 
@@ -45,14 +71,17 @@ impl Infinity {
             conditions: Vec::with_capacity(self.depth()),
             #[cfg(feature = "cuda")]
             on_card: Vec::new(),
-            cache: KvCache::new(self.depth(), plan.schedule().kept_tokens()),
+            cache: {
+                let kept = plan.kept_tokens(self.depth(), plan.schedule().len());
+                KvCache::with_capacity(kept)
+            },
+            pruner: plan.shortcuts().pruner(self.depth()),
         }
     }
 
     /// Logits of scale `k` (from 0) after guidance. Scales must come in order.
     ///
-    /// With `guidance` the state holds `2 b` prompts, and both halves are computed at every scale, also where the weight
-    /// is 1.
+    /// With `guidance` the state holds `2 b` prompts, and both halves are computed, also where the weight is 1.
     ///
     /// # Shapes
     /// - `input`: `[b, h w, D]`, the running feature map resized to this scale; `None` at scale 0
@@ -122,15 +151,17 @@ impl Infinity {
             hidden: None,
             precision: plan.precision,
         };
-        let (depth, last) = (self.depth(), k + 1 == plan.schedule().len());
+        let scale = plan.schedule().scales()[k];
+        let (depth, last) = (self.depth(), k + 1 == plan.shortcuts().scales());
         #[cfg(feature = "cuda")]
         if nextscale_var_core::card::runs(&x) {
-            return self.scale_blocks_on_card(k, x, state, context, last, guidance);
+            return self.scale_blocks_on_card(k, x, state, context, plan, guidance);
         }
         let State {
             text,
             conditions,
             cache,
+            pruner,
             ..
         } = state;
         for i in 0..depth {
@@ -144,7 +175,19 @@ impl Infinity {
                 keys: &conditions[i].keys,
                 hidden: text.hidden.as_ref(),
             };
-            x = block.forward(x, &conditions[i].ada, text_context, context, extend);
+            let ada = &conditions[i].ada;
+            let run = |x, chosen: Option<&Chosen>| {
+                let own = chosen.map(|chosen| chosen.rope(&rope));
+                let context = PassContext {
+                    rope: own.as_ref().or(context.rope),
+                    ..context
+                };
+                block.forward(x, ada, text_context, context, extend)
+            };
+            x = match pruner {
+                Some(pruner) => pruner.block(k, scale, i, x, run),
+                None => run(x, None),
+            };
             if let Some(guidance) = guidance
                 && guidance.after_block(k, i, depth)
             {
@@ -161,7 +204,7 @@ impl Infinity {
         x: Tensor<3>,
         state: &mut State,
         context: PassContext,
-        last: bool,
+        plan: &Plan,
         guidance: Option<&Guidance>,
     ) -> Tensor<3> {
         use nextscale_var_core::card::stream::{Kept, Stream};
@@ -172,8 +215,12 @@ impl Infinity {
             text,
             on_card,
             cache,
+            pruner,
             ..
         } = state;
+        let scale = plan.schedule().scales()[k];
+        let last = k + 1 == plan.shortcuts().scales();
+        let mut pruner = pruner.as_mut().filter(|pruner| pruner.acts(k));
         let mixed = |x: Tensor<2>, i: usize| {
             let guidance = guidance.filter(|guidance| guidance.after_block(k, i, depth))?;
             let mixed = mix(x.reshape([b, l, c]), guidance.weight(k));
@@ -194,13 +241,29 @@ impl Infinity {
             }
             let both = [&on_card[layer], &on_card[next]];
             let hidden = text.hidden.as_ref();
-            stream = if block.passes() {
-                let kept = Kept { cache, layer, last };
-                block.pass(stream, b, both, hidden, context, kept)
-            } else {
+            let mut run = |stream: Stream, context: PassContext| {
+                if block.passes() {
+                    let kept = Kept { cache, layer, last };
+                    return block.pass(stream, b, both, hidden, context, kept);
+                }
                 let extend = |key, value| cache.extend(layer, key, value, last);
                 let x = block.on_card(stream, b, both[0], context, hidden, extend);
                 Stream::new(x, both[1].before(), dtype)
+            };
+            stream = match &mut pruner {
+                None => run(stream, context),
+                Some(pruner) => {
+                    let x = stream.x.reshape([b, l, c]);
+                    let x = pruner.block(k, scale, layer, x, |x, chosen| {
+                        let ([_, n, _], rope) = (x.dims(), context.rope);
+                        let own = chosen.zip(rope).map(|(chosen, rope)| chosen.rope(rope));
+                        let rope = own.as_ref().or(rope);
+                        let stream = Stream::new(x.reshape([b * n, c]), both[0].before(), dtype);
+                        let context = PassContext { rope, ..context };
+                        run(stream, context).x.reshape([b, n, c])
+                    });
+                    Stream::new(x.reshape([b * l, c]), both[1].before(), dtype)
+                }
             };
             if let Some(x) = mixed(stream.x.clone(), layer) {
                 stream = Stream::new(x, both[1].before(), dtype);

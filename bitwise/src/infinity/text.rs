@@ -95,6 +95,21 @@ pub struct TextState {
     pub(crate) hidden: Option<Tensor<4, Bool>>,
 }
 
+impl TextState {
+    /// The first `rows` prompts.
+    pub(crate) fn rows(&self, rows: usize) -> Self {
+        Self {
+            cond: self.cond.clone().slice_dim(0, 0..rows),
+            kv: self.kv.clone().slice_dim(0, 0..rows),
+            modulation: self.modulation.clone().slice_dim(0, 0..rows),
+            hidden: self
+                .hidden
+                .as_ref()
+                .map(|hidden| hidden.clone().slice_dim(0, 0..rows)),
+        }
+    }
+}
+
 /// Attention with one learned query, which pools a prompt of any length to one vector.
 #[derive(Module, Debug)]
 pub struct AttentivePool {

@@ -7,6 +7,7 @@ use nextscale_eval::bench::{self, BenchOptions, ClipTimes, ImageReport, Report, 
 use nextscale_models::DEFAULT;
 use nextscale_models::device::{DeviceChoice, Dtype};
 
+use crate::image_options::ShortcutOptions;
 use crate::options::{at_least_one, choice, parse_number};
 use crate::output;
 
@@ -49,6 +50,8 @@ pub(crate) struct BenchArgs {
     /// Guidance scale; 1 (with classes 0) turns guidance off [default: the model's, 4 for a preset]
     #[arg(long, value_name = "N")]
     cfg_scale: Option<f64>,
+    #[command(flatten)]
+    shortcuts: ShortcutOptions,
     /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -76,6 +79,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
         rounds: args.rounds,
         warmup: args.warmup,
         cfg_scale: args.cfg_scale,
+        shortcuts: args.shortcuts.choice(),
         device: args.device,
         dtype: args.dtype,
         deterministic: args.deterministic,

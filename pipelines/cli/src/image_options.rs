@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use nextscale_models::shortcuts::ShortcutChoice;
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::per_scale::PerScale;
 use nextscale_pipelines::spec::{PipelineSpec, Preset};
@@ -62,9 +63,49 @@ struct ImageSampling {
     /// Sample from the most likely values with this total probability; 0 or 1 for all
     #[arg(long, value_name = "P")]
     top_p: Option<f64>,
+    #[command(flatten)]
+    shortcuts: ShortcutOptions,
     /// With --class: blend all codes instead of sampling one, for smoother images
     #[arg(long, requires = "class")]
     smooth: bool,
+}
+
+/// What is left out to be faster.
+#[derive(Debug, Args)]
+pub(crate) struct ShortcutOptions {
+    /// Leave out what costs few details: the last scales, guidance in those before them, and some of their tokens
+    #[arg(long)]
+    pub(crate) fast: bool,
+    /// Run only the first N scales; the image keeps its size and loses details
+    #[arg(long, value_name = "N")]
+    pub(crate) scales: Option<usize>,
+    /// Guide only the first N scales; each of the others takes half the time
+    #[arg(long, value_name = "N")]
+    pub(crate) guidance_until: Option<usize>,
+    /// Shares of the tokens that the last scales compute, coarse to fine: 0.6,0.5 for the last two
+    #[arg(long, value_name = "N[,N..]", allow_hyphen_values = true)]
+    pub(crate) keep_tokens: Option<PerScale>,
+}
+
+impl ShortcutOptions {
+    /// The same as the library takes it.
+    pub(crate) fn choice(&self) -> ShortcutChoice {
+        let keep_tokens = self.keep_tokens.as_ref();
+        ShortcutChoice {
+            fast: self.fast,
+            scales: self.scales,
+            guidance_until: self.guidance_until,
+            keep_tokens: keep_tokens.map(|shares| shares.given().to_vec()),
+            repeats: None,
+        }
+    }
+
+    fn apply(&self, set: &mut Settings, generator: &str) -> Result<(), PipelineError> {
+        set.stage(generator, "fast", &flag(self.fast))?;
+        set.stage(generator, "scales", &self.scales)?;
+        set.stage(generator, "guidance-until", &self.guidance_until)?;
+        set.stage(generator, "keep-tokens", &self.keep_tokens)
+    }
 }
 
 impl ImageOptions {
@@ -133,6 +174,7 @@ impl ImageSampling {
         set.stage(generator, "cfg-insertion-layer", layer)?;
         set.stage(generator, "temperature", &self.temperature)?;
         set.stage(generator, "top-k", &self.top_k)?;
-        set.stage(generator, "top-p", &self.top_p)
+        set.stage(generator, "top-p", &self.top_p)?;
+        self.shortcuts.apply(set, generator)
     }
 }

@@ -113,10 +113,12 @@ impl State {
                 stage,
                 sample,
                 step,
+                note,
                 took,
             } => {
+                let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
                 self.table
-                    .add(format!("{stage} scale {}", step.scale), took);
+                    .add(format!("{stage} scale {}{note}", step.scale), took);
                 self.scale(step);
                 if sample.total > 1 {
                     self.image(sample.index, sample.total);

@@ -59,6 +59,15 @@ struct VideoSampling {
     /// Temperature of the moving frames: above 1 more varied, below 1 more likely; 0 always takes the most likely value
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = parse_number)]
     temperature: Option<f64>,
+    /// Leave out what costs few details: guidance in the last scales, which take most of the time
+    #[arg(long)]
+    fast: bool,
+    /// Guide only the first N scales of each clip; each of the others takes half the time
+    #[arg(long, value_name = "N")]
+    guidance_until: Option<usize>,
+    /// Run at most N passes over each scale
+    #[arg(long, value_name = "N")]
+    repeats: Option<usize>,
     /// Temperature of the first frame
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = parse_number)]
     image_temperature: Option<f64>,
@@ -110,7 +119,10 @@ impl VideoSampling {
     fn apply(&self, set: &mut Settings, generator: &str) -> Result<(), PipelineError> {
         set.stage(generator, "cfg-scale", &self.cfg_scale)?;
         set.stage(generator, "temperature", &self.temperature)?;
-        set.stage(generator, "image-temperature", &self.image_temperature)
+        set.stage(generator, "image-temperature", &self.image_temperature)?;
+        set.stage(generator, "fast", &flag(self.fast))?;
+        set.stage(generator, "guidance-until", &self.guidance_until)?;
+        set.stage(generator, "repeats", &self.repeats)
     }
 }
 

@@ -7,6 +7,7 @@
 //! | what an auto-encoder loses, and how its codes are used | [`tokenizer::run`] |
 //! | how often an image shows what its prompt asks for | [`recall::run`] |
 //! | how often a video moves as its prompt says | [`motion::run`] |
+//! | what each way to be faster costs | [`fast::run`] |
 //! | how long an image takes, part by part | [`bench::run`] |
 //!
 //! [`warm_up::run`] measures nothing: it lets a card compile its kernels before they are needed.
@@ -15,6 +16,7 @@
 
 pub mod bench;
 mod error;
+pub mod fast;
 mod measure;
 mod metrics;
 pub mod motion;

@@ -11,6 +11,7 @@ use nextscale_data::{Dataset, captions};
 use nextscale_models::device::Dtype;
 use nextscale_models::generator::{ImageGenerator, ImageInput, ImagePlan};
 use nextscale_models::sampling::{Sampling, SamplingPlan};
+use nextscale_models::shortcuts::ShortcutChoice;
 use nextscale_models::{Model, ModelError, Placement, pixels};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -43,6 +44,8 @@ pub struct RecallOptions {
     pub cfg_scale: Option<f64>,
     /// Temperature, at least 0; the model's if absent.
     pub temperature: Option<f64>,
+    /// What images leave out to be faster.
+    pub shortcuts: ShortcutChoice,
     /// Data set, seed, batch and device.
     pub measure: MeasureOptions,
 }
@@ -127,8 +130,13 @@ pub fn run(
     let placement = Placement::open(measure.device, Dtype::F32)?;
     let generator = ImageGenerator::load(&model, &placement)?;
     let plan = generator.plan(side, side)?;
+    let shortcuts = options.shortcuts.resolve(plan.schedule().len());
+    let shortcuts = shortcuts.map_err(|e| ModelError::refused(e.to_string()))?;
+    let plan = plan.with_shortcuts(shortcuts.of_transformer());
     let subject = Subject {
-        sampling: generator.sampling_plan(&sampling, &plan),
+        sampling: generator
+            .sampling_plan(&sampling, &plan)
+            .guided_until(shortcuts.guidance_until),
         generator: &generator,
         plan: &plan,
         set: &set,

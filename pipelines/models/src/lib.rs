@@ -26,6 +26,7 @@ pub mod released;
 pub mod resize;
 pub mod sampling;
 pub mod search;
+pub mod shortcuts;
 mod size;
 
 pub use device::Placement;

@@ -13,26 +13,27 @@ use self::formats::Formats;
 use self::image::Images;
 use crate::device::Placement;
 use crate::error::ModelError;
+use crate::generator::VideoPlan;
 use crate::manifest::Manifest;
 use crate::model::Model;
 use crate::size::Size;
 
 pub use self::estimate::{LARGE_TEXT_ENCODER_BYTES, MemoryEstimate};
-pub use self::image::TILED_DECODE_PIXELS;
+pub use self::image::{ImageRun, TILED_DECODE_PIXELS};
 pub(crate) use self::video::decoder_map_bytes;
 
 impl Model {
-    /// What images of a size take; `rows` are those of the transformer's batch, two for each image under guidance.
+    /// What images of a size take.
     ///
     /// # Errors
     /// A size without a schedule, and a model of videos.
     pub fn estimate_image(
         &self,
         size: &Size,
-        rows: usize,
+        run: &ImageRun,
         placement: &Placement,
     ) -> Result<MemoryEstimate, ModelError> {
-        let (formats, rows) = (Formats::of(placement), rows as u64);
+        let formats = Formats::of(placement);
         let pixels = (size.width * size.height) as u64;
         let estimate = match self.manifest() {
             Manifest::Infinity(manifest) => {
@@ -40,33 +41,27 @@ impl Model {
                 let images = Images {
                     schedule,
                     pixels,
-                    rows,
+                    run,
                 };
                 image::infinity(&manifest.transformer, &manifest.vae, images, formats)
             }
             Manifest::Var(manifest) => {
-                image::var(&manifest.transformer, &manifest.vae, pixels, rows, formats)
+                let images = Images {
+                    schedule: &manifest.transformer.schedule,
+                    pixels,
+                    run,
+                };
+                image::var(&manifest.transformer, &manifest.vae, images, formats)
             }
             Manifest::InfinityStar(_) => return Err(self.is_not_of_images()),
         };
         Ok(self.with_parts(estimate))
     }
 
-    /// What one video of a size and number of frames takes.
-    ///
-    /// # Errors
-    /// A size without a schedule, and a model of images.
-    pub fn estimate_video(
-        &self,
-        size: &Size,
-        frames: usize,
-        guided: bool,
-        placement: &Placement,
-    ) -> Result<MemoryEstimate, ModelError> {
-        let (manifest, formats) = (self.infinity_star()?, Formats::of(placement));
-        let estimate = video::infinity_star(manifest, size, frames, guided, formats);
-        let estimate = estimate.map_err(|flaw| flaw.of(self.name()))?;
-        Ok(self.with_parts(estimate))
+    /// What one video of a plan takes.
+    pub fn estimate_video(&self, plan: &VideoPlan, placement: &Placement) -> MemoryEstimate {
+        let estimate = video::infinity_star(plan, Formats::of(placement));
+        self.with_parts(estimate)
     }
 
     /// With the text encoder, if there are files of it, and the auto-encoder, both in f32.

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use nextscale_var_core::guidance::Guidance;
+use nextscale_var_core::guidance::{Guidance, GuidancePoint};
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use serde::{Deserialize, Serialize};
 
@@ -67,9 +67,29 @@ pub struct SamplingPlan {
 }
 
 impl SamplingPlan {
-    /// Whether any scale is guided, which doubles the rows of the transformer's batch.
-    pub fn is_guided(&self) -> bool {
-        self.guidance.iter().any(|&weight| weight != 1.0)
+    /// Scales, from the first, up to the last one of `scales` that is guided. They need two rows of the transformer's batch for each
+    /// image.
+    pub fn guided_scales(&self, scales: usize) -> usize {
+        self.guidance().guided_scales(scales)
+    }
+
+    /// The same plan with guidance at the first `scales` scales only.
+    #[must_use]
+    pub fn guided_until(mut self, scales: usize) -> Self {
+        self.guidance = self.guidance().until(scales).weights;
+        self
+    }
+
+    /// The guidance of a transformer.
+    pub(crate) fn guidance(&self) -> Guidance {
+        let point = match self.guidance_layer {
+            0 => GuidancePoint::Logits,
+            layer => GuidancePoint::FromEnd(layer.unsigned_abs() as usize),
+        };
+        Guidance {
+            weights: self.guidance.clone(),
+            points: vec![point],
+        }
     }
 
     /// Whether the most likely values are taken.

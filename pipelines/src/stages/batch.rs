@@ -74,12 +74,12 @@ impl<T> Batch<T> {
         self.samples.iter().map(|sample| sample.seed).collect()
     }
 
-    /// Runs through the feature maps of all scales, `[b, c, t, h, w]`: reports each, sends previews if they are wanted, and
-    /// sends the last. If the batch is `alone`, a card's memory is given back before that.
+    /// Runs through the feature maps of all scales, `[b, c, t, h, w]`: reports each with a note on it, sends previews if they are
+    /// wanted, and sends the last. If the batch is `alone`, a card's memory is given back before that.
     pub(super) fn send_scales(
         &self,
         features: impl Iterator<Item = Tensor<5>>,
-        scales: usize,
+        notes: &[Option<String>],
         alone: bool,
         out: &mut Output,
     ) -> Result<(), PipelineError> {
@@ -87,7 +87,7 @@ impl<T> Batch<T> {
         let (mut start, mut last) = (Instant::now(), None);
         for (k, features) in features.enumerate() {
             context.cancel.check()?;
-            let scale = k + 1;
+            let (scale, scales) = (k + 1, notes.len());
             let step = Step { scale, scales };
             // The samples of a batch share the time.
             let took = start.elapsed() / self.samples.len() as u32;
@@ -96,6 +96,7 @@ impl<T> Batch<T> {
                     stage: context.stage.clone(),
                     sample: sample.clone(),
                     step,
+                    note: notes[k].clone(),
                     took,
                 });
             }

@@ -6,7 +6,8 @@ use nextscale_models::device::memory;
 use nextscale_models::generator::{
     Condition, ImageAutoencoder, ImageInput, ImagePlan, ScaleGenerator,
 };
-use nextscale_models::memory::MemoryEstimate;
+use nextscale_models::memory::{ImageRun, MemoryEstimate};
+use nextscale_models::shortcuts::ImageShortcuts;
 use nextscale_models::{BlockStorage, Model, Size};
 use nextscale_tokenizer::{Codes, InpaintMask};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use super::inpaint::InpaintImage;
 use super::latent_types::{latent, text_features};
 use super::only_batch::is_only_batch;
 use super::sampling::{ResolvedSampling, per_scale, ramp};
+use super::shortcuts;
 use super::size::SizeRequest;
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
@@ -31,6 +33,7 @@ pub(crate) struct ImageStage {
     /// What became of the aspect ratio that was asked for.
     size_notice: Option<String>,
     sampling: ResolvedSampling,
+    shortcuts: ImageShortcuts,
     smooth: bool,
     inpaint: Option<InpaintImage>,
     init_image: InitImage,
@@ -82,6 +85,7 @@ pub(crate) fn text_to_image(
         plan,
     } = stage.sampling.clone();
     let layer = plan.guidance_layer;
+    let params = shortcuts::resolved(params, &stage.shortcuts, stage.size.scales.len());
     Ok(stage.resolved(&TextToImageParams {
         fingerprint: model.fingerprint(),
         width: Some(width),
@@ -119,12 +123,17 @@ pub(crate) fn class_to_image(
         ..stage
     };
     let sampling = stage.sampling.clone();
+    let shared = shortcuts::resolved(shared, &stage.shortcuts, stage.size.scales.len());
     Ok(stage.resolved(&ClassToImageParams {
         fingerprint: model.fingerprint(),
         cfg_scale: sampling.cfg.given().first().copied(),
         temperature: sampling.temperature.given().first().copied(),
         top_k: Some(sampling.plan.top_k),
         top_p: Some(sampling.plan.top_p),
+        fast: false,
+        scales: shared.scales,
+        guidance_until: shared.guidance_until,
+        keep_tokens: shared.keep_tokens,
         stream: false,
         batch: 1,
         ..params
@@ -135,15 +144,16 @@ impl ImageStage {
     fn new(
         model: Arc<Model>,
         size: Size,
-        sampling: ResolvedSampling,
+        mut sampling: ResolvedSampling,
         input: (&'static str, ArtifactType),
         params: &TextToImageParams,
         setup: &Setup,
     ) -> Result<Self, PipelineError> {
+        let shortcuts = shortcuts::shortcuts(params, &mut sampling, size.scales.len(), setup)?;
         let edit = params.edit.as_ref();
         let inpaint = edit.map(|edit| edit.load(size.width, size.height, setup));
         let inpaint = inpaint.transpose()?;
-        let init_image = InitImage::new(params, &size, setup)?;
+        let init_image = InitImage::new(params, &size, shortcuts.scales, setup)?;
         let batch = batch_size(params.batch, setup)?;
         Ok(Self {
             blocks: setup.blocks(params.stream)?,
@@ -152,6 +162,7 @@ impl ImageStage {
             model,
             size,
             sampling,
+            shortcuts,
             size_notice: None,
             smooth: false,
             inpaint,
@@ -169,6 +180,13 @@ impl ImageStage {
         Self { resolved, ..self }
     }
 
+    /// What each scale that is run leaves out.
+    fn notes(&self) -> Vec<Option<String>> {
+        let guided = self.sampling.plan.guided_scales(self.shortcuts.scales);
+        let note = |k| self.shortcuts.note(k, self.size.scales.len(), k < guided);
+        (0..self.shortcuts.scales).map(note).collect()
+    }
+
     fn generate(&self, batch: &Batch<Artifact>, out: &mut Output) -> Result<(), PipelineError> {
         let Some(loaded) = &self.loaded else {
             return Err(out.context.failed("it was not loaded"));
@@ -184,7 +202,7 @@ impl ImageStage {
             ..ImageInput::new(condition, batch.seeds(), self.sampling.plan.clone())
         };
         let steps = loaded.generator.steps(&loaded.plan, input)?;
-        batch.send_scales(steps, loaded.plan.schedule().len(), self.alone, out)
+        batch.send_scales(steps, &self.notes(), self.alone, out)
     }
 }
 
@@ -221,14 +239,19 @@ impl Stage for ImageStage {
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
         let name = self.model.manifest().name();
-        self.sampling.parameters(name, self.model.fingerprint())
+        let mut named = shortcuts::parameters(&self.shortcuts);
+        named.extend(self.sampling.parameters(name, self.model.fingerprint()));
+        named
     }
 
     fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
-        let guided = self.sampling.plan.is_guided();
-        let rows = self.batch * if guided { 2 } else { 1 };
         let placement = context.placement(self.blocks);
-        let estimate = self.model.estimate_image(&self.size, rows, &placement)?;
+        let run = ImageRun {
+            images: self.batch,
+            guided: self.sampling.plan.guided_scales(self.shortcuts.scales),
+            shortcuts: self.shortcuts.of_transformer(),
+        };
+        let estimate = self.model.estimate_image(&self.size, &run, &placement)?;
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
         let estimate = estimate.in_turn(self.alone);
         let mask = self
@@ -251,6 +274,7 @@ impl Stage for ImageStage {
         }
         let generator = ScaleGenerator::load(&self.model, &context.placement(self.blocks))?;
         let plan = generator.plan(&self.size)?;
+        let plan = plan.with_shortcuts(self.shortcuts.of_transformer());
         let device = &context.device;
         let autoencoder = || Ok(ImageAutoencoder::load(&self.model, device)?);
         let keep = match &self.inpaint {

@@ -39,6 +39,17 @@ pub struct TextToImageParams {
     pub top_k: Option<usize>,
     /// Sample from the most likely values whose probabilities sum to this; 0 or 1 for all.
     pub top_p: Option<f64>,
+    /// Leave out what costs few details: the last scales, guidance in those before them, and some of their tokens. The image
+    /// records what that came to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fast: bool,
+    /// Number of scales that are run, from the first; all if absent. The image has its full size, with fewer details.
+    pub scales: Option<usize>,
+    /// Number of scales with guidance, from the first: after them a scale takes half the time.
+    pub guidance_until: Option<usize>,
+    /// Shares of the tokens that the last scales compute, coarse to fine: `[0.6, 0.5]` for the last two. The other tokens get what
+    /// coarser ones got.
+    pub keep_tokens: Option<PerScale>,
     /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
     /// rounding.
     #[default(1)]
@@ -80,6 +91,17 @@ pub struct ClassToImageParams {
     /// Blend all codes instead of sampling one: smoother images, for demonstration.
     #[serde(default)]
     pub smooth: bool,
+    /// Leave out what costs few details: the last scales, guidance in those before them, and some of their tokens. The image
+    /// records what that came to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fast: bool,
+    /// Number of scales that are run, from the first; all if absent. The image has its full size, with fewer details.
+    pub scales: Option<usize>,
+    /// Number of scales with guidance, from the first: after them a scale takes half the time.
+    pub guidance_until: Option<usize>,
+    /// Shares of the tokens that the last scales compute, coarse to fine: `[0.6, 0.5]` for the last two. The other tokens get what
+    /// coarser ones got.
+    pub keep_tokens: Option<PerScale>,
     /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
     /// rounding.
     #[default(1)]
@@ -101,6 +123,10 @@ pub struct ClassToImageParams {
 impl From<ClassToImageParams> for TextToImageParams {
     fn from(params: ClassToImageParams) -> Self {
         Self {
+            fast: params.fast,
+            scales: params.scales,
+            guidance_until: params.guidance_until,
+            keep_tokens: params.keep_tokens,
             batch: params.batch,
             stream: params.stream,
             edit: params.edit,

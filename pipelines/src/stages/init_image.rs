@@ -81,14 +81,14 @@ fn check_from_scale(
 }
 
 impl InitImage {
-    /// What the parameters of a run ask for that generates images of `size`.
+    /// What the parameters of a run ask for that generates images of `size` in `scales` scales.
     pub(super) fn new(
         params: &TextToImageParams,
         size: &Size,
+        scales: usize,
         setup: &Setup,
     ) -> Result<Self, PipelineError> {
         check_exclusive(params, setup)?;
-        let scales = size.scales.len();
         if let Some(StartParams { image, from_scale }) = &params.start {
             let from = check_from_scale("start", *from_scale, scales, setup)?;
             let image = read_image(image).map_err(|e| setup.refuse_error("start", &e))?;

@@ -37,6 +37,7 @@ mod rewrite;
 mod sampling;
 mod save;
 mod save_video;
+mod shortcuts;
 mod size;
 mod text_encoder;
 mod video;

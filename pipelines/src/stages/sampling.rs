@@ -139,7 +139,6 @@ impl ResolvedSampling {
     ) -> Vec<(&'static str, String)> {
         let plan = &self.plan;
         let mut parameters = vec![
-            ("Steps", plan.guidance.len().to_string()),
             ("Sampler", "next-scale".to_owned()),
             ("CFG scale", self.cfg.to_string()),
             ("Temperature", self.temperature.to_string()),

@@ -38,6 +38,8 @@ pub(super) struct Steps {
     pub weighted: bool,
     /// Whether the head is rotated.
     pub rotated: bool,
+    /// Whether each image has positions of its own.
+    pub own_positions: bool,
 }
 
 /// How heads are made of a product.
@@ -80,7 +82,7 @@ pub(super) struct Target<'a> {
     pub start: usize,
 }
 
-/// Heads of a product `x`, `[b l, h d]`; rotated by `[cos, sin]`, `[l, d]` each in f32.
+/// Heads of a product `x`, `[b l, h d]`; rotated by `[cos, sin]`, `[l, d]` or `[b l, d]` each in f32.
 pub(super) fn heads(
     x: CubeTensor,
     with: With,
@@ -202,8 +204,9 @@ fn heads_kernel<D: Float, T: Float, N: Size>(
     let (row, head) = (index / heads, index % heads);
     let (image, token) = (row / tokens, row % tokens);
     let from = row * x.stride(0) / N::value() + head * 32;
+    let position = position(row, token, steps);
     let value = head_of::<D, N>(
-        x, bias, logarithm, weight, cos, sin, from, head, token, scale, steps,
+        x, bias, logarithm, weight, cos, sin, from, head, position, scale, steps,
     );
     let place = ((image * heads + head) * tokens + token) * 32 + UNIT_POS_X as usize;
     out[place] = Vector::<T, N>::cast_from(value);
@@ -244,15 +247,17 @@ fn all_heads_kernel<D: Float, T: Float, N: Size>(
     let from = row * x.stride(0) / N::value() + place * 32;
     let lane = UNIT_POS_X as usize;
     if place < heads {
+        let at = position(row, token, of_q);
         let value = head_of::<D, N>(
-            x, bias_q, logarithm, weight_q, cos, sin, from, place, token, scale, of_q,
+            x, bias_q, logarithm, weight_q, cos, sin, from, place, at, scale, of_q,
         );
         let at = ((image * heads + place) * tokens + token) * 32 + lane;
         queries[at] = Vector::<T, N>::cast_from(value);
     } else if place < comptime!(heads + groups) {
         let head = place - heads;
+        let at = position(row, token, of_k);
         let value = head_of::<D, N>(
-            x, bias_k, logarithm, weight_k, cos, sin, from, head, token, 1.0f32, of_k,
+            x, bias_k, logarithm, weight_k, cos, sin, from, head, at, 1.0f32, of_k,
         );
         let at = ((image * groups + head) * keys.shape(2) + start + token) * 32 + lane;
         keys[at] = Vector::<T, N>::cast_from(value);
@@ -263,6 +268,16 @@ fn all_heads_kernel<D: Float, T: Float, N: Size>(
         );
         let at = ((image * groups + head) * values.shape(2) + start + token) * 32 + lane;
         values[at] = Vector::<T, N>::cast_from(value);
+    }
+}
+
+/// The row of the tables for a token of an image, which is in a row of the product.
+#[cube]
+fn position(row: usize, token: usize, #[comptime] steps: Steps) -> usize {
+    if comptime!(steps.own_positions) {
+        row
+    } else {
+        token
     }
 }
 
@@ -277,7 +292,7 @@ fn head_of<D: Float, N: Size>(
     sin: &Tensor<Vector<f32, N>>,
     from: usize,
     head: usize,
-    token: usize,
+    position: usize,
     scale: f32,
     #[comptime] steps: Steps,
 ) -> Vector<f32, N> {
@@ -311,7 +326,7 @@ fn head_of<D: Float, N: Size>(
         value *= Vector::<f32, N>::cast_from(weight[lane]);
     }
     if comptime!(steps.rotated) {
-        let at = token * 32 + lane;
+        let at = position * 32 + lane;
         let mut swapped = value;
         let size = N::value();
         if comptime!(size == 1) {

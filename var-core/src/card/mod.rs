@@ -99,6 +99,23 @@ impl Adapted {
     }
 }
 
+impl Adapted {
+    /// That of the first `rows` of a batch.
+    pub fn rows(&self, rows: usize) -> Self {
+        let first = |x: &Tensor<2>| x.clone().slice_dim(0, 0..rows);
+        let norm = |norm: &Affine| Affine {
+            scale: first(&norm.scale),
+            shift: first(&norm.shift),
+            ..norm.clone()
+        };
+        let [a, b] = &self.norms;
+        Self {
+            norms: [norm(a), norm(b)],
+            gains: [first(&self.gains[0]), first(&self.gains[1])],
+        }
+    }
+}
+
 /// That of all blocks, if the condition is on a card.
 pub(crate) fn adapted(condition: &Tensor<2>, blocks: &[AdaLn]) -> Vec<Adapted> {
     if runs(condition) {
@@ -197,6 +214,10 @@ impl Heads<'_> {
                 learned: self.log_scale.is_some(),
                 weighted: self.weight.is_some(),
                 rotated: self.rope.is_some(),
+                own_positions: self.rope.is_some_and(|rope| {
+                    let [images, _, tokens, _] = self.shape;
+                    images > 1 && rope.tokens() == images * tokens
+                }),
             },
             scale: self.scale as f32,
             dtype: self.dtype,

@@ -6,8 +6,9 @@ use nextscale_tokenizer::{
     pyramid::{Pyramid, Refine},
 };
 
-use super::model::{State, Var};
+use super::model::Var;
 use super::plan::Plan;
+use super::state::State;
 use crate::guidance::{Guidance, mix};
 use crate::sampler::Sampler;
 
@@ -44,7 +45,7 @@ pub struct Step {
     pub k: usize,
     /// Its grid.
     pub scale: Scale,
-    /// Logits of every row before guidance, `[b or 2 b, n, V]`: conditional rows first.
+    /// Logits of every row before guidance, `[b or 2 b, n, V]`: conditional rows first, and alone once no later scale is guided.
     pub unguided: Tensor<3>,
     /// Logits after guidance, `[b, n, V]`.
     pub logits: Tensor<3>,
@@ -53,11 +54,13 @@ pub struct Step {
     /// The running feature map including this scale, at full size, `[b, c, t, h, w]`: decode it for a preview or, after
     /// the last scale, for the image.
     pub features: Tensor<5>,
-    /// The next scale's input, `[b, n', c]`, if there is a next scale.
+    /// The next scale's input, `[b, n', c]`, if a next scale is run.
     pub next_input: Option<Tensor<3>>,
 }
 
-/// An iterator of scales. Dropping it stops the work.
+/// An iterator of the scales that the plan runs. Dropping it stops the work.
+///
+/// Once no later scale is guided, the unconditional half of the batch is dropped.
 pub struct Generation<'a, Q: ?Sized, R: ?Sized> {
     model: &'a Var,
     pyramid: Pyramid<'a, Q, R>,
@@ -68,6 +71,8 @@ pub struct Generation<'a, Q: ?Sized, R: ?Sized> {
     features: Option<Tensor<5>>,
     input: Option<Tensor<3>>,
     batch: usize,
+    /// Scales, from the first, that need the unconditional half of the batch.
+    guided: usize,
     k: usize,
 }
 
@@ -106,13 +111,20 @@ pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
     let channels = model.word_embed.weight.dims()[0];
     assert_eq!(pyramid.quantizer.dim(), channels, "channels of the latent");
     let mut rows = labels.to_vec();
-    if options.guidance.is_active() {
+    let run = plan.shortcuts().scales();
+    let guided = options.guidance.guided_scales(run);
+    if guided > 0 {
         rows.extend(labels.iter().map(|_| model.classes()));
+    }
+    let mut state = model.start(&rows, plan);
+    if 0 < guided && guided < run {
+        state.reserve(plan, guided);
     }
     Generation {
         model,
         pyramid,
-        state: model.start(&rows, plan),
+        state,
+        guided,
         plan: plan.clone(),
         options,
         sampler,
@@ -130,7 +142,7 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Generation<'_, Q, R> {
     }
 
     fn guided(&self, k: usize, logits: Tensor<3>) -> Tensor<3> {
-        if !self.options.guidance.is_active() {
+        if k >= self.guided {
             return logits;
         }
         if self.options.guidance.on_logits(k) {
@@ -175,6 +187,9 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Generation<'_, Q, R> {
 
     fn step(&mut self, k: usize, scale: Scale) -> Step {
         let input = self.input.take();
+        if k == self.guided && k > 0 {
+            self.state.keep_rows(self.batch, &self.plan);
+        }
         let unguided = self
             .model
             .forward_scale(k, input, &mut self.state, &self.plan);
@@ -183,6 +198,7 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Generation<'_, Q, R> {
         let (sum, schedule) = (self.features.take(), self.plan.schedule());
         let features = self.pyramid.accumulate_embedded(sum, vectors, k, schedule);
         let next = schedule.scales().get(k + 1);
+        let next = next.filter(|_| k + 1 < self.plan.shortcuts().scales());
         let next_input = next.map(|&next| {
             let cells = self.pyramid.input(features.clone(), next);
             let [b, c, t, h, w] = cells.dims();
@@ -207,13 +223,14 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Iterator for Generation<'_, Q, R
 
     fn next(&mut self) -> Option<Step> {
         let k = self.k;
-        let scale = *self.plan.schedule().scales().get(k)?;
+        let run = self.plan.shortcuts().scales();
+        let scale = *self.plan.schedule().scales()[..run].get(k)?;
         self.k += 1;
         Some(self.step(k, scale))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.plan.schedule().len() - self.k;
+        let left = self.plan.shortcuts().scales() - self.k;
         (left, Some(left))
     }
 }

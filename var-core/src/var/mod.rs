@@ -13,6 +13,7 @@
 //! | `config` | sizes, released presets |
 //! | `model`, `block` | the transformer |
 //! | `plan` | a schedule made ready for a device |
+//! | `state` | generation scale by scale, with a cache |
 //! | `generate` | the loop, an iterator of scales |
 //! | `loss` | teacher forcing and the training loss |
 //! | `import` | released checkpoints |
@@ -24,11 +25,13 @@ mod import;
 mod loss;
 mod model;
 mod plan;
+mod state;
 
 pub use block::Block;
 pub use config::{Modulation, VarConfig};
 pub use generate::{GenerateInput, GenerateOptions, Generation, Step, generate};
 pub use import::{load_var, read_var, save_var, var_config, var_keys};
 pub use loss::{CodeLoss, TeacherForcing, loss};
-pub use model::{State, Var};
+pub use model::Var;
 pub use plan::Plan;
+pub use state::State;

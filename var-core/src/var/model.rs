@@ -13,9 +13,8 @@ use super::config::{Modulation, VarConfig};
 use super::plan::Plan;
 use crate::attention::PassContext;
 use crate::blocks::{StreamedBlocks, Transformer};
-use crate::cache::KvCache;
 use crate::dtype::{f32, value};
-use crate::layers::{AdaLn, Linear, embed_scale, linear, modulate, project, project_f32, silu};
+use crate::layers::{AdaLn, Linear, linear, modulate, project, project_f32, silu};
 
 /// Factors on the deviation of a fresh head, and of AdaLN's scales and shifts (the reference's training defaults).
 const INIT_HEAD: f64 = 0.02;
@@ -45,17 +44,6 @@ pub struct Var {
     pub head_ada: Linear,
     /// Tokens to logits over the codebook.
     pub head: Linear,
-}
-
-/// What generation carries from scale to scale.
-#[derive(Debug, Clone)]
-pub struct State {
-    cond: Tensor<2>,
-    modulations: Vec<AdaLn>,
-    /// The same for a card.
-    #[cfg(feature = "cuda")]
-    adapted: Vec<crate::card::Adapted>,
-    cache: KvCache,
 }
 
 impl VarConfig {
@@ -133,106 +121,6 @@ impl Var {
         self.logits(x, cond)
     }
 
-    /// Starts generation with one row per label, where [`Var::classes`] is the unconditional class.
-    ///
-    /// # Panics
-    /// If a label is not a class.
-    pub fn start(&self, labels: &[usize], plan: &Plan) -> State {
-        let cond = self.embed_classes(labels);
-        let modulations = self.modulations(&cond);
-        State {
-            #[cfg(feature = "cuda")]
-            adapted: crate::card::adapted(&cond, &modulations),
-            modulations,
-            cond,
-            cache: KvCache::new(self.depth(), plan.schedule().kept_tokens()),
-        }
-    }
-
-    /// Logits of scale `k`, from 0, for every row of the state. Scales must come in order.
-    ///
-    /// # Shapes
-    /// `input` is the running feature map resized to this scale, `[b, n, c]`, and absent at scale 0. If the state has
-    /// twice as many rows, both halves get it. The result is `[rows, n, V]` in f32.
-    ///
-    /// # Panics
-    /// If the input does not fit the scale.
-    pub fn forward_scale(
-        &self,
-        k: usize,
-        input: Option<Tensor<3>>,
-        state: &mut State,
-        plan: &Plan,
-    ) -> Tensor<3> {
-        let scale = plan.schedule().scales()[k];
-        let [rows, _] = state.cond.dims();
-        let x = match input {
-            Some(input) => embed_scale(input, scale, &self.word_embed, rows),
-            None => self.first_scale(&state.cond),
-        };
-        let x = x + self.position_embeddings(plan, plan.offset(k), scale.tokens());
-        let pass = PassContext {
-            rope: None,
-            hidden: None,
-            precision: plan.precision,
-        };
-        let last = k + 1 == plan.schedule().len();
-        let x = self.scale_blocks(x, state, pass, last);
-        self.logits(x, state.cond.clone())
-    }
-
-    /// All blocks of one scale.
-    fn scale_blocks(
-        &self,
-        mut x: Tensor<3>,
-        state: &mut State,
-        pass: PassContext,
-        last: bool,
-    ) -> Tensor<3> {
-        #[cfg(feature = "cuda")]
-        if crate::card::runs(&x) {
-            return self.scale_blocks_on_card(x, state, pass, last);
-        }
-        let State {
-            modulations, cache, ..
-        } = state;
-        for (i, modulation) in modulations.iter().enumerate() {
-            let extend = |key, value| cache.extend(i, key, value, last);
-            x = self.block(i).forward(x, modulation, pass, extend);
-        }
-        x
-    }
-
-    #[cfg(feature = "cuda")]
-    fn scale_blocks_on_card(
-        &self,
-        x: Tensor<3>,
-        state: &mut State,
-        pass: PassContext,
-        last: bool,
-    ) -> Tensor<3> {
-        use crate::card::stream::{Kept, Stream};
-        let [b, l, c] = x.dims();
-        let State { adapted, cache, .. } = state;
-        let dtype = crate::layers::working_dtype(&self.head);
-        let before = |layer: usize| &adapted[layer].norms[0];
-        let mut stream = Stream::new(x.reshape([b * l, c]), before(0), dtype);
-        for layer in 0..adapted.len() {
-            let block = self.block(layer);
-            // The norm after the last block is not used.
-            let next = (layer + 1).min(adapted.len() - 1);
-            stream = if block.passes() {
-                let kept = Kept { cache, layer, last };
-                block.pass(stream, b, [&adapted[layer], &adapted[next]], pass, kept)
-            } else {
-                let extend = |key, value| cache.extend(layer, key, value, last);
-                let x = block.on_card(stream, b, &adapted[layer], pass, extend);
-                Stream::new(x, before(next), dtype)
-            };
-        }
-        stream.x.reshape([b, l, c])
-    }
-
     /// Number of blocks, loaded or streamed.
     pub fn depth(&self) -> usize {
         match &self.stream {
@@ -242,12 +130,12 @@ impl Var {
     }
 
     /// Block `i`, loaded or streamed.
-    fn block(&self, i: usize) -> Cow<'_, Block> {
+    pub(super) fn block(&self, i: usize) -> Cow<'_, Block> {
         StreamedBlocks::take(&self.blocks, self.stream.as_ref(), i)
     }
 
     /// Embeddings of classes, `[b, C]`.
-    fn embed_classes(&self, labels: &[usize]) -> Tensor<2> {
+    pub(super) fn embed_classes(&self, labels: &[usize]) -> Tensor<2> {
         let classes = self.classes();
         for &label in labels {
             assert!(label <= classes, "class {label} of {classes}");
@@ -260,19 +148,19 @@ impl Var {
     }
 
     /// The tokens of the first scale, `[b, n_1, C]`.
-    fn first_scale(&self, cond: &Tensor<2>) -> Tensor<3> {
+    pub(super) fn first_scale(&self, cond: &Tensor<2>) -> Tensor<3> {
         cond.clone().unsqueeze_dim::<3>(1) + value(&self.pos_start)
     }
 
     /// Position and scale embeddings of `count` tokens from `start` on, `[1, count, C]`.
-    fn position_embeddings(&self, plan: &Plan, start: usize, count: usize) -> Tensor<3> {
+    pub(super) fn position_embeddings(&self, plan: &Plan, start: usize, count: usize) -> Tensor<3> {
         let levels = plan.levels.clone().slice_dim(0, start..start + count);
         let levels = value(&self.lvl_embed).select(0, levels);
         value(&self.pos).slice_dim(1, start..start + count) + levels.unsqueeze::<3>()
     }
 
     /// Gains, scales and shifts of every block.
-    fn modulations(&self, cond: &Tensor<2>) -> Vec<AdaLn> {
+    pub(super) fn modulations(&self, cond: &Tensor<2>) -> Vec<AdaLn> {
         let [b, c] = cond.dims();
         let active = silu(cond.clone());
         let project = |layer: &Linear| project_f32(active.clone(), layer).reshape([b, 1, 6, c]);
@@ -287,7 +175,7 @@ impl Var {
             .collect()
     }
 
-    fn logits(&self, x: Tensor<3>, cond: Tensor<2>) -> Tensor<3> {
+    pub(super) fn logits(&self, x: Tensor<3>, cond: Tensor<2>) -> Tensor<3> {
         let [b, c] = cond.dims();
         let ada = project_f32(silu(cond), &self.head_ada).reshape([b, 1, 2 * c]);
         let scale = ada.clone().slice_dim(2, 0..c);

@@ -4,6 +4,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use nextscale_tokenizer::ScaleSchedule;
 
 use super::config::VarConfig;
+use crate::shortcuts::Shortcuts;
 use crate::{mask, matmul::Precision};
 
 /// A model's schedule made ready for a device: masks and scale indices, built once.
@@ -14,6 +15,7 @@ pub struct Plan {
     pub(super) hidden: Option<Tensor<4, Bool>>,
     pub(super) levels: Tensor<1, Int>,
     pub(super) precision: Precision,
+    pub(super) shortcuts: Shortcuts,
 }
 
 impl Plan {
@@ -24,6 +26,7 @@ impl Plan {
         let l = levels.len();
         Self {
             offsets: schedule.offsets(),
+            shortcuts: Shortcuts::none(schedule.len()),
             schedule,
             hidden: None,
             levels: Tensor::from_data(TensorData::new(levels, [l]), device),
@@ -44,6 +47,26 @@ impl Plan {
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// The same plan with what a run leaves out.
+    ///
+    /// # Panics
+    /// If the schedule has fewer scales.
+    #[must_use]
+    pub fn with_shortcuts(self, shortcuts: Shortcuts) -> Self {
+        shortcuts.check(&self.schedule);
+        Self { shortcuts, ..self }
+    }
+
+    /// What a run leaves out.
+    pub fn shortcuts(&self) -> &Shortcuts {
+        &self.shortcuts
+    }
+
+    /// Tokens of each of `depth` blocks that are kept of the scales before `before`.
+    pub(super) fn kept_tokens(&self, depth: usize, before: usize) -> Vec<usize> {
+        self.shortcuts.kept_tokens(&self.schedule, depth, before)
     }
 
     /// The schedule.

@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor};
 use nextscale_var_core::sampler::Sampler;
 
 use crate::{
-    clips::Plan,
+    clips::{Pass, Plan},
     guidance::InfinityStarGuidance,
     infinity_star::{InfinityStar, Limits, Segment},
 };
@@ -23,6 +23,9 @@ pub struct GenerateOptions {
     pub forced: Vec<Tensor<5, Int>>,
     /// Whether logits are computed also for passes with forced bits that no later pass attends to.
     pub forced_logits: bool,
+    /// Scales, from the first of each clip, with guidance; all if absent. Of the others, passes that no later clip attends to are
+    /// computed for the prompts alone.
+    pub guided_scales: Option<usize>,
     /// Limits on intermediate results.
     pub limits: Limits,
 }
@@ -40,8 +43,15 @@ impl GenerateOptions {
             clip_temperature,
             forced: Vec::new(),
             forced_logits: false,
+            guided_scales: None,
             limits: Limits::default(),
         }
+    }
+
+    /// Whether a pass is guided.
+    pub(super) fn guides(&self, pass: Pass) -> bool {
+        let scales = self.guided_scales;
+        self.guidance.is_active() && scales.is_none_or(|scales| pass.index < scales)
     }
 
     pub(super) fn temperature(&self, clip: usize) -> f64 {

@@ -181,3 +181,31 @@ fn seeds_decide_and_negative_prompts_count() {
     assert!(off(run(None, 5), run(None, 6)) > 0.0);
     assert!(off(run(Some(text(2)), 5), run(None, 5)) > 0.0);
 }
+
+/// Passes without guidance are those of the prompts alone, whatever the rows that they leave out hold; kept ones have both.
+#[test]
+fn guidance_ends_after_some_scales_of_each_clip() {
+    let (_, model) = model();
+    let plan = plan(4);
+    let all: Vec<_> = generate(&model, input(&plan, apg(), 3)).collect();
+    let options = GenerateOptions {
+        forced: all
+            .iter()
+            .map(|step| step.codes.clone().bits().unwrap())
+            .collect(),
+        forced_logits: true,
+        guided_scales: Some(2),
+        ..apg()
+    };
+    let some: Vec<_> = generate(&model, input(&plan, options, 3)).collect();
+    for (full, some) in all.iter().zip(&some) {
+        let (raw, own) = (full.raw.clone().unwrap(), some.raw.clone().unwrap());
+        let guided = some.pass.index < 2;
+        let rows = if guided || some.pass.keep { 2 } else { 1 };
+        assert_eq!(own.dims()[0], rows, "pass {}", some.k);
+        assert!(off(raw.clone().slice_dim(0, 0..rows), own) < 1e-5);
+        let plain = raw.slice_dim(0, 0..1) * if some.pass.clip == 0 { 1.0 } else { 2.5 };
+        let same = off(plain, some.logits.clone().unwrap()) < 1e-4;
+        assert_eq!(same, !guided, "pass {}", some.k);
+    }
+}

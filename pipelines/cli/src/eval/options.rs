@@ -1,16 +1,22 @@
-//! Arguments of `nextscale eval tokenizer`, `recall` and `motion`.
+//! Arguments of `nextscale eval tokenizer`, `recall`, `fast` and `motion`.
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 use nextscale_eval::MeasureOptions;
+use nextscale_eval::fast::FastOptions;
 use nextscale_eval::motion::MotionOptions;
 use nextscale_eval::recall::RecallOptions;
 use nextscale_eval::tokenizer::TokenizerOptions;
 use nextscale_models::device::DeviceChoice;
 use nextscale_models::{DEFAULT, SPRITES};
 
-use crate::options::at_least_one;
+use nextscale_models::device::Dtype;
+use nextscale_pipelines::stages::read_prompts;
+
+use crate::image_options::ShortcutOptions;
+use crate::options::{at_least_one, choice};
 
 /// Options of a measurement on a data set.
 #[derive(Debug, Args)]
@@ -107,6 +113,8 @@ pub(crate) struct RecallArgs {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
+    shortcuts: ShortcutOptions,
+    #[command(flatten)]
     pub(super) data: DataOptions,
 }
 
@@ -119,8 +127,82 @@ impl RecallArgs {
             candidates: self.candidates,
             cfg_scale: self.sampling.cfg_scale,
             temperature: self.sampling.temperature,
+            shortcuts: self.shortcuts.choice(),
             measure: self.data.measure(),
         }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FastArgs {
+    /// Model as for `generate`
+    #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT)]
+    model: String,
+    /// Prompt; repeat for more [default: some everyday things]
+    #[arg(short, long, conflicts_with_all = ["prompt_file", "class"])]
+    prompt: Vec<String>,
+    /// File with one prompt per line
+    #[arg(long, value_name = "FILE", conflicts_with = "class")]
+    prompt_file: Option<PathBuf>,
+    /// Class name or number, for class-conditional models; repeat for more [default: all classes]
+    #[arg(long)]
+    class: Vec<String>,
+    /// Number of images; prompts take turns
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one())]
+    count: usize,
+    /// Seed of the first image
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Width in pixels [default: the model's]
+    #[arg(short = 'W', long, value_name = "N", requires = "height")]
+    width: Option<usize>,
+    /// Height in pixels [default: the model's]
+    #[arg(short = 'H', long, value_name = "N", requires = "width")]
+    height: Option<usize>,
+    /// What to measure [default: --fast and each of its parts]
+    #[command(flatten)]
+    shortcuts: ShortcutOptions,
+    /// Data set that the model was trained on, to measure recall too
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// Number type of the transformer's weights
+    #[arg(long, value_parser = choice::<Dtype>(), default_value = "auto")]
+    dtype: Dtype,
+    #[command(flatten)]
+    pub(super) files: Files,
+}
+
+impl FastArgs {
+    pub(super) fn options(&self) -> anyhow::Result<FastOptions> {
+        let prompts = match &self.prompt_file {
+            Some(file) => {
+                let name = file.display();
+                let bytes = std::fs::read(file).with_context(|| format!("reading {name}"))?;
+                read_prompts(&bytes, &name.to_string())?
+            }
+            None if self.prompt.is_empty() => self.class.clone(),
+            None => self.prompt.clone(),
+        };
+        let shortcuts = self.shortcuts.choice();
+        let settings = if shortcuts.is_empty() {
+            vec![]
+        } else {
+            vec![shortcuts]
+        };
+        Ok(FastOptions {
+            model: self.model.clone(),
+            prompts,
+            count: self.count,
+            seed: self.seed,
+            size: self.width.zip(self.height).map(Into::into),
+            settings,
+            data: self.data.clone(),
+            device: self.device,
+            dtype: self.dtype,
+        })
     }
 }
 

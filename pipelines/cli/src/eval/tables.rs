@@ -1,7 +1,7 @@
 //! The results of `nextscale eval` as text.
 
 use nextscale_eval::usage::ScaleReport;
-use nextscale_eval::{motion, recall, tokenizer};
+use nextscale_eval::{fast, motion, recall, tokenizer};
 
 pub(super) fn tokenizer(report: &tokenizer::Report) -> String {
     let kind = if report.held_out {
@@ -68,6 +68,58 @@ pub(super) fn recall(report: &recall::Report) -> String {
                 recall.median_rank
             );
         }
+    }
+    text
+}
+
+pub(super) fn fast(report: &fast::Report) -> String {
+    let [w, h] = report.size;
+    let (model, images) = (&report.model, report.images);
+    let mut text = format!(
+        "{model}, {images} images of {w}x{h} from seed {}\n",
+        report.seed
+    );
+    text += "scales  guided  tokens     s an image  ratio  memory MiB  PSNR dB    SSIM  recall\n";
+    let full = report
+        .settings
+        .first()
+        .map_or(1.0, |setting| setting.seconds);
+    for setting in &report.settings {
+        let shares: Vec<String> = setting
+            .keep_tokens
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let tokens = match shares.is_empty() {
+            true => "all".to_owned(),
+            false => shares.join(","),
+        };
+        let psnr = setting
+            .psnr
+            .map_or("-".to_owned(), |psnr| format!("{psnr:.2}"));
+        let recall = setting.recall.iter().flatten();
+        let recall: Vec<String> = recall
+            .map(|share| format!("{:.1}%", share * 100.0))
+            .collect();
+        text += &format!(
+            "{:>6}  {:>6}  {tokens:<9}  {:>10.3}  {:>5.2}  {:>10.0}  {psnr:>7}  {:>6.4}  {}\n",
+            setting.scales,
+            setting.guidance_until,
+            setting.seconds,
+            setting.seconds / full,
+            setting.memory as f64 / f64::from(1 << 20),
+            setting.ssim,
+            recall.join(" ")
+        );
+    }
+    text += "codes changed by scale, %\n";
+    for setting in report.settings.iter().skip(1) {
+        let shares = setting
+            .changed
+            .iter()
+            .map(|share| format!("{:5.1}", share * 100.0));
+        text += &shares.collect::<Vec<_>>().join(" ");
+        text += "\n";
     }
     text
 }

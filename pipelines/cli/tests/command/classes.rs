@@ -20,6 +20,24 @@ fn classes_by_name_and_by_number_are_the_same() {
 }
 
 #[test]
+fn shortcuts_of_a_class() {
+    let place = Place::new();
+    let paint = |more: &str| {
+        place.good(&format!(
+            "generate -m @classes --class 1 -s 5 --cfg-scale 3 -o x.png {more}"
+        ));
+        place.image("x.png")
+    };
+    let plain = paint("");
+    for more in ["--scales 1", "--guidance-until 1"] {
+        let image = paint(more);
+        assert!(image != plain, "{more}");
+        place.good("run x.png --trust --set output=again.png");
+        assert_eq!(place.image("again.png"), image, "{more}");
+    }
+}
+
+#[test]
 fn a_picture_of_a_class_repaints_itself() {
     let place = Place::new();
     place.good("generate -m @classes --class tree --class 2 -s 1 -b 2 --cfg-scale 3 --smooth -o {prompt}-{index}.png --preview .");

@@ -60,6 +60,56 @@ fn weights_that_are_refused() {
     place.refuses("validate p.yaml", &["p.yaml:12:16:", ".nan"]);
 }
 
+/// Each switch gives another image of the same size, and the record of the image repeats it.
+#[test]
+fn shortcuts_are_repeated_from_the_record() {
+    let place = Place::new();
+    let plain = paint(&place, "--cfg-scale 3");
+    for (switches, record) in [
+        ("--scales 2", "scales: 2"),
+        ("--guidance-until 1", "guidance-until: 1"),
+        ("--fast", "guidance-until: 2"),
+        ("--fast --scales 2", "scales: 2"),
+    ] {
+        let image = paint(&place, &format!("--cfg-scale 3 {switches}"));
+        assert_eq!(image.dimensions(), plain.dimensions());
+        assert!(image != plain, "{switches}");
+        says(&place.stdout("metadata x.png"), &[record]);
+        place.good("run x.png --trust --set output=again.png");
+        assert_eq!(place.image("again.png"), image, "{switches}");
+    }
+    // The tiny model has no blocks between the first and the last.
+    let embedded = |more: &str| {
+        place.good(&format!("generate -p apple -s 1 -o x.png {more}"));
+        place.image("x.png")
+    };
+    assert!(embedded("") != embedded("--keep-tokens 0.5"));
+    let until = paint(&place, "--cfg-scale 3 --guidance-until 1");
+    assert_eq!(until, paint(&place, "--cfg-scale 3,1,1"));
+    place.good(&args(
+        "-p x -s 1 --cfg-scale 3 --fast --scales 2 --print-pipeline",
+    ));
+    let shown = place.good(&args("-p x -s 1 --cfg-scale 3 --fast --timings"));
+    let shown = stderr(&shown);
+    says(&shown, &["scale 3 (no guidance)"]);
+}
+
+#[test]
+fn shortcuts_that_are_refused() {
+    let place = Place::new();
+    place.refuses_each(
+        "generate -m @tiny -o x.png -p x -s 1",
+        "
+        --scales 0              => --scales: `scales` should be from 1 to 3, but it is 0
+        --scales 4              => `scales` should be from 1 to 3
+        --scales 2 --guidance-until 3 => `guidance-until` should be from 0 to 2
+        --cfg-scale 1 --guidance-until 2 => which `cfg-scale` turns off
+        --keep-tokens 0         => `keep-tokens` should be above 0
+        --keep-tokens 1.5       => `keep-tokens` should be above 0 and at most 1
+        --keep-tokens 0.5,0.5,0.5 => of 3 scales at most 2",
+    );
+}
+
 #[test]
 fn guidance_inside_the_network() {
     let place = Place::new();

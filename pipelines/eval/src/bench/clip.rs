@@ -52,9 +52,7 @@ impl ClipSubject {
         prompt: String,
     ) -> Result<Self, EvalError> {
         let device = &placement.device;
-        let guided = plan.manifest.guidance.is_active();
-        let estimate = model.estimate_video(&plan.size, frames, guided, placement)?;
-        let estimate = estimate.in_one_thread();
+        let estimate = model.estimate_video(&plan, placement).in_one_thread();
         estimate.check(memory(device))?;
         estimate.reserve_pages(device, true);
         let images = match &plan.manifest.first_frame {

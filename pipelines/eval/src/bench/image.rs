@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nextscale_models::generator::ImageGenerator;
+use nextscale_models::memory::ImageRun;
 use nextscale_models::{Manifest, Model, ModelError, Placement};
-use nextscale_tokenizer::ScaleSchedule;
+use nextscale_tokenizer::Scale;
 use serde::Serialize;
 
 use super::options::BenchOptions;
-use super::statistics::{describe, median, mib, peak_memory_mib};
+use super::statistics::{describe, mib, peak_memory_mib};
 use super::subject::{Prompt, Round, Subject};
 use crate::error::EvalError;
+use crate::metrics::median;
 
 /// What was measured of a model of images; times are medians over the rounds, in seconds.
 #[derive(Debug, Serialize)]
@@ -74,18 +76,29 @@ pub(super) fn run(
     }
     let start = Instant::now();
     let size = options.size_of(model)?;
+    let scales = size.scales.len();
+    let shortcuts = options.shortcuts.resolve(scales);
+    let shortcuts = shortcuts.map_err(|e| ModelError::refused(e.to_string()))?;
     // For this size, which is larger than the model's own one in many runs.
-    let estimate = model.estimate_image(&size, 2 * options.batch, placement)?;
+    let run = ImageRun {
+        images: options.batch,
+        guided: shortcuts.guidance_until,
+        shortcuts: shortcuts.of_transformer(),
+    };
+    let estimate = model.estimate_image(&size, &run, placement)?;
     let estimate = estimate.in_one_thread();
     estimate.reserve_pages(&placement.device, true);
     let generator = ImageGenerator::load(model, placement)?;
     let plan = generator.plan(size.width, size.height)?;
+    let plan = plan.with_shortcuts(run.shortcuts);
     let load = start.elapsed().as_secs_f64();
     let mut sampling = model.sampling()?.clone();
     sampling.cfg = options.cfg_scale.unwrap_or(sampling.cfg);
     let subject = Subject {
         prompt: prompt(options, model)?,
-        sampling: generator.sampling_plan(&sampling, &plan),
+        sampling: generator
+            .sampling_plan(&sampling, &plan)
+            .guided_until(run.guided),
         generator: &generator,
         plan: &plan,
         batch: options.batch,
@@ -93,7 +106,9 @@ pub(super) fn run(
     let (rounds, card) = subject.rounds(options.warmup, options.rounds)?;
     let median_of = |part: &dyn Fn(&Round) -> f64| median(rounds.iter().map(part));
     let total = median_of(&|round| round.total);
-    let tokens = (plan.schedule().tokens() * options.batch) as f64;
+    let grids = &plan.schedule().scales()[..plan.scales()];
+    let tokens: usize = grids.iter().map(Scale::tokens).sum();
+    let tokens = (tokens * options.batch) as f64;
     Ok(ImageReport {
         model: options.model.clone(),
         device: describe(&placement.device),
@@ -103,7 +118,7 @@ pub(super) fn run(
         rounds: rounds.len(),
         load,
         text: matches!(subject.prompt, Prompt::Text(_)).then(|| median_of(&|round| round.text)),
-        scales: scale_times(plan.schedule(), &rounds),
+        scales: scale_times(grids, &rounds),
         decode: median_of(&|round| round.decode),
         total,
         fastest: rounds.iter().map(|r| r.total).fold(f64::INFINITY, f64::min),
@@ -114,8 +129,8 @@ pub(super) fn run(
     })
 }
 
-fn scale_times(schedule: &ScaleSchedule, rounds: &[Round]) -> Vec<ScaleTime> {
-    let scales = schedule.scales().iter().enumerate();
+fn scale_times(grids: &[Scale], rounds: &[Round]) -> Vec<ScaleTime> {
+    let scales = grids.iter().enumerate();
     scales
         .map(|(k, scale)| ScaleTime {
             grid: [scale.h, scale.w],

@@ -1,6 +1,7 @@
 //! What to measure.
 
 use nextscale_models::device::{DeviceChoice, Dtype};
+use nextscale_models::shortcuts::ShortcutChoice;
 use nextscale_models::{Model, ModelError, Size};
 
 /// What to measure.
@@ -29,6 +30,8 @@ pub struct BenchOptions {
     pub warmup: usize,
     /// Guidance scale; the model's if absent.
     pub cfg_scale: Option<f64>,
+    /// What images leave out to be faster.
+    pub shortcuts: ShortcutChoice,
     /// Where to compute.
     pub device: DeviceChoice,
     /// Number type of the transformer's weights.

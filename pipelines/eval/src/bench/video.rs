@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::clip::{ClipRound, ClipSubject};
 use super::options::BenchOptions;
-use super::statistics::{describe, median, mib, peak_memory_mib};
+use super::statistics::{describe, mib, peak_memory_mib};
 use crate::error::EvalError;
+use crate::metrics::median;
 
 /// What was measured of a model of videos; times are medians over the rounds, in seconds.
 #[derive(Debug, Serialize)]

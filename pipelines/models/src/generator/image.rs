@@ -12,10 +12,18 @@ use crate::device::{Placement, memory};
 use crate::error::ModelError;
 use crate::first_frame::FirstFrame;
 use crate::manifest::Manifest;
-use crate::memory::MemoryEstimate;
+use crate::memory::{ImageRun, MemoryEstimate};
 use crate::model::Model;
 use crate::pixels;
 use crate::sampling::{Sampling, SamplingPlan};
+
+/// What one guided image of a model's default size takes.
+fn default_estimate(model: &Model, placement: &Placement) -> Result<MemoryEstimate, ModelError> {
+    let size = model.default_size()?;
+    let run = ImageRun::guided(1, size.scales.len());
+    let estimate = model.estimate_image(&size, &run, placement)?;
+    Ok(estimate.in_one_thread())
+}
 
 /// A loaded model of images.
 pub struct ImageGenerator {
@@ -30,8 +38,7 @@ impl ImageGenerator {
     /// # Errors
     /// A model of videos, damaged files, more memory than the device has.
     pub fn load(model: &Arc<Model>, placement: &Placement) -> Result<Self, ModelError> {
-        let estimate = model.estimate_image(&model.default_size()?, 2, placement)?;
-        let estimate = estimate.in_one_thread();
+        let estimate = default_estimate(model, placement)?;
         estimate.check(memory(&placement.device))?;
         estimate.reserve_pages(&placement.device, true);
         let encoder = match model.manifest().text() {
@@ -49,10 +56,9 @@ impl ImageGenerator {
         model: &Arc<Model>,
         placement: &Placement,
     ) -> Result<Self, ModelError> {
-        let estimate = model.estimate_image(&model.default_size()?, 2, placement)?;
         let estimate = MemoryEstimate {
             text: 0,
-            ..estimate.in_one_thread()
+            ..default_estimate(model, placement)?
         };
         estimate.check(memory(&placement.device))?;
         estimate.reserve_pages(&placement.device, true);
@@ -183,9 +189,13 @@ impl ImageGenerator {
             return Err(ModelError::refused_with(message, hint));
         }
         let plan = self.scales.plan(&request.size_for(self.model())?)?;
+        let shortcuts = request.shortcuts.resolve(plan.schedule().len());
+        let shortcuts = shortcuts.map_err(|e| ModelError::refused(e.to_string()))?;
+        let plan = plan.with_shortcuts(shortcuts.of_transformer());
         let sampling = self.sampling_plan(&self.sampling(request)?, &plan);
+        let sampling = sampling.guided_until(shortcuts.guidance_until);
         let input = ImageInput::new(self.condition(request)?, vec![request.seed], sampling);
-        let count = plan.schedule().len();
+        let count = plan.scales();
         let steps = self.run(&plan, input)?.enumerate();
         Ok(steps.map(move |(index, features)| Step {
             index,

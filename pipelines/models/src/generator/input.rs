@@ -4,7 +4,6 @@ use burn::tensor::{Int, Tensor};
 use nextscale_bitwise::generate::GenerateOptions as BitOptions;
 use nextscale_bitwise::infinity::TextCondition;
 use nextscale_tokenizer::{Codes, InpaintMask};
-use nextscale_var_core::guidance::{Guidance, GuidancePoint};
 use nextscale_var_core::sampler::Sampler;
 use nextscale_var_core::var::GenerateOptions as CodeOptions;
 
@@ -101,20 +100,13 @@ impl ImageInput {
         let (plan, rows) = (&self.sampling, self.condition.rows());
         let forced = self.forced.iter().map(|codes| codes.clone().bits());
         let forced: Vec<Tensor<5, Int>> = forced.collect::<Option<_>>()?;
-        let point = match plan.guidance_layer {
-            0 => GuidancePoint::Logits,
-            layer => GuidancePoint::FromEnd(layer.unsigned_abs() as usize),
-        };
         let temperature = if plan.is_greedy() {
             vec![1.0; plan.temperatures.len()]
         } else {
             plan.temperatures.clone()
         };
         Some(BitOptions {
-            guidance: Guidance {
-                weights: plan.guidance.clone(),
-                points: vec![point],
-            },
+            guidance: plan.guidance(),
             temperature,
             forced: repeated(forced, rows),
             keep: self.keep.clone(),
@@ -126,10 +118,7 @@ impl ImageInput {
         let forced = self.forced.iter().map(|codes| codes.clone().indices());
         let forced: Vec<Tensor<4, Int>> = forced.collect::<Option<_>>()?;
         Some(CodeOptions {
-            guidance: Guidance {
-                weights: self.sampling.guidance.clone(),
-                points: vec![GuidancePoint::Logits],
-            },
+            guidance: self.sampling.guidance(),
             smooth: self.smooth,
             forced: repeated(forced, self.condition.rows()),
             keep: self.keep.clone(),

@@ -4,6 +4,7 @@ use image::RgbImage;
 use crate::error::ModelError;
 use crate::model::Model;
 use crate::sampling::out_of_range;
+use crate::shortcuts::ShortcutChoice;
 use crate::size::Size;
 
 /// What to generate. Only a prompt or a class is needed: everything else is the model's default.
@@ -20,6 +21,7 @@ pub struct Request {
     pub(super) top_k: Option<usize>,
     pub(super) top_p: Option<f64>,
     pub(super) init_image: Option<RgbImage>,
+    pub(super) shortcuts: ShortcutChoice,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +54,7 @@ impl Request {
             top_k: None,
             top_p: None,
             init_image: None,
+            shortcuts: ShortcutChoice::default(),
         }
     }
 
@@ -138,6 +141,13 @@ impl Request {
     #[must_use]
     pub fn top_p(mut self, share: f64) -> Self {
         self.top_p = Some(share);
+        self
+    }
+
+    /// What an image leaves out to be faster; all that is needed unless set.
+    #[must_use]
+    pub fn shortcuts(mut self, choice: ShortcutChoice) -> Self {
+        self.shortcuts = choice;
         self
     }
 

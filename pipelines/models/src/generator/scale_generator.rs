@@ -9,8 +9,9 @@ use nextscale_bitwise::infinity::{Infinity, Plan as InfinityPlan};
 use nextscale_bitwise::tokens::Patching;
 use nextscale_tokenizer::phi::Phi;
 use nextscale_tokenizer::vq::Codebook;
-use nextscale_tokenizer::{Quantizer, ScaleSchedule, VqCodes};
+use nextscale_tokenizer::{Codes, Quantizer, ScaleSchedule, VqCodes};
 use nextscale_var_core::sampler::Sampler;
+use nextscale_var_core::shortcuts::Shortcuts;
 use nextscale_var_core::var::{
     GenerateInput as CodeInput, Generation as CodeGeneration, Plan as VarPlan, Var,
     generate as generate_codes,
@@ -54,6 +55,26 @@ impl ImagePlan {
         match self {
             Self::Infinity(plan, _) => plan.schedule(),
             Self::Var(plan) => plan.schedule(),
+        }
+    }
+
+    /// The same plan with what a run leaves out.
+    ///
+    /// # Panics
+    /// If the schedule has fewer scales.
+    #[must_use]
+    pub fn with_shortcuts(self, shortcuts: Shortcuts) -> Self {
+        match self {
+            Self::Infinity(plan, cells) => Self::Infinity(plan.with_shortcuts(shortcuts), cells),
+            Self::Var(plan) => Self::Var(plan.with_shortcuts(shortcuts)),
+        }
+    }
+
+    /// Scales that are run.
+    pub fn scales(&self) -> usize {
+        match self {
+            Self::Infinity(plan, _) => plan.shortcuts().scales(),
+            Self::Var(plan) => plan.shortcuts().scales(),
         }
     }
 
@@ -115,8 +136,8 @@ impl ScaleGenerator {
         Ok(ImagePlan::Infinity(plan, cells))
     }
 
-    /// Starts a run: an iterator over the feature maps `[b, d, 1, h, w]` of all scales, of which the last is the latent to
-    /// decode. Dropping it early stops the work.
+    /// Starts a run: an iterator over the feature maps `[b, d, 1, h, w]` of all scales that are run, of which the last is the
+    /// latent to decode. Dropping it early stops the work.
     ///
     /// # Errors
     /// A condition, a plan or codes of another architecture.
@@ -173,6 +194,7 @@ impl ScaleGenerator {
         Some(Steps {
             run,
             position: 0,
+            codes: None,
             reseed,
         })
     }
@@ -192,6 +214,7 @@ impl ScaleGenerator {
 pub struct Steps<'a> {
     run: Run<'a>,
     position: usize,
+    codes: Option<Codes>,
     /// The sampler that takes over, and the scale at which it does.
     reseed: Option<(usize, Sampler)>,
 }
@@ -199,6 +222,13 @@ pub struct Steps<'a> {
 enum Run<'a> {
     Infinity(Box<BitGeneration<'a, dyn Quantizer + 'a>>),
     Var(Box<CodeGeneration<'a, Codebook, Phi>>),
+}
+
+impl Steps<'_> {
+    /// The codes of the scale that came last; none before the first.
+    pub fn codes(&self) -> Option<&Codes> {
+        self.codes.as_ref()
+    }
 }
 
 impl Iterator for Steps<'_> {
@@ -213,10 +243,12 @@ impl Iterator for Steps<'_> {
             }
         }
         self.position += 1;
-        match &mut self.run {
-            Run::Infinity(all) => all.next().map(|scale| scale.features),
-            Run::Var(all) => all.next().map(|scale| scale.features),
-        }
+        let (codes, features) = match &mut self.run {
+            Run::Infinity(all) => all.next().map(|scale| (scale.codes, scale.features)),
+            Run::Var(all) => all.next().map(|scale| (scale.codes, scale.features)),
+        }?;
+        self.codes = Some(codes);
+        Some(features)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -14,6 +14,7 @@ use crate::device::Placement;
 use crate::error::ModelError;
 use crate::manifest::InfinityStarManifest;
 use crate::model::Model;
+use crate::shortcuts::{ShortcutError, VideoShortcuts};
 use crate::size::Size;
 
 /// The latent of a part of a video. A video is one part or several, in order.
@@ -62,6 +63,7 @@ pub struct VideoPlan {
     /// The size of a frame.
     pub size: Size,
     passes: Plan,
+    shortcuts: VideoShortcuts,
 }
 
 impl VideoPlan {
@@ -80,7 +82,47 @@ impl VideoPlan {
             manifest,
             size,
             passes,
+            shortcuts: VideoShortcuts::default(),
         })
+    }
+
+    /// The same plan with what a run leaves out.
+    ///
+    /// # Errors
+    /// A number that does not fit the scales.
+    pub fn with_shortcuts(self, shortcuts: VideoShortcuts) -> Result<Self, ShortcutError> {
+        shortcuts.check(self.size.scales.len())?;
+        let passes = match shortcuts.repeats {
+            Some(most) => self.passes.with_repeats(most),
+            None => self.passes,
+        };
+        Ok(Self {
+            passes,
+            shortcuts,
+            ..self
+        })
+    }
+
+    /// Its passes, in order, and the grid on which they end.
+    pub(crate) fn clips_and_passes(&self) -> &Plan {
+        &self.passes
+    }
+
+    /// What a run leaves out.
+    pub fn shortcuts(&self) -> &VideoShortcuts {
+        &self.shortcuts
+    }
+
+    /// What pass `index`, from 0, leaves out, in a few words; none if nothing.
+    pub fn note(&self, index: usize) -> Option<String> {
+        let pass = self.passes.passes().nth(index)?;
+        let guided = !self.manifest.guidance.is_active() || pass.index < self.guided_scales();
+        (!guided).then(|| "no guidance".to_owned())
+    }
+
+    /// Scales, from the first of each clip, with guidance: all, or as many as are asked for.
+    pub fn guided_scales(&self) -> usize {
+        self.shortcuts.guidance_until.unwrap_or(usize::MAX)
     }
 
     /// Passes of the transformer.
@@ -167,6 +209,7 @@ impl VideoScaleGenerator {
     pub fn steps(&self, plan: &VideoPlan, mut input: VideoInput) -> VideoSteps<'_> {
         let manifest = &plan.manifest;
         let (sampler, mut options) = sampler_and_options(manifest, input.seed);
+        options.guided_scales = plan.shortcuts.guidance_until;
         let (mut session, mut conditions) = (None, vec![]);
         if let Some(scale) = manifest.semantic_scale {
             session = input.take_session();

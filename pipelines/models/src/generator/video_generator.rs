@@ -16,6 +16,7 @@ use crate::error::ModelError;
 use crate::manifest::InfinityStarManifest;
 use crate::model::Model;
 use crate::resize::crop_to_cover;
+use crate::shortcuts::ShortcutError;
 
 /// A loaded model of videos.
 pub struct VideoGenerator {
@@ -35,8 +36,8 @@ impl VideoGenerator {
     pub fn load(model: &Arc<Model>, placement: &Placement) -> Result<Self, ModelError> {
         let manifest = model.infinity_star()?;
         let (size, frames) = (model.default_size()?, manifest.frames.default);
-        let estimate = model.estimate_video(&size, frames, true, placement)?;
-        let estimate = estimate.in_one_thread();
+        let plan = VideoPlan::new(manifest.clone(), size, frames)?;
+        let estimate = model.estimate_video(&plan, placement).in_one_thread();
         estimate.check(memory(&placement.device))?;
         estimate.reserve_pages(&placement.device, true);
         let images = match &manifest.first_frame {
@@ -83,7 +84,11 @@ impl VideoGenerator {
         if let Some(temperature) = request.temperature {
             manifest.clip_temperature = temperature;
         }
-        Ok((VideoPlan::new(manifest, size, frames)?, frames))
+        let shortcuts = request.shortcuts.resolve_video(size.scales.len());
+        let refused = |e: ShortcutError| ModelError::refused(e.to_string());
+        let plan = VideoPlan::new(manifest, size, frames)?;
+        let plan = plan.with_shortcuts(shortcuts.map_err(refused)?);
+        Ok((plan.map_err(refused)?, frames))
     }
 
     /// The frames that the video of a request starts with.

@@ -2,8 +2,9 @@
 
 use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::vae::BsqVaeConfig;
-use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
+use nextscale_tokenizer::{Scale, ScaleSchedule, VqVaeConfig};
 use nextscale_var_core::blocks::BlockStorage;
+use nextscale_var_core::shortcuts::Shortcuts;
 use nextscale_var_core::var::VarConfig;
 
 use super::estimate::MemoryEstimate;
@@ -26,8 +27,76 @@ pub(super) struct Images<'a> {
     pub schedule: &'a ScaleSchedule,
     /// Pixels of an image.
     pub pixels: u64,
-    /// Rows of the transformer's batch.
-    pub rows: u64,
+    /// How they are generated.
+    pub run: &'a ImageRun,
+}
+
+/// What of a run of images its memory depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageRun {
+    /// Images that are generated together.
+    pub images: usize,
+    /// Scales, from the first, that need two rows of the batch for each image: those up to the last one with guidance.
+    pub guided: usize,
+    /// What it leaves out.
+    pub shortcuts: Shortcuts,
+}
+
+impl ImageRun {
+    /// Of `images` images over `scales` scales, all with guidance.
+    pub fn guided(images: usize, scales: usize) -> Self {
+        Self {
+            images,
+            guided: scales,
+            shortcuts: Shortcuts::none(scales),
+        }
+    }
+}
+
+/// Tokens of all rows of a run.
+struct Tokens {
+    /// Those whose keys and values are kept, of all blocks together.
+    kept: u64,
+    /// Those that one block attends to at the last scale.
+    seen: u64,
+    /// Those of the largest scale.
+    largest: u64,
+    /// Those whose outputs stand in for others, of all blocks together.
+    stand_ins: u64,
+    /// Rows of the first scales.
+    rows: u64,
+}
+
+impl Images<'_> {
+    fn tokens(&self, depth: usize) -> Tokens {
+        let ImageRun {
+            images,
+            guided,
+            shortcuts,
+        } = self.run;
+        let run = shortcuts.scales();
+        let rows_at = |k: usize| if k < *guided { 2 * images } else { *images };
+        let kept = |before| -> usize {
+            shortcuts
+                .kept_tokens(self.schedule, depth, before)
+                .iter()
+                .sum()
+        };
+        let scales = &self.schedule.scales()[..run];
+        let largest = scales
+            .iter()
+            .enumerate()
+            .map(|(k, scale)| rows_at(k) * scale.tokens());
+        let seen: usize = scales.iter().map(Scale::tokens).sum();
+        Tokens {
+            // Of all scales but the last. Rows without guidance are dropped, and the rest is copied block by block.
+            kept: (rows_at(0) * kept(*guided)).max(rows_at(run - 1) * kept(run)) as u64,
+            seen: (rows_at(run - 1) * seen) as u64,
+            largest: largest.max().unwrap_or(0) as u64,
+            stand_ins: (rows_at(0) * shortcuts.stand_ins(self.schedule, depth)) as u64,
+            rows: rows_at(0) as u64,
+        }
+    }
 }
 
 /// Bytes of a block's intermediate results over `tokens`, of a block with `hidden` units and a model of `width` channels.
@@ -55,17 +124,12 @@ fn decoder_bytes(pixels: u64, largest: u64, formats: Formats) -> u64 {
 pub(super) fn infinity(
     config: &InfinityConfig,
     vae: &BsqVaeConfig,
-    Images {
-        schedule,
-        pixels,
-        rows,
-    }: Images,
+    images: Images,
     formats: Formats,
 ) -> MemoryEstimate {
-    let (width, depth) = (config.width as u64, config.depth as u64);
-    let (tokens, kept) = (schedule.tokens() as u64, schedule.kept_tokens() as u64);
-    let prompt = config.text_max_len as u64;
-    let last = schedule.last().tokens() as u64;
+    let (width, depth, pixels) = (config.width as u64, config.depth as u64, images.pixels);
+    let tokens = images.tokens(config.depth);
+    let prompt = tokens.rows * config.text_max_len as u64;
     // The finest level begins with what the level before it has made larger.
     let widest = vae.decoder_mult.iter().take(2).max().copied().unwrap_or(1);
     let channels = (vae.base_channels * widest) as u64;
@@ -78,11 +142,12 @@ pub(super) fn infinity(
     MemoryEstimate {
         pools: formats.pools,
         transformer: formats.transformer_bytes(inside, block, outside),
-        // Of all scales but the last; of one block at a time, those of the last too.
-        cache: 2 * width * rows * (depth * (kept + prompt) + tokens) * formats.working,
-        scale: block_bytes(rows * last, config.ffn_hidden() as u64, width, formats),
+        // Of one block at a time, keys and values of the last scale too.
+        cache: 2 * width * (tokens.kept + depth * prompt + tokens.seen) * formats.working
+            + width * tokens.stand_ins * 4,
+        scale: block_bytes(tokens.largest, config.ffn_hidden() as u64, width, formats),
         decoder,
-        scale_tensor: rows * last * config.ffn_hidden() as u64 * formats.working,
+        scale_tensor: tokens.largest * config.ffn_hidden() as u64 * formats.working,
         decoder_tensor: largest.min(decoder),
         ..MemoryEstimate::default()
     }
@@ -91,14 +156,12 @@ pub(super) fn infinity(
 pub(super) fn var(
     config: &VarConfig,
     vae: &VqVaeConfig,
-    pixels: u64,
-    rows: u64,
+    images: Images,
     formats: Formats,
 ) -> MemoryEstimate {
-    let (width, depth) = (config.width as u64, config.depth as u64);
-    let schedule = &config.schedule;
-    let (tokens, kept) = (schedule.tokens() as u64, schedule.kept_tokens() as u64);
-    let last = rows * schedule.last().tokens() as u64;
+    let (width, pixels) = (config.width as u64, images.pixels);
+    let tokens = images.tokens(config.depth);
+    let last = tokens.largest;
     let logits = 3 * last * config.vocabulary as u64 * 4;
     let (block, modulation) = config.block_parameters();
     // The modulations stay in the weights' own type.
@@ -113,7 +176,8 @@ pub(super) fn var(
     MemoryEstimate {
         pools: formats.pools,
         transformer: formats.transformer_bytes(inside, block, outside),
-        cache: 2 * width * rows * (depth * kept + tokens) * formats.working,
+        cache: 2 * width * (tokens.kept + tokens.seen) * formats.working
+            + width * tokens.stand_ins * 4,
         scale: block_bytes(last, config.ffn_hidden() as u64, width, formats) + logits,
         decoder,
         scale_tensor: last * config.ffn_hidden() as u64 * formats.working,

@@ -9,15 +9,18 @@ use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_var_core::blocks::BlockStorage;
 use nextscale_var_core::var::VarConfig;
 use nextscale_video::InfinityStarVaeConfig;
+use nextscale_video::guidance::InfinityStarGuidance;
 
 use super::estimate::{MemoryEstimate, Pools};
 use super::f32_bytes;
 use super::formats::Formats;
-use super::image::{Images, infinity, var};
+use super::image::{ImageRun, Images, infinity, var};
 use super::video::infinity_star;
+use crate::generator::VideoPlan;
 use crate::model::Model;
 use crate::open::DEFAULT;
 use crate::released;
+use crate::shortcuts::ImageShortcuts;
 
 const P720: &str = "infinitystar-8b-720p";
 const P480: &str = "infinitystar-8b-480p";
@@ -54,10 +57,12 @@ fn image_of(config: &InfinityConfig, budget: PixelBudget, formats: Formats) -> M
     };
     let template = RatioTemplate::nearest(1.0);
     let (height, width) = template.pixels(budget);
+    let schedule = template.schedule(budget);
+    let run = &ImageRun::guided(1, schedule.len());
     let images = Images {
-        schedule: &template.schedule(budget),
+        schedule: &schedule,
         pixels: (width * height) as u64,
-        rows: 2,
+        run,
     };
     MemoryEstimate {
         text: text(),
@@ -130,12 +135,42 @@ fn the_2b_model_at_a_million_pixels() {
     assert!(full.notice().unwrap().contains("transformer 8.2"));
 }
 
+/// What is left out is not counted: rows without guidance, scales that are not run, and tokens of the last ones.
+#[test]
+fn the_2b_model_in_a_hurry() {
+    let schedule = RatioTemplate::nearest(1.0).schedule(PixelBudget::M1);
+    let fast = ImageShortcuts::fast(schedule.len());
+    let run = ImageRun {
+        images: 1,
+        guided: fast.guidance_until,
+        shortcuts: fast.of_transformer(),
+    };
+    let images = Images {
+        schedule: &schedule,
+        pixels: 1 << 20,
+        run: &run,
+    };
+    let (config, vae) = (InfinityConfig::infinity_2b(), BsqVaeConfig::stride_16(32));
+    let estimate = infinity(&config, &vae, images, CARD(BlockStorage::Loaded));
+    // 1497 tokens up to 24 x 24 in two rows are more than those of all scales but the last in one.
+    let kept = 2 * 1497 * 32 + 32 * 2 * 512 + 1497 + 1024 + 1600;
+    let stand_ins = 2 * 576 * 25;
+    assert_eq!(estimate.cache, 2048 * (2 * kept * 2 + stand_ins * 4));
+    let all = image(&config, CARD(BlockStorage::Loaded));
+    assert!(estimate.cache * 100 < all.cache * 36 && estimate.scale * 100 < all.scale * 20);
+}
+
 #[test]
 fn var_of_512_pixels() {
     let config = VarConfig::released_512();
     let estimate = |blocks| {
         let formats = formats(FloatDType::BF16, 4, blocks);
-        var(&config, &VqVaeConfig::released(), 1 << 18, 2, formats)
+        let images = Images {
+            schedule: &config.schedule,
+            pixels: 1 << 18,
+            run: &ImageRun::guided(1, config.schedule.len()),
+        };
+        var(&config, &VqVaeConfig::released(), images, formats)
     };
     let [loaded, int8, streamed] = STORAGES.map(estimate);
     assert_eq!(loaded.transformer, 2 * config.parameters() as u64);
@@ -161,9 +196,13 @@ fn what_cannot_fit_is_refused() {
 
 /// What a guided video of the first size takes follows from the description: no weight is read.
 fn video(name: &str, frames: usize, guided: bool, formats: Formats) -> MemoryEstimate {
-    let manifest = released::infinity_star::manifest(name).unwrap();
-    let size = &manifest.sizes[0];
-    let estimate = infinity_star(&manifest, size, frames, guided, formats).unwrap();
+    let mut manifest = released::infinity_star::manifest(name).unwrap();
+    if !guided {
+        manifest.guidance = InfinityStarGuidance::None;
+    }
+    let size = manifest.sizes[0].clone();
+    let plan = VideoPlan::new(manifest, size, frames).unwrap();
+    let estimate = infinity_star(&plan, formats);
     MemoryEstimate {
         text: text(),
         vae: f32_bytes(&InfinityStarVaeConfig::infinitystar().keys()),
@@ -211,10 +250,11 @@ fn the_embedded_model_takes_what_was_measured() {
     let model = Model::open(DEFAULT).unwrap();
     let config = model.infinity().unwrap();
     let size = model.default_size().unwrap();
+    let schedule = size.schedule().unwrap();
     let images = Images {
-        schedule: &size.schedule().unwrap(),
+        schedule: &schedule,
         pixels: (size.width * size.height) as u64,
-        rows: 2,
+        run: &ImageRun::guided(1, schedule.len()),
     };
     let formats = CARD(BlockStorage::Loaded);
     let estimate = infinity(&config.transformer, &config.vae, images, formats);

@@ -6,9 +6,7 @@ use nextscale_video::memory::{BatchSize, kept_bytes, pass_bytes};
 
 use super::estimate::{MemoryEstimate, Pools};
 use super::formats::Formats;
-use crate::error::Flaw;
-use crate::manifest::InfinityStarManifest;
-use crate::size::Size;
+use crate::generator::VideoPlan;
 
 /// Maps of its finest level that a video decoder holds at once, for the frames that it decodes at a time.
 const DECODER_MAPS: u64 = 4;
@@ -23,20 +21,15 @@ pub(crate) fn decoder_map_bytes(vae: &InfinityStarVaeConfig, pixels: usize) -> u
     (frames * patches * finest * 4) as u64
 }
 
-pub(super) fn infinity_star(
-    manifest: &InfinityStarManifest,
-    size: &Size,
-    frames: usize,
-    guided: bool,
-    formats: Formats,
-) -> Result<MemoryEstimate, Flaw> {
+pub(super) fn infinity_star(video: &VideoPlan, formats: Formats) -> MemoryEstimate {
+    let (manifest, size, plan) = (&video.manifest, &video.size, video.clips_and_passes());
     let (config, vae) = (&manifest.transformer, &manifest.vae);
-    let plan = manifest.plan(size, frames)?;
     let text = config.text_max_len.min(64);
-    let rows = if guided { 2 } else { 1 };
+    let rows = if manifest.guidance.is_active() { 2 } else { 1 };
     let batch = BatchSize {
         text,
         rows,
+        guided_scales: video.guided_scales(),
         bytes: formats.working as usize,
     };
     let all = config.parameters();
@@ -54,13 +47,13 @@ pub(super) fn infinity_star(
     let estimate = MemoryEstimate {
         pools: formats.pools,
         transformer: formats.transformer_bytes(inside, block, all - inside),
-        cache: kept_bytes(config, &plan, batch) as u64,
-        scale: pass_bytes(config, &plan, batch, Limits::default()) as u64 + beside,
+        cache: kept_bytes(config, plan, batch) as u64,
+        scale: pass_bytes(config, plan, batch, Limits::default()) as u64 + beside,
         decoder: map * DECODER_MAPS,
         scale_tensor: tokens * config.width as u64 * 4,
         decoder_tensor: map,
         ..MemoryEstimate::default()
     };
     // The passes of the last clip are done when it is decoded. Before it there is an image, which takes little.
-    Ok(estimate.in_turn(plan.clips().len() <= 2))
+    estimate.in_turn(plan.clips().len() <= 2)
 }

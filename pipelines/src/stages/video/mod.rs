@@ -12,9 +12,8 @@ use nextscale_models::device::{memory, release};
 use nextscale_models::generator::{
     VideoInput, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps, encode_frames,
 };
-use nextscale_models::manifest::InfinityStarManifest;
 use nextscale_models::memory::MemoryEstimate;
-use nextscale_models::{BlockStorage, Model, Size};
+use nextscale_models::{BlockStorage, Model};
 use nextscale_video::{InfinityStarVae, InteractiveSession};
 
 use self::condition::VideoCondition;
@@ -31,12 +30,11 @@ pub(crate) struct TextToVideo {
     params: TextToVideoParams,
     blocks: BlockStorage,
     model: Arc<Model>,
-    size: Size,
+    /// Size, passes and settings: those of the model with those of the user over them.
+    plan: VideoPlan,
     /// What became of the aspect ratio that was asked for.
     size_notice: Option<String>,
     frames: usize,
-    /// The model's settings with those of the user over them.
-    manifest: InfinityStarManifest,
     condition: VideoCondition,
     estimate: Option<MemoryEstimate>,
     loaded: Option<Loaded>,
@@ -46,7 +44,6 @@ pub(crate) struct TextToVideo {
 
 struct Loaded {
     generator: VideoScaleGenerator,
-    plan: VideoPlan,
     /// To encode the frames that the video starts with, if there are any.
     vae: Option<InfinityStarVae>,
 }
@@ -70,14 +67,17 @@ impl TextToVideo {
             _ => wanted.pick(&manifest.sizes, model.name(), setup)?,
         };
         condition.fit(&manifest, &size, setup)?;
+        let shortcuts = params.shortcuts(&manifest, size.scales.len(), setup)?;
+        let size_notice = wanted.notice(&size);
+        let plan = VideoPlan::new(manifest, size, frames)?.with_shortcuts(shortcuts);
+        let plan = plan.map_err(|e| setup.refuse(e.key, e.message))?;
         Ok(Self {
-            size_notice: wanted.notice(&size),
+            size_notice,
             blocks: setup.blocks(params.stream)?,
             params,
             model,
-            size,
+            plan,
             frames,
-            manifest,
             condition,
             estimate: None,
             loaded: None,
@@ -87,11 +87,11 @@ impl TextToVideo {
 
     /// The latent of the frames that the video of a sample starts with; none later in an interactive session.
     fn given(&self, loaded: &Loaded, input: &Input) -> Result<Option<Tensor<5>>, PipelineError> {
-        let interactive = self.manifest.semantic_scale.is_some();
+        let interactive = self.plan.manifest.semantic_scale.is_some();
         if interactive && input.sample.turn > 0 && self.session.is_some() {
             return Ok(None);
         }
-        let Some(frames) = self.condition.frames(input, &self.size)? else {
+        let Some(frames) = self.condition.frames(input, &self.plan.size)? else {
             return Ok(None);
         };
         let Some(vae) = &loaded.vae else {
@@ -117,8 +117,8 @@ impl TextToVideo {
             session: self.session.take(),
             ..VideoInput::new(text.prompt.clone(), sample.seed)
         };
-        let scales = loaded.plan.passes();
-        let mut steps: VideoSteps = loaded.generator.steps(&loaded.plan, request);
+        let scales = self.plan.passes();
+        let mut steps: VideoSteps = loaded.generator.steps(&self.plan, request);
         let (mut start, mut last) = (Instant::now(), None);
         for step in &mut steps {
             context.cancel.check()?;
@@ -128,6 +128,7 @@ impl TextToVideo {
                 scales,
             };
             (context.observer)(Event::Scale {
+                note: self.plan.note(step.index),
                 stage: context.stage.clone(),
                 sample: sample.clone(),
                 step: position,
@@ -162,7 +163,7 @@ impl TextToVideo {
         if input.context.settings.preview.is_none() {
             return Ok(());
         }
-        let latent = VideoLatent::first_frame_of(&step.features, self.manifest.fps);
+        let latent = VideoLatent::first_frame_of(&step.features, self.plan.manifest.fps);
         out.message(Message {
             sample: input.sample.clone(),
             preview: Some(position),
@@ -189,32 +190,37 @@ impl Stage for TextToVideo {
             fingerprint: self.model.fingerprint(),
             seconds: None,
             frames: Some(self.frames),
-            width: Some(self.size.width),
-            height: Some(self.size.height),
+            width: Some(self.plan.size.width),
+            height: Some(self.plan.size.height),
             aspect: None,
-            cfg_scale: Some(self.manifest.guidance.scale()),
-            temperature: Some(self.manifest.clip_temperature),
-            image_temperature: Some(self.manifest.image_temperature),
+            cfg_scale: Some(self.plan.manifest.guidance.scale()),
+            temperature: Some(self.plan.manifest.clip_temperature),
+            image_temperature: Some(self.plan.manifest.image_temperature),
+            fast: false,
+            guidance_until: self.plan.shortcuts().guidance_until,
+            repeats: self.plan.shortcuts().repeats,
             ..self.params.clone()
         };
         serde_json::to_value(params).ok()
     }
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
-        let passes = self.manifest.plan(&self.size, self.frames);
-        let passes = passes.map_or(0, |plan| plan.passes().count());
+        let passes = self.plan.passes();
         let mut parameters = vec![
             ("Steps", passes.to_string()),
             ("Sampler", "next-scale".to_owned()),
-            ("CFG scale", self.manifest.guidance.scale().to_string()),
-            ("Temperature", self.manifest.clip_temperature.to_string()),
+            ("CFG scale", self.plan.manifest.guidance.scale().to_string()),
+            (
+                "Temperature",
+                self.plan.manifest.clip_temperature.to_string(),
+            ),
             (
                 "Image temperature",
-                self.manifest.image_temperature.to_string(),
+                self.plan.manifest.image_temperature.to_string(),
             ),
             ("Frames", self.frames.to_string()),
-            ("FPS", self.manifest.fps.to_string()),
-            ("Model", self.manifest.name.clone()),
+            ("FPS", self.plan.manifest.fps.to_string()),
+            ("Model", self.plan.manifest.name.clone()),
         ];
         if let Some(print) = self.model.fingerprint() {
             parameters.push(("Model hash", print[..10].to_owned()));
@@ -223,11 +229,8 @@ impl Stage for TextToVideo {
     }
 
     fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
-        let guided = self.manifest.guidance.is_active();
         let placement = context.placement(self.blocks);
-        let estimate = self
-            .model
-            .estimate_video(&self.size, self.frames, guided, &placement)?;
+        let estimate = self.model.estimate_video(&self.plan, &placement);
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
         let notices = self.model.notices().iter().cloned();
         let size = self.size_notice.take();
@@ -248,10 +251,8 @@ impl Stage for TextToVideo {
             VideoCondition::None => None,
             _ => Some(self.model.load_infinity_star_vae(&context.device)?),
         };
-        let (manifest, size) = (self.manifest.clone(), self.size.clone());
         self.loaded = Some(Loaded {
             generator: VideoScaleGenerator::load(&self.model, &context.placement(self.blocks))?,
-            plan: VideoPlan::new(manifest, size, self.frames)?,
             vae,
         });
         Ok(())
@@ -261,7 +262,7 @@ impl Stage for TextToVideo {
         let Some(Artifact::Text(text)) = input.artifacts.first() else {
             return Err(input.context.failed("its input is not text"));
         };
-        if input.sample.story.len() > 1 && self.manifest.semantic_scale.is_none() {
+        if input.sample.story.len() > 1 && self.plan.manifest.semantic_scale.is_none() {
             let message = format!(
                 "the model `{}` makes a video of one prompt, not of a story",
                 self.model.name()

@@ -1,6 +1,7 @@
 //! The parameters of `text-to-video`.
 
 use nextscale_models::manifest::InfinityStarManifest;
+use nextscale_models::shortcuts::{ShortcutChoice, VideoShortcuts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -38,6 +39,13 @@ pub struct TextToVideoParams {
     pub temperature: Option<f64>,
     /// Sampling temperature of the image that a video begins with.
     pub image_temperature: Option<f64>,
+    /// Leave out what costs few details: guidance in the last scales, which take most of the time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fast: bool,
+    /// Number of scales with guidance, from the first of each clip: after them a pass takes half the time.
+    pub guidance_until: Option<usize>,
+    /// Number of passes over each scale, at most.
+    pub repeats: Option<usize>,
     /// An image to begin with: PNG, JPEG, WebP, TIFF or GIF. It is scaled and cropped around its centre to the size of the video.
     pub image: Option<FilePath>,
     /// A video to continue: its last seconds, as many as the model takes, are the start of the result. Interactive models
@@ -54,6 +62,29 @@ impl StageParams for TextToVideoParams {
 }
 
 impl TextToVideoParams {
+    /// What a run over a model's `scales` scales leaves out.
+    pub(super) fn shortcuts(
+        &self,
+        manifest: &InfinityStarManifest,
+        scales: usize,
+        setup: &Setup,
+    ) -> Result<VideoShortcuts, PipelineError> {
+        let choice = ShortcutChoice {
+            fast: self.fast,
+            guidance_until: self.guidance_until,
+            repeats: self.repeats,
+            ..ShortcutChoice::default()
+        };
+        let shortcuts = choice.resolve_video(scales);
+        let shortcuts = shortcuts.map_err(|e| setup.refuse(e.key, e.message))?;
+        if self.guidance_until.is_some() && !manifest.guidance.is_active() {
+            let message = "`guidance-until` is for guidance, which `cfg-scale` turns off";
+            let hint = "leave one of them out";
+            return Err(setup.refuse("guidance-until", message).hint(hint).into());
+        }
+        Ok(shortcuts)
+    }
+
     /// Whether one frame is asked for.
     pub(in crate::stages) fn is_single_frame(&self) -> bool {
         self.seconds == Some(0.0) || self.frames == Some(1)
