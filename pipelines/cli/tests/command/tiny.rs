@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use burn::tensor::Device;
 use nextscale_bitwise::import::save_infinity;
@@ -44,8 +44,23 @@ fn made_once(
     })
 }
 
+/// The device, whose random numbers start with a seed and belong to the caller as long as it holds the guard: tests run in
+/// parallel, and all draw from the same numbers.
+fn seeded(seed: u64) -> (Device, MutexGuard<'static, ()>) {
+    static DRAWS: Mutex<()> = Mutex::new(());
+    let alone = DRAWS.lock().unwrap_or_else(PoisonError::into_inner);
+    let device = Device::flex();
+    device.seed(seed);
+    (device, alone)
+}
+
 /// Writes a text encoder with random weights and its vocabulary under these names.
 pub(crate) fn save_text(folder: &Path, vocab_file: &str, weights: &str) -> T5Config {
+    let _alone = seeded(7);
+    draw_text(folder, vocab_file, weights)
+}
+
+fn draw_text(folder: &Path, vocab_file: &str, weights: &str) -> T5Config {
     let vocab = train_unigram(["a red house", "a blue tree and a cat"], 40).unwrap();
     vocab.save(folder.join(vocab_file)).unwrap();
     let config = T5Config::new(vocab.size(), 128, 1, 2, 64);
@@ -75,9 +90,8 @@ fn sampling(cfg: f64) -> Sampling {
 
 /// Writes a model whose weights depend on a seed.
 pub(crate) fn make(folder: &Path, seed: u64) {
-    let device = Device::flex();
-    device.seed(seed);
-    let text = save_text(folder, VOCAB, TEXT);
+    let (device, _alone) = seeded(seed);
+    let text = draw_text(folder, VOCAB, TEXT);
     let transformer = InfinityConfig {
         width: 32,
         depth: 2,
@@ -193,8 +207,7 @@ pub(crate) fn save_class(
     config: &VarConfig,
     vae_config: &VqVaeConfig,
 ) {
-    let device = Device::flex();
-    device.seed(3);
+    let (device, _alone) = seeded(3);
     let path = folder.join(transformer);
     let mut model = config.init(&device);
     // A fresh head is nearly nothing: classes would make no difference.
@@ -217,9 +230,8 @@ pub(crate) fn video_model() -> &'static Path {
 pub(crate) fn make_video(folder: &Path, change: impl FnOnce(&mut InfinityStarManifest)) {
     let mut manifest = video_manifest();
     change(&mut manifest);
-    let device = Device::flex();
-    device.seed(5);
-    manifest.text = save_text(folder, VOCAB, TEXT);
+    let (device, _alone) = seeded(5);
+    manifest.text = draw_text(folder, VOCAB, TEXT);
     let model = manifest.transformer.init(&device);
     let path = folder.join(TRANSFORMER);
     save_infinity_star(&manifest.transformer, &model, &path, WeightDtype::F32).unwrap();
