@@ -176,8 +176,8 @@ impl VqVae {
                 vectors
             },
             |sum| {
-                let commitment = (sum.clone().detach() - latent.clone()).square().mean();
-                let codebook = (sum.clone() - detached.clone()).square().mean();
+                let commitment = mean_square(sum.clone().detach() - latent.clone());
+                let codebook = mean_square(sum.clone() - detached.clone());
                 losses.push(commitment * beta + codebook);
             },
         );
@@ -188,6 +188,11 @@ impl VqVae {
             cells: quantised,
         }
     }
+}
+
+/// The mean of the squares, `[1]`, of numbers in one row: on a card, sums over the axes of a view are wrong (docs/upstream.md).
+fn mean_square(x: Tensor<5>) -> Tensor<1> {
+    x.flatten::<1>(0, 4).square().mean()
 }
 
 #[cfg(test)]
