@@ -12,13 +12,14 @@ mod video;
 
 use std::sync::Arc;
 
-use nextscale_models::{Manifest, Model, Placement, device};
+use nextscale_models::{Manifest, Model};
 use serde::Serialize;
 
 pub use self::image::{ImageReport, ScaleTime};
 pub use self::options::BenchOptions;
 pub use self::video::{ChunkTime, ClipTimes, PassTime, VideoReport};
 use crate::error::EvalError;
+use crate::measure::open;
 use crate::random;
 
 /// What was measured.
@@ -37,10 +38,7 @@ pub enum Report {
 /// # Errors
 /// The model cannot be used, or the pixels of an image are not finite.
 pub fn run(options: &BenchOptions) -> Result<Report, EvalError> {
-    if options.deterministic {
-        device::use_deterministic_kernels()?;
-    }
-    let placement = &Placement::open(options.device, options.dtype)?;
+    let placement = &open(options.device, options.dtype, options.deterministic)?;
     let model = if options.random_weights {
         Model::with_random_weights(random::manifest(&options.model)?)?
     } else {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use nextscale_models::device::DeviceChoice;
+use nextscale_models::device::{self, DeviceChoice, Dtype};
+use nextscale_models::{ModelError, Placement};
 
 use crate::error::EvalError;
 
@@ -17,6 +18,27 @@ pub struct MeasureOptions {
     pub batch: usize,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// Fix which kernels a card takes.
+    pub deterministic: bool,
+}
+
+impl MeasureOptions {
+    /// Where a model is loaded with weights of a type.
+    pub(crate) fn open(&self, dtype: Dtype) -> Result<Placement, ModelError> {
+        open(self.device, dtype, self.deterministic)
+    }
+}
+
+/// Where a model is loaded with weights of a type, on a card that takes fixed kernels if it should.
+pub(crate) fn open(
+    device: DeviceChoice,
+    dtype: Dtype,
+    deterministic: bool,
+) -> Result<Placement, ModelError> {
+    if deterministic {
+        device::use_deterministic_kernels()?;
+    }
+    Placement::open(device, dtype)
 }
 
 /// Refuses a negative temperature.

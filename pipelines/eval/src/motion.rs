@@ -9,11 +9,11 @@ use std::sync::Arc;
 use nextscale_data::{Motion, Pose};
 use nextscale_models::device::{DeviceChoice, Dtype};
 use nextscale_models::generator::VideoGenerator;
-use nextscale_models::{Model, Placement, Request};
+use nextscale_models::{Model, Request};
 use serde::Serialize;
 
 use crate::error::EvalError;
-use crate::measure::{Measured, OnProgress, check_temperature};
+use crate::measure::{Measured, OnProgress, check_temperature, open};
 use crate::tracking::{recognise, track};
 
 /// Things with a plain name that the embedded image model draws well and that look different from every side.
@@ -41,6 +41,8 @@ pub struct MotionOptions {
     pub temperature: Option<f64>,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// Fix which kernels a card takes.
+    pub deterministic: bool,
 }
 
 /// What was measured.
@@ -84,7 +86,7 @@ pub fn run(
     progress: OnProgress<'_>,
 ) -> Result<Measured<Report>, EvalError> {
     check_temperature(options.temperature)?;
-    let placement = Placement::open(options.device, Dtype::Auto)?;
+    let placement = open(options.device, Dtype::Auto, options.deterministic)?;
     let generator = VideoGenerator::load(&Arc::new(Model::open(&options.model)?), &placement)?;
     let mut report = Report {
         model: options.model.clone(),

@@ -12,7 +12,7 @@ use nextscale_models::device::Dtype;
 use nextscale_models::generator::{ImageGenerator, ImageInput, ImagePlan};
 use nextscale_models::sampling::{Sampling, SamplingPlan};
 use nextscale_models::shortcuts::ShortcutChoice;
-use nextscale_models::{Model, ModelError, Placement, pixels};
+use nextscale_models::{Model, ModelError, pixels};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -127,7 +127,7 @@ pub fn run(
     let mut sampling = model.infinity()?.sampling.clone();
     sampling.cfg = options.cfg_scale.unwrap_or(sampling.cfg);
     sampling.temperature = options.temperature.unwrap_or(sampling.temperature);
-    let placement = Placement::open(measure.device, Dtype::F32)?;
+    let placement = measure.open(Dtype::F32)?;
     let generator = ImageGenerator::load(&model, &placement)?;
     let plan = generator.plan(side, side)?;
     let shortcuts = options.shortcuts.resolve(plan.schedule().len());

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use nextscale_data::{Dataset, captions::WHITE};
+use nextscale_models::device::Dtype;
 use nextscale_models::generator::ImageAutoencoder;
-use nextscale_models::{Manifest, Model, device, pixels};
+use nextscale_models::{Manifest, Model, pixels};
 use nextscale_tokenizer::ScaleSchedule;
 use serde::Serialize;
 
@@ -73,14 +74,14 @@ pub fn run(
     progress: OnProgress<'_>,
 ) -> Result<Measured<Report>, EvalError> {
     let set = Dataset::load(&options.measure.data)?;
-    let device = device::open(options.measure.device)?;
+    let placement = options.measure.open(Dtype::F32)?;
     let model = Model::open(&options.model)?;
     let schedule = schedule(&model, set.size())?;
-    let autoencoder = ImageAutoencoder::load(&model, &device)?;
+    let autoencoder = ImageAutoencoder::load(&model, &placement.device)?;
     let ids = choose(&set, options)?;
     let mut measurement = Measurement::new(&autoencoder, schedule, &set);
     for (i, chunk) in ids.chunks(options.measure.batch).enumerate() {
-        measurement.add(chunk, &device)?;
+        measurement.add(chunk, &placement.device)?;
         progress((i * options.measure.batch) + chunk.len(), ids.len());
     }
     Ok(Measured {

@@ -27,6 +27,8 @@ pub struct TrainRequest<'a> {
     pub budget: Option<Budget>,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// Fix which kernels a card takes.
+    pub deterministic: bool,
 }
 
 /// What a run reports.
@@ -96,6 +98,7 @@ pub(crate) fn train<R: Run>(
         out,
         budget,
         device,
+        deterministic,
     } = request;
     let run: R = config::read(config)?;
     let SharedKeys { data, train } = config::read(config)?;
@@ -103,6 +106,9 @@ pub(crate) fn train<R: Run>(
         budget: budget.unwrap_or(train.budget),
         ..train
     };
+    if deterministic {
+        device::use_deterministic_kernels()?;
+    }
     let device = device::open(device)?;
     let set = load(&data)?;
     let in_config = |error: TrainError| error.in_config(config);

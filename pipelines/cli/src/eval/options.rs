@@ -33,6 +33,9 @@ pub(super) struct DataOptions {
     /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
+    /// Fix which kernels a card takes: slower, and the same figures on every card of one kind
+    #[arg(long)]
+    deterministic: bool,
     #[command(flatten)]
     pub(super) files: Files,
 }
@@ -44,6 +47,7 @@ impl DataOptions {
             seed: self.seed,
             batch: self.batch,
             device: self.device,
+            deterministic: self.deterministic,
         }
     }
 }
@@ -222,6 +226,9 @@ pub(crate) struct MotionArgs {
     /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
+    /// Fix which kernels a card takes: slower, and the same figures on every card of one kind
+    #[arg(long)]
+    deterministic: bool,
     #[command(flatten)]
     pub(super) files: Files,
 }
@@ -235,6 +242,7 @@ impl MotionArgs {
             cfg_scale: self.sampling.cfg_scale,
             temperature: self.sampling.temperature,
             device: self.device,
+            deterministic: self.deterministic,
         }
     }
 }

@@ -52,6 +52,9 @@ struct RunArgs {
     /// Device to train on: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
+    /// Fix which kernels a card takes: slower, and chosen alike on every card of one kind
+    #[arg(long)]
+    deterministic: bool,
     /// Write a model folder when the run is finished (transformers only)
     #[arg(long, value_name = "DIR")]
     export: Option<PathBuf>,
@@ -100,6 +103,7 @@ fn train(args: &RunArgs, train: Train) -> anyhow::Result<()> {
         out: &out,
         budget: minutes.or(args.max_steps.map(Budget::Steps)),
         device: args.device,
+        deterministic: args.deterministic,
     };
     keep_freed_memory();
     let stop = Arc::new(AtomicBool::new(false));

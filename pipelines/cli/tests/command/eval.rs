@@ -42,7 +42,7 @@ fn recall_gives_a_table_a_sheet_and_the_same_result_again() {
     };
     let text = String::from_utf8(run("a.json", "4").stdout).unwrap();
     says(&text, &["held out", "features"]);
-    run("b.json", "16");
+    run("b.json", "16 --deterministic");
     let (a, b) = (json(&place, "a.json"), json(&place, "b.json"));
     assert_eq!(a, b, "the result depends on the size of a batch");
     assert_eq!(a["lists"][0]["prompts"].as_array().unwrap().len(), 6);
@@ -65,6 +65,11 @@ fn the_tokenizer_is_measured_and_missing_data_is_told() {
         (Some(10), Some(true))
     );
     assert!(report["psnr"].as_f64().unwrap() > 0.0);
+    place.good(&format!(
+        "{} --deterministic",
+        line.replace("t.json", "d.json")
+    ));
+    assert_eq!(json(&place, "d.json"), report);
     assert_eq!(report["scales"].as_array().unwrap().len(), 3);
 }
 
@@ -76,6 +81,6 @@ fn models_and_settings_are_refused_with_hints() {
         eval motion --device cpu --model wat   => the model `wat` does not exist | hint: name a model folder
         bench --device cpu --model wat         => the model `wat` does not exist | hint: name a model folder
         eval motion --device cpu --model @tiny => Infinity, not InfinityStar
-        eval motion --device cpu --count 1 --cfg-scale=-5 => `cfg_scale` should be from 0 to 1000, but it is -5",
+        eval motion --device cpu --count 1 --cfg-scale=-5 --deterministic => `cfg_scale` should be from 0 to 1000, but it is -5",
     );
 }
