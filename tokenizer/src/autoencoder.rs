@@ -125,6 +125,8 @@ pub struct Decoder<R> {
     pub norm_out: GroupNorm,
     /// To the channels of the pixels.
     pub conv_out: Conv,
+    /// Whether a CUDA card multiplies in f16, by kernels of this project; otherwise in f32, by those of the tensor library.
+    pub in_f16: bool,
 }
 
 impl LevelConfig<'_> {
@@ -263,6 +265,7 @@ impl<R: Resample> Decoder<R> {
             up,
             norm_out: config.norm(channels, device),
             conv_out: Conv::init(channels, config.pixels, 3, device),
+            in_f16: false,
         }
     }
 

@@ -77,7 +77,7 @@ pub fn run(
     let placement = options.measure.open(Dtype::F32)?;
     let model = Model::open(&options.model)?;
     let schedule = schedule(&model, set.size())?;
-    let autoencoder = ImageAutoencoder::load(&model, &placement.device)?;
+    let autoencoder = ImageAutoencoder::load(&model, &placement)?;
     let ids = choose(&set, options)?;
     let mut measurement = Measurement::new(&autoencoder, schedule, &set);
     for (i, chunk) in ids.chunks(options.measure.batch).enumerate() {

@@ -87,14 +87,21 @@ impl Model {
         self.transformer(placement, || config.init(device), read)
     }
 
-    /// Loads the auto-encoder of an Infinity model, in f32; errors as for [`Model::load_infinity`].
-    pub fn load_bsq_vae(&self, device: &Device) -> Result<BsqVae, ModelError> {
-        self.vae(self.infinity()?.vae.init(device), BsqVae::read)
+    /// Loads the auto-encoder of an Infinity model. Its weights are f32; on a card its decoder multiplies in f16, unless the
+    /// placement is of f32. Errors as for [`Model::load_infinity`].
+    pub fn load_bsq_vae(&self, placement: &Placement) -> Result<BsqVae, ModelError> {
+        let random = self.infinity()?.vae.init(&placement.device);
+        let mut vae = self.vae(random, BsqVae::read)?;
+        vae.decoder.in_f16 = placement.decodes_in_f16();
+        Ok(vae)
     }
 
-    /// Loads the auto-encoder of a VAR model, in f32; errors as for [`Model::load_infinity`].
-    pub fn load_vq_vae(&self, device: &Device) -> Result<VqVae, ModelError> {
-        self.vae(self.var()?.vae.init(device), VqVae::read)
+    /// Loads the auto-encoder of a VAR model, as [`Model::load_bsq_vae`] does; errors as for [`Model::load_infinity`].
+    pub fn load_vq_vae(&self, placement: &Placement) -> Result<VqVae, ModelError> {
+        let random = self.var()?.vae.init(&placement.device);
+        let mut vae = self.vae(random, VqVae::read)?;
+        vae.decoder.in_f16 = placement.decodes_in_f16();
+        Ok(vae)
     }
 
     /// Loads the codes of a VAR model's auto-encoder without its encoder and decoder, in f32; errors as for
@@ -103,12 +110,16 @@ impl Model {
         self.vae(self.var()?.vae.init_codes(device), VqCodes::read)
     }
 
-    /// Loads the auto-encoder of an InfinityStar model, in f32; errors as for [`Model::load_infinity`].
-    pub fn load_infinity_star_vae(&self, device: &Device) -> Result<InfinityStarVae, ModelError> {
-        self.vae(
-            self.infinity_star()?.vae.init(device),
-            InfinityStarVae::read,
-        )
+    /// Loads the auto-encoder of an InfinityStar model, as [`Model::load_bsq_vae`] does; errors as for
+    /// [`Model::load_infinity`].
+    pub fn load_infinity_star_vae(
+        &self,
+        placement: &Placement,
+    ) -> Result<InfinityStarVae, ModelError> {
+        let random = self.infinity_star()?.vae.init(&placement.device);
+        let mut vae = self.vae(random, InfinityStarVae::read)?;
+        vae.decoder.in_f16 = placement.decodes_in_f16();
+        Ok(vae)
     }
 
     /// The transformer, as `read` makes it from its tensors; of a model without files, one with random weights.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nextscale_models::generator::ImageAutoencoder;
-use nextscale_models::{Architecture, Model, pixels};
+use nextscale_models::{Architecture, BlockStorage, Model, pixels};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -58,7 +58,8 @@ impl Stage for Decode {
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
-        let autoencoder = ImageAutoencoder::load(&self.model, &context.device)?;
+        let placement = context.placement(BlockStorage::Loaded);
+        let autoencoder = ImageAutoencoder::load(&self.model, &placement)?;
         self.autoencoder = Some(autoencoder);
         Ok(())
     }

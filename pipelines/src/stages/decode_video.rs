@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use nextscale_models::Model;
 use nextscale_models::generator::{Frames, VideoDecoder};
+use nextscale_models::{BlockStorage, Model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -48,7 +48,8 @@ impl Stage for DecodeVideo {
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
-        self.decoder = Some(VideoDecoder::load(&self.model, &context.device)?);
+        let placement = context.placement(BlockStorage::Loaded);
+        self.decoder = Some(VideoDecoder::load(&self.model, &placement)?);
         Ok(())
     }
 

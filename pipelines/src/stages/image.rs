@@ -272,11 +272,12 @@ impl Stage for ImageStage {
         if let Some(estimate) = &self.estimate {
             estimate.reserve_pages(&context.device, false);
         }
-        let generator = ScaleGenerator::load(&self.model, &context.placement(self.blocks))?;
+        let placement = context.placement(self.blocks);
+        let generator = ScaleGenerator::load(&self.model, &placement)?;
         let plan = generator.plan(&self.size)?;
         let plan = plan.with_shortcuts(self.shortcuts.of_transformer());
         let device = &context.device;
-        let autoencoder = || Ok(ImageAutoencoder::load(&self.model, device)?);
+        let autoencoder = || Ok(ImageAutoencoder::load(&self.model, &placement)?);
         let keep = match &self.inpaint {
             None => None,
             Some(inpaint) => Some(inpaint.keep(&autoencoder()?, device)),

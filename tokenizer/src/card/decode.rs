@@ -8,15 +8,17 @@ use crate::card::norm;
 use crate::conv::{Conv, GroupNorm, ResBlock, SpatialAttention};
 use crate::cpu::is_cuda;
 
-/// The result of [`Decoder::forward`], or none if these kernels do not take the decoder's channels.
+/// The result of [`Decoder::forward`], or none if the decoder multiplies in f32, or these kernels do not take its channels.
 pub(crate) fn decode<R: Resample>(decoder: &Decoder<R>, latent: &Tensor<4>) -> Option<Tensor<4>> {
-    let on_card = is_cuda(&latent.device()) && !latent.is_autodiff();
-    if !on_card || !takes(decoder) {
+    if !is_cuda(&latent.device()) || latent.is_autodiff() {
         return None;
     }
     let [b, c, h, w] = latent.dims();
-    let mut grid = [b, 1, h, w];
     begin_with_large_pages(decoder, b * h * w, latent);
+    if !decoder.in_f16 || !takes(decoder) {
+        return None;
+    }
+    let mut grid = [b, 1, h, w];
     let cells = latent.clone().permute([0, 2, 3, 1]).reshape([b * h * w, c]);
     let mut x = convolve(Cells::of(cells), &decoder.conv_in, grid, false, None);
     let mid = &decoder.mid;

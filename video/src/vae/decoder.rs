@@ -71,6 +71,8 @@ pub struct Decoder {
     pub norm_out: LatentNorm,
     /// To the pixels of a patch.
     pub conv_out: CausalConv,
+    /// Whether a CUDA card multiplies in f16, by kernels of this project; otherwise in f32, by those of the tensor library.
+    pub in_f16: bool,
 }
 
 impl Decoder {
@@ -95,6 +97,7 @@ impl Decoder {
             levels: levels.collect(),
             norm_out: LatentNorm::init(widths[0], latent, device),
             conv_out: CausalConv::init(widths[0], config.pixel_channels(), 3, device),
+            in_f16: false,
         }
     }
 
@@ -102,7 +105,7 @@ impl Decoder {
     /// channels. The first latent frame of a clip gives one frame, every other one `p`.
     pub fn forward(&self, z: Tensor<5>, cache: &mut FrameCache) -> Tensor<5> {
         #[cfg(feature = "cuda")]
-        if super::card::runs(&z) {
+        if self.in_f16 && super::card::runs(&z) {
             return super::card::decode(self, z, cache);
         }
         let first = cache.is_at_start();

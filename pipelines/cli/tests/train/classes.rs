@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
 use nextscale_data::Dataset;
 use nextscale_files::checksum;
 use nextscale_models::{Model, Placement};
@@ -226,9 +225,8 @@ fn from_idx_files_to_a_model_that_paints_classes() {
     assert_eq!(model.manifest().name(), "stripes");
     let classes = model.var().unwrap().class_names();
     assert_eq!(classes.find("block").unwrap(), 2);
-    let device = Device::flex();
     model.load_var(&Placement::cpu()).unwrap();
-    model.load_vq_vae(&device).unwrap();
+    model.load_vq_vae(&Placement::cpu()).unwrap();
     place.succeed("eval tokenizer --model model --data data --json eval.json");
     let text = fs::read(folder.join("eval.json")).unwrap();
     let report: Value = serde_json::from_slice(&text).unwrap();

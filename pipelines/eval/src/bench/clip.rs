@@ -70,7 +70,7 @@ impl ClipSubject {
         Ok(Self {
             encoder,
             passes: VideoScaleGenerator::load(model, placement)?,
-            decoder: RefCell::new(VideoDecoder::load(model, device)?),
+            decoder: RefCell::new(VideoDecoder::load(model, placement)?),
             images,
             plan,
             frames,

@@ -249,6 +249,11 @@ impl Placement {
         })
     }
 
+    /// Whether decoders multiply in f16: on a card, unless the weights of the transformer are f32.
+    pub(crate) fn decodes_in_f16(&self) -> bool {
+        is_cuda(&self.device) && self.dtype != FloatDType::F32
+    }
+
     /// Bytes of a number in matrix products and the cache: a CPU calculates in f32 whatever the weights are stored in.
     pub(crate) fn working_bytes(&self) -> u64 {
         if is_cpu(&self.device) {

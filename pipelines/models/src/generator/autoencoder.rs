@@ -1,8 +1,9 @@
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_tokenizer::pyramid::Encoded;
 use nextscale_tokenizer::{Codes, Pyramid, ScaleSchedule, VqVae};
 
+use crate::device::Placement;
 use crate::error::ModelError;
 use crate::manifest::Manifest;
 use crate::memory::TILED_DECODE_PIXELS;
@@ -21,14 +22,15 @@ pub enum ImageAutoencoder {
 }
 
 impl ImageAutoencoder {
-    /// Loads the auto-encoder of a model, in f32.
+    /// Loads the auto-encoder of a model, with weights of f32; on a card its decoder multiplies in f16, unless the placement is
+    /// of f32.
     ///
     /// # Errors
     /// A model of videos, a damaged file, and weights that are not those of the description.
-    pub fn load(model: &Model, device: &Device) -> Result<Self, ModelError> {
+    pub fn load(model: &Model, placement: &Placement) -> Result<Self, ModelError> {
         match model.manifest() {
-            Manifest::Infinity(_) => Ok(Self::Bsq(Box::new(model.load_bsq_vae(device)?))),
-            Manifest::Var(_) => Ok(Self::Vq(Box::new(model.load_vq_vae(device)?))),
+            Manifest::Infinity(_) => Ok(Self::Bsq(Box::new(model.load_bsq_vae(placement)?))),
+            Manifest::Var(_) => Ok(Self::Vq(Box::new(model.load_vq_vae(placement)?))),
             Manifest::InfinityStar(_) => Err(model.is_not_of_images()),
         }
     }

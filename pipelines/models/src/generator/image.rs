@@ -85,7 +85,7 @@ impl ImageGenerator {
         Ok(Self {
             encoder,
             scales: ScaleGenerator::load(model, placement)?,
-            autoencoder: ImageAutoencoder::load(model, &placement.device)?,
+            autoencoder: ImageAutoencoder::load(model, placement)?,
         })
     }
 

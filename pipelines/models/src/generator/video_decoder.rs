@@ -5,7 +5,7 @@ use nextscale_video::vae::DecodeStream;
 use nextscale_video::{InfinityStarVae, InfinityStarVaeConfig};
 
 use super::video::VideoLatent;
-use crate::device::reserve_pages;
+use crate::device::{Placement, reserve_pages};
 use crate::error::ModelError;
 use crate::memory::decoder_map_bytes;
 use crate::model::Model;
@@ -52,15 +52,16 @@ pub struct VideoDecoder {
 }
 
 impl VideoDecoder {
-    /// Loads the auto-encoder of a model of videos, in f32.
+    /// Loads the auto-encoder of a model of videos, with weights of f32; on a card its decoder multiplies in f16, unless the
+    /// placement is of f32.
     ///
     /// # Errors
     /// A model of images, a damaged file, and weights that are not those of the description.
-    pub fn load(model: &Model, device: &Device) -> Result<Self, ModelError> {
+    pub fn load(model: &Model, placement: &Placement) -> Result<Self, ModelError> {
         Ok(Self {
             soft_start: model.infinity_star()?.soft_start,
             config: model.infinity_star()?.vae.clone(),
-            vae: model.load_infinity_star_vae(device)?,
+            vae: model.load_infinity_star_vae(placement)?,
             cache: FrameCache::new(),
         })
     }

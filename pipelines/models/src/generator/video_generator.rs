@@ -50,7 +50,7 @@ impl VideoGenerator {
         Ok(Self {
             encoder: PromptEncoder::load(model, &placement.device)?,
             passes: VideoScaleGenerator::load(model, placement)?,
-            decoder: RefCell::new(VideoDecoder::load(model, &placement.device)?),
+            decoder: RefCell::new(VideoDecoder::load(model, placement)?),
             images,
             model: Arc::clone(model),
         })

@@ -14,6 +14,8 @@ pub(super) struct Formats {
     /// Bytes of a number in matrix products and the cache.
     pub working: u64,
     pub blocks: BlockStorage,
+    /// Whether decoders multiply in f16.
+    pub decodes_in_f16: bool,
     /// Who gets memory that one part has let go of.
     pub pools: Pools,
 }
@@ -24,6 +26,7 @@ impl Formats {
             dtype: placement.dtype,
             working: placement.working_bytes(),
             blocks: placement.blocks,
+            decodes_in_f16: placement.decodes_in_f16(),
             pools: if is_cpu(&placement.device) {
                 Pools::Shared
             } else {

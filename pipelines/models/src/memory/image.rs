@@ -7,7 +7,7 @@ use nextscale_var_core::blocks::BlockStorage;
 use nextscale_var_core::shortcuts::Shortcuts;
 use nextscale_var_core::var::VarConfig;
 
-use super::estimate::MemoryEstimate;
+use super::estimate::{MemoryEstimate, Pools};
 use super::formats::Formats;
 
 /// Images with this many pixels or more are decoded in strips, unless asked otherwise.
@@ -17,8 +17,11 @@ const DECODER_BYTES: u64 = 4 * 128 * 3;
 /// The same for an image that is decoded in strips: its largest whole maps have half the rows and columns, and twice the
 /// channels.
 const TILED_DECODER_BYTES: u64 = DECODER_BYTES / 2;
-/// Maps as large as the largest that the decoder holds on a card, with what lies between them in pages of that size.
-const CARD_DECODER_MAPS: u64 = 3;
+/// Maps as large as the largest that the decoder holds on a card, with what lies between them in pages of that size, if it
+/// multiplies in f16.
+const F16_DECODER_MAPS: u64 = 3;
+/// The same if it multiplies in f32.
+const F32_DECODER_MAPS: u64 = 4;
 
 /// A size of images.
 #[derive(Clone, Copy)]
@@ -114,10 +117,12 @@ fn block_bytes(tokens: u64, hidden: u64, width: u64, formats: Formats) -> u64 {
 fn decoder_bytes(pixels: u64, largest: u64, formats: Formats) -> u64 {
     if pixels >= TILED_DECODE_PIXELS as u64 {
         pixels * TILED_DECODER_BYTES
-    } else if formats.own_kernels() {
-        CARD_DECODER_MAPS * largest
-    } else {
+    } else if formats.pools == Pools::Shared {
         pixels * DECODER_BYTES
+    } else if formats.decodes_in_f16 {
+        F16_DECODER_MAPS * largest
+    } else {
+        F32_DECODER_MAPS * largest
     }
 }
 

@@ -38,6 +38,7 @@ fn formats(dtype: FloatDType, working: u64, blocks: BlockStorage) -> Formats {
         dtype,
         working,
         blocks,
+        decodes_in_f16: working == 2,
         pools: match working {
             4 => Pools::Shared,
             _ => Pools::Apart,
@@ -85,6 +86,15 @@ fn image_2b(dtype: FloatDType) -> MemoryEstimate {
 
 const CARD: fn(BlockStorage) -> Formats = |blocks| formats(FloatDType::BF16, 2, blocks);
 
+fn card_in_f32() -> Formats {
+    Formats {
+        dtype: FloatDType::F32,
+        working: 4,
+        decodes_in_f16: false,
+        ..CARD(BlockStorage::Loaded)
+    }
+}
+
 /// GiB of a run on a card whose text encoder is gone.
 fn gib(estimate: MemoryEstimate) -> f64 {
     estimate.releasing_text_encoder(true).total() as f64 / GIB
@@ -113,12 +123,21 @@ fn images_on_cards() {
 #[test]
 fn images_take_what_was_measured() {
     let (two, eight) = (InfinityConfig::infinity_2b(), InfinityConfig::infinity_8b());
-    for (model, budget, measured) in [
-        (&two, PixelBudget::M006, 5055.0),
-        (&two, PixelBudget::M1, 8960.0),
-        (&eight, PixelBudget::M1, 25_375.0),
+    let small = InfinityConfig::infinity_125m();
+    let half = CARD(BlockStorage::Loaded);
+    let full = card_in_f32();
+    for (model, budget, formats, measured) in [
+        (&two, PixelBudget::M006, half, 5055.0),
+        (&two, PixelBudget::M1, half, 8960.0),
+        (&eight, PixelBudget::M1, half, 25_375.0),
+        (&small, PixelBudget::M1, half, 3443.0),
+        (&small, PixelBudget::M1, full, 4912.0),
+        (&two, PixelBudget::M1, full, 17_968.0),
     ] {
-        let estimate = image_of(model, budget, CARD(BlockStorage::Loaded));
+        let estimate = MemoryEstimate {
+            text: 0,
+            ..image_of(model, budget, formats)
+        };
         let told = gib(estimate.in_one_thread()) * 1024.0;
         assert!((told / measured - 1.0f64).abs() < 0.1, "{budget:?}: {told}");
     }
@@ -242,6 +261,13 @@ fn videos_on_cards() {
             );
         }
     }
+}
+
+/// What a run of `bench` held at its peak, on the driver that counts.
+#[test]
+fn a_video_in_f32_takes_what_was_measured() {
+    let told = gib(video(P480, 17, true, card_in_f32()).in_one_thread());
+    assert!((told / 51.4 - 1.0).abs() < 0.1, "{told}");
 }
 
 /// What `bench` and `generate` held of the model inside the program, in MiB, on the driver that counts.

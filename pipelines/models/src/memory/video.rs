@@ -10,6 +10,8 @@ use crate::generator::VideoPlan;
 
 /// Maps of its finest level that a video decoder holds at once, for the frames that it decodes at a time.
 const DECODER_MAPS: u64 = 4;
+/// The same on a card in f32, where the tensor library copies and pads what its convolutions read, in pages of several sizes.
+const F32_DECODER_MAPS: u64 = 15;
 /// Pages of that size that the decoder of an image holds.
 const IMAGE_MAPS: u64 = 2;
 
@@ -19,6 +21,15 @@ pub(crate) fn decoder_map_bytes(vae: &InfinityStarVaeConfig, pixels: usize) -> u
     let patches = pixels / (vae.pixel_patch * vae.pixel_patch);
     let finest = vae.channels.first().copied().unwrap_or_default();
     (frames * patches * finest * 4) as u64
+}
+
+/// Maps of its finest level that the decoder holds at once.
+fn decoder_maps(formats: Formats) -> u64 {
+    if formats.pools == Pools::Shared || formats.decodes_in_f16 {
+        DECODER_MAPS
+    } else {
+        F32_DECODER_MAPS
+    }
 }
 
 pub(super) fn infinity_star(video: &VideoPlan, formats: Formats) -> MemoryEstimate {
@@ -49,7 +60,7 @@ pub(super) fn infinity_star(video: &VideoPlan, formats: Formats) -> MemoryEstima
         transformer: formats.transformer_bytes(inside, block, all - inside),
         cache: kept_bytes(config, plan, batch) as u64,
         scale: pass_bytes(config, plan, batch, Limits::default()) as u64 + beside,
-        decoder: map * DECODER_MAPS,
+        decoder: map * decoder_maps(formats),
         scale_tensor: tokens * config.width as u64 * 4,
         decoder_tensor: map,
         ..MemoryEstimate::default()

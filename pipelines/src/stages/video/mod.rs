@@ -247,12 +247,13 @@ impl Stage for TextToVideo {
             estimate.reserve_pages(&context.device, false);
         }
         self.condition.load(context)?;
+        let placement = context.placement(self.blocks);
         let vae = match self.condition {
             VideoCondition::None => None,
-            _ => Some(self.model.load_infinity_star_vae(&context.device)?),
+            _ => Some(self.model.load_infinity_star_vae(&placement)?),
         };
         self.loaded = Some(Loaded {
-            generator: VideoScaleGenerator::load(&self.model, &context.placement(self.blocks))?,
+            generator: VideoScaleGenerator::load(&self.model, &placement)?,
             vae,
         });
         Ok(())

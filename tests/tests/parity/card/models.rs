@@ -165,13 +165,13 @@ pub(super) fn decoder(report: &mut Report, card: &Device, cpu: &Device) {
         let vae = config.init(cpu);
         let latent = random([2, bits, 1, 9, 5], cpu) * 4.0;
         let expected = vae.reconstruct(latent.clone());
-        let there = vae.to_device(card);
-        let found = there.reconstruct(latent.to_device(card));
-        report.within(
-            &format!("decoder {bits} {base}"),
-            off(found, expected),
-            3e-3,
-        );
+        let mut there = vae.to_device(card);
+        for in_f16 in [false, true] {
+            there.decoder.in_f16 = in_f16;
+            let found = there.reconstruct(latent.clone().to_device(card));
+            let name = format!("decoder {bits} {base} {in_f16}");
+            report.within(&name, off(found, expected.clone()), 3e-3);
+        }
     }
 }
 
@@ -191,9 +191,13 @@ pub(super) fn vq_decoder(report: &mut Report, card: &Device, cpu: &Device) {
     let vae = config.init(cpu);
     let latent = random([2, 12, 1, 7, 5], cpu) * 4.0;
     let expected = vae.reconstruct(latent.clone());
-    let there = vae.to_device(card);
-    let found = there.reconstruct(latent.to_device(card));
-    report.within("vq decoder", off(found, expected), 3e-3);
+    let mut there = vae.to_device(card);
+    for in_f16 in [false, true] {
+        there.decoder.in_f16 = in_f16;
+        let found = there.reconstruct(latent.clone().to_device(card));
+        let name = format!("vq decoder {in_f16}");
+        report.within(&name, off(found, expected.clone()), 3e-3);
+    }
 }
 
 /// Latents of two clips through a video decoder, chunk by chunk.
@@ -211,10 +215,13 @@ pub(super) fn video_decoder(report: &mut Report, card: &Device, cpu: &Device) {
         let vae = config.init(cpu);
         let latent = random([2, config.latent_channels(), 6, 3, 2], cpu) * 4.0;
         let expected = vae.decode(latent.clone());
-        let there = vae.to_device(card);
-        let found = there.decode(latent.to_device(card));
-        let name = format!("video decoder {:?}", config.channels);
-        report.within(&name, off(found, expected), 3e-3);
+        let mut there = vae.to_device(card);
+        for in_f16 in [false, true] {
+            there.decoder.in_f16 = in_f16;
+            let found = there.decode(latent.clone().to_device(card));
+            let name = format!("video decoder {:?} {in_f16}", config.channels);
+            report.within(&name, off(found, expected.clone()), 3e-3);
+        }
     }
 }
 
