@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Bool, Device, Distribution, Tensor};
+use burn::tensor::{Device, Distribution, Tensor};
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
 use nextscale_bitwise::train::{loss_per_token, margins};
@@ -20,7 +20,7 @@ use nextscale_var_core::attention::{
 };
 use nextscale_var_core::cache::KvCache;
 use nextscale_var_core::layers::{FeedForward, Linear, linear, normalize, project};
-use nextscale_var_core::mask::block_causal;
+use nextscale_var_core::mask::BlockCausal;
 use nextscale_var_core::matmul::Precision;
 use nextscale_var_core::rope::{RopeTable, THETA, grid_positions};
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
@@ -88,7 +88,7 @@ struct Sketch {
 struct Plan {
     schedule: ScaleSchedule,
     rope: RopeTable,
-    hidden: Tensor<4, Bool>,
+    causal: BlockCausal,
 }
 
 impl Plan {
@@ -97,7 +97,7 @@ impl Plan {
         let positions = grid_positions(&schedule, schedule.last());
         Self {
             rope: RopeTable::new(&positions, config.width / config.heads, THETA, device),
-            hidden: block_causal(&schedule, device),
+            causal: BlockCausal::new(&schedule, device),
             schedule,
         }
     }
@@ -131,7 +131,7 @@ impl Sketch {
         let x = Tensor::cat(vec![self.start(b), project(inputs, &self.word_embed)], 1);
         let pass = PassContext {
             rope: Some(&plan.rope),
-            hidden: Some(&plan.hidden),
+            causal: Some(&plan.causal),
             precision: Precision::F32,
         };
         let blocks = self.blocks.iter();
@@ -150,7 +150,7 @@ impl Sketch {
         let rope = plan.rope.slice(plan.schedule.offsets()[k], tokens);
         let pass = PassContext {
             rope: Some(&rope),
-            hidden: None,
+            causal: None,
             precision: Precision::F32,
         };
         let mut x = match input {

@@ -14,6 +14,7 @@ use crate::dtype::{cast, f32, value};
 use crate::layers::{
     Linear, inverse_norm, linear, merge_heads, out_std, project_in, project_raw_in, working_dtype,
 };
+use crate::mask::BlockCausal;
 use crate::matmul::Precision;
 use crate::rope::RopeTable;
 
@@ -67,8 +68,8 @@ pub struct SelfAttention {
 pub struct PassContext<'a> {
     /// Rotary positions of the tokens, if the model has them.
     pub rope: Option<&'a RopeTable>,
-    /// Mask among the image tokens, true where a query must not attend; none if every token attends to all.
-    pub hidden: Option<&'a Tensor<4, Bool>>,
+    /// Which image tokens see which; none if every token attends to all.
+    pub causal: Option<&'a BlockCausal>,
     /// Of the matrix products.
     pub precision: Precision,
 }
@@ -171,18 +172,19 @@ impl SelfAttention {
     ) -> Tensor<2> {
         use crate::card::{heads, product};
         let ([n, c], dtype) = (rows.dims(), rows.dtype());
+        let hidden = pass.causal.map(BlockCausal::mask);
         if !crate::card::takes_heads(c / self.heads) {
             let x = rows.reshape([images, n / images, c]);
             let [q, k, v] = self.split(x, pass);
             let (k, v) = cache(k, v);
-            return product(attend_rows(q, k, v, pass.hidden, dtype), &self.proj);
+            return product(attend_rows(q, k, v, hidden, dtype), &self.proj);
         }
         let [queries, keys, values] = self.heads_on_card([images, n / images], c, pass, dtype);
         let q = heads(product(rows.clone(), &self.q), queries);
         let k = heads(product(rows.clone(), &self.k), keys);
         let v = heads(product(rows, &self.v), values);
         let (k, v) = cache(k, v);
-        product(attend_rows(q, k, v, pass.hidden, dtype), &self.proj)
+        product(attend_rows(q, k, v, hidden, dtype), &self.proj)
     }
 
     /// Attends from every token of `x` to the tokens that `cache` returns.
@@ -198,7 +200,7 @@ impl SelfAttention {
     ) -> Tensor<3> {
         let [q, k, v] = self.split(x, pass);
         let (k, v) = cache(k, v);
-        let attended = f32(merge_heads(attend(q, k, v, pass.hidden)));
+        let attended = f32(merge_heads(attend_causal(q, k, v, pass.causal)));
         project_in(attended, &self.proj, pass.precision)
     }
 }
@@ -293,6 +295,28 @@ pub fn attend(
     }
 }
 
+/// [`attend`] of all tokens of an image. A card attends scale by scale to the keys that the scale sees, unless gradients are
+/// recorded: what is hidden costs nothing.
+fn attend_causal(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    causal: Option<&BlockCausal>,
+) -> Tensor<4> {
+    match causal {
+        Some(causal) if !(q.is_autodiff() || is_cpu(&q.device())) => by_scale(q, k, v, causal),
+        _ => attend(q, k, v, causal.map(BlockCausal::mask)),
+    }
+}
+
+fn by_scale(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: &BlockCausal) -> Tensor<4> {
+    let parts = causal.scales().map(|own| {
+        let [k, v] = [&k, &v].map(|x| x.clone().slice_dim(2, 0..own.end));
+        attend(q.clone().slice_dim(2, own), k, v, None)
+    });
+    Tensor::cat(parts.collect(), 2)
+}
+
 /// Attention by the card's kernel, in f16.
 #[cfg(feature = "cuda")]
 fn tiled(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option<&Tensor<4, Bool>>) -> Tensor<4> {
@@ -367,6 +391,7 @@ fn written_out(
 mod tests {
     use super::*;
     use burn::tensor::{Device, Distribution, Tolerance};
+    use nextscale_tokenizer::ScaleSchedule;
 
     #[test]
     fn fused_and_written_out_agree() {
@@ -382,6 +407,19 @@ mod tests {
         fused
             .into_data()
             .assert_approx_eq::<f32>(&plain.into_data(), Tolerance::absolute(1e-5));
+    }
+
+    #[test]
+    fn scale_by_scale_is_as_with_a_mask() {
+        let device = Device::flex();
+        let schedule = ScaleSchedule::square(&[1, 2, 3]).unwrap();
+        let causal = BlockCausal::new(&schedule, &device);
+        let random = || Tensor::<4>::random([2, 3, 14, 8], Distribution::Normal(0.0, 1.0), &device);
+        let (q, k, v) = (random(), random(), random());
+        let masked = attend(q.clone(), k.clone(), v.clone(), Some(causal.mask()));
+        by_scale(q, k, v, &causal)
+            .into_data()
+            .assert_approx_eq::<f32>(&masked.into_data(), Tolerance::absolute(1e-5));
     }
 
     /// Which path a card takes does not depend on how many queries and keys there are.

@@ -1,17 +1,41 @@
 //! Attention masks. In a mask, `true` means hidden.
 
+use std::ops::Range;
+
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use nextscale_tokenizer::ScaleSchedule;
 
-/// The block-causal mask of teacher forcing, `[1, 1, l, l]`: a token attends to its own scale and all earlier ones.
-pub fn block_causal(schedule: &ScaleSchedule, device: &Device) -> Tensor<4, Bool> {
-    let l = schedule.tokens();
-    let level: Vec<usize> = levels(schedule);
-    let hidden: Vec<bool> = level
-        .iter()
-        .flat_map(|query| level.iter().map(move |key| key > query))
-        .collect();
-    Tensor::from_data(TensorData::new(hidden, [1, 1, l, l]), device)
+/// What is visible under teacher forcing: a token attends to its own scale and all earlier ones.
+#[derive(Debug, Clone)]
+pub struct BlockCausal {
+    mask: Tensor<4, Bool>,
+    offsets: Vec<usize>,
+}
+
+impl BlockCausal {
+    /// Among the tokens of a schedule.
+    pub fn new(schedule: &ScaleSchedule, device: &Device) -> Self {
+        let l = schedule.tokens();
+        let level: Vec<usize> = levels(schedule);
+        let hidden: Vec<bool> = level
+            .iter()
+            .flat_map(|query| level.iter().map(move |key| key > query))
+            .collect();
+        Self {
+            mask: Tensor::from_data(TensorData::new(hidden, [1, 1, l, l]), device),
+            offsets: schedule.offsets(),
+        }
+    }
+
+    /// The mask, `[1, 1, l, l]`.
+    pub fn mask(&self) -> &Tensor<4, Bool> {
+        &self.mask
+    }
+
+    /// The tokens of each scale; they attend to all tokens before their end.
+    pub fn scales(&self) -> impl Iterator<Item = Range<usize>> {
+        self.offsets.windows(2).map(|ends| ends[0]..ends[1])
+    }
 }
 
 /// The scale index of every token of a schedule.
@@ -53,10 +77,11 @@ mod tests {
     #[test]
     fn blocks_see_themselves_and_the_past() {
         let schedule = ScaleSchedule::square(&[1, 2]).unwrap();
-        let mask = block_causal(&schedule, &Device::flex());
-        let hidden: Vec<bool> = mask.into_data().iter::<bool>().collect();
+        let causal = BlockCausal::new(&schedule, &Device::flex());
+        let hidden: Vec<bool> = causal.mask().to_data().iter::<bool>().collect();
         assert_eq!(hidden[..5], [false, true, true, true, true]);
         assert!(hidden[5..].iter().all(|h| !h));
+        assert_eq!(causal.scales().collect::<Vec<_>>(), [0..1, 1..5]);
     }
 
     #[test]

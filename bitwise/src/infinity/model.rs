@@ -150,7 +150,7 @@ impl Infinity {
             "inputs for {rest} tokens after the first, in a plan of {l} tokens"
         );
         assert!(
-            l == 1 || plan.hidden.is_some(),
+            l == 1 || plan.causal.is_some(),
             "a stepwise plan has no mask for teacher forcing; use Plan::teacher_forcing"
         );
         let mut x = self.first_token(text); // [b, 1, c]
@@ -162,7 +162,7 @@ impl Infinity {
         assert_eq!(x.dims()[0], b, "the numbers of prompts and images differ");
         let context = PassContext {
             rope: Some(&plan.rope),
-            hidden: plan.hidden.as_ref(),
+            causal: plan.causal.as_ref(),
             precision: plan.precision,
         };
         for i in 0..self.depth() {

@@ -1,7 +1,7 @@
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use nextscale_tokenizer::{Scale, ScaleSchedule};
 use nextscale_var_core::{
-    mask,
+    mask::{BlockCausal, levels},
     matmul::Precision,
     rope::{RopeTable, THETA, grid_positions},
     shortcuts::Shortcuts,
@@ -16,7 +16,7 @@ pub struct Plan {
     known: usize,
     offsets: Vec<usize>,
     pub(crate) rope: RopeTable,
-    pub(crate) hidden: Option<Tensor<4, Bool>>,
+    pub(crate) causal: Option<BlockCausal>,
     pub(crate) levels: Tensor<1, Int>,
     pub(crate) precision: Precision,
     shortcuts: Shortcuts,
@@ -63,14 +63,14 @@ impl Plan {
         );
         let positions = grid_positions(schedule, reference);
         let level = |&k: &usize| k.min(known - 1) as i32;
-        let levels: Vec<i32> = mask::levels(schedule).iter().map(level).collect();
+        let levels: Vec<i32> = levels(schedule).iter().map(level).collect();
         let l = levels.len();
         Self {
             schedule: schedule.clone(),
             known,
             offsets: schedule.offsets(),
             rope: RopeTable::new(&positions, config.head_dim(), THETA, device),
-            hidden: None,
+            causal: None,
             levels: Tensor::from_data(TensorData::new(levels, [l]), device),
             precision: Precision::F32,
             shortcuts: Shortcuts::none(schedule.len()),
@@ -89,7 +89,7 @@ impl Plan {
     ) -> Self {
         let plan = Self::stepwise(config, schedule, reference, device);
         Self {
-            hidden: Some(mask::block_causal(schedule, device)),
+            causal: Some(BlockCausal::new(schedule, device)),
             ..plan
         }
     }

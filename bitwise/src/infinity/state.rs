@@ -148,7 +148,7 @@ impl Infinity {
         let rope = plan.rope_of(k);
         let context = PassContext {
             rope: Some(&rope),
-            hidden: None,
+            causal: None,
             precision: plan.precision,
         };
         let scale = plan.schedule().scales()[k];

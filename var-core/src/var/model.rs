@@ -100,7 +100,7 @@ impl Var {
         let l = plan.schedule().tokens();
         assert_eq!((b, rest + first), (labels.len(), l), "images and tokens");
         assert!(
-            plan.schedule().len() == 1 || plan.hidden.is_some(),
+            plan.schedule().len() == 1 || plan.causal.is_some(),
             "a stepwise plan has no mask for teacher forcing"
         );
         let cond = self.embed_classes(labels);
@@ -112,7 +112,7 @@ impl Var {
         let mut x = x + self.position_embeddings(plan, 0, l);
         let pass = PassContext {
             rope: None,
-            hidden: plan.hidden.as_ref(),
+            causal: plan.causal.as_ref(),
             precision: plan.precision,
         };
         for (i, modulation) in self.modulations(&cond).into_iter().enumerate() {

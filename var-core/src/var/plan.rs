@@ -1,18 +1,19 @@
 //! A schedule made ready for a device.
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use nextscale_tokenizer::ScaleSchedule;
 
 use super::config::VarConfig;
+use crate::mask::{BlockCausal, levels};
+use crate::matmul::Precision;
 use crate::shortcuts::Shortcuts;
-use crate::{mask, matmul::Precision};
 
 /// A model's schedule made ready for a device: masks and scale indices, built once.
 #[derive(Debug, Clone)]
 pub struct Plan {
     schedule: ScaleSchedule,
     offsets: Vec<usize>,
-    pub(super) hidden: Option<Tensor<4, Bool>>,
+    pub(super) causal: Option<BlockCausal>,
     pub(super) levels: Tensor<1, Int>,
     pub(super) precision: Precision,
     pub(super) shortcuts: Shortcuts,
@@ -22,13 +23,13 @@ impl Plan {
     /// A plan for generating scale by scale.
     pub fn stepwise(config: &VarConfig, device: &Device) -> Self {
         let schedule = config.schedule.clone();
-        let levels: Vec<i32> = mask::levels(&schedule).iter().map(|&k| k as i32).collect();
+        let levels: Vec<i32> = levels(&schedule).iter().map(|&k| k as i32).collect();
         let l = levels.len();
         Self {
             offsets: schedule.offsets(),
             shortcuts: Shortcuts::none(schedule.len()),
             schedule,
-            hidden: None,
+            causal: None,
             levels: Tensor::from_data(TensorData::new(levels, [l]), device),
             precision: Precision::F32,
         }
@@ -38,7 +39,7 @@ impl Plan {
     pub fn teacher_forcing(config: &VarConfig, device: &Device) -> Self {
         let plan = Self::stepwise(config, device);
         Self {
-            hidden: Some(mask::block_causal(&plan.schedule, device)),
+            causal: Some(BlockCausal::new(&plan.schedule, device)),
             ..plan
         }
     }

@@ -92,7 +92,7 @@ impl Var {
         let x = x + self.position_embeddings(plan, plan.offset(k), scale.tokens());
         let pass = PassContext {
             rope: None,
-            hidden: None,
+            causal: None,
             precision: plan.precision,
         };
         let x = self.scale_blocks(k, x, state, pass, plan);

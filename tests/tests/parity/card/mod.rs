@@ -4,6 +4,7 @@ mod configs;
 mod kernels;
 mod launches;
 mod models;
+mod teacher_forcing;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use nextscale_tests::Report;
@@ -18,6 +19,9 @@ pub(crate) fn check(report: &mut Report, card: &Device) {
     report.part("sample", |report| kernels::sample(report, card, &cpu));
     report.part("infinity", |report| models::infinity(report, card, &cpu));
     report.part("var", |report| models::var(report, card, &cpu));
+    report.part("teacher forcing", |report| {
+        teacher_forcing::check(report, card, &cpu);
+    });
     report.part("star", |report| models::star(report, card, &cpu));
     report.part("decoder", |report| models::decoder(report, card, &cpu));
     report.part("vq decoder", |report| {

@@ -23,7 +23,7 @@ impl ModuleMapper for To {
 }
 
 /// A model on the CPU in f32 and one on the card in a type, of the same rounded numbers.
-fn twins<M: Module>(model: M, dtype: DType, card: &Device) -> [M; 2] {
+pub(super) fn twins<M: Module>(model: M, dtype: DType, card: &Device) -> [M; 2] {
     let rounded = model.map(&mut To(dtype));
     let there = rounded.clone().to_device(card);
     [rounded.map(&mut To(DType::F32)), there]
