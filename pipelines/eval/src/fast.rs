@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use nextscale_models::generator::ImageGenerator;
 use nextscale_models::shortcuts::{ImageShortcuts, ShortcutChoice};
-use nextscale_models::{Model, ModelError, Placement, Size};
+use nextscale_models::{Model, ModelError, Placement, Size, device};
 use serde::Serialize;
 
 pub use self::options::FastOptions;
@@ -69,6 +69,9 @@ pub struct SettingReport {
 /// The model or the data set cannot be used, or a setting does not fit the model's scales.
 pub fn run(options: &FastOptions, progress: OnProgress<'_>) -> Result<Measured<Report>, EvalError> {
     let model = Arc::new(Model::open(&options.model)?);
+    if options.deterministic {
+        device::use_deterministic_kernels()?;
+    }
     let placement = Placement::open(options.device, options.dtype)?;
     let size = match options.size {
         Some([width, height]) => model.size(width, height)?,
@@ -202,6 +205,7 @@ fn recall_of(
             seed: options.seed,
             batch: 16,
             device: options.device,
+            deterministic: options.deterministic,
         },
     };
     let measured = recall::run(&options, &|_, _| ())?;

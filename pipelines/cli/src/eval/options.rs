@@ -175,6 +175,9 @@ pub(crate) struct FastArgs {
     /// Number type of the transformer's weights
     #[arg(long, value_parser = choice::<Dtype>(), default_value = "auto")]
     dtype: Dtype,
+    /// Fix which kernels a card takes: slower, and the same bytes on every card of one kind
+    #[arg(long)]
+    deterministic: bool,
     #[command(flatten)]
     pub(super) files: Files,
 }
@@ -206,6 +209,7 @@ impl FastArgs {
             data: self.data.clone(),
             device: self.device,
             dtype: self.dtype,
+            deterministic: self.deterministic,
         })
     }
 }

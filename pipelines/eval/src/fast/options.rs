@@ -26,4 +26,6 @@ pub struct FastOptions {
     pub device: DeviceChoice,
     /// Number type of the transformer's weights.
     pub dtype: Dtype,
+    /// Fix which kernels a card takes.
+    pub deterministic: bool,
 }
