@@ -150,6 +150,18 @@ pub fn generate<'a, Q: Quantizer + ?Sized>(
 }
 
 impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
+    /// Makes each image an edit of the one with this latent, `[1, d, t, h, w]` before quantisation (VAREdit). The plan has to
+    /// be made by [`Plan::editing`].
+    ///
+    /// # Panics
+    /// See [`Infinity::read_source`].
+    #[must_use]
+    pub fn of_source(mut self, latent: Tensor<5>) -> Self {
+        let tokens = self.patching.to_tokens(latent);
+        self.model.read_source(tokens, &mut self.state, &self.plan);
+        self
+    }
+
     /// Replaces the input of the next scale, `[b, l, D]`.
     pub fn set_input(&mut self, input: Tensor<3>) {
         self.input = Some(input);

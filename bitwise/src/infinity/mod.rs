@@ -12,8 +12,10 @@ mod block;
 #[cfg(feature = "cuda")]
 mod card;
 mod config;
+mod edit;
 mod model;
 mod plan;
+mod source;
 mod state;
 mod text;
 

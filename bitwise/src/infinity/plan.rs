@@ -8,6 +8,7 @@ use nextscale_var_core::{
 };
 
 use super::config::InfinityConfig;
+use super::source::{SourcePlan, edit_positions};
 
 /// A schedule prepared for a model and a device: positions, masks and scale indices, computed once.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Plan {
     pub(crate) levels: Tensor<1, Int>,
     pub(crate) precision: Precision,
     shortcuts: Shortcuts,
+    /// Of the image that is edited, if the model edits one.
+    pub(crate) source: Option<SourcePlan>,
 }
 
 impl Plan {
@@ -74,6 +77,38 @@ impl Plan {
             levels: Tensor::from_data(TensorData::new(levels, [l]), device),
             precision: Precision::F32,
             shortcuts: Shortcuts::none(schedule.len()),
+            source: None,
+        }
+    }
+
+    /// A plan for editing an image scale by scale (VAREdit): [`Plan::stepwise`] with room and positions for the source, whose
+    /// grid is the last of the schedule. [`Infinity::read_source`](super::Infinity::read_source) has to come before the
+    /// first scale.
+    ///
+    /// If the schedule ends with `reference`, the source lies beyond the image, one image further down and to the right. Of
+    /// a smaller schedule, the tokens of source and scales fill the rows of that place one after the other, as in the
+    /// released model of 512 x 512 pixels.
+    ///
+    /// # Panics
+    /// See [`Plan::stepwise`]; and if a smaller schedule does not fit into `reference`.
+    pub fn editing(
+        config: &InfinityConfig,
+        schedule: &ScaleSchedule,
+        reference: Scale,
+        device: &Device,
+    ) -> Self {
+        let plan = Self::stepwise(config, schedule, reference, device);
+        let (source, scales) = edit_positions(schedule, reference);
+        let table =
+            |positions: &[[f32; 2]]| RopeTable::new(positions, config.head_dim(), THETA, device);
+        Self {
+            rope: table(&scales),
+            source: Some(SourcePlan {
+                grid: schedule.last(),
+                level: plan.level(schedule.len() - 1),
+                rope: table(&source),
+            }),
+            ..plan
         }
     }
 
@@ -114,14 +149,11 @@ impl Plan {
         &self.shortcuts
     }
 
-    /// Tokens of each of `depth` blocks that are kept of the scales before `before`.
+    /// Tokens of each of `depth` blocks that are kept: those of the source, and of the scales before `before`.
     pub(crate) fn kept_tokens(&self, depth: usize, before: usize) -> Vec<usize> {
-        let Self {
-            shortcuts,
-            schedule,
-            ..
-        } = self;
-        shortcuts.kept_tokens(schedule, depth, before)
+        let scales = self.shortcuts.kept_tokens(&self.schedule, depth, before);
+        let source = self.source_tokens();
+        scales.into_iter().map(|tokens| source + tokens).collect()
     }
 
     /// The transformer's schedule.
@@ -138,6 +170,18 @@ impl Plan {
     pub(crate) fn rope_of(&self, k: usize) -> RopeTable {
         let tokens = self.schedule.scales()[k].tokens();
         self.rope.slice(self.offsets[k], tokens)
+    }
+
+    /// Tokens of the source; none if the model edits none.
+    pub(crate) fn source_tokens(&self) -> usize {
+        self.source
+            .as_ref()
+            .map_or(0, |source| source.grid.tokens())
+    }
+
+    /// The rotary table of the source: cosine and sine of each pair, `[l, head_dim / 2]`; none if the model edits none.
+    pub fn source_rope(&self) -> Option<&RopeTable> {
+        self.source.as_ref().map(|source| &source.rope)
     }
 
     /// The rotary table: cosine and sine of each pair, `[l, head_dim / 2]`.

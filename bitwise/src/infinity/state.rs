@@ -1,6 +1,7 @@
 //! Generation scale by scale: the same blocks with a key-value cache.
 
 use burn::tensor::Tensor;
+use nextscale_tokenizer::Scale;
 use nextscale_var_core::{
     attention::PassContext,
     cache::KvCache,
@@ -16,6 +17,7 @@ use super::block::{Condition as BlockCondition, TextContext};
 use super::card::Condition;
 use super::model::Infinity;
 use super::plan::Plan;
+use super::source::SourceMeans;
 use super::text::{TextCondition, TextState};
 
 /// The state of generation between scales.
@@ -59,10 +61,47 @@ impl State {
             pruner.keep_rows(rows);
         }
     }
+
+    /// Whether no token was seen yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cache.is_empty()
+    }
+}
+
+/// One pass of some tokens through all blocks.
+#[derive(Clone, Copy)]
+pub(super) struct BlockPass<'a> {
+    /// The scale of the guidance weight.
+    pub k: usize,
+    /// The grid of the scale, of whose tokens some may be left out; none of a pass that computes all.
+    pub scale: Option<Scale>,
+    pub context: PassContext<'a>,
+    /// Whether no later pass attends to these tokens.
+    pub last: bool,
+    /// How the first block sees the source, if there is one.
+    pub means: Option<SourceMeans>,
+    pub guidance: Option<&'a Guidance>,
+}
+
+impl BlockPass<'_> {
+    /// What the tokens attend to in block `i`, with theirs.
+    fn extend(
+        self,
+        cache: &mut KvCache,
+        i: usize,
+        [k, v]: [Tensor<4>; 2],
+    ) -> (Tensor<4>, Tensor<4>) {
+        let (k, v) = cache.extend(i, k, v, self.last);
+        match self.means.filter(|_| i == 0) {
+            Some(means) => (means.of(k), means.of(v)),
+            None => (k, v),
+        }
+    }
 }
 
 impl Infinity {
-    /// Starts a run: encodes the prompts and reserves the cache for the plan's tokens.
+    /// Starts a run: encodes the prompts and reserves the cache for the plan's tokens. Under a plan for editing,
+    /// [`Infinity::read_source`] comes next.
     ///
     /// Under guidance, `text` holds the conditional prompts followed by as many unconditional ones.
     pub fn start(&self, text: &TextCondition, plan: &Plan) -> State {
@@ -140,23 +179,47 @@ impl Infinity {
     fn scale_blocks(
         &self,
         k: usize,
-        mut x: Tensor<3>,
+        x: Tensor<3>,
         state: &mut State,
         plan: &Plan,
         guidance: Option<&Guidance>,
     ) -> Tensor<3> {
+        assert!(
+            state.cache.len(0) >= plan.source_tokens(),
+            "the source of an edit has to be read before the first scale"
+        );
         let rope = plan.rope_of(k);
-        let context = PassContext {
-            rope: Some(&rope),
-            causal: None,
-            precision: plan.precision,
+        let means = plan.source.as_ref().map(|source| SourceMeans {
+            grid: source.grid,
+            scale: plan.schedule().scales()[k],
+        });
+        let pass = BlockPass {
+            k,
+            scale: Some(plan.schedule().scales()[k]),
+            context: PassContext {
+                rope: Some(&rope),
+                causal: None,
+                precision: plan.precision,
+            },
+            last: k + 1 == plan.shortcuts().scales(),
+            means,
+            guidance,
         };
-        let scale = plan.schedule().scales()[k];
-        let (depth, last) = (self.depth(), k + 1 == plan.shortcuts().scales());
+        self.run_blocks(x, state, pass)
+    }
+
+    /// Tokens before the first block to those after the last one, `[rows, n, C]`.
+    pub(super) fn run_blocks(
+        &self,
+        mut x: Tensor<3>,
+        state: &mut State,
+        pass: BlockPass,
+    ) -> Tensor<3> {
         #[cfg(feature = "cuda")]
         if nextscale_var_core::card::runs(&x) {
-            return self.scale_blocks_on_card(k, x, state, context, plan, guidance);
+            return self.run_blocks_on_card(x, state, pass);
         }
+        let depth = self.depth();
         let State {
             text,
             conditions,
@@ -170,46 +233,39 @@ impl Infinity {
             if conditions.len() == i {
                 conditions.push(block.condition(text.kv.clone(), text.modulation.clone()));
             }
-            let extend = |key, value| cache.extend(i, key, value, last);
+            let extend = |key, value| pass.extend(cache, i, [key, value]);
             let text_context = TextContext {
                 keys: &conditions[i].keys,
                 hidden: text.hidden.as_ref(),
             };
             let ada = &conditions[i].ada;
             let run = |x, chosen: Option<&Chosen>| {
-                let own = chosen.map(|chosen| chosen.rope(&rope));
+                let own = chosen.zip(pass.context.rope);
+                let own = own.map(|(chosen, rope)| chosen.rope(rope));
                 let context = PassContext {
-                    rope: own.as_ref().or(context.rope),
-                    ..context
+                    rope: own.as_ref().or(pass.context.rope),
+                    ..pass.context
                 };
                 block.forward(x, ada, text_context, context, extend)
             };
-            x = match pruner {
-                Some(pruner) => pruner.block(k, scale, i, x, run),
-                None => run(x, None),
+            x = match (&mut *pruner, pass.scale) {
+                (Some(pruner), Some(scale)) => pruner.block(pass.k, scale, i, x, run),
+                _ => run(x, None),
             };
-            if let Some(guidance) = guidance
-                && guidance.after_block(k, i, depth)
+            if let Some(guidance) = pass.guidance
+                && guidance.after_block(pass.k, i, depth)
             {
-                x = mix(x, guidance.weight(k)).repeat_dim(0, 2);
+                x = mix(x, guidance.weight(pass.k)).repeat_dim(0, 2);
             }
         }
         x
     }
 
     #[cfg(feature = "cuda")]
-    fn scale_blocks_on_card(
-        &self,
-        k: usize,
-        x: Tensor<3>,
-        state: &mut State,
-        context: PassContext,
-        plan: &Plan,
-        guidance: Option<&Guidance>,
-    ) -> Tensor<3> {
+    fn run_blocks_on_card(&self, x: Tensor<3>, state: &mut State, pass: BlockPass) -> Tensor<3> {
         use nextscale_var_core::card::stream::{Kept, Stream};
         use nextscale_var_core::layers::working_dtype;
-        let ([b, l, c], depth) = (x.dims(), self.depth());
+        let ([b, l, c], depth, last) = (x.dims(), self.depth(), pass.last);
         let rows = x.reshape([b * l, c]);
         let State {
             text,
@@ -218,12 +274,12 @@ impl Infinity {
             pruner,
             ..
         } = state;
-        let scale = plan.schedule().scales()[k];
-        let last = k + 1 == plan.shortcuts().scales();
-        let mut pruner = pruner.as_mut().filter(|pruner| pruner.acts(k));
+        let pruner = pruner.as_mut().filter(|pruner| pruner.acts(pass.k));
+        let mut pruner = pruner.zip(pass.scale);
         let mixed = |x: Tensor<2>, i: usize| {
-            let guidance = guidance.filter(|guidance| guidance.after_block(k, i, depth))?;
-            let mixed = mix(x.reshape([b, l, c]), guidance.weight(k));
+            let guidance = pass.guidance;
+            let guidance = guidance.filter(|guidance| guidance.after_block(pass.k, i, depth))?;
+            let mixed = mix(x.reshape([b, l, c]), guidance.weight(pass.k));
             Some(mixed.repeat_dim(0, 2).reshape([b * l, c]))
         };
         let mut block = self.block(0);
@@ -242,24 +298,28 @@ impl Infinity {
             let both = [&on_card[layer], &on_card[next]];
             let hidden = text.hidden.as_ref();
             let mut run = |stream: Stream, context: PassContext| {
-                if block.passes() {
+                // The kernels attend to the cache as it is.
+                if block.passes() && (layer > 0 || pass.means.is_none()) {
                     let kept = Kept { cache, layer, last };
                     return block.pass(stream, b, both, hidden, context, kept);
                 }
-                let extend = |key, value| cache.extend(layer, key, value, last);
+                let extend = |key, value| pass.extend(cache, layer, [key, value]);
                 let x = block.on_card(stream, b, both[0], context, hidden, extend);
                 Stream::new(x, both[1].before(), dtype)
             };
             stream = match &mut pruner {
-                None => run(stream, context),
-                Some(pruner) => {
+                None => run(stream, pass.context),
+                Some((pruner, scale)) => {
                     let x = stream.x.reshape([b, l, c]);
-                    let x = pruner.block(k, scale, layer, x, |x, chosen| {
-                        let ([_, n, _], rope) = (x.dims(), context.rope);
+                    let x = pruner.block(pass.k, *scale, layer, x, |x, chosen| {
+                        let ([_, n, _], rope) = (x.dims(), pass.context.rope);
                         let own = chosen.zip(rope).map(|(chosen, rope)| chosen.rope(rope));
                         let rope = own.as_ref().or(rope);
                         let stream = Stream::new(x.reshape([b * n, c]), both[0].before(), dtype);
-                        let context = PassContext { rope, ..context };
+                        let context = PassContext {
+                            rope,
+                            ..pass.context
+                        };
                         run(stream, context).x.reshape([b, n, c])
                     });
                     Stream::new(x.reshape([b * l, c]), both[1].before(), dtype)

@@ -22,9 +22,9 @@ use crate::weights::{check_resaved, check_twin, official};
 
 // Tolerances that the description of the fixtures suggests.
 const FEATURES: f64 = 5e-5;
-const LOGITS: f64 = 1e-4;
+pub const LOGITS: f64 = 1e-4;
 /// Sums of a dozen resized codes.
-const SUMS: f64 = 1e-5;
+pub const SUMS: f64 = 1e-5;
 /// The error of logits of size 1 to 3 whose cross attention was rounded to bf16.
 const BF16_LOGITS: f64 = 5e-2;
 
@@ -40,20 +40,7 @@ pub struct Subject<'a> {
 }
 
 pub fn check(f: &Fixture, report: &mut Report) {
-    let config = config(f);
-    let load =
-        |path: &Path| load_infinity(&config, path, &f.device).unwrap_or_else(|e| panic!("{e}"));
-    let subject = Subject {
-        f,
-        model: load(&official(f)),
-        schedule: schedule(&f.config["scale_schedule"]),
-        patching: patching(f),
-        quantizer: Bsq::new(size_of(f, "raw_features", 1, "vae_codebook_dim")),
-        reference: reference(f),
-        config: config.clone(),
-    };
-    let cells = subject.patching.cells(&subject.schedule);
-    assert_eq!(cells, schedule(&f.config["vae_scale_schedule"]));
+    let subject = Subject::open(f);
     for name in ["text_lens", "text_features", "neg_lens", "neg_features"] {
         f.is_input(name);
     }
@@ -62,9 +49,18 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("bsc", |report| self_correction(&subject, report));
     report.part("filter", |report| filtered(&subject, report));
     runs::check(&subject, report);
-    check_twin(f, &subject.model, load, report);
-    let save = |path: &Path| save_infinity(&config, &subject.model, path, WeightDtype::F32);
-    check_resaved(f, save, |_| false, report);
+    weights(&subject, report);
+}
+
+fn load(f: &Fixture, config: &InfinityConfig, path: &Path) -> Infinity {
+    load_infinity(config, path, &f.device).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The twin of the weights, and the weights as we write them.
+pub fn weights(s: &Subject, report: &mut Report) {
+    check_twin(s.f, &s.model, |path| load(s.f, &s.config, path), report);
+    let save = |path: &Path| save_infinity(&s.config, &s.model, path, WeightDtype::F32);
+    check_resaved(s.f, save, |_| false, report);
 }
 
 fn config(f: &Fixture) -> InfinityConfig {
@@ -116,19 +112,52 @@ pub fn schedule(json: &Value) -> ScaleSchedule {
 
 /// The grid on which the released code measures positions: the last one of the 1M schedule.
 fn reference(f: &Fixture) -> Scale {
+    if f.config["reference_grid"].is_array() {
+        let grid = f.numbers("reference_grid");
+        return Scale::image(grid[0], grid[1]);
+    }
     let ratio = f.config["h_div_w_template"].as_f64().expect("a ratio");
     let template = RatioTemplate::nearest(ratio);
     template.schedule(PixelBudget::M1).last()
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    /// The model of a fixture, with its settings.
+    pub fn open(f: &'a Fixture) -> Self {
+        let config = config(f);
+        let subject = Subject {
+            f,
+            model: load(f, &config, &official(f)),
+            schedule: schedule(&f.config["scale_schedule"]),
+            patching: patching(f),
+            quantizer: Bsq::new(size_of(f, "raw_features", 1, "vae_codebook_dim")),
+            reference: reference(f),
+            config,
+        };
+        let cells = subject.patching.cells(&subject.schedule);
+        assert_eq!(cells, schedule(&f.config["vae_scale_schedule"]));
+        subject
+    }
+
     pub fn text(&self, prefix: &str) -> TextCondition {
         let lens = self.f.sizes(&format!("{prefix}_lens"));
         TextCondition::from_compact(self.f.float(&format!("{prefix}_features")), &lens)
     }
 
     pub fn stepwise(&self) -> Plan {
-        Plan::stepwise(&self.config, &self.schedule, self.reference, &self.f.device)
+        let make = match self.source() {
+            Some(_) => Plan::editing,
+            None => Plan::stepwise,
+        };
+        make(&self.config, &self.schedule, self.reference, &self.f.device)
+    }
+
+    /// The latent of the image that is edited, if there is one.
+    pub fn source(&self) -> Option<Tensor<5>> {
+        let name = "source_features";
+        self.f
+            .has(name)
+            .then(|| self.f.float::<4>(name).unsqueeze_dim(2))
     }
 
     fn teacher(&self) -> Plan {
@@ -148,6 +177,26 @@ impl Subject<'_> {
         let schedule = self.patching.cells(&self.schedule);
         let encoded = encode_given(&pyramid, latent, &schedule, used);
         TeacherForcing::new(&pyramid, &encoded, &schedule, self.patching)
+    }
+
+    /// Logits of all scales from given inputs, scale by scale.
+    pub fn cached_logits(&self, inputs: &Tensor<3>) -> Tensor<3> {
+        let (plan, offsets) = (self.stepwise(), self.schedule.offsets());
+        let mut state = self.model.start(&self.text("text"), &plan);
+        if let Some(source) = self.source() {
+            let tokens = self.patching.to_tokens(source);
+            self.model.read_source(tokens, &mut state, &plan);
+        }
+        let logits = (0..self.schedule.len()).map(|k| {
+            let rows = |_| {
+                inputs
+                    .clone()
+                    .slice_dim(1, offsets[k] - 1..offsets[k + 1] - 1)
+            };
+            let input = (k > 0).then_some(()).map(rows);
+            self.model.forward_scale(k, input, &mut state, &plan, None)
+        });
+        Tensor::cat(logits.collect(), 1)
     }
 
     fn label_bits(&self, taught: &TeacherForcing, prefix: &str, report: &mut Report) {
@@ -213,18 +262,7 @@ fn teacher_forcing(s: &Subject, report: &mut Report) {
     report.close_as("tf_loss_per_token@logits", of_stored, stored, SUMS);
     report.close(s.f, "tf_loss_mean", ours.loss, LOGITS);
 
-    let plan = s.stepwise();
-    let (mut state, offsets) = (s.model.start(&text, &plan), s.schedule.offsets());
-    let logits = (0..s.schedule.len()).map(|k| {
-        let rows = |_| {
-            inputs
-                .clone()
-                .slice_dim(1, offsets[k] - 1..offsets[k + 1] - 1)
-        };
-        let input = (k > 0).then_some(()).map(rows);
-        s.model.forward_scale(k, input, &mut state, &plan, None)
-    });
-    let logits = Tensor::cat(logits.collect(), 1);
+    let logits = s.cached_logits(&inputs);
     report.close_as("tf_logits@cached", logits, s.f.stored("tf_logits"), LOGITS);
 }
 

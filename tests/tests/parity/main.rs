@@ -18,6 +18,7 @@
 
 #[cfg(feature = "cuda")]
 mod card;
+mod edit;
 mod images;
 mod infinity;
 mod infinity_vae;
@@ -47,13 +48,14 @@ type Check = fn(&Fixture, &mut Report);
 type Failed = Box<dyn std::error::Error>;
 
 /// Known prefixes of folder names.
-const KINDS: [(&str, Check); 10] = [
+const KINDS: [(&str, Check); 11] = [
     ("ops", ops::check),
     ("t5", t5::check),
     ("tokenizer", tokenizer::check),
     ("var-vqvae", var_vqvae::check),
     ("var", var::check),
     ("infinity-vae", infinity_vae::check),
+    ("infinity-edit", edit::check),
     ("infinity", infinity::check),
     ("star-vae", star_vae::check),
     ("star-interact", star_interact::check),

@@ -86,7 +86,11 @@ fn start<'a>(
         options,
         sampler: Sampler::greedy(),
     };
-    generate(&s.model, input)
+    let run = generate(&s.model, input);
+    match s.source() {
+        Some(source) => run.of_source(source),
+        None => run,
+    }
 }
 
 /// `[b, l, 2 D]` to pairs, `[b, l, D, 2]`.

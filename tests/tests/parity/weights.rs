@@ -6,9 +6,10 @@ use burn::module::Module;
 use nextscale_tests::{Fixture, Report};
 use nextscale_weights::WeightError;
 
-/// The official weights of a fixture.
+/// The official weights of a fixture: its own, or those of the fixture that it names.
 pub fn official(f: &Fixture) -> PathBuf {
-    f.dir.join("weights.safetensors")
+    let folder = f.config["weights"].as_str().unwrap_or(".");
+    f.dir.join(folder).join("weights.safetensors")
 }
 
 /// Whether the twin, if there is one, loads to the same module.
