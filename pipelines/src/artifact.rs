@@ -90,6 +90,16 @@ pub struct Text {
     pub negative: Option<Tensor<3>>,
 }
 
+/// The latent of an image.
+#[derive(Debug, Clone)]
+pub struct Latent {
+    /// The running feature map, `[1, d, t, h, w]`, f32.
+    pub features: Tensor<5>,
+    /// Of an edit by instruction, width and height of the original: it fills the decoded square from the top left on, and
+    /// the decoder crops the image to it. None if the whole is the image.
+    pub original_size: Option<[u32; 2]>,
+}
+
 /// A value on its way from one stage to the next. Cloning is cheap.
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant)] // a tensor is a wide handle, and only a few are in flight
@@ -100,8 +110,8 @@ pub enum Artifact {
     Class(usize),
     /// Text features.
     Text(Text),
-    /// The running feature map, `[1, d, t, h, w]`, f32.
-    Latent(Tensor<5>),
+    /// The latent of an image.
+    Latent(Latent),
     /// An image.
     Image(Arc<RgbImage>),
     /// The latent of a part of a video.

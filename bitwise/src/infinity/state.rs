@@ -127,7 +127,7 @@ impl Infinity {
     /// - result: `[b, h w, 2 D]` in f32
     ///
     /// # Panics
-    /// If the input does not fit the scale.
+    /// If the input does not fit the scale, or the source of an edit was not read.
     pub fn forward_scale(
         &self,
         k: usize,

@@ -14,7 +14,7 @@ use crate::output;
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// Model as for `generate` or `video`, or with --random-weights a size: infinity-125m, infinity-2b, infinity-8b,
-    /// var-d16 to var-d36, infinitystar-8b-480p or infinitystar-8b-720p
+    /// varedit-8b-512 or -1024, var-d16 to var-d36, infinitystar-8b-480p or infinitystar-8b-720p
     #[arg(short, long, value_name = "NAME|PATH", default_value = DEFAULT)]
     model: String,
     /// Measure this size with random weights, without reading a checkpoint

@@ -1,4 +1,4 @@
-//! `nextscale edit`: inpainting and outpainting.
+//! `nextscale edit`: inpainting, outpainting and, with models that can, editing by instruction.
 
 use clap::Args;
 
@@ -13,7 +13,8 @@ use crate::settings::Settings;
 /// Arguments of `nextscale edit`: those of `generate`, the image and the part to regenerate.
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
-    /// Image to edit: PNG, JPEG, WebP, TIFF or GIF. Without a part to regenerate, its transparent parts are
+    /// Image to edit: PNG, JPEG, WebP, TIFF or GIF. Without a part to regenerate, its transparent parts are, or the whole by
+    /// instruction (varedit-8b-512)
     #[arg(short, long, value_name = "FILE")]
     init_image: FilePath,
     #[command(flatten)]

@@ -85,8 +85,16 @@ fn generates(name: &str) -> String {
             "{result}, 15 aspect ratios, {width}x{height} by default, up to {seconds} s"
         );
     }
-    let side = if name.ends_with("512") { 512 } else { 1024 };
-    format!("images from prompts, 90 sizes, {side}x{side} by default")
+    let mut infinity = released::infinity::PRESETS.iter();
+    let Some(preset) = infinity.find(|p| p.name == name) else {
+        return String::new();
+    };
+    let side = preset.side();
+    if preset.edits() {
+        format!("edits of images from instructions, {side}x{side}")
+    } else {
+        format!("images from prompts, 90 sizes, {side}x{side} by default")
+    }
 }
 
 /// What the embedded video model generates.

@@ -18,8 +18,8 @@ use crate::{bar, output};
 pub(crate) struct WarmUpArgs {
     #[command(subcommand)]
     command: Option<ArchiveCommand>,
-    /// Model as for `generate` and `video`, or with --random-weights a size: infinity-125m, infinity-2b, infinity-8b, or
-    /// var-d16 to var-d36
+    /// Model as for `generate` and `video`, or with --random-weights a size: infinity-125m, infinity-2b, infinity-8b,
+    /// varedit-8b-512 or -1024, or var-d16 to var-d36
     #[arg(short, long, value_name = "NAME|PATH", default_value = DEFAULT)]
     model: String,
     /// Search this folder first for the files of released models

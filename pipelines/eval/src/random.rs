@@ -14,7 +14,7 @@ use nextscale_tokenizer::vqvae::VqVaeConfig;
 use crate::error::EvalError;
 
 /// The sizes that there are.
-const KNOWN: &str = "infinity-125m, infinity-2b, infinity-8b, var-d16, -d20, -d24, -d30, -d36, infinitystar-8b-480p, or infinitystar-8b-720p";
+const KNOWN: &str = "infinity-125m, infinity-2b, infinity-8b, varedit-8b-512, varedit-8b-1024, var-d16, -d20, -d24, -d30, -d36, infinitystar-8b-480p, or infinitystar-8b-720p";
 
 /// The description of a size, with sampling as in the official demos; of Infinity, squares at every pixel budget.
 pub(crate) fn manifest(name: &str) -> Result<Manifest, EvalError> {
@@ -24,6 +24,9 @@ pub(crate) fn manifest(name: &str) -> Result<Manifest, EvalError> {
     }
     if let Some(manifest) = released::infinity_star::manifest(name) {
         return Ok(Manifest::InfinityStar(manifest));
+    }
+    if let Some(manifest) = released::infinity::editing_manifest(name) {
+        return Ok(Manifest::Infinity(manifest));
     }
     let (transformer, vae, patching) = match name {
         "infinity-125m" => single(InfinityConfig::infinity_125m()),
@@ -63,6 +66,7 @@ pub(crate) fn manifest(name: &str) -> Result<Manifest, EvalError> {
             top_k: 900,
             top_p: 0.97,
         },
+        edits_by_instruction: false,
         prompt: PromptRules::default(),
         fingerprints: Default::default(),
     }))

@@ -38,8 +38,14 @@ impl Model {
         let estimate = match self.manifest() {
             Manifest::Infinity(manifest) => {
                 let schedule = &size.schedule().map_err(|flaw| flaw.of(self.name()))?;
+                let source = if manifest.edits_by_instruction {
+                    schedule.last().tokens()
+                } else {
+                    0
+                };
                 let images = Images {
                     schedule,
+                    source,
                     pixels,
                     run,
                 };
@@ -48,6 +54,7 @@ impl Model {
             Manifest::Var(manifest) => {
                 let images = Images {
                     schedule: &manifest.transformer.schedule,
+                    source: 0,
                     pixels,
                     run,
                 };

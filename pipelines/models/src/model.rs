@@ -51,7 +51,7 @@ impl Model {
         files: Files,
     ) -> Result<Self, ModelError> {
         let is_released = crate::released::names().any(|released| released == name);
-        let notices = notices(&files, manifest.architecture(), is_released);
+        let notices = notices(&files, &manifest, is_released);
         let model = Self::from_files(name, manifest, files)?;
         Ok(Self { notices, ..model })
     }

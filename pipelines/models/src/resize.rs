@@ -49,9 +49,50 @@ pub fn contain(
     page
 }
 
+/// An image at the top left of a white square, resized to `side` pixels (Lanczos): what VAREdit edits.
+pub fn to_square(image: &RgbImage, side: u32) -> RgbImage {
+    let (w, h) = image.dimensions();
+    let longest = w.max(h).max(1);
+    let mut square = RgbImage::from_pixel(longest, longest, Rgb([255; 3]));
+    imageops::replace(&mut square, image, 0, 0);
+    lanczos(square, longest, side)
+}
+
+/// The inverse of [`to_square`]: the image of `width` x `height` pixels at the top left of a square.
+pub fn from_square(square: &RgbImage, [width, height]: [u32; 2]) -> RgbImage {
+    let longest = width.max(height);
+    let square = lanczos(square.clone(), square.width(), longest);
+    imageops::crop_imm(&square, 0, 0, width, height).to_image()
+}
+
+fn lanczos(square: RgbImage, from: u32, to: u32) -> RgbImage {
+    if from == to {
+        return square;
+    }
+    imageops::resize(&square, to, to, FilterType::Lanczos3)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_square_holds_the_image_at_its_top_left() {
+        let image = RgbImage::from_pixel(40, 10, Rgb([9; 3]));
+        let square = to_square(&image, 40);
+        let dark = square.pixels().filter(|p| p.0 == [9; 3]).count();
+        assert_eq!((square.dimensions(), dark), ((40, 40), 400));
+        assert_eq!(square.get_pixel(39, 10).0, [255; 3]);
+        assert_eq!(from_square(&square, [40, 10]), image);
+        let (small, large) = (to_square(&image, 20), to_square(&image, 80));
+        assert_eq!(
+            (small.dimensions(), large.dimensions()),
+            ((20, 20), (80, 80))
+        );
+        let back = from_square(&small, [40, 10]);
+        assert_eq!(back.dimensions(), (40, 10));
+        assert!(back.get_pixel(20, 2).0[0].abs_diff(9) < 5);
+    }
 
     #[test]
     fn crops_are_even_and_never_empty() {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use burn::tensor::Tensor;
 use nextscale_models::device::release;
 
-use crate::artifact::{Artifact, Message, Sample, Step};
+use crate::artifact::{Artifact, Latent, Message, Sample, Step};
 use crate::error::PipelineError;
 use crate::setup::Setup;
 use crate::stage::{Event, Input, Output};
@@ -68,19 +68,33 @@ pub(super) struct Batch<T> {
     pub(super) conditions: Vec<T>,
 }
 
+/// The scales of a batch.
+#[derive(Clone, Copy)]
+pub(super) struct Scales<'a> {
+    /// What each of them leaves out, in a few words.
+    pub notes: &'a [Option<String>],
+    /// See [`Latent::original_size`].
+    pub original_size: Option<[u32; 2]>,
+    /// Whether this batch is all: a card's memory is given back before the last scale is sent.
+    pub alone: bool,
+}
+
 impl<T> Batch<T> {
     /// The seeds of the samples.
     pub(super) fn seeds(&self) -> Vec<u64> {
         self.samples.iter().map(|sample| sample.seed).collect()
     }
 
-    /// Runs through the feature maps of all scales, `[b, c, t, h, w]`: reports each with a note on it, sends previews if they are
-    /// wanted, and sends the last. If the batch is `alone`, a card's memory is given back before that.
+    /// Runs through the feature maps of all scales, `[b, c, t, h, w]`: reports each with a note on it, sends previews if they are wanted, and
+    /// sends the last.
     pub(super) fn send_scales(
         &self,
         features: impl Iterator<Item = Tensor<5>>,
-        notes: &[Option<String>],
-        alone: bool,
+        Scales {
+            notes,
+            original_size,
+            alone,
+        }: Scales,
         out: &mut Output,
     ) -> Result<(), PipelineError> {
         let context = out.context.clone();
@@ -101,7 +115,7 @@ impl<T> Batch<T> {
                 });
             }
             if scale < scales && context.settings.preview.is_some() {
-                self.send(&features, Some(step), out)?;
+                self.send(&features, original_size, Some(step), out)?;
             }
             last = Some(features);
             start = Instant::now();
@@ -111,17 +125,21 @@ impl<T> Batch<T> {
             // The decoder gets what the transformer needed.
             release(&context.device);
         }
-        self.send(&latent, None, out)
+        self.send(&latent, original_size, None, out)
     }
 
     fn send(
         &self,
         features: &Tensor<5>,
+        original_size: Option<[u32; 2]>,
         preview: Option<Step>,
         out: &mut Output,
     ) -> Result<(), PipelineError> {
         for (i, sample) in self.samples.iter().enumerate() {
-            let latent = features.clone().slice_dim(0, i..i + 1);
+            let latent = Latent {
+                features: features.clone().slice_dim(0, i..i + 1),
+                original_size,
+            };
             out.message(Message {
                 sample: sample.clone(),
                 preview,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nextscale_models::generator::ImageAutoencoder;
+use nextscale_models::resize::from_square;
 use nextscale_models::{Architecture, BlockStorage, Model, pixels};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,9 +71,13 @@ impl Stage for Decode {
         else {
             return Err(input.context.failed("its input is not a latent"));
         };
-        let decoded = autoencoder.decode(latent.clone(), self.tile);
+        let decoded = autoencoder.decode(latent.features.clone(), self.tile);
         let images = pixels::to_images(decoded).map_err(|e| input.context.failed(e))?;
         for image in images {
+            let image = match latent.original_size {
+                Some(size) => from_square(&image, size),
+                None => image,
+            };
             out.send(input, Artifact::Image(Arc::new(image)))?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
 use nextscale_models::device::memory;
 use nextscale_models::generator::{
     Condition, ImageAutoencoder, ImageInput, ImagePlan, ScaleGenerator,
@@ -12,7 +13,7 @@ use nextscale_models::{BlockStorage, Model, Size};
 use nextscale_tokenizer::{Codes, InpaintMask};
 use serde::Serialize;
 
-use super::batch::{Batch, BatchQueue, batch_size};
+use super::batch::{Batch, BatchQueue, Scales, batch_size};
 use super::image_params::{ClassToImageParams, TextToImageParams};
 use super::init_image::InitImage;
 use super::inpaint::InpaintImage;
@@ -21,6 +22,7 @@ use super::only_batch::is_only_batch;
 use super::sampling::{ResolvedSampling, per_scale, ramp};
 use super::shortcuts;
 use super::size::SizeRequest;
+use super::source_image::SourceImage;
 use crate::artifact::{Artifact, ArtifactType, Kind};
 use crate::error::PipelineError;
 use crate::setup::Setup;
@@ -36,6 +38,7 @@ pub(crate) struct ImageStage {
     shortcuts: ImageShortcuts,
     smooth: bool,
     inpaint: Option<InpaintImage>,
+    source: Option<SourceImage>,
     init_image: InitImage,
     batch: usize,
     /// Whether one batch is all.
@@ -53,6 +56,7 @@ struct Loaded {
     generator: ScaleGenerator,
     plan: ImagePlan,
     keep: Option<InpaintMask>,
+    source: Option<Tensor<5>>,
     forced: Vec<Codes>,
 }
 
@@ -150,10 +154,11 @@ impl ImageStage {
         setup: &Setup,
     ) -> Result<Self, PipelineError> {
         let shortcuts = shortcuts::shortcuts(params, &mut sampling, size.scales.len(), setup)?;
-        let edit = params.edit.as_ref();
+        let init_image = InitImage::new(params, &size, shortcuts.scales, setup)?;
+        let source = SourceImage::new(params, &model, &size, setup)?;
+        let edit = params.edit.as_ref().filter(|_| source.is_none());
         let inpaint = edit.map(|edit| edit.load(size.width, size.height, setup));
         let inpaint = inpaint.transpose()?;
-        let init_image = InitImage::new(params, &size, shortcuts.scales, setup)?;
         let batch = batch_size(params.batch, setup)?;
         Ok(Self {
             blocks: setup.blocks(params.stream)?,
@@ -166,6 +171,7 @@ impl ImageStage {
             size_notice: None,
             smooth: false,
             inpaint,
+            source,
             init_image,
             batch,
             input,
@@ -198,11 +204,17 @@ impl ImageStage {
             smooth: self.smooth,
             forced: loaded.forced.clone(),
             keep: loaded.keep.clone(),
+            source: loaded.source.clone(),
             first_seeds: self.init_image.first_seeds(images),
             ..ImageInput::new(condition, batch.seeds(), self.sampling.plan.clone())
         };
         let steps = loaded.generator.steps(&loaded.plan, input)?;
-        batch.send_scales(steps, &self.notes(), self.alone, out)
+        let scales = Scales {
+            notes: &self.notes(),
+            original_size: self.source.as_ref().map(|source| source.original_size),
+            alone: self.alone,
+        };
+        batch.send_scales(steps, scales, out)
     }
 }
 
@@ -282,11 +294,16 @@ impl Stage for ImageStage {
             None => None,
             Some(inpaint) => Some(inpaint.keep(&autoencoder()?, device)),
         };
+        let source = match &self.source {
+            None => None,
+            Some(source) => Some(source.latent(&autoencoder()?, device)),
+        };
         let forced = self.init_image.codes(plan.cells(), device, autoencoder)?;
         self.loaded = Some(Loaded {
             generator,
             plan,
             keep,
+            source,
             forced,
         });
         Ok(())

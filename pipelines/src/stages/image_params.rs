@@ -59,7 +59,7 @@ pub struct TextToImageParams {
     /// than memory. Same image, slower.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
-    /// An image of which a part is inpainted.
+    /// An image of which a part is inpainted, or that a model edits by instruction.
     pub edit: Option<EditParams>,
     /// An image whose first scales are reused.
     pub start: Option<StartParams>,

@@ -21,12 +21,14 @@ use crate::media::{on_white, read_with_alpha};
 use crate::setup::Setup;
 use crate::stage::Context;
 
-/// An image of which a part is inpainted: one of `mask`, `box` and `outpaint` says which, or the image has transparent parts.
+/// An image of which a part is inpainted: one of `mask`, `box` and `outpaint` says which, or the image has transparent parts. A
+/// model that edits by instruction takes the image alone.
 #[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditParams {
-    /// The image: PNG, JPEG, WebP, TIFF or GIF. It is scaled and cropped around its centre to the size of the result.
+    /// The image: PNG, JPEG, WebP, TIFF or GIF. It is scaled and cropped around its centre to the size of the result; edited by
+    /// instruction, it keeps its size.
     pub image: FilePath,
     /// An image of the same size: white is inpainted, black is kept. In one whose transparency varies, transparent parts are
     /// inpainted.
@@ -103,7 +105,7 @@ impl EditParams {
                 Some(share) => self.masked(&image, &share, width, height),
                 None => Err(PipelineError::refused_with(
                     "nothing says which part of the image is inpainted",
-                    "give a mask, a box or the sides to extend (--mask, --box or --outpaint), or an image with transparent parts",
+                    "give a mask, a box or the sides to extend (--mask, --box or --outpaint), an image with transparent parts, or a model that edits by instruction, such as varedit-8b-512",
                 )),
             },
             _ => Err(PipelineError::refused_with(

@@ -39,6 +39,7 @@ mod save;
 mod save_video;
 mod shortcuts;
 mod size;
+mod source_image;
 mod text_encoder;
 mod video;
 

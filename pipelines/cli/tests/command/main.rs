@@ -13,6 +13,7 @@ mod faults;
 mod fetch;
 mod generate;
 mod http;
+mod instruct;
 mod interrupt;
 mod library;
 mod models;
@@ -134,8 +135,8 @@ impl Place {
     }
 }
 
-/// The arguments of a line, split at blanks. Single quotes keep blanks together, and `@tiny`, `@classes` and `@video` are the
-/// folders of the tiny models.
+/// The arguments of a line, split at blanks. Single quotes keep blanks together, and `@tiny`, `@classes`, `@video` and
+/// `@instruct` are the folders of the tiny models.
 pub(crate) fn words(line: &str) -> impl Iterator<Item = String> {
     line.split('\'').enumerate().flat_map(|(i, part)| {
         if i % 2 == 1 {
@@ -151,6 +152,7 @@ fn word(word: &str) -> String {
         "@tiny" => tiny::model(),
         "@classes" => tiny::class_model(),
         "@video" => tiny::video_model(),
+        "@instruct" => instruct::model(),
         _ => return word.to_owned(),
     };
     folder.display().to_string()

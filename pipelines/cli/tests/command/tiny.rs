@@ -124,6 +124,7 @@ pub(crate) fn make(folder: &Path, seed: u64) {
         patching: Patching::Double,
         sizes: vec![size(16, 16, &square), size(24, 16, &wide)],
         sampling: sampling(3.0),
+        edits_by_instruction: false,
         prompt: Default::default(),
         fingerprints: BTreeMap::new(),
     };

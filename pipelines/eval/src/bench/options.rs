@@ -8,7 +8,7 @@ use nextscale_models::{Model, ModelError, Size};
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
     /// A model as for `generate` or `video`, or with random weights a size: `infinity-125m`, `infinity-2b`, `infinity-8b`,
-    /// `var-d16` to `var-d36`, `infinitystar-8b-480p`, `infinitystar-8b-720p`.
+    /// `varedit-8b-512`, `varedit-8b-1024`, `var-d16` to `var-d36`, `infinitystar-8b-480p`, `infinitystar-8b-720p`.
     pub model: String,
     /// Width and height in pixels; the model's default size if absent.
     pub size: Option<[usize; 2]>,

@@ -61,7 +61,10 @@ impl Subject<'_> {
         let seeds = (0..self.batch as u64).map(|i| seed + i).collect();
         let condition = self.condition()?;
         let text = clock.lap()?;
-        let input = ImageInput::new(condition, seeds, self.sampling.clone());
+        let input = ImageInput {
+            source: self.generator.blank_source(self.plan),
+            ..ImageInput::new(condition, seeds, self.sampling.clone())
+        };
         let (mut scales, mut latent) = (Vec::new(), None);
         for features in self.generator.run(self.plan, input)? {
             scales.push(clock.lap()?);

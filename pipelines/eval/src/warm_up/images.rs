@@ -117,8 +117,12 @@ fn generate(
     let sampling = generator.model().sampling()?;
     let sampling = generator.sampling_plan(sampling, plan);
     let seeds = (0..condition.rows() as u64).collect();
+    let input = ImageInput {
+        source: generator.blank_source(plan),
+        ..ImageInput::new(condition, seeds, sampling)
+    };
     let mut latent = None;
-    for features in generator.run(plan, ImageInput::new(condition, seeds, sampling))? {
+    for features in generator.run(plan, input)? {
         let synced = generator.device().sync();
         synced.map_err(|e| EvalError::Device(format!("{e:?}")))?;
         latent = Some(features);

@@ -6,7 +6,7 @@ use image::RgbImage;
 use super::autoencoder::ImageAutoencoder;
 use super::input::{Condition, ImageInput};
 use super::prompt_encoder::PromptEncoder;
-use super::request::{Request, Step, Subject, takes_prompts};
+use super::request::{Request, Step, Subject, needs_source, takes_no_source, takes_prompts};
 use super::scale_generator::{ImagePlan, ScaleGenerator, Steps};
 use crate::device::{Placement, memory};
 use crate::error::ModelError;
@@ -15,7 +15,9 @@ use crate::manifest::Manifest;
 use crate::memory::{ImageRun, MemoryEstimate};
 use crate::model::Model;
 use crate::pixels;
+use crate::resize::{from_square, to_square};
 use crate::sampling::{Sampling, SamplingPlan};
+use crate::size::Size;
 
 /// What one guided image of a model's default size takes.
 fn default_estimate(model: &Model, placement: &Placement) -> Result<MemoryEstimate, ModelError> {
@@ -183,18 +185,28 @@ impl ImageGenerator {
         &'a self,
         request: &Request,
     ) -> Result<impl Iterator<Item = Step> + use<'a>, ModelError> {
-        if request.seconds.is_some() || request.frames.is_some() || request.init_image.is_some() {
+        if request.seconds.is_some() || request.frames.is_some() {
             let message = format!("the model `{}` generates images", self.model().name());
-            let hint = "a length and a first frame are for models of videos";
+            let hint = "a length is for models of videos";
             return Err(ModelError::refused_with(message, hint));
         }
-        let plan = self.scales.plan(&request.size_for(self.model())?)?;
+        let size = request.size_for(self.model())?;
+        let plan = self.scales.plan(&size)?;
+        let source = match (&request.init_image, plan.edits()) {
+            (Some(image), true) => Some(self.source(image, &size)),
+            (None, false) => None,
+            (None, true) => return Err(needs_source(self.model())),
+            (Some(_), false) => return Err(takes_no_source(self.model())),
+        };
         let shortcuts = request.shortcuts.resolve(plan.schedule().len());
         let shortcuts = shortcuts.map_err(|e| ModelError::refused(e.to_string()))?;
         let plan = plan.with_shortcuts(shortcuts.of_transformer());
         let sampling = self.sampling_plan(&self.sampling(request)?, &plan);
         let sampling = sampling.guided_until(shortcuts.guidance_until);
-        let input = ImageInput::new(self.condition(request)?, vec![request.seed], sampling);
+        let input = ImageInput {
+            source,
+            ..ImageInput::new(self.condition(request)?, vec![request.seed], sampling)
+        };
         let count = plan.scales();
         let steps = self.run(&plan, input)?.enumerate();
         Ok(steps.map(move |(index, features)| Step {
@@ -211,7 +223,24 @@ impl ImageGenerator {
     pub fn generate(&self, request: &Request) -> Result<RgbImage, ModelError> {
         let last = self.steps(request)?.last();
         let last = last.ok_or_else(|| ModelError::refused("the schedule has no scale"))?;
-        self.decode(&last.features)
+        let image = self.decode(&last.features)?;
+        // An edit has the size of its original.
+        Ok(match &request.init_image {
+            Some(original) => from_square(&image, original.dimensions().into()),
+            None => image,
+        })
+    }
+
+    /// The latent of the image that is edited, at a size of the model.
+    fn source(&self, image: &RgbImage, size: &Size) -> Tensor<5> {
+        let square = to_square(image, size.width as u32);
+        let pixels = pixels::from_images(&[square], self.device());
+        self.autoencoder.encode(pixels)
+    }
+
+    /// [`ScaleGenerator::blank_source`].
+    pub fn blank_source(&self, plan: &ImagePlan) -> Option<Tensor<5>> {
+        self.scales.blank_source(plan)
     }
 
     /// The first frame, `width` x `height` pixels, of the video of a prompt, by the rules of the model of videos.
@@ -229,7 +258,7 @@ impl ImageGenerator {
         Ok(rules.frame(&image, size))
     }
 
-    /// The image of a feature map `[1, c, 1, h, w]`.
+    /// The image of a feature map `[1, c, 1, h, w]`; of an edit the whole square, of which the original has the top left.
     ///
     /// # Errors
     /// Pixels that are not numbers.

@@ -68,6 +68,8 @@ pub struct ImageInput {
     pub forced: Vec<Codes>,
     /// An image of which a part stays.
     pub keep: Option<InpaintMask>,
+    /// The latent of the image that is edited, `[1, c, 1, h, w]` before quantisation, for models that edit by instruction.
+    pub source: Option<Tensor<5>>,
     /// Other seeds for the scales before this one: variations share their first scales.
     pub first_seeds: Option<(Vec<u64>, usize)>,
 }
@@ -82,6 +84,7 @@ impl ImageInput {
             smooth: false,
             forced: vec![],
             keep: None,
+            source: None,
             first_seeds: None,
         }
     }

@@ -151,7 +151,8 @@ impl Request {
         self
     }
 
-    /// The first frame of a video; it is cropped to the size of the video.
+    /// The first frame of a video, which is cropped to the size of the video; or the image that a model edits by the
+    /// instruction in the prompt, whose size the result has.
     #[must_use]
     pub fn init_image(mut self, image: RgbImage) -> Self {
         self.init_image = Some(image);
@@ -163,6 +164,21 @@ impl Request {
 pub(super) fn takes_prompts(model: &Model) -> ModelError {
     let message = format!("the model `{}` takes prompts, not classes", model.name());
     ModelError::refused_with(message, "ask for a prompt instead")
+}
+
+/// The refusal of a request without an image by a model that edits one.
+pub(super) fn needs_source(model: &Model) -> ModelError {
+    let message = format!(
+        "the model `{}` edits an image, and there is none",
+        model.name()
+    );
+    ModelError::refused_with(message, "give it one: `init_image`")
+}
+
+/// The refusal of an image by a model that generates from nothing.
+pub(super) fn takes_no_source(model: &Model) -> ModelError {
+    let message = format!("the model `{}` edits no image by instruction", model.name());
+    ModelError::refused_with(message, "name one that does, such as varedit-8b-512")
 }
 
 /// One finished scale of an image, or one finished pass of a video.

@@ -18,6 +18,7 @@ use nextscale_var_core::var::{
 };
 
 use super::input::{Condition, ImageInput};
+use super::request::{needs_source, takes_no_source};
 use crate::device::Placement;
 use crate::error::ModelError;
 use crate::manifest::Manifest;
@@ -78,6 +79,14 @@ impl ImagePlan {
         }
     }
 
+    /// Whether it is of a model that edits an image by instruction.
+    pub fn edits(&self) -> bool {
+        match self {
+            Self::Infinity(plan, _) => plan.source_rope().is_some(),
+            Self::Var(_) => false,
+        }
+    }
+
     /// The auto-encoder's schedule.
     pub fn cells(&self) -> &ScaleSchedule {
         match self {
@@ -117,16 +126,20 @@ impl ScaleGenerator {
     /// # Errors
     /// A size without a schedule.
     pub fn plan(&self, size: &Size) -> Result<ImagePlan, ModelError> {
-        let (config, patching) = match self.model.manifest() {
-            Manifest::Infinity(manifest) => (&manifest.transformer, manifest.patching),
+        let manifest = match self.model.manifest() {
+            Manifest::Infinity(manifest) => manifest,
             _ => {
                 let config = &self.model.var()?.transformer;
                 return Ok(ImagePlan::Var(VarPlan::stepwise(config, &self.device)));
             }
         };
+        let (config, patching) = (&manifest.transformer, manifest.patching);
         let schedule = size.schedule().map_err(|flaw| flaw.of(self.model.name()))?;
         let reference = size.reference().unwrap_or(schedule.last());
         let plan = match size.known {
+            None if manifest.edits_by_instruction => {
+                InfinityPlan::editing(config, &schedule, reference, &self.device)
+            }
             None => InfinityPlan::stepwise(config, &schedule, reference, &self.device),
             Some(known) => {
                 InfinityPlan::stretched(config, &schedule, reference, known, &self.device)
@@ -140,11 +153,16 @@ impl ScaleGenerator {
     /// latent to decode. Dropping it early stops the work.
     ///
     /// # Errors
-    /// A condition, a plan or codes of another architecture.
+    /// A condition, a plan or codes of another architecture; a source for a model that edits none, or none for one that does.
     ///
     /// # Panics
     /// If there is not one seed for each image, or not one weight and one temperature for each scale.
     pub fn steps(&self, plan: &ImagePlan, input: ImageInput) -> Result<Steps<'_>, ModelError> {
+        match (plan.edits(), input.source.is_some()) {
+            (true, false) => return Err(needs_source(&self.model)),
+            (false, true) => return Err(takes_no_source(&self.model)),
+            _ => {}
+        }
         self.start(plan, &input).ok_or_else(|| {
             let message = "got a condition or codes of another architecture";
             ModelError::flawed(self.model.name(), message)
@@ -164,6 +182,7 @@ impl ScaleGenerator {
                 ImagePlan::Infinity(plan, _),
                 Condition::Text { prompts, negative },
             ) => {
+                let source = input.source.clone();
                 let input = BitInput {
                     quantizer: bsq as &dyn Quantizer,
                     plan,
@@ -173,7 +192,11 @@ impl ScaleGenerator {
                     options: input.bit_options()?,
                     sampler,
                 };
-                Run::Infinity(Box::new(generate_bits(transformer, input)))
+                let run = generate_bits(transformer, input);
+                Run::Infinity(Box::new(match source {
+                    Some(source) => run.of_source(source),
+                    None => run,
+                }))
             }
             (
                 Transformer::Var(transformer, codes),
@@ -197,6 +220,16 @@ impl ScaleGenerator {
             codes: None,
             reseed,
         })
+    }
+
+    /// An empty latent in the place of the image that is edited, to measure speed; none for models that edit none.
+    pub fn blank_source(&self, plan: &ImagePlan) -> Option<Tensor<5>> {
+        let (Transformer::Infinity(_, bsq, _), true) = (&self.transformer, plan.edits()) else {
+            return None;
+        };
+        let grid = plan.cells().last();
+        let shape = [1, bsq.dim(), grid.t, grid.h, grid.w];
+        Some(Tensor::zeros(shape, &self.device))
     }
 
     /// The device of the transformer.

@@ -2,6 +2,7 @@ use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_text::T5Config;
+use nextscale_tokenizer::ScaleSchedule;
 use serde::{Deserialize, Serialize};
 
 use super::shared::{Checksums, check_text};
@@ -31,6 +32,9 @@ pub struct InfinityManifest {
     pub sizes: Vec<Size>,
     /// Sampling defaults.
     pub sampling: Sampling,
+    /// Whether it edits an image that is given, by instruction (VAREdit), instead of generating one from nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edits_by_instruction: bool,
     /// What is done to every prompt.
     #[serde(default)]
     pub prompt: PromptRules,
@@ -66,6 +70,29 @@ impl InfinityManifest {
             )));
         }
         let (cells, stride) = (self.patching.cells(&schedule).last(), self.vae.stride());
-        size.check_pixels(cells.w * stride, cells.h * stride)
+        size.check_pixels(cells.w * stride, cells.h * stride)?;
+        if self.edits_by_instruction {
+            check_editing(size, &schedule)?;
+        }
+        Ok(())
     }
+}
+
+/// Refuses a size that has no positions for the image that is edited, or a shape in which it has no place.
+fn check_editing(size: &Size, schedule: &ScaleSchedule) -> Result<(), Flaw> {
+    let (width, height) = (size.width, size.height);
+    if width != height || size.known.is_some() {
+        return Err(Flaw::new(format!(
+            "says {width}x{height}, but it edits images in a square whose scales it all knows"
+        )));
+    }
+    let last = schedule.last();
+    let places = size.reference().map_or(0, |reference| reference.tokens());
+    let tokens = last.tokens() + schedule.tokens();
+    if size.reference() == Some(last) || tokens <= places {
+        return Ok(());
+    }
+    Err(Flaw::new(format!(
+        "needs {tokens} positions at {width}x{height}, but its reference has {places}"
+    )))
 }

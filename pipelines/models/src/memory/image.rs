@@ -28,6 +28,8 @@ const F32_DECODER_MAPS: u64 = 4;
 pub(super) struct Images<'a> {
     /// The transformer's schedule.
     pub schedule: &'a ScaleSchedule,
+    /// Tokens of the image that is edited; 0 if there is none.
+    pub source: usize,
     /// Pixels of an image.
     pub pixels: u64,
     /// How they are generated.
@@ -80,10 +82,8 @@ impl Images<'_> {
         let run = shortcuts.scales();
         let rows_at = |k: usize| if k < *guided { 2 * images } else { *images };
         let kept = |before| -> usize {
-            shortcuts
-                .kept_tokens(self.schedule, depth, before)
-                .iter()
-                .sum()
+            let scales = shortcuts.kept_tokens(self.schedule, depth, before);
+            scales.iter().sum::<usize>() + depth * self.source
         };
         let scales = &self.schedule.scales()[..run];
         let largest = scales
@@ -92,9 +92,9 @@ impl Images<'_> {
             .map(|(k, scale)| rows_at(k) * scale.tokens());
         let seen: usize = scales.iter().map(Scale::tokens).sum();
         Tokens {
-            // Of all scales but the last. Rows without guidance are dropped, and the rest is copied block by block.
+            // Of the source and of all scales but the last. Rows without guidance are dropped, and the rest is copied block by block.
             kept: (rows_at(0) * kept(*guided)).max(rows_at(run - 1) * kept(run)) as u64,
-            seen: (rows_at(run - 1) * seen) as u64,
+            seen: (rows_at(run - 1) * (self.source + seen)) as u64,
             largest: largest.max().unwrap_or(0) as u64,
             stand_ins: (rows_at(0) * shortcuts.stand_ins(self.schedule, depth)) as u64,
             rows: rows_at(0) as u64,

@@ -52,6 +52,16 @@ fn text() -> u64 {
 
 /// A square image by the 2B or the 8B model, guided.
 fn image_of(config: &InfinityConfig, budget: PixelBudget, formats: Formats) -> MemoryEstimate {
+    image_from(config, budget, 0, formats)
+}
+
+/// The same of an edit, with the tokens of its source.
+fn image_from(
+    config: &InfinityConfig,
+    budget: PixelBudget,
+    source: usize,
+    formats: Formats,
+) -> MemoryEstimate {
     let vae = match config.code_dim {
         56 => BsqVaeConfig::stride_8_patchify(),
         bits => BsqVaeConfig::stride_16(bits),
@@ -62,6 +72,7 @@ fn image_of(config: &InfinityConfig, budget: PixelBudget, formats: Formats) -> M
     let run = &ImageRun::guided(1, schedule.len());
     let images = Images {
         schedule: &schedule,
+        source,
         pixels: (width * height) as u64,
         run,
     };
@@ -143,6 +154,21 @@ fn images_take_what_was_measured() {
     }
 }
 
+/// The keys and values of the image that is edited are kept in every block (docs/memory.md).
+#[test]
+fn an_edit_keeps_its_source() {
+    let config = InfinityConfig::infinity_8b();
+    for (blocks, told) in STORAGES.into_iter().zip([28.8, 21.1, 13.8]) {
+        let plain = image(&config, CARD(blocks));
+        let edit = image_from(&config, PixelBudget::M1, 4096, CARD(blocks));
+        let source = 2 * 3584 * 2 * 2 * 4096 * (40 + 1);
+        assert_eq!(edit.cache - plain.cache, source);
+        assert_eq!(edit.scale, plain.scale);
+        let alone = gib(edit.in_turn(true));
+        assert!((alone - told).abs() < 0.051, "{blocks:?}: {alone}");
+    }
+}
+
 #[test]
 fn the_2b_model_at_a_million_pixels() {
     let (full, half) = (image_2b(FloatDType::F32), image_2b(FloatDType::BF16));
@@ -166,6 +192,7 @@ fn the_2b_model_in_a_hurry() {
     };
     let images = Images {
         schedule: &schedule,
+        source: 0,
         pixels: 1 << 20,
         run: &run,
     };
@@ -186,6 +213,7 @@ fn var_of_512_pixels() {
         let formats = formats(FloatDType::BF16, 4, blocks);
         let images = Images {
             schedule: &config.schedule,
+            source: 0,
             pixels: 1 << 18,
             run: &ImageRun::guided(1, config.schedule.len()),
         };
@@ -279,6 +307,7 @@ fn the_embedded_model_takes_what_was_measured() {
     let schedule = size.schedule().unwrap();
     let images = Images {
         schedule: &schedule,
+        source: 0,
         pixels: (size.width * size.height) as u64,
         run: &ImageRun::guided(1, schedule.len()),
     };

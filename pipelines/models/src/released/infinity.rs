@@ -7,11 +7,12 @@ use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_text::T5Config;
-use nextscale_tokenizer::ScaleSchedule;
-use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate, TEMPLATES};
+use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_weights::WeightFile;
 
 use super::part::{Part, Role, TextFolder, shapes, unreadable};
+use super::sizes::sizes;
+use super::varedit;
 use crate::error::ModelError;
 use crate::files::Files;
 use crate::manifest::{Checksums, InfinityManifest, Manifest};
@@ -19,16 +20,19 @@ use crate::model::Model;
 use crate::prompt::PromptRules;
 use crate::sampling::Sampling;
 use crate::search::SearchPath;
-use crate::size::Size;
 
 /// Where transformers and tokenizers are published (the README of github.com/FoundationVision/Infinity).
 const REPO: &str = "FoundationVision/Infinity";
+/// Where VAREdit is published, which edits by instruction (the README of github.com/HiDream-ai/VAREdit).
+const VAREDIT: &str = "HiDream-ai/VAREdit";
 
 /// A released model: its files and the settings that its authors run it with.
 #[derive(Debug)]
 pub struct Preset {
     /// Its name here.
     pub name: &'static str,
+    /// The repository of its transformer.
+    repo: &'static str,
     /// File or folder of the transformer.
     pub transformer: &'static str,
     /// File of the tokenizer.
@@ -41,10 +45,12 @@ pub struct Preset {
     temperature: f64,
 }
 
-/// All of them. Settings: `scripts/infer.sh` for 2B, the official notebooks for 8B (spec: top-k 900, top-p 0.97).
-pub const PRESETS: [Preset; 3] = [
+/// All of them. Settings: `scripts/infer.sh` for 2B, the official notebooks for 8B, the README of VAREdit (spec: top-k 900,
+/// top-p 0.97).
+pub const PRESETS: [Preset; 5] = [
     Preset {
         name: "infinity-2b",
+        repo: REPO,
         transformer: "infinity_2b_reg.pth",
         vae: "infinity_vae_d32reg.pth",
         code_dim: 32,
@@ -54,6 +60,7 @@ pub const PRESETS: [Preset; 3] = [
     },
     Preset {
         name: "infinity-8b",
+        repo: REPO,
         transformer: "infinity_8b_weights",
         vae: "infinity_vae_d56_f8_14_patchify.pth",
         code_dim: 56,
@@ -63,6 +70,7 @@ pub const PRESETS: [Preset; 3] = [
     },
     Preset {
         name: "infinity-8b-512",
+        repo: REPO,
         transformer: "infinity_8b_512x512_weights",
         vae: "infinity_vae_d56_f8_14_patchify.pth",
         code_dim: 56,
@@ -70,13 +78,47 @@ pub const PRESETS: [Preset; 3] = [
         cfg: 3.0,
         temperature: 1.0,
     },
+    Preset {
+        name: "varedit-8b-512",
+        transformer: "8B-512.pth",
+        budget: PixelBudget::M025,
+        ..VAREDIT_8B
+    },
+    Preset {
+        name: "varedit-8b-1024",
+        transformer: "8B-1024.pth",
+        budget: PixelBudget::M1,
+        ..VAREDIT_8B
+    },
 ];
 
+/// What both sizes of VAREdit share.
+const VAREDIT_8B: Preset = Preset {
+    name: "",
+    repo: VAREDIT,
+    transformer: "",
+    vae: "infinity_vae_d56_f8_14_patchify.pth",
+    code_dim: 56,
+    budget: PixelBudget::M1,
+    cfg: 3.0,
+    temperature: 0.1,
+};
+
 impl Preset {
+    /// Whether it edits images by instruction.
+    pub fn edits(&self) -> bool {
+        self.repo == VAREDIT
+    }
+
+    /// Width and height of its images unless asked otherwise.
+    pub fn side(&self) -> usize {
+        RatioTemplate::nearest(1.0).pixels(self.budget).1
+    }
+
     /// Transformer, tokenizer and text encoder, in this order.
     pub(super) fn parts(&self, search_path: &SearchPath) -> Vec<Part> {
         vec![
-            Part::new(Role::Transformer, REPO, self.transformer, search_path),
+            Part::new(Role::Transformer, self.repo, self.transformer, search_path),
             Part::new(Role::Tokenizer, REPO, self.vae, search_path),
             Part::text_encoder(search_path),
         ]
@@ -144,7 +186,11 @@ impl Preset {
         };
         InfinityManifest {
             name: self.name.to_owned(),
-            about: "Text to image; Infinity, arXiv 2412.04431.".into(),
+            about: if self.edits() {
+                "Image editing by instruction; VAREdit, arXiv 2508.15772.".into()
+            } else {
+                "Text to image; Infinity, arXiv 2412.04431.".into()
+            },
             text,
             // A prompt may be as long as the released code allows; a shorter unconditional prompt is completed.
             transformer: InfinityConfig {
@@ -153,60 +199,48 @@ impl Preset {
             },
             vae,
             patching,
-            sizes: sizes(self.budget),
+            sizes: if self.edits() {
+                sizes(self.budget).into_iter().take(1).collect()
+            } else {
+                sizes(self.budget)
+            },
             sampling: Sampling {
                 cfg: self.cfg,
                 temperature: self.temperature,
                 top_k: 900,
                 top_p: 0.97,
             },
+            edits_by_instruction: self.edits(),
             prompt: PromptRules::default(),
             fingerprints: Checksums::new(),
         }
     }
 }
 
-/// How often the sides of the trained sizes are doubled: about 4 and 16 million pixels.
-const OCTAVES: u32 = 2;
-
-/// All sizes: every aspect ratio at every pixel budget, `first` before all others and the square before all ratios; then
-/// those larger than any that the models were trained for.
-fn sizes(first: PixelBudget) -> Vec<Size> {
-    let others = PixelBudget::ALL.into_iter().rev().filter(|b| *b != first);
-    let budgets = std::iter::once(first).chain(others);
-    // Positions are those on the grid of one million pixels, whatever the size.
-    let size = |template: &RatioTemplate, width, height, schedule: &ScaleSchedule| {
-        let largest = template.schedule(PixelBudget::M1).last();
-        Size {
-            reference: Some([largest.h, largest.w]),
-            ..Size::new(width, height, schedule)
-        }
-    };
-    let trained = |budget: PixelBudget| {
-        TEMPLATES.iter().map(move |template| {
-            let (height, width) = template.pixels(budget);
-            size(template, width, height, &template.schedule(budget))
-        })
-    };
-    let larger = (1..=OCTAVES).flat_map(|octaves| {
-        TEMPLATES.iter().map(move |template| {
-            let (height, width) = template.pixels(PixelBudget::M1);
-            let (height, width) = (height << octaves, width << octaves);
-            Size {
-                known: Some(template.schedule(PixelBudget::M1).len()),
-                ..size(template, width, height, &template.extended(octaves))
-            }
-        })
-    });
-    budgets.flat_map(trained).chain(larger).collect()
+/// The description of a released model that edits by instruction.
+pub fn editing_manifest(name: &str) -> Option<InfinityManifest> {
+    let mut presets = PRESETS.iter().filter(|preset| preset.edits());
+    let preset = presets.find(|preset| preset.name == name)?;
+    let (transformer, vae) = (
+        InfinityConfig::infinity_8b(),
+        BsqVaeConfig::stride_8_patchify(),
+    );
+    Some(preset.manifest(transformer, vae, T5Config::flan_t5_xl()))
 }
 
-/// The released model that a checkpoint belongs to, by its bits a token.
+/// The released model that a checkpoint belongs to: by its bits a token and, where two have the same, its name.
 pub(super) fn of_file(name: &str, file: &WeightFile) -> Result<&'static Preset, ModelError> {
     let code_dim = shapes(name, file, infinity_config)?.code_dim;
+    let varedit = varedit::budget_of(file.path());
     let mut presets = PRESETS.iter();
     presets
-        .find(|preset| preset.code_dim == code_dim)
+        .find(|preset| {
+            let is_named = match varedit {
+                Some(budget) => preset.edits() && preset.budget == budget,
+                None => !preset.edits(),
+            };
+            is_named && preset.code_dim == code_dim
+        })
         .ok_or_else(|| {
             let message =
                 format!("has {code_dim} bits a token, which no released tokenizer has (32 or 56)");
@@ -219,20 +253,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_ratio_at_every_budget() {
-        let sizes = sizes(PixelBudget::M1);
-        assert_eq!(sizes.len(), 90);
-        assert_eq!((sizes[0].width, sizes[0].height), (1024, 1024));
-        let mut seen: Vec<_> = sizes.iter().map(|s| (s.width, s.height)).collect();
-        seen.sort_unstable();
-        seen.dedup();
-        assert_eq!(seen.len(), 90, "no size twice");
-        let square = |side| sizes.iter().find(|s| (s.width, s.height) == (side, side));
-        assert_eq!(square(256).unwrap().scales.len(), 7);
-        assert_eq!(square(256).unwrap().reference, Some([64, 64]));
-        let large = square(4096).unwrap();
-        assert_eq!((large.scales.len(), large.known), (19, Some(13)));
-        assert_eq!(large.reference, Some([64, 64]));
+    fn varedit_edits_at_one_size() {
+        for (name, side) in [("varedit-8b-512", 512), ("varedit-8b-1024", 1024)] {
+            let manifest = editing_manifest(name).unwrap();
+            let sizes: Vec<_> = manifest.sizes.iter().map(|s| (s.width, s.height)).collect();
+            assert_eq!(sizes, [(side, side)]);
+            assert!(manifest.edits_by_instruction);
+            assert_eq!(Manifest::Infinity(manifest).check(), Ok(()));
+        }
     }
 
     #[test]

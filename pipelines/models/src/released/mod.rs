@@ -6,7 +6,9 @@ pub mod infinity;
 pub mod infinity_star;
 mod notices;
 mod part;
+mod sizes;
 pub mod var;
+mod varedit;
 
 use std::path::Path;
 

@@ -6,13 +6,13 @@ use nextscale_weights::Choice;
 
 use super::part::lookalike_warning;
 use crate::files::{Files, ModelFile};
-use crate::manifest::Architecture;
+use crate::manifest::Manifest;
 
-/// Files of VAREdit, whose shapes are those of Infinity-8B (huggingface.co/HiDream-ai/VAREdit).
-const VAREDIT: [&str; 2] = ["8b-512", "8b-1024"];
+/// Bits a token of Infinity-8B and VAREdit.
+const BITS_8B: usize = 56;
 
 /// One sentence for each thing; `is_released` says whether the model was opened by the name of a released one.
-pub(crate) fn notices(files: &Files, architecture: Architecture, is_released: bool) -> Vec<String> {
+pub(crate) fn notices(files: &Files, manifest: &Manifest, is_released: bool) -> Vec<String> {
     let (ModelFile::OnDisk(transformer), ModelFile::OnDisk(vae)) = (&files.transformer, &files.vae)
     else {
         return vec![];
@@ -21,13 +21,8 @@ pub(crate) fn notices(files: &Files, architecture: Architecture, is_released: bo
     if files.has_other_weights {
         notices.push(both_weights(transformer, files.weights));
     }
-    if architecture == Architecture::Infinity && is_varedit(transformer) {
-        notices.push(format!(
-            "{} looks like VAREdit, which edits an image by instruction and is not supported: as an Infinity model, which it is taken for, it generates nothing of use",
-            transformer.display()
-        ));
-    }
     if !is_released {
+        notices.extend(taken_for(transformer, manifest));
         notices.push(format!(
             "{} goes with the tokenizer {}: if it was trained with another one, images come out wrong (--tokenizer FILE names it)",
             transformer.display(),
@@ -48,32 +43,24 @@ fn both_weights(transformer: &Path, taken: Choice) -> String {
     )
 }
 
-fn is_varedit(path: &Path) -> bool {
-    let names = path
-        .iter()
-        .map(|name| name.to_string_lossy().to_ascii_lowercase());
-    let stem = path
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_ascii_lowercase();
-    names.into_iter().any(|name| name.contains("varedit")) || VAREDIT.contains(&stem.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn varedit_is_known_by_its_names() {
-        for path in [
-            "8B-1024.pth",
-            "x/8B-512.safetensors",
-            "VAREdit/model.pth",
-            "my-varedit-8b.pth",
-        ] {
-            assert!(is_varedit(Path::new(path)), "{path}");
-        }
-        assert!(!is_varedit(Path::new("infinity_8b_weights")));
+/// Which of two models of the same tensors a file is taken for, unless its name says so.
+fn taken_for(transformer: &Path, manifest: &Manifest) -> Option<String> {
+    let Manifest::Infinity(manifest) = manifest else {
+        return None;
+    };
+    let stem = transformer.file_stem()?.to_string_lossy();
+    let is_named = stem.to_ascii_lowercase().starts_with("infinity");
+    if manifest.transformer.code_dim != BITS_8B || is_named {
+        return None;
     }
+    let path = transformer.display();
+    Some(if manifest.edits_by_instruction {
+        format!(
+            "{path} is taken for VAREdit by its name: its tensors are named as those of Infinity-8B"
+        )
+    } else {
+        format!(
+            "{path} is taken for Infinity-8B; if it is VAREdit, which has the same tensors, call it 8B-512 or 8B-1024"
+        )
+    })
 }

@@ -1,6 +1,6 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor};
-use nextscale_bitwise::infinity::{Infinity, Plan as InfinityPlan, TextCondition};
+use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan as InfinityPlan, TextCondition};
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_models::device::Dtype;
 use nextscale_models::pixels;
@@ -29,45 +29,63 @@ pub(super) fn twins<M: Module>(model: M, dtype: DType, card: &Device) -> [M; 2] 
     [rounded.map(&mut To(DType::F32)), there]
 }
 
-/// Two prompts of different lengths, scale by scale, with a block whose gains are not small.
+/// Two prompts of different lengths, scale by scale, with a block whose gains are not small; the same for an edit.
 pub(super) fn infinity(report: &mut Report, card: &Device, cpu: &Device) {
     cpu.seed(7);
     let config = configs::infinity(3);
-    let schedule = configs::schedule();
     let mut model = config.init(cpu);
     for block in &mut model.blocks {
         block.modulation = Param::from_tensor(random([1, 1, 6, 128], cpu) * 0.5);
     }
     let features = random([2, 5, 128], cpu);
     let inputs: Vec<Tensor<3>> = [4, 25, 81].map(|n| random([2, n, 8], cpu)).to_vec();
-    for dtype in [DType::F32, DType::BF16, DType::F16] {
-        let [here, there] = twins(model.clone(), dtype, card);
-        let steps = |model: &Infinity, device: &Device| -> Vec<Tensor<3>> {
+    let source = random([1, 81, 8], cpu);
+    for (name, source) in [("infinity", None), ("edit", Some(source))] {
+        let steps = |model: &Infinity, device: &Device| {
             let text = TextCondition::new(features.clone().to_device(device), vec![5, 3]);
-            let last = schedule.last();
-            let plan = InfinityPlan::stepwise(&config, &schedule, last, device);
-            let mut state = model.start(&text, &plan);
-            let step = |k: usize| {
-                let input = k
-                    .checked_sub(1)
-                    .map(|i| inputs[i].clone().to_device(device));
-                model.forward_scale(k, input, &mut state, &plan, None)
-            };
-            (0..4).map(step).collect()
+            let source = source.clone().map(|source| source.to_device(device));
+            infinity_steps(&config, model, &text, source, &inputs)
         };
-        for (k, (found, expected)) in steps(&there, card)
-            .into_iter()
-            .zip(steps(&here, cpu))
-            .enumerate()
-        {
-            let bound = if dtype == DType::BF16 { 3e-2 } else { 5e-3 };
-            report.within(
-                &format!("infinity {k} {dtype:?}"),
-                off(found, expected),
-                bound,
-            );
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let [here, there] = twins(model.clone(), dtype, card);
+            let both = steps(&there, card).into_iter().zip(steps(&here, cpu));
+            for (k, (found, expected)) in both.enumerate() {
+                let bound = if dtype == DType::BF16 { 3e-2 } else { 5e-3 };
+                report.within(
+                    &format!("{name} {k} {dtype:?}"),
+                    off(found, expected),
+                    bound,
+                );
+            }
         }
     }
+}
+
+/// Logits of all scales, of an edit if there is a source.
+fn infinity_steps(
+    config: &InfinityConfig,
+    model: &Infinity,
+    text: &TextCondition,
+    source: Option<Tensor<3>>,
+    inputs: &[Tensor<3>],
+) -> Vec<Tensor<3>> {
+    let (schedule, device) = (configs::schedule(), text.features.device());
+    let make = match source {
+        Some(_) => InfinityPlan::editing,
+        None => InfinityPlan::stepwise,
+    };
+    let plan = make(config, &schedule, schedule.last(), &device);
+    let mut state = model.start(text, &plan);
+    if let Some(source) = source {
+        model.read_source(source, &mut state, &plan);
+    }
+    let step = |k: usize| {
+        let input = k
+            .checked_sub(1)
+            .map(|i| inputs[i].clone().to_device(&device));
+        model.forward_scale(k, input, &mut state, &plan, None)
+    };
+    (0..4).map(step).collect()
 }
 
 /// Two classes, scale by scale.

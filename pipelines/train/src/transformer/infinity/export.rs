@@ -53,6 +53,7 @@ pub(crate) fn export(
         patching: run.patching,
         sizes: vec![exported_size(cells.last(), vae.stride, &run.scales)],
         sampling: run.sampling,
+        edits_by_instruction: false,
         prompt: prompt_rules(),
         fingerprints: Checksums::new(),
     };
