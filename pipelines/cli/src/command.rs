@@ -29,7 +29,7 @@ enum Command {
     Generate(Box<generate::GenerateArgs>),
     /// Generate videos from prompts, images or other videos
     Video(Box<video::VideoArgs>),
-    /// Edit an image: inpaint a part of it or outpaint a side
+    /// Edit an image: inpaint a part of it, outpaint a side, or change it by instruction
     Edit(Box<edit::EditArgs>),
     /// Run a pipeline from a YAML file, or the one stored in an image or video
     Run(run::RunArgs),

@@ -135,6 +135,11 @@ impl Model {
         }
     }
 
+    /// Whether it edits an image that is given, by instruction, instead of generating one.
+    pub fn edits_by_instruction(&self) -> bool {
+        matches!(&self.manifest, Manifest::Infinity(manifest) if manifest.edits_by_instruction)
+    }
+
     /// The description of a VAR model.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ impl SourceImage {
         size: &Size,
         setup: &Setup,
     ) -> Result<Option<Self>, PipelineError> {
-        if !edits(model) {
+        if !model.edits_by_instruction() {
             return Ok(None);
         }
         let name = model.name();
@@ -57,13 +57,6 @@ impl SourceImage {
             device,
         ))
     }
-}
-
-/// Whether a model edits an image by instruction.
-fn edits(model: &Model) -> bool {
-    model
-        .infinity()
-        .is_ok_and(|manifest| manifest.edits_by_instruction)
 }
 
 impl EditParams {

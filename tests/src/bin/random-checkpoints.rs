@@ -43,21 +43,24 @@ fn parts(model: &str) -> Option<Vec<(&'static str, Keys)>> {
                 text(),
             ]
         }
-        "infinity-8b" => {
-            let transformer = infinity_keys(&InfinityConfig::infinity_8b());
-            let vae = BsqVaeConfig::stride_8_patchify().keys();
-            vec![
-                ("infinity_8b_weights", transformer),
-                ("infinity_vae_d56_f8_14_patchify.safetensors", vae),
-                text(),
-            ]
-        }
+        "infinity-8b" => infinity_8b("infinity_8b_weights"),
+        "varedit-8b-512" => infinity_8b("8B-512.safetensors"),
+        "varedit-8b-1024" => infinity_8b("8B-1024.safetensors"),
         "infinitystar-8b-480p" => infinity_star("infinitystar_8b_480p_weights"),
         "infinitystar-8b-720p" => infinity_star("infinitystar_8b_720p_weights"),
         "var-d16" => var("var_d16.safetensors", 16),
         "var-d30" => var("var_d30.safetensors", 30),
         _ => return None,
     })
+}
+
+fn infinity_8b(transformer: &'static str) -> Vec<(&'static str, Keys)> {
+    let vae = BsqVaeConfig::stride_8_patchify().keys();
+    vec![
+        (transformer, infinity_keys(&InfinityConfig::infinity_8b())),
+        ("infinity_vae_d56_f8_14_patchify.safetensors", vae),
+        text(),
+    ]
 }
 
 fn text() -> (&'static str, Keys) {

@@ -80,7 +80,7 @@ impl VideoCondition {
         match &model.first_frame {
             _ if wired => Ok(Self::Wired),
             Some(rules) => Ok(Self::Generated(Box::new(GeneratedFrame {
-                model: setup.text_model(Some(&rules.model))?,
+                model: first_frame_model(&rules.model, setup)?,
                 rules: rules.clone(),
                 generator: None,
             }))),
@@ -208,4 +208,15 @@ fn check(
         return refuse("video", &message, "give one: --video FILE");
     }
     Ok(())
+}
+
+/// The model that generates the first frame.
+fn first_frame_model(name: &str, setup: &Setup) -> Result<Arc<Model>, PipelineError> {
+    let model = setup.text_model(Some(name))?;
+    if model.edits_by_instruction() {
+        let message = format!("the first frame is to come from `{name}`, which edits images");
+        let hint = "give the video an image instead: --image FILE";
+        return Err(setup.refuse("model", message).hint(hint).into());
+    }
+    Ok(model)
 }

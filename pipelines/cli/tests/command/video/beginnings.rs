@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 use nextscale_models::FirstFrame;
 
 use super::{count, ffmpeg, frames, probe, with};
-use crate::{Place, tiny};
+use crate::{Place, instruct, tiny};
 
 fn picture(place: &Place, name: &str, colour: [u8; 3]) {
     let picture = RgbImage::from_pixel(60, 40, Rgb(colour));
@@ -153,6 +153,21 @@ fn a_story_goes_on_from_prompt_to_prompt() {
         "video -m story",
         "-p 'a cat' -o x.mp4 => continues a video | --video FILE",
     );
+}
+
+#[test]
+fn a_first_frame_does_not_come_from_an_editor() {
+    let place = Place::new();
+    tiny::make_video(&place.make_dir("painted"), |manifest| {
+        manifest.first_frame = Some(FirstFrame {
+            model: instruct::model().display().to_string(),
+            size: 1.0,
+            background: [0, 0, 0],
+            motions: vec![],
+        });
+    });
+    let said = ["which edits images", "give the video an image instead"];
+    place.refuses("video -m painted -p 'a cat' -o x.mp4", &said);
 }
 
 #[test]
