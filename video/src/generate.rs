@@ -195,9 +195,12 @@ impl Generation<'_> {
         let raw = self.raw_logits(pass, &input, forced.is_some());
         let temperature = self.options.temperature(pass.clip);
         let tempered = raw.clone().map(|raw| raw * temperature.recip());
-        let logits = tempered.map(|logits| match self.options.guides(pass) {
-            true => self.options.guidance.apply(logits),
-            false => logits.slice_dim(0, 0..self.batch),
+        let logits = tempered.map(|logits| {
+            if self.options.guides(pass) {
+                self.options.guidance.apply(logits)
+            } else {
+                logits.slice_dim(0, 0..self.batch)
+            }
         });
         let codes = Codes::Bits(self.sample(pass, forced, logits.as_ref()));
         let clip = &self.plan.clips()[pass.clip];

@@ -155,9 +155,10 @@ impl ShortcutChoice {
                 return Err(ShortcutError { key, message });
             }
         }
-        let base = match self.fast {
-            true => VideoShortcuts::fast(scales),
-            false => VideoShortcuts::default(),
+        let base = if self.fast {
+            VideoShortcuts::fast(scales)
+        } else {
+            VideoShortcuts::default()
         };
         let shortcuts = VideoShortcuts {
             guidance_until: self.guidance_until.or(base.guidance_until),

@@ -90,9 +90,10 @@ pub(super) fn fast(report: &fast::Report) -> String {
             .iter()
             .map(ToString::to_string)
             .collect();
-        let tokens = match shares.is_empty() {
-            true => "all".to_owned(),
-            false => shares.join(","),
+        let tokens = if shares.is_empty() {
+            "all".to_owned()
+        } else {
+            shares.join(",")
         };
         let psnr = setting
             .psnr
