@@ -215,6 +215,18 @@ pub trait Transformer: ModuleSnapshot {
     );
 }
 
+/// Stores the matrices of a fresh model's blocks as int8, and all other weights as `dtype`.
+pub fn to_int8<M: Transformer>(mut model: M, dtype: DType, device: &Device) -> M {
+    let linears = |model: &mut M, change: &dyn Fn(&mut Linear)| {
+        let blocks = model.blocks_mut().0.iter_mut();
+        blocks.flat_map(Block::linears).for_each(change);
+    };
+    linears(&mut model, &|linear| linear.quantize(device));
+    let mut model = model.map(&mut Cast(dtype));
+    linears(&mut model, &|linear| linear.restore_shape(dtype, device));
+    model
+}
+
 /// Fills a fresh model with the tensors of a file that has our names, and stores its blocks as `storage` says; `fresh` makes
 /// one block.
 ///

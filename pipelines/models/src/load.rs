@@ -1,12 +1,13 @@
 //! Loading the parts of a model: each file is compared with its checksum and read in the number type that is asked for.
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use nextscale_bitwise::import::read_infinity;
 use nextscale_bitwise::infinity::Infinity;
 use nextscale_bitwise::vae::BsqVae;
 use nextscale_text::{KnownWords, TextEncoder, TextError, Vocab};
 use nextscale_tokenizer::vqvae::{VqCodes, VqVae};
+use nextscale_var_core::blocks::{BlockStorage, Transformer, to_int8};
 use nextscale_var_core::var::{Var, read_var};
 use nextscale_video::InfinityStarVae;
 use nextscale_video::infinity_star::{InfinityStar, read_infinity_star};
@@ -123,14 +124,18 @@ impl Model {
     }
 
     /// The transformer, as `read` makes it from its tensors; of a model without files, one with random weights.
-    fn transformer<M: Module>(
+    fn transformer<M: Transformer>(
         &self,
         placement: &Placement,
         random: impl FnOnce() -> M,
         read: impl FnOnce(WeightFile) -> Result<M, WeightError>,
     ) -> Result<M, ModelError> {
         let Some(files) = self.files() else {
-            return Ok(random().map(&mut Cast(placement.dtype)));
+            let model = random();
+            return Ok(match placement.blocks {
+                BlockStorage::Int8 => to_int8(model, placement.dtype.into(), &placement.device),
+                _ => model.map(&mut Cast(placement.dtype)),
+            });
         };
         self.verify(TRANSFORMER, &files.transformer)?;
         let model = files
