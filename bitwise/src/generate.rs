@@ -11,6 +11,8 @@ use nextscale_tokenizer::{
 };
 use nextscale_var_core::{guidance::Guidance, sampler::Sampler};
 
+#[cfg(feature = "cuda")]
+use crate::infinity::{Graphs, Lease};
 use crate::infinity::{Infinity, Plan, State, TextCondition};
 use crate::tokens::Patching;
 
@@ -95,6 +97,11 @@ pub struct Generation<'a, Q: Quantizer + ?Sized> {
     features: Option<Tensor<5>>,
     input: Option<Tensor<3>>,
     k: usize,
+    /// Tokens of the prompts.
+    #[cfg(feature = "cuda")]
+    lens: Vec<usize>,
+    #[cfg(feature = "cuda")]
+    recording: Option<Lease>,
 }
 
 /// Generates one image per prompt, scale by scale.
@@ -146,6 +153,10 @@ pub fn generate<'a, Q: Quantizer + ?Sized>(
         features: None,
         input: None,
         k: 0,
+        #[cfg(feature = "cuda")]
+        lens: prompts.lens,
+        #[cfg(feature = "cuda")]
+        recording: None,
     }
 }
 
@@ -159,6 +170,21 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
     pub fn of_source(mut self, latent: Tensor<5>) -> Self {
         let tokens = self.patching.to_tokens(latent);
         self.model.read_source(tokens, &mut self.state, &self.plan);
+        self
+    }
+
+    /// The same with CUDA graphs of this model, if they are on: to be called before the first scale.
+    #[cfg(feature = "cuda")]
+    #[must_use]
+    pub fn with_graphs(mut self, graphs: &Graphs) -> Self {
+        let guidance = &self.options.guidance;
+        let scales = self.plan.schedule().len();
+        // What is recorded are whole runs: with the same rows at all scales, and all tokens.
+        let whole = self.plan.is_plain() && [0, scales].contains(&self.guided);
+        if !whole {
+            return self;
+        }
+        self.recording = graphs.lend(self.model, &self.plan, &self.lens, guidance);
         self
     }
 
@@ -181,6 +207,12 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
         let guidance = (k < self.guided).then_some(&self.options.guidance);
         let input = self.input.take();
         let (model, plan) = (self.model, &self.plan);
+        #[cfg(feature = "cuda")]
+        if let Some(recording) = &mut self.recording {
+            let state = &self.state;
+            let logits = model.forward_recorded_scale(k, input, state, plan, guidance, recording);
+            return logits / self.options.temperature[k];
+        }
         let logits = model.forward_scale(k, input, &mut self.state, plan, guidance);
         logits / self.options.temperature[k]
     }

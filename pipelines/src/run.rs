@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use nextscale_tokenizer::graphs;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 
@@ -148,6 +149,7 @@ fn work(
     out: &mut Output,
 ) -> Result<(), PipelineError> {
     if receivers.is_empty() {
+        let _card = graphs::shared();
         load(stage, context)?;
         let input = Input {
             sample: Arc::new(Sample::default()),
@@ -160,6 +162,7 @@ fn work(
     let mut loaded = false;
     while let Some(messages) = next(&mut receivers, context)? {
         context.cancel.check()?;
+        let _card = graphs::shared();
         if !std::mem::replace(&mut loaded, true) {
             load(stage, context)?;
         }
@@ -180,6 +183,7 @@ fn work(
         });
     }
     context.cancel.check()?;
+    let _card = graphs::shared();
     stage.finish(out)
 }
 

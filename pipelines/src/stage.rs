@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use burn::tensor::{Device, FloatDType};
 use nextscale_models::{BlockStorage, Placement};
+use nextscale_tokenizer::graphs;
 use tokio::sync::mpsc::Sender;
 
 use crate::artifact::{Artifact, ArtifactType, Message, Sample, Step};
@@ -285,7 +286,8 @@ impl Output {
             return Ok(());
         }
         for sender in &self.senders {
-            let sent = sender.blocking_send(message.clone());
+            let message = message.clone();
+            let sent = graphs::waiting(|| sender.blocking_send(message));
             sent.map_err(|_| PipelineError::Cancelled)?;
         }
         Ok(())

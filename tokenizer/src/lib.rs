@@ -22,6 +22,7 @@ pub mod conv;
 pub mod cpu;
 pub mod determinism;
 mod exact;
+pub mod graphs;
 pub mod inpaint;
 pub mod patch;
 pub mod phi;

@@ -19,6 +19,9 @@ pub struct KvCache {
     layers: Vec<Option<Layer>>,
     /// Tokens that each layer has room for.
     capacity: Vec<usize>,
+    /// Whether the buffers stay where they are: a recorded graph writes them.
+    #[cfg(feature = "cuda")]
+    fixed: bool,
 }
 
 impl KvCache {
@@ -32,6 +35,51 @@ impl KvCache {
         Self {
             layers: vec![None; capacity.len()],
             capacity,
+            #[cfg(feature = "cuda")]
+            fixed: false,
+        }
+    }
+
+    /// An empty cache whose buffers, of keys and values `[b, h, d]` for each token, are written in place whoever else holds
+    /// them.
+    #[cfg(feature = "cuda")]
+    pub fn fixed(
+        layers: usize,
+        capacity: usize,
+        [b, h, d]: [usize; 3],
+        like: (&burn::tensor::Device, burn::tensor::DType),
+    ) -> Self {
+        // A schedule of one scale keeps none.
+        let fresh = || Tensor::empty([b, h, capacity.max(1), d], like);
+        let layer = || Layer {
+            k: fresh(),
+            v: fresh(),
+            len: 0,
+        };
+        Self {
+            layers: (0..layers).map(|_| Some(layer())).collect(),
+            capacity: vec![capacity; layers],
+            fixed: true,
+        }
+    }
+
+    /// Whether buffers are written in place whoever else holds them.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.fixed
+    }
+
+    /// Says that each layer holds `len` tokens.
+    ///
+    /// # Panics
+    /// If the capacity is exceeded.
+    #[cfg(feature = "cuda")]
+    pub fn set_len(&mut self, len: usize) {
+        for (layer, room) in self.layers.iter_mut().zip(&self.capacity) {
+            assert!(len <= *room, "{len} tokens in a cache made for {room}");
+            if let Some(layer) = layer {
+                layer.len = len;
+            }
         }
     }
 

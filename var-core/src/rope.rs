@@ -80,6 +80,19 @@ impl RopeTable {
         }
     }
 
+    /// The same in memory of its own.
+    #[cfg(feature = "cuda")]
+    pub fn copied(&self) -> Self {
+        let copy = |x: &Tensor<2>| {
+            let room = Tensor::empty(x.dims(), (&x.device(), x.dtype()));
+            crate::card::place(room, x.clone(), 1)
+        };
+        Self {
+            cos: copy(&self.cos),
+            sin: copy(&self.sin),
+        }
+    }
+
     /// Cosines and signed sines, `[l, d]` each.
     #[cfg(feature = "cuda")]
     pub(crate) fn tables(&self) -> [Tensor<2>; 2] {

@@ -4,7 +4,7 @@ use burn::tensor::{Bool, Tensor};
 use nextscale_var_core::attention::{PassContext, attend_rows, operands};
 use nextscale_var_core::card::stream::{self, Added, Cross, Kept, Stream};
 use nextscale_var_core::card::{
-    Adapted, Affine, Branch, add, add_norm, cross_heads, heads, product, takes_heads,
+    Adapted, Affine, Branch, add, add_norm, cross_heads, heads, place, product, takes_heads,
 };
 use nextscale_var_core::dtype::{cast, value};
 use nextscale_var_core::layers::{AdaLn, project_raw, working_dtype};
@@ -49,6 +49,55 @@ impl Condition {
             adapted: self.adapted.rows(rows),
             ..self.clone()
         }
+    }
+
+    /// The same in memory of its own, with room for so many tokens of text.
+    pub(super) fn with_room(&self, tokens: usize) -> Self {
+        let mut kept = self.clone();
+        for all in [&mut kept.keys.k, &mut kept.keys.v] {
+            let [b, h, _, d] = all.dims();
+            *all = Tensor::empty([b, h, tokens, d], (&all.device(), all.dtype()));
+        }
+        let empty = |like: &Tensor<2>| Tensor::empty(like.dims(), (&like.device(), like.dtype()));
+        for all in kept.of_prompts() {
+            *all = empty(all);
+        }
+        for all in kept.of_weights() {
+            *all = place(empty(all), all.clone(), 1);
+        }
+        kept.fill(self);
+        kept
+    }
+
+    /// Takes the numbers of other prompts into the same memory; their text may be shorter.
+    pub(super) fn fill(&mut self, other: &Self) {
+        let TextKeys { k, v } = &other.keys;
+        for (all, from) in [(&mut self.keys.k, k), (&mut self.keys.v, v)] {
+            let [b, h, ..] = all.dims();
+            *all = place(all.clone(), from.clone(), b * h);
+        }
+        let mut other = other.clone();
+        for (all, from) in self.of_prompts().into_iter().zip(other.of_prompts()) {
+            *all = place(all.clone(), from.clone(), 1);
+        }
+    }
+
+    /// What depends on the pooled prompts, `[b, c]` each.
+    fn of_prompts(&mut self) -> [&mut Tensor<2>; 6] {
+        let [first, second] = &mut self.adapted.norms;
+        let [gain, other] = &mut self.adapted.gains;
+        let [a, b, c, d] = [
+            &mut first.scale,
+            &mut first.shift,
+            &mut second.scale,
+            &mut second.shift,
+        ];
+        [a, b, c, d, gain, other]
+    }
+
+    /// What depends on weights alone, `[1, c]` each.
+    fn of_weights(&mut self) -> [&mut Tensor<2>; 3] {
+        [&mut self.cross.scale, &mut self.cross.shift, &mut self.one]
     }
 
     /// The norm before the block.

@@ -13,17 +13,25 @@ mod block;
 mod card;
 mod config;
 mod edit;
+mod graph_memory;
 mod model;
 mod plan;
+#[cfg(feature = "cuda")]
+mod recording;
 mod source;
 mod state;
 mod text;
 
 pub use block::{Block, CrossAttention};
 pub use config::InfinityConfig;
+pub use graph_memory::graph_bytes;
 pub use model::Infinity;
 pub(crate) use model::unconditional_values;
 pub use nextscale_var_core::layers::{Linear, gelu, inverse_norm, normalize, silu};
 pub use plan::Plan;
+#[cfg(feature = "cuda")]
+pub use recording::Graphs;
+#[cfg(feature = "cuda")]
+pub(crate) use recording::Lease;
 pub use state::State;
 pub use text::{AttentivePool, TextCondition, TextProjection, TextState};

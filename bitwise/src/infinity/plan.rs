@@ -14,6 +14,8 @@ use super::source::{SourcePlan, edit_positions};
 #[derive(Debug, Clone)]
 pub struct Plan {
     schedule: ScaleSchedule,
+    #[cfg(feature = "cuda")]
+    reference: Scale,
     known: usize,
     offsets: Vec<usize>,
     pub(crate) rope: RopeTable,
@@ -70,6 +72,8 @@ impl Plan {
         let l = levels.len();
         Self {
             schedule: schedule.clone(),
+            #[cfg(feature = "cuda")]
+            reference,
             known,
             offsets: schedule.offsets(),
             rope: RopeTable::new(&positions, config.head_dim(), THETA, device),
@@ -149,6 +153,12 @@ impl Plan {
         &self.shortcuts
     }
 
+    /// Whether all tokens of all scales are computed, and no image is edited.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.source.is_none() && self.shortcuts == Shortcuts::none(self.schedule.len())
+    }
+
     /// Tokens of each of `depth` blocks that are kept: those of the source, and of the scales before `before`.
     pub(crate) fn kept_tokens(&self, depth: usize, before: usize) -> Vec<usize> {
         let scales = self.shortcuts.kept_tokens(&self.schedule, depth, before);
@@ -164,6 +174,24 @@ impl Plan {
     /// The index of the scale embedding of scale `k`.
     pub(crate) fn level(&self, k: usize) -> usize {
         k.min(self.known - 1)
+    }
+
+    /// The grid on which positions are measured.
+    #[cfg(feature = "cuda")]
+    pub(super) fn reference(&self) -> Scale {
+        self.reference
+    }
+
+    /// The scales that have embeddings of their own.
+    #[cfg(feature = "cuda")]
+    pub(super) fn known(&self) -> usize {
+        self.known
+    }
+
+    /// The tokens of the scales before scale `k`.
+    #[cfg(feature = "cuda")]
+    pub(super) fn start_of(&self, k: usize) -> usize {
+        self.offsets[k]
     }
 
     /// Rotary positions of the tokens of scale `k`.

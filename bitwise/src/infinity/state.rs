@@ -138,6 +138,33 @@ impl Infinity {
     ) -> Tensor<3> {
         let x = self.scale_tokens(k, input, &state.text, plan);
         let x = self.scale_blocks(k, x, state, plan, guidance);
+        self.guided_logits(k, x, state, guidance)
+    }
+
+    /// [`Infinity::forward_scale`] with blocks that are recorded, or are to be.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn forward_recorded_scale(
+        &self,
+        k: usize,
+        input: Option<Tensor<3>>,
+        state: &State,
+        plan: &Plan,
+        guidance: Option<&Guidance>,
+        recording: &mut super::recording::Lease,
+    ) -> Tensor<3> {
+        let x = self.scale_tokens(k, input, &state.text, plan);
+        let x = recording.blocks(self, k, x, &state.text, plan);
+        self.guided_logits(k, x, state, guidance)
+    }
+
+    /// The logits of scale `k` from the output of the last block, `[rows, h w, C]`.
+    fn guided_logits(
+        &self,
+        k: usize,
+        x: Tensor<3>,
+        state: &State,
+        guidance: Option<&Guidance>,
+    ) -> Tensor<3> {
         let cond = state.text.cond.clone();
         let Some(guidance) = guidance else {
             return self.logits(x, cond);

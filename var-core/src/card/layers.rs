@@ -129,6 +129,8 @@ pub(super) struct SelfRule {
 pub(super) enum Keep {
     /// They are added to the cache, which is the result.
     InCache,
+    /// As [`Keep::InCache`], in the cache's own buffers whoever else holds them.
+    InPlace,
     /// They are dropped; the cache is the result.
     Nothing,
     /// They are the result.
@@ -141,7 +143,7 @@ pub(super) trait LayerOps: Backend {
     #[fusion(meta = |rows, _weights, cache, residual, rule| {
         let [k, v] = [&cache.k, &cache.v].map(|kept| match rule.keep {
             Keep::New => TensorSpec::new(Shape::from(rule.heads[1].shape), rule.heads[1].dtype),
-            Keep::InCache | Keep::Nothing => kept.clone(),
+            Keep::InCache | Keep::InPlace | Keep::Nothing => kept.clone(),
         });
         (residual.x.clone(), rows.clone(), k, v)
     })]

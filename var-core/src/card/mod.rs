@@ -4,10 +4,12 @@
 mod attention;
 mod cube;
 mod gate;
+pub mod graph;
 mod heads;
 mod layers;
 mod linear;
 mod ops;
+mod place;
 mod rows;
 mod run;
 mod sample;
@@ -298,4 +300,21 @@ pub fn sample(logits: Tensor<2>, u: Tensor<2>, config: &SamplerConfig) -> Tensor
     };
     let [logits, u] = [logits, u].map(Tensor::into_dispatch);
     Tensor::from_dispatch(Dispatch::card_sample(logits, u, draw))
+}
+
+/// `target` with other numbers in the same buffer, whoever else holds it: each of its `rows` begins with the numbers of the same row of
+/// `source`, which is of the same type and not longer, and ends with zeros.
+pub fn place<const D: usize, const S: usize>(
+    target: Tensor<D>,
+    source: Tensor<S>,
+    rows: usize,
+) -> Tensor<D> {
+    let [target, source] = [target.into_dispatch(), source.into_dispatch()];
+    Tensor::from_dispatch(Dispatch::card_place(target, source, rows))
+}
+
+/// [`place`] of a mask of the same shape.
+pub fn place_mask(target: Tensor<4, Bool>, source: Tensor<4, Bool>) -> Tensor<4, Bool> {
+    let [target, source] = [target, source].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::card_place_mask(target, source, 1))
 }

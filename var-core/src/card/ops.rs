@@ -8,7 +8,7 @@ use burn_cubecl::CubeBackend;
 
 use crate::card::attention::Keys;
 use crate::card::heads::With;
-use crate::card::{attention, heads, rows, sample};
+use crate::card::{attention, heads, place, rows, sample};
 use nextscale_tokenizer::card::product;
 
 #[backend_extension(Cube, Fusion)]
@@ -116,6 +116,22 @@ pub(super) trait CardOps: Backend {
         dtype: DType,
     ) -> FloatTensor<Self>;
 
+    /// [`place::place`].
+    #[fusion(meta = |target, _source, _rows| target.clone())]
+    fn card_place(
+        target: FloatTensor<Self>,
+        source: FloatTensor<Self>,
+        rows: usize,
+    ) -> FloatTensor<Self>;
+
+    /// [`place::place`] of a mask.
+    #[fusion(meta = |target, _source, _rows| target.clone())]
+    fn card_place_mask(
+        target: BoolTensor<Self>,
+        source: BoolTensor<Self>,
+        rows: usize,
+    ) -> BoolTensor<Self>;
+
     /// [`sample::sample`].
     #[fusion(meta = |logits, _u, _draw| TensorSpec::new(Shape::new([logits.shape[0], 1]), DType::I32))]
     fn card_sample(
@@ -214,6 +230,22 @@ impl CardOps for CubeBackend {
         dtype: DType,
     ) -> FloatTensor<Self> {
         attention::attention(q, Keys::all(k, v), None, Some(hidden), dtype)
+    }
+
+    fn card_place(
+        target: FloatTensor<Self>,
+        source: FloatTensor<Self>,
+        rows: usize,
+    ) -> FloatTensor<Self> {
+        place::place(target, source, rows)
+    }
+
+    fn card_place_mask(
+        target: BoolTensor<Self>,
+        source: BoolTensor<Self>,
+        rows: usize,
+    ) -> BoolTensor<Self> {
+        place::place(target, source, rows)
     }
 
     fn card_sample(

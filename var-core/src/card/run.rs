@@ -154,8 +154,11 @@ impl Places {
             v: v.clone(),
             len,
         };
-        if rule.keep == Keep::InCache {
-            let kept = [cache.k, cache.v].map(owned);
+        if matches!(rule.keep, Keep::InCache | Keep::InPlace) {
+            let kept = match rule.keep {
+                Keep::InPlace => [cache.k, cache.v],
+                _ => [cache.k, cache.v].map(owned),
+            };
             return Self {
                 first: keys(&kept, start + tokens),
                 second: None,
@@ -172,7 +175,7 @@ impl Places {
         };
         let result = match rule.keep {
             Keep::New => new.clone(),
-            Keep::InCache | Keep::Nothing => kept,
+            Keep::InCache | Keep::InPlace | Keep::Nothing => kept,
         };
         Self {
             first,

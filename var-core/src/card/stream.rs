@@ -155,7 +155,11 @@ impl Stream {
         let rule = SelfRule {
             heads: made.map(|heads| heads.rule()),
             start,
-            keep: if last { Keep::Nothing } else { Keep::InCache },
+            keep: match (last, cache.is_fixed()) {
+                (true, _) => Keep::Nothing,
+                (false, true) => Keep::InPlace,
+                (false, false) => Keep::InCache,
+            },
             norm: added.next.rule(),
         };
         let (x, rows, k, v) = Dispatch::card_self_attention(

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 
-use nextscale_tokenizer::determinism;
+use nextscale_tokenizer::{determinism, graphs};
 use nextscale_var_core::blocks::BlockStorage;
 
 use self::cuda::{Card, Cuda, free_memory};
@@ -25,6 +25,9 @@ pub use nextscale_tokenizer::cpu::{is_cpu, is_cuda, is_wgpu};
 
 /// Why a card cannot be used although it is there.
 pub const NO_LIBDEVICE: &str = "the CUDA toolkit's file nvvm/libdevice/libdevice.10.bc is missing, which kernels are linked with";
+
+/// The environment variable that turns CUDA graphs on if it is `1`.
+pub const CUDA_GRAPHS: &str = "NEXTSCALE_CUDA_GRAPHS";
 
 /// The memory in bytes that a device has for this process, where the system or the driver tells: of a card, what was free when
 /// it was opened.
@@ -120,6 +123,9 @@ fn open_card(number: usize, kind: &Card) -> Result<Device, ModelError> {
             NO_LIBDEVICE,
             "fetch it: tools/setup --cuda; or name a toolkit: CUDA_PATH=/usr/local/cuda; or compute without a card: --device cpu",
         ));
+    }
+    if std::env::var_os(CUDA_GRAPHS).is_some_and(|value| value == "1") {
+        graphs::turn_on();
     }
     let mut opened = lock(&FREE_MEMORY);
     #[cfg(feature = "cuda")]

@@ -31,6 +31,8 @@ pub struct ScaleGenerator {
     model: Arc<Model>,
     device: Device,
     transformer: Transformer,
+    #[cfg(feature = "cuda")]
+    graphs: nextscale_bitwise::infinity::Graphs,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,8 @@ impl ScaleGenerator {
             model: Arc::clone(model),
             device: placement.device.clone(),
             transformer,
+            #[cfg(feature = "cuda")]
+            graphs: nextscale_bitwise::infinity::Graphs::default(),
         })
     }
 
@@ -193,10 +197,13 @@ impl ScaleGenerator {
                     sampler,
                 };
                 let run = generate_bits(transformer, input);
-                Run::Infinity(Box::new(match source {
+                let run = match source {
                     Some(source) => run.of_source(source),
                     None => run,
-                }))
+                };
+                #[cfg(feature = "cuda")]
+                let run = run.with_graphs(&self.graphs);
+                Run::Infinity(Box::new(run))
             }
             (
                 Transformer::Var(transformer, codes),

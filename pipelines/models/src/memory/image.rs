@@ -1,8 +1,8 @@
 //! What models of images take.
 
-use nextscale_bitwise::infinity::InfinityConfig;
+use nextscale_bitwise::infinity::{InfinityConfig, graph_bytes};
 use nextscale_bitwise::vae::BsqVaeConfig;
-use nextscale_tokenizer::{Scale, ScaleSchedule, VqVaeConfig};
+use nextscale_tokenizer::{Scale, ScaleSchedule, VqVaeConfig, graphs};
 use nextscale_var_core::blocks::BlockStorage;
 use nextscale_var_core::shortcuts::Shortcuts;
 use nextscale_var_core::var::VarConfig;
@@ -144,12 +144,19 @@ pub(super) fn infinity(
     let block = config.block_parameters();
     let inside = block * config.depth;
     let outside = config.parameters() - inside;
+    let loaded = formats.blocks == BlockStorage::Loaded;
+    let recorded = if graphs::is_on() && formats.own_kernels() && loaded {
+        graph_bytes(config, images.schedule, tokens.rows as usize)
+    } else {
+        0
+    };
+    // Of one block at a time, keys and values of the last scale too.
+    let kept = 2 * width * (tokens.kept + depth * prompt + tokens.seen) * formats.working
+        + width * tokens.stand_ins * 4;
     MemoryEstimate {
         pools: formats.pools,
         transformer: formats.transformer_bytes(inside, block, outside),
-        // Of one block at a time, keys and values of the last scale too.
-        cache: 2 * width * (tokens.kept + depth * prompt + tokens.seen) * formats.working
-            + width * tokens.stand_ins * 4,
+        cache: kept + recorded,
         scale: block_bytes(tokens.largest, config.ffn_hidden() as u64, width, formats),
         decoder,
         scale_tensor: tokens.largest * config.ffn_hidden() as u64 * formats.working,

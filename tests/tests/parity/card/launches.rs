@@ -24,7 +24,7 @@ impl LaunchObserver for Count {
 }
 
 /// Kernels that `work` launches.
-fn launches(device: &Device, work: impl FnOnce()) -> usize {
+pub(super) fn launches(device: &Device, work: impl FnOnce()) -> usize {
     device.sync().expect("a card that works");
     let count = Arc::new(Count::default());
     let watching = LaunchObservation::new(count.clone());

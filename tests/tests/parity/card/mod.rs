@@ -1,6 +1,7 @@
 //! The kernels of a card, and models that run on them, against the same calculation on the CPU.
 
 mod configs;
+mod graphs;
 mod kernels;
 mod launches;
 mod models;
@@ -33,6 +34,7 @@ pub(crate) fn check(report: &mut Report, card: &Device) {
     report.part("bytes", |report| models::bytes(report, card, &cpu));
     report.part("launches", |report| launches::check(report, card));
     report.part("images", |report| models::images(report, card));
+    report.part("graphs", |report| graphs::check(report, card, &cpu));
     report.part("resize", |report| kernels::resized(report, card, &cpu));
 }
 
