@@ -12,6 +12,8 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::dtype::cast;
 use crate::layers::Linear;
+use crate::read_ahead::ReadAhead;
+use nextscale_tokenizer::cpu::is_cpu;
 use nextscale_weights::{WeightError, WeightFile, shapes};
 
 /// How the blocks are stored.
@@ -23,13 +25,13 @@ pub enum BlockStorage {
     /// In memory, their matrices as int8 with one factor per output channel, everything else in the number format in
     /// which the file is read.
     Int8,
-    /// In their file, from which every pass reads them one after the other: the transformer needs the memory of one block,
-    /// and a pass takes at least as long as reading the file.
+    /// In their file, from which every pass reads them one after the other, each while the one before computes: the transformer
+    /// needs the memory of two blocks, and a pass takes at least as long as reading the file.
     Streamed,
 }
 
 /// A block of a transformer.
-pub trait Block: ModuleSnapshot + Clone {
+pub trait Block: ModuleSnapshot + Clone + Send + 'static {
     /// The large matrices.
     fn linears(&mut self) -> Vec<&mut Linear>;
 }
@@ -46,20 +48,53 @@ pub fn bytes(
     match storage {
         BlockStorage::Loaded => size * (blocks + outside),
         BlockStorage::Int8 => blocks + size * outside,
-        BlockStorage::Streamed => size * (block + outside),
+        // One computes while the next is read.
+        BlockStorage::Streamed => size * (2 * block + outside),
     }
 }
 
 type Fresh<B> = Arc<dyn Fn(&Device) -> B + Send + Sync>;
 
-/// Blocks that stay in their file: each is read when a pass needs it and dropped after it. If the file is in the system's
-/// cache, that costs one copy per pass.
+/// Blocks that stay in their file: each is read while the one before it computes, and dropped after it. If the file is in the
+/// system's cache, that costs one copy per pass.
 #[derive(Clone)]
 pub struct StreamedBlocks<B> {
-    file: Arc<Mutex<WeightFile>>,
-    fresh: Fresh<B>,
+    source: Source<B>,
     depth: usize,
     device: Device,
+    ahead: Arc<Mutex<Option<ReadAhead<Result<B, WeightError>>>>>,
+}
+
+/// What blocks are made of.
+#[derive(Clone)]
+struct Source<B> {
+    file: Arc<Mutex<WeightFile>>,
+    fresh: Fresh<B>,
+}
+
+impl<B: Block> Source<B> {
+    fn part(&self, i: usize) -> WeightFile {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.part(&format!("blocks.{i}."))
+    }
+
+    /// Reads block `i` to a device.
+    fn read(&self, i: usize, device: &Device) -> Result<B, WeightError> {
+        let mut block = (self.fresh)(device);
+        self.part(i).apply(&mut block)?;
+        Ok(block)
+    }
+
+    /// Reads block `i` to where it can be moved to a device without work on numbers.
+    fn read_near(&self, i: usize, device: &Device) -> Result<B, WeightError> {
+        if is_cpu(device) {
+            return self.read(i, device);
+        }
+        let block = self.read(i, &Device::flex())?;
+        #[cfg(feature = "cuda")]
+        let block = block.map(&mut crate::card::Pinned(device.clone()));
+        Ok(block)
+    }
 }
 
 impl<B> fmt::Debug for StreamedBlocks<B> {
@@ -83,10 +118,13 @@ impl<B: Block> StreamedBlocks<B> {
     ) -> Result<Self, WeightError> {
         check(&file, depth, &shapes(&fresh(device)))?;
         Ok(Self {
-            file: Arc::new(Mutex::new(file)),
-            fresh: Arc::new(fresh),
+            source: Source {
+                file: Arc::new(Mutex::new(file)),
+                fresh: Arc::new(fresh),
+            },
             depth,
             device: device.clone(),
+            ahead: Arc::default(),
         })
     }
 
@@ -97,24 +135,34 @@ impl<B: Block> StreamedBlocks<B> {
 
     /// A block whose weights are not initialised yet, for its shapes.
     pub fn shape(&self) -> B {
-        (self.fresh)(&self.device)
+        (self.source.fresh)(&self.device)
     }
 
-    /// Reads block `i`.
+    /// Reads block `i`, and from here on the one after it, which comes next; after the last one the first.
     ///
     /// # Errors
     /// If the file can no longer be read, or holds numbers that are not finite.
     pub fn read(&self, i: usize) -> Result<B, WeightError> {
-        let mut block = (self.fresh)(&self.device);
-        self.part(i).apply(&mut block)?;
-        Ok(block)
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        if ahead.is_none() {
+            let (source, device) = (self.source.clone(), self.device.clone());
+            // Without a thread each block is read when its turn comes.
+            *ahead = ReadAhead::new(move |i| source.read_near(i, &device)).ok();
+        }
+        let next = (i + 1) % self.depth;
+        match ahead.as_mut().and_then(|ahead| ahead.take(i, next)) {
+            Some(block) if is_cpu(&self.device) => block,
+            // Here, so that it belongs to the work of this thread.
+            Some(block) => Ok(block?.to_device(&self.device)),
+            None => self.source.read(i, &self.device),
+        }
     }
 
     /// Reads block `i` with its matrices as int8, quantized on the CPU from the numbers in the file.
     fn read_int8(&self, i: usize) -> Result<B, WeightError> {
-        let (cpu, part) = (Device::flex(), self.part(i));
+        let (cpu, part) = (Device::flex(), self.source.part(i));
         let rest = part.dtype();
-        let mut block = (self.fresh)(&cpu);
+        let mut block = (self.source.fresh)(&cpu);
         part.in_dtype(DType::F32).apply(&mut block)?;
         for linear in block.linears() {
             linear.quantize(&self.device);
@@ -128,11 +176,6 @@ impl<B: Block> StreamedBlocks<B> {
             linear.restore_shape(working, &self.device);
         }
         Ok(block)
-    }
-
-    fn part(&self, i: usize) -> WeightFile {
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.part(&format!("blocks.{i}."))
     }
 
     /// Block `i`: read from `stream` if there is one, otherwise one of `loaded`.

@@ -25,6 +25,7 @@ pub mod layers;
 pub mod mask;
 pub mod matmul;
 pub mod pruning;
+mod read_ahead;
 pub mod rope;
 pub mod sampler;
 pub mod shortcuts;

@@ -9,6 +9,7 @@ mod heads;
 mod layers;
 mod linear;
 mod ops;
+mod pinned;
 mod place;
 mod rows;
 mod run;
@@ -31,6 +32,7 @@ use crate::sampler::SamplerConfig;
 pub use self::heads::HeadNorm;
 pub(crate) use self::linear::in_f32;
 pub use self::linear::{gelu, product};
+pub(crate) use self::pinned::Pinned;
 
 /// Whether a tensor is on a CUDA card and not recorded for gradients.
 pub fn runs<const D: usize>(x: &Tensor<D>) -> bool {
