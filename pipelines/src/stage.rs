@@ -287,8 +287,10 @@ impl Output {
         }
         for sender in &self.senders {
             let message = message.clone();
-            let sent = graphs::waiting(|| sender.blocking_send(message));
-            sent.map_err(|_| PipelineError::Cancelled)?;
+            let sent = graphs::waiting(|| sender.blocking_send(message).is_ok());
+            if !sent {
+                return Err(PipelineError::Cancelled);
+            }
         }
         Ok(())
     }

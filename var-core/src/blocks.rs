@@ -54,6 +54,7 @@ pub fn bytes(
 }
 
 type Fresh<B> = Arc<dyn Fn(&Device) -> B + Send + Sync>;
+type Reader<B> = ReadAhead<Result<B, WeightError>>;
 
 /// Blocks that stay in their file: each is read while the one before it computes, and dropped after it. If the file is in the
 /// system's cache, that costs one copy per pass.
@@ -62,7 +63,7 @@ pub struct StreamedBlocks<B> {
     source: Source<B>,
     depth: usize,
     device: Device,
-    ahead: Arc<Mutex<Option<ReadAhead<Result<B, WeightError>>>>>,
+    ahead: Arc<Mutex<Option<Reader<B>>>>,
 }
 
 /// What blocks are made of.

@@ -14,6 +14,8 @@ mod card;
 mod config;
 mod edit;
 mod graph_memory;
+#[cfg(feature = "cuda")]
+mod graph_store;
 mod model;
 mod plan;
 #[cfg(feature = "cuda")]
@@ -25,13 +27,13 @@ mod text;
 pub use block::{Block, CrossAttention};
 pub use config::InfinityConfig;
 pub use graph_memory::graph_bytes;
+#[cfg(feature = "cuda")]
+pub use graph_store::Graphs;
+#[cfg(feature = "cuda")]
+pub(crate) use graph_store::Lease;
 pub use model::Infinity;
 pub(crate) use model::unconditional_values;
 pub use nextscale_var_core::layers::{Linear, gelu, inverse_norm, normalize, silu};
 pub use plan::Plan;
-#[cfg(feature = "cuda")]
-pub use recording::Graphs;
-#[cfg(feature = "cuda")]
-pub(crate) use recording::Lease;
 pub use state::State;
 pub use text::{AttentivePool, TextCondition, TextProjection, TextState};

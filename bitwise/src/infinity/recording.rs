@@ -4,71 +4,41 @@
 //! are launched at once. A graph uses the same memory each time, so all that its kernels read and write is kept from image to image
 //! and filled anew: what blocks keep of the prompts, the mask of the text, keys and values, inputs.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
-use nextscale_tokenizer::{Scale, ScaleSchedule, graphs};
+use nextscale_tokenizer::{Scale, ScaleSchedule};
 use nextscale_var_core::attention::{PassContext, operands};
 use nextscale_var_core::cache::KvCache;
 use nextscale_var_core::card::graph::{Graph, record};
 use nextscale_var_core::card::stream::{Kept, Stream};
 use nextscale_var_core::card::{place, place_mask, runs};
-use nextscale_var_core::guidance::{Guidance, GuidancePoint};
 use nextscale_var_core::layers::working_dtype;
 use nextscale_var_core::matmul::Precision;
 use nextscale_var_core::rope::RopeTable;
 
 use super::card::Condition;
-use super::graph_memory::{TEXT_STEP, recorded_scales};
+use super::graph_memory::recorded_scales;
 use super::model::Infinity;
 use super::plan::Plan;
 use super::text::TextState;
 
-/// The most runs of one kind that have to come one after the other before they are recorded.
-const MOST_PATIENCE: usize = 64;
-
-/// What is recorded of a model, for one generation at a time.
-#[derive(Debug, Clone, Default)]
-pub struct Graphs(Arc<Mutex<Store>>);
-
-#[derive(Debug)]
-struct Store {
-    recording: Option<Recording>,
-    /// Whether a generation has it.
-    lent: bool,
-    /// The last generation, and how many of its kind came one after the other.
-    last: Option<(Kind, usize)>,
-    /// How many it takes.
-    patience: usize,
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self {
-            recording: None,
-            lent: false,
-            last: None,
-            patience: 1,
-        }
-    }
-}
-
 /// What generations have in common that use the same recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Kind {
-    schedule: ScaleSchedule,
-    reference: Scale,
-    known: usize,
-    prompts: usize,
+pub(super) struct Kind {
+    pub schedule: ScaleSchedule,
+    pub reference: Scale,
+    pub known: usize,
+    pub prompts: usize,
     /// Room for tokens of text.
-    text: usize,
+    pub text: usize,
     /// Graphs are ordered among the work of the thread that recorded them.
-    thread: ThreadId,
+    pub thread: ThreadId,
 }
 
 impl Kind {
-    fn serves(&self, other: &Self) -> bool {
+    /// Whether what is recorded for this kind serves another one.
+    pub fn serves(&self, other: &Self) -> bool {
         let room = self.text.max(other.text);
         let with_room = |kind: &Self| Self {
             text: room,
@@ -78,104 +48,10 @@ impl Kind {
     }
 }
 
-/// A recording that a generation has until it ends.
+/// Scales of one kind of generation.
 #[derive(Debug)]
-pub(crate) struct Lease {
-    graphs: Graphs,
-    recording: Option<Recording>,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let mut store = self.graphs.lock();
-        store.recording = self.recording.take();
-        store.lent = false;
-    }
-}
-
-impl Graphs {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Store> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is recorded for a generation of prompts with so many tokens, or is to be recorded by it. None where that is not
-    /// possible or does not pay.
-    pub(crate) fn lend(
-        &self,
-        model: &Infinity,
-        plan: &Plan,
-        lens: &[usize],
-        guidance: &Guidance,
-    ) -> Option<Lease> {
-        let in_blocks = |point: &GuidancePoint| *point != GuidancePoint::Logits;
-        let mixes = guidance.is_active() && guidance.points.iter().any(in_blocks);
-        if !graphs::is_on() || mixes || !model.is_recordable() {
-            return None;
-        }
-        let kind = Kind {
-            schedule: plan.schedule().clone(),
-            reference: plan.reference(),
-            known: plan.known(),
-            prompts: lens.len(),
-            text: lens.iter().max()?.next_multiple_of(TEXT_STEP),
-            thread: thread::current().id(),
-        };
-        let mut store = self.lock();
-        if store.lent {
-            return None;
-        }
-        let mut recording = match store.recording.take() {
-            Some(recording) if recording.kind.serves(&kind) => recording,
-            Some(other) => {
-                let device = other.tensors.hidden.device();
-                drop(other);
-                device.memory_cleanup();
-                store.patience = (2 * store.patience + 1).min(MOST_PATIENCE);
-                store.last = Some((kind, 1));
-                return None;
-            }
-            None => {
-                let before = store.last.take().filter(|(last, _)| *last == kind);
-                let count = before.map_or(0, |(_, count)| count);
-                store.last = Some((kind.clone(), count + 1));
-                if count < store.patience {
-                    return None;
-                }
-                Recording::new(model, plan, kind)
-            }
-        };
-        recording.lens = lens.to_vec();
-        store.lent = true;
-        Some(Lease {
-            graphs: self.clone(),
-            recording: Some(recording),
-        })
-    }
-}
-
-impl Lease {
-    /// The output of the blocks, `[b, l, C]`, of scale `k` with tokens `x`, `[b, l, C]`. Scales come in order.
-    pub(super) fn blocks(
-        &mut self,
-        model: &Infinity,
-        k: usize,
-        x: Tensor<3>,
-        text: &TextState,
-        plan: &Plan,
-    ) -> Tensor<3> {
-        let recording = self.recording.as_mut().expect("there until it is dropped");
-        let [b, l, c] = x.dims();
-        if k == 0 {
-            recording.fill(model, text);
-        }
-        let rows = x.reshape([b * l, c]);
-        recording.scale(model, k, rows, plan).reshape([b, l, c])
-    }
-}
-
-#[derive(Debug)]
-struct Recording {
-    kind: Kind,
+pub(super) struct Recording {
+    pub kind: Kind,
     tensors: Tensors,
     scales: Vec<Slot>,
     /// Tokens of the prompts of this generation.
@@ -198,7 +74,7 @@ enum Slot {
     Launched,
     /// It is recorded when its turn comes.
     ToRecord,
-    Recorded(Recorded),
+    Recorded(Box<Recorded>),
 }
 
 #[derive(Debug)]
@@ -225,7 +101,7 @@ struct Pass {
 
 impl Recording {
     /// Memory for a generation of this kind; nothing is recorded yet.
-    fn new(model: &Infinity, plan: &Plan, kind: Kind) -> Self {
+    pub fn new(model: &Infinity, plan: &Plan, kind: Kind) -> Self {
         let device = model.pos_start.val().device();
         // The pages that the keys and values of the last image lay in.
         device.memory_cleanup();
@@ -257,8 +133,18 @@ impl Recording {
         }
     }
 
+    /// Takes the tokens of the prompts of a generation.
+    pub fn set_lens(&mut self, lens: &[usize]) {
+        self.lens = lens.to_vec();
+    }
+
+    /// The card.
+    pub fn device(&self) -> Device {
+        self.tensors.hidden.device()
+    }
+
     /// Takes what blocks keep of the prompts of an image.
-    fn fill(&mut self, model: &Infinity, text: &TextState) {
+    pub fn fill(&mut self, model: &Infinity, text: &TextState) {
         let Tensors {
             conditions, hidden, ..
         } = &mut self.tensors;
@@ -279,7 +165,7 @@ impl Recording {
     }
 
     /// `x`, `[b l, C]`, after the blocks of scale `k`.
-    fn scale(&mut self, model: &Infinity, k: usize, x: Tensor<2>, plan: &Plan) -> Tensor<2> {
+    pub fn scale(&mut self, model: &Infinity, k: usize, x: Tensor<2>, plan: &Plan) -> Tensor<2> {
         let here = thread::current().id() == self.kind.thread;
         if let Slot::Recorded(recorded) = &mut self.scales[k]
             && here
@@ -295,7 +181,7 @@ impl Recording {
         let pass = Pass::new(plan, k, self.kind.prompts);
         if matches!(self.scales[k], Slot::ToRecord) && here {
             self.scales[k] = match self.tensors.record(model, &x, &pass) {
-                Some(recorded) => Slot::Recorded(recorded),
+                Some(recorded) => Slot::Recorded(Box::new(recorded)),
                 None => Slot::Launched,
             };
             // What was recorded has not happened yet.
@@ -388,7 +274,7 @@ fn hidden(lens: &[usize], width: usize, device: &Device) -> Tensor<4, Bool> {
 
 impl Infinity {
     /// Whether its blocks can be recorded: they are loaded, on a card, and each of their layers is one operation.
-    fn is_recordable(&self) -> bool {
+    pub(super) fn is_recordable(&self) -> bool {
         let on_card = runs(&self.pos_start.val());
         on_card && self.stream.is_none() && self.blocks.iter().all(super::block::Block::passes)
     }

@@ -150,7 +150,7 @@ impl Infinity {
         state: &State,
         plan: &Plan,
         guidance: Option<&Guidance>,
-        recording: &mut super::recording::Lease,
+        recording: &mut super::graph_store::Lease,
     ) -> Tensor<3> {
         let x = self.scale_tokens(k, input, &state.text, plan);
         let x = recording.blocks(self, k, x, &state.text, plan);
