@@ -5,6 +5,7 @@ use nextscale_tokenizer::ScaleSchedule;
 use super::config::InfinityConfig;
 
 /// Room for tokens of text comes in steps: those of the attention kernel's tiles.
+#[cfg(feature = "cuda")]
 pub(super) const TEXT_STEP: usize = 64;
 
 /// The most rows of a scale: beyond that, a card computes longer than the kernels take to launch.
