@@ -6,8 +6,6 @@
 
 #[cfg(target_arch = "x86_64")]
 mod kernel;
-#[cfg(target_arch = "x86_64")]
-mod vnni;
 
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
@@ -55,26 +53,6 @@ pub fn matmul_bf16(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
 /// If the shapes do not fit.
 pub fn matmul_int8(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
     fast_int8(&x, &w).unwrap_or_else(|| x.matmul(w.cast(burn::tensor::FloatDType::F32)))
-}
-
-#[cfg(target_arch = "x86_64")]
-pub(crate) use self::vnni::{Panels, is_available as multiplies_int8};
-
-/// `x w` with `x` `[m, k]` in f32 on the CPU, whose rows are rounded to integers, times the factors of the columns: `[m, n]`.
-///
-/// # Panics
-/// If the shapes do not fit, or the CPU lacks the instructions ([`multiplies_int8`]).
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn product_int8(x: Tensor<2>, w: &Panels, factors: &[f32]) -> Tensor<2> {
-    use burn::backend::Flex;
-    use nextscale_tokenizer::cpu::{numbers, plain, tensor};
-    let ([m, k], [rows, n]) = (x.dims(), w.dims());
-    assert_eq!(k, rows, "the inner axes of a product");
-    let x = plain(&x)
-        .expect("a tensor on the CPU without gradients")
-        .to_contiguous();
-    let y = vnni::product(numbers(&x), w, factors);
-    Tensor::from_primitive::<Flex>(tensor(y, [m, n]))
 }
 
 #[cfg(not(target_arch = "x86_64"))]

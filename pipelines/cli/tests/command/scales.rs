@@ -64,14 +64,14 @@ fn weights_that_are_refused() {
 #[test]
 fn shortcuts_are_repeated_from_the_record() {
     let place = Place::new();
-    let plain = paint(&place, "--cfg-scale 3");
+    let plain = paint(&place, "--cfg-scale 9");
     for (switches, record) in [
         ("--scales 2", "scales: 2"),
         ("--guidance-until 1", "guidance-until: 1"),
         ("--fast", "guidance-until: 2"),
         ("--fast --scales 2", "scales: 2"),
     ] {
-        let image = paint(&place, &format!("--cfg-scale 3 {switches}"));
+        let image = paint(&place, &format!("--cfg-scale 9 {switches}"));
         assert_eq!(image.dimensions(), plain.dimensions());
         assert!(image != plain, "{switches}");
         says(&place.stdout("metadata x.png"), &[record]);
@@ -84,12 +84,12 @@ fn shortcuts_are_repeated_from_the_record() {
         place.image("x.png")
     };
     assert!(embedded("") != embedded("--keep-tokens 0.5"));
-    let until = paint(&place, "--cfg-scale 3 --guidance-until 1");
-    assert_eq!(until, paint(&place, "--cfg-scale 3,1,1"));
+    let until = paint(&place, "--cfg-scale 9 --guidance-until 1");
+    assert_eq!(until, paint(&place, "--cfg-scale 9,1,1"));
     place.good(&args(
-        "-p x -s 1 --cfg-scale 3 --fast --scales 2 --print-pipeline",
+        "-p x -s 1 --cfg-scale 9 --fast --scales 2 --print-pipeline",
     ));
-    let shown = place.good(&args("-p x -s 1 --cfg-scale 3 --fast --timings"));
+    let shown = place.good(&args("-p x -s 1 --cfg-scale 9 --fast --timings"));
     let shown = stderr(&shown);
     says(&shown, &["scale 3 (no guidance)"]);
 }

@@ -20,7 +20,7 @@ use crate::generator::VideoPlan;
 use crate::model::Model;
 use crate::open::DEFAULT;
 use crate::released;
-use crate::shortcuts::ImageShortcuts;
+use crate::shortcuts::{ImageShortcuts, VideoShortcuts};
 
 const P720: &str = "infinitystar-8b-720p";
 const P480: &str = "infinitystar-8b-480p";
@@ -180,9 +180,8 @@ fn the_2b_model_at_a_million_pixels() {
     assert!(full.notice().unwrap().contains("transformer 8.2"));
 }
 
-/// What is left out is not counted: rows without guidance, scales that are not run, and tokens of the last ones.
-#[test]
-fn the_2b_model_in_a_hurry() {
+/// The estimate of an image of a million pixels with `--fast`.
+fn fast_image(config: &InfinityConfig, vae: &BsqVaeConfig) -> MemoryEstimate {
     let schedule = RatioTemplate::nearest(1.0).schedule(PixelBudget::M1);
     let fast = ImageShortcuts::fast(schedule.len());
     let run = ImageRun {
@@ -196,14 +195,52 @@ fn the_2b_model_in_a_hurry() {
         pixels: 1 << 20,
         run: &run,
     };
-    let (config, vae) = (InfinityConfig::infinity_2b(), BsqVaeConfig::stride_16(32));
-    let estimate = infinity(&config, &vae, images, CARD(BlockStorage::Loaded));
+    MemoryEstimate {
+        vae: f32_bytes(&vae.keys()),
+        ..infinity(config, vae, images, CARD(BlockStorage::Loaded))
+    }
+}
+
+/// What is left out is not counted: rows without guidance, scales that are not run, and tokens of the last ones.
+#[test]
+fn the_2b_model_in_a_hurry() {
+    let config = InfinityConfig::infinity_2b();
+    let estimate = fast_image(&config, &BsqVaeConfig::stride_16(32));
     // 1497 tokens up to 24 x 24 in two rows are more than those of all scales but the last in one.
     let kept = 2 * 1497 * 32 + 32 * 2 * 512 + 1497 + 1024 + 1600;
     let stand_ins = 2 * 576 * 25;
     assert_eq!(estimate.cache, 2048 * (2 * kept * 2 + stand_ins * 4));
     let all = image(&config, CARD(BlockStorage::Loaded));
     assert!(estimate.cache * 100 < all.cache * 36 && estimate.scale * 100 < all.scale * 20);
+}
+
+/// On a card with `--fast`: images of a million pixels, and videos of five seconds.
+#[test]
+fn in_a_hurry_on_cards() {
+    let (two, eight) = (InfinityConfig::infinity_2b(), InfinityConfig::infinity_8b());
+    let two = fast_image(&two, &BsqVaeConfig::stride_16(32));
+    let eight = fast_image(&eight, &BsqVaeConfig::stride_8_patchify());
+    let video = |name: &str| {
+        let manifest = released::infinity_star::manifest(name).unwrap();
+        let size = manifest.sizes[0].clone();
+        let shortcuts = VideoShortcuts::fast(size.scales.len());
+        let plan = VideoPlan::new(manifest, size, 81).unwrap();
+        let plan = plan.with_shortcuts(shortcuts).unwrap();
+        MemoryEstimate {
+            vae: f32_bytes(&InfinityStarVaeConfig::infinitystar().keys()),
+            ..infinity_star(&plan, CARD(BlockStorage::Loaded))
+        }
+    };
+    let runs = [
+        two.in_turn(true),
+        eight.in_turn(true),
+        video(P720),
+        video(P480),
+    ];
+    let totals = runs.map(gib);
+    for (total, told) in totals.iter().zip([7.5, 18.9, 31.6, 23.7]) {
+        assert!((total - told).abs() < 0.051, "{totals:?}");
+    }
 }
 
 #[test]

@@ -110,8 +110,8 @@ pub(super) fn check(report: &mut Report, card: &Device, cpu: &Device) {
             });
             let name = format!("image {number} {dtype:?}");
             report.within(&name, f32::from(u8::from(!same)), 0.0);
-            // Others tune kernels for texts of new lengths.
-            if let 2 | 11 = number {
+            // Others tune kernels for texts of new lengths, and the last is not recorded: its guidance ends.
+            if number == 2 {
                 // Of 3 blocks in 4 scales, 13 each; in their place the tensors that are filled.
                 let fewer = launched as f32 - recorded as f32;
                 println!("{name}: {launched} launches, {recorded} with graphs");
