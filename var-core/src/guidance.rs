@@ -59,7 +59,7 @@ impl Guidance {
     /// unconditional half of the batch.
     pub fn guided_scales(&self, scales: usize) -> usize {
         let weights = self.weights.iter().take(scales);
-        let last = weights.enumerate().filter(|(_, w)| **w != 1.0).next_back();
+        let last = weights.enumerate().rfind(|(_, w)| **w != 1.0);
         last.map_or(0, |(k, _)| k + 1)
     }
 
