@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use nextscale_models::generator::ImageGenerator;
 use nextscale_models::shortcuts::{ImageShortcuts, ShortcutChoice};
-use nextscale_models::{Model, ModelError, Placement, Size, device};
+use nextscale_models::{Model, ModelError, Size};
 use serde::Serialize;
 
 pub use self::options::FastOptions;
 use self::subject::{Picture, Subject};
 use crate::error::EvalError;
-use crate::measure::{MeasureOptions, Measured, OnProgress};
+use crate::measure::{MeasureOptions, Measured, OnProgress, open};
 use crate::metrics::{median, mse, psnr, ssim};
 use crate::recall::{self, RecallOptions};
 
@@ -69,10 +69,7 @@ pub struct SettingReport {
 /// The model or the data set cannot be used, or a setting does not fit the model's scales.
 pub fn run(options: &FastOptions, progress: OnProgress<'_>) -> Result<Measured<Report>, EvalError> {
     let model = Arc::new(Model::open(&options.model)?);
-    if options.deterministic {
-        device::use_deterministic_kernels()?;
-    }
-    let placement = Placement::open(options.device, options.dtype)?;
+    let placement = open(options.device, options.dtype, options.deterministic)?;
     let size = match options.size {
         Some([width, height]) => model.size(width, height)?,
         None => model.default_size()?,
@@ -139,7 +136,7 @@ fn settings(choices: &[ShortcutChoice], scales: usize) -> Result<Vec<ImageShortc
     }
     for choice in choices {
         let resolved = choice.resolve(scales);
-        all.push(resolved.map_err(|e| ModelError::refused(e.to_string()))?);
+        all.push(resolved.map_err(ModelError::from)?);
     }
     let mut different: Vec<ImageShortcuts> = vec![];
     for setting in all {

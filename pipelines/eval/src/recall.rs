@@ -131,7 +131,7 @@ pub fn run(
     let generator = ImageGenerator::load(&model, &placement)?;
     let plan = generator.plan(side, side)?;
     let shortcuts = options.shortcuts.resolve(plan.schedule().len());
-    let shortcuts = shortcuts.map_err(|e| ModelError::refused(e.to_string()))?;
+    let shortcuts = shortcuts.map_err(ModelError::from)?;
     let plan = plan.with_shortcuts(shortcuts.of_transformer());
     let subject = Subject {
         sampling: generator

@@ -3,6 +3,8 @@
 
 use nextscale_var_core::shortcuts::Shortcuts;
 
+use crate::error::ModelError;
+
 /// What a run may leave out; nothing unless it is set. What is set wins over what `fast` sets.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ShortcutChoice {
@@ -26,6 +28,12 @@ pub struct ShortcutError {
     pub key: &'static str,
     /// What is wrong.
     pub message: String,
+}
+
+impl From<ShortcutError> for ModelError {
+    fn from(error: ShortcutError) -> Self {
+        Self::refused(error.message)
+    }
 }
 
 /// What a run of images leaves out.

@@ -26,13 +26,18 @@ pub(super) fn shortcuts(
     let shortcuts = choice.resolve(scales);
     let shortcuts = shortcuts.map_err(|e| setup.refuse(e.key, e.message))?;
     if params.guidance_until.is_some() && sampling.plan.guided_scales(shortcuts.scales) == 0 {
-        let message = "`guidance-until` is for guidance, which `cfg-scale` turns off";
-        let hint = "leave one of them out";
-        return Err(setup.refuse("guidance-until", message).hint(hint).into());
+        return Err(without_guidance(setup));
     }
     let plan = sampling.plan.clone();
     sampling.plan = plan.guided_until(shortcuts.guidance_until);
     Ok(shortcuts)
+}
+
+/// The refusal of `guidance-until` where there is no guidance.
+pub(super) fn without_guidance(setup: &Setup) -> PipelineError {
+    let message = "`guidance-until` is for guidance, which `cfg-scale` turns off";
+    let refused = setup.refuse("guidance-until", message);
+    refused.hint("leave one of them out").into()
 }
 
 /// The parameters with what the shortcuts came to, over `scales` scales.

@@ -78,7 +78,7 @@ pub(super) fn run(
     let size = options.size_of(model)?;
     let scales = size.scales.len();
     let shortcuts = options.shortcuts.resolve(scales);
-    let shortcuts = shortcuts.map_err(|e| ModelError::refused(e.to_string()))?;
+    let shortcuts = shortcuts.map_err(ModelError::from)?;
     // For this size, which is larger than the model's own one in many runs.
     let run = ImageRun {
         images: options.batch,

@@ -16,7 +16,6 @@ use crate::error::ModelError;
 use crate::manifest::InfinityStarManifest;
 use crate::model::Model;
 use crate::resize::crop_to_cover;
-use crate::shortcuts::ShortcutError;
 
 /// A loaded model of videos.
 pub struct VideoGenerator {
@@ -84,11 +83,9 @@ impl VideoGenerator {
         if let Some(temperature) = request.temperature {
             manifest.clip_temperature = temperature;
         }
-        let shortcuts = request.shortcuts.resolve_video(size.scales.len());
-        let refused = |e: ShortcutError| ModelError::refused(e.to_string());
+        let shortcuts = request.shortcuts.resolve_video(size.scales.len())?;
         let plan = VideoPlan::new(manifest, size, frames)?;
-        let plan = plan.with_shortcuts(shortcuts.map_err(refused)?);
-        Ok((plan.map_err(refused)?, frames))
+        Ok((plan.with_shortcuts(shortcuts)?, frames))
     }
 
     /// The frames that the video of a request starts with.
@@ -115,7 +112,9 @@ impl VideoGenerator {
             return Err(takes_prompts(&self.model));
         };
         let (plan, frames) = self.plan(request)?;
-        let features = |prompt: &str| Ok(self.encoder.encode(prompt, frames)?.features);
+        let features = |prompt: &str| -> Result<_, ModelError> {
+            Ok(self.encoder.encode(prompt, frames)?.features)
+        };
         let mut input = VideoInput::new(features(prompt)?, request.seed);
         if !request.negative_prompt.trim().is_empty() {
             input.negative = Some(features(&request.negative_prompt)?);

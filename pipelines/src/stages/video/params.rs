@@ -11,6 +11,7 @@ use crate::file_path::FilePath;
 use crate::setup::Setup;
 use crate::stage_params::StageParams;
 use crate::stages::sampling::check_range;
+use crate::stages::shortcuts::without_guidance;
 
 /// Generates the latent of a video, one pass of the transformer per scale. It can begin with an image, from another stage
 /// (`from: { text: NAME, image: NAME }`) or from a file, or continue a video.
@@ -78,9 +79,7 @@ impl TextToVideoParams {
         let shortcuts = choice.resolve_video(scales);
         let shortcuts = shortcuts.map_err(|e| setup.refuse(e.key, e.message))?;
         if self.guidance_until.is_some() && !manifest.guidance.is_active() {
-            let message = "`guidance-until` is for guidance, which `cfg-scale` turns off";
-            let hint = "leave one of them out";
-            return Err(setup.refuse("guidance-until", message).hint(hint).into());
+            return Err(without_guidance(setup));
         }
         Ok(shortcuts)
     }
