@@ -140,7 +140,10 @@ fn plan(options: &BenchOptions, model: &Model) -> Result<(VideoPlan, usize), Eva
         manifest.guidance = manifest.guidance.with_scale(scale);
     }
     let size = options.size_of(model)?;
-    Ok((VideoPlan::new(manifest, size, frames)?, frames))
+    let shortcuts = options.shortcuts.resolve_video(size.scales.len());
+    let shortcuts = shortcuts.map_err(ModelError::from)?;
+    let plan = VideoPlan::new(manifest, size, frames)?.with_shortcuts(shortcuts);
+    Ok((plan.map_err(ModelError::from)?, frames))
 }
 
 fn clip_times(plan: &VideoPlan, rounds: &[ClipRound]) -> Vec<ClipTimes> {
