@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod words;
 
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,33 @@ pub fn matmul_bf16(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
 /// If the shapes do not fit.
 pub fn matmul_int8(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
     fast_int8(&x, &w).unwrap_or_else(|| x.matmul(w.cast(burn::tensor::FloatDType::F32)))
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use self::words::Panels;
+
+/// Whether the CPU multiplies int8 weights as integers: if it has AVX2, and not AVX512-BF16, which is as fast with the weights as
+/// they are.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn multiplies_int8() -> bool {
+    words::is_available() && !kernel::is_available()
+}
+
+/// `x w` with `x` `[m, k]` in f32 on the CPU, whose rows are rounded to integers of 16 bits, times the factors of the columns: `[m, n]`.
+///
+/// # Panics
+/// If the shapes do not fit, or the CPU lacks the instructions ([`multiplies_int8`]).
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn product_int8(x: Tensor<2>, w: &Panels, factors: &[f32]) -> Tensor<2> {
+    use burn::backend::Flex;
+    use nextscale_tokenizer::cpu::{numbers, plain, tensor};
+    let ([m, k], [rows, n]) = (x.dims(), w.dims());
+    assert_eq!(k, rows, "the inner axes of a product");
+    let x = plain(&x)
+        .expect("a tensor on the CPU without gradients")
+        .to_contiguous();
+    let y = words::product(numbers(&x), w, factors);
+    Tensor::from_primitive::<Flex>(tensor(y, [m, n]))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
