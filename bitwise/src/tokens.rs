@@ -64,6 +64,8 @@ pub struct TeacherForcing {
     pub inputs: Tensor<3>,
     /// The bits to predict, `[b, l, D]`.
     pub bits: Tensor<3, Int>,
+    /// The images that are edited, `[b, h w, D]`; none if images are generated.
+    pub source: Option<Tensor<3>>,
 }
 
 impl TeacherForcing {
@@ -88,6 +90,16 @@ impl TeacherForcing {
         Self {
             inputs: Tensor::cat(inputs, 1),
             bits: Tensor::cat(bits.collect(), 1),
+            source: None,
+        }
+    }
+
+    /// The same as edits of images with this `latent`, `[b, d, t, h, w]` before quantisation (VAREdit).
+    #[must_use]
+    pub fn of_source(self, latent: Tensor<5>, patching: Patching) -> Self {
+        Self {
+            source: Some(patching.to_tokens(latent)),
+            ..self
         }
     }
 }

@@ -58,7 +58,7 @@ pub struct BitLoss {
 /// The loss of a batch under teacher forcing.
 ///
 /// `weights`, `[1, l]`, come from [`ScaleWeighting::weights`](nextscale_var_core::train::ScaleWeighting::weights).
-/// For condition dropout, pass `text` through [`Infinity::drop_condition`] first.
+/// `plan` is made by [`Plan::teacher_forcing`], or by [`Plan::editing_teacher_forcing`] if the batch has sources. For condition dropout, pass `text` through [`Infinity::drop_condition`] first.
 ///
 /// # Panics
 /// If the shapes do not fit the plan.
@@ -71,7 +71,11 @@ pub fn loss(
 ) -> BitLoss {
     let [b, ..] = batch.bits.dims();
     let text = model.encode_text(text);
-    let x = model.forward_hidden(batch.inputs.clone(), &text, plan);
+    let inputs = batch.inputs.clone();
+    let x = match &batch.source {
+        Some(source) => model.forward_edit_hidden(source.clone(), inputs, &text, plan),
+        None => model.forward_hidden(inputs, &text, plan),
+    };
     let margins = model.margins(x, text.cond);
     let right = right_per_token(margins.clone(), batch.bits.clone());
     let per_token = loss_per_token(margins, batch.bits.clone());

@@ -99,6 +99,34 @@ fn stepwise_is_teacher_forced() {
     }
 }
 
+/// The latent of an image that is edited.
+fn source(device: &Device) -> Tensor<5> {
+    Tensor::random([2, D, 1, 8, 6], Distribution::Normal(0.0, 1.0), device)
+}
+
+#[test]
+fn edits_are_teacher_forced_as_they_are_made() {
+    let device = Device::flex();
+    let (model, text, taught) = (model(&device), text(&device), taught(&device));
+    let (schedule, last) = (schedule(), schedule().last());
+    let source = Patching::Double.to_tokens(source(&device));
+    let plan = Plan::editing_teacher_forcing(&config(), &schedule, last, &device);
+    let encoded = model.encode_text(&text);
+    let x = model.forward_edit_hidden(source.clone(), taught.inputs.clone(), &encoded, &plan);
+    let all = model.logits(x, encoded.cond);
+    let plan = Plan::editing(&config(), &schedule, last, &device);
+    let mut state = model.start(&text, &plan);
+    model.read_source(source, &mut state, &plan);
+    let offsets = schedule.offsets();
+    for k in 0..schedule.len() {
+        let rows = offsets[k].max(1) - 1..offsets[k + 1] - 1;
+        let input = (k > 0).then(|| taught.inputs.clone().slice_dim(1, rows));
+        let step = model.forward_scale(k, input, &mut state, &plan, None);
+        let same = all.clone().slice_dim(1, offsets[k]..offsets[k + 1]);
+        assert!(far(step, same) < 1e-4, "scale {k}");
+    }
+}
+
 #[test]
 fn later_scales_do_not_leak_into_earlier_ones() {
     let device = Device::flex();
@@ -236,13 +264,19 @@ fn scales_with_fewer_tokens() {
 #[test]
 fn every_parameter_learns() {
     let device = Device::flex().autodiff();
-    let (model, taught) = (model(&device), taught(&device));
     let plan = Plan::teacher_forcing(&config(), &schedule(), schedule().last(), &device);
-    let text = model.drop_condition(&text(&device), &[true, false]);
-    let weights = ScaleWeighting::Area.weights(&schedule(), &device);
-    let gradients = loss(&model, &taught, &text, &plan, &weights)
-        .loss
-        .backward();
+    all_learn(&device, &taught(&device), &plan);
+    let plan = Plan::editing_teacher_forcing(&config(), &schedule(), schedule().last(), &device);
+    let edits = taught(&device).of_source(source(&device), Patching::Double);
+    all_learn(&device, &edits, &plan);
+}
+
+fn all_learn(device: &Device, taught: &TeacherForcing, plan: &Plan) {
+    let model = model(device);
+    let text = model.drop_condition(&text(device), &[true, false]);
+    let weights = ScaleWeighting::Area.weights(&schedule(), device);
+    let loss = loss(&model, taught, &text, plan, &weights).loss;
+    let gradients = loss.backward();
 
     struct Count<'a>(&'a burn::tensor::Gradients, usize);
     impl burn::module::ModuleVisitor for Count<'_> {

@@ -91,6 +91,7 @@ fn training(c: &mut Criterion) {
     let batch = TeacherForcing {
         inputs: Tensor::random([b, 29, d], normal, &device),
         bits: Tensor::<3, Int>::zeros([b, 30, d], &device),
+        source: None,
     };
     let lens: Vec<usize> = (0..b).map(|i| 6 + i % 7).collect();
     let text = TextCondition::new(Tensor::random([b, 12, 256], normal, &device), lens);

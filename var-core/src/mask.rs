@@ -9,32 +9,60 @@ use nextscale_tokenizer::ScaleSchedule;
 #[derive(Debug, Clone)]
 pub struct BlockCausal {
     mask: Tensor<4, Bool>,
-    offsets: Vec<usize>,
+    /// Where the scales end, from 0 on; empty if what a scale sees is not all that comes before its end.
+    ends: Vec<usize>,
 }
 
 impl BlockCausal {
     /// Among the tokens of a schedule.
     pub fn new(schedule: &ScaleSchedule, device: &Device) -> Self {
-        let l = schedule.tokens();
-        let level: Vec<usize> = levels(schedule);
-        let hidden: Vec<bool> = level
+        let scales = schedule.scales().iter().map(|scale| scale.tokens());
+        Self::of_groups(scales, device)
+    }
+
+    /// Among `first` tokens, which see each other alone, and those of a schedule, which see them too.
+    pub fn after(first: usize, schedule: &ScaleSchedule, device: &Device) -> Self {
+        let scales = schedule.scales().iter().map(|scale| scale.tokens());
+        Self::of_groups(std::iter::once(first).chain(scales), device)
+    }
+
+    fn of_groups(sizes: impl Iterator<Item = usize>, device: &Device) -> Self {
+        let mut ends = vec![0];
+        let mut level = Vec::new();
+        for (group, size) in sizes.enumerate() {
+            level.extend(std::iter::repeat_n(group, size));
+            ends.push(level.len());
+        }
+        let hidden = level
             .iter()
-            .flat_map(|query| level.iter().map(move |key| key > query))
-            .collect();
+            .flat_map(|query| level.iter().map(move |key| key > query));
         Self {
-            mask: Tensor::from_data(TensorData::new(hidden, [1, 1, l, l]), device),
-            offsets: schedule.offsets(),
+            ends,
+            ..Self::from_hidden(hidden.collect(), level.len(), device)
         }
     }
 
-    /// The mask, `[1, 1, l, l]`.
+    /// Of `n` queries and any keys: `hidden`, row by row, says which key a query does not see.
+    ///
+    /// # Panics
+    /// If the rows do not add up.
+    pub fn from_hidden(hidden: Vec<bool>, n: usize, device: &Device) -> Self {
+        let keys = hidden.len() / n;
+        Self {
+            mask: Tensor::from_data(TensorData::new(hidden, [1, 1, n, keys]), device),
+            ends: Vec::new(),
+        }
+    }
+
+    /// The mask, `[1, 1, queries, keys]`.
     pub fn mask(&self) -> &Tensor<4, Bool> {
         &self.mask
     }
 
-    /// The tokens of each scale; they attend to all tokens before their end.
-    pub fn scales(&self) -> impl Iterator<Item = Range<usize>> {
-        self.offsets.windows(2).map(|ends| ends[0]..ends[1])
+    /// The tokens of each scale, if they attend to all tokens before their end.
+    pub fn scales(&self) -> Option<impl Iterator<Item = Range<usize>>> {
+        let ends = self.ends.windows(2).map(|ends| ends[0]..ends[1]);
+        (!self.ends.is_empty()).then_some(ends)
     }
 }
 
@@ -81,7 +109,20 @@ mod tests {
         let hidden: Vec<bool> = causal.mask().to_data().iter::<bool>().collect();
         assert_eq!(hidden[..5], [false, true, true, true, true]);
         assert!(hidden[5..].iter().all(|h| !h));
-        assert_eq!(causal.scales().collect::<Vec<_>>(), [0..1, 1..5]);
+        assert_eq!(causal.scales().unwrap().collect::<Vec<_>>(), [0..1, 1..5]);
+    }
+
+    #[test]
+    fn what_comes_first_is_seen_and_sees_itself() {
+        let schedule = ScaleSchedule::square(&[1]).unwrap();
+        let causal = BlockCausal::after(2, &schedule, &Device::flex());
+        let hidden: Vec<bool> = causal.mask().to_data().iter::<bool>().collect();
+        let expected = [false, false, true, false, false, true, false, false, false];
+        assert_eq!(hidden, expected);
+        assert_eq!(causal.scales().unwrap().collect::<Vec<_>>(), [0..2, 2..3]);
+        let other = BlockCausal::from_hidden(vec![true, false], 1, &Device::flex());
+        assert!(other.scales().is_none());
+        assert_eq!(other.mask().dims(), [1, 1, 1, 2]);
     }
 
     #[test]

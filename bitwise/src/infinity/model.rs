@@ -142,6 +142,26 @@ impl Infinity {
     /// # Panics
     /// See [`Infinity::forward`].
     pub fn forward_hidden(&self, inputs: Tensor<3>, text: &TextState, plan: &Plan) -> Tensor<3> {
+        let x = self.teacher_tokens(inputs, text, plan);
+        assert!(
+            x.dims()[1] == 1 || plan.causal.is_some(),
+            "a stepwise plan has no mask for teacher forcing; use Plan::teacher_forcing"
+        );
+        let context = |_| PassContext {
+            rope: Some(&plan.rope),
+            causal: plan.causal.as_ref(),
+            precision: plan.precision,
+        };
+        self.teacher_blocks(x, text, context, |_, keys| keys)
+    }
+
+    /// The tokens of all scales before the first block, `[b, l, C]`.
+    pub(super) fn teacher_tokens(
+        &self,
+        inputs: Tensor<3>,
+        text: &TextState,
+        plan: &Plan,
+    ) -> Tensor<3> {
         let [b, rest, _] = inputs.dims();
         let [l] = plan.levels.dims();
         assert_eq!(
@@ -149,22 +169,23 @@ impl Infinity {
             l,
             "inputs for {rest} tokens after the first, in a plan of {l} tokens"
         );
-        assert!(
-            l == 1 || plan.causal.is_some(),
-            "a stepwise plan has no mask for teacher forcing; use Plan::teacher_forcing"
-        );
         let mut x = self.first_token(text); // [b, 1, c]
         if rest > 0 {
             x = Tensor::cat(vec![x, project(f32(inputs), &self.word_embed)], 1);
         }
-        let levels = value(&self.lvl_embed).select(0, plan.levels.clone());
-        let mut x = x + levels.unsqueeze();
         assert_eq!(x.dims()[0], b, "the numbers of prompts and images differ");
-        let context = PassContext {
-            rope: Some(&plan.rope),
-            causal: plan.causal.as_ref(),
-            precision: plan.precision,
-        };
+        let levels = value(&self.lvl_embed).select(0, plan.levels.clone());
+        x + levels.unsqueeze()
+    }
+
+    /// All blocks, of tokens that pass together: `keys` makes what is attended to of the keys, and of the values, of a block.
+    pub(super) fn teacher_blocks<'a>(
+        &self,
+        mut x: Tensor<3>,
+        text: &TextState,
+        context: impl Fn(usize) -> PassContext<'a>,
+        keys: impl Fn(usize, Tensor<4>) -> Tensor<4>,
+    ) -> Tensor<3> {
         for i in 0..self.depth() {
             let block = self.block(i);
             let condition = block.condition(text.kv.clone(), text.modulation.clone());
@@ -172,7 +193,8 @@ impl Infinity {
                 keys: &condition.keys,
                 hidden: text.hidden.as_ref(),
             };
-            x = block.forward(x, &condition.ada, text_context, context, |k, v| (k, v));
+            let attended = |k, v| (keys(i, k), keys(i, v));
+            x = block.forward(x, &condition.ada, text_context, context(i), attended);
         }
         x
     }

@@ -8,7 +8,7 @@ use nextscale_var_core::{
 };
 
 use super::config::InfinityConfig;
-use super::source::{SourcePlan, edit_positions};
+use super::source::{SourcePlan, SourceTeacher, edit_positions};
 
 /// A schedule prepared for a model and a device: positions, masks and scale indices, computed once.
 #[derive(Debug, Clone)]
@@ -111,9 +111,30 @@ impl Plan {
                 grid: schedule.last(),
                 level: plan.level(schedule.len() - 1),
                 rope: table(&source),
+                teacher: None,
             }),
             ..plan
         }
+    }
+
+    /// A plan for teacher forcing of edits: [`Plan::editing`] with masks for the source and all scales together.
+    ///
+    /// # Panics
+    /// See [`Plan::editing`].
+    pub fn editing_teacher_forcing(
+        config: &InfinityConfig,
+        schedule: &ScaleSchedule,
+        reference: Scale,
+        device: &Device,
+    ) -> Self {
+        let mut plan = Self::editing(config, schedule, reference, device);
+        let (mut all, scales) = edit_positions(schedule, reference);
+        all.extend(scales);
+        let rope = RopeTable::new(&all, config.head_dim(), THETA, device);
+        if let Some(source) = &mut plan.source {
+            source.teacher = Some(SourceTeacher::new(rope, schedule, device));
+        }
+        plan
     }
 
     /// A plan for teacher forcing: [`Plan::stepwise`] with a block-causal mask (`l^2` bytes).

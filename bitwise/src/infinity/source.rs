@@ -9,8 +9,9 @@
 //! through all blocks, attend to themselves and to the prompt, and their keys and values stay in the cache. In the first
 //! block each scale sees them averaged over its own cells (`SelfAttention.forward` of the reference).
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use nextscale_tokenizer::{Resize, Scale, ScaleSchedule, resize};
+use nextscale_var_core::mask::{BlockCausal, levels};
 use nextscale_var_core::rope::{RopeTable, grid_positions};
 
 /// What is fixed for the source of a plan.
@@ -22,6 +23,63 @@ pub(crate) struct SourcePlan {
     pub level: usize,
     /// Its positions.
     pub rope: RopeTable,
+    /// How it passes together with all scales, under teacher forcing.
+    pub teacher: Option<SourceTeacher>,
+}
+
+/// What is fixed where the source and all scales pass together.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceTeacher {
+    /// Positions of the source and the scales.
+    pub rope: RopeTable,
+    /// What they see in the first block: [`means_of_all`], then all scales.
+    pub first: BlockCausal,
+    /// What they see in the others.
+    pub rest: BlockCausal,
+}
+
+impl SourceTeacher {
+    /// Of a schedule whose last grid is that of the source.
+    pub(super) fn new(rope: RopeTable, schedule: &ScaleSchedule, device: &Device) -> Self {
+        let source = schedule.last().tokens();
+        Self {
+            rope,
+            first: BlockCausal::from_hidden(
+                hidden_in_first(schedule),
+                source + schedule.tokens(),
+                device,
+            ),
+            rest: BlockCausal::after(source, schedule, device),
+        }
+    }
+}
+
+/// What is hidden in the first block: a scale sees its own means of the source and all scales up to itself; the source
+/// sees itself, which is its means on the last grid.
+fn hidden_in_first(schedule: &ScaleSchedule) -> Vec<bool> {
+    let last = schedule.len() - 1;
+    let levels = levels(schedule);
+    let source = std::iter::repeat_n((last, true), schedule.last().tokens());
+    let queries = source.chain(levels.iter().map(|&k| (k, false)));
+    queries
+        .flat_map(|(query, is_source)| {
+            let means = levels.iter().map(move |&key| key != query);
+            means.chain(levels.iter().map(move |&key| is_source || key > query))
+        })
+        .collect()
+}
+
+/// Keys or values `[b, h, s + n, d]`, of which the first `s` are those of the source, with its means over the cells of each
+/// scale in their place: `[b, h, n + n, d]`.
+pub(super) fn means_of_all(x: Tensor<4>, schedule: &ScaleSchedule) -> Tensor<4> {
+    let grid = schedule.last();
+    let source = x.clone().slice_dim(2, 0..grid.tokens());
+    let scales = x.slice_dim(2, grid.tokens()..);
+    let means = schedule.scales().iter().map(|&scale| {
+        let means = SourceMeans { grid, scale };
+        means.mean(source.clone())
+    });
+    Tensor::cat(means.chain([scales]).collect(), 2)
 }
 
 /// Positions of the tokens of the source, and of all scales.
@@ -62,16 +120,26 @@ impl SourceMeans {
     /// Keys or values `[b, h, s + n, d]`, of which the first `s` are those of the source, with their means over the cells of
     /// the scale in their place.
     pub(super) fn of(self, x: Tensor<4>) -> Tensor<4> {
-        let Self { grid, scale } = self;
-        if grid == scale {
+        if self.grid == self.scale {
             return x;
         }
-        let ([b, h, all, d], s) = (x.dims(), grid.tokens());
-        let source = x.clone().slice_dim(2, 0..s).swap_dims(2, 3);
-        let cells = source.reshape([b, h * d, 1, grid.h, grid.w]);
+        let s = self.grid.tokens();
+        let means = self.mean(x.clone().slice_dim(2, 0..s));
+        Tensor::cat(vec![means, x.slice_dim(2, s..)], 2)
+    }
+
+    /// Keys or values of the source, `[b, h, s, d]`, to their means over the cells of the scale.
+    fn mean(self, source: Tensor<4>) -> Tensor<4> {
+        let Self { grid, scale } = self;
+        if grid == scale {
+            return source;
+        }
+        let [b, h, _, d] = source.dims();
+        let cells = source
+            .swap_dims(2, 3)
+            .reshape([b, h * d, 1, grid.h, grid.w]);
         let means = resize(cells, scale, Resize::Area);
-        let means = means.reshape([b, h, d, scale.tokens()]).swap_dims(2, 3);
-        Tensor::cat(vec![means, x.slice_dim(2, s..all)], 2)
+        means.reshape([b, h, d, scale.tokens()]).swap_dims(2, 3)
     }
 }
 
@@ -100,6 +168,18 @@ mod tests {
         let (source, scales) = edit_positions(&schedule, Scale::image(4, 4));
         assert_eq!(source, [[4.0, 4.0], [4.0, 5.0], [4.0, 6.0], [4.0, 7.0]]);
         assert_eq!((scales[0], scales[4]), ([5.0, 4.0], [6.0, 4.0]));
+    }
+
+    #[test]
+    fn a_scale_sees_its_own_means_and_the_scales_so_far() {
+        let schedule = ScaleSchedule::square(&[1, 2]).unwrap();
+        let seen: Vec<String> = hidden_in_first(&schedule)
+            .chunks(10)
+            .map(|row| row.iter().map(|&h| if h { '.' } else { 'x' }).collect())
+            .collect();
+        assert_eq!(seen[..4], [".xxxx....."; 4]); // the source
+        assert_eq!(seen[4], "x....x....");
+        assert_eq!(seen[5..], [".xxxxxxxxx"; 4]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub fn check(f: &Fixture, report: &mut Report) {
     report.part("tf", |report| {
         let logits = subject.cached_logits(&f.float("tf_input"));
         report.close(f, "tf_logits", logits, LOGITS);
+        let logits = teacher_forced(&subject);
+        report.close_as("tf_logits@together", logits, f.stored("tf_logits"), LOGITS);
     });
     runs::check(&subject, report);
     weights(&subject, report);
@@ -32,4 +34,14 @@ fn source(s: &Subject, report: &mut Report) {
     report.close(s.f, "rope_cos_sin", table(plan.rope()), SUMS);
     let beyond = plan.source_rope().expect("positions of the source");
     report.close(s.f, "source_rope_cos_sin", table(beyond), SUMS);
+}
+
+/// Logits of all scales from given inputs, at once.
+fn teacher_forced(s: &Subject) -> Tensor<3> {
+    let plan = s.teacher();
+    let source = s.source().expect("the latent of a source");
+    let (text, inputs) = (s.model.encode_text(&s.text("text")), s.f.float("tf_input"));
+    let tokens = s.patching.to_tokens(source);
+    let x = s.model.forward_edit_hidden(tokens, inputs, &text, &plan);
+    s.model.logits(x, text.cond)
 }

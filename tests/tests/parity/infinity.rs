@@ -160,8 +160,12 @@ impl<'a> Subject<'a> {
             .then(|| self.f.float::<4>(name).unsqueeze_dim(2))
     }
 
-    fn teacher(&self) -> Plan {
-        Plan::teacher_forcing(&self.config, &self.schedule, self.reference, &self.f.device)
+    pub fn teacher(&self) -> Plan {
+        let make = match self.source() {
+            Some(_) => Plan::editing_teacher_forcing,
+            None => Plan::teacher_forcing,
+        };
+        make(&self.config, &self.schedule, self.reference, &self.f.device)
     }
 
     /// The names of a tensor at all scales at which it is stored.
