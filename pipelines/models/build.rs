@@ -14,7 +14,11 @@ const FILES: [&str; 6] = [
 ];
 
 /// Folders of models, and the constants that hold their files.
-const MODELS: [(&str, &str); 2] = [("icons", "EMBEDDED"), ("sprites", "EMBEDDED_VIDEO")];
+const MODELS: [(&str, &str); 3] = [
+    ("icons", "EMBEDDED"),
+    ("sprites", "EMBEDDED_VIDEO"),
+    ("icons-edit", "EMBEDDED_EDITS"),
+];
 
 fn main() -> std::io::Result<()> {
     let root = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();

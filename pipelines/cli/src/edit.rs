@@ -1,10 +1,13 @@
 //! `nextscale edit`: inpainting, outpainting and, with models that can, editing by instruction.
 
+use std::path::Path;
+
 use clap::Args;
 
+use nextscale_models::EDITS;
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::file_path::FilePath;
-use nextscale_pipelines::stages::EditParams;
+use nextscale_pipelines::stages::{EditParams, has_holes};
 use nextscale_pipelines::yaml::Node;
 
 use crate::image_options::ImageOptions;
@@ -13,8 +16,8 @@ use crate::settings::Settings;
 /// Arguments of `nextscale edit`: those of `generate`, the image and the part to regenerate.
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
-    /// Image to edit: PNG, JPEG, WebP, TIFF or GIF. Without a part to regenerate, its transparent parts are, or the whole by
-    /// instruction (varedit-8b-512)
+    /// Image to edit: PNG, JPEG, WebP, TIFF or GIF. Without a part to regenerate, its transparent parts are; if it has none, the
+    /// prompt is an instruction that changes the whole
     #[arg(short, long, value_name = "FILE")]
     init_image: FilePath,
     #[command(flatten)]
@@ -52,10 +55,30 @@ pub(crate) fn run(args: &EditArgs) -> anyhow::Result<()> {
     args.options.execute(pipeline(args)?)
 }
 
+impl EditArgs {
+    /// Whether the embedded model that edits by instruction is meant: no model is named, no part, and the image has no holes.
+    fn is_instruction(&self) -> bool {
+        let Part {
+            mask,
+            region,
+            outpaint,
+        } = &self.part;
+        let part = mask.is_some() || region.is_some() || outpaint.is_some() || self.invert;
+        let named = part || self.keep_original || self.options.names_model();
+        // What cannot be read twice is read by the stage alone.
+        let file: &Path = &self.init_image;
+        !named && file.is_file() && !has_holes(file).unwrap_or(true)
+    }
+}
+
 /// The pipeline of `generate` with the edit in the stage that generates and, if the original is to be kept, a stage after
 /// the decoder.
 fn pipeline(args: &EditArgs) -> Result<Node, PipelineError> {
     let mut root = args.options.pipeline()?;
+    if args.is_instruction() {
+        let option = "--init-image";
+        root.set(&["model"], Node::from_data(&EDITS, option)?)?;
+    }
     let edit = EditParams {
         image: args.init_image.clone(),
         mask: args.part.mask.clone(),

@@ -109,6 +109,11 @@ impl ShortcutOptions {
 }
 
 impl ImageOptions {
+    /// Whether a model or a class is named.
+    pub(crate) fn names_model(&self) -> bool {
+        self.prompts.model.is_some() || !self.class.is_empty()
+    }
+
     /// The kind of the stage that generates.
     pub(crate) fn generator(&self) -> &'static str {
         if self.class.is_empty() {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use crate::output;
 use nextscale_models::search::SearchPath;
-use nextscale_models::{Manifest, Model, SPRITES, download, released};
+use nextscale_models::{EDITS, Manifest, Model, SPRITES, download, released};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -51,6 +51,10 @@ fn list(search_path: &SearchPath) -> String {
     text += &match Model::open(SPRITES) {
         Ok(model) => line(SPRITES, "embedded", &sprites(model.manifest())),
         Err(_) => line(SPRITES, "not embedded", "videos of icons from prompts"),
+    };
+    text += &match Model::open(EDITS) {
+        Ok(_) => line(EDITS, "embedded", "edits of icons from instructions, 64x64"),
+        Err(_) => line(EDITS, "not embedded", "edits of icons from instructions"),
     };
     for name in released::names() {
         let parts = released::parts(name, search_path).unwrap_or_default();

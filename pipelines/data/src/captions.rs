@@ -9,7 +9,7 @@ use crate::entry::Entry;
 pub const WHITE: [u8; 3] = [255, 255, 255];
 
 /// Named backgrounds with their exact RGB.
-const COLOURS: [(&str, [u8; 3]); 13] = [
+pub(crate) const COLOURS: [(&str, [u8; 3]); 13] = [
     ("white", WHITE),
     ("black", [0, 0, 0]),
     ("gray", [128, 128, 128]),
@@ -26,7 +26,7 @@ const COLOURS: [(&str, [u8; 3]); 13] = [
 ];
 
 /// Chance of a synonym instead of the name.
-const SYNONYM: f64 = 0.12;
+pub(crate) const SYNONYM: f64 = 0.12;
 /// Chance of an article before the name.
 const ARTICLE: f64 = 0.1;
 /// Default chance that the image which answers a concept's plain name is called by that name alone.
@@ -100,7 +100,8 @@ pub fn pair(first: &Entry, relation: &str, second: &Entry) -> String {
     format!("{one} {a} {relation} {other} {b}, {} style", first.style)
 }
 
-fn article(word: &str) -> &'static str {
+/// The article before a word.
+pub(crate) fn article(word: &str) -> &'static str {
     if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
         "an"
     } else {

@@ -183,44 +183,73 @@ fn map(path: &Path, length: usize) -> Result<Mmap, DataError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    /// Two 2x2 images: opaque red, and nothing.
-    fn tiny() -> tempfile::TempDir {
+    /// An image of 2x2 pixels.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Image {
+        pub name: &'static str,
+        pub style: &'static str,
+        pub rgb: [u8; 12],
+        pub alpha: [u8; 4],
+        pub held_out: bool,
+    }
+
+    /// A data set of these images.
+    pub(crate) fn small(images: &[Image]) -> (tempfile::TempDir, Dataset) {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| {
             std::fs::write(folder.path().join(name), bytes).unwrap();
         };
         let manifest = Manifest {
             size: 2,
-            count: 2,
-            held_out: 1,
+            count: images.len(),
+            held_out: images.iter().filter(|image| image.held_out).count(),
             recipe: "r".into(),
             ..Manifest::default()
         };
-        let entry = |id: usize| Entry {
-            id,
-            name: "dot".into(),
-            style: "3d".into(),
-            held_out: id == 1,
-            ..Entry::default()
-        };
-        let line = |id| serde_json::to_string(&entry(id)).unwrap() + "\n";
+        let lines = images.iter().enumerate().map(|(id, image)| {
+            let entry = Entry {
+                id,
+                name: image.name.into(),
+                style: image.style.into(),
+                held_out: image.held_out,
+                ..Entry::default()
+            };
+            serde_json::to_string(&entry).unwrap() + "\n"
+        });
         write("manifest.json", &serde_json::to_vec(&manifest).unwrap());
-        write("index.jsonl", (line(0) + &line(1)).as_bytes());
-        write(
-            "images.bin",
-            &[[255u8, 0, 0].repeat(4), vec![0; 12]].concat(),
-        );
-        write("alpha.bin", &[[255u8; 4], [0; 4]].concat());
-        folder
+        write("index.jsonl", lines.collect::<String>().as_bytes());
+        let rgb: Vec<u8> = images.iter().flat_map(|image| image.rgb).collect();
+        let alpha: Vec<u8> = images.iter().flat_map(|image| image.alpha).collect();
+        write("images.bin", &rgb);
+        write("alpha.bin", &alpha);
+        let set = Dataset::load(folder.path()).unwrap();
+        (folder, set)
+    }
+
+    /// Opaque red, and nothing, which is held out.
+    fn tiny() -> (tempfile::TempDir, Dataset) {
+        let red = Image {
+            name: "dot",
+            style: "3d",
+            rgb: [255, 0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0],
+            alpha: [255; 4],
+            held_out: false,
+        };
+        let nothing = Image {
+            rgb: [0; 12],
+            alpha: [0; 4],
+            held_out: true,
+            ..red
+        };
+        small(&[red, nothing])
     }
 
     #[test]
     fn images_lie_on_the_background() {
-        let folder = tiny();
-        let set = Dataset::load(folder.path()).unwrap();
+        let (_folder, set) = tiny();
         assert_eq!(set.image(0, [0, 0, 255]), [255, 0, 0].repeat(4));
         assert_eq!(set.image(1, [0, 0, 255]), [0, 0, 255].repeat(4));
         assert_eq!((set.train_ids(), set.held_out_ids()), (vec![0], vec![1]));
@@ -228,8 +257,7 @@ mod tests {
 
     #[test]
     fn two_images_share_a_scene() {
-        let folder = tiny();
-        let set = Dataset::load(folder.path()).unwrap();
+        let (_folder, set) = tiny();
         // Image 0 is red, image 1 is empty: red on the left half alone, blue elsewhere.
         let left = set.pair(0, 1, [-1.0, 0.0], [0, 0, 255]);
         let (a, b) = (&left[..3], &left[3..6]);
@@ -244,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_short_file_is_an_error_with_its_path() {
-        let folder = tiny();
+        let (folder, _) = tiny();
         std::fs::write(folder.path().join("alpha.bin"), [0u8; 7]).unwrap();
         let error = Dataset::load(folder.path()).unwrap_err().to_string();
         assert!(

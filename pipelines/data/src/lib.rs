@@ -3,7 +3,7 @@
 //! [`build`] turns a [`Recipe`], and [`build_idx`] an [`IdxRecipe`], into four files: `images.bin` (premultiplied RGB,
 //! size * size * 3 bytes per image), `alpha.bin` (size * size bytes per image), `index.jsonl` (one [`Entry`] per line) and
 //! `manifest.json` ([`Manifest`], written last). [`Dataset`] reads them, [`captions`] describes an image, [`Augment`]
-//! varies it a little, and [`Sprite`] moves it.
+//! varies it a little, [`Sprite`] moves it, and [`Editor`] edits it.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -12,6 +12,7 @@ mod augment;
 pub mod captions;
 pub mod contact_sheet;
 mod dataset;
+mod edits;
 mod entry;
 mod error;
 mod icons;
@@ -21,11 +22,13 @@ mod motion;
 mod program;
 mod progress;
 mod recipe;
+mod recolour;
 mod sources;
 mod sprite;
 
 pub use augment::Augment;
 pub use dataset::Dataset;
+pub use edits::{Edit, EditKind, Editor};
 pub use entry::Entry;
 pub use error::DataError;
 pub use icons::build;

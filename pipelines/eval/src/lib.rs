@@ -6,6 +6,7 @@
 //! |---|---|
 //! | what an auto-encoder loses, and how its codes are used | [`tokenizer::run`] |
 //! | how often an image shows what its prompt asks for | [`recall::run`] |
+//! | how often an edited image shows what its instruction asks for | [`edits::run`] |
 //! | how often a video moves as its prompt says | [`motion::run`] |
 //! | what each way to be faster costs | [`fast::run`] |
 //! | how long an image takes, part by part | [`bench::run`] |
@@ -15,6 +16,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod bench;
+pub mod edits;
 mod error;
 pub mod fast;
 mod measure;

@@ -37,5 +37,5 @@ pub use generator::{Generator, Request};
 pub use manifest::{Architecture, Manifest};
 pub use model::Model;
 pub use nextscale_var_core::blocks::BlockStorage;
-pub use open::{DEFAULT, SPRITES};
+pub use open::{DEFAULT, EDITS, SPRITES};
 pub use size::{Grid, NoSuchShape, Size};

@@ -14,9 +14,11 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 pub const DEFAULT: &str = "default";
 /// Name of the model of videos inside the program.
 pub const SPRITES: &str = "sprites";
+/// Name of the model inside the program that edits images by instruction.
+pub const EDITS: &str = "edits";
 
 impl Model {
-    /// Opens a model: `default` or `sprites`, which are inside the program, a released one by name (`infinity-2b`,
+    /// Opens a model: `default`, `sprites` or `edits`, which are inside the program, a released one by name (`infinity-2b`,
     /// `var-d16`, `infinitystar-8b-720p`), a model folder, or a checkpoint.
     ///
     /// # Errors
@@ -40,6 +42,9 @@ impl Model {
         if name == SPRITES {
             return embedded(SPRITES, EMBEDDED_VIDEO);
         }
+        if name == EDITS {
+            return embedded(EDITS, EMBEDDED_EDITS);
+        }
         // A link to nothing is reported as one.
         if path.exists() || path.is_symlink() {
             let found = released::by_path(path, search_path)?;
@@ -62,7 +67,7 @@ fn embedded(name: &str, files: Option<[&'static [u8]; 6]>) -> Result<Model, Mode
 }
 
 fn unknown(name: &str) -> ModelError {
-    let known = released::names().chain([DEFAULT, SPRITES]);
+    let known = released::names().chain([DEFAULT, SPRITES, EDITS]);
     let hint = match nearest(name, known) {
         Some(name) => format!("did you mean `{name}`?"),
         None => "name a model folder, `default` for the model inside the program, or a released one: `nextscale models` lists them"

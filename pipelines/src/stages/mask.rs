@@ -24,6 +24,14 @@ pub fn read_mask(path: &Path) -> Result<Mask, PipelineError> {
     Mask::of(&read_with_alpha(path)?, &path.display().to_string())
 }
 
+/// Whether an image has transparent parts, which are inpainted.
+///
+/// # Errors
+/// A file that is no image.
+pub fn has_holes(path: &Path) -> Result<bool, PipelineError> {
+    Ok(transparent(&read_with_alpha(path)?).is_some())
+}
+
 /// From this grey on, a pixel of a mask is white; up to 255 less this, it is black.
 const WHITE: u8 = 250;
 

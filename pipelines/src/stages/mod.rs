@@ -51,7 +51,7 @@ pub use image_params::{ClassToImageParams, TextToImageParams};
 pub use init_image::{StartParams, VariationParams};
 pub use inpaint::EditParams;
 pub use keep_original::KeepOriginalParams;
-pub use mask::{Mask, read_mask};
+pub use mask::{Mask, has_holes, read_mask};
 pub use prompt_text::foreign_syntax;
 pub use prompts::{PromptsParams, read_prompts};
 pub use rewrite::RewriteParams;

@@ -5,10 +5,10 @@ mod tables;
 
 use clap::Subcommand;
 use indicatif::ProgressBar;
-use nextscale_eval::{EvalError, Measured, fast, motion, recall, tokenizer};
+use nextscale_eval::{EvalError, Measured, edits, fast, motion, recall, tokenizer};
 use serde::Serialize;
 
-use self::options::{FastArgs, Files, MotionArgs, RecallArgs, TokenizerArgs};
+use self::options::{EditsArgs, FastArgs, Files, MotionArgs, RecallArgs, TokenizerArgs};
 use crate::{bar, output};
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,8 @@ pub(crate) enum EvalCommand {
     Tokenizer(TokenizerArgs),
     /// Measure how often a generated image is recognised as what its prompt asks for
     Recall(RecallArgs),
+    /// Measure how often an edited image is recognised as what its instruction asks for
+    Edits(EditsArgs),
     /// Measure what each way to be faster costs: time, memory, and how far images are from those of a full run
     Fast(FastArgs),
     /// Measure how often a video moves as its prompt says
@@ -34,6 +36,10 @@ pub(crate) fn run(command: EvalCommand) -> anyhow::Result<()> {
         EvalCommand::Recall(args) => {
             let measured = recall::run(&args.options(), &progress);
             finish(&bar, measured, tables::recall, &args.data.files)
+        }
+        EvalCommand::Edits(args) => {
+            let measured = edits::run(&args.options(), &progress);
+            finish(&bar, measured, tables::edits, &args.data.files)
         }
         EvalCommand::Fast(args) => {
             let measured = fast::run(&args.options()?, &progress);

@@ -1,16 +1,17 @@
-//! Arguments of `nextscale eval tokenizer`, `recall`, `fast` and `motion`.
+//! Arguments of `nextscale eval tokenizer`, `recall`, `edits`, `fast` and `motion`.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
 use nextscale_eval::MeasureOptions;
+use nextscale_eval::edits::EditOptions;
 use nextscale_eval::fast::FastOptions;
 use nextscale_eval::motion::MotionOptions;
 use nextscale_eval::recall::RecallOptions;
 use nextscale_eval::tokenizer::TokenizerOptions;
 use nextscale_models::device::DeviceChoice;
-use nextscale_models::{DEFAULT, SPRITES};
+use nextscale_models::{DEFAULT, EDITS, SPRITES};
 
 use nextscale_models::device::Dtype;
 use nextscale_pipelines::stages::read_prompts;
@@ -132,6 +133,36 @@ impl RecallArgs {
             cfg_scale: self.sampling.cfg_scale,
             temperature: self.sampling.temperature,
             shortcuts: self.shortcuts.choice(),
+            measure: self.data.measure(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EditsArgs {
+    /// Model that edits by instruction: `edits` for the embedded one, or a model folder
+    #[arg(long, value_name = "NAME|PATH", default_value = EDITS)]
+    model: String,
+    /// Edit images of the training set instead of held-out ones
+    #[arg(long)]
+    seen: bool,
+    /// Number of images to edit, each by some twenty instructions
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = at_least_one())]
+    count: usize,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+    #[command(flatten)]
+    pub(super) data: DataOptions,
+}
+
+impl EditsArgs {
+    pub(super) fn options(&self) -> EditOptions {
+        EditOptions {
+            model: self.model.clone(),
+            seen: self.seen,
+            count: self.count,
+            cfg_scale: self.sampling.cfg_scale,
+            temperature: self.sampling.temperature,
             measure: self.data.measure(),
         }
     }

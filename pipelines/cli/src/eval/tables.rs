@@ -1,7 +1,7 @@
 //! The results of `nextscale eval` as text.
 
 use nextscale_eval::usage::ScaleReport;
-use nextscale_eval::{fast, motion, recall, tokenizer};
+use nextscale_eval::{edits, fast, motion, recall, tokenizer};
 
 pub(super) fn tokenizer(report: &tokenizer::Report) -> String {
     let kind = if report.held_out {
@@ -68,6 +68,34 @@ pub(super) fn recall(report: &recall::Report) -> String {
                 recall.median_rank
             );
         }
+    }
+    text
+}
+
+pub(super) fn edits(report: &edits::Report) -> String {
+    let (sampling, images) = (&report.sampling, report.images);
+    let mut text = format!(
+        "{}, guidance {}, temperature {}, seed {}\n{images} images, {:.1} candidates an edit: by chance {:.1} % are right\n",
+        report.model,
+        sampling.cfg,
+        sampling.temperature,
+        report.seed,
+        report.candidates,
+        100.0 / report.candidates.max(1.0)
+    );
+    text += "kind        edits   right  PSNR dB  of the auto-encoder\n";
+    let kinds = report
+        .kinds
+        .iter()
+        .map(|(kind, figures)| (kind.name(), figures));
+    for (name, figures) in kinds.chain([("all", &report.all)]) {
+        text += &format!(
+            "{name:<11} {:>5} {:>6.1}% {:>8.2} {:>20.2}\n",
+            figures.edits,
+            figures.right * 100.0,
+            figures.psnr,
+            figures.best_psnr
+        );
     }
     text
 }

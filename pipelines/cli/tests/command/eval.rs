@@ -53,6 +53,37 @@ fn recall_gives_a_table_a_sheet_and_the_same_result_again() {
 }
 
 #[test]
+fn edits_are_compared_with_what_they_should_be() {
+    let place = Place::new();
+    data(&place);
+    let run = |json: &str, batch: &str| {
+        let first = "eval edits --model @instruct --data icons --device cpu --count 2";
+        place.stdout(&format!(
+            "{first} --json {json} --sheet sheet.png --batch {batch}"
+        ))
+    };
+    let text = run("a.json", "4");
+    says(&text, &["2 images", "of the auto-encoder"]);
+    run("b.json", "16");
+    let (a, b) = (json(&place, "a.json"), json(&place, "b.json"));
+    assert_eq!(a, b, "the result depends on the size of a batch");
+    let kinds = a["kinds"].as_array().unwrap();
+    let edits = |kind: &serde_json::Value| kind[1]["edits"].as_u64().unwrap();
+    assert_eq!(kinds.iter().map(edits).sum::<u64>(), a["all"]["edits"]);
+    // The images are opaque, and in one style.
+    let names: Vec<&str> = kinds.iter().filter_map(|kind| kind[0].as_str()).collect();
+    let expected = [
+        "colour", "turn", "mirror", "smaller", "bigger", "grey", "replace",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(a["candidates"], 14.0);
+    let sheet = image::open(place.path("sheet.png")).unwrap();
+    assert_eq!(sheet.width(), 16 * 20 + 4);
+    let refused = "eval edits --model @tiny --data icons --device cpu";
+    place.refuses(refused, &["edits no image"]);
+}
+
+#[test]
 fn the_tokenizer_is_measured_and_missing_data_is_told() {
     let place = Place::new();
     let line = "eval tokenizer --model @tiny --data icons --device cpu --json t.json";

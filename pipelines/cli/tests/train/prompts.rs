@@ -163,6 +163,40 @@ fn from_pictures_to_a_model() {
     assert!(largest.is_finite());
     model.load_infinity(&Placement::cpu()).unwrap();
     model.load_bsq_vae(&Placement::cpu()).unwrap();
+    it_learns_to_edit(&place);
+}
+
+/// From the folder of a model to one that edits by instruction.
+fn it_learns_to_edit(place: &Workplace) {
+    let edits = TRANSFORMER
+        .replace("tokenizer: tok", "from: model\nedits: true")
+        .replace("steps: 40", "steps: 6");
+    place.write("both.yaml", &edits);
+    let parts = ["both.yaml: scenes: images of two things are not edited"];
+    place.fail("train transformer both.yaml", &parts);
+    let edits = edits.replace("scenes: 0.25\n", "");
+    place.write("wide.yaml", &edits.replace("width: 32", "width: 64"));
+    place.fail("train transformer wide.yaml", &["from: ", "other sizes"]);
+    place.write(
+        "two.yaml",
+        &edits.replace("seed: 2", "tokenizer: tok\nseed: 2"),
+    );
+    place.fail("train transformer two.yaml", &["tokenizer: ", "not both"]);
+
+    place.write("edits.yaml", &edits);
+    place.succeed("train transformer edits.yaml --out edits --max-steps 3");
+    let resumed = place.succeed("train transformer edits.yaml --out edits --export editor");
+    assert!(resumed.contains("resuming at step 3"), "{resumed}");
+    // It starts from a trained model.
+    let loss = numbers(&place.log("edits"), "loss");
+    assert!(loss.len() == 6 && loss[0] < 0.68, "{loss:?}");
+    let editor = place.path().join("editor");
+    let editor = Model::open(&editor.display().to_string()).unwrap();
+    assert!(editor.edits_by_instruction());
+    let words = editor.known_words().unwrap().unwrap();
+    let unknown = words.unknown_words("turn the large red square upside down, it into a zeppelin");
+    assert_eq!(unknown, ["zeppelin"]);
+    editor.load_infinity(&Placement::cpu()).unwrap();
 }
 
 #[test]

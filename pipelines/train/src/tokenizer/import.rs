@@ -17,7 +17,7 @@ use crate::tokenizer::{TokenizerKind, bsq::BsqRun, causal::CausalRun, vq::VqRun}
 /// The configuration of the imported tokenizer.
 const TOKENIZER_CONFIG: &str = "tokenizer.yaml";
 /// The weights of the imported tokenizer.
-const TOKENIZER_WEIGHTS: &str = "vae.safetensors";
+pub(crate) const TOKENIZER_WEIGHTS: &str = "vae.safetensors";
 
 /// The configuration of a tokenizer that can be imported.
 pub(crate) trait TokenizerRun: Run {

@@ -30,8 +30,15 @@ pub(crate) struct InfinityRun {
     pub kind: TransformerKind,
     /// Folder of the data set, as `nextscale data build` wrote it.
     pub data: PathBuf,
-    /// Folder of the tokenizer's run.
-    pub tokenizer: PathBuf,
+    /// Folder of the tokenizer's run; not with `from`.
+    #[serde(default)]
+    pub tokenizer: Option<PathBuf>,
+    /// Folder of a model whose tokenizer, vocabulary, text encoder and transformer are the start of this run.
+    #[serde(default)]
+    pub from: Option<PathBuf>,
+    /// Whether it learns to edit an image by instruction (VAREdit) instead of to generate one from its caption.
+    #[serde(default)]
+    pub edits: bool,
     /// Folder of a run whose transformer is the start of this one; the text encoder starts from random weights.
     #[serde(default)]
     pub transformer_of: Option<PathBuf>,
@@ -163,13 +170,17 @@ impl InfinityRun {
     }
 
     /// A model with random weights for a tokenizer of `bits` bits per cell and a vocabulary of `size` entries, on an
-    /// autodiff device; or that of [`InfinityRun::transformer_of`] or [`InfinityRun::continues`].
+    /// autodiff device; or that of [`InfinityRun::transformer_of`], [`InfinityRun::continues`] or
+    /// [`InfinityRun::from`].
     pub(super) fn model(
         &self,
         bits: usize,
         size: usize,
         device: &Device,
     ) -> Result<TextToImageModel> {
+        if let Some(from) = &self.from {
+            return self.model_of(from, bits, size, device);
+        }
         let config = self.text.config(size);
         let text = config.init_with(self.text.embedding_std, device);
         if let Some(from) = &self.continues {
@@ -229,9 +240,14 @@ impl InfinityRun {
 
     /// Rejects sizes and chances that contradict each other.
     pub(super) fn check_sizes(&self) -> Result<()> {
+        let starts = [&self.transformer_of, &self.continues, &self.from];
         ensure!(
-            self.transformer_of.is_none() || self.continues.is_none(),
-            "transformer_of and continues exclude each other"
+            starts.into_iter().flatten().count() < 2,
+            "transformer_of, continues and from exclude each other"
+        );
+        ensure!(
+            !self.edits || self.scenes == 0.0,
+            "scenes: images of two things are not edited; leave out `scenes` or `edits`"
         );
         self.schedule()?;
         self.text.check()?;

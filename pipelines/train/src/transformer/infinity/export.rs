@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use nextscale_bitwise::import::save_infinity;
-use nextscale_bitwise::vae::BsqVae;
+use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
 use nextscale_models::manifest::{Checksums, InfinityManifest, Manifest};
 use nextscale_models::{Model, TRANSFORMER, VAE};
 use nextscale_text::Vocab;
@@ -15,8 +15,9 @@ use crate::config;
 use crate::error::{Result, ensure};
 use crate::run_folder::{CONFIG, VOCABULARY};
 use crate::tokenizer::bsq::BsqRun;
-use crate::tokenizer::import::{import_tokenizer, is_same, trained_tokenizer};
+use crate::tokenizer::import::{is_same, trained_tokenizer};
 use crate::transformer::infinity::config::{InfinityRun, TextToImageModel};
+use crate::transformer::infinity::parts::Tokenizer;
 use crate::transformer::text::{exported_size, prompt_rules, save_text};
 
 /// Writes a checkpoint of the run `from` as the model folder `out`, with the decoder of the run `decoder_of` if given.
@@ -28,10 +29,13 @@ pub(crate) fn export(
 ) -> Result<()> {
     let run: InfinityRun = config::read(&from.join(CONFIG))?;
     let device = Device::flex();
-    let (mut vae, mut tokenizer) = import_tokenizer::<BsqRun>(from, &run.tokenizer, &device)?;
-    let cells = tokenizer.schedule()?;
+    let Tokenizer {
+        mut vae,
+        mut config,
+        cells,
+    } = run.open_tokenizer(from, &device)?;
     if let Some(folder) = decoder_of {
-        (vae, tokenizer) = with_decoder(folder, vae)?;
+        (vae, config) = with_decoder(folder, vae)?;
     }
     let vocab = Vocab::from_file(from.join(VOCABULARY))?;
     let (text, transformer) = (run.text.config(vocab.size()), run.model_config(vae.bits));
@@ -49,11 +53,11 @@ pub(crate) fn export(
         about: run.about,
         text,
         transformer,
-        vae: tokenizer.model,
+        vae: config,
         patching: run.patching,
         sizes: vec![exported_size(cells.last(), vae.stride, &run.scales)],
         sampling: run.sampling,
-        edits_by_instruction: false,
+        edits_by_instruction: run.edits,
         prompt: prompt_rules(),
         fingerprints: Checksums::new(),
     };
@@ -61,8 +65,8 @@ pub(crate) fn export(
     Ok(())
 }
 
-/// The auto-encoder with the decoder of a run that was trained for the codes of its encoder, and that run.
-fn with_decoder(folder: &Path, vae: BsqVae) -> Result<(BsqVae, BsqRun)> {
+/// The auto-encoder with the decoder of a run that was trained for the codes of its encoder, and its sizes.
+fn with_decoder(folder: &Path, vae: BsqVae) -> Result<(BsqVae, BsqVaeConfig)> {
     let (trained, run) = trained_tokenizer::<BsqRun>(folder)?;
     ensure!(
         is_same(
@@ -73,5 +77,5 @@ fn with_decoder(folder: &Path, vae: BsqVae) -> Result<(BsqVae, BsqRun)> {
         folder.display()
     );
     let decoder = trained.decoder;
-    Ok((BsqVae { decoder, ..vae }, run))
+    Ok((BsqVae { decoder, ..vae }, run.model))
 }

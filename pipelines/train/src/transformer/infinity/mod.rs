@@ -6,6 +6,7 @@
 
 mod config;
 mod export;
+mod parts;
 mod task;
 
 pub(crate) use config::InfinityRun;

@@ -9,18 +9,17 @@ use nextscale_bitwise::infinity::{Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
 use nextscale_bitwise::train::{BitLoss, loss};
 use nextscale_bitwise::vae::BsqVae;
-use nextscale_data::{Dataset, captions};
+use nextscale_data::{Augment, Dataset, Edit, EditKind, Editor, captions};
 use nextscale_text::{Vocab, encoder::encode_tokens};
 use nextscale_tokenizer::{Pyramid, ScaleSchedule};
 use rand::{Rng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::batches::{images::held_out, planes};
+use crate::batches::images::{held_out, held_out_ids};
+use crate::batches::planes;
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext};
-use crate::shuffle::Shuffle;
-use crate::tokenizer::bsq::BsqRun;
-use crate::tokenizer::import::import_tokenizer;
+use crate::shuffle::{Shuffle, rng_for};
 use crate::transformer::captioned::{
     BitTask, Captioned, CaptionedBatches, CaptionedTask, Examples,
 };
@@ -36,10 +35,15 @@ impl Run for InfinityRun {
 
     fn start(self, set: Arc<Dataset>, context: &mut StartContext<'_>) -> Result<Start<Self>> {
         let device = context.device;
-        let (vae, tokenizer) = import_tokenizer::<BsqRun>(context.out, &self.tokenizer, device)?;
-        self.check_tokenizer(&tokenizer.schedule()?)?;
-        let continues = self.continues.as_deref();
+        let vae = self.open_tokenizer(context.out, device)?.vae;
+        let continues = self.continues.as_deref().or(self.from.as_deref());
+        let editor = self.edits.then(|| Editor::new(&set, false));
         let texts = |index, rng: &mut ChaCha8Rng| {
+            if let Some(editor) = &editor {
+                let edits = EditKind::ALL.into_iter();
+                let edits = edits.filter_map(|kind| editor.plain(index, kind, rng));
+                return edits.map(|edit| edit.instruction).collect();
+            }
             let entry = set.entry(index);
             let mut texts = vec![captions::canonical(entry)];
             texts.extend((0..3).map(|_| captions::caption(entry, captions::PLAIN, rng).0));
@@ -56,12 +60,17 @@ impl Run for InfinityRun {
         let task = task(&self, vae, &vocab, &set, device)?;
         device.seed(self.seed);
         let model = self.model(bits, vocab.size(), &device.clone().autodiff())?;
-        Ok((task, model, batches(self, set, vocab)))
+        Ok((task, model, batches(self, set, vocab, editor)))
     }
 }
 
 /// The batches of a run.
-fn batches(run: InfinityRun, set: Arc<Dataset>, vocab: Vocab) -> CaptionedBatches<ImageExamples> {
+fn batches(
+    run: InfinityRun,
+    set: Arc<Dataset>,
+    vocab: Vocab,
+    editor: Option<Editor>,
+) -> CaptionedBatches<ImageExamples> {
     let train_ids = set.train_ids();
     let repeat = |id: &usize| {
         if set.entry(*id).plain {
@@ -81,15 +90,17 @@ fn batches(run: InfinityRun, set: Arc<Dataset>, vocab: Vocab) -> CaptionedBatche
             set,
             train_ids,
             run,
+            editor,
         },
     }
 }
 
-/// Images with captions, some of them in pairs.
+/// Images with captions, some of them in pairs; or edits, each of which is two images: the result, then the source.
 pub(crate) struct ImageExamples {
     set: Arc<Dataset>,
     train_ids: Vec<usize>,
     run: InfinityRun,
+    editor: Option<Editor>,
 }
 
 impl ImageExamples {
@@ -122,6 +133,10 @@ impl ImageExamples {
 
 impl Examples for ImageExamples {
     fn append(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
+        if let Some(editor) = &self.editor {
+            let edit = editor.any(index, &self.run.augment, rng);
+            return append_edit(edit, pixels);
+        }
         let paired = self.run.scenes > 0.0 && rng.random_bool(self.run.scenes);
         if paired {
             self.pair(index, rng, pixels)
@@ -131,8 +146,31 @@ impl Examples for ImageExamples {
     }
 }
 
-/// The loss of images.
+/// Appends result and source to the planes in `pixels`; returns the instruction.
+fn append_edit(edit: Edit, pixels: &mut Vec<f32>) -> String {
+    planes::append(&[edit.target], pixels);
+    planes::append(&[edit.source], pixels);
+    edit.instruction
+}
+
+/// At most `count` edits of held-out images: their planes, and the instructions.
+fn held_out_edits(set: &Arc<Dataset>, count: usize) -> (Vec<f32>, Vec<String>) {
+    let (mut pixels, mut rng) = (Vec::new(), rng_for(0x6564_6974, 0));
+    let editor = Editor::new(set, !set.held_out_ids().is_empty());
+    let augment = Augment {
+        keep: 1.0,
+        flip: 0.0,
+        ..Augment::default()
+    };
+    let ids = held_out_ids(set, count).into_iter();
+    let texts = ids.map(|index| append_edit(editor.any(index, &augment, &mut rng), &mut pixels));
+    let texts = texts.collect();
+    (pixels, texts)
+}
+
+/// The loss of images, or of edits.
 pub(crate) struct InfinityTask {
+    edits: bool,
     correction: SelfCorrection,
     patching: Patching,
     cells: ScaleSchedule,
@@ -148,29 +186,37 @@ fn task(
     run: &InfinityRun,
     vae: BsqVae,
     vocab: &Vocab,
-    set: &Dataset,
+    set: &Arc<Dataset>,
     device: &Device,
 ) -> Result<CaptionedTask<InfinityTask>> {
     let schedule = run.schedule()?;
-    let (ids, pixels) = held_out(set, 64);
-    let texts = ids
-        .iter()
-        .map(|&index| captions::canonical(set.entry(index)));
+    let (pixels, texts) = if run.edits {
+        held_out_edits(set, 64)
+    } else {
+        let (ids, pixels) = held_out(set, 64);
+        let texts = ids.iter().map(|&id| captions::canonical(set.entry(id)));
+        (pixels, texts.collect())
+    };
+    let plan = if run.edits {
+        Plan::editing_teacher_forcing
+    } else {
+        Plan::teacher_forcing
+    };
     let config = run.model_config(vae.bits);
     let task = InfinityTask {
+        edits: run.edits,
         correction: run.correction,
         patching: run.patching,
         cells: run.patching.cells(&schedule),
         bsq: vae.quantizer(),
-        plan: Plan::teacher_forcing(&config, &schedule, schedule.last(), device)
-            .with_precision(run.precision),
+        plan: plan(&config, &schedule, schedule.last(), device).with_precision(run.precision),
         weights: run.weighting.weights(&schedule, device),
         size: set.size(),
         vae,
     };
     Ok(CaptionedTask {
         task,
-        held_out: Captioned::held_out(pixels, vocab, &texts.collect::<Vec<_>>()),
+        held_out: Captioned::held_out(pixels, vocab, &texts),
     })
 }
 
@@ -180,12 +226,34 @@ impl InfinityTask {
         let pixels = planes::images(pixels, self.size, &self.weights.device());
         let pyramid = Pyramid::plain(&self.bsq);
         let latent = self.vae.encode(pixels);
+        let (latent, source) = if self.edits {
+            let [target, source] = alternating(latent);
+            (target, Some(source))
+        } else {
+            (latent, None)
+        };
         let encoded = match rng {
             Some(rng) => self.correction.encode(&pyramid, latent, &self.cells, rng),
             None => pyramid.encode(latent, &self.cells),
         };
-        TeacherForcing::new(&pyramid, &encoded, &self.cells, self.patching)
+        let forcing = TeacherForcing::new(&pyramid, &encoded, &self.cells, self.patching);
+        match source {
+            Some(latent) => forcing.of_source(latent, self.patching),
+            None => forcing,
+        }
     }
+}
+
+/// The even and the odd rows of a batch.
+fn alternating(x: Tensor<5>) -> [Tensor<5>; 2] {
+    let [b, d, t, h, w] = x.dims();
+    let pairs = x.reshape([b / 2, 2, d * t * h * w]);
+    [0, 1].map(|i| {
+        pairs
+            .clone()
+            .slice_dim(1, i..i + 1)
+            .reshape([b / 2, d, t, h, w])
+    })
 }
 
 impl BitTask for InfinityTask {
