@@ -11,6 +11,7 @@ use nextscale_bitwise::tokens::Patching;
 use nextscale_tokenizer::{Codes, Scale};
 use nextscale_var_core::sampler::Sampler;
 
+use self::convergence::repeated_share;
 use self::input::prompt_tokens;
 use crate::{
     clips::{Pass, Plan},
@@ -19,6 +20,7 @@ use crate::{
     pyramid::pyramid,
 };
 
+mod convergence;
 mod input;
 
 pub use self::input::{Condition, GenerateInput, GenerateOptions};
@@ -41,6 +43,8 @@ pub struct Step {
     pub codes: Codes,
     /// The running sum of the clip including this pass, at full size, `[b, c, t, h, w]`. Decode it for a preview.
     pub features: Tensor<5>,
+    /// Passes over the same scale that come after it and are left out, because it has converged.
+    pub left_out: usize,
     /// Whether the clip is finished; then `features` are its latent frames.
     pub ends_clip: bool,
     /// Tokens whose keys and values are kept for later passes.
@@ -62,6 +66,8 @@ pub struct Generation<'a> {
     reference: Scale,
     device: Device,
     sum: Option<Tensor<5>>,
+    /// The bits of the pass before.
+    bits_before: Option<Tensor<5, Int>>,
     k: usize,
 }
 
@@ -97,6 +103,7 @@ pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'_>) -> Genera
         device: text.device(),
         options,
         sum: None,
+        bits_before: None,
         k: 0,
     };
     let tokens = prompt_tokens(model, text, negative, guided);
@@ -186,26 +193,45 @@ impl Generation<'_> {
         })
     }
 
-    fn step(&mut self, k: usize, pass: Pass) -> Step {
+    /// Whether the passes over the scale of `pass` may end with it, though the plan has more of them.
+    fn may_converge(&self, k: usize, pass: &Pass) -> bool {
+        let sampled = k >= self.options.forced.len();
+        let more = self.plan.clips()[pass.clip].passes_left(pass) > 0;
+        self.options.converge.is_some() && sampled && more && pass.repetition > 0
+    }
+
+    /// Whether so few bits are those of the pass before that the passes over the scale have converged.
+    fn has_converged(&self, bits: &Tensor<5, Int>) -> bool {
+        let before = self.bits_before.clone().zip(self.options.converge);
+        before.is_some_and(|(before, below)| repeated_share(before, bits.clone()) < below)
+    }
+
+    fn step(&mut self, k: usize, mut pass: Pass) -> Step {
         if pass.in_clip == 0 {
             self.sum = None;
         }
+        let clip = self.plan.clips()[pass.clip].clone();
+        let open = self.may_converge(k, &pass);
+        // The next clip attends to the last pass, and this may be it. If it is not, the state is as if it was not kept.
+        let before = (open && clip.keeps_scale_of(&pass)).then(|| self.state.clone());
+        pass.keep |= before.is_some();
         let input = self.input(pass);
         let forced = self.options.forced.get(k).cloned();
         let raw = self.raw_logits(pass, &input, forced.is_some());
-        let temperature = self.options.temperature(pass.clip);
-        let tempered = raw.clone().map(|raw| raw * temperature.recip());
-        let logits = tempered.map(|logits| {
-            if self.options.guides(pass) {
-                self.options.guidance.apply(logits)
-            } else {
-                logits.slice_dim(0, 0..self.batch)
-            }
-        });
-        let codes = Codes::Bits(self.sample(pass, forced, logits.as_ref()));
-        let clip = &self.plan.clips()[pass.clip];
-        let detail = self.detail();
-        let sum = self.sum.take();
+        let logits = raw.clone().map(|raw| self.guided(pass, raw));
+        let bits = self.sample(pass, forced, logits.as_ref());
+        let converged = open && self.has_converged(&bits);
+        if let Some(state) = before.filter(|_| !converged) {
+            (self.state, pass.keep) = (state, false);
+        }
+        self.bits_before = Some(bits.clone());
+        let left_out = if converged {
+            clip.passes_left(&pass)
+        } else {
+            0
+        };
+        let codes = Codes::Bits(bits);
+        let (detail, sum) = (self.detail(), self.sum.take());
         let features = pyramid(&detail).accumulate(sum, &codes, pass.in_clip, &clip.schedule);
         self.sum = Some(features.clone());
         Step {
@@ -216,8 +242,19 @@ impl Generation<'_> {
             logits,
             codes,
             features,
-            ends_clip: pass.in_clip + 1 == clip.passes.len(),
+            left_out,
+            ends_clip: pass.in_clip + 1 + left_out == clip.passes.len(),
             kept_tokens: self.state.tokens(),
+        }
+    }
+
+    /// Logits of a pass, `[2b or b, l, 2 d]`, after temperature and guidance, `[b, l, 2 d]`.
+    fn guided(&self, pass: Pass, raw: Tensor<3>) -> Tensor<3> {
+        let logits = raw * self.options.temperature(pass.clip).recip();
+        if self.options.guides(pass) {
+            self.options.guidance.apply(logits)
+        } else {
+            logits.slice_dim(0, 0..self.batch)
         }
     }
 }
@@ -228,13 +265,20 @@ impl Iterator for Generation<'_> {
     fn next(&mut self) -> Option<Step> {
         let k = self.k;
         let pass = *self.plan.passes().nth(k)?;
-        self.k += 1;
-        Some(self.step(k, pass))
+        let step = self.step(k, pass);
+        self.k += 1 + step.left_out;
+        Some(step)
     }
 
+    /// Passes that may converge before they are run count only for the upper bound.
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.plan.passes().count() - self.k;
-        (left, Some(left))
+        let left = || self.plan.passes().skip(self.k);
+        let all = left().count();
+        let sure = match self.options.converge {
+            Some(_) => left().filter(|pass| pass.repetition < 2).count(),
+            None => all,
+        };
+        (sure, Some(all))
     }
 }
 

@@ -68,6 +68,9 @@ struct VideoSampling {
     /// Run at most N passes over each scale
     #[arg(long, value_name = "N")]
     repeats: Option<usize>,
+    /// Leave out the other passes over a scale once less than this share of its bits repeats from one pass to the next: 0.3
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true, value_parser = parse_number)]
+    converge: Option<f64>,
     /// Temperature of the first frame
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = parse_number)]
     image_temperature: Option<f64>,
@@ -122,7 +125,8 @@ impl VideoSampling {
         set.stage(generator, "image-temperature", &self.image_temperature)?;
         set.stage(generator, "fast", &flag(self.fast))?;
         set.stage(generator, "guidance-until", &self.guidance_until)?;
-        set.stage(generator, "repeats", &self.repeats)
+        set.stage(generator, "repeats", &self.repeats)?;
+        set.stage(generator, "converge", &self.converge)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Ways to be faster at the price of details, as a user asks for them: fewer scales, guidance on the first ones only, and fewer
-//! tokens in the last ones.
+//! Ways to be faster at the price of details, as a user asks for them: fewer scales, guidance on the first ones only, fewer tokens
+//! in the last ones and, of videos, fewer passes over a scale.
 
 use nextscale_var_core::shortcuts::Shortcuts;
 
@@ -18,6 +18,9 @@ pub struct ShortcutChoice {
     pub keep_tokens: Option<Vec<f64>>,
     /// Of videos: passes over each scale, at most.
     pub repeats: Option<usize>,
+    /// Of videos: the share of bits that repeat from one pass over a scale to the next below which its other passes are left out,
+    /// from 0 to 1 ([`GenerateOptions::converge`](nextscale_video::generate::GenerateOptions::converge)).
+    pub converge: Option<f64>,
 }
 
 /// A choice that does not fit a schedule.
@@ -48,12 +51,14 @@ pub struct ImageShortcuts {
 }
 
 /// What a run of videos leaves out; nothing unless it is set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct VideoShortcuts {
     /// Scales with guidance, from the first of each clip.
     pub guidance_until: Option<usize>,
     /// Passes over each scale, at most.
     pub repeats: Option<usize>,
+    /// Share of bits that repeat from pass to pass below which the other passes over a scale are left out.
+    pub converge: Option<f64>,
 }
 
 impl VideoShortcuts {
@@ -62,24 +67,55 @@ impl VideoShortcuts {
         let unguided = if scales < 8 { 1 } else { 2 };
         Self {
             guidance_until: Some(scales.saturating_sub(unguided)),
-            repeats: None,
+            ..Self::default()
+        }
+    }
+
+    /// A choice that comes to the same.
+    pub fn choice(&self) -> ShortcutChoice {
+        ShortcutChoice {
+            guidance_until: self.guidance_until,
+            repeats: self.repeats,
+            converge: self.converge,
+            ..ShortcutChoice::default()
         }
     }
 
     /// Checks the numbers against a model's `scales` scales.
     ///
     /// # Errors
-    /// More guided scales than there are, and no pass over a scale.
+    /// More guided scales than there are, no pass over a scale, and a share that is not from 0 to 1.
     pub fn check(&self, scales: usize) -> Result<(), ShortcutError> {
         let refuse = |key, message| Err(ShortcutError { key, message });
-        match (self.guidance_until, self.repeats) {
-            (Some(until), _) if until > scales => refuse(
-                "guidance-until",
-                format!("`guidance-until` should be from 0 to {scales}, but it is {until}"),
-            ),
-            (_, Some(0)) => refuse("repeats", "`repeats` should be at least 1".to_owned()),
-            _ => Ok(()),
+        let is_share = |share: &f64| (0.0..=1.0).contains(share);
+        if let Some(until) = self.guidance_until.filter(|until| *until > scales) {
+            let message =
+                format!("`guidance-until` should be from 0 to {scales}, but it is {until}");
+            return refuse("guidance-until", message);
         }
+        if self.repeats == Some(0) {
+            return refuse("repeats", "`repeats` should be at least 1".to_owned());
+        }
+        if let Some(share) = self.converge.filter(|share| !is_share(share)) {
+            let message = format!("`converge` should be from 0 to 1, but it is {share}");
+            return refuse("converge", message);
+        }
+        Ok(())
+    }
+
+    /// Checks that a scale has passes that can be left out, of a video whose scales have at most `most` of them.
+    ///
+    /// # Errors
+    /// If it should end early and has no more than two passes, of which the second is the first that can end it.
+    pub fn check_passes(&self, most: usize) -> Result<(), ShortcutError> {
+        if self.converge.is_none() || most > 2 {
+            return Ok(());
+        }
+        let message = format!(
+            "`converge` leaves out the third pass over a scale and those after it, but there are at most {most}"
+        );
+        let key = "converge";
+        Err(ShortcutError { key, message })
     }
 }
 
@@ -117,7 +153,7 @@ impl ImageShortcuts {
             scales: Some(self.scales),
             guidance_until: Some(self.guidance_until),
             keep_tokens: Some(self.keep_tokens.clone()),
-            repeats: None,
+            ..ShortcutChoice::default()
         }
     }
 
@@ -171,6 +207,7 @@ impl ShortcutChoice {
         let shortcuts = VideoShortcuts {
             guidance_until: self.guidance_until.or(base.guidance_until),
             repeats: self.repeats.or(base.repeats),
+            converge: self.converge.or(base.converge),
         };
         shortcuts.check(scales)?;
         Ok(shortcuts)
@@ -187,9 +224,13 @@ impl ShortcutChoice {
             ImageShortcuts::none(scales)
         };
         let refuse = |key, message| Err(ShortcutError { key, message });
-        if self.repeats.is_some() {
-            let message = "`repeats` is for models of videos".to_owned();
-            return refuse("repeats", message);
+        for (key, given) in [
+            ("repeats", self.repeats.is_some()),
+            ("converge", self.converge.is_some()),
+        ] {
+            if given {
+                return refuse(key, format!("`{key}` is for models of videos"));
+            }
         }
         let run = self.scales.unwrap_or(base.scales);
         if run == 0 || run > scales {
@@ -280,7 +321,7 @@ mod tests {
             scales: Some(13),
             guidance_until: Some(5),
             keep_tokens: Some(vec![1.0]),
-            repeats: None,
+            ..ShortcutChoice::default()
         };
         assert_eq!(resolved(choice, 13), (13, 5, vec![1.0]));
         assert_eq!(resolved(ShortcutChoice::default(), 3), (3, 3, vec![]));
@@ -304,7 +345,11 @@ mod tests {
             let VideoShortcuts {
                 guidance_until,
                 repeats,
-            } = choice.resolve_video(15).unwrap();
+                converge: None,
+            } = choice.resolve_video(15).unwrap()
+            else {
+                panic!("`converge` was not asked for");
+            };
             (guidance_until, repeats)
         };
         assert_eq!(of(choice(true, None, None)), (Some(13), None));
@@ -319,6 +364,29 @@ mod tests {
         };
         assert_eq!(wrong(scales), "`scales` is for models of images");
         assert!(choice(false, None, Some(1)).resolve(4).is_err());
+    }
+
+    #[test]
+    fn scales_that_end_early() {
+        let choice = |share| ShortcutChoice {
+            converge: Some(share),
+            ..ShortcutChoice::default()
+        };
+        let shortcuts = choice(0.3).resolve_video(15).unwrap();
+        assert_eq!(shortcuts.converge, Some(0.3));
+        assert!(shortcuts.check_passes(3).is_ok());
+        let message = shortcuts.check_passes(2).unwrap_err().message;
+        assert!(message.contains("there are at most 2"), "{message}");
+        assert!(VideoShortcuts::default().check_passes(1).is_ok());
+        for share in [-0.1, 1.5, f64::NAN] {
+            let message = choice(share).resolve_video(15).unwrap_err().message;
+            assert!(
+                message.contains("`converge` should be from 0 to 1"),
+                "{message}"
+            );
+        }
+        let message = choice(0.3).resolve(4).unwrap_err().message;
+        assert_eq!(message, "`converge` is for models of videos");
     }
 
     #[test]

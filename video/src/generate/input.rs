@@ -26,6 +26,11 @@ pub struct GenerateOptions {
     /// Scales, from the first of each clip, with guidance; all if absent. Of the others, passes that no later clip attends to are
     /// computed for the prompts alone.
     pub guided_scales: Option<usize>,
+    /// When the passes over a scale end before the plan ends them: once the share of bits that are those of the pass before, from
+    /// 0 to 1, is below this. It is about half where bits are drawn at random, and falls where passes only correct each other. The
+    /// second pass is the first that can end a scale; forced passes never do. In a batch all videos have to get there. All passes
+    /// are run if absent.
+    pub converge: Option<f64>,
     /// Limits on intermediate results.
     pub limits: Limits,
 }
@@ -44,6 +49,7 @@ impl GenerateOptions {
             forced: Vec::new(),
             forced_logits: false,
             guided_scales: None,
+            converge: None,
             limits: Limits::default(),
         }
     }

@@ -17,7 +17,7 @@ pub(crate) enum EvalCommand {
     Tokenizer(TokenizerArgs),
     /// Measure how often a generated image is recognised as what its prompt asks for
     Recall(RecallArgs),
-    /// Measure what each way to be faster costs: time, memory, and how far images are from those of a full run
+    /// Measure what each way to be faster costs: time, memory, and how far images or videos are from those of a full run
     Fast(FastArgs),
     /// Measure how often a video moves as its prompt says
     Motion(MotionArgs),

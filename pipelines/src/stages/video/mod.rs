@@ -128,13 +128,13 @@ impl TextToVideo {
                 scales,
             };
             (context.observer)(Event::Scale {
-                note: self.plan.note(step.index),
+                note: self.plan.note(&step),
                 stage: context.stage.clone(),
                 sample: sample.clone(),
                 step: position,
                 took: start.elapsed(),
             });
-            if position.scale == scales {
+            if position.scale + step.left_out == scales {
                 last = Some((step, position));
                 break;
             }
@@ -199,6 +199,7 @@ impl Stage for TextToVideo {
             fast: false,
             guidance_until: self.plan.shortcuts().guidance_until,
             repeats: self.plan.shortcuts().repeats,
+            converge: self.plan.shortcuts().converge,
             ..self.params.clone()
         };
         serde_json::to_value(params).ok()

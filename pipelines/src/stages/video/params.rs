@@ -47,6 +47,9 @@ pub struct TextToVideoParams {
     pub guidance_until: Option<usize>,
     /// Number of passes over each scale, at most.
     pub repeats: Option<usize>,
+    /// Leave out the other passes over a scale once the share of its bits that repeat from one pass to the next is below this,
+    /// from 0 to 1. It is about 0.5 where bits are drawn at random, and falls where passes only correct each other.
+    pub converge: Option<f64>,
     /// An image to begin with: PNG, JPEG, WebP, TIFF or GIF. It is scaled and cropped around its centre to the size of the video.
     pub image: Option<FilePath>,
     /// A video to continue: its last seconds, as many as the model takes, are the start of the result. Interactive models
@@ -74,6 +77,7 @@ impl TextToVideoParams {
             fast: self.fast,
             guidance_until: self.guidance_until,
             repeats: self.repeats,
+            converge: self.converge,
             ..ShortcutChoice::default()
         };
         let shortcuts = choice.resolve_video(scales);
