@@ -207,6 +207,12 @@ impl Plan {
         self.clips.iter().flat_map(|clip| &clip.passes)
     }
 
+    /// Scales of each clip.
+    pub fn scales(&self) -> usize {
+        let last = self.clips[0].passes.last();
+        last.map_or(0, |pass| pass.index + 1)
+    }
+
     /// The finest grid, as a single frame: the grid on which positions are measured.
     pub fn reference(&self) -> Scale {
         let last = self.clips[0].schedule.last();

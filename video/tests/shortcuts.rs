@@ -6,7 +6,7 @@ use nextscale_video::clips::{Layout, Plan};
 use nextscale_video::codes::CodeBits;
 use nextscale_video::generate::{GenerateInput, GenerateOptions, Step, generate};
 use nextscale_video::guidance::InfinityStarGuidance;
-use nextscale_video::infinity_star::{InfinityStar, InfinityStarConfig};
+use nextscale_video::infinity_star::{InfinityStar, InfinityStarConfig, Limits};
 use nextscale_video::pyramid::given_bits;
 
 const BITS: CodeBits = CodeBits {
@@ -173,6 +173,93 @@ fn a_given_image_keeps_its_passes() {
     let steps = run(&model, &plan, options);
     let of_image = |step: &&Step| step.pass.clip == 0;
     assert_eq!(steps.iter().filter(of_image).count(), 7);
+}
+
+fn keeping(shares: &[f64]) -> GenerateOptions {
+    GenerateOptions {
+        keep_tokens: shares.to_vec(),
+        ..options()
+    }
+}
+
+#[test]
+fn scales_that_compute_all_tokens_are_the_full_run() {
+    let (model, plan) = (model(), plan());
+    let full = run(&model, &plan, options());
+    assert_eq!(off(&run(&model, &plan, keeping(&[1.0, 1.0])), &full), 0.0);
+    // Less than one token is left out: blocks keep what would stand in, and nothing needs it.
+    assert_eq!(off(&run(&model, &plan, keeping(&[0.999])), &full), 0.0);
+}
+
+/// Of three blocks the middle one leaves tokens out; the next clip attends to those that it has computed.
+#[test]
+fn tokens_that_are_left_out_are_not_kept() {
+    let (model, plan) = (model(), plan());
+    let kept = |options| {
+        let mut generation = generate(&model, input(&plan, options));
+        while let Some(step) = generation.next() {
+            if step.ends_clip {
+                return generation.state().numbers();
+            }
+        }
+        0
+    };
+    // Text of 4 tokens and the image's 6, keys and values of one head of 16, both rows of the batch.
+    assert_eq!(kept(options()), 3 * (4 + 6) * 2 * 16 * 2);
+    assert_eq!(kept(keeping(&[0.5])), (3 * 4 + 6 + 3 + 6) * 2 * 16 * 2);
+    let (full, some) = (options(), keeping(&[0.5]));
+    let off = off(&run(&model, &plan, some), &run(&model, &plan, full));
+    assert!(off > 0.0, "nothing changes");
+}
+
+/// Rows one after the other, and scales that end early, with tokens left out.
+#[test]
+fn fewer_tokens_go_with_everything_else() {
+    let (model, plan) = (model(), plan());
+    let some = || keeping(&[0.5, 0.5]);
+    let limits = Limits {
+        tokens: 1,
+        scores: 100,
+        hidden: 100,
+    };
+    let tight = GenerateOptions { limits, ..some() };
+    let together = run(&model, &plan, some());
+    assert_eq!(off(&run(&model, &plan, tight), &together), 0.0);
+    let early = GenerateOptions {
+        converge: Some(1.1),
+        ..some()
+    };
+    let two = run(&model, &plan.clone().with_repeats(2), some());
+    assert_eq!(off(&run(&model, &plan, early), &two), 0.0);
+    for guided_scales in [Some(0), Some(1), None] {
+        let options = GenerateOptions {
+            guided_scales,
+            ..some()
+        };
+        assert_eq!(run(&model, &plan, options).len(), 27);
+    }
+}
+
+/// A given image is seen by the next clip as without the switch; with all logits its passes leave tokens out too.
+#[test]
+fn given_images_and_fewer_tokens() {
+    let (model, plan) = (model(), plan());
+    let image = Tensor::<5>::zeros([1, 8, 1, 2, 3], &Device::flex());
+    let forced = given_bits(&plan, BITS, image);
+    let given = |forced_logits| GenerateOptions {
+        forced: forced.clone(),
+        forced_logits,
+        ..keeping(&[0.5])
+    };
+    let numbers = |options| {
+        let mut generation = generate(&model, input(&plan, options));
+        let steps: Vec<Step> = generation.by_ref().take(7).collect();
+        assert!(steps[6].ends_clip);
+        generation.state().numbers()
+    };
+    assert_eq!(numbers(given(false)), 3 * (4 + 6) * 2 * 16 * 2);
+    assert_eq!(numbers(given(true)), (3 * 4 + 6 + 3 + 6) * 2 * 16 * 2);
+    assert_eq!(run(&model, &plan, given(false)).len(), 27);
 }
 
 /// What tells a scale that has converged: where an encoder's residual is as short as a code, the passes take back what the ones

@@ -7,6 +7,7 @@ use nextscale_models::{Manifest, Model, SPRITES};
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::file_path::FilePath;
 use nextscale_pipelines::media::{CodecChoice, FrameRate};
+use nextscale_pipelines::per_scale::PerScale;
 use nextscale_pipelines::spec::{PipelineSpec, Preset};
 use nextscale_pipelines::yaml::Node;
 
@@ -65,6 +66,9 @@ struct VideoSampling {
     /// Guide only the first N scales of each clip; each of the others takes half the time
     #[arg(long, value_name = "N")]
     guidance_until: Option<usize>,
+    /// Shares of the tokens that the last scales of each clip compute, coarse to fine: 0.6,0.5 for the last two
+    #[arg(long, value_name = "N[,N..]", allow_hyphen_values = true)]
+    keep_tokens: Option<PerScale>,
     /// Run at most N passes over each scale
     #[arg(long, value_name = "N")]
     repeats: Option<usize>,
@@ -125,6 +129,7 @@ impl VideoSampling {
         set.stage(generator, "image-temperature", &self.image_temperature)?;
         set.stage(generator, "fast", &flag(self.fast))?;
         set.stage(generator, "guidance-until", &self.guidance_until)?;
+        set.stage(generator, "keep-tokens", &self.keep_tokens)?;
         set.stage(generator, "repeats", &self.repeats)?;
         set.stage(generator, "converge", &self.converge)
     }

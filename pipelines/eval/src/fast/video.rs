@@ -51,6 +51,8 @@ pub struct VideoReport {
 pub struct VideoSettingReport {
     /// Scales of each clip with guidance; all if absent.
     pub guidance_until: Option<usize>,
+    /// Shares of the tokens of the last scales of each clip.
+    pub keep_tokens: Vec<f64>,
     /// Passes over each scale, at most.
     pub repeats: Option<usize>,
     /// Share of repeated bits below which the other passes over a scale are left out.
@@ -194,6 +196,7 @@ fn compare(
     let ratios: Vec<f64> = errors.into_iter().filter(|e| *e > 0.0).map(psnr).collect();
     VideoSettingReport {
         guidance_until: setting.guidance_until,
+        keep_tokens: setting.keep_tokens.clone(),
         repeats: setting.repeats,
         converge: setting.converge,
         passes: mean(videos.iter().map(|video| video.passes as f64).collect()),

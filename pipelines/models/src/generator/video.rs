@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
+use nextscale_tokenizer::ScaleSchedule;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_var_core::shortcuts::Shortcuts;
 use nextscale_video::InteractiveSession;
 use nextscale_video::clips::{Clip, Plan};
 use nextscale_video::generate::{
@@ -120,6 +122,10 @@ impl VideoPlan {
         let pass = self.passes.passes().nth(step.index)?;
         let guided = !self.manifest.guidance.is_active() || pass.index < self.guided_scales();
         let mut notes = vec![];
+        let share = self.shortcuts.share_of(pass.index, self.size.scales.len());
+        if let Some(share) = share {
+            notes.push(format!("{:.0} % of tokens", share * 100.0));
+        }
         if !guided {
             notes.push("no guidance".to_owned());
         }
@@ -138,6 +144,18 @@ impl VideoPlan {
     /// Scales, from the first of each clip, with guidance: all, or as many as are asked for.
     pub fn guided_scales(&self) -> usize {
         self.shortcuts.guidance_until.unwrap_or(usize::MAX)
+    }
+
+    /// Tokens of all of `depth` blocks whose outputs stand in for tokens that the largest clip leaves out.
+    pub(crate) fn stand_ins(&self, depth: usize) -> usize {
+        let scales = self.size.scales.len();
+        let shortcuts = Shortcuts::new(scales, &self.shortcuts.keep_tokens);
+        let of_clip = |clip: &Clip| {
+            let first = clip.passes.iter().filter(|pass| pass.repetition == 0);
+            let schedule = ScaleSchedule::new(first.map(|pass| pass.scale).collect());
+            shortcuts.stand_ins(&schedule.expect("scales of a schedule, in order"), depth)
+        };
+        self.clips().iter().map(of_clip).max().unwrap_or(0)
     }
 
     /// Passes of the transformer, also those that a run leaves out because their scale has converged.
@@ -229,6 +247,7 @@ impl VideoScaleGenerator {
         let manifest = &plan.manifest;
         let (sampler, mut options) = sampler_and_options(manifest, input.seed);
         options.guided_scales = plan.shortcuts.guidance_until;
+        options.keep_tokens = plan.shortcuts.keep_tokens.clone();
         options.converge = plan.shortcuts.converge;
         let (mut session, mut conditions) = (None, vec![]);
         if let Some(scale) = manifest.semantic_scale {
