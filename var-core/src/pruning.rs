@@ -106,6 +106,11 @@ impl Pruner {
         }
     }
 
+    /// Whether what blocks add at scale `k` stands in for tokens of later ones.
+    pub fn stands_in(&self, k: usize) -> bool {
+        self.pruning.source() == Some(k)
+    }
+
     /// The output of a block of scale `k` for the tokens `x`, `[rows, n, c]`, by `run`, which gets tokens and what they are of the
     /// scale's tokens; none if they are all.
     ///
@@ -119,24 +124,42 @@ impl Pruner {
         x: Tensor<3>,
         run: impl FnOnce(Tensor<3>, Option<&Chosen>) -> Tensor<3>,
     ) -> Tensor<3> {
+        let rows = 0..x.dims()[0];
+        self.block_of_rows(k, scale, block, (rows, x), run)
+    }
+
+    /// [`Pruner::block`] for some rows of the batch, of which the first ones come first: those of which `x` are the tokens.
+    ///
+    /// # Panics
+    /// As [`Pruner::block`], and if the scale that stands in had fewer rows.
+    pub fn block_of_rows(
+        &mut self,
+        k: usize,
+        scale: Scale,
+        block: usize,
+        (rows, x): (Range<usize>, Tensor<3>),
+        run: impl FnOnce(Tensor<3>, Option<&Chosen>) -> Tensor<3>,
+    ) -> Tensor<3> {
         let [_, tokens, _] = x.dims();
         if let Some(count) = self.pruning.kept(k, tokens, block, self.depth) {
             let chosen = Chosen::farthest(&x, count);
             let some = run(chosen.pick(x.clone()), Some(&chosen));
             let added = self.added[block].clone();
             let added = added.expect("a scale that is computed in full comes first");
+            let added = added.slice_dim(0, rows);
             return chosen.put(
                 some,
                 x + resize_tokens(added, self.grid, scale, Resize::Area),
             );
         }
-        let source = self.pruning.source() == Some(k);
-        if !source || !pruned_blocks(self.depth).contains(&block) {
+        if !self.stands_in(k) || !pruned_blocks(self.depth).contains(&block) {
             return run(x, None);
         }
         let y = run(x.clone(), None);
+        let earlier = self.added[block].take().filter(|_| rows.start > 0);
+        let all = earlier.into_iter().chain([y.clone() - x]).collect();
         self.grid = scale;
-        self.added[block] = Some(y.clone() - x);
+        self.added[block] = Some(Tensor::cat(all, 0));
         y
     }
 }
@@ -182,5 +205,24 @@ mod tests {
             }
         }
         assert_eq!(computed, [4, 5]);
+    }
+
+    /// Rows that run one after the other get what they got together.
+    #[test]
+    fn rows_in_turn() {
+        let device = Device::flex();
+        let pruning = Pruning::of_last(&[0.5], 2);
+        let mut both = Pruner::new(pruning.clone(), 4);
+        let mut each = Pruner::new(pruning, 4);
+        let half = |x: Tensor<3>, _: Option<&Chosen>| x * 0.5 + 1.0;
+        for (k, side) in [(0, 2), (1, 3), (0, 2), (1, 4)] {
+            let x = Tensor::<3>::random([2, side * side, 3], Distribution::Default, &device);
+            let scale = Scale::image(side, side);
+            let together = both.block(k, scale, 1, x.clone(), half);
+            let row = |i: usize| (i..i + 1, x.clone().slice_dim(0, i..i + 1));
+            let rows = [0, 1].map(|i| each.block_of_rows(k, scale, 1, row(i), half));
+            assert_eq!(values(together), values(Tensor::cat(rows.to_vec(), 0)));
+        }
+        assert!(both.stands_in(0) && !both.stands_in(1));
     }
 }

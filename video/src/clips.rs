@@ -75,6 +75,23 @@ pub struct Clip {
     pub passes: Vec<Pass>,
 }
 
+impl Clip {
+    /// Passes over the scale of `pass`, one of the clip's, that come after it.
+    pub fn passes_left(&self, pass: &Pass) -> usize {
+        let later = &self.passes[pass.in_clip + 1..];
+        later
+            .iter()
+            .filter(|other| other.index == pass.index)
+            .count()
+    }
+
+    /// Whether the next clip attends to the last pass over the scale of `pass`, one of the clip's.
+    pub(crate) fn keeps_scale_of(&self, pass: &Pass) -> bool {
+        let last = self.passes.last();
+        last.is_some_and(|last| last.keep && last.index == pass.index)
+    }
+}
+
 /// All passes of a video.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -190,6 +207,12 @@ impl Plan {
         self.clips.iter().flat_map(|clip| &clip.passes)
     }
 
+    /// Scales of each clip.
+    pub fn scales(&self) -> usize {
+        let last = self.clips[0].passes.last();
+        last.map_or(0, |pass| pass.index + 1)
+    }
+
     /// The finest grid, as a single frame: the grid on which positions are measured.
     pub fn reference(&self) -> Scale {
         let last = self.clips[0].schedule.last();
@@ -250,6 +273,12 @@ mod tests {
         assert_eq!((last_of_image.keep, last_of_image.position), (true, 42));
         assert_eq!(fewer.clips()[1].passes[1].position, 48);
         assert_eq!(fewer.clips()[1].passes[1].in_clip, 1);
+        let (image, clip) = (&all.clips()[0], &all.clips()[1]);
+        let left = |k: usize| image.passes_left(&image.passes[k]);
+        assert_eq!([left(0), left(1), left(2), left(44)], [2, 1, 0, 0]);
+        let keeps = |k: usize| image.keeps_scale_of(&image.passes[k]);
+        assert_eq!([keeps(41), keeps(42)], [false, true]);
+        assert!(!clip.keeps_scale_of(clip.passes.last().unwrap()));
         assert_eq!(fewer.clips()[1].schedule.len(), 15);
         assert_eq!((fewer.kept_tokens(), fewer.frames()), (3600, 21));
         assert_eq!(all.clone().with_repeats(3), all);

@@ -10,7 +10,9 @@ use burn::tensor::{Device, Int, Tensor};
 use nextscale_bitwise::tokens::Patching;
 use nextscale_tokenizer::{Codes, Scale};
 use nextscale_var_core::sampler::Sampler;
+use nextscale_var_core::shortcuts::Shortcuts;
 
+use self::convergence::repeated_share;
 use self::input::prompt_tokens;
 use crate::{
     clips::{Pass, Plan},
@@ -19,33 +21,12 @@ use crate::{
     pyramid::pyramid,
 };
 
+mod convergence;
 mod input;
+mod step;
 
 pub use self::input::{Condition, GenerateInput, GenerateOptions};
-
-/// A finished pass.
-#[derive(Debug, Clone)]
-pub struct Step {
-    /// Its index, from 0.
-    pub k: usize,
-    /// The pass.
-    pub pass: Pass,
-    /// Its input: the running sum on the grid of the pass, `[b, c, t, h, w]`.
-    pub input: Tensor<5>,
-    /// The heads' logits before temperature and guidance, `[2b or b, l, 2 d]`, conditional ones first or alone; `None` where forced
-    /// bits made them unnecessary.
-    pub raw: Option<Tensor<3>>,
-    /// Logits after temperature and guidance, `[b, l, 2 d]`.
-    pub logits: Option<Tensor<3>>,
-    /// The sampled or forced bits.
-    pub codes: Codes,
-    /// The running sum of the clip including this pass, at full size, `[b, c, t, h, w]`. Decode it for a preview.
-    pub features: Tensor<5>,
-    /// Whether the clip is finished; then `features` are its latent frames.
-    pub ends_clip: bool,
-    /// Tokens whose keys and values are kept for later passes.
-    pub kept_tokens: usize,
-}
+pub use self::step::Step;
 
 /// An iterator of passes. Dropping it stops the work.
 pub struct Generation<'a> {
@@ -62,13 +43,18 @@ pub struct Generation<'a> {
     reference: Scale,
     device: Device,
     sum: Option<Tensor<5>>,
+    /// The bits of the pass before.
+    bits_before: Option<Tensor<5, Int>>,
+    /// The clip to which the outputs belong that stand in for tokens that are left out.
+    stand_ins_of: Option<usize>,
     k: usize,
 }
 
 /// Generates one video per prompt, pass by pass. The prompts and then the conditions go through the transformer at once.
 ///
 /// # Panics
-/// If shapes do not fit the model, or there are more forced passes than passes.
+/// If shapes do not fit the model, there are more forced passes than passes, or shares of tokens are not those of
+/// [`Shortcuts::new`].
 pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'_>) -> Generation<'a> {
     let GenerateInput {
         plan,
@@ -81,6 +67,7 @@ pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'_>) -> Genera
     let (passes, forced) = (plan.passes().count(), options.forced.len());
     assert!(forced <= passes, "{forced} forced passes of {passes}");
     let guided = options.guidance.is_active();
+    let shortcuts = Shortcuts::new(plan.scales(), &options.keep_tokens);
     let mut generation = Generation {
         model,
         plan: plan.clone(),
@@ -89,7 +76,7 @@ pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'_>) -> Genera
             detail: model.channels(),
         },
         sampler,
-        state: State::new(model.depth()),
+        state: State::with_pruner(model.depth(), shortcuts.pruner(model.depth())),
         rows_per_video: if guided { 2 } else { 1 },
         batch: text.dims()[0],
         text_max_len: model.cfg_uncond.dims()[0],
@@ -97,11 +84,13 @@ pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'_>) -> Genera
         device: text.device(),
         options,
         sum: None,
+        bits_before: None,
+        stand_ins_of: None,
         k: 0,
     };
     let tokens = prompt_tokens(model, text, negative, guided);
     let positions = text_positions(tokens.dims()[1]);
-    generation.forward(tokens, &positions, Some(Segment::Text));
+    generation.forward(tokens, &positions, Some(Segment::Text), None);
     for condition in conditions {
         generation.read_condition(condition);
     }
@@ -120,7 +109,7 @@ impl Generation<'_> {
         let scale = Scale::new(t, h, w);
         let positions = grid_positions(scale, self.reference, &condition.frames, level);
         let x = self.embed(condition.cells, self.rows_per_video);
-        self.forward(x, &positions, Some(condition.segment));
+        self.forward(x, &positions, Some(condition.segment), None);
     }
 
     fn embed(&self, cells: Tensor<5>, rows_per_video: usize) -> Tensor<3> {
@@ -132,10 +121,31 @@ impl Generation<'_> {
         x: Tensor<3>,
         positions: &[[f32; 4]],
         keep: Option<Segment>,
+        scale: Option<(usize, Scale)>,
     ) -> Tensor<3> {
-        let rope = self.model.rope(positions, &self.device);
+        let (model, state) = (self.model, &mut self.state);
+        let rope = model.rope(positions, &self.device);
         let limits = self.options.limits;
-        self.model.forward(x, &rope, &mut self.state, keep, limits)
+        match scale {
+            Some(scale) => model.forward_scale(x, &rope, state, keep, limits, scale),
+            None => model.forward(x, &rope, state, keep, limits),
+        }
+    }
+
+    /// The scale of a pass if its tokens may be left out, or stand in for others: not before there is something that stands in.
+    fn pruned_scale(&mut self, pass: Pass) -> Option<(usize, Scale)> {
+        if self.state.stands_in(pass.index) {
+            self.stand_ins_of = Some(pass.clip);
+        }
+        (self.stand_ins_of == Some(pass.clip)).then_some((pass.index, pass.scale))
+    }
+
+    /// Whether a pass needs all rows of the batch.
+    fn needs_all_rows(&self, pass: Pass) -> bool {
+        // What stands in for tokens of a pass that is kept has to be there for all of its rows.
+        let last = self.plan.clips()[pass.clip].passes.last();
+        let for_kept = self.state.stands_in(pass.index) && last.is_some_and(|last| last.keep);
+        pass.keep || for_kept || self.options.guides(pass)
     }
 
     /// The heads' logits of a pass; `None` if they are not needed.
@@ -148,13 +158,14 @@ impl Generation<'_> {
         let level = self.text_max_len + pass.position;
         let positions = grid_positions(pass.scale, self.reference, &frames, level);
         // The rows of the prompts come first, also in what is kept of earlier clips.
-        let rows = if pass.keep || self.options.guides(pass) {
+        let rows = if self.needs_all_rows(pass) {
             self.rows_per_video
         } else {
             1
         };
         let x = self.embed(input.clone(), rows);
-        let x = self.forward(x, &positions, pass.keep.then_some(Segment::Clip));
+        let (keep, scale) = (pass.keep.then_some(Segment::Clip), self.pruned_scale(pass));
+        let x = self.forward(x, &positions, keep, scale);
         wanted.then(|| self.model.logits(x, pass.kind))
     }
 
@@ -186,26 +197,45 @@ impl Generation<'_> {
         })
     }
 
-    fn step(&mut self, k: usize, pass: Pass) -> Step {
+    /// Whether the passes over the scale of `pass` may end with it, though the plan has more of them.
+    fn may_converge(&self, k: usize, pass: &Pass) -> bool {
+        let sampled = k >= self.options.forced.len();
+        let more = self.plan.clips()[pass.clip].passes_left(pass) > 0;
+        self.options.converge.is_some() && sampled && more && pass.repetition > 0
+    }
+
+    /// Whether so few bits are those of the pass before that the passes over the scale have converged.
+    fn has_converged(&self, bits: &Tensor<5, Int>) -> bool {
+        let before = self.bits_before.clone().zip(self.options.converge);
+        before.is_some_and(|(before, below)| repeated_share(before, bits.clone()) < below)
+    }
+
+    fn step(&mut self, k: usize, mut pass: Pass) -> Step {
         if pass.in_clip == 0 {
             self.sum = None;
         }
+        let clip = self.plan.clips()[pass.clip].clone();
+        let open = self.may_converge(k, &pass);
+        // The next clip attends to the last pass, and this may be it. If it is not, the state is as if it was not kept.
+        let before = (open && clip.keeps_scale_of(&pass)).then(|| self.state.clone());
+        pass.keep |= before.is_some();
         let input = self.input(pass);
         let forced = self.options.forced.get(k).cloned();
         let raw = self.raw_logits(pass, &input, forced.is_some());
-        let temperature = self.options.temperature(pass.clip);
-        let tempered = raw.clone().map(|raw| raw * temperature.recip());
-        let logits = tempered.map(|logits| {
-            if self.options.guides(pass) {
-                self.options.guidance.apply(logits)
-            } else {
-                logits.slice_dim(0, 0..self.batch)
-            }
-        });
-        let codes = Codes::Bits(self.sample(pass, forced, logits.as_ref()));
-        let clip = &self.plan.clips()[pass.clip];
-        let detail = self.detail();
-        let sum = self.sum.take();
+        let logits = raw.clone().map(|raw| self.guided(pass, raw));
+        let bits = self.sample(pass, forced, logits.as_ref());
+        let converged = open && self.has_converged(&bits);
+        if let Some(state) = before.filter(|_| !converged) {
+            (self.state, pass.keep) = (state, false);
+        }
+        self.bits_before = Some(bits.clone());
+        let left_out = if converged {
+            clip.passes_left(&pass)
+        } else {
+            0
+        };
+        let codes = Codes::Bits(bits);
+        let (detail, sum) = (self.detail(), self.sum.take());
         let features = pyramid(&detail).accumulate(sum, &codes, pass.in_clip, &clip.schedule);
         self.sum = Some(features.clone());
         Step {
@@ -216,8 +246,19 @@ impl Generation<'_> {
             logits,
             codes,
             features,
-            ends_clip: pass.in_clip + 1 == clip.passes.len(),
+            left_out,
+            ends_clip: pass.in_clip + 1 + left_out == clip.passes.len(),
             kept_tokens: self.state.tokens(),
+        }
+    }
+
+    /// Logits of a pass, `[2b or b, l, 2 d]`, after temperature and guidance, `[b, l, 2 d]`.
+    fn guided(&self, pass: Pass, raw: Tensor<3>) -> Tensor<3> {
+        let logits = raw * self.options.temperature(pass.clip).recip();
+        if self.options.guides(pass) {
+            self.options.guidance.apply(logits)
+        } else {
+            logits.slice_dim(0, 0..self.batch)
         }
     }
 }
@@ -228,13 +269,20 @@ impl Iterator for Generation<'_> {
     fn next(&mut self) -> Option<Step> {
         let k = self.k;
         let pass = *self.plan.passes().nth(k)?;
-        self.k += 1;
-        Some(self.step(k, pass))
+        let step = self.step(k, pass);
+        self.k += 1 + step.left_out;
+        Some(step)
     }
 
+    /// Passes that may converge before they are run count only for the upper bound.
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.plan.passes().count() - self.k;
-        (left, Some(left))
+        let left = || self.plan.passes().skip(self.k);
+        let all = left().count();
+        let sure = match self.options.converge {
+            Some(_) => left().filter(|pass| pass.repetition < 2).count(),
+            None => all,
+        };
+        (sure, Some(all))
     }
 }
 

@@ -96,7 +96,7 @@ impl ShortcutOptions {
             scales: self.scales,
             guidance_until: self.guidance_until,
             keep_tokens: keep_tokens.map(|shares| shares.given().to_vec()),
-            repeats: None,
+            ..ShortcutChoice::default()
         }
     }
 

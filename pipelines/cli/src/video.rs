@@ -7,6 +7,7 @@ use nextscale_models::{Manifest, Model, SPRITES};
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::file_path::FilePath;
 use nextscale_pipelines::media::{CodecChoice, FrameRate};
+use nextscale_pipelines::per_scale::PerScale;
 use nextscale_pipelines::spec::{PipelineSpec, Preset};
 use nextscale_pipelines::yaml::Node;
 
@@ -65,9 +66,15 @@ struct VideoSampling {
     /// Guide only the first N scales of each clip; each of the others takes half the time
     #[arg(long, value_name = "N")]
     guidance_until: Option<usize>,
+    /// Shares of the tokens that the last scales of each clip compute, coarse to fine: 0.6,0.5 for the last two
+    #[arg(long, value_name = "N[,N..]", allow_hyphen_values = true)]
+    keep_tokens: Option<PerScale>,
     /// Run at most N passes over each scale
     #[arg(long, value_name = "N")]
     repeats: Option<usize>,
+    /// Leave out the other passes over a scale once less than this share of its bits repeats from one pass to the next: 0.3
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true, value_parser = parse_number)]
+    converge: Option<f64>,
     /// Temperature of the first frame
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = parse_number)]
     image_temperature: Option<f64>,
@@ -122,7 +129,9 @@ impl VideoSampling {
         set.stage(generator, "image-temperature", &self.image_temperature)?;
         set.stage(generator, "fast", &flag(self.fast))?;
         set.stage(generator, "guidance-until", &self.guidance_until)?;
-        set.stage(generator, "repeats", &self.repeats)
+        set.stage(generator, "keep-tokens", &self.keep_tokens)?;
+        set.stage(generator, "repeats", &self.repeats)?;
+        set.stage(generator, "converge", &self.converge)
     }
 }
 

@@ -1,20 +1,23 @@
 //! `nextscale eval fast`: what each way to be faster costs.
 //!
 //! Each image is generated once in full and once for each setting, with the same prompt and seed, one after the other, so that times
-//! are comparable. Pixels are compared with those of the full run, codes scale by scale.
+//! are comparable. Pixels are compared with those of the full run, codes scale by scale. Videos likewise, without their codes: a
+//! setting may leave out passes.
 
 mod options;
 mod subject;
+mod video;
 
 use std::sync::Arc;
 
 use nextscale_models::generator::ImageGenerator;
 use nextscale_models::shortcuts::{ImageShortcuts, ShortcutChoice};
-use nextscale_models::{Model, ModelError, Size};
+use nextscale_models::{Manifest, Model, ModelError, Placement, Size};
 use serde::Serialize;
 
 pub use self::options::FastOptions;
 use self::subject::{Picture, Subject};
+pub use self::video::{VideoReport, VideoSettingReport};
 use crate::error::EvalError;
 use crate::measure::{MeasureOptions, Measured, OnProgress, open};
 use crate::metrics::{median, mse, psnr, ssim};
@@ -25,7 +28,17 @@ const SHOWN: usize = 12;
 
 /// What was measured.
 #[derive(Debug, Serialize)]
-pub struct Report {
+#[serde(untagged)]
+pub enum Report {
+    /// Of a model of images.
+    Images(ImageReport),
+    /// Of a model of videos.
+    Videos(VideoReport),
+}
+
+/// What was measured of a model of images.
+#[derive(Debug, Serialize)]
+pub struct ImageReport {
     /// Name in the model's manifest.
     pub model: String,
     /// Fingerprint of the weights.
@@ -63,18 +76,32 @@ pub struct SettingReport {
     pub recall: Option<Vec<f64>>,
 }
 
-/// Generates all images and compares them.
+/// Generates all images or videos and compares them.
 ///
 /// # Errors
 /// The model or the data set cannot be used, or a setting does not fit the model's scales.
 pub fn run(options: &FastOptions, progress: OnProgress<'_>) -> Result<Measured<Report>, EvalError> {
     let model = Arc::new(Model::open(&options.model)?);
     let placement = open(options.device, options.dtype, options.deterministic)?;
+    if matches!(model.manifest(), Manifest::InfinityStar(_)) {
+        let measured = video::run(options, &model, &placement, progress)?;
+        return Ok(measured.map(Report::Videos));
+    }
+    let measured = images(options, &model, &placement, progress)?;
+    Ok(measured.map(Report::Images))
+}
+
+fn images(
+    options: &FastOptions,
+    model: &Arc<Model>,
+    placement: &Placement,
+    progress: OnProgress<'_>,
+) -> Result<Measured<ImageReport>, EvalError> {
     let size = match options.size {
         Some([width, height]) => model.size(width, height)?,
         None => model.default_size()?,
     };
-    let generator = ImageGenerator::load(&model, &placement)?;
+    let generator = ImageGenerator::load(model, placement)?;
     let settings = settings(&options.settings, size.scales.len())?;
     let subject = Subject::new(options, &generator, &size)?;
     let mut runs: Vec<Vec<Picture>> = settings.iter().map(|_| vec![]).collect();
@@ -88,13 +115,13 @@ pub fn run(options: &FastOptions, progress: OnProgress<'_>) -> Result<Measured<R
     let mut reports = vec![];
     for (setting, pictures) in settings.iter().zip(&runs) {
         let run = subject.image_run(setting);
-        let estimate = model.estimate_image(&size, &run, &placement)?;
+        let estimate = model.estimate_image(&size, &run, placement)?;
         let memory = estimate.in_one_thread().total();
         let report = compare(setting, pictures, &runs[0], &size, memory);
         let recall = recall_of(options, setting)?;
         reports.push(SettingReport { recall, ..report });
     }
-    let report = Report {
+    let report = ImageReport {
         model: model.manifest().name().to_owned(),
         fingerprint: model.fingerprint(),
         size: [size.width, size.height],

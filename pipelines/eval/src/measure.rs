@@ -62,3 +62,14 @@ pub struct Measured<R> {
     /// Side of a tile in pixels.
     pub side: usize,
 }
+
+impl<R> Measured<R> {
+    /// The same with another form of the figures.
+    pub(crate) fn map<S>(self, form: impl FnOnce(R) -> S) -> Measured<S> {
+        Measured {
+            report: form(self.report),
+            tiles: self.tiles,
+            side: self.side,
+        }
+    }
+}

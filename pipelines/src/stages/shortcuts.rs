@@ -21,7 +21,7 @@ pub(super) fn shortcuts(
         scales: params.scales,
         guidance_until: params.guidance_until,
         keep_tokens: keep_tokens.map(|shares| shares.given().to_vec()),
-        repeats: None,
+        ..ShortcutChoice::default()
     };
     let shortcuts = choice.resolve(scales);
     let shortcuts = shortcuts.map_err(|e| setup.refuse(e.key, e.message))?;

@@ -26,6 +26,15 @@ pub struct GenerateOptions {
     /// Scales, from the first of each clip, with guidance; all if absent. Of the others, passes that no later clip attends to are
     /// computed for the prompts alone.
     pub guided_scales: Option<usize>,
+    /// Shares of their tokens that the last scales of image and clips compute, coarse to fine, above 0 and at most 1; all tokens of
+    /// all scales if there are none. The others get what coarser ones got ([`Pruner`](nextscale_var_core::pruning::Pruner)), and
+    /// their keys and values are not kept. The passes of a clip with forced bits and without logits are computed in full.
+    pub keep_tokens: Vec<f64>,
+    /// When the passes over a scale end before the plan ends them: once the share of bits that are those of the pass before, from
+    /// 0 to 1, is below this. It is about half where bits are drawn at random, and falls where passes only correct each other. The
+    /// second pass is the first that can end a scale; forced passes never do. In a batch all videos have to get there. All passes
+    /// are run if absent.
+    pub converge: Option<f64>,
     /// Limits on intermediate results.
     pub limits: Limits,
 }
@@ -44,6 +53,8 @@ impl GenerateOptions {
             forced: Vec::new(),
             forced_logits: false,
             guided_scales: None,
+            keep_tokens: Vec::new(),
+            converge: None,
             limits: Limits::default(),
         }
     }

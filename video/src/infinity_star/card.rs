@@ -1,14 +1,17 @@
 //! The blocks on a card, in half precision: few kernels between their matrix products.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 use nextscale_var_core::card::runs;
 use nextscale_var_core::card::stream::{self, Added, Grouped, Stream};
 use nextscale_var_core::layers::working_dtype;
+use nextscale_var_core::pruning::Pruner;
 use nextscale_var_core::rope::RopeTable;
 
 use super::block::{Block, Limits};
 use super::norms::Norms;
-use super::state::{Segment, State};
+use super::state::{BlockPass, State};
 
 /// Whether [`forward`] takes tokens and blocks.
 pub(super) fn takes(x: &Tensor<3>, blocks: &[Block]) -> bool {
@@ -28,53 +31,99 @@ pub(super) fn takes(x: &Tensor<3>, blocks: &[Block]) -> bool {
     stream::takes(&linears, attention.q_norm.weight.dims()[0])
 }
 
-/// Tokens `[b, l, C]` of a pass through all blocks; with `keep`, the state keeps their keys and values. As many rows of the batch
-/// run at a time as the limit allows.
+/// Tokens `[b, l, C]` of a pass through all blocks, as many rows of the batch at a time as the limit allows.
 pub(super) fn forward(
     blocks: &[Block],
     x: Tensor<3>,
-    rope: &RopeTable,
     state: &mut State,
-    keep: Option<Segment>,
-    limits: Limits,
+    pass: BlockPass,
 ) -> Tensor<3> {
     let [b, l, c] = x.dims();
     let norms = state.norms(|| Norms::new(blocks, c));
-    let at_once = (limits.tokens / l).clamp(1, b);
-    let mut kept = vec![(vec![], vec![]); if keep.is_some() { blocks.len() } else { 0 }];
+    let at_once = (pass.limits.tokens / l).clamp(1, b);
+    let mut kept = vec![(vec![], vec![]); pass.keep.map_or(0, |_| blocks.len())];
+    let mut pruner = state.pruner.take();
     let parts = (0..b).step_by(at_once).map(|from| {
         let rows = from..(from + at_once).min(b);
-        let images = rows.len();
         let part = x.clone().slice_dim(0, rows.clone());
-        let part = part.reshape([images * l, c]);
-        let dtype = working_dtype(&blocks[0].attention.q);
-        let mut stream = Stream::new(part, &norms.before_attention[0], dtype);
-        for (i, block) in blocks.iter().enumerate() {
-            let past = state.past(i, rows.clone(), keep);
-            let added = |next| Added {
-                gain: &norms.one,
-                next,
-            };
-            let after = added(&norms.before_mlp[i]);
-            let (attended, k, v) =
-                stream.grouped_attention(block.grouped(rope), images, past, after);
-            if keep.is_some() {
-                kept[i].0.push(k);
-                kept[i].1.push(v);
-            }
-            // The norm after the last block is not used.
-            let next = &norms.before_attention[(i + 1).min(blocks.len() - 1)];
-            stream = feed_forward(attended, block, added(next), limits);
-        }
-        stream.x.reshape([images, l, c])
+        let rows = Rows {
+            rows,
+            pass,
+            norms: &norms,
+        };
+        rows.forward(blocks, part, state, pruner.as_mut(), &mut kept)
     });
     let parts: Vec<_> = parts.collect();
-    if let Some(segment) = keep {
+    state.pruner = pruner;
+    if let Some(segment) = pass.keep {
         for (i, (keys, values)) in kept.into_iter().enumerate() {
             state.put(i, segment, Tensor::cat(keys, 0), Tensor::cat(values, 0));
         }
     }
     Tensor::cat(parts, 0)
+}
+
+/// Keys and values of each block, of one part of the batch after the other.
+type KeptParts = Vec<(Vec<Tensor<4>>, Vec<Tensor<4>>)>;
+
+/// Some rows of the batch on their way through the blocks.
+struct Rows<'a> {
+    rows: Range<usize>,
+    pass: BlockPass<'a>,
+    norms: &'a Norms,
+}
+
+impl Rows<'_> {
+    fn forward(
+        self,
+        blocks: &[Block],
+        x: Tensor<3>,
+        state: &State,
+        pruner: Option<&mut Pruner>,
+        kept: &mut KeptParts,
+    ) -> Tensor<3> {
+        let ([images, l, c], Self { rows, pass, norms }) = (x.dims(), self);
+        let dtype = working_dtype(&blocks[0].attention.q);
+        let before = &norms.before_attention;
+        let mut pruner = pruner
+            .zip(pass.scale)
+            .filter(|(pruner, (k, _))| pruner.acts(*k));
+        let mut stream = Stream::new(x.reshape([images * l, c]), &before[0], dtype);
+        for (i, block) in blocks.iter().enumerate() {
+            // The norm after the last block is not used.
+            let next = &before[(i + 1).min(blocks.len() - 1)];
+            let mut run = |stream: Stream, rope: &RopeTable| {
+                let past = state.past(i, rows.clone(), pass.keep);
+                let added = |next| Added {
+                    gain: &norms.one,
+                    next,
+                };
+                let after = added(&norms.before_mlp[i]);
+                let (attended, k, v) =
+                    stream.grouped_attention(block.grouped(rope), images, past, after);
+                if let Some((keys, values)) = kept.get_mut(i) {
+                    keys.push(k);
+                    values.push(v);
+                }
+                feed_forward(attended, block, added(next), pass.limits)
+            };
+            stream = match &mut pruner {
+                None => run(stream, pass.rope),
+                Some((pruner, (k, scale))) => {
+                    let x = stream.x.reshape([images, l, c]);
+                    let x = pruner.block_of_rows(*k, *scale, i, (rows.clone(), x), |x, chosen| {
+                        let [_, n, _] = x.dims();
+                        let own = chosen.map(|chosen| chosen.rope(pass.rope));
+                        let rope = own.as_ref().unwrap_or(pass.rope);
+                        let stream = Stream::new(x.reshape([images * n, c]), &before[i], dtype);
+                        run(stream, rope).x.reshape([images, n, c])
+                    });
+                    Stream::new(x.reshape([images * l, c]), next, dtype)
+                }
+            };
+        }
+        stream.x.reshape([images, l, c])
+    }
 }
 
 impl Block {

@@ -6,8 +6,10 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use nextscale_bitwise::tokens::Patching;
+use nextscale_tokenizer::Scale;
 use nextscale_var_core::{
     blocks::{StreamedBlocks, Transformer},
+    chosen::Chosen,
     dtype::{f32, value},
     layers::{Linear, linear, project, project_f32},
     rope::{RopeTable, THETA},
@@ -15,7 +17,7 @@ use nextscale_var_core::{
 
 use super::block::{Block, Limits, RmsNorm};
 use super::config::InfinityStarConfig;
-use super::state::{Segment, State};
+use super::state::{BlockPass, Segment, State};
 use crate::codes::CodeKind;
 
 /// The spacetime transformer.
@@ -140,40 +142,79 @@ impl InfinityStar {
         keep: Option<Segment>,
         limits: Limits,
     ) -> Tensor<3> {
-        #[cfg(feature = "cuda")]
-        if super::card::takes(&x, &self.blocks) {
-            return super::card::forward(&self.blocks, x, rope, state, keep, limits);
-        }
-        (0..self.depth()).fold(x, |x, i| self.block(i, x, rope, state, keep, limits))
+        let scale = None;
+        let pass = BlockPass {
+            rope,
+            keep,
+            scale,
+            limits,
+        };
+        self.run(x, state, pass)
     }
 
-    /// Block `i`, with as many rows of the batch at a time as the limit allows; rows are independent.
-    fn block(
+    /// The same for all tokens of the scale with this index within its clip and this grid. Where the state was made with a
+    /// [`Pruner`](nextscale_var_core::pruning::Pruner), blocks may leave some of them out.
+    ///
+    /// # Panics
+    /// If a scale that leaves tokens out has more rows of the batch than the last one that was computed in full.
+    pub fn forward_scale(
         &self,
-        i: usize,
         x: Tensor<3>,
         rope: &RopeTable,
         state: &mut State,
         keep: Option<Segment>,
         limits: Limits,
+        scale: (usize, Scale),
     ) -> Tensor<3> {
+        let scale = Some(scale);
+        let pass = BlockPass {
+            rope,
+            keep,
+            scale,
+            limits,
+        };
+        self.run(x, state, pass)
+    }
+
+    fn run(&self, x: Tensor<3>, state: &mut State, pass: BlockPass) -> Tensor<3> {
+        #[cfg(feature = "cuda")]
+        if super::card::takes(&x, &self.blocks) {
+            return super::card::forward(&self.blocks, x, state, pass);
+        }
+        (0..self.depth()).fold(x, |x, i| self.block(i, x, state, pass))
+    }
+
+    /// Block `i`, with as many rows of the batch at a time as the limit allows; rows are independent.
+    fn block(&self, i: usize, x: Tensor<3>, state: &mut State, pass: BlockPass) -> Tensor<3> {
         let [b, l, _] = x.dims();
         let block = self.at(i);
-        let at_once = (limits.tokens / l).clamp(1, b);
+        let at_once = (pass.limits.tokens / l).clamp(1, b);
+        let mut pruner = state.pruner.take();
         let (mut parts, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for from in (0..b).step_by(at_once) {
             let rows = from..(from + at_once).min(b);
             let part = x.clone().slice_dim(0, rows.clone());
             let visible = |k: Tensor<4>, v: Tensor<4>| {
-                if keep.is_some() {
+                if pass.keep.is_some() {
                     keys.push(k.clone());
                     values.push(v.clone());
                 }
-                state.visible(i, rows, k, v, keep)
+                state.visible(i, rows.clone(), k, v, pass.keep)
             };
-            parts.push(block.forward(part, rope, limits, visible));
+            let run = |part, chosen: Option<&Chosen>| {
+                let own = chosen.map(|chosen| chosen.rope(pass.rope));
+                let rope = own.as_ref().unwrap_or(pass.rope);
+                block.forward(part, rope, pass.limits, visible)
+            };
+            parts.push(match (&mut pruner, pass.scale) {
+                (Some(pruner), Some((k, scale))) => {
+                    pruner.block_of_rows(k, scale, i, (rows.clone(), part), run)
+                }
+                _ => run(part, None),
+            });
         }
-        if let Some(segment) = keep {
+        state.pruner = pruner;
+        if let Some(segment) = pass.keep {
             state.put(i, segment, Tensor::cat(keys, 0), Tensor::cat(values, 0));
         }
         Tensor::cat(parts, 0)

@@ -4,7 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use nextscale_tokenizer::Scale;
+use nextscale_var_core::pruning::Pruner;
+use nextscale_var_core::rope::RopeTable;
 
+use super::block::Limits;
 #[cfg(feature = "cuda")]
 use super::norms::Norms;
 
@@ -28,6 +32,18 @@ impl Segment {
     }
 }
 
+/// One pass of some tokens through all blocks.
+#[derive(Clone, Copy)]
+pub(super) struct BlockPass<'a> {
+    /// The positions of the tokens.
+    pub rope: &'a RopeTable,
+    /// As what their keys and values are kept for later passes, if at all.
+    pub keep: Option<Segment>,
+    /// The index and the grid of their scale, of whose tokens some may be left out; none of text and conditions.
+    pub scale: Option<(usize, Scale)>,
+    pub limits: Limits,
+}
+
 #[derive(Debug, Clone)]
 struct Kept {
     segment: Segment,
@@ -42,6 +58,8 @@ struct Kept {
 #[derive(Debug, Clone)]
 pub struct State {
     layers: Vec<Vec<Kept>>,
+    /// What stands in for tokens that scales leave out, if any do.
+    pub(super) pruner: Option<Pruner>,
     #[cfg(feature = "cuda")]
     norms: Option<Arc<Norms>>,
 }
@@ -51,12 +69,27 @@ impl State {
     pub fn new(depth: usize) -> Self {
         Self {
             layers: vec![Vec::new(); depth],
+            pruner: None,
             #[cfg(feature = "cuda")]
             norms: None,
         }
     }
 
-    /// Tokens kept in each block; the numbers differ between blocks only during a pass.
+    /// An empty state for a run in which scales leave tokens out.
+    pub fn with_pruner(depth: usize, pruner: Option<Pruner>) -> Self {
+        Self {
+            pruner,
+            ..Self::new(depth)
+        }
+    }
+
+    /// Whether what blocks add at scale `index` stands in for tokens that later scales leave out.
+    pub(crate) fn stands_in(&self, index: usize) -> bool {
+        let pruner = self.pruner.as_ref();
+        pruner.is_some_and(|pruner| pruner.stands_in(index))
+    }
+
+    /// Tokens kept in the first block. Others keep fewer during a pass, and where they leave tokens out.
     pub fn tokens(&self) -> usize {
         self.layers.first().map_or(0, |kept| tokens(kept))
     }

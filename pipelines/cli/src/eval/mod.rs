@@ -19,7 +19,7 @@ pub(crate) enum EvalCommand {
     Recall(RecallArgs),
     /// Measure how often an edited image is recognised as what its instruction asks for
     Edits(EditsArgs),
-    /// Measure what each way to be faster costs: time, memory, and how far images are from those of a full run
+    /// Measure what each way to be faster costs: time, memory, and how far images or videos are from those of a full run
     Fast(FastArgs),
     /// Measure how often a video moves as its prompt says
     Motion(MotionArgs),

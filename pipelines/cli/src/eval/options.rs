@@ -14,10 +14,11 @@ use nextscale_models::device::DeviceChoice;
 use nextscale_models::{DEFAULT, EDITS, SPRITES};
 
 use nextscale_models::device::Dtype;
+use nextscale_models::shortcuts::ShortcutChoice;
 use nextscale_pipelines::stages::read_prompts;
 
 use crate::image_options::ShortcutOptions;
-use crate::options::{at_least_one, choice};
+use crate::options::{at_least_one, choice, parse_number};
 
 /// Options of a measurement on a data set.
 #[derive(Debug, Args)]
@@ -170,7 +171,7 @@ impl EditsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct FastArgs {
-    /// Model as for `generate`
+    /// Model as for `generate` or `video`
     #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT)]
     model: String,
     /// Prompt; repeat for more [default: some everyday things]
@@ -182,7 +183,7 @@ pub(crate) struct FastArgs {
     /// Class name or number, for class-conditional models; repeat for more [default: all classes]
     #[arg(long)]
     class: Vec<String>,
-    /// Number of images; prompts take turns
+    /// Number of images or videos; prompts take turns
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one())]
     count: usize,
     /// Seed of the first image
@@ -197,6 +198,12 @@ pub(crate) struct FastArgs {
     /// What to measure [default: --fast and each of its parts]
     #[command(flatten)]
     shortcuts: ShortcutOptions,
+    /// For models of videos: run at most N passes over each scale
+    #[arg(long, value_name = "N")]
+    repeats: Option<usize>,
+    /// For models of videos: end a scale once less than this share of its bits repeats from one pass to the next
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true, value_parser = parse_number)]
+    converge: Option<f64>,
     /// Data set that the model was trained on, to measure recall too
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -224,7 +231,11 @@ impl FastArgs {
             None if self.prompt.is_empty() => self.class.clone(),
             None => self.prompt.clone(),
         };
-        let shortcuts = self.shortcuts.choice();
+        let shortcuts = ShortcutChoice {
+            repeats: self.repeats,
+            converge: self.converge,
+            ..self.shortcuts.choice()
+        };
         let settings = if shortcuts.is_empty() {
             vec![]
         } else {

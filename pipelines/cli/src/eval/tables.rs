@@ -101,6 +101,49 @@ pub(super) fn edits(report: &edits::Report) -> String {
 }
 
 pub(super) fn fast(report: &fast::Report) -> String {
+    match report {
+        fast::Report::Images(report) => fast_images(report),
+        fast::Report::Videos(report) => fast_videos(report),
+    }
+}
+
+/// Shares of tokens, as the option takes them.
+fn shares(shares: &[f64]) -> String {
+    if shares.is_empty() {
+        return "all".to_owned();
+    }
+    let shares: Vec<String> = shares.iter().map(ToString::to_string).collect();
+    shares.join(",")
+}
+
+fn fast_videos(report: &fast::VideoReport) -> String {
+    let [w, h] = report.size;
+    let mut text = format!(
+        "{}, {} videos of {w}x{h} and {} frames from seed {}\n",
+        report.model, report.videos, report.frames, report.seed
+    );
+    text += "guided  tokens     repeats  converge  passes   s a video  ratio  memory MiB  PSNR dB    SSIM\n";
+    let full = report.settings.first().map_or(1.0, |s| s.seconds);
+    let or_all = |number: Option<usize>| number.map_or("all".to_owned(), |n| n.to_string());
+    for setting in &report.settings {
+        let converge = setting.converge.map_or("-".to_owned(), |s| s.to_string());
+        let psnr = setting.psnr.map_or("-".to_owned(), |p| format!("{p:.2}"));
+        text += &format!(
+            "{:>6}  {:<9}  {:>7}  {converge:>8}  {:>6.1}  {:>10.3}  {:>5.2}  {:>10.0}  {psnr:>7}  {:>6.4}\n",
+            or_all(setting.guidance_until),
+            shares(&setting.keep_tokens),
+            or_all(setting.repeats),
+            setting.passes,
+            setting.seconds,
+            setting.seconds / full,
+            setting.memory as f64 / f64::from(1 << 20),
+            setting.ssim,
+        );
+    }
+    text
+}
+
+fn fast_images(report: &fast::ImageReport) -> String {
     let [w, h] = report.size;
     let (model, images) = (&report.model, report.images);
     let mut text = format!(
@@ -113,16 +156,7 @@ pub(super) fn fast(report: &fast::Report) -> String {
         .first()
         .map_or(1.0, |setting| setting.seconds);
     for setting in &report.settings {
-        let shares: Vec<String> = setting
-            .keep_tokens
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let tokens = if shares.is_empty() {
-            "all".to_owned()
-        } else {
-            shares.join(",")
-        };
+        let tokens = shares(&setting.keep_tokens);
         let psnr = setting
             .psnr
             .map_or("-".to_owned(), |psnr| format!("{psnr:.2}"));

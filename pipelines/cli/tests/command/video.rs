@@ -6,6 +6,7 @@ mod browser;
 mod embedded;
 mod forms;
 mod released;
+mod shortcuts;
 mod stages;
 
 use std::path::Path;

@@ -135,6 +135,10 @@ fn plan(options: &BenchOptions, model: &Model) -> Result<(VideoPlan, usize), Eva
         let message = "videos are generated one at a time, so --batch must be 1";
         return Err(ModelError::refused(message).into());
     }
+    if options.shortcuts.converge.is_some() {
+        let message = "`bench` times every pass, and `converge` leaves some out";
+        return Err(ModelError::refused_with(message, "measure it with `eval fast`").into());
+    }
     let frames = manifest.length(options.seconds, options.frames)?;
     if let Some(scale) = options.cfg_scale {
         manifest.guidance = manifest.guidance.with_scale(scale);

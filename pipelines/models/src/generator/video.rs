@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
+use nextscale_tokenizer::ScaleSchedule;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_var_core::shortcuts::Shortcuts;
 use nextscale_video::InteractiveSession;
 use nextscale_video::clips::{Clip, Plan};
 use nextscale_video::generate::{
@@ -89,13 +91,15 @@ impl VideoPlan {
     /// The same plan with what a run leaves out.
     ///
     /// # Errors
-    /// A number that does not fit the scales.
+    /// A number that does not fit the scales or their passes.
     pub fn with_shortcuts(self, shortcuts: VideoShortcuts) -> Result<Self, ShortcutError> {
         shortcuts.check(self.size.scales.len())?;
         let passes = match shortcuts.repeats {
             Some(most) => self.passes.with_repeats(most),
             None => self.passes,
         };
+        let most = passes.passes().map(|pass| pass.repetition + 1).max();
+        shortcuts.check_passes(most.unwrap_or(0))?;
         Ok(Self {
             passes,
             shortcuts,
@@ -113,11 +117,28 @@ impl VideoPlan {
         &self.shortcuts
     }
 
-    /// What pass `index`, from 0, leaves out, in a few words; none if nothing.
-    pub fn note(&self, index: usize) -> Option<String> {
-        let pass = self.passes.passes().nth(index)?;
+    /// What a pass leaves out, in a few words, and after the last one how many were run; none if nothing is left out.
+    pub fn note(&self, step: &VideoStep) -> Option<String> {
+        let pass = self.passes.passes().nth(step.index)?;
         let guided = !self.manifest.guidance.is_active() || pass.index < self.guided_scales();
-        (!guided).then(|| "no guidance".to_owned())
+        let mut notes = vec![];
+        let share = self.shortcuts.share_of(pass.index, self.size.scales.len());
+        if let Some(share) = share {
+            notes.push(format!("{:.0} % of tokens", share * 100.0));
+        }
+        if !guided {
+            notes.push("no guidance".to_owned());
+        }
+        if step.left_out > 0 {
+            let all = pass.repetition + 1 + step.left_out;
+            let run = pass.repetition + 1;
+            notes.push(format!("converged in {run} of {all} passes"));
+        }
+        let (run, all) = (step.run, self.passes());
+        if step.index + 1 + step.left_out == all && run < all {
+            notes.push(format!("{run} of {all} passes in all"));
+        }
+        (!notes.is_empty()).then(|| notes.join(", "))
     }
 
     /// Scales, from the first of each clip, with guidance: all, or as many as are asked for.
@@ -125,7 +146,19 @@ impl VideoPlan {
         self.shortcuts.guidance_until.unwrap_or(usize::MAX)
     }
 
-    /// Passes of the transformer.
+    /// Tokens of all of `depth` blocks whose outputs stand in for tokens that the largest clip leaves out.
+    pub(crate) fn stand_ins(&self, depth: usize) -> usize {
+        let scales = self.size.scales.len();
+        let shortcuts = Shortcuts::new(scales, &self.shortcuts.keep_tokens);
+        let of_clip = |clip: &Clip| {
+            let first = clip.passes.iter().filter(|pass| pass.repetition == 0);
+            let schedule = ScaleSchedule::new(first.map(|pass| pass.scale).collect());
+            shortcuts.stand_ins(&schedule.expect("scales of a schedule, in order"), depth)
+        };
+        self.clips().iter().map(of_clip).max().unwrap_or(0)
+    }
+
+    /// Passes of the transformer, also those that a run leaves out because their scale has converged.
     pub fn passes(&self) -> usize {
         self.passes.passes().count()
     }
@@ -184,6 +217,10 @@ pub struct VideoStep {
     pub index: usize,
     /// The running feature map of its clip, `[1, c, t, h, w]`.
     pub features: Tensor<5>,
+    /// Passes after it that are left out, because its scale has converged; the number of the next one grows by so many more.
+    pub left_out: usize,
+    /// Passes that were run so far, with it.
+    pub run: usize,
     /// What to decode, if the pass ends a clip.
     pub finished: Option<VideoLatent>,
 }
@@ -210,6 +247,8 @@ impl VideoScaleGenerator {
         let manifest = &plan.manifest;
         let (sampler, mut options) = sampler_and_options(manifest, input.seed);
         options.guided_scales = plan.shortcuts.guidance_until;
+        options.keep_tokens = plan.shortcuts.keep_tokens.clone();
+        options.converge = plan.shortcuts.converge;
         let (mut session, mut conditions) = (None, vec![]);
         if let Some(scale) = manifest.semantic_scale {
             session = input.take_session();
@@ -231,6 +270,7 @@ impl VideoScaleGenerator {
             plan: plan.clone(),
             session,
             turn: input.turn,
+            passes: 0,
         }
     }
 }
@@ -258,6 +298,8 @@ pub struct VideoSteps<'a> {
     plan: VideoPlan,
     session: Option<InteractiveSession>,
     turn: (usize, usize),
+    /// Passes that were run.
+    passes: usize,
 }
 
 impl VideoSteps<'_> {
@@ -308,10 +350,13 @@ impl Iterator for VideoSteps<'_> {
             let message = "the transformer gives no numbers (NaN): its weights are damaged, or overflow in this --dtype";
             return Some(Err(ModelError::refused(message)));
         }
+        self.passes += 1;
         let finished = pass.ends_clip.then(|| self.finish_clip(&pass));
         Some(Ok(VideoStep {
             index: pass.k,
             features: pass.features,
+            left_out: pass.left_out,
+            run: self.passes,
             finished,
         }))
     }

@@ -128,7 +128,8 @@ impl VideoGenerator {
         Ok((self.passes.steps(&plan, input), plan))
     }
 
-    /// An iterator over the passes of the video that a request asks for.
+    /// An iterator over the passes of the video that a request asks for. Where a scale converges, the numbers of the passes that it
+    /// leaves out are missing.
     ///
     /// # Errors
     /// A request that does not fit the model.

@@ -243,6 +243,26 @@ fn in_a_hurry_on_cards() {
     }
 }
 
+/// What stands in for tokens that a clip leaves out: in f32, of the scale before, in 28 of 36 blocks.
+#[test]
+fn clips_that_leave_tokens_out() {
+    let manifest = released::infinity_star::manifest(P720).unwrap();
+    let size = manifest.sizes[0].clone();
+    let plan = VideoPlan::new(manifest, size.clone(), 81).unwrap();
+    let estimate = |keep_tokens: Vec<f64>| {
+        let shortcuts = VideoShortcuts {
+            keep_tokens,
+            ..VideoShortcuts::default()
+        };
+        let plan = plan.clone().with_shortcuts(shortcuts).unwrap();
+        infinity_star(&plan, CARD(BlockStorage::Loaded)).cache
+    };
+    let [h, w] = size.scales[13];
+    let added = estimate(vec![0.5]) - estimate(vec![]);
+    assert_eq!(added, (2 * 20 * h * w * 28 * 4096 * 4) as u64);
+    assert_eq!(estimate(vec![1.0]), estimate(vec![]));
+}
+
 #[test]
 fn var_of_512_pixels() {
     let config = VarConfig::released_512();

@@ -55,10 +55,11 @@ pub(super) fn infinity_star(video: &VideoPlan, formats: Formats) -> MemoryEstima
     } else {
         0
     };
+    let stand_ins = rows * video.stand_ins(config.depth) * config.width * 4;
     let estimate = MemoryEstimate {
         pools: formats.pools,
         transformer: formats.transformer_bytes(inside, block, all - inside),
-        cache: kept_bytes(config, plan, batch) as u64,
+        cache: (kept_bytes(config, plan, batch) + stand_ins) as u64,
         scale: pass_bytes(config, plan, batch, Limits::default()) as u64 + beside,
         decoder: map * decoder_maps(formats),
         scale_tensor: tokens * config.width as u64 * 4,

@@ -23,6 +23,7 @@ use super::latent_types::{latent, text_features};
 use super::size::{SizeRequest, nearest_shape};
 use crate::artifact::{Artifact, ArtifactType, Kind, Message, Step, Text, VideoLatent};
 use crate::error::PipelineError;
+use crate::per_scale::PerScale;
 use crate::setup::Setup;
 use crate::stage::{Context, Event, Input, Output, Ports, Stage};
 
@@ -128,13 +129,13 @@ impl TextToVideo {
                 scales,
             };
             (context.observer)(Event::Scale {
-                note: self.plan.note(step.index),
+                note: self.plan.note(&step),
                 stage: context.stage.clone(),
                 sample: sample.clone(),
                 step: position,
                 took: start.elapsed(),
             });
-            if position.scale == scales {
+            if position.scale + step.left_out == scales {
                 last = Some((step, position));
                 break;
             }
@@ -186,6 +187,8 @@ impl Stage for TextToVideo {
     }
 
     fn resolved(&self) -> Option<serde_json::Value> {
+        let shortcuts = self.plan.shortcuts();
+        let shares = &shortcuts.keep_tokens;
         let params = TextToVideoParams {
             fingerprint: self.model.fingerprint(),
             seconds: None,
@@ -197,8 +200,10 @@ impl Stage for TextToVideo {
             temperature: Some(self.plan.manifest.clip_temperature),
             image_temperature: Some(self.plan.manifest.image_temperature),
             fast: false,
-            guidance_until: self.plan.shortcuts().guidance_until,
-            repeats: self.plan.shortcuts().repeats,
+            guidance_until: shortcuts.guidance_until,
+            keep_tokens: (!shares.is_empty()).then(|| PerScale::Each(shares.clone())),
+            repeats: shortcuts.repeats,
+            converge: shortcuts.converge,
             ..self.params.clone()
         };
         serde_json::to_value(params).ok()

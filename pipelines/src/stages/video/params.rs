@@ -8,6 +8,7 @@ use serde_with::skip_serializing_none;
 
 use crate::error::PipelineError;
 use crate::file_path::FilePath;
+use crate::per_scale::PerScale;
 use crate::setup::Setup;
 use crate::stage_params::StageParams;
 use crate::stages::sampling::check_range;
@@ -45,8 +46,14 @@ pub struct TextToVideoParams {
     pub fast: bool,
     /// Number of scales with guidance, from the first of each clip: after them a pass takes half the time.
     pub guidance_until: Option<usize>,
+    /// Shares of the tokens that the last scales of each clip compute, coarse to fine: `[0.6, 0.5]` for the last two. The others
+    /// get what a coarser scale has computed.
+    pub keep_tokens: Option<PerScale>,
     /// Number of passes over each scale, at most.
     pub repeats: Option<usize>,
+    /// Leave out the other passes over a scale once the share of its bits that repeat from one pass to the next is below this,
+    /// from 0 to 1. It is about 0.5 where bits are drawn at random, and falls where passes only correct each other.
+    pub converge: Option<f64>,
     /// An image to begin with: PNG, JPEG, WebP, TIFF or GIF. It is scaled and cropped around its centre to the size of the video.
     pub image: Option<FilePath>,
     /// A video to continue: its last seconds, as many as the model takes, are the start of the result. Interactive models
@@ -70,10 +77,13 @@ impl TextToVideoParams {
         scales: usize,
         setup: &Setup,
     ) -> Result<VideoShortcuts, PipelineError> {
+        let keep_tokens = self.keep_tokens.as_ref();
         let choice = ShortcutChoice {
             fast: self.fast,
             guidance_until: self.guidance_until,
+            keep_tokens: keep_tokens.map(|shares| shares.given().to_vec()),
             repeats: self.repeats,
+            converge: self.converge,
             ..ShortcutChoice::default()
         };
         let shortcuts = choice.resolve_video(scales);

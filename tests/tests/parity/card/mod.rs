@@ -24,6 +24,9 @@ pub(crate) fn check(report: &mut Report, card: &Device) {
         teacher_forcing::check(report, card, &cpu);
     });
     report.part("star", |report| models::star(report, card, &cpu));
+    report.part("star with fewer tokens", |report| {
+        models::star_with_fewer_tokens(report, card, &cpu);
+    });
     report.part("decoder", |report| models::decoder(report, card, &cpu));
     report.part("vq decoder", |report| {
         models::vq_decoder(report, card, &cpu)
