@@ -1,9 +1,18 @@
 //! Ways to be faster at the price of details, as a user asks for them: fewer scales, guidance on the first ones only, and fewer
-//! tokens in the last ones.
+//! tokens in the last ones; and a smaller cache of keys and values, for less memory.
+
+mod cache;
+#[cfg(test)]
+mod tests;
 
 use nextscale_var_core::shortcuts::Shortcuts;
 
+use crate::cache_index::CacheIndex;
 use crate::error::ModelError;
+use crate::model::Model;
+
+pub use self::cache::DEFAULT_CACHE_BUDGET;
+pub use nextscale_var_core::cache_budget::CacheBudget;
 
 /// What a run may leave out; nothing unless it is set. What is set wins over what `fast` sets.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,6 +25,13 @@ pub struct ShortcutChoice {
     pub guidance_until: Option<usize>,
     /// Shares of the tokens of the last scales that are run, coarse to fine.
     pub keep_tokens: Option<Vec<f64>>,
+    /// Of images: the share of the keys and values of earlier scales that is kept, above 0; 1 is all.
+    pub cache_budget: Option<f64>,
+    /// Which layers keep all their keys and values as long as that is possible: what `nextscale calibrate` has found. With an index the budget
+    /// is [`DEFAULT_CACHE_BUDGET`] unless another one is given.
+    pub cache_index: Option<CacheIndex>,
+    /// The same layers, by their numbers from 0, instead of an index.
+    pub drafters: Option<Vec<usize>>,
     /// Of videos: passes over each scale, at most.
     pub repeats: Option<usize>,
 }
@@ -45,6 +61,8 @@ pub struct ImageShortcuts {
     pub guidance_until: usize,
     /// Shares of the tokens of the last scales that are run; none if all are computed.
     pub keep_tokens: Vec<f64>,
+    /// The share of keys and values that is kept, and by which layers; none if all are.
+    pub cache: Option<CacheBudget>,
 }
 
 /// What a run of videos leaves out; nothing unless it is set.
@@ -90,6 +108,7 @@ impl ImageShortcuts {
             scales,
             guidance_until: scales,
             keep_tokens: vec![],
+            cache: None,
         }
     }
 
@@ -107,6 +126,7 @@ impl ImageShortcuts {
             scales: run,
             guidance_until: run - unguided,
             keep_tokens: keep_tokens.to_vec(),
+            cache: None,
         }
     }
 
@@ -117,7 +137,9 @@ impl ImageShortcuts {
             scales: Some(self.scales),
             guidance_until: Some(self.guidance_until),
             keep_tokens: Some(self.keep_tokens.clone()),
-            repeats: None,
+            cache_budget: self.cache.as_ref().map(CacheBudget::share),
+            drafters: self.cache.as_ref().map(|cache| cache.drafters().to_vec()),
+            ..ShortcutChoice::default()
         }
     }
 
@@ -139,7 +161,8 @@ impl ImageShortcuts {
 
     /// What the transformer leaves out.
     pub fn of_transformer(&self) -> Shortcuts {
-        Shortcuts::new(self.scales, &self.keep_tokens)
+        let shortcuts = Shortcuts::new(self.scales, &self.keep_tokens);
+        shortcuts.with_cache_budget(self.cache.clone())
     }
 }
 
@@ -157,6 +180,9 @@ impl ShortcutChoice {
         for (key, given) in [
             ("scales", self.scales.is_some()),
             ("keep-tokens", self.keep_tokens.is_some()),
+            ("cache-budget", self.cache_budget.is_some()),
+            ("cache-index", self.cache_index.is_some()),
+            ("drafters", self.drafters.is_some()),
         ] {
             if given {
                 let message = format!("`{key}` is for models of images");
@@ -176,11 +202,23 @@ impl ShortcutChoice {
         Ok(shortcuts)
     }
 
-    /// The settings of a run of images over a schedule of `scales` scales.
+    /// The settings of a run of images by a model over a schedule of `scales` scales.
     ///
     /// # Errors
-    /// A setting that does not fit the schedule.
-    pub fn resolve(&self, scales: usize) -> Result<ImageShortcuts, ShortcutError> {
+    /// A setting that does not fit the schedule or the model.
+    pub fn resolve_for(
+        &self,
+        model: &Model,
+        scales: usize,
+    ) -> Result<ImageShortcuts, ShortcutError> {
+        Ok(ImageShortcuts {
+            cache: self.cache(model)?,
+            ..self.resolve(scales)?
+        })
+    }
+
+    /// The settings over a schedule of `scales` scales, without the cache.
+    fn resolve(&self, scales: usize) -> Result<ImageShortcuts, ShortcutError> {
         let base = if self.fast {
             ImageShortcuts::fast(scales)
         } else {
@@ -228,133 +266,7 @@ impl ShortcutChoice {
             scales: run,
             guidance_until: until.unwrap_or(base.guidance_until).min(run),
             keep_tokens,
+            cache: None,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolved(choice: ShortcutChoice, scales: usize) -> (usize, usize, Vec<f64>) {
-        let ImageShortcuts {
-            scales,
-            guidance_until,
-            keep_tokens,
-        } = choice.resolve(scales).unwrap();
-        (scales, guidance_until, keep_tokens)
-    }
-
-    #[test]
-    fn fast_settings_by_length() {
-        let fast = |scales| {
-            let choice = ShortcutChoice {
-                fast: true,
-                ..ShortcutChoice::default()
-            };
-            resolved(choice, scales)
-        };
-        assert_eq!(fast(13), (11, 9, vec![0.6, 0.5]));
-        assert_eq!(fast(10), (9, 7, vec![0.6, 0.5]));
-        assert_eq!(fast(4), (4, 3, vec![]));
-        assert_eq!(fast(1), (1, 1, vec![]));
-    }
-
-    #[test]
-    fn notes_say_what_a_scale_leaves_out() {
-        let fast = ImageShortcuts::fast(13);
-        assert_eq!(fast.note(8, 13, true), None);
-        assert_eq!(
-            fast.note(9, 13, false).unwrap(),
-            "60 % of tokens, no guidance"
-        );
-        let last = fast.note(10, 13, false).unwrap();
-        assert_eq!(last, "50 % of tokens, no guidance, last of 13 that is run");
-        assert_eq!(ImageShortcuts::none(13).note(12, 13, false), None);
-    }
-
-    #[test]
-    fn what_is_set_wins() {
-        let choice = ShortcutChoice {
-            fast: true,
-            scales: Some(13),
-            guidance_until: Some(5),
-            keep_tokens: Some(vec![1.0]),
-            repeats: None,
-        };
-        assert_eq!(resolved(choice, 13), (13, 5, vec![1.0]));
-        assert_eq!(resolved(ShortcutChoice::default(), 3), (3, 3, vec![]));
-        let few = ShortcutChoice {
-            fast: true,
-            scales: Some(2),
-            ..ShortcutChoice::default()
-        };
-        assert_eq!(resolved(few, 13), (2, 2, vec![]));
-    }
-
-    #[test]
-    fn settings_of_videos() {
-        let choice = |fast, guidance_until, repeats| ShortcutChoice {
-            fast,
-            guidance_until,
-            repeats,
-            ..ShortcutChoice::default()
-        };
-        let of = |choice: ShortcutChoice| {
-            let VideoShortcuts {
-                guidance_until,
-                repeats,
-            } = choice.resolve_video(15).unwrap();
-            (guidance_until, repeats)
-        };
-        assert_eq!(of(choice(true, None, None)), (Some(13), None));
-        assert_eq!(of(choice(true, Some(4), Some(2))), (Some(4), Some(2)));
-        assert_eq!(of(ShortcutChoice::default()), (None, None));
-        let wrong = |choice: ShortcutChoice| choice.resolve_video(15).unwrap_err().message;
-        assert!(wrong(choice(false, Some(16), None)).contains("from 0 to 15"));
-        assert!(wrong(choice(false, None, Some(0))).contains("at least 1"));
-        let scales = ShortcutChoice {
-            scales: Some(3),
-            ..ShortcutChoice::default()
-        };
-        assert_eq!(wrong(scales), "`scales` is for models of images");
-        assert!(choice(false, None, Some(1)).resolve(4).is_err());
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        let base = ShortcutChoice::default;
-        let scales = |scales| ShortcutChoice {
-            scales: Some(scales),
-            ..base()
-        };
-        let until = |until| ShortcutChoice {
-            guidance_until: Some(until),
-            ..base()
-        };
-        let keep = |shares: &[f64]| ShortcutChoice {
-            keep_tokens: Some(shares.to_vec()),
-            ..base()
-        };
-        for (choice, message) in [
-            (scales(0), "`scales` should be from 1 to 4, but it is 0"),
-            (scales(5), "`scales` should be from 1 to 4, but it is 5"),
-            (
-                until(5),
-                "`guidance-until` should be from 0 to 4, but it is 5",
-            ),
-            (
-                keep(&[0.0]),
-                "`keep-tokens` should be above 0 and at most 1, but it is 0",
-            ),
-            (keep(&[f64::NAN]), "at most 1, but it is NaN"),
-            (
-                keep(&[0.5; 4]),
-                "`keep-tokens` has 4 numbers, but of 4 scales at most 3",
-            ),
-        ] {
-            let error = choice.resolve(4).unwrap_err().to_string();
-            assert!(error.contains(message), "{error}");
-        }
     }
 }

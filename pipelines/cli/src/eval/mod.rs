@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use nextscale_eval::{EvalError, Measured, fast, motion, recall, tokenizer};
 use serde::Serialize;
 
+pub(crate) use self::options::prompts_of;
 use self::options::{FastArgs, Files, MotionArgs, RecallArgs, TokenizerArgs};
 use crate::{bar, output};
 
@@ -32,7 +33,7 @@ pub(crate) fn run(command: EvalCommand) -> anyhow::Result<()> {
             finish(&bar, measured, tables::tokenizer, &args.data.files)
         }
         EvalCommand::Recall(args) => {
-            let measured = recall::run(&args.options(), &progress);
+            let measured = recall::run(&args.options()?, &progress);
             finish(&bar, measured, tables::recall, &args.data.files)
         }
         EvalCommand::Fast(args) => {
