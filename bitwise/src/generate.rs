@@ -188,6 +188,20 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
         self
     }
 
+    /// The same, with how selective the attention of each block is measured: to be called before the first scale, and without
+    /// CUDA graphs.
+    #[must_use]
+    pub fn measuring(mut self) -> Self {
+        self.state.measure();
+        self
+    }
+
+    /// What [`Generation::measuring`] has measured so far, as
+    /// [`KvCache::selectivity`](nextscale_var_core::cache::KvCache::selectivity) says.
+    pub fn selectivity(&self) -> Option<&[Vec<f64>]> {
+        self.state.cache().selectivity()
+    }
+
     /// Replaces the input of the next scale, `[b, l, D]`.
     pub fn set_input(&mut self, input: Tensor<3>) {
         self.input = Some(input);

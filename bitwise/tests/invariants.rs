@@ -1,10 +1,12 @@
 //! What must hold for any weights: a small random model, with patches and a picture that is not square.
 
+use std::sync::LazyLock;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use nextscale_bitwise::Bsq;
 use nextscale_bitwise::correction::SelfCorrection;
-use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, Step, generate};
+use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, Generation, Step, generate};
 use nextscale_bitwise::import::{read_infinity, save_infinity};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
@@ -12,6 +14,7 @@ use nextscale_bitwise::train::{loss, margins};
 use nextscale_tokenizer::pyramid::Pyramid;
 use nextscale_tokenizer::{Scale, ScaleSchedule};
 use nextscale_var_core::blocks::BlockStorage;
+use nextscale_var_core::cache_budget::CacheBudget;
 use nextscale_var_core::guidance::Guidance;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use nextscale_var_core::shortcuts::Shortcuts;
@@ -179,14 +182,15 @@ fn a_picture_does_not_depend_on_its_batch() {
     }
 }
 
-/// The steps of two images, with guidance weights and what is left out.
-fn steps(model: &Infinity, weights: &[f64], shortcuts: Shortcuts) -> Vec<Step> {
+/// The run of two images, with guidance weights and what is left out.
+fn run<'a>(model: &'a Infinity, weights: &[f64], shortcuts: Shortcuts) -> Generation<'a, Bsq> {
     let device = Device::flex();
     let plan = Plan::stepwise(&config(), &schedule(), schedule().last(), &device);
     let mut options = GenerateOptions::constant(1.0, 0.8, 4);
     options.guidance.weights = weights.to_vec();
+    static QUANTIZER: LazyLock<Bsq> = LazyLock::new(|| Bsq::new(D));
     let input = GenerateInput {
-        quantizer: &Bsq::new(D),
+        quantizer: &*QUANTIZER,
         plan: &plan.with_shortcuts(shortcuts),
         patching: Patching::Double,
         text: fixed_text(&device),
@@ -194,7 +198,12 @@ fn steps(model: &Infinity, weights: &[f64], shortcuts: Shortcuts) -> Vec<Step> {
         options,
         sampler: Sampler::new(SamplerConfig::default(), &[1, 2]),
     };
-    generate(model, input).collect()
+    generate(model, input)
+}
+
+/// Its steps.
+fn steps(model: &Infinity, weights: &[f64], shortcuts: Shortcuts) -> Vec<Step> {
+    run(model, weights, shortcuts).collect()
 }
 
 /// The same prompts each time.
@@ -259,6 +268,49 @@ fn scales_with_fewer_tokens() {
         0.0
     );
     assert!(far(pruned[3].logits.clone(), dropped[3].logits.clone()) > 0.0);
+}
+
+/// A budget for the cache: with everything in it nothing changes, and with half of it the first scales stay as they are.
+#[test]
+fn a_smaller_cache() {
+    let model = model(&Device::flex());
+    let budget = |share: f64| Some(CacheBudget::new(share, vec![0]));
+    let of = |weights: &[f64], share| {
+        let shortcuts = Shortcuts::none(4).with_cache_budget(budget(share));
+        steps(&model, weights, shortcuts)
+    };
+    let all = steps(&model, &[3.0; 4], Shortcuts::none(4));
+    for (one, other) in all.iter().zip(of(&[3.0; 4], 1.0)) {
+        assert_eq!(far(one.logits.clone(), other.logits), 0.0);
+    }
+    let half = of(&[3.0; 4], 0.5);
+    assert_eq!(far(all[0].logits.clone(), half[0].logits.clone()), 0.0);
+    assert!(far(all[3].logits.clone(), half[3].logits.clone()) > 0.0);
+    // With and without the unconditional half, and with fewer tokens.
+    let dropped = of(&[3.0, 3.0, 3.0, 1.0], 0.5);
+    assert_eq!(far(half[2].logits.clone(), dropped[2].logits.clone()), 0.0);
+    let pruned = Shortcuts::new(4, &[0.7, 0.5]).with_cache_budget(budget(0.5));
+    assert_eq!(steps(&model, &[3.0; 4], pruned).len(), 4);
+}
+
+/// Attention is measured of every block at every scale but the first, and measuring changes nothing.
+#[test]
+fn selectivity_is_measured() {
+    let model = model(&Device::flex());
+    let all = steps(&model, &[3.0; 4], Shortcuts::none(4));
+    let mut measured = run(&model, &[3.0; 4], Shortcuts::none(4)).measuring();
+    let last = measured.by_ref().last().unwrap();
+    assert_eq!(far(all[3].logits.clone(), last.logits), 0.0);
+    let selectivity = measured.selectivity().unwrap();
+    assert_eq!(selectivity.len(), model.depth());
+    for values in selectivity {
+        assert_eq!(values.len(), 3);
+        assert!(
+            values
+                .iter()
+                .all(|value| 0.0 < *value && *value <= 1.0 + 1e-6)
+        );
+    }
 }
 
 #[test]

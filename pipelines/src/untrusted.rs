@@ -23,7 +23,7 @@ const DROPPED_IN_STAGES: [(&str, &str); 3] = [
     ("rewrite", "key-env"),
 ];
 /// Keys, at any depth of a stage, that name a file to read.
-const FILES: [&str; 4] = ["image", "mask", "video", "file"];
+const FILES: [&str; 5] = ["image", "mask", "video", "file", "cache-index"];
 /// What lets a pipeline do everything again.
 const TRUST: &str = "if you trust the file, run it with --trust";
 

@@ -163,14 +163,14 @@ impl SelfAttention {
         [queries, keys, values]
     }
 
-    /// As [`SelfAttention::forward`] on a card: of `rows`, `[b l, c]` in the weights' dtype, without the output's bias.
+    /// As [`SelfAttention::forward_cached`] on a card: of `rows`, `[b l, c]` in the weights' dtype, without the output's bias.
     #[cfg(feature = "cuda")]
     pub fn on_card(
         &self,
         rows: Tensor<2>,
         images: usize,
         pass: PassContext,
-        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+        cache: impl FnOnce(&Tensor<4>, Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<2> {
         use crate::card::{heads, product};
         let ([n, c], dtype) = (rows.dims(), rows.dtype());
@@ -178,14 +178,14 @@ impl SelfAttention {
         if !crate::card::takes_heads(c / self.heads) {
             let x = rows.reshape([images, n / images, c]);
             let [q, k, v] = self.split(x, pass);
-            let (k, v) = cache(k, v);
+            let (k, v) = cache(&q, k, v);
             return product(attend_rows(q, k, v, hidden, dtype), &self.proj);
         }
         let [queries, keys, values] = self.heads_on_card([images, n / images], c, pass, dtype);
         let q = heads(product(rows.clone(), &self.q), queries);
         let k = heads(product(rows.clone(), &self.k), keys);
         let v = heads(product(rows, &self.v), values);
-        let (k, v) = cache(k, v);
+        let (k, v) = cache(&q, k, v);
         product(attend_rows(q, k, v, hidden, dtype), &self.proj)
     }
 
@@ -200,8 +200,18 @@ impl SelfAttention {
         pass: PassContext,
         cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
+        self.forward_cached(x, pass, |_, k, v| cache(k, v))
+    }
+
+    /// As [`SelfAttention::forward`], where `cache` gets the queries too, `[b, h, l, d]`, before the new keys and values.
+    pub fn forward_cached(
+        &self,
+        x: Tensor<3>,
+        pass: PassContext,
+        cache: impl FnOnce(&Tensor<4>, Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+    ) -> Tensor<3> {
         let [q, k, v] = self.split(x, pass);
-        let (k, v) = cache(k, v);
+        let (k, v) = cache(&q, k, v);
         let attended = f32(merge_heads(attend_causal(q, k, v, pass.causal)));
         project_in(attended, &self.proj, pass.precision)
     }

@@ -1,6 +1,12 @@
 //! Keys and values of earlier scales, owned by the caller.
 
+#[cfg(test)]
+mod tests;
+
 use burn::tensor::Tensor;
+use nextscale_tokenizer::Scale;
+
+use crate::cache_budget::{most_attended, selectivity};
 
 /// Rotated keys and values of one attention layer, allocated for a whole schedule.
 #[derive(Debug, Clone)]
@@ -14,11 +20,21 @@ struct Layer {
 ///
 /// A layer is allocated for its capacity when it is first written. After that each scale is written in place, so
 /// nothing is copied again (as long as no returned view is alive).
+///
+/// A cache with a budget ([`KvCache::compressed`]) has no room to spare: after each scale a layer is copied with the tokens that it keeps.
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<Option<Layer>>,
     /// Tokens that each layer has room for.
     capacity: Vec<usize>,
+    /// The grid of the scale that comes next or is running.
+    grid: Option<Scale>,
+    /// Tokens that each layer keeps after it.
+    limits: Option<Vec<usize>>,
+    /// Whether layers hold what they keep, and no room.
+    compressed: bool,
+    /// How selective the attention of each layer was at each scale, if it is measured.
+    selectivity: Option<Vec<Vec<f64>>>,
     /// Whether the buffers stay where they are: a recorded graph writes them.
     #[cfg(feature = "cuda")]
     fixed: bool,
@@ -35,9 +51,44 @@ impl KvCache {
         Self {
             layers: vec![None; capacity.len()],
             capacity,
+            grid: None,
+            limits: None,
+            compressed: false,
+            selectivity: None,
             #[cfg(feature = "cuda")]
             fixed: false,
         }
+    }
+
+    /// An empty cache whose layers hold what they keep after each scale, as [`KvCache::begin`] says, and never more than `capacity` tokens;
+    /// none is reserved.
+    pub fn compressed(capacity: Vec<usize>) -> Self {
+        Self {
+            compressed: true,
+            ..Self::with_capacity(capacity)
+        }
+    }
+
+    /// Begins a scale with this grid, after which the layers of a compressed cache keep so many tokens at most; all if there are no limits.
+    pub fn begin(&mut self, grid: Scale, limits: Option<Vec<usize>>) {
+        self.grid = Some(grid);
+        self.limits = limits;
+    }
+
+    /// From now on, measures how selective attention is.
+    pub fn measure(&mut self) {
+        self.selectivity = Some(vec![vec![]; self.layers.len()]);
+    }
+
+    /// Of each layer and each scale but the first: the share of attention that stays if, of the earlier tokens, a tenth is kept. None if
+    /// it is not measured.
+    pub fn selectivity(&self) -> Option<&[Vec<f64>]> {
+        self.selectivity.as_deref()
+    }
+
+    /// Whether kernels may write to the layers, and attend to them, as they are.
+    pub fn is_plain(&self) -> bool {
+        !self.compressed && self.selectivity.is_none()
     }
 
     /// An empty cache whose buffers, of keys and values `[b, h, d]` for each token, are written in place whoever else holds
@@ -58,8 +109,8 @@ impl KvCache {
         };
         Self {
             layers: (0..layers).map(|_| Some(layer())).collect(),
-            capacity: vec![capacity; layers],
             fixed: true,
+            ..Self::new(layers, capacity)
         }
     }
 
@@ -83,8 +134,8 @@ impl KvCache {
         }
     }
 
-    /// Drops all rows of the batch but the first `rows`, and makes room for other numbers of tokens. What is kept is copied once,
-    /// layer by layer.
+    /// Drops all rows of the batch but the first `rows`, and makes room for other numbers of tokens, unless the cache is compressed. What
+    /// is kept is copied once, layer by layer.
     ///
     /// # Panics
     /// If a layer has more tokens than the room that it gets, or there is not one number for each layer.
@@ -95,6 +146,7 @@ impl KvCache {
                 continue;
             };
             assert!(len <= room, "{len} tokens in a cache made for {room}");
+            let room = if self.compressed { len } else { room };
             let [k, v] = [k, v].map(|all| {
                 let [_, h, _, d] = all.dims();
                 let place = [0..rows, 0..h, 0..len, 0..d];
@@ -200,22 +252,54 @@ impl KvCache {
         self.layers[layer] = Some(Layer { k, v, len });
     }
 
-    /// The keys and values that a scale attends to: [`KvCache::append`], or of the `last` scale [`KvCache::with_last`].
+    /// The keys and values that a scale with queries `q`, `[b, h, n, d]`, attends to, `[b, h, len, d]`, with its own, `k` and `v`, which are
+    /// kept as far as there is a budget for them; those of the `last` scale are not ([`KvCache::with_last`]).
     ///
     /// # Panics
-    /// As [`KvCache::append`].
+    /// As [`KvCache::append`]; and if the cache is compressed or measures, and no scale has begun.
     pub fn extend(
         &mut self,
         layer: usize,
-        k: Tensor<4>,
-        v: Tensor<4>,
+        q: &Tensor<4>,
+        [k, v]: [Tensor<4>; 2],
         last: bool,
     ) -> (Tensor<4>, Tensor<4>) {
-        if last {
+        let (k, v) = if last || self.compressed {
             self.with_last(layer, k, v)
         } else {
             self.append(layer, k, v)
+        };
+        if self.compressed && !last {
+            self.keep_within_limit(layer, q, [k.clone(), v.clone()]);
         }
+        if let Some(measured) = &mut self.selectivity {
+            let grid = self.grid.expect("a scale begins before it is attended to");
+            measured[layer].extend(selectivity(q, &k, grid));
+        }
+        (k, v)
+    }
+
+    /// Keeps in `layer`, of `all` keys and values, `[b, h, m, d]`, those that its limit leaves.
+    fn keep_within_limit(&mut self, layer: usize, q: &Tensor<4>, all: [Tensor<4>; 2]) {
+        let [_, _, m, _] = all[0].dims();
+        let limits = self.limits.as_ref();
+        let len = limits.map_or(m, |limits| m.min(limits[layer]));
+        let capacity = self.capacity[layer];
+        assert!(
+            len <= capacity,
+            "{len} tokens in a cache made for {capacity}"
+        );
+        if len == 0 {
+            self.layers[layer] = None;
+            return;
+        }
+        let [k, v] = if len == m {
+            all
+        } else {
+            let grid = self.grid.expect("a scale begins before it is attended to");
+            most_attended(q, all, grid, len)
+        };
+        self.layers[layer] = Some(Layer { k, v, len });
     }
 
     /// All keys and values of `layer` followed by `k` and `v` of the last scale, which are not cached: they are a third of all
@@ -233,61 +317,5 @@ impl KvCache {
             Tensor::cat(vec![cached.clone().slice_dim(2, 0..*len), new], 2)
         };
         (extended(keys, k), extended(values, v))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use burn::tensor::{Device, Distribution};
-
-    #[test]
-    fn pieces_add_up() {
-        let device = Device::flex();
-        let all = Tensor::<4>::random([2, 3, 6, 4], Distribution::Default, &device);
-        let part = |r: std::ops::Range<usize>| all.clone().slice([0..2, 0..3, r, 0..4]);
-        let mut cache = KvCache::new(2, 6);
-        assert!(cache.is_empty());
-        cache.append(1, part(0..1), part(0..1));
-        cache.append(1, part(1..3), part(1..3));
-        cache.truncate(1);
-        cache.append(1, part(1..3), part(1..3));
-        let (last, _) = cache.with_last(1, part(3..6), part(3..6));
-        assert_eq!((cache.len(1), cache.len(0)), (3, 0));
-        assert_eq!(
-            cache.with_last(0, part(0..2), part(0..2)).1.dims(),
-            [2, 3, 2, 4]
-        );
-        last.into_data().assert_eq(&all.clone().into_data(), true);
-        let (k, v) = cache.append(1, part(3..6), part(3..6) * 2.0);
-        assert_eq!((cache.len(0), cache.len(1)), (0, 6));
-        k.into_data().assert_eq(&all.clone().into_data(), true);
-        v.slice([0..2, 0..3, 3..6, 0..4])
-            .into_data()
-            .assert_eq(&(part(3..6) * 2.0).into_data(), true);
-    }
-
-    /// The first rows stay, and there is room for more tokens.
-    #[test]
-    fn rows_are_dropped() {
-        let device = Device::flex();
-        let all = Tensor::<4>::random([2, 3, 4, 4], Distribution::Default, &device);
-        let part = |rows, tokens| all.clone().slice_dim(0, rows).slice_dim(2, tokens);
-        let mut cache = KvCache::new(2, 2);
-        cache.append(1, part(0..2, 0..2), part(0..2, 0..2));
-        cache.keep_rows(1, vec![0, 4]);
-        let (k, v) = cache.append(1, part(0..1, 2..4), part(0..1, 2..4));
-        for kept in [k, v] {
-            let expected = part(0..1, 0..4).into_data();
-            kept.into_data().assert_eq(&expected, true);
-        }
-        assert_eq!((cache.len(0), cache.len(1)), (0, 4));
-    }
-
-    #[test]
-    #[should_panic(expected = "made for 2")]
-    fn too_many_tokens() {
-        let x = Tensor::<4>::zeros([1, 1, 3, 2], &Device::flex());
-        KvCache::new(1, 2).append(0, x.clone(), x);
     }
 }

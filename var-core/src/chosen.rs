@@ -30,10 +30,15 @@ impl Chosen {
         let distance = (centred.clone() * centred)
             .sum_dim(2)
             .reshape([rows, tokens]);
-        let rank = if is_cpu(&x.device()) {
-            ranks_on_host(distance)
+        Self::largest(distance, count)
+    }
+
+    /// The `count` tokens of each row with the largest `values`, `[b, l]`, the largest first; the earlier of two that are equal.
+    pub(crate) fn largest(values: Tensor<2>, count: usize) -> Self {
+        let rank = if is_cpu(&values.device()) {
+            ranks_on_host(values)
         } else {
-            ranks(distance)
+            ranks(values)
         };
         Self::of_ranks(rank, count)
     }

@@ -15,6 +15,7 @@
 pub mod attention;
 pub mod blocks;
 pub mod cache;
+pub mod cache_budget;
 #[cfg(feature = "cuda")]
 pub mod card;
 pub mod chosen;

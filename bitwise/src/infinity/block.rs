@@ -170,8 +170,20 @@ impl Block {
         context: PassContext,
         cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
+        self.forward_cached(x, ada, text, context, |_, k, v| cache(k, v))
+    }
+
+    /// As [`Block::forward`], where `cache` gets the queries too, before the keys and values.
+    pub(crate) fn forward_cached(
+        &self,
+        x: Tensor<3>,
+        ada: &AdaLn,
+        text: TextContext,
+        context: PassContext,
+        cache: impl FnOnce(&Tensor<4>, Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+    ) -> Tensor<3> {
         let normed = ada.norm(x.clone(), 0);
-        let attended = self.sa.forward(normed, context, cache);
+        let attended = self.sa.forward_cached(normed, context, cache);
         let x = x + attended * ada.gain(0);
         let normed = normalize(x.clone()) * value(&self.ca_norm.gamma).unsqueeze();
         let normed = match &self.ca_norm.beta {

@@ -181,7 +181,7 @@ impl Block {
         condition: &Condition,
         pass: PassContext,
         hidden: Option<&Tensor<4, Bool>>,
-        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+        cache: impl FnOnce(&Tensor<4>, Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<2> {
         let [_, between] = &condition.adapted.norms;
         let [first, second] = &condition.adapted.gains;

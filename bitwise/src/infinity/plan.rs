@@ -1,6 +1,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use nextscale_tokenizer::{Scale, ScaleSchedule};
 use nextscale_var_core::{
+    cache::KvCache,
     mask::{BlockCausal, levels},
     matmul::Precision,
     rope::{RopeTable, THETA, grid_positions},
@@ -180,11 +181,32 @@ impl Plan {
         self.source.is_none() && self.shortcuts == Shortcuts::none(self.schedule.len())
     }
 
-    /// Tokens of each of `depth` blocks that are kept: those of the source, and of the scales before `before`.
-    pub(crate) fn kept_tokens(&self, depth: usize, before: usize) -> Vec<usize> {
-        let scales = self.shortcuts.kept_tokens(&self.schedule, depth, before);
+    /// Tokens of each of `depth` blocks that are kept, the most at any time: those of the source, and of the scales.
+    pub(crate) fn kept_tokens(&self, depth: usize) -> Vec<usize> {
+        let scales = self.schedule.len();
+        let scales = self.shortcuts.kept_tokens(&self.schedule, depth, scales);
         let source = self.source_tokens();
         scales.into_iter().map(|tokens| source + tokens).collect()
+    }
+
+    /// The cache of a run of `depth` blocks, with room for the source and the scales before `before`.
+    ///
+    /// # Panics
+    /// If an image is edited and there is a budget for the cache, which knows no source.
+    pub(crate) fn cache(&self, depth: usize, before: usize) -> KvCache {
+        let source = self.source_tokens();
+        let budgeted = self.shortcuts.has_cache_budget();
+        assert!(
+            source == 0 || !budgeted,
+            "a budget for the cache does not go with the source of an edit"
+        );
+        self.shortcuts
+            .cache(&self.schedule, depth, [source, before])
+    }
+
+    /// Tokens of each of `depth` blocks that are kept after scale `k`, if there is a budget.
+    pub(crate) fn cache_limits(&self, depth: usize, k: usize) -> Option<Vec<usize>> {
+        self.shortcuts.cache_limits(&self.schedule, depth, k)
     }
 
     /// The transformer's schedule.

@@ -41,8 +41,17 @@ impl State {
 
     /// Reserves the cache for the scales before `before` only: [`State::keep_rows`] makes room for the others.
     pub(crate) fn reserve(&mut self, plan: &Plan, before: usize) {
-        let depth = self.cache.layers();
-        self.cache = KvCache::with_capacity(plan.kept_tokens(depth, before));
+        self.cache = plan.cache(self.cache.layers(), before);
+    }
+
+    /// The keys and values.
+    pub(crate) fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// From now on, measures how selective attention is.
+    pub(crate) fn measure(&mut self) {
+        self.cache.measure();
     }
 
     /// Drops all prompts but the first `rows`, with their keys and values, and makes room for the whole plan.
@@ -55,7 +64,7 @@ impl State {
         for condition in &mut self.on_card {
             *condition = condition.rows(rows);
         }
-        let kept = plan.kept_tokens(self.cache.layers(), plan.schedule().len());
+        let kept = plan.kept_tokens(self.cache.layers());
         self.cache.keep_rows(rows, kept);
         if let Some(pruner) = &mut self.pruner {
             pruner.keep_rows(rows);
@@ -84,14 +93,15 @@ pub(super) struct BlockPass<'a> {
 }
 
 impl BlockPass<'_> {
-    /// What the tokens attend to in block `i`, with theirs.
+    /// What the tokens with queries `q` attend to in block `i`, with their own keys and values.
     fn extend(
         self,
         cache: &mut KvCache,
         i: usize,
-        [k, v]: [Tensor<4>; 2],
+        q: &Tensor<4>,
+        own: [Tensor<4>; 2],
     ) -> (Tensor<4>, Tensor<4>) {
-        let (k, v) = cache.extend(i, k, v, self.last);
+        let (k, v) = cache.extend(i, q, own, self.last);
         match self.means.filter(|_| i == 0) {
             Some(means) => (means.of(k), means.of(v)),
             None => (k, v),
@@ -110,10 +120,7 @@ impl Infinity {
             conditions: Vec::with_capacity(self.depth()),
             #[cfg(feature = "cuda")]
             on_card: Vec::new(),
-            cache: {
-                let kept = plan.kept_tokens(self.depth(), plan.schedule().len());
-                KvCache::with_capacity(kept)
-            },
+            cache: plan.cache(self.depth(), plan.schedule().len()),
             pruner: plan.shortcuts().pruner(self.depth()),
         }
     }
@@ -215,6 +222,8 @@ impl Infinity {
             state.cache.len(0) >= plan.source_tokens(),
             "the source of an edit has to be read before the first scale"
         );
+        let limits = plan.cache_limits(self.depth(), k);
+        state.cache.begin(plan.schedule().scales()[k], limits);
         let rope = plan.rope_of(k);
         let means = plan.source.as_ref().map(|source| SourceMeans {
             grid: source.grid,
@@ -260,7 +269,7 @@ impl Infinity {
             if conditions.len() == i {
                 conditions.push(block.condition(text.kv.clone(), text.modulation.clone()));
             }
-            let extend = |key, value| pass.extend(cache, i, [key, value]);
+            let extend = |q: &_, key, value| pass.extend(cache, i, q, [key, value]);
             let text_context = TextContext {
                 keys: &conditions[i].keys,
                 hidden: text.hidden.as_ref(),
@@ -273,7 +282,7 @@ impl Infinity {
                     rope: own.as_ref().or(pass.context.rope),
                     ..pass.context
                 };
-                block.forward(x, ada, text_context, context, extend)
+                block.forward_cached(x, ada, text_context, context, extend)
             };
             x = match (&mut *pruner, pass.scale) {
                 (Some(pruner), Some(scale)) => pruner.block(pass.k, scale, i, x, run),
@@ -325,12 +334,13 @@ impl Infinity {
             let both = [&on_card[layer], &on_card[next]];
             let hidden = text.hidden.as_ref();
             let mut run = |stream: Stream, context: PassContext| {
-                // The kernels attend to the cache as it is.
-                if block.passes() && (layer > 0 || pass.means.is_none()) {
+                // The kernels write to the cache, and attend to it, as it is.
+                let plain = cache.is_plain() && (layer > 0 || pass.means.is_none());
+                if block.passes() && plain {
                     let kept = Kept { cache, layer, last };
                     return block.pass(stream, b, both, hidden, context, kept);
                 }
-                let extend = |key, value| pass.extend(cache, layer, [key, value]);
+                let extend = |q: &_, key, value| pass.extend(cache, layer, q, [key, value]);
                 let x = block.on_card(stream, b, both[0], context, hidden, extend);
                 Stream::new(x, both[1].before(), dtype)
             };

@@ -79,7 +79,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
         rounds: args.rounds,
         warmup: args.warmup,
         cfg_scale: args.cfg_scale,
-        shortcuts: args.shortcuts.choice(),
+        shortcuts: args.shortcuts.choice()?,
         device: args.device,
         dtype: args.dtype,
         deterministic: args.deterministic,

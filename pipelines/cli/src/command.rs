@@ -11,8 +11,8 @@ use nextscale_train::TrainError;
 
 use crate::output::escaped;
 use crate::{
-    bench, convert, data, edit, eval, generate, info, metadata, models, panic, run, signal, train,
-    video, warm_up,
+    bench, calibrate, convert, data, edit, eval, generate, info, metadata, models, panic, run,
+    signal, train, video, warm_up,
 };
 
 /// Generate images and video by next-scale prediction.
@@ -60,6 +60,8 @@ enum Command {
     Eval(eval::EvalCommand),
     /// Measure the speed of a model
     Bench(bench::BenchArgs),
+    /// Measure which layers of a model need a large cache of keys and values, for --cache-index
+    Calibrate(calibrate::CalibrateArgs),
     /// Compile a model's kernels for a card before they are needed, or pack and unpack them
     WarmUp(warm_up::WarmUpArgs),
 }
@@ -88,6 +90,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Train(args) => train::run(args),
         Command::Eval(command) => eval::run(command),
         Command::Bench(args) => bench::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::WarmUp(args) => warm_up::run(args),
     };
     match result {

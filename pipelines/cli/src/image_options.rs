@@ -2,8 +2,11 @@
 
 use clap::Args;
 
+use nextscale_models::ModelError;
+use nextscale_models::cache_index::CacheIndex;
 use nextscale_models::shortcuts::ShortcutChoice;
 use nextscale_pipelines::error::PipelineError;
+use nextscale_pipelines::file_path::FilePath;
 use nextscale_pipelines::per_scale::PerScale;
 use nextscale_pipelines::spec::{PipelineSpec, Preset};
 use nextscale_pipelines::yaml::Node;
@@ -85,26 +88,41 @@ pub(crate) struct ShortcutOptions {
     /// Shares of the tokens that the last scales compute, coarse to fine: 0.6,0.5 for the last two
     #[arg(long, value_name = "N[,N..]", allow_hyphen_values = true)]
     pub(crate) keep_tokens: Option<PerScale>,
+    /// Share of the keys and values of earlier scales that is kept: less memory, other details [default: all, or 0.1 with --cache-index]
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    pub(crate) cache_budget: Option<f64>,
+    /// Which layers keep more than others: a file that `nextscale calibrate` has written for the model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cache_index: Option<FilePath>,
 }
 
 impl ShortcutOptions {
     /// The same as the library takes it.
-    pub(crate) fn choice(&self) -> ShortcutChoice {
+    ///
+    /// # Errors
+    /// An index that cannot be read.
+    pub(crate) fn choice(&self) -> Result<ShortcutChoice, ModelError> {
         let keep_tokens = self.keep_tokens.as_ref();
-        ShortcutChoice {
+        let index = self.cache_index.as_ref();
+        let index = index.map(|path| CacheIndex::read(path));
+        Ok(ShortcutChoice {
             fast: self.fast,
             scales: self.scales,
             guidance_until: self.guidance_until,
             keep_tokens: keep_tokens.map(|shares| shares.given().to_vec()),
+            cache_budget: self.cache_budget,
+            cache_index: index.transpose()?,
             ..ShortcutChoice::default()
-        }
+        })
     }
 
     fn apply(&self, set: &mut Settings, generator: &str) -> Result<(), PipelineError> {
         set.stage(generator, "fast", &flag(self.fast))?;
         set.stage(generator, "scales", &self.scales)?;
         set.stage(generator, "guidance-until", &self.guidance_until)?;
-        set.stage(generator, "keep-tokens", &self.keep_tokens)
+        set.stage(generator, "keep-tokens", &self.keep_tokens)?;
+        set.stage(generator, "cache-budget", &self.cache_budget)?;
+        set.stage(generator, "cache-index", &self.cache_index)
     }
 }
 

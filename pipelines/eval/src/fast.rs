@@ -11,7 +11,7 @@ mod video;
 use std::sync::Arc;
 
 use nextscale_models::generator::ImageGenerator;
-use nextscale_models::shortcuts::{ImageShortcuts, ShortcutChoice};
+use nextscale_models::shortcuts::{CacheBudget, ImageShortcuts, ShortcutError};
 use nextscale_models::{Manifest, Model, ModelError, Placement, Size};
 use serde::Serialize;
 
@@ -62,6 +62,10 @@ pub struct SettingReport {
     pub guidance_until: usize,
     /// Shares of the tokens of the last scales.
     pub keep_tokens: Vec<f64>,
+    /// Share of the keys and values that is kept, if it is not all.
+    pub cache_budget: Option<f64>,
+    /// The layers that keep all of theirs as long as that is possible.
+    pub drafters: Vec<usize>,
     /// Seconds of an image without its text encoder: the median.
     pub seconds: f64,
     /// Estimated memory of a run, in bytes.
@@ -102,7 +106,11 @@ fn images(
         None => model.default_size()?,
     };
     let generator = ImageGenerator::load(model, placement)?;
-    let settings = settings(&options.settings, size.scales.len())?;
+    let scales = size.scales.len();
+    let choices = options.settings.iter();
+    let choices = choices.map(|choice| choice.resolve_for(model, scales));
+    let choices: Result<Vec<ImageShortcuts>, ShortcutError> = choices.collect();
+    let settings = settings(choices.map_err(ModelError::from)?, scales);
     let subject = Subject::new(options, &generator, &size)?;
     let mut runs: Vec<Vec<Picture>> = settings.iter().map(|_| vec![]).collect();
     subject.picture(0, &settings[0])?; // not counted
@@ -138,7 +146,7 @@ fn images(
 }
 
 /// The full run, then each setting, without those that leave nothing out.
-fn settings(choices: &[ShortcutChoice], scales: usize) -> Result<Vec<ImageShortcuts>, EvalError> {
+fn settings(choices: Vec<ImageShortcuts>, scales: usize) -> Vec<ImageShortcuts> {
     let none = ImageShortcuts::none(scales);
     let mut all = vec![none.clone()];
     if choices.is_empty() {
@@ -157,21 +165,19 @@ fn settings(choices: &[ShortcutChoice], scales: usize) -> Result<Vec<ImageShortc
                 keep_tokens: fast.keep_tokens.clone(),
                 guidance_until: fast.scales,
                 scales: fast.scales,
+                cache: None,
             },
             fast,
         ]);
     }
-    for choice in choices {
-        let resolved = choice.resolve(scales);
-        all.push(resolved.map_err(ModelError::from)?);
-    }
+    all.extend(choices);
     let mut different: Vec<ImageShortcuts> = vec![];
     for setting in all {
         if !different.contains(&setting) {
             different.push(setting);
         }
     }
-    Ok(different)
+    different
 }
 
 /// The figures of a setting's images against those of the full run.
@@ -199,6 +205,11 @@ fn compare(
         scales: setting.scales,
         guidance_until: setting.guidance_until,
         keep_tokens: setting.keep_tokens.clone(),
+        cache_budget: setting.cache.as_ref().map(CacheBudget::share),
+        drafters: setting
+            .cache
+            .as_ref()
+            .map_or(vec![], |cache| cache.drafters().to_vec()),
         seconds: median(pictures.iter().map(|picture| picture.seconds)),
         memory,
         psnr: (!ratios.is_empty()).then(|| mean(ratios)),
@@ -253,7 +264,7 @@ mod tests {
 
     #[test]
     fn without_settings_each_part_of_fast_is_measured() {
-        let all = settings(&[], 13).unwrap();
+        let all = settings(vec![], 13);
         let told: Vec<(usize, usize, usize)> = all
             .iter()
             .map(|s| (s.scales, s.guidance_until, s.keep_tokens.len()))
@@ -269,12 +280,9 @@ mod tests {
             ]
         );
         // Of four scales all are run with all tokens.
-        assert_eq!(settings(&[], 4).unwrap().len(), 2);
-        let wrong = ShortcutChoice {
-            scales: Some(5),
-            ..ShortcutChoice::default()
-        };
-        assert!(settings(&[wrong], 4).is_err());
+        assert_eq!(settings(vec![], 4).len(), 2);
+        let none = ImageShortcuts::none(4);
+        assert_eq!(settings(vec![none.clone()], 4), [none]);
     }
 
     #[test]

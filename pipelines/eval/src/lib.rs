@@ -11,11 +11,13 @@
 //! | what each way to be faster costs | [`fast::run`] |
 //! | how long an image takes, part by part | [`bench::run`] |
 //!
-//! [`warm_up::run`] measures nothing: it lets a card compile its kernels before they are needed.
+//! [`calibrate::run`] finds out which layers of a model need a large cache of keys and values. [`warm_up::run`] measures nothing: it lets a card compile its kernels before they are needed.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod bench;
+pub mod calibrate;
+mod conditions;
 pub mod edits;
 mod error;
 pub mod fast;

@@ -130,7 +130,8 @@ pub fn run(
     let placement = measure.open(Dtype::F32)?;
     let generator = ImageGenerator::load(&model, &placement)?;
     let plan = generator.plan(side, side)?;
-    let shortcuts = options.shortcuts.resolve(plan.schedule().len());
+    let scales = plan.schedule().len();
+    let shortcuts = options.shortcuts.resolve_for(&model, scales);
     let shortcuts = shortcuts.map_err(ModelError::from)?;
     let plan = plan.with_shortcuts(shortcuts.of_transformer());
     let subject = Subject {

@@ -5,6 +5,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod cache_index;
 pub mod classes;
 pub mod convert;
 pub mod device;

@@ -174,6 +174,15 @@ impl Model {
         }
     }
 
+    /// Blocks of its transformer.
+    pub fn depth(&self) -> usize {
+        match &self.manifest {
+            Manifest::Infinity(manifest) => manifest.transformer.depth,
+            Manifest::Var(manifest) => manifest.transformer.depth,
+            Manifest::InfinityStar(manifest) => manifest.transformer.depth,
+        }
+    }
+
     pub(crate) fn is_not_of_images(&self) -> ModelError {
         ModelError::flawed(&self.name, "generates videos, not images")
     }

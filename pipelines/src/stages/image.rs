@@ -138,6 +138,9 @@ pub(crate) fn class_to_image(
         scales: shared.scales,
         guidance_until: shared.guidance_until,
         keep_tokens: shared.keep_tokens,
+        cache_budget: shared.cache_budget,
+        cache_index: None,
+        drafters: shared.drafters,
         stream: false,
         batch: 1,
         ..params
@@ -153,7 +156,8 @@ impl ImageStage {
         params: &TextToImageParams,
         setup: &Setup,
     ) -> Result<Self, PipelineError> {
-        let shortcuts = shortcuts::shortcuts(params, &mut sampling, size.scales.len(), setup)?;
+        let scales = size.scales.len();
+        let shortcuts = shortcuts::shortcuts(params, &mut sampling, (&model, scales), setup)?;
         let init_image = InitImage::new(params, &size, shortcuts.scales, setup)?;
         let source = SourceImage::new(params, &model, &size, setup)?;
         let edit = params.edit.as_ref().filter(|_| source.is_none());

@@ -8,6 +8,7 @@ use smart_default::SmartDefault;
 use super::batch::{is_one, one};
 use super::init_image::{StartParams, VariationParams};
 use super::inpaint::EditParams;
+use crate::file_path::FilePath;
 use crate::per_scale::PerScale;
 use crate::stage_params::StageParams;
 
@@ -50,6 +51,13 @@ pub struct TextToImageParams {
     /// Shares of the tokens that the last scales compute, coarse to fine: `[0.6, 0.5]` for the last two. The other tokens get what
     /// coarser ones got.
     pub keep_tokens: Option<PerScale>,
+    /// Share of the keys and values of earlier scales that is kept, above 0: less memory, and other details. All are kept if absent; with
+    /// `cache-index` a tenth is.
+    pub cache_budget: Option<f64>,
+    /// What `nextscale calibrate` has measured of the model: which layers keep more than others. The image records them as `drafters`.
+    pub cache_index: Option<FilePath>,
+    /// Layers that keep all their keys and values as long as that is possible, from 0, instead of an index; the others share the rest.
+    pub drafters: Option<Vec<usize>>,
     /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
     /// rounding.
     #[default(1)]
@@ -102,6 +110,13 @@ pub struct ClassToImageParams {
     /// Shares of the tokens that the last scales compute, coarse to fine: `[0.6, 0.5]` for the last two. The other tokens get what
     /// coarser ones got.
     pub keep_tokens: Option<PerScale>,
+    /// Share of the keys and values of earlier scales that is kept, above 0: less memory, and other details. All are kept if absent; with
+    /// `cache-index` a tenth is.
+    pub cache_budget: Option<f64>,
+    /// What `nextscale calibrate` has measured of the model: which layers keep more than others. The image records them as `drafters`.
+    pub cache_index: Option<FilePath>,
+    /// Layers that keep all their keys and values as long as that is possible, from 0, instead of an index; the others share the rest.
+    pub drafters: Option<Vec<usize>>,
     /// Number of images that are generated together: more memory, less time for each. They are the same as one by one, up to
     /// rounding.
     #[default(1)]
@@ -127,6 +142,9 @@ impl From<ClassToImageParams> for TextToImageParams {
             scales: params.scales,
             guidance_until: params.guidance_until,
             keep_tokens: params.keep_tokens,
+            cache_budget: params.cache_budget,
+            cache_index: params.cache_index,
+            drafters: params.drafters,
             batch: params.batch,
             stream: params.stream,
             edit: params.edit,

@@ -55,10 +55,10 @@ impl Block {
         x: Tensor<3>,
         ada: &AdaLn,
         pass: PassContext,
-        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+        cache: impl FnOnce(&Tensor<4>, Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
         let normed = ada.norm(x.clone(), 0);
-        let x = x + self.attn.forward(normed, pass, cache) * ada.gain(0);
+        let x = x + self.attn.forward_cached(normed, pass, cache) * ada.gain(0);
         let normed = ada.norm(x.clone(), 1);
         x + self.ffn.forward(normed, pass.precision) * ada.gain(1)
     }
@@ -96,7 +96,7 @@ impl Block {
         images: usize,
         adapted: &crate::card::Adapted,
         pass: PassContext,
-        cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+        cache: impl FnOnce(&Tensor<4>, Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<2> {
         use crate::card::{Branch, add, add_norm};
         let [_, between] = &adapted.norms;

@@ -136,6 +136,18 @@ pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
 }
 
 impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Generation<'_, Q, R> {
+    /// The same, with how selective the attention of each block is measured: to be called before the first scale.
+    #[must_use]
+    pub fn measuring(mut self) -> Self {
+        self.state.measure();
+        self
+    }
+
+    /// What [`Generation::measuring`] has measured so far, as [`KvCache::selectivity`](crate::cache::KvCache::selectivity) says.
+    pub fn selectivity(&self) -> Option<&[Vec<f64>]> {
+        self.state.cache().selectivity()
+    }
+
     /// Replaces the sampler from the next scale on: for variations that share their first scales.
     pub fn set_sampler(&mut self, sampler: Sampler) {
         self.sampler = sampler;

@@ -116,7 +116,9 @@ impl Var {
             precision: plan.precision,
         };
         for (i, modulation) in self.modulations(&cond).into_iter().enumerate() {
-            x = self.block(i).forward(x, &modulation, pass, |k, v| (k, v));
+            x = self
+                .block(i)
+                .forward(x, &modulation, pass, |_, k, v| (k, v));
         }
         self.logits(x, cond)
     }

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use nextscale_tokenizer::ScaleSchedule;
 
 use super::config::VarConfig;
+use crate::cache::KvCache;
 use crate::mask::{BlockCausal, levels};
 use crate::matmul::Precision;
 use crate::shortcuts::Shortcuts;
@@ -65,9 +66,20 @@ impl Plan {
         &self.shortcuts
     }
 
-    /// Tokens of each of `depth` blocks that are kept of the scales before `before`.
-    pub(super) fn kept_tokens(&self, depth: usize, before: usize) -> Vec<usize> {
-        self.shortcuts.kept_tokens(&self.schedule, depth, before)
+    /// Tokens of each of `depth` blocks that are kept of all scales, the most at any time.
+    pub(super) fn kept_tokens(&self, depth: usize) -> Vec<usize> {
+        let scales = self.schedule.len();
+        self.shortcuts.kept_tokens(&self.schedule, depth, scales)
+    }
+
+    /// The cache of a run of `depth` blocks, with room for the scales before `before`.
+    pub(super) fn cache(&self, depth: usize, before: usize) -> KvCache {
+        self.shortcuts.cache(&self.schedule, depth, [0, before])
+    }
+
+    /// Tokens of each of `depth` blocks that are kept after scale `k`, if there is a budget.
+    pub(super) fn cache_limits(&self, depth: usize, k: usize) -> Option<Vec<usize>> {
+        self.shortcuts.cache_limits(&self.schedule, depth, k)
     }
 
     /// The schedule.

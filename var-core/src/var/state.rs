@@ -25,8 +25,17 @@ pub struct State {
 impl State {
     /// Reserves the cache for the scales before `before` only: [`State::keep_rows`] makes room for the others.
     pub(super) fn reserve(&mut self, plan: &Plan, before: usize) {
-        let depth = self.cache.layers();
-        self.cache = KvCache::with_capacity(plan.kept_tokens(depth, before));
+        self.cache = plan.cache(self.cache.layers(), before);
+    }
+
+    /// The keys and values.
+    pub(super) fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// From now on, measures how selective attention is.
+    pub(super) fn measure(&mut self) {
+        self.cache.measure();
     }
 
     /// Drops all rows but the first `rows`, with their keys and values, and makes room for the whole plan.
@@ -39,7 +48,7 @@ impl State {
         for adapted in &mut self.adapted {
             *adapted = adapted.rows(rows);
         }
-        let kept = plan.kept_tokens(self.cache.layers(), plan.schedule().len());
+        let kept = plan.kept_tokens(self.cache.layers());
         self.cache.keep_rows(rows, kept);
         if let Some(pruner) = &mut self.pruner {
             pruner.keep_rows(rows);
@@ -60,10 +69,7 @@ impl Var {
             adapted: crate::card::adapted(&cond, &modulations),
             modulations,
             cond,
-            cache: {
-                let kept = plan.kept_tokens(self.depth(), plan.schedule().len());
-                KvCache::with_capacity(kept)
-            },
+            cache: plan.cache(self.depth(), plan.schedule().len()),
             pruner: plan.shortcuts.pruner(self.depth()),
         }
     }
@@ -89,6 +95,8 @@ impl Var {
             Some(input) => embed_scale(input, scale, &self.word_embed, rows),
             None => self.first_scale(&state.cond),
         };
+        let limits = plan.cache_limits(self.depth(), k);
+        state.cache.begin(scale, limits);
         let x = x + self.position_embeddings(plan, plan.offset(k), scale.tokens());
         let pass = PassContext {
             rope: None,
@@ -121,7 +129,7 @@ impl Var {
         let scale = plan.schedule().scales()[k];
         let last = k + 1 == plan.shortcuts.scales();
         for (i, modulation) in modulations.iter().enumerate() {
-            let extend = |key, value| cache.extend(i, key, value, last);
+            let extend = |q: &_, key, value| cache.extend(i, q, [key, value], last);
             let block = self.block(i);
             // Positions are in the tokens already.
             let run = |x, _: Option<&Chosen>| block.forward(x, modulation, pass, extend);
@@ -161,11 +169,12 @@ impl Var {
             // The norm after the last block is not used.
             let next = (layer + 1).min(adapted.len() - 1);
             let mut run = |stream: Stream| {
-                if block.passes() {
+                // The kernels write to the cache, and attend to it, as it is.
+                if block.passes() && cache.is_plain() {
                     let kept = Kept { cache, layer, last };
                     return block.pass(stream, b, [&adapted[layer], &adapted[next]], pass, kept);
                 }
-                let extend = |key, value| cache.extend(layer, key, value, last);
+                let extend = |q: &_, key, value| cache.extend(layer, q, [key, value], last);
                 let x = block.on_card(stream, b, &adapted[layer], pass, extend);
                 Stream::new(x, before(next), dtype)
             };

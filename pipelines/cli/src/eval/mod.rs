@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use nextscale_eval::{EvalError, Measured, edits, fast, motion, recall, tokenizer};
 use serde::Serialize;
 
+pub(crate) use self::options::prompts_of;
 use self::options::{EditsArgs, FastArgs, Files, MotionArgs, RecallArgs, TokenizerArgs};
 use crate::{bar, output};
 
@@ -34,7 +35,7 @@ pub(crate) fn run(command: EvalCommand) -> anyhow::Result<()> {
             finish(&bar, measured, tables::tokenizer, &args.data.files)
         }
         EvalCommand::Recall(args) => {
-            let measured = recall::run(&args.options(), &progress);
+            let measured = recall::run(&args.options()?, &progress);
             finish(&bar, measured, tables::recall, &args.data.files)
         }
         EvalCommand::Edits(args) => {

@@ -1,6 +1,6 @@
 //! Arguments of `nextscale eval tokenizer`, `recall`, `edits`, `fast` and `motion`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -125,17 +125,17 @@ pub(crate) struct RecallArgs {
 }
 
 impl RecallArgs {
-    pub(super) fn options(&self) -> RecallOptions {
-        RecallOptions {
+    pub(super) fn options(&self) -> anyhow::Result<RecallOptions> {
+        Ok(RecallOptions {
             model: self.model.clone(),
             seen: self.seen,
             held_out: self.held_out,
             candidates: self.candidates,
             cfg_scale: self.sampling.cfg_scale,
             temperature: self.sampling.temperature,
-            shortcuts: self.shortcuts.choice(),
+            shortcuts: self.shortcuts.choice()?,
             measure: self.data.measure(),
-        }
+        })
     }
 }
 
@@ -223,18 +223,14 @@ pub(crate) struct FastArgs {
 impl FastArgs {
     pub(super) fn options(&self) -> anyhow::Result<FastOptions> {
         let prompts = match &self.prompt_file {
-            Some(file) => {
-                let name = file.display();
-                let bytes = std::fs::read(file).with_context(|| format!("reading {name}"))?;
-                read_prompts(&bytes, &name.to_string())?
-            }
+            Some(file) => prompts_of(file)?,
             None if self.prompt.is_empty() => self.class.clone(),
             None => self.prompt.clone(),
         };
         let shortcuts = ShortcutChoice {
             repeats: self.repeats,
             converge: self.converge,
-            ..self.shortcuts.choice()
+            ..self.shortcuts.choice()?
         };
         let settings = if shortcuts.is_empty() {
             vec![]
@@ -254,6 +250,13 @@ impl FastArgs {
             deterministic: self.deterministic,
         })
     }
+}
+
+/// The prompts of a file, one per line.
+pub(crate) fn prompts_of(file: &Path) -> anyhow::Result<Vec<String>> {
+    let name = file.display();
+    let bytes = std::fs::read(file).with_context(|| format!("reading {name}"))?;
+    Ok(read_prompts(&bytes, &name.to_string())?)
 }
 
 #[derive(Debug, Args)]

@@ -150,13 +150,15 @@ fn fast_images(report: &fast::ImageReport) -> String {
         "{model}, {images} images of {w}x{h} from seed {}\n",
         report.seed
     );
-    text += "scales  guided  tokens     s an image  ratio  memory MiB  PSNR dB    SSIM  recall\n";
+    text += "scales  guided  tokens     cache   s an image  ratio  memory MiB  PSNR dB    SSIM  recall\n";
     let full = report
         .settings
         .first()
         .map_or(1.0, |setting| setting.seconds);
     for setting in &report.settings {
         let tokens = shares(&setting.keep_tokens);
+        let cache = setting.cache_budget;
+        let cache = cache.map_or("all".to_owned(), |share| format!("{:.0}%", share * 100.0));
         let psnr = setting
             .psnr
             .map_or("-".to_owned(), |psnr| format!("{psnr:.2}"));
@@ -165,7 +167,7 @@ fn fast_images(report: &fast::ImageReport) -> String {
             .map(|share| format!("{:.1}%", share * 100.0))
             .collect();
         text += &format!(
-            "{:>6}  {:>6}  {tokens:<9}  {:>10.3}  {:>5.2}  {:>10.0}  {psnr:>7}  {:>6.4}  {}\n",
+            "{:>6}  {:>6}  {tokens:<9}  {cache:<6}  {:>10.3}  {:>5.2}  {:>10.0}  {psnr:>7}  {:>6.4}  {}\n",
             setting.scales,
             setting.guidance_until,
             setting.seconds,

@@ -110,6 +110,61 @@ fn shortcuts_that_are_refused() {
     );
 }
 
+/// A smaller cache gives another image, one with everything in it the same; the record needs no index.
+#[test]
+fn smaller_caches() {
+    let place = Place::new();
+    let embedded = |more: &str| place.make(&format!("generate -p apple -s 1 {more}"), "x.png");
+    let pixels = |more: &str| {
+        embedded(more);
+        place.image("x.png")
+    };
+    let plain = pixels("");
+    assert_eq!(pixels("--cache-budget 1"), plain);
+    assert_ne!(pixels("--cache-budget 0.3"), plain);
+    let table = place.stdout("calibrate --count 2 -o index.json");
+    says(&table, &["layer  kind", "drafter", "refiner"]);
+    let index: serde_json::Value = serde_json::from_slice(&place.read("index.json")).unwrap();
+    assert_eq!(index["images"], 2);
+    assert_eq!(index["layers"][0]["by_scale"].as_array().unwrap().len(), 3);
+    for (switches, record) in [
+        ("--cache-index index.json", "cache-budget: 0.1"),
+        (
+            "--cache-index index.json --cache-budget 0.5",
+            "cache-budget: 0.5",
+        ),
+        ("--cache-budget 0.4 --keep-tokens 0.6", "cache-budget: 0.4"),
+        (
+            "--cache-budget 0.4 --fast --batch-size 2",
+            "guidance-until: 3",
+        ),
+    ] {
+        let image = embedded(switches);
+        let shown = place.stdout("metadata x.png");
+        says(&shown, &[record, "Cache budget"]);
+        assert!(!shown.contains("index.json"), "{shown}");
+        let has_drafters = shown.contains("drafters:");
+        assert_eq!(has_drafters, switches.contains("index"), "{shown}");
+        place.good("run x.png --overwrite --set output=again.png");
+        assert_eq!(place.read("again.png"), image, "{switches}");
+    }
+    place.refuses(
+        "generate -m @tiny -p x -o x.png --cache-index index.json",
+        &["--cache-index: the cache index is of the model `"],
+    );
+    place.write("wrong.json", "{}");
+    place.refuses_each(
+        "generate -p x -o y.png",
+        "
+        --cache-budget 0         => --cache-budget: `cache-budget` should be above 0 and at most 1
+        --cache-budget 1.5       => `cache-budget` should be above 0
+        --cache-index wrong.json => wrong.json | is no cache index | `nextscale calibrate` writes one
+        --cache-index none.json  => none.json",
+    );
+    let measured = place.stdout("eval fast --count 1 --cache-index index.json");
+    says(&measured, &["cache", "10%"]);
+}
+
 #[test]
 fn guidance_inside_the_network() {
     let place = Place::new();

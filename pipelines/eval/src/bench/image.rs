@@ -77,7 +77,7 @@ pub(super) fn run(
     let start = Instant::now();
     let size = options.size_of(model)?;
     let scales = size.scales.len();
-    let shortcuts = options.shortcuts.resolve(scales);
+    let shortcuts = options.shortcuts.resolve_for(model, scales);
     let shortcuts = shortcuts.map_err(ModelError::from)?;
     // For this size, which is larger than the model's own one in many runs.
     let run = ImageRun {

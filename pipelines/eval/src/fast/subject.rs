@@ -6,31 +6,12 @@ use nextscale_models::generator::{Condition, ImageGenerator, ImageInput, ImagePl
 use nextscale_models::memory::ImageRun;
 use nextscale_models::sampling::SamplingPlan;
 use nextscale_models::shortcuts::ImageShortcuts;
-use nextscale_models::{Manifest, ModelError, Size, pixels};
+use nextscale_models::{ModelError, Size, pixels};
 use nextscale_tokenizer::Codes;
 
 use super::options::FastOptions;
+use crate::conditions::conditions;
 use crate::error::EvalError;
-
-/// Prompts if none are given.
-const PROMPTS: &[&str] = &[
-    "red apple",
-    "dog",
-    "house",
-    "umbrella",
-    "car",
-    "cat",
-    "sun",
-    "tree",
-    "bicycle",
-    "violin",
-    "fish",
-    "clock",
-    "strawberry",
-    "airplane",
-    "key",
-    "mushroom",
-];
 
 /// What is measured, loaded.
 pub(super) struct Subject<'a> {
@@ -58,34 +39,7 @@ impl<'a> Subject<'a> {
     ) -> Result<Self, EvalError> {
         let model = generator.model();
         let plan = generator.plan(size.width, size.height)?;
-        let conditions = match model.manifest() {
-            Manifest::Var(manifest) if options.prompts.is_empty() => {
-                let classes = 0..manifest.transformer.classes;
-                classes
-                    .map(|class| Condition::Classes(vec![class]))
-                    .collect()
-            }
-            Manifest::Var(manifest) => {
-                let find = |name: &String| manifest.class_names().find(name);
-                let classes = options.prompts.iter().map(find);
-                let one = |class: Result<usize, ModelError>| Ok(Condition::Classes(vec![class?]));
-                classes.map(one).collect::<Result<_, ModelError>>()?
-            }
-            _ => {
-                let given = options.prompts.iter().map(String::as_str);
-                let defaults = if options.prompts.is_empty() {
-                    PROMPTS
-                } else {
-                    &[]
-                };
-                let prompts = given.chain(defaults.iter().copied());
-                let encode = |prompt| generator.encode(&[prompt], "");
-                prompts.map(encode).collect::<Result<Vec<_>, _>>()?
-            }
-        };
-        if conditions.is_empty() {
-            return Err(EvalError::NoPrompt);
-        }
+        let conditions = conditions(generator, &options.prompts)?;
         Ok(Self {
             sampling: generator.sampling_plan(model.sampling()?, &plan),
             generator,

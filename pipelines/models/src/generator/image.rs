@@ -198,7 +198,8 @@ impl ImageGenerator {
             (None, true) => return Err(needs_source(self.model())),
             (Some(_), false) => return Err(takes_no_source(self.model())),
         };
-        let shortcuts = request.shortcuts.resolve(plan.schedule().len())?;
+        let scales = plan.schedule().len();
+        let shortcuts = request.shortcuts.resolve_for(self.model(), scales)?;
         let plan = plan.with_shortcuts(shortcuts.of_transformer());
         let sampling = self.sampling_plan(&self.sampling(request)?, &plan);
         let sampling = sampling.guided_until(shortcuts.guidance_until);

@@ -72,6 +72,8 @@ pub struct ImageInput {
     pub source: Option<Tensor<5>>,
     /// Other seeds for the scales before this one: variations share their first scales.
     pub first_seeds: Option<(Vec<u64>, usize)>,
+    /// Whether it is measured how selective the attention of each block is.
+    pub measure_attention: bool,
 }
 
 impl ImageInput {
@@ -86,6 +88,7 @@ impl ImageInput {
             keep: None,
             source: None,
             first_seeds: None,
+            measure_attention: false,
         }
     }
 

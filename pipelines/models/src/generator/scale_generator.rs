@@ -180,6 +180,7 @@ impl ScaleGenerator {
             Transformer::Var(..) => *input.sampling.temperatures.first().unwrap_or(&1.0),
         };
         let (sampler, reseed) = input.samplers(temperature);
+        let measures = input.measure_attention;
         let run = match (&self.transformer, plan, &input.condition) {
             (
                 Transformer::Infinity(transformer, bsq, patching),
@@ -201,9 +202,13 @@ impl ScaleGenerator {
                     Some(source) => run.of_source(source),
                     None => run,
                 };
-                #[cfg(feature = "cuda")]
-                let run = run.with_graphs(&self.graphs);
-                Run::Infinity(Box::new(run))
+                if measures {
+                    Run::Infinity(Box::new(run.measuring()))
+                } else {
+                    #[cfg(feature = "cuda")]
+                    let run = run.with_graphs(&self.graphs);
+                    Run::Infinity(Box::new(run))
+                }
             }
             (
                 Transformer::Var(transformer, codes),
@@ -217,7 +222,8 @@ impl ScaleGenerator {
                     options: input.code_options()?,
                     sampler,
                 };
-                Run::Var(Box::new(generate_codes(transformer, input)))
+                let run = generate_codes(transformer, input);
+                Run::Var(Box::new(if measures { run.measuring() } else { run }))
             }
             _ => return None,
         };
@@ -265,6 +271,15 @@ enum Run<'a> {
 }
 
 impl Steps<'_> {
+    /// Of each block and each scale so far but the first, the share of attention that stays if, of the earlier tokens, a tenth is kept. None if
+    /// it is not measured.
+    pub fn selectivity(&self) -> Option<&[Vec<f64>]> {
+        match &self.run {
+            Run::Infinity(all) => all.selectivity(),
+            Run::Var(all) => all.selectivity(),
+        }
+    }
+
     /// The codes of the scale that came last; none before the first.
     pub fn codes(&self) -> Option<&Codes> {
         self.codes.as_ref()

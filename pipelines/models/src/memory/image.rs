@@ -60,7 +60,7 @@ impl ImageRun {
 
 /// Tokens of all rows of a run.
 struct Tokens {
-    /// Those whose keys and values are kept, of all blocks together.
+    /// Those whose keys and values are kept, of all blocks together, the most at any time.
     kept: u64,
     /// Those that one block attends to at the last scale.
     seen: u64,
@@ -82,8 +82,7 @@ impl Images<'_> {
         let run = shortcuts.scales();
         let rows_at = |k: usize| if k < *guided { 2 * images } else { *images };
         let kept = |before| -> usize {
-            let scales = shortcuts.kept_tokens(self.schedule, depth, before);
-            scales.iter().sum::<usize>() + depth * self.source
+            shortcuts.most_kept(self.schedule, depth, before) + depth * self.source
         };
         let scales = &self.schedule.scales()[..run];
         let largest = scales

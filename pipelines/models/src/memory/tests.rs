@@ -7,6 +7,7 @@ use nextscale_text::T5Config;
 use nextscale_tokenizer::VqVaeConfig;
 use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
 use nextscale_var_core::blocks::BlockStorage;
+use nextscale_var_core::shortcuts::Shortcuts;
 use nextscale_var_core::var::VarConfig;
 use nextscale_video::InfinityStarVaeConfig;
 use nextscale_video::guidance::InfinityStarGuidance;
@@ -20,7 +21,7 @@ use crate::generator::VideoPlan;
 use crate::model::Model;
 use crate::open::DEFAULT;
 use crate::released;
-use crate::shortcuts::{ImageShortcuts, VideoShortcuts};
+use crate::shortcuts::{CacheBudget, ImageShortcuts, VideoShortcuts};
 
 const P720: &str = "infinitystar-8b-720p";
 const P480: &str = "infinitystar-8b-480p";
@@ -212,6 +213,55 @@ fn the_2b_model_in_a_hurry() {
     assert_eq!(estimate.cache, 2048 * (2 * kept * 2 + stand_ins * 4));
     let all = image(&config, CARD(BlockStorage::Loaded));
     assert!(estimate.cache * 100 < all.cache * 36 && estimate.scale * 100 < all.scale * 20);
+}
+
+/// One guided image of a million pixels on a card with a part of the keys and values.
+fn budgeted(config: &InfinityConfig, vae: &BsqVaeConfig, budget: CacheBudget) -> MemoryEstimate {
+    let schedule = RatioTemplate::nearest(1.0).schedule(PixelBudget::M1);
+    let run = ImageRun {
+        shortcuts: Shortcuts::none(schedule.len()).with_cache_budget(Some(budget)),
+        ..ImageRun::guided(1, schedule.len())
+    };
+    let images = Images {
+        schedule: &schedule,
+        source: 0,
+        pixels: 1 << 20,
+        run: &run,
+    };
+    MemoryEstimate {
+        vae: f32_bytes(&vae.keys()),
+        ..infinity(config, vae, images, CARD(BlockStorage::Loaded))
+    }
+}
+
+/// A tenth of them: those of the prompt stay, and one block at a time attends to all (docs/faster.md).
+#[test]
+fn a_smaller_cache() {
+    let (two, eight) = (InfinityConfig::infinity_2b(), InfinityConfig::infinity_8b());
+    let (small, large) = (
+        BsqVaeConfig::stride_16(32),
+        BsqVaeConfig::stride_8_patchify(),
+    );
+    for (config, vae, drafters, told) in [
+        (two, small, vec![0, 23], [3.55, 0.72, 8.5, 7.5]),
+        (eight, large, vec![0, 1, 2], [7.69, 1.51, 24.3, 18.9]),
+    ] {
+        let of = |share| budgeted(&config, &vae, CacheBudget::new(share, drafters.clone()));
+        let (all, tenth) = (of(1.0), of(0.1));
+        let caches = [&all, &tenth].map(|estimate| estimate.cache as f64 / GIB);
+        // Of what is kept of earlier scales, nine tenths are saved.
+        let token = 2 * config.width as u64 * 2;
+        let saved = 2 * 6425 * config.depth as u64 * 9 / 10 * token;
+        assert!((all.cache - tenth.cache).abs_diff(saved) <= 100 * token);
+        let totals = [all, tenth].map(|estimate| gib(estimate.in_turn(true)));
+        let found = [caches, totals].concat();
+        for (gib, (told, most)) in found
+            .iter()
+            .zip(told.iter().zip([0.006, 0.006, 0.051, 0.051]))
+        {
+            assert!((gib - told).abs() < most, "{found:?}");
+        }
+    }
 }
 
 /// On a card with `--fast`: images of a million pixels, and videos of five seconds.

@@ -1,3 +1,4 @@
+use crate::cache_index::CacheIndex;
 use crate::error::ModelError;
 
 /// What a run may leave out; nothing unless it is set. What is set wins over what `fast` sets.
@@ -11,6 +12,13 @@ pub struct ShortcutChoice {
     pub guidance_until: Option<usize>,
     /// Shares of the tokens of the last scales that are run, coarse to fine.
     pub keep_tokens: Option<Vec<f64>>,
+    /// Of images: the share of the keys and values of earlier scales that is kept, above 0; 1 is all.
+    pub cache_budget: Option<f64>,
+    /// Which layers keep all their keys and values as long as that is possible: what `nextscale calibrate` has found. With an index the
+    /// budget is [`DEFAULT_CACHE_BUDGET`](super::DEFAULT_CACHE_BUDGET) unless another one is given.
+    pub cache_index: Option<CacheIndex>,
+    /// The same layers, by their numbers from 0, instead of an index.
+    pub drafters: Option<Vec<usize>>,
     /// Of videos: passes over each scale, at most.
     pub repeats: Option<usize>,
     /// Of videos: the share of bits that repeat from one pass over a scale to the next below which its other passes are left out,

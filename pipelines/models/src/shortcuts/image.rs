@@ -1,6 +1,8 @@
+use nextscale_var_core::cache_budget::CacheBudget;
 use nextscale_var_core::shortcuts::Shortcuts;
 
 use super::choice::{ShortcutChoice, ShortcutError, check_shares};
+use crate::model::Model;
 
 /// What a run of images leaves out.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +13,8 @@ pub struct ImageShortcuts {
     pub guidance_until: usize,
     /// Shares of the tokens of the last scales that are run; none if all are computed.
     pub keep_tokens: Vec<f64>,
+    /// The share of keys and values that is kept, and by which layers; none if all are.
+    pub cache: Option<CacheBudget>,
 }
 
 impl ImageShortcuts {
@@ -20,6 +24,7 @@ impl ImageShortcuts {
             scales,
             guidance_until: scales,
             keep_tokens: vec![],
+            cache: None,
         }
     }
 
@@ -37,6 +42,7 @@ impl ImageShortcuts {
             scales: run,
             guidance_until: run - unguided,
             keep_tokens: keep_tokens.to_vec(),
+            cache: None,
         }
     }
 
@@ -47,6 +53,8 @@ impl ImageShortcuts {
             scales: Some(self.scales),
             guidance_until: Some(self.guidance_until),
             keep_tokens: Some(self.keep_tokens.clone()),
+            cache_budget: self.cache.as_ref().map(CacheBudget::share),
+            drafters: self.cache.as_ref().map(|cache| cache.drafters().to_vec()),
             ..ShortcutChoice::default()
         }
     }
@@ -69,16 +77,29 @@ impl ImageShortcuts {
 
     /// What the transformer leaves out.
     pub fn of_transformer(&self) -> Shortcuts {
-        Shortcuts::new(self.scales, &self.keep_tokens)
+        let shortcuts = Shortcuts::new(self.scales, &self.keep_tokens);
+        shortcuts.with_cache_budget(self.cache.clone())
     }
 }
 
 impl ShortcutChoice {
-    /// The settings of a run of images over a schedule of `scales` scales.
+    /// The settings of a run of images by a model over a schedule of `scales` scales.
     ///
     /// # Errors
-    /// A setting that does not fit the schedule.
-    pub fn resolve(&self, scales: usize) -> Result<ImageShortcuts, ShortcutError> {
+    /// A setting that does not fit the schedule or the model.
+    pub fn resolve_for(
+        &self,
+        model: &Model,
+        scales: usize,
+    ) -> Result<ImageShortcuts, ShortcutError> {
+        Ok(ImageShortcuts {
+            cache: self.cache(model)?,
+            ..self.resolve(scales)?
+        })
+    }
+
+    /// The settings over a schedule of `scales` scales, without the cache.
+    pub(super) fn resolve(&self, scales: usize) -> Result<ImageShortcuts, ShortcutError> {
         let base = if self.fast {
             ImageShortcuts::fast(scales)
         } else {
@@ -115,6 +136,7 @@ impl ShortcutChoice {
             scales: run,
             guidance_until: until.unwrap_or(base.guidance_until).min(run),
             keep_tokens,
+            cache: None,
         })
     }
 }
@@ -128,6 +150,7 @@ mod tests {
             scales,
             guidance_until,
             keep_tokens,
+            ..
         } = choice.resolve(scales).unwrap();
         (scales, guidance_until, keep_tokens)
     }

@@ -87,9 +87,16 @@ impl ShortcutChoice {
     /// # Errors
     /// A setting of images, and one that does not fit the scales.
     pub fn resolve_video(&self, scales: usize) -> Result<VideoShortcuts, ShortcutError> {
-        if self.scales.is_some() {
-            let (key, message) = ("scales", "`scales` is for models of images".to_owned());
-            return Err(ShortcutError { key, message });
+        for (key, given) in [
+            ("scales", self.scales.is_some()),
+            ("cache-budget", self.cache_budget.is_some()),
+            ("cache-index", self.cache_index.is_some()),
+            ("drafters", self.drafters.is_some()),
+        ] {
+            if given {
+                let message = format!("`{key}` is for models of images");
+                return Err(ShortcutError { key, message });
+            }
         }
         let base = if self.fast {
             VideoShortcuts::fast(scales)
