@@ -31,7 +31,7 @@ pub struct Int8 {
 #[derive(Debug, Clone)]
 enum Values {
     /// As a tensor.
-    Matrix(Tensor<2, Int>),
+    Matrix(Box<Tensor<2, Int>>),
     /// As the CPU's kernel reads them, with the factors.
     #[cfg(target_arch = "x86_64")]
     Panels(Arc<(Panels, Vec<f32>)>),
@@ -47,7 +47,7 @@ impl Values {
         }
         let _ = factors;
         let data = TensorData::new(values, shape);
-        Self::Matrix(Tensor::from_data(data, (device, DType::I8)))
+        Self::Matrix(Box::new(Tensor::from_data(data, (device, DType::I8))))
     }
 }
 
@@ -77,7 +77,7 @@ impl Int8 {
     /// The integers.
     fn values(&self) -> Tensor<2, Int> {
         match &self.values {
-            Values::Matrix(values) => values.clone(),
+            Values::Matrix(values) => (**values).clone(),
             #[cfg(target_arch = "x86_64")]
             Values::Panels(both) => {
                 let data = TensorData::new(both.0.values(), both.0.dims());

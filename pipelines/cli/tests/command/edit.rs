@@ -150,6 +150,6 @@ fn what_cannot_be_edited_is_explained() {
         -i a.png --box 0,0,17,8                  => is not inside the image
         -i a.png --outpaint 'up 0.5'             => not a side to extend",
     );
-    let output = place.run("edit -i a.png -p x");
+    let output = place.run("edit -m @tiny -i a.png -p x");
     assert_eq!(output.status.code(), Some(1));
 }

@@ -121,6 +121,28 @@ fn an_edit_repeats_itself_from_its_file() {
 }
 
 #[test]
+fn without_a_model_or_a_part_the_embedded_model_follows_the_instruction() {
+    if nextscale_models::Model::open(nextscale_models::EDITS).is_err() {
+        return; // a program without models inside
+    }
+    let place = place();
+    place.good("edit -i wide.png -p 'make it blue' -s 3 -o x.png");
+    assert_eq!(place.image("x.png").dimensions(), (24, 10));
+    assert!(place.stdout("metadata x.png").contains("model: edits"));
+    place.good("run x.png -o again.png");
+    assert_eq!(place.read("x.png"), place.read("again.png"));
+    // A part is inpainted by the model of images, and so are holes.
+    place.good("edit -i wide.png --box 0,0,50%,100% -p dog -s 3 -o box.png");
+    let holes = RgbaImage::from_fn(24, 10, |x, _| Rgba([200, 9, 20, x as u8 * 10]));
+    holes.save(place.path("holes.png")).unwrap();
+    place.good("edit -i holes.png -p dog -s 3 -o holed.png");
+    for name in ["box.png", "holed.png"] {
+        let told = place.stdout(&format!("metadata {name}"));
+        assert!(!told.contains("model: edits"), "{name}");
+    }
+}
+
+#[test]
 fn what_does_not_go_together_is_said() {
     let place = place();
     place.refuses_each(
