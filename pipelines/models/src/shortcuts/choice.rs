@@ -4,7 +4,7 @@ use crate::error::ModelError;
 /// What a run may leave out; nothing unless it is set. What is set wins over what `fast` sets.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ShortcutChoice {
-    /// Settings that leave out as much as published work found acceptable ([`ImageShortcuts::fast`]).
+    /// Settings that leave out as much as published work found acceptable ([`ImageShortcuts::fast`](super::ImageShortcuts::fast)).
     pub fast: bool,
     /// Scales that are run, from the first.
     pub scales: Option<usize>,
