@@ -4,10 +4,12 @@
 
 use std::hint::black_box;
 
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{DType, Device, Distribution, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 use nextscale_tokenizer::conv::{Conv, GroupNorm};
 use nextscale_tokenizer::{Resize, Scale, resize};
+use nextscale_var_core::int8::Int8;
+use nextscale_var_core::matmul::matmul_bf16;
 
 fn parts(c: &mut Criterion) {
     let device = Device::flex();
@@ -35,5 +37,33 @@ fn parts(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, parts);
+/// The products of a block of Infinity-125M and of VAR-d16, in each number type of the weights.
+fn products(c: &mut Criterion) {
+    let device = Device::flex();
+    let default = Distribution::Default;
+    for (rows, input, output) in [
+        (2, 768, 3072),
+        (512, 768, 3072),
+        (512, 3072, 768),
+        (512, 1024, 4096),
+        (32, 2048, 8192),
+    ] {
+        let x = Tensor::<2>::random([rows, input], default, &device);
+        let w = Tensor::<2>::random([input, output], default, &device);
+        let name = |dtype: &str| format!("{rows}x{input} times {input}x{output}, {dtype}");
+        c.bench_function(&name("f32"), |b| {
+            b.iter(|| black_box(x.clone().matmul(w.clone())));
+        });
+        let half = w.clone().cast(DType::BF16);
+        c.bench_function(&name("bf16"), |b| {
+            b.iter(|| black_box(matmul_bf16(x.clone(), half.clone())));
+        });
+        let small = Int8::quantize(w, &device);
+        c.bench_function(&name("int8"), |b| {
+            b.iter(|| black_box(small.product(x.clone(), DType::F32)));
+        });
+    }
+}
+
+criterion_group!(benches, parts, products);
 criterion_main!(benches);

@@ -15,6 +15,9 @@
 //! | t, h, w | frames, rows, columns | T, h, w | 1, 16..64, 16..64 |
 //! | k | scale, from 0 | k | 0..13 |
 
+#[macro_use]
+mod widest;
+
 pub mod autoencoder;
 #[cfg(feature = "cuda")]
 pub mod card;
@@ -26,6 +29,7 @@ pub mod graphs;
 pub mod inpaint;
 pub mod patch;
 pub mod phi;
+pub mod product;
 pub mod pyramid;
 pub mod quantizer;
 pub mod resize;

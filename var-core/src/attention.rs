@@ -13,6 +13,7 @@ use nextscale_tokenizer::cpu::{is_cpu, is_wgpu};
 use serde::{Deserialize, Serialize};
 
 use crate::dtype::{cast, f32, value};
+use crate::fused::{self, Scaling};
 use crate::layers::{
     Linear, inverse_norm, linear, merge_heads, out_std, project_in, project_raw_in, working_dtype,
 };
@@ -100,14 +101,20 @@ impl SelfAttention {
         let shape = [b, l, h, c / h];
         let heads = |layer| project_raw_in(rows.clone(), layer, pass.precision).reshape(shape);
         let (q, k, v) = (f32(heads(&self.q)), f32(heads(&self.k)), heads(&self.v));
-        let (q, k) = match &self.log_scale {
-            Some(log_scale) => {
-                let factor = value(log_scale).clamp_max(MAX_COSINE_SCALE.ln()).exp();
-                let factor = factor.reshape([1, 1, h, 1]);
+        let factor = self.log_scale.as_ref().map(|log_scale| {
+            let factor = value(log_scale).clamp_max(MAX_COSINE_SCALE.ln()).exp();
+            factor.reshape([1, 1, h, 1])
+        });
+        let plain = 0.25 / ((c / h) as f64).sqrt();
+        if let Some(all) = at_once([&q, &k, &v], factor.as_ref(), plain, pass.rope) {
+            return all;
+        }
+        let (q, k) = match factor {
+            Some(factor) => {
                 let scaled = q.clone() * (inverse_norm(q) * factor);
                 (scaled, k.clone() * inverse_norm(k))
             }
-            None => (q * (0.25 / ((c / h) as f64).sqrt()), k),
+            None => (q * plain, k),
         };
         let (q, k) = match pass.rope {
             Some(rope) => (rope.apply(q), rope.apply(k)),
@@ -373,6 +380,26 @@ fn written_out_in_parts(
         written_out(q, k.clone(), v.clone(), hidden.as_ref())
     });
     cast(Tensor::cat(parts.collect(), 2), dtype)
+}
+
+/// Queries, keys and values, `[b, l, h, d]`, as [`SelfAttention::split`] returns them, by one pass over each; none if they are not in
+/// f32 on the CPU. `factor` and `plain` scale the queries.
+fn at_once(
+    [q, k, v]: [&Tensor<4>; 3],
+    factor: Option<&Tensor<4>>,
+    plain: f64,
+    rope: Option<&RopeTable>,
+) -> Option<[Tensor<4>; 3]> {
+    let (of_q, of_k) = match factor {
+        Some(_) => (Scaling::ToLength(factor), Scaling::ToLength(None)),
+        None => (Scaling::By(plain as f32), Scaling::None),
+    };
+    let rotation = rope.map(RopeTable::tables);
+    Some([
+        fused::heads(q, of_q, rotation)?,
+        fused::heads(k, of_k, rotation)?,
+        fused::heads(v, Scaling::None, None)?,
+    ])
 }
 
 /// The backend's attention, which divides by `sqrt(d)`: `q` is multiplied by it first.

@@ -1,6 +1,7 @@
 //! Layers and functions that the blocks of every model share. Everything but matrix products runs in f32.
 
 use crate::dtype::{cast, f32, value};
+use crate::fused::{self, TANH_DOWN, TANH_MOST, TANH_UP};
 use crate::int8::Int8;
 use crate::matmul::{Precision, matmul, matmul_bf16};
 use burn::{
@@ -8,8 +9,8 @@ use burn::{
     nn::Initializer,
     tensor::{DType, Device, Tensor, activation::sigmoid, module},
 };
-use nextscale_tokenizer::Scale;
 use nextscale_tokenizer::cpu::is_cpu;
+use nextscale_tokenizer::{Scale, product};
 
 /// Epsilon of every norm of the model.
 pub const EPS: f64 = 1e-6;
@@ -135,7 +136,7 @@ pub fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
         return y.reshape(dims);
     }
     let bias = layer.bias.as_ref().map(value);
-    let y = module::linear(x, value(&layer.weight), bias);
+    let y = affine(x, value(&layer.weight), bias);
     dims[D - 1] = y.dims()[1];
     y.reshape(dims)
 }
@@ -165,13 +166,22 @@ pub fn project_raw(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
         Some(int8) => int8.product(x, working),
         None if stored == working => {
             let bias = layer.bias.as_ref().map(Param::val);
-            return module::linear(cast(x, working), layer.weight.val(), bias);
+            return affine(cast(x, working), layer.weight.val(), bias);
         }
         None => matmul_bf16(f32(x), layer.weight.val()),
     };
     match &layer.bias {
         Some(bias) => y + cast(bias.val(), working).unsqueeze(),
         None => y,
+    }
+}
+
+/// `x w`, plus the bias if there is one.
+fn affine(x: Tensor<2>, w: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    match (product::matmul(&x, &w), bias) {
+        (Some(y), Some(bias)) => y + bias.unsqueeze(),
+        (Some(y), None) => y,
+        (None, bias) => module::linear(x, w, bias),
     }
 }
 
@@ -253,7 +263,25 @@ impl AdaLn {
 
 /// AdaLN: `normalize(x) * (1 + scale) + shift`, with scale and shift `[b, 1, c]`.
 pub fn modulate(x: Tensor<3>, scale: Tensor<3>, shift: Tensor<3>) -> Tensor<3> {
-    normalize(x) * (scale + 1.0) + shift
+    fused::norm(&x, [&scale, &shift], 1.0, EPS)
+        .unwrap_or_else(|| normalize(x) * (scale + 1.0) + shift)
+}
+
+/// Layer norm with weights `gamma` and `beta`, `[c]`.
+pub fn layer_norm(x: Tensor<3>, gamma: Tensor<1>, beta: Option<Tensor<1>>) -> Tensor<3> {
+    let gamma: Tensor<3> = gamma.unsqueeze();
+    let beta: Option<Tensor<3>> = beta.map(Tensor::unsqueeze);
+    let shift = beta.clone().unwrap_or_else(|| gamma.zeros_like());
+    match (fused::norm(&x, [&gamma, &shift], 0.0, EPS), beta) {
+        (Some(y), _) => y,
+        (None, Some(beta)) => normalize(x) * gamma + beta,
+        (None, None) => normalize(x) * gamma,
+    }
+}
+
+/// `x + y gain`: what a layer adds to the residual stream, with `gain` `[b, 1, c]`.
+pub fn add_scaled(x: Tensor<3>, y: Tensor<3>, gain: Tensor<3>) -> Tensor<3> {
+    fused::add_scaled(&x, &y, &gain).unwrap_or_else(|| x + y * gain)
 }
 
 /// `sqrt(2 / pi)`, and the weight of the cube, in the tanh approximation of GELU.
@@ -266,6 +294,9 @@ const GELU_CUBE: f64 = 0.044715;
 /// alone. So for autodiff the derivative `h + e` is computed along with the value, and the tape records only
 /// `x (h + e) - x e`, whose second term is a constant: the value is `x h`, the gradient `h + e`.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if let Some(y) = fused::gelu(&x, GELU_SLOPE, GELU_SLOPE * GELU_CUBE) {
+        return y;
+    }
     if !x.is_autodiff() {
         let z = gelu_argument(x.clone(), x.clone() * x.clone());
         return x * sigmoid(z * 2.0);
@@ -287,32 +318,15 @@ fn gelu_argument<const D: usize>(x: Tensor<D>, square: Tensor<D>) -> Tensor<D> {
 
 /// Hyperbolic tangent as a rational function, accurate to a few units in the last place of f32. Sums and products are
 /// vectorised everywhere; the exponential is not.
-///
-/// Coefficients: the rational approximation of degree 13 over 6 in Eigen's `generic_fast_tanh_float`.
 fn tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    const UP: [f64; 7] = [
-        -2.760_768_477_423_55e-16,
-        2.000_187_904_824_77e-13,
-        -8.604_671_522_137_35e-11,
-        5.122_297_090_371_14e-8,
-        1.485_722_357_178_79e-5,
-        6.372_619_288_754_36e-4,
-        4.893_524_558_917_86e-3,
-    ];
-    const DOWN: [f64; 4] = [
-        1.198_258_394_667_02e-6,
-        1.185_347_056_866_54e-4,
-        2.268_434_632_439e-3,
-        4.893_525_185_543_85e-3,
-    ];
-    let x = x.clamp(-7.9, 7.9);
+    let x = x.clamp(-TANH_MOST, TANH_MOST);
     let square = x.clone() * x.clone();
     let horner = |coefficients: &[f64]| {
         let first = square.clone() * coefficients[0] + coefficients[1];
         let rest = coefficients[2..].iter();
         rest.fold(first, |sum, &c| sum * square.clone() + c)
     };
-    horner(&UP) * x / horner(&DOWN)
+    horner(&TANH_UP) * x / horner(&TANH_DOWN)
 }
 
 /// `x sigmoid(x)`.

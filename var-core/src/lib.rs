@@ -20,6 +20,7 @@ pub mod cache_budget;
 pub mod card;
 pub mod chosen;
 pub mod dtype;
+mod fused;
 pub mod guidance;
 pub mod int8;
 pub mod layers;

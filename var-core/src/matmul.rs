@@ -10,6 +10,7 @@ mod kernel;
 mod words;
 
 use burn::tensor::{Int, Tensor};
+use nextscale_tokenizer::product;
 use serde::{Deserialize, Serialize};
 
 /// The precision in which the factors of a matrix product are multiplied. Sums are always f32.
@@ -38,23 +39,27 @@ pub fn matmul(x: Tensor<2>, w: Tensor<2>, precision: Precision) -> Tensor<2> {
 
 /// `x w` with `x` `[m, k]` in f32 and `w` `[k, n]` in a 16-bit format, accumulated in f32: `[m, n]` in f32.
 ///
-/// For 16-bit weights on a CPU. If it has AVX512-BF16 and `w` is bf16, `x` is rounded to bf16 and nothing is copied;
-/// otherwise `w` is cast to f32 for the product.
+/// For 16-bit weights on a CPU; nothing is copied. If it has AVX512-BF16 and `w` is bf16, `x` is rounded to bf16; otherwise `w` is
+/// converted to f32 block by block.
 ///
 /// # Panics
 /// If the shapes do not fit.
 pub fn matmul_bf16(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
-    fast_bf16(&x, &w).unwrap_or_else(|| x.matmul(w.cast(burn::tensor::DType::F32)))
+    fast_bf16(&x, &w)
+        .or_else(|| product::matmul(&x, &w))
+        .unwrap_or_else(|| x.matmul(w.cast(burn::tensor::DType::F32)))
 }
 
 /// `x w` with `x` `[m, k]` in f32 and `w` `[k, n]` in int8, accumulated in f32: `[m, n]` in f32.
 ///
-/// If the CPU has AVX512-BF16, `x` is rounded to bf16 and nothing is copied; otherwise `w` is cast to f32 for the product.
+/// Nothing is copied. If the CPU has AVX512-BF16, `x` is rounded to bf16; otherwise `w` is converted to f32 block by block.
 ///
 /// # Panics
 /// If the shapes do not fit.
 pub fn matmul_int8(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
-    fast_int8(&x, &w).unwrap_or_else(|| x.matmul(w.cast(burn::tensor::FloatDType::F32)))
+    fast_int8(&x, &w)
+        .or_else(|| product::matmul_int8(&x, &w))
+        .unwrap_or_else(|| x.matmul(w.cast(burn::tensor::FloatDType::F32)))
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -65,6 +70,24 @@ pub(crate) use self::words::Panels;
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn multiplies_int8() -> bool {
     words::is_available() && !kernel::is_available()
+}
+
+/// What this CPU multiplies with, for weights of each number type, in words.
+///
+/// It depends on the instructions that the CPU has and on nothing that is measured, so that the same machine always computes the
+/// same numbers.
+pub fn kernels() -> String {
+    let f32 = product::kernel();
+    #[cfg(target_arch = "x86_64")]
+    {
+        if kernel::is_available() {
+            return format!("f32 with {f32}, bf16 and int8 with AVX512-BF16");
+        }
+        if words::is_available() {
+            return format!("f32 and bf16 with {f32}, int8 with AVX2 in integers of 16 bits");
+        }
+    }
+    format!("f32, bf16 and int8 with {f32} in f32")
 }
 
 /// `x w` with `x` `[m, k]` in f32 on the CPU, whose rows are rounded to integers of 16 bits, times the factors of the columns: `[m, n]`.

@@ -94,9 +94,8 @@ impl RopeTable {
     }
 
     /// Cosines and signed sines, `[l, d]` each.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn tables(&self) -> [Tensor<2>; 2] {
-        [self.cos.clone(), self.sin.clone()]
+    pub(crate) fn tables(&self) -> [&Tensor<2>; 2] {
+        [&self.cos, &self.sin]
     }
 
     /// Number of tokens.

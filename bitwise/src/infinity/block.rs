@@ -11,8 +11,8 @@ use nextscale_var_core::attention::{
 use nextscale_var_core::blocks;
 use nextscale_var_core::dtype::{cast, f32, value};
 use nextscale_var_core::layers::{
-    AdaLn, FeedForward, Linear, linear, merge_heads, normalize, out_std, project_in, project_raw,
-    split_heads, working_dtype,
+    AdaLn, FeedForward, Linear, add_scaled, layer_norm, linear, merge_heads, out_std, project_in,
+    project_raw, split_heads, working_dtype,
 };
 
 use super::config::InfinityConfig;
@@ -184,15 +184,12 @@ impl Block {
     ) -> Tensor<3> {
         let normed = ada.norm(x.clone(), 0);
         let attended = self.sa.forward_cached(normed, context, cache);
-        let x = x + attended * ada.gain(0);
-        let normed = normalize(x.clone()) * value(&self.ca_norm.gamma).unsqueeze();
-        let normed = match &self.ca_norm.beta {
-            Some(beta) => normed + value(beta).unsqueeze(),
-            None => normed,
-        };
+        let x = add_scaled(x, attended, ada.gain(0));
+        let beta = self.ca_norm.beta.as_ref().map(value);
+        let normed = layer_norm(x.clone(), value(&self.ca_norm.gamma), beta);
         let x = x + self.ca.forward(normed, text, context);
         let normed = ada.norm(x.clone(), 1);
-        x + self.ffn.forward(normed, context.precision) * ada.gain(1)
+        add_scaled(x, self.ffn.forward(normed, context.precision), ada.gain(1))
     }
 }
 

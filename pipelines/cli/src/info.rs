@@ -2,7 +2,7 @@
 
 use nextscale_models::device::cuda::{self, Cuda};
 use nextscale_models::device::gpu::{self, Gpus};
-use nextscale_models::device::{NO_LIBDEVICE, cpu_features, toolkit};
+use nextscale_models::device::{NO_LIBDEVICE, cpu_features, cpu_kernels, toolkit};
 use nextscale_pipelines::registry::Registry;
 
 /// `nextscale schema`.
@@ -19,7 +19,10 @@ pub(super) fn devices() -> anyhow::Result<()> {
     } else {
         format!("{cores} cores")
     };
-    let mut lines = vec![format!("cpu     {cores}, {}", cpu_features())];
+    let mut lines = vec![
+        format!("cpu     {cores}, {}", cpu_features()),
+        format!("        multiplies {}", cpu_kernels()),
+    ];
     match cuda::find() {
         Cuda::Cards(cards) => {
             let cards = cards.iter().enumerate();

@@ -32,6 +32,7 @@ use std::process::ExitCode;
 static ALLOCATOR: huge_pages::HugePages = huge_pages::HugePages;
 
 fn main() -> ExitCode {
+    keep_freed_memory();
     find_cuda_toolkit();
     panic::guarded(command::main)
 }
@@ -44,5 +45,17 @@ fn find_cuda_toolkit() {
     {
         // SAFETY: no other thread was started yet.
         unsafe { std::env::set_var("CUDA_PATH", path) };
+    }
+}
+
+/// Lets the allocator keep what is freed: every layer allocates the same blocks again, and returning them to the system in
+/// between costs a tenth of the time of an image. The largest blocks (weights) still go back: 32 MiB is the most that the allocator accepts.
+fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt(3) sets parameters of the allocator and may be called at any time.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 512 << 20);
+        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
     }
 }

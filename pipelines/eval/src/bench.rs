@@ -12,6 +12,7 @@ mod video;
 
 use std::sync::Arc;
 
+use nextscale_models::device::{Dtype, Placement};
 use nextscale_models::{Manifest, Model};
 use serde::Serialize;
 
@@ -31,6 +32,14 @@ pub enum Report {
     Image(ImageReport),
     /// Of a model of videos.
     Video(VideoReport),
+}
+
+/// What the weights of the blocks are stored in.
+fn dtype(choice: Dtype, placement: &Placement) -> String {
+    match choice {
+        Dtype::Int8 => "int8".to_owned(),
+        _ => format!("{:?}", placement.dtype).to_lowercase(),
+    }
 }
 
 /// Measures a model.

@@ -259,7 +259,7 @@ pub fn heads(x: Tensor<2>, heads: Heads) -> Tensor<4> {
     Tensor::from_dispatch(match heads.rope {
         None => Dispatch::card_heads(x, bias, logarithm, weight, rule),
         Some(rope) => {
-            let [cos, sin] = rope.tables().map(Tensor::into_dispatch);
+            let [cos, sin] = rope.tables().map(|x| x.clone().into_dispatch());
             Dispatch::card_rotated_heads(x, bias, logarithm, weight, cos, sin, rule)
         }
     })

@@ -137,7 +137,7 @@ impl Stream {
         let (k, v, start) = cache.take(layer, [images, h, d], dtype, &self.rows.device());
         let any = || attention.proj.weight.val().into_dispatch();
         let [cos, sin] = match pass.rope {
-            Some(rope) => rope.tables().map(Tensor::into_dispatch),
+            Some(rope) => rope.tables().map(|x| x.clone().into_dispatch()),
             None => [any(), any()],
         };
         let log_scale = attention.log_scale.as_ref();
@@ -190,7 +190,7 @@ impl Stream {
         let [n, _] = self.rows.dims();
         let heads = attention.heads([images, n / images], self.rows.dtype());
         let any = || out.weight.val().into_dispatch();
-        let [cos, sin] = attention.rope.tables().map(Tensor::into_dispatch);
+        let [cos, sin] = attention.rope.tables().map(|x| x.clone().into_dispatch());
         let weights = layers::SelfAttention {
             q: dense(q),
             k: dense(k),

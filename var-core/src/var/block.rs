@@ -10,7 +10,7 @@ use crate::attention::{PassContext, SelfAttention, SelfAttentionConfig};
 use crate::blocks;
 #[cfg(feature = "cuda")]
 use crate::card::stream::{Added, Kept, Stream};
-use crate::layers::{AdaLn, FeedForward, Linear, linear};
+use crate::layers::{AdaLn, FeedForward, Linear, add_scaled, linear};
 
 /// Factors on the deviation of fresh gains, and of scales and shifts.
 const INIT_GAIN: f64 = 1e-5;
@@ -58,9 +58,10 @@ impl Block {
         cache: impl FnOnce(&Tensor<4>, Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
         let normed = ada.norm(x.clone(), 0);
-        let x = x + self.attn.forward_cached(normed, pass, cache) * ada.gain(0);
+        let attended = self.attn.forward_cached(normed, pass, cache);
+        let x = add_scaled(x, attended, ada.gain(0));
         let normed = ada.norm(x.clone(), 1);
-        x + self.ffn.forward(normed, pass.precision) * ada.gain(1)
+        add_scaled(x, self.ffn.forward(normed, pass.precision), ada.gain(1))
     }
 }
 

@@ -105,7 +105,6 @@ fn train(args: &RunArgs, train: Train) -> anyhow::Result<()> {
         device: args.device,
         deterministic: args.deterministic,
     };
-    keep_freed_memory();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     let _runtime = signal::runtime(move || {
@@ -131,16 +130,4 @@ fn write_model(run: &Path, out: &Path, decoder_of: Option<&Path>) -> anyhow::Res
     let step = export(run, out, decoder_of)?;
     eprintln!("wrote the model of step {step} to `{}`", out.display());
     Ok(())
-}
-
-/// Lets the allocator keep what is freed: every step allocates the same large blocks again, and returning them to the
-/// system in between costs a fifth of the time.
-fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: mallopt(3) sets parameters of the allocator and may be called at any time.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, i32::MAX);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
-        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
-    }
 }

@@ -112,7 +112,7 @@ pub(super) fn run(
     Ok(ImageReport {
         model: options.model.clone(),
         device: describe(&placement.device),
-        dtype: format!("{:?}", placement.dtype).to_lowercase(),
+        dtype: super::dtype(options.dtype, placement),
         size: [size.width, size.height],
         batch: options.batch,
         rounds: rounds.len(),

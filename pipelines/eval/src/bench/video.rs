@@ -103,7 +103,7 @@ pub(super) fn run(
     Ok(VideoReport {
         model: options.model.clone(),
         device: describe(&placement.device),
-        dtype: format!("{:?}", placement.dtype).to_lowercase(),
+        dtype: super::dtype(options.dtype, placement),
         size: [plan.size.width, plan.size.height],
         frames,
         fps: plan.manifest.fps,

@@ -278,6 +278,11 @@ pub fn blocks(choice: Dtype) -> BlockStorage {
     }
 }
 
+/// What the CPU multiplies with, in words.
+pub fn cpu_kernels() -> String {
+    nextscale_var_core::matmul::kernels()
+}
+
 /// The CPU's vector units that matter for speed, in words.
 pub fn cpu_features() -> String {
     #[cfg(target_arch = "x86_64")]
