@@ -8,6 +8,35 @@ use nextscale_tokenizer::widest;
 
 use super::pieces::{contiguous, in_pieces, sum};
 
+/// Numbers that all rows of an image share: `[b, 1, c]`, or `[1, 1, c]` for all images.
+struct Shared {
+    numbers: FlexTensor,
+    /// Rows of an image, and numbers of a row.
+    image: [usize; 2],
+}
+
+impl Shared {
+    /// None if the tensor has another shape than `x`, `[b, l, c]`, asks for, or is not in f32 on the CPU.
+    fn new(shared: &Tensor<3>, [b, l, c]: [usize; 3]) -> Option<Self> {
+        let [rows, one, width] = shared.dims();
+        let fits = (rows == b || rows == 1) && one == 1 && width == c && c > 0;
+        Some(Self {
+            numbers: contiguous(shared).filter(|_| fits)?,
+            image: [l, c],
+        })
+    }
+
+    /// Those of a row of the batch.
+    fn of(&self, row: usize) -> &[f32] {
+        let [l, c] = self.image;
+        let image = match self.numbers.shape()[0] {
+            1 => 0,
+            _ => row / l,
+        };
+        &numbers(&self.numbers)[image * c..][..c]
+    }
+}
+
 /// Layer norm of `x`, `[b, l, c]`, times `base + scale` plus `shift`, which are `[b, 1, c]` or `[1, 1, c]`.
 pub(crate) fn norm(
     x: &Tensor<3>,
@@ -16,25 +45,16 @@ pub(crate) fn norm(
     eps: f64,
 ) -> Option<Tensor<3>> {
     let [b, l, c] = x.dims();
-    let per_row = [scale, shift].map(|x| x.dims());
-    let fits = per_row
-        .iter()
-        .all(|&[rows, one, width]| (rows == b || rows == 1) && one == 1 && width == c);
-    if !fits || c == 0 {
-        return None;
-    }
-    let (x, scale, shift) = (contiguous(x)?, contiguous(scale)?, contiguous(shift)?);
+    let (scale, shift) = (
+        Shared::new(scale, [b, l, c])?,
+        Shared::new(shift, [b, l, c])?,
+    );
+    let x = contiguous(x)?;
     let mut out = vec![0.0; b * l * c];
     in_pieces(&mut out, c, |first, piece| {
         for (row, to) in (first..).zip(piece.chunks_exact_mut(c)) {
-            let at = |x: &FlexTensor| match x.shape()[0] {
-                1 => 0,
-                _ => row / l * c,
-            };
-            let scale = &numbers(&scale)[at(&scale)..][..c];
-            let shift = &numbers(&shift)[at(&shift)..][..c];
             let own = &numbers(&x)[row * c..][..c];
-            norm_row(own, scale, shift, base, eps as f32, to);
+            norm_row(own, scale.of(row), shift.of(row), base, eps as f32, to);
         }
     });
     Some(Tensor::from_primitive::<Flex>(tensor(out, [b, l, c])))
@@ -60,18 +80,16 @@ fn norm_body(x: &[f32], scale: &[f32], shift: &[f32], base: f32, eps: f32, to: &
 /// `x + y gain`, with `gain` `[b, 1, c]` or `[1, 1, c]`.
 pub(crate) fn add_scaled(x: &Tensor<3>, y: &Tensor<3>, gain: &Tensor<3>) -> Option<Tensor<3>> {
     let [b, l, c] = x.dims();
-    let [rows, one, width] = gain.dims();
-    if y.dims() != [b, l, c] || one != 1 || width != c || (rows != b && rows != 1) || c == 0 {
+    if y.dims() != [b, l, c] {
         return None;
     }
-    let (x, y, gain) = (contiguous(x)?, contiguous(y)?, contiguous(gain)?);
+    let gain = Shared::new(gain, [b, l, c])?;
+    let (x, y) = (contiguous(x)?, contiguous(y)?);
     let mut out = vec![0.0; b * l * c];
     in_pieces(&mut out, c, |first, piece| {
         for (row, to) in (first..).zip(piece.chunks_exact_mut(c)) {
-            let at = if rows == 1 { 0 } else { row / l * c };
-            let gain = &numbers(&gain)[at..][..c];
             let [x, y] = [&x, &y].map(|x| &numbers(x)[row * c..][..c]);
-            add_row(x, y, gain, to);
+            add_row(x, y, gain.of(row), to);
         }
     });
     Some(Tensor::from_primitive::<Flex>(tensor(out, [b, l, c])))
