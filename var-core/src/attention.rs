@@ -227,8 +227,8 @@ impl SelfAttention {
 /// How a product of queries, keys and values is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttentionPath {
-    /// By the backend's own kernel, in the number type of the operands.
-    Backend,
+    /// By our kernel for the CPU, in f32, which holds the scores of some queries at a time.
+    Cpu,
     /// By our kernel for tensor cores, of f16, which writes no scores to memory.
     Tiled,
     /// By two matrix products and a softmax in f32.
@@ -239,7 +239,7 @@ impl AttentionPath {
     /// The path on a device for heads of `d` numbers.
     pub fn of(d: usize, dtype: DType, device: &Device) -> Self {
         if is_cpu(device) {
-            Self::Backend
+            Self::Cpu
         } else if is_wgpu(device) {
             Self::WrittenOut
         } else {
@@ -308,7 +308,7 @@ pub fn attend(
         return written_out(q, k, v, hidden);
     }
     match AttentionPath::of(d, q.dtype(), &q.device()) {
-        AttentionPath::Backend => by_backend(q, k, v, hidden),
+        AttentionPath::Cpu => on_cpu(q, k, v, hidden),
         AttentionPath::Tiled => tiled(q, k, v, hidden),
         AttentionPath::WrittenOut => written_out_in_parts(q, k, v, hidden),
     }
@@ -402,13 +402,12 @@ fn at_once(
     ])
 }
 
-/// The backend's attention, which divides by `sqrt(d)`: `q` is multiplied by it first.
-fn by_backend(
-    q: Tensor<4>,
-    k: Tensor<4>,
-    v: Tensor<4>,
-    hidden: Option<&Tensor<4, Bool>>,
-) -> Tensor<4> {
+/// The CPU's attention; that of the tensor library, which divides by `sqrt(d)`, in other types than f32: `q` is multiplied by it
+/// first.
+fn on_cpu(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option<&Tensor<4, Bool>>) -> Tensor<4> {
+    if let Some(attended) = fused::attention(&q, &k, &v, hidden) {
+        return attended;
+    }
     let [b, h, n, d] = q.dims();
     let hidden = hidden.map(|mask| mask.clone().expand([b, h, n, k.dims()[2]]));
     let q = q * (d as f64).sqrt();

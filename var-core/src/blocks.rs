@@ -11,10 +11,11 @@ use burn::store::ModuleSnapshot;
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::dtype::cast;
+use crate::int8::Int8;
 use crate::layers::Linear;
 use crate::read_ahead::ReadAhead;
 use nextscale_tokenizer::cpu::is_cpu;
-use nextscale_weights::{WeightError, WeightFile, shapes};
+use nextscale_weights::{WeightError, WeightFile, names, shapes};
 
 /// How the blocks are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -161,13 +162,19 @@ impl<B: Block> StreamedBlocks<B> {
 
     /// Reads block `i` with its matrices as int8, quantized on the CPU from the numbers in the file.
     fn read_int8(&self, i: usize) -> Result<B, WeightError> {
-        let (cpu, part) = (Device::flex(), self.source.part(i));
+        let (cpu, mut part) = (Device::flex(), self.source.part(i));
         let rest = part.dtype();
         let mut block = (self.source.fresh)(&cpu);
-        part.in_dtype(DType::F32).apply(&mut block)?;
+        let names = names(&block);
         for linear in block.linears() {
-            linear.quantize(&self.device);
+            let name = &names[&linear.weight.id];
+            let matrix = Int8::of_rows(&part.take(name)?, &self.device);
+            linear.store(matrix.ok_or_else(|| WeightError::Numbers {
+                path: part.path().to_owned(),
+                tensors: vec![format!("blocks.{i}.{name}")],
+            })?);
         }
+        part.in_dtype(DType::F32).apply(&mut block)?;
         let working = rest.unwrap_or(DType::F32);
         let mut block = block.map(&mut Cast(working));
         if self.device != cpu {

@@ -7,9 +7,13 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+#[cfg(target_arch = "x86_64")]
 use nextscale_tokenizer::cpu::is_cpu;
+use nextscale_tokenizer::widest;
+use nextscale_weights::{Rows, round_to_int8};
 use rayon::prelude::*;
 
 use crate::dtype::{cast, f32};
@@ -17,8 +21,8 @@ use crate::matmul;
 #[cfg(target_arch = "x86_64")]
 use crate::matmul::Panels;
 
-/// The largest integer: -128 is not used, so that the range is symmetric.
-const LARGEST: f32 = 127.0;
+/// Rows that a thread transposes at a time.
+const BAND: usize = 64;
 
 /// A matrix `[input, output]` of int8, with one factor per output channel.
 #[derive(Debug, Clone)]
@@ -38,31 +42,71 @@ enum Values {
 }
 
 impl Values {
-    /// The integers of a matrix, row by row, as the device takes them.
-    fn new(values: Vec<i8>, factors: &[f32], shape: [usize; 2], device: &Device) -> Self {
+    /// Of a matrix `[k, n]` whose columns `column` fills, as the device takes them, and what it returns for each.
+    fn of_columns(
+        [k, n]: [usize; 2],
+        device: &Device,
+        column: impl Fn(usize, &mut [i8]) -> f32 + Sync,
+    ) -> (Self, Vec<f32>) {
         #[cfg(target_arch = "x86_64")]
         if is_cpu(device) && matmul::multiplies_int8() {
-            let panels = Panels::new(&values, shape);
-            return Self::Panels(Arc::new((panels, factors.to_vec())));
+            let (panels, factors) = Panels::of_columns([k, n], column);
+            return (Self::Panels(Arc::new((panels, factors.clone()))), factors);
         }
-        let _ = factors;
-        let data = TensorData::new(values, shape);
-        Self::Matrix(Box::new(Tensor::from_data(data, (device, DType::I8))))
+        let (mut values, mut factors) = (vec![0i8; k * n], vec![0.0; n]);
+        let columns = values.par_chunks_mut(k.max(1)).zip(&mut factors);
+        columns
+            .enumerate()
+            .for_each(|(j, (to, factor))| *factor = column(j, to));
+        let data = TensorData::new(transposed(&values, [k, n]), [k, n]);
+        let matrix = Tensor::from_data(data, (device, DType::I8));
+        (Self::Matrix(Box::new(matrix)), factors)
     }
+}
+
+/// A matrix `[m, n]` that is stored column by column, row by row.
+fn transposed(values: &[i8], [m, n]: [usize; 2]) -> Vec<i8> {
+    let mut rows = vec![0; m * n];
+    let bands = rows.par_chunks_mut((BAND * n).max(1)).enumerate();
+    bands.for_each(|(band, to)| {
+        let first = band * BAND;
+        for (j, column) in values.chunks_exact(m.max(1)).enumerate() {
+            let numbers = &column[first..];
+            for (to, &value) in to.chunks_exact_mut(n).zip(numbers) {
+                to[j] = value;
+            }
+        }
+    });
+    rows
 }
 
 impl Int8 {
     /// Quantizes `weight`, `[input, output]`, whose numbers must be finite, and moves it to `device`. Rounding is done on
     /// the CPU.
+    ///
+    /// # Panics
+    /// If a number is not finite.
     pub fn quantize(weight: Tensor<2>, device: &Device) -> Self {
-        let [rows, columns] = weight.dims();
-        let data = f32(weight).into_data();
-        let numbers = data.as_slice::<f32>().unwrap_or_default();
-        let (values, factors) = round(numbers, columns);
-        Self {
-            values: Values::new(values, &factors, [rows, columns], device),
-            factors: Tensor::from_data(TensorData::new(factors, [columns]), (device, DType::F32)),
-        }
+        let rows = f32(weight).transpose().into_data();
+        Self::of_rows(&rows, device).expect("weights that are finite numbers")
+    }
+
+    /// Quantizes the transposed matrix, `[output, input]`, in f32, f16 or bf16: the layout of PyTorch. None if a number is not finite,
+    /// or of another type.
+    pub fn of_rows(data: &TensorData, device: &Device) -> Option<Self> {
+        let rows = Rows::of(data)?;
+        let [n, k] = rows.dims();
+        let finite = AtomicBool::new(true);
+        let column = |j: usize, to: &mut [i8]| {
+            let mut numbers = vec![0.0; k];
+            if !rows.read(j, &mut numbers) {
+                finite.store(false, Ordering::Relaxed);
+            }
+            round(&numbers, to)
+        };
+        let (values, factors) = Values::of_columns([k, n], device, column);
+        let factors = Tensor::from_data(TensorData::new(factors, [n]), (device, DType::F32));
+        finite.into_inner().then_some(Self { values, factors })
     }
 
     /// Rows and columns.
@@ -119,38 +163,7 @@ impl Int8 {
     }
 }
 
-/// Integers, row by row, and the factors of the columns.
-fn round(numbers: &[f32], columns: usize) -> (Vec<i8>, Vec<f32>) {
-    if numbers.is_empty() {
-        return (Vec::new(), vec![0.0; columns]);
-    }
-    let rows = numbers.len() / columns;
-    let share = rows.div_ceil(rayon::current_num_threads()).max(1) * columns;
-    let larger = |mut a: Vec<f32>, b: &[f32]| {
-        a.iter_mut().zip(b).for_each(|(a, b)| *a = a.max(b.abs()));
-        a
-    };
-    let largest = numbers.par_chunks(share).map(|part| {
-        let lines = part.chunks_exact(columns);
-        lines.fold(vec![0f32; columns], larger)
-    });
-    let largest = largest.reduce(|| vec![0.0; columns], |a, b| larger(a, &b));
-    let inverse: Vec<f32> = largest
-        .iter()
-        .map(|&most| if most > 0.0 { LARGEST / most } else { 0.0 })
-        .collect();
-    let mut values = vec![0i8; numbers.len()];
-    let lines = values
-        .par_chunks_exact_mut(columns)
-        .zip(numbers.par_chunks_exact(columns));
-    lines.for_each(|(to, from)| {
-        for ((to, &from), &inverse) in to.iter_mut().zip(from).zip(&inverse) {
-            *to = (from * inverse).round_ties_even() as i8;
-        }
-    });
-    let factors = largest.into_iter().map(|most| most / LARGEST).collect();
-    (values, factors)
-}
+widest!(round, round_to_int8, (numbers: &[f32], to: &mut [i8]) -> f32);
 
 #[cfg(test)]
 mod tests {

@@ -30,9 +30,14 @@ pub struct Linear {
 impl Linear {
     /// Stores the weights as int8 on `device` from now on, and drops the floating-point ones.
     pub(crate) fn quantize(&mut self, device: &Device) {
-        let weight = self.weight.val();
-        self.weight = placeholder([1, 1], weight.dtype(), &weight.device());
-        self.int8 = Some(Int8::quantize(weight, device));
+        let weight = Int8::quantize(self.weight.val(), device);
+        self.store(weight);
+    }
+
+    /// Takes these weights.
+    pub(crate) fn store(&mut self, weight: Int8) {
+        self.weight = placeholder([1, 1], DType::F32, &Device::flex());
+        self.int8 = Some(weight);
     }
 
     /// Gives the placeholder of int8 weights their shape and the dtype in which they are multiplied.

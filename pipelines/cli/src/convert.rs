@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 
-use nextscale_models::convert::Conversion;
+use nextscale_models::convert::{Conversion, ConvertedDtype};
 use nextscale_pipelines::stage::Cancel;
 use nextscale_weights::WeightDtype;
 
@@ -32,6 +32,8 @@ enum FileDtype {
     F16,
     /// 16 bits with the range of f32
     Bf16,
+    /// 8 bits for the matrices of a transformer's blocks, all others unchanged
+    Int8,
 }
 
 pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
@@ -44,11 +46,13 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     }
     let conversion = Conversion::open(&args.input)?;
     eprintln!("{}: {}", args.input.display(), conversion.kind());
-    let dtype = args.dtype.map(|dtype| match dtype {
-        FileDtype::F32 => WeightDtype::F32,
-        FileDtype::F16 => WeightDtype::F16,
-        FileDtype::Bf16 => WeightDtype::Bf16,
-    });
+    let dtype = match args.dtype {
+        None => ConvertedDtype::Unchanged,
+        Some(FileDtype::F32) => ConvertedDtype::Float(WeightDtype::F32),
+        Some(FileDtype::F16) => ConvertedDtype::Float(WeightDtype::F16),
+        Some(FileDtype::Bf16) => ConvertedDtype::Float(WeightDtype::Bf16),
+        Some(FileDtype::Int8) => ConvertedDtype::Int8,
+    };
     let cancel = Cancel::default();
     let on_stop = cancel.clone();
     let _runtime = signal::runtime(move || on_stop.cancel())?;

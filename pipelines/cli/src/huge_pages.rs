@@ -27,7 +27,7 @@ fn advise(start: *mut u8, size: usize) {
 #[cfg(not(target_os = "linux"))]
 fn advise(_: *mut u8, _: usize) {}
 
-// SAFETY: every call is passed to the system's allocator unchanged.
+// SAFETY: every call is passed to the system's allocator, but that zeros are written here.
 unsafe impl GlobalAlloc for HugePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's guarantees hold.
@@ -37,10 +37,19 @@ unsafe impl GlobalAlloc for HugePages {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's guarantees hold.
-        let start = unsafe { System.alloc_zeroed(layout) };
-        advise(start, layout.size());
-        start
+        if layout.size() < MIN_BYTES {
+            // SAFETY: the caller's guarantees hold.
+            return unsafe { System.alloc_zeroed(layout) };
+        }
+        // The advice comes too late once the memory was written.
+        // SAFETY: the caller's guarantees hold, and so many bytes were allocated.
+        unsafe {
+            let start = self.alloc(layout);
+            if !start.is_null() {
+                start.write_bytes(0, layout.size());
+            }
+            start
+        }
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {

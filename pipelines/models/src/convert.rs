@@ -21,7 +21,7 @@ use crate::error::{ModelError, about};
 use crate::manifest::Architecture;
 use crate::released::architecture_of;
 use nextscale_files::atomic_file::{self, folder_of};
-use nextscale_weights::{ShapeError, StreamError, WeightDtype, WeightError, WeightFile};
+use nextscale_weights::{Format, ShapeError, StreamError, WeightDtype, WeightError, WeightFile};
 
 /// A checkpoint that was recognised and found complete; no tensor is read.
 pub struct Conversion {
@@ -30,6 +30,20 @@ pub struct Conversion {
     names: Vec<String>,
     /// Those of the names that the model does not need.
     loose: Vec<String>,
+    /// Whether a tensor is a matrix of a block.
+    in_blocks: Option<fn(&str) -> bool>,
+}
+
+/// Number type of a converted file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConvertedDtype {
+    /// As it was.
+    Unchanged,
+    /// A floating-point type for all.
+    Float(WeightDtype),
+    /// 8 bits for the large matrices of a transformer's blocks, the same numbers as when such a file is loaded as int8; all others as
+    /// they were.
+    Int8,
 }
 
 /// Names and shapes of what a model needs.
@@ -49,6 +63,7 @@ impl Conversion {
         Ok(Self {
             kind: layout.kind,
             loose: loose.cloned().collect(),
+            in_blocks: layout.in_blocks,
             names,
             file,
         })
@@ -59,25 +74,37 @@ impl Conversion {
         self.kind
     }
 
-    /// Writes it, with floating-point numbers in `dtype` or, without one, as they are. `go_on` is told the bytes written so
-    /// far and of how many; false stops.
+    /// Writes it in a number type. `go_on` is told the bytes written so far and of how many; false stops.
     ///
     /// # Errors
-    /// Numbers that are not finite in that format, a file that cannot be written, and [`ModelError::Cancelled`]; nothing
+    /// int8 for what is no transformer, numbers that are not finite in that format, a file that cannot be written, and [`ModelError::Cancelled`]; nothing
     /// is left then, and a file that was there before stays.
     pub fn write(
         &self,
         out: &Path,
-        dtype: Option<WeightDtype>,
+        dtype: ConvertedDtype,
         go_on: impl FnMut(u64, u64) -> bool,
     ) -> Result<(), ModelError> {
+        let format = match (dtype, self.in_blocks) {
+            (ConvertedDtype::Unchanged, _) => Format::Unchanged,
+            (ConvertedDtype::Float(dtype), _) => Format::Float(dtype),
+            (ConvertedDtype::Int8, Some(in_blocks)) => Format::Int8(in_blocks),
+            (ConvertedDtype::Int8, None) => {
+                let message = format!("is {}: only transformers are written as int8", self.kind);
+                return Err(ModelError::Content {
+                    path: self.file.path().to_owned(),
+                    message,
+                    hint: Some("use f32, f16 or bf16".into()),
+                });
+            }
+        };
         let fail = |e: std::io::Error| ModelError::io("write", out)(e);
         let hidden = atomic_file::hidden_for(out).map_err(fail)?;
         // The file itself: errors of the hidden one would tell its name.
         let mut to = BufWriter::with_capacity(1 << 20, hidden.as_file());
         let streamed = self
             .file
-            .stream(&self.names, &self.loose, dtype, &mut to, go_on);
+            .stream(&self.names, &self.loose, format, &mut to, go_on);
         streamed.map_err(|error| match error {
             StreamError::Weights(error) => unusable(self.file.path(), error),
             StreamError::Io(error) => fail(error),
@@ -96,6 +123,14 @@ struct Layout {
     keys: Keys,
     /// Whether a tensor goes along although the model does not need it: constants and statistics.
     is_loose: fn(&str) -> bool,
+    /// Of a transformer: whether a tensor is a matrix of a block.
+    in_blocks: Option<fn(&str) -> bool>,
+}
+
+/// Whether a tensor of a transformer is a large matrix of a block.
+fn in_blocks(name: &str) -> bool {
+    let parts = [".sa.", ".ca.", ".attn.", ".ffn.", ".mlp."];
+    name.contains("block") && name.ends_with(".weight") && parts.iter().any(|p| name.contains(p))
 }
 
 impl Layout {
@@ -106,6 +141,15 @@ impl Layout {
             kind,
             keys,
             is_loose,
+            in_blocks: None,
+        }
+    }
+
+    /// The same of a transformer.
+    fn transformer(kind: &'static str, keys: Keys) -> Self {
+        Self {
+            in_blocks: Some(in_blocks),
+            ..Self::strict(kind, keys)
         }
     }
 }
@@ -120,9 +164,8 @@ fn recognise(path: &Path, mut file: WeightFile) -> Result<(Layout, WeightFile), 
     if has("quantize.embedding.weight") {
         let config = VqVaeConfig::of_file(path).map_err(|e| unusable(path, e))?;
         let layout = Layout {
-            kind: "a VAR tokenizer",
-            keys: config.keys(),
             is_loose: |name| name == "quantize.ema_vocab_hit_SV",
+            ..Layout::strict("a VAR tokenizer", config.keys())
         };
         return Ok((layout, file));
     }
@@ -134,10 +177,10 @@ fn recognise(path: &Path, mut file: WeightFile) -> Result<(Layout, WeightFile), 
     if has("encoder.conv_out.conv.weight") || has("encoder.conv_out.weight") {
         let file = file.renamed(newest_name);
         let keys = BsqVaeConfig::keys_like(&file.shapes());
+        let keys = keys.ok_or_else(|| unusable(path, "its tokenizer has no levels"))?;
         let layout = Layout {
-            kind: "an Infinity tokenizer",
-            keys: keys.ok_or_else(|| unusable(path, "its tokenizer has no levels"))?,
             is_loose: is_constant,
+            ..Layout::strict("an Infinity tokenizer", keys)
         };
         return Ok((layout, file));
     }
@@ -163,17 +206,19 @@ fn transformer(
         Architecture::Infinity => {
             file.forget(is_stale);
             let keys = infinity_keys(&infinity_config(file).map_err(no)?);
-            Layout::strict("an Infinity transformer", keys)
+            Layout::transformer("an Infinity transformer", keys)
         }
         Architecture::InfinityStar => {
             file.forget(is_unread);
             let keys = infinity_star_keys(&infinity_star_config(file).map_err(no)?);
-            Layout::strict("an InfinityStar transformer", keys)
+            Layout::transformer("an InfinityStar transformer", keys)
         }
         Architecture::Var => Layout {
-            kind: "a VAR transformer",
-            keys: var_keys(&var_config(file).map_err(no)?),
             is_loose: |name| name == "attn_bias_for_masking" || name == "lvl_1L",
+            ..Layout::transformer(
+                "a VAR transformer",
+                var_keys(&var_config(file).map_err(no)?),
+            )
         },
     })
 }

@@ -36,6 +36,25 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Of `shape`, from the first number on, with so many numbers from row to row.
+    ///
+    /// # Panics
+    /// If there are fewer numbers.
+    pub fn of_rows(numbers: Numbers<'a>, shape: [usize; 2], stride: usize) -> Self {
+        let [rows, columns] = shape;
+        let end = if rows == 0 {
+            0
+        } else {
+            (rows - 1) * stride + columns
+        };
+        assert!(end <= numbers.len(), "numbers of a matrix");
+        Self {
+            numbers,
+            shape,
+            strides: [stride, 1],
+        }
+    }
+
     /// Rows become columns.
     pub fn transposed(self) -> Self {
         let turn = |[a, b]: [usize; 2]| [b, a];

@@ -32,6 +32,8 @@ pub struct WeightFile {
     dtype: Option<DType>,
     choice: Choice,
     has_other: bool,
+    /// Names of tensors that were taken one by one.
+    taken: Vec<String>,
 }
 
 impl WeightFile {
@@ -58,6 +60,7 @@ impl WeightFile {
             dtype: None,
             choice,
             has_other,
+            taken: Vec::new(),
         })
     }
 
@@ -104,6 +107,7 @@ impl WeightFile {
             dtype: None,
             choice: Choice::default(),
             has_other: false,
+            taken: Vec::new(),
         }
     }
 
@@ -191,6 +195,17 @@ impl WeightFile {
         bridge::to_data(tensor).map_err(|e| WeightError::read(&self.path, format!("{name}: {e}")))
     }
 
+    /// Reads a tensor as it is stored, and drops it: [`WeightFile::apply`] does not miss it.
+    ///
+    /// # Errors
+    /// As for [`WeightFile::read`].
+    pub fn take(&mut self, name: &str) -> Result<TensorData, WeightError> {
+        let data = self.read(name)?;
+        self.tensors.remove(name);
+        self.taken.push(name.to_owned());
+        Ok(data)
+    }
+
     /// The tensors whose names begin with `prefix`, under the rest of their names. None is read.
     #[must_use]
     pub fn part(&self, prefix: &str) -> Self {
@@ -207,6 +222,7 @@ impl WeightFile {
             dtype: self.dtype,
             choice: self.choice,
             has_other: self.has_other,
+            taken: Vec::new(),
         }
     }
 
@@ -277,7 +293,7 @@ impl WeightFile {
         let tensors = self.tensors.into_values().collect();
         let adapter = Adapt::new(layout, self.dtype);
         let ApplyResult {
-            missing,
+            mut missing,
             unused,
             errors,
             ..
@@ -286,6 +302,7 @@ impl WeightFile {
             let reasons = errors.iter().map(|e| misfit(e, &official)).collect();
             return Err(WeightError::Mismatch { path, reasons });
         }
+        missing.retain(|(name, _)| !self.taken.contains(name));
         if !missing.is_empty() || !unused.is_empty() {
             return Err(WeightError::Keys {
                 path,

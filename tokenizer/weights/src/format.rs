@@ -8,15 +8,15 @@ use std::{
     sync::Arc,
 };
 
-use burn::store::{ModuleStore, PytorchStore, SafetensorsStore, burn_pack::Tensor};
-use safetensors::tensor::Metadata;
+use burn::store::{ModuleStore, PytorchStore, burn_pack::Tensor};
+use safetensors::tensor::{Metadata, SafeTensors};
 use tempfile::TempPath;
 
 use crate::{
     archive,
     content::{self, Content},
     error::WeightError,
-    fp8,
+    mapped,
 };
 
 /// A repaired copy of a file, removed when the last reader of it is gone.
@@ -29,15 +29,7 @@ pub(crate) type Tensors = BTreeMap<String, Tensor>;
 pub(crate) fn open(path: &Path) -> Result<(Tensors, Option<RepairedCopy>), WeightError> {
     if content::of(path)? == Content::Safetensors {
         let (metadata, length) = checked_header(path)?;
-        if fp8::is_fp8(&metadata) {
-            return Ok((fp8::open(path, &metadata, length)?, None));
-        }
-        let mut store = SafetensorsStore::from_file(path);
-        let tensors = store.get_all_tensors();
-        return Ok((
-            tensors.map_err(|e| WeightError::read(path, e))?.clone(),
-            None,
-        ));
+        return Ok((mapped::open(path, &metadata, length)?, None));
     }
     let copy = archive::repaired(path).map_err(|e| WeightError::read(path, e))?;
     let file = copy.as_deref().unwrap_or(path);
@@ -50,9 +42,9 @@ pub(crate) fn open(path: &Path) -> Result<(Tensors, Option<RepairedCopy>), Weigh
 
 /// Opens the bytes of a `.safetensors` file, called `path` in errors.
 pub(crate) fn open_bytes(bytes: Vec<u8>, path: &Path) -> Result<Tensors, WeightError> {
-    let mut store = SafetensorsStore::from_bytes(Some(bytes));
-    let tensors = store.get_all_tensors();
-    Ok(tensors.map_err(|e| WeightError::read(path, e))?.clone())
+    let header = SafeTensors::read_metadata(&bytes);
+    let (length, metadata) = header.map_err(|e| WeightError::read(path, e))?;
+    mapped::of_bytes(path, bytes.into(), &metadata, length)
 }
 
 /// Whether a `.safetensors` file is as long as its header says. Only the header is read.

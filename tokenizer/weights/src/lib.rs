@@ -10,13 +10,15 @@
 //! | `file` | an open file: names, shapes, tensors, and filling a module |
 //! | `wrapper` | the prefixes of training checkpoints |
 //! | `shards`, `format` | which files there are, and opening one of them |
-//! | `fp8` | numbers of eight bits, widened |
+//! | `mapped` | a safetensors file in memory |
+//! | `small` | numbers of eight bits, widened |
 //! | `content` | what a file is, by its content |
 //! | `archive` | PyTorch archives that the ZIP reader misreads |
 //! | `adapt`, `convert` | PyTorch's layout to burn's, one number format to another |
 //! | `names` | checkpoints of the module's own tensors under other names |
 //! | `rules`, `split` | names of released checkpoints, and stacked tensors cut into parts |
 //! | `shapes` | what a file has to hold, known from the module alone |
+//! | `int8` | rounding to numbers of eight bits |
 //! | `export`, `stream` | writing: a module, or a checkpoint larger than memory |
 
 mod adapt;
@@ -28,23 +30,27 @@ mod error;
 mod export;
 mod file;
 mod format;
-mod fp8;
+mod int8;
+mod mapped;
 mod names;
 mod rules;
 mod shapes;
 mod shards;
+mod small;
 mod split;
 mod stream;
 mod wrapper;
 
 pub use adapt::Layout;
+pub use convert::Rows;
 pub use dtype::WeightDtype;
 pub use error::{ShapeError, WeightError};
 pub use export::Export;
 pub use file::WeightFile;
 pub use format::check_header;
+pub use int8::round_to_int8;
 pub use names::Names;
 pub use rules::{Rule, block_name, official_block_keys, official_keys, rule};
-pub use shapes::shapes;
-pub use stream::StreamError;
+pub use shapes::{names, shapes};
+pub use stream::{Format, StreamError};
 pub use wrapper::Choice;

@@ -7,6 +7,8 @@ use burn::{
     tensor::{Shape, TensorData},
 };
 
+use crate::convert;
+
 /// A stacked tensor while its parts are read, and how many of them were read from it.
 #[derive(Default)]
 struct Stack {
@@ -39,14 +41,15 @@ pub(crate) fn split(tensor: Tensor, names: Vec<String>) -> Vec<Tensor> {
                 None => bridge::to_data(&tensor)?,
             };
             let len = whole.as_bytes().len() / n;
-            let rows = whole.as_bytes()[i * len..(i + 1) * len].to_vec();
+            let rows = &whole.as_bytes()[i * len..(i + 1) * len];
+            let rows = convert::numbers(rows, out.to_vec(), tensor.dtype);
             stack.read += 1;
             if stack.read < n {
                 stack.whole = Some(whole);
             } else {
                 stack.read = 0;
             }
-            Ok(TensorData::from_bytes_vec(rows, out.clone(), tensor.dtype))
+            Ok(rows)
         })
     };
     names.into_iter().enumerate().map(part).collect()

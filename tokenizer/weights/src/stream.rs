@@ -5,7 +5,38 @@ use std::io::{self, Write};
 
 use burn::tensor::{DType, TensorData};
 
-use crate::{convert::convert, dtype::WeightDtype, error::WeightError, file::WeightFile};
+use rayon::prelude::*;
+
+use crate::{
+    convert::{Rows, convert},
+    dtype::WeightDtype,
+    error::WeightError,
+    file::WeightFile,
+    int8::round_to_int8,
+};
+
+/// Number format of what is written.
+#[derive(Debug, Clone, Copy)]
+pub enum Format {
+    /// As in the file that is read.
+    Unchanged,
+    /// Floating-point tensors in this one.
+    Float(WeightDtype),
+    /// The matrices whose names are chosen as int8, `[output, input]`, each with a factor for every output channel, `[output, 1]`, under
+    /// its name and `_scale`; all others as they are.
+    Int8(fn(&str) -> bool),
+}
+
+/// What is written of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Numbers,
+    Integers,
+    Factors,
+}
+
+/// The ending of the name of a matrix's factors.
+const FACTORS: &str = "_scale";
 
 /// Why a checkpoint was not written.
 #[derive(Debug)]
@@ -20,6 +51,9 @@ pub enum StreamError {
 
 /// A tensor of the file to be written.
 struct Entry {
+    /// In the file that is read.
+    source: String,
+    part: Part,
     name: String,
     dtype: DType,
     shape: Vec<usize>,
@@ -27,7 +61,7 @@ struct Entry {
 }
 
 impl WeightFile {
-    /// Writes the tensors of these names as safetensors, floating-point tensors in `dtype` or, without it, as they are.
+    /// Writes the tensors of these names as safetensors in a number format.
     /// Tensors named in `loose` may hold infinite numbers. After every tensor `go_on` gets the number of bytes written
     /// so far and the number of all bytes, and returns false to stop.
     ///
@@ -37,11 +71,11 @@ impl WeightFile {
         &self,
         names: &[String],
         loose: &[String],
-        dtype: Option<WeightDtype>,
+        format: Format,
         out: &mut impl Write,
         mut go_on: impl FnMut(u64, u64) -> bool,
     ) -> Result<(), StreamError> {
-        let entries = self.entries(names, dtype).map_err(StreamError::Weights)?;
+        let entries = self.entries(names, format).map_err(StreamError::Weights)?;
         let header = header(&entries);
         let all = entries.iter().map(|entry| entry.len as u64).sum::<u64>() + header.len() as u64;
         out.write_all(&header).map_err(StreamError::Io)?;
@@ -61,45 +95,50 @@ impl WeightFile {
     }
 
     fn converted(&self, entry: &Entry, strict: bool) -> Result<TensorData, WeightError> {
-        let data = self.read(&entry.name)?;
+        let damaged = || WeightError::Numbers {
+            path: self.path().to_owned(),
+            tensors: vec![entry.source.clone()],
+        };
+        let data = self.read(&entry.source)?;
+        if entry.part != Part::Numbers {
+            let (integers, factors) = rounded(&data).ok_or_else(damaged)?;
+            return Ok(match entry.part {
+                Part::Factors => TensorData::new(factors, entry.shape.clone()),
+                _ => TensorData::new(integers, entry.shape.clone()),
+            });
+        }
         match convert(&data, entry.dtype) {
-            Some((_, false)) if strict => Err(WeightError::Numbers {
-                path: self.path().to_owned(),
-                tensors: vec![entry.name.clone()],
-            }),
+            Some((_, false)) if strict => Err(damaged()),
             Some((data, _)) => Ok(data),
             None => Ok(data.convert_dtype(entry.dtype)),
         }
     }
 
     /// Wide number formats first, so that every tensor is aligned.
-    fn entries(
-        &self,
-        names: &[String],
-        dtype: Option<WeightDtype>,
-    ) -> Result<Vec<Entry>, WeightError> {
-        let entry = |name: &String| {
-            let (found, shape) = self.kind(name)?;
-            let wanted = match dtype {
-                Some(dtype) if found.is_float() => dtype.into(),
-                _ => found,
-            };
-            format_name(wanted)?;
-            let len = shape.iter().product::<usize>() * wanted.size();
-            let (name, dtype) = (name.clone(), wanted);
-            Some(Entry {
-                name,
-                dtype,
-                shape,
-                len,
-            })
-        };
+    fn entries(&self, names: &[String], format: Format) -> Result<Vec<Entry>, WeightError> {
         let mut entries = Vec::new();
         for name in names {
-            entries.push(entry(name).ok_or_else(|| {
-                let reason = format!("`{name}` has a number format that safetensors does not have");
-                WeightError::read(self.path(), reason)
-            })?);
+            let (found, shape) = self.kind(name).ok_or_else(|| self.unwritable(name))?;
+            let entry = |part, ending, dtype: DType, shape: Vec<usize>| Entry {
+                source: name.clone(),
+                part,
+                name: format!("{name}{ending}"),
+                dtype,
+                len: shape.iter().product::<usize>() * dtype.size(),
+                shape,
+            };
+            let dtype = match format {
+                Format::Float(dtype) if found.is_float() => dtype.into(),
+                Format::Int8(chosen) if found.is_float() && shape.len() == 2 && chosen(name) => {
+                    let factors = vec![shape[0], 1];
+                    entries.push(entry(Part::Factors, FACTORS, DType::F32, factors));
+                    entries.push(entry(Part::Integers, "", DType::I8, shape));
+                    continue;
+                }
+                _ => found,
+            };
+            format_name(dtype).ok_or_else(|| self.unwritable(name))?;
+            entries.push(entry(Part::Numbers, "", dtype, shape));
         }
         entries.sort_by(|a, b| {
             b.dtype
@@ -109,6 +148,27 @@ impl WeightFile {
         });
         Ok(entries)
     }
+
+    fn unwritable(&self, name: &str) -> WeightError {
+        let reason = format!("`{name}` has a number format that safetensors does not have");
+        WeightError::read(self.path(), reason)
+    }
+}
+
+/// The rows of a matrix as integers, and the factor of each; none if a number is not finite.
+fn rounded(data: &TensorData) -> Option<(Vec<i8>, Vec<f32>)> {
+    let rows = Rows::of(data)?;
+    let [n, k] = rows.dims();
+    let (mut integers, mut factors) = (vec![0; n * k], vec![0.0; n]);
+    let all = integers.par_chunks_mut(k.max(1)).zip(&mut factors);
+    let good = all.enumerate().map(|(i, (to, factor))| {
+        let mut numbers = vec![0.0; k];
+        let finite = rows.read(i, &mut numbers);
+        *factor = round_to_int8(&numbers, to);
+        finite
+    });
+    good.reduce(|| true, |a, b| a && b)
+        .then_some((integers, factors))
 }
 
 /// The name of a number format in a header.
@@ -136,6 +196,7 @@ fn header(entries: &[Entry]) -> Vec<u8> {
         dtype,
         shape,
         len,
+        ..
     } in entries
     {
         let info = serde_json::json!({
@@ -176,10 +237,10 @@ mod tests {
 
     #[test]
     fn what_is_streamed_is_read_back() {
-        for (dtype, found) in [
-            (None, DType::F32),
-            (Some(WeightDtype::F16), DType::F16),
-            (Some(WeightDtype::Bf16), DType::BF16),
+        for (format, found) in [
+            (Format::Unchanged, DType::F32),
+            (Format::Float(WeightDtype::F16), DType::F16),
+            (Format::Float(WeightDtype::Bf16), DType::BF16),
         ] {
             let (mut bytes, mut seen) = (vec![], vec![]);
             let all = names(&["a.weight", "b.mask", "c.index"]);
@@ -189,7 +250,7 @@ mod tests {
                 true
             };
             file()
-                .stream(&all, &loose, dtype, &mut bytes, told)
+                .stream(&all, &loose, format, &mut bytes, told)
                 .unwrap();
             assert_eq!(seen.len(), 3);
             assert_eq!(seen[2], (bytes.len() as u64, bytes.len() as u64));
@@ -210,21 +271,47 @@ mod tests {
     fn numbers_that_are_none_and_stops_end_it() {
         let (mut bytes, mask) = (vec![], names(&["b.mask"]));
         let error = file()
-            .stream(&mask, &[], None, &mut bytes, |_, _| true)
+            .stream(&mask, &[], Format::Unchanged, &mut bytes, |_, _| true)
             .unwrap_err();
         assert!(matches!(
             error,
             StreamError::Weights(WeightError::Numbers { .. })
         ));
         let error = file()
-            .stream(&mask, &mask, None, &mut bytes, |_, _| false)
+            .stream(&mask, &mask, Format::Unchanged, &mut bytes, |_, _| false)
             .unwrap_err();
         assert!(matches!(error, StreamError::Stopped));
         let absent = names(&["x"]);
         assert!(
             file()
-                .stream(&absent, &[], None, &mut bytes, |_, _| true)
+                .stream(&absent, &[], Format::Unchanged, &mut bytes, |_, _| true)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn matrices_of_eight_bits() {
+        let mut file = file();
+        let numbers = vec![1.27f32, -0.5, 0.0, 2.54, 0.013, -2.54];
+        file.replace("d.weight", TensorData::new(numbers.clone(), [2, 3]));
+        let all = names(&["a.weight", "d.weight"]);
+        let mut bytes = vec![];
+        let format = Format::Int8(|name| name.ends_with("weight"));
+        file.stream(&all, &[], format, &mut bytes, |_, _| true)
+            .unwrap();
+        let back = WeightFile::from_bytes(bytes).unwrap();
+        // The factors are no tensor of their own, and what is no matrix stays.
+        assert_eq!(back.names().collect::<Vec<_>>(), ["a.weight", "d.weight"]);
+        let read = back.read("d.weight").unwrap();
+        for (row, (new, old)) in read.iter::<f32>().zip(numbers).enumerate() {
+            let step = [0.01, 0.02][row / 3];
+            assert!((new - old).abs() <= 0.501 * step, "{new} {old}");
+        }
+        file.replace("d.weight", TensorData::new(vec![f32::NAN, 1.0], [1, 2]));
+        let error = file.stream(&all, &[], format, &mut vec![], |_, _| true);
+        assert!(matches!(
+            error.unwrap_err(),
+            StreamError::Weights(WeightError::Numbers { .. })
+        ));
     }
 }

@@ -43,31 +43,28 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// Of a matrix stored row by row.
-    ///
-    /// # Panics
-    /// If it has another size.
-    pub fn new(values: &[i8], [k, n]: [usize; 2]) -> Self {
-        assert_eq!(values.len(), k * n, "size of the matrix");
+    /// Of columns that `column` fills one by one; and what it returns for each.
+    pub fn of_columns(
+        [k, n]: [usize; 2],
+        column: impl Fn(usize, &mut [i8]) -> f32 + Sync,
+    ) -> (Self, Vec<f32>) {
         let size = k.div_ceil(2) * 2 * WIDE;
-        let mut panels = vec![0; n.div_ceil(WIDE) * size];
-        let chunks = panels.par_chunks_mut(size.max(1)).enumerate();
-        chunks.for_each(|(panel, to)| {
-            let first = panel * WIDE;
-            let count = WIDE.min(n - first);
-            for row in 0..k {
-                let line = &values[row * n + first..][..count];
-                let pair = &mut to[row / 2 * 2 * WIDE..][..2 * WIDE];
-                for (to, &value) in pair.iter_mut().skip(row % 2).step_by(2).zip(line) {
-                    *to = value;
+        let mut values = vec![0; n.div_ceil(WIDE) * size];
+        let mut factors = vec![0.0; n];
+        let panels = values.par_chunks_mut(size.max(1)).enumerate();
+        panels
+            .zip(factors.par_chunks_mut(WIDE))
+            .for_each(|((panel, to), factors)| {
+                let mut numbers = vec![0; k];
+                for (i, factor) in factors.iter_mut().enumerate() {
+                    *factor = column(panel * WIDE + i, &mut numbers);
+                    let places = to.as_chunks_mut::<{ 2 * WIDE }>().0;
+                    for (to, pair) in places.iter_mut().zip(numbers.chunks(2)) {
+                        to[2 * i..][..pair.len()].copy_from_slice(pair);
+                    }
                 }
-            }
-        });
-        Self {
-            k,
-            n,
-            values: panels,
-        }
+            });
+        (Self { k, n, values }, factors)
     }
 
     /// Rows and columns.
@@ -271,6 +268,17 @@ fn sums(tile: &[u32], panel: &[i8]) -> [[i32; WIDE]; HIGH] {
 mod tests {
     use super::*;
 
+    /// Of a matrix stored row by row.
+    fn panels(values: &[i8], [k, n]: [usize; 2]) -> Panels {
+        let column = |j: usize, to: &mut [i8]| {
+            for (to, row) in to.iter_mut().zip(values.chunks_exact(n)) {
+                *to = row[j];
+            }
+            1.0
+        };
+        Panels::of_columns([k, n], column).0
+    }
+
     fn integers(count: usize) -> Vec<i8> {
         (0..count)
             .map(|i| ((i * 29 + 5) % 255) as i32 as u8 as i8)
@@ -282,7 +290,7 @@ mod tests {
     fn panels_hold_the_matrix() {
         for [k, n] in [[1, 1], [4, 32], [7, 33], [130, 70]] {
             let values = integers(k * n);
-            let panels = Panels::new(&values, [k, n]);
+            let panels = panels(&values, [k, n]);
             assert_eq!((panels.dims(), panels.values()), ([k, n], values));
         }
     }
@@ -298,7 +306,7 @@ mod tests {
             let mut x: Vec<f32> = integers(m * k).iter().map(|&x| f32::from(x)).collect();
             x.iter_mut().step_by(k).for_each(|first| *first = LARGEST);
             let factors: Vec<f32> = (0..n).map(|j| 1.0 + (j % 3) as f32).collect();
-            let ours = product(&x, &Panels::new(&w, [k, n]), &factors);
+            let ours = product(&x, &panels(&w, [k, n]), &factors);
             for (i, j) in [(0, 0), (m - 1, n - 1), (m / 2, n / 2), (0, n - 1)] {
                 let sum: f64 = (0..k)
                     .map(|p| f64::from(x[i * k + p]) * f64::from(w[p * n + j]))
@@ -320,7 +328,7 @@ mod tests {
             return;
         }
         let k = 4 * SPAN + 2;
-        let w = Panels::new(&vec![-127; k * 3], [k, 3]);
+        let w = panels(&vec![-127; k * 3], [k, 3]);
         let y = product(&vec![5.0; k * 2], &w, &[1.0; 3]);
         let expected = -127.0 * 5.0 * k as f32;
         assert!(y.iter().all(|y| (y / expected - 1.0).abs() < 1e-6), "{y:?}");
@@ -331,7 +339,7 @@ mod tests {
         if !is_available() {
             return;
         }
-        let w = Panels::new(&[1, 2, 3, 4], [2, 2]);
+        let w = panels(&[1, 2, 3, 4], [2, 2]);
         let y = product(&[0.0, 0.0, 1.0, f32::NAN, 2.0, -2.0], &w, &[1.0, 1.0]);
         assert_eq!(y[..2], [0.0, 0.0]);
         assert!(y[2].is_nan() && y[3].is_nan());

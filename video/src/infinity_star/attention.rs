@@ -26,7 +26,7 @@ pub fn attend_grouped(
     assert!(h % g == 0, "{g} key heads do not divide {h} query heads");
     let per = h / g;
     let block = match AttentionPath::of(d, q.dtype(), &q.device()) {
-        AttentionPath::Backend => (scores / (b * h * m)).max(1),
+        AttentionPath::Cpu => (scores / (b * h * m)).max(1),
         AttentionPath::Tiled | AttentionPath::WrittenOut => l,
     };
     let q = q.reshape([b, l, g, per, d]).permute([0, 2, 3, 1, 4]); // [b, g, per, l, d]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{Place, says, stderr, tiny};
 use burn::tensor::TensorData;
-use nextscale_weights::WeightFile;
+use nextscale_weights::{Format, WeightFile};
 
 fn golden(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -93,6 +93,34 @@ fn a_converted_model_paints_the_same_picture() {
     assert_eq!(paint(&place, &files), plain);
 }
 
+/// The matrices are rounded once: a file of int8 paints what its source does with `--dtype int8`.
+#[test]
+fn a_file_of_int8_paints_the_same_picture() {
+    let place = Place::new();
+    let transformer = "transformer.safetensors";
+    convert(&place, &tiny::model().join(transformer), "--dtype int8");
+    let small = place.path("int8.safetensors");
+    std::fs::rename(place.path("out.safetensors"), &small).unwrap();
+    let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+    assert!(size(&small) < size(&tiny::model().join(transformer)));
+    let painted = |files: &[(&str, PathBuf)]| {
+        let folder = place.path("m");
+        tiny::copy(&folder);
+        for (name, from) in files {
+            std::fs::copy(from, folder.join(name)).unwrap();
+        }
+        tiny::forget_checksums(&folder);
+        place.good("generate -m m -p 'a red house' -s 1 --dtype int8 --no-metadata -o x.png");
+        place.read("x.png")
+    };
+    assert_eq!(painted(&[(transformer, small)]), painted(&[]));
+    let vae = tiny::model().join("vae.safetensors");
+    place.refuses(
+        &format!("convert {} -o y.safetensors --dtype int8", vae.display()),
+        &["an Infinity tokenizer", "only transformers"],
+    );
+}
+
 #[test]
 fn shards_become_one_file() {
     let place = Place::new();
@@ -140,7 +168,7 @@ fn shards_become_one_file() {
 /// The file of these tensors.
 fn bytes(weights: &WeightFile, names: &[String]) -> Vec<u8> {
     let mut bytes = vec![];
-    let streamed = weights.stream(names, &[], None, &mut bytes, |_, _| true);
+    let streamed = weights.stream(names, &[], Format::Unchanged, &mut bytes, |_, _| true);
     streamed.unwrap();
     bytes
 }

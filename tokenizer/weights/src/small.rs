@@ -1,21 +1,23 @@
-//! Safetensors files with numbers of eight bits (E4M3 and E5M2), which are widened to bf16 as they are read.
+//! Numbers of eight bits in safetensors files, which are widened as they are read: floating-point ones (E4M3 and E5M2) to bf16, and
+//! integers that have a scale to f32.
 //!
 //! ```text
-//! w = fp8 * scale       scale: one number, one for each row, or one for each block of a matrix
+//! w = number * scale    scale: one number, one for each row, or one for each block of a matrix
 //! ```
 //!
 //! The scale of `x.weight` is `x.weight_scale`, `x.weight_scale_inv` or `x.scale_weight`, as the tools that write such files call it.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
 
 use burn::store::{bridge, burn_pack::Tensor};
-use burn::tensor::{BoolStore, DType, Shape, TensorData, bf16, f16};
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use burn::tensor::{DType, Shape, TensorData, bf16, f16};
+use rayon::prelude::*;
+use safetensors::tensor::{Dtype, TensorInfo};
 
-use crate::error::WeightError;
-use crate::format::Tensors;
+use crate::convert::{Number, filled};
+use crate::mapped::Place;
 
 /// Endings of the names of scales that belong to a tensor, and how its name ends instead.
 const SCALES: [(&str, &str); 3] = [
@@ -31,144 +33,85 @@ const UNUSED: [&str; 4] = [
     ".activation_scale",
 ];
 
-/// Whether a file holds numbers of eight bits.
-pub(crate) fn is_fp8(metadata: &Metadata) -> bool {
-    metadata
-        .tensors()
-        .values()
-        .any(|info| is_fp8_type(info.dtype))
+/// Names of tensors, and what a file says of them.
+type Infos<'a> = HashMap<String, &'a TensorInfo>;
+
+/// Whether a tensor says how others of eight bits are multiplied.
+pub(crate) fn is_scale(name: &str, infos: &Infos) -> bool {
+    let belongs = SCALES.iter().any(|(scale, of)| {
+        let stem = name.strip_suffix(scale);
+        let whole = stem.and_then(|stem| infos.get(&format!("{stem}{of}")));
+        whole.is_some_and(|info| is_small(info.dtype))
+    });
+    let unused = || {
+        UNUSED.iter().any(|unused| name.ends_with(unused))
+            && infos.values().any(|info| is_small(info.dtype))
+    };
+    belongs || unused()
 }
 
-fn is_fp8_type(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::F8_E4M3 | Dtype::F8_E5M2)
+fn is_small(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F8_E4M3 | Dtype::F8_E5M2 | Dtype::I8)
 }
 
-/// Where a tensor lies in a file.
-struct Place {
-    path: PathBuf,
-    start: u64,
-    info: TensorInfo,
+/// The scale that belongs to a tensor.
+pub(crate) fn scale_of(name: &str, infos: &Infos) -> Option<String> {
+    SCALES.iter().find_map(|(scale, of)| {
+        let name = format!("{}{scale}", name.strip_suffix(of)?);
+        infos.contains_key(&name).then_some(name)
+    })
 }
 
-impl Place {
-    fn read(&self) -> io::Result<Vec<u8>> {
-        let (from, to) = self.info.data_offsets;
-        let mut bytes = vec![0; to - from];
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(self.start + from as u64))?;
-        file.read_exact(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// The numbers of a scale.
-    fn floats(&self) -> io::Result<Vec<f32>> {
-        let bytes = self.read()?;
-        let halves = || {
-            bytes
-                .chunks_exact(2)
-                .map(|b| u16::from_le_bytes([b[0], b[1]]))
-        };
-        match self.info.dtype {
-            Dtype::F32 => {
-                let words = bytes.chunks_exact(4);
-                Ok(words
-                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                    .collect())
-            }
-            Dtype::BF16 => Ok(halves().map(|b| bf16::from_bits(b).to_f32()).collect()),
-            Dtype::F16 => Ok(halves().map(|b| f16::from_bits(b).to_f32()).collect()),
-            other => Err(io::Error::other(format!("a scale of type {other}"))),
-        }
+/// What the numbers of a tensor become as they are read; none if they stay as they are.
+pub(crate) fn widened(dtype: Dtype, has_scale: bool) -> Option<DType> {
+    match dtype {
+        Dtype::F8_E4M3 | Dtype::F8_E5M2 => Some(DType::BF16),
+        Dtype::I8 if has_scale => Some(DType::F32),
+        _ => None,
     }
 }
 
-/// The tensors of a file with a header of `header_length` bytes.
-///
-/// # Errors
-/// [`WeightError::Read`] for a number format that is not read.
-pub(crate) fn open(
-    path: &Path,
-    metadata: &Metadata,
-    header_length: usize,
-) -> Result<Tensors, WeightError> {
-    let place = |info: &TensorInfo| Place {
-        path: path.to_owned(),
-        start: (8 + header_length) as u64,
-        info: info.clone(),
+/// The numbers of a scale.
+fn floats(place: &Place) -> io::Result<Vec<f32>> {
+    let bytes = place.bytes();
+    let halves = || {
+        bytes
+            .chunks_exact(2)
+            .map(|b| u16::from_le_bytes([b[0], b[1]]))
     };
-    let infos = metadata.tensors();
-    let mut tensors = Tensors::new();
-    for (name, info) in &infos {
-        let is_scale = SCALES.iter().any(|(scale, of)| {
-            let stem = name.strip_suffix(scale);
-            stem.is_some_and(|stem| infos.contains_key(&format!("{stem}{of}")))
-        });
-        if is_scale || UNUSED.iter().any(|unused| name.ends_with(unused)) {
-            continue;
+    match place.info.dtype {
+        Dtype::F32 => {
+            let words = bytes.chunks_exact(4);
+            Ok(words
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect())
         }
-        let tensor = if is_fp8_type(info.dtype) {
-            let scale = SCALES.iter().find_map(|(scale, of)| {
-                let stem = name.strip_suffix(of)?;
-                infos.get(&format!("{stem}{scale}"))
-            });
-            widened(name, place(info), scale.map(|info| place(info)))
-        } else {
-            plain(name, place(info))?
-        };
-        tensors.insert(name.clone(), tensor);
+        Dtype::BF16 => Ok(halves().map(|b| bf16::from_bits(b).to_f32()).collect()),
+        Dtype::F16 => Ok(halves().map(|b| f16::from_bits(b).to_f32()).collect()),
+        other => Err(io::Error::other(format!("a scale of type {other}"))),
     }
-    Ok(tensors)
 }
 
-fn plain(name: &str, place: Place) -> Result<Tensor, WeightError> {
-    let dtype = match place.info.dtype {
-        Dtype::F64 => DType::F64,
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        Dtype::I64 => DType::I64,
-        Dtype::I32 => DType::I32,
-        Dtype::U8 => DType::U8,
-        Dtype::BOOL => DType::Bool(BoolStore::Native),
-        other => {
-            let reason = format!("`{name}` holds numbers of type {other}, which are not read");
-            return Err(WeightError::read(&place.path, reason));
-        }
-    };
-    let shape = Shape::from(place.info.shape.clone());
-    let out = shape.clone();
-    let read = move || {
-        let bytes = place.read().map_err(failed)?;
-        Ok(TensorData::from_bytes_vec(bytes, out.clone(), dtype))
-    };
-    Ok(bridge::deferred(name.to_owned(), dtype, shape, None, read))
-}
-
-fn widened(name: &str, place: Place, scale: Option<Place>) -> Tensor {
+/// A tensor of eight bits that becomes `dtype`, one of those of [`widened`].
+pub(crate) fn tensor(name: &str, place: Place, scale: Option<Place>, dtype: DType) -> Tensor {
     let shape = Shape::from(place.info.shape.clone());
     let (out, owner) = (shape.clone(), name.to_owned());
     let read = move || {
-        let scale = match &scale {
-            None => None,
-            Some(place) => {
-                let numbers = place.floats().map_err(failed)?;
-                let scale = Scale::new(numbers, &place.info.shape, &out);
-                Some(scale.ok_or_else(|| failed(format!("the scale of `{owner}` does not fit")))?)
-            }
+        let numbers = match &scale {
+            None => vec![1.0],
+            Some(place) => floats(place).map_err(failed)?,
         };
-        let decode = match place.info.dtype {
-            Dtype::F8_E4M3 => e4m3,
-            _ => e5m2,
-        };
-        let bytes = place.read().map_err(failed)?;
-        let scaled = |(i, &byte): (usize, &u8)| {
-            let factor = scale.as_ref().map_or(1.0, |scale| scale.at(i));
-            bf16::from_f32(decode(byte) * factor)
-        };
-        let wide: Vec<bf16> = bytes.iter().enumerate().map(scaled).collect();
-        Ok(TensorData::new(wide, out.clone()))
+        let of = scale.as_ref().map_or(&[][..], |place| &place.info.shape);
+        let scale = Scale::new(numbers, of, &out);
+        let scale = scale.ok_or_else(|| failed(format!("the scale of `{owner}` does not fit")))?;
+        let (bytes, shape) = (place.bytes(), out.clone());
+        Ok(match place.info.dtype {
+            Dtype::F8_E4M3 => scale.widen(bytes, shape, |x, by| bf16::from_f32(e4m3(x) * by)),
+            Dtype::F8_E5M2 => scale.widen(bytes, shape, |x, by| bf16::from_f32(e5m2(x) * by)),
+            _ => scale.widen(bytes, shape, |x, by| f32::from(x.cast_signed()) * by),
+        })
     };
-    bridge::deferred(name.to_owned(), DType::BF16, shape, None, read)
+    bridge::deferred(name.to_owned(), dtype, shape, None, read)
 }
 
 fn failed(reason: impl ToString) -> burn::store::burn_pack::Error {
@@ -206,9 +149,30 @@ impl Scale {
         })
     }
 
-    fn at(&self, i: usize) -> f32 {
-        let (row, column) = (i / self.columns, i % self.columns);
-        self.numbers[row / self.block[0] * self.across + column / self.block[1]]
+    /// All numbers of the matrix, each by `convert` of its byte and its factor.
+    #[allow(unsafe_code)]
+    fn widen<T: Number>(
+        &self,
+        bytes: &[u8],
+        shape: Shape,
+        convert: impl Fn(u8, f32) -> T + Sync,
+    ) -> TensorData {
+        let write = |to: &mut [MaybeUninit<T>]| {
+            let rows = to.par_chunks_mut(self.columns).enumerate();
+            let rows = rows.zip(bytes.par_chunks(self.columns));
+            rows.for_each(|((row, to), from)| {
+                let factors = &self.numbers[row / self.block[0] * self.across..][..self.across];
+                let blocks = to.chunks_mut(self.block[1]);
+                for (i, (to, from)) in blocks.zip(from.chunks(self.block[1])).enumerate() {
+                    for (to, &byte) in to.iter_mut().zip(from) {
+                        to.write(convert(byte, factors[i]));
+                    }
+                }
+            });
+            true
+        };
+        // SAFETY: there are as many numbers as bytes, and each has its place.
+        unsafe { filled(bytes.len(), shape.to_vec(), write) }.0
     }
 }
 
@@ -282,6 +246,12 @@ mod tests {
             ("b.scale_weight", view(Dtype::F32, &[2, 1], &rows)),
             ("c.weight", view(Dtype::F8_E4M3, &[2, 3], &ones)),
             ("c.weight_scale_inv", view(Dtype::F32, &[2, 2], &blocks)),
+            (
+                "d.weight",
+                view(Dtype::I8, &[2, 3], &[1, 2, 3, 255, 254, 129]),
+            ),
+            ("d.weight_scale", view(Dtype::F32, &[2, 1], &rows)),
+            ("counts", view(Dtype::I8, &[2], &[1, 255])),
             ("bias", view(Dtype::F32, &[1], &one)),
         ];
         safetensors::serialize_to_file(all, None, &path).unwrap();
@@ -289,7 +259,15 @@ mod tests {
         let names: Vec<_> = file.names().collect();
         assert_eq!(
             names,
-            ["a.weight", "b.weight", "bias", "c.weight", "plain.weight"]
+            [
+                "a.weight",
+                "b.weight",
+                "bias",
+                "c.weight",
+                "counts",
+                "d.weight",
+                "plain.weight"
+            ]
         );
         let read = |name: &str| {
             let data = file.read(name).unwrap();
@@ -299,6 +277,9 @@ mod tests {
         assert_eq!(read("a.weight"), [0.5; 6]);
         assert_eq!(read("b.weight"), [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
         assert_eq!(read("c.weight"), [1.0, 1.0, 2.0, 3.0, 3.0, 4.0]);
+        assert_eq!(read("d.weight"), [1.0, 2.0, 3.0, -2.0, -4.0, -254.0]);
+        assert_eq!(file.kind("d.weight").unwrap().0, DType::F32);
+        assert_eq!(read("counts"), [1.0, -1.0]);
         assert_eq!(read("bias"), [0.5]);
         assert_eq!(file.kind("a.weight").unwrap().0, DType::BF16);
     }
