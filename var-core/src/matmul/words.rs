@@ -5,8 +5,9 @@
 //! cycle as f32. Sums of [`SPAN`] products fit into 32 bits; then they go on in f32.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_madd_epi16,
-    _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256,
+    __m128i, _mm_loadu_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_cvtepi8_epi16,
+    _mm256_cvtepi32_ps, _mm256_loadu_ps, _mm256_madd_epi16, _mm256_set1_epi32,
+    _mm256_setzero_si256, _mm256_storeu_ps,
 };
 use std::cell::RefCell;
 use std::ops::Range;
@@ -154,17 +155,14 @@ impl Block<'_> {
     ///
     /// # Safety
     /// The CPU has AVX2, the columns lie in the result, and no other thread writes them.
+    #[target_feature(enable = "avx2,fma")]
     unsafe fn multiply(&self, panel: &[i8], columns: Range<usize>, factors: &[f32]) {
         let tiles = self.tiles.chunks_exact(HIGH * self.pairs);
         for (tile, (i, scales)) in tiles.zip(self.scales.chunks(HIGH).enumerate()) {
             let mut total = [[0f32; WIDE]; HIGH];
             let spans = tile.chunks(HIGH * SPAN).zip(panel.chunks(2 * WIDE * SPAN));
             for (tile, panel) in spans {
-                // SAFETY: the caller's promise.
-                let sums = unsafe { sums(tile, panel) };
-                for (total, sums) in total.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-                    *total += *sums as f32;
-                }
+                sums(tile, panel, &mut total);
             }
             for (row, (total, &scale)) in total.iter().zip(scales).enumerate() {
                 // SAFETY: the row is one of the block's, since it has a scale; the columns are the caller's promise.
@@ -232,10 +230,10 @@ fn round_tile(rows: &[f32], k: usize, tile: &mut [u32], scales: &mut [f32]) {
     }
 }
 
-/// The sums of one tile: `tile` `[pairs, 6]` and `panel` `[pairs, 16, 2]`.
+/// Adds the sums of one tile: `tile` `[pairs, 6]` and `panel` `[pairs, 16, 2]`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn sums(tile: &[u32], panel: &[i8]) -> [[i32; WIDE]; HIGH] {
+fn sums(tile: &[u32], panel: &[i8], total: &mut [[f32; WIDE]; HIGH]) {
     let mut sums = [[_mm256_setzero_si256(); 2]; HIGH];
     let (rows, _) = tile.as_chunks::<HIGH>();
     let (columns, _) = panel.as_chunks::<{ 2 * WIDE }>();
@@ -252,16 +250,16 @@ fn sums(tile: &[u32], panel: &[i8]) -> [[i32; WIDE]; HIGH] {
             sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(pair, high));
         }
     }
-    let mut out = [[0; WIDE]; HIGH];
-    for (to, [low, high]) in out.iter_mut().zip(sums) {
+    for (to, [low, high]) in total.iter_mut().zip(sums) {
+        let sums = [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)];
         // SAFETY: both halves lie in the 16 numbers.
         unsafe {
-            let at = to.as_mut_ptr().cast::<__m256i>();
-            _mm256_storeu_si256(at, low);
-            _mm256_storeu_si256(at.add(1), high);
+            let at = to.as_mut_ptr();
+            _mm256_storeu_ps(at, _mm256_add_ps(_mm256_loadu_ps(at), sums[0]));
+            let at = at.add(8);
+            _mm256_storeu_ps(at, _mm256_add_ps(_mm256_loadu_ps(at), sums[1]));
         }
     }
-    out
 }
 
 #[cfg(test)]
