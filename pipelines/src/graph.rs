@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use nextscale_models::parts::Parts;
 use serde_json::json;
 
 use crate::error::{Diagnostic, PipelineError, did_you_mean};
@@ -25,6 +26,7 @@ pub(crate) struct GraphNode {
 pub struct Pipeline {
     pub(crate) spec: PipelineSpec,
     pub(crate) stages: Vec<GraphNode>,
+    pub(crate) parts: Parts,
 }
 
 impl Pipeline {
@@ -69,12 +71,21 @@ impl Pipeline {
                 sources,
             })
             .collect();
-        Ok(Self { spec, stages })
+        Ok(Self {
+            spec,
+            stages,
+            parts: Parts::default(),
+        })
     }
 
     /// The pipeline as it was written.
     pub fn spec(&self) -> &PipelineSpec {
         &self.spec
+    }
+
+    /// Takes the parts of its models from these, so that runs share them. By default a run loads its own and drops them.
+    pub fn share(&mut self, parts: &Parts) {
+        self.parts = parts.clone();
     }
 
     /// Sets the seed of the first sample.

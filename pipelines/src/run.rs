@@ -64,6 +64,7 @@ impl Pipeline {
             settings: settings.clone(),
             device: device.clone(),
             dtype,
+            parts: self.parts.clone(),
             joins,
             cancel: cancel.clone(),
             observer: observer.clone(),

@@ -11,7 +11,7 @@ use crate::media::image::find_pipeline;
 use crate::settings::Settings;
 use crate::stage_params::StageParams;
 use crate::stages::prompt_text::decode;
-use crate::untrusted;
+use crate::untrusted::{self, Origin};
 use crate::yaml::{Node, Value};
 
 /// One wire: the stage that an input comes from.
@@ -192,6 +192,17 @@ pub enum Preset {
     Video,
 }
 
+/// The tree of a pipeline in YAML or JSON that came from elsewhere, such as over a network: it may do no more than one inside an image or a
+/// video ([`read_tree`]), and opens no file at all.
+///
+/// # Errors
+/// Text that is not YAML, and a pipeline that asks for more than it may.
+pub fn parse_untrusted(text: &str, origin: &str) -> Result<Node, PipelineError> {
+    let mut root = Node::parse(text, origin)?;
+    untrusted::restrict(&mut root, Origin::Network)?;
+    Ok(root)
+}
+
 /// The tree of a YAML file, or of the pipeline inside an image or video. The latter is data of whoever made the file: unless
 /// it is trusted, it may name no other computer, no variable of the environment, no model by its path, no file outside the
 /// working folder and no place to write, and it replaces no file.
@@ -204,7 +215,7 @@ pub fn read_tree(path: &Path, is_trusted: bool) -> Result<Node, PipelineError> {
         let text = find_pipeline(path, crate::media::tags(path)?)?;
         let mut root = Node::parse(&text, &origin)?;
         if !is_trusted {
-            untrusted::restrict(&mut root)?;
+            untrusted::restrict(&mut root, Origin::File)?;
         }
         return Ok(root);
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use burn::tensor::{Device, FloatDType};
+use nextscale_models::parts::Parts;
 use nextscale_models::{BlockStorage, Placement};
 use nextscale_tokenizer::graphs;
 use tokio::sync::mpsc::Sender;
@@ -185,6 +186,8 @@ pub struct Context {
     pub device: Device,
     /// Number type of the weights.
     pub dtype: FloatDType,
+    /// Where parts of models come from.
+    pub parts: Parts,
     /// Whether a stage of the pipeline has several inputs: a stage that buffered its messages would then block the others.
     pub joins: bool,
     /// Asks to stop.

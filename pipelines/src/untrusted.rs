@@ -27,12 +27,38 @@ const FILES: [&str; 5] = ["image", "mask", "video", "file", "cache-index"];
 /// What lets a pipeline do everything again.
 const TRUST: &str = "if you trust the file, run it with --trust";
 
+/// Where a pipeline came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// An image or a video.
+    File,
+    /// Another computer.
+    Network,
+}
+
+impl Origin {
+    fn subject(self) -> &'static str {
+        match self {
+            Self::File => "the pipeline inside this file",
+            Self::Network => "this pipeline",
+        }
+    }
+
+    /// With a way out, if there is one.
+    fn hint(self, refusal: Diagnostic) -> Diagnostic {
+        match self {
+            Self::File => refusal.hint(TRUST),
+            Self::Network => refusal,
+        }
+    }
+}
+
 /// Takes the power from a pipeline that came out of a media file.
 ///
 /// # Errors
 /// What would be needed to run it and is not allowed: a file outside the working folder, a prompt that another computer is to
 /// rewrite. A model's path becomes empty.
-pub(crate) fn restrict(root: &mut Node) -> Result<(), PipelineError> {
+pub(crate) fn restrict(root: &mut Node, origin: Origin) -> Result<(), PipelineError> {
     let mut refused = vec![];
     for key in DROPPED {
         root.remove(key);
@@ -46,7 +72,7 @@ pub(crate) fn restrict(root: &mut Node) -> Result<(), PipelineError> {
         for entry in stages.entries_mut() {
             let kind = entry.node.get("stage").and_then(Node::as_str);
             let kind = kind.unwrap_or_default().to_owned();
-            restrict_stage(&kind, &mut entry.node, &mut refused);
+            restrict_stage(&kind, &mut entry.node, origin, &mut refused);
         }
     }
     if refused.is_empty() {
@@ -55,7 +81,7 @@ pub(crate) fn restrict(root: &mut Node) -> Result<(), PipelineError> {
     Err(PipelineError::Invalid(refused))
 }
 
-fn restrict_stage(kind: &str, stage: &mut Node, refused: &mut Vec<Diagnostic>) {
+fn restrict_stage(kind: &str, stage: &mut Node, origin: Origin, refused: &mut Vec<Diagnostic>) {
     for (owner, key) in DROPPED_IN_STAGES {
         if kind == owner {
             stage.remove(key);
@@ -63,11 +89,14 @@ fn restrict_stage(kind: &str, stage: &mut Node, refused: &mut Vec<Diagnostic>) {
     }
     if kind == "rewrite" && stage.get("answer").and_then(Node::as_str).is_none() {
         let mark = stage.get("url").map_or(&stage.mark, |url| &url.mark);
-        let message = "the pipeline inside this file would send the prompt to another computer";
-        refused.push(Diagnostic::new(mark, message).hint(TRUST));
+        let message = format!(
+            "{} would send the prompt to another computer",
+            origin.subject()
+        );
+        refused.push(origin.hint(Diagnostic::new(mark, message)));
     }
     forget_path_of_model(stage);
-    check_files(stage, refused);
+    check_files(stage, origin, refused);
 }
 
 /// Takes away a model's path, which would be opened, whatever it is: the user names the model instead.
@@ -82,20 +111,22 @@ fn forget_path_of_model(node: &mut Node) {
     }
 }
 
-/// Refuses files to read that do not lie below the working folder.
-fn check_files(node: &Node, refused: &mut Vec<Diagnostic>) {
+/// Refuses files to read that do not lie below the working folder; all that another computer names.
+fn check_files(node: &Node, origin: Origin, refused: &mut Vec<Diagnostic>) {
     for entry in node.entries() {
         let name = entry.node.as_str();
         if let Some(name) = name.filter(|_| FILES.contains(&entry.key.as_str()))
-            && !is_below(Path::new(name))
+            && !(origin == Origin::File && is_below(Path::new(name)))
         {
-            let message = format!(
-                "the pipeline inside this file opens `{name}`, which is not below the working folder"
-            );
-            refused.push(Diagnostic::new(&entry.node.mark, message).hint(TRUST));
+            let reason = match origin {
+                Origin::File => ", which is not below the working folder",
+                Origin::Network => ", a file of this computer",
+            };
+            let message = format!("{} opens `{name}`{reason}", origin.subject());
+            refused.push(origin.hint(Diagnostic::new(&entry.node.mark, message)));
         }
         if matches!(entry.node.value, Value::Map(_)) && entry.key != "from" {
-            check_files(&entry.node, refused);
+            check_files(&entry.node, origin, refused);
         }
     }
 }
@@ -112,7 +143,7 @@ mod tests {
 
     fn restricted(yaml: &str) -> Result<String, String> {
         let mut root = Node::parse(yaml, "x.png").unwrap();
-        match restrict(&mut root) {
+        match restrict(&mut root, Origin::File) {
             Ok(()) => Ok(root.to_yaml()),
             Err(error) => Err(error.to_string()),
         }

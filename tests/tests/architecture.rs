@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Each crate with the crates of this workspace that it may name, lowest first. `nextscale-tests` may name all.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("tokenizer/weights", &[]),
     ("tokenizer", &["weights"]),
     ("text", &["weights"]),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
         "pipelines/eval",
         &["files", "data", "models", "pipelines", MODELS],
     ),
+    ("pipelines/serve", &["files", "models", "pipelines"]),
     (
         "pipelines/cli",
         &[
@@ -29,6 +30,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "train",
             "pipelines",
             "eval",
+            "serve",
             MODELS,
         ],
     ),
@@ -49,7 +51,7 @@ const MODEL_CRATES: [&str; 6] = [
 const WITH_ANYHOW: [&str; 1] = ["pipelines/cli"];
 
 /// Crates in which no module imports what its parent defines or re-exports.
-const WITHOUT_CIRCLES: [&str; 13] = [
+const WITHOUT_CIRCLES: [&str; 14] = [
     "tokenizer/weights",
     "tokenizer",
     "text",
@@ -59,6 +61,7 @@ const WITHOUT_CIRCLES: [&str; 13] = [
     "pipelines/train",
     "pipelines",
     "pipelines/cli",
+    "pipelines/serve",
     "pipelines/models",
     "pipelines/eval",
     "bitwise",

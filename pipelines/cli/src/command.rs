@@ -12,7 +12,7 @@ use nextscale_train::TrainError;
 use crate::output::escaped;
 use crate::{
     bench, calibrate, convert, data, edit, eval, generate, info, metadata, models, panic, run,
-    signal, train, video, warm_up,
+    serve, signal, train, video, warm_up,
 };
 
 /// Generate images and video by next-scale prediction.
@@ -33,6 +33,8 @@ enum Command {
     Edit(Box<edit::EditArgs>),
     /// Run a pipeline from a YAML file, or the one stored in an image or video
     Run(run::RunArgs),
+    /// Serve images over HTTP: the OpenAI API, and pipelines with events scale by scale
+    Serve(serve::ServeArgs),
     /// Check a pipeline without loading weights
     Validate(run::Source),
     /// Print the JSON Schema of pipeline files
@@ -75,6 +77,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Video(args) => video::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Serve(args) => serve::run(args),
         Command::Validate(source) => run::validate(&source),
         Command::Schema => info::schema(),
         Command::Metadata(args) => metadata::run(&args),

@@ -19,6 +19,7 @@ mod output;
 mod panic;
 mod progress;
 mod run;
+mod serve;
 mod settings;
 mod signal;
 mod train;

@@ -45,7 +45,7 @@ pub(crate) fn runtime(stop: impl Fn() + Send + Sync + 'static) -> std::io::Resul
 }
 
 /// Waits for Ctrl-C or a termination request; `false` if neither can be waited for.
-async fn stop_signal() -> bool {
+pub(crate) async fn stop_signal() -> bool {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

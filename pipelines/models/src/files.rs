@@ -102,6 +102,17 @@ impl ModelFile {
         Ok(Shapes { file, shapes })
     }
 
+    /// What tells it from every other file, and from itself after a change.
+    pub(crate) fn identity(&self) -> String {
+        match self {
+            Self::Embedded(bytes) => format!("{:p}", bytes.as_ptr()),
+            Self::OnDisk(path) => {
+                let changed = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+                format!("{} {:?}", path.display(), changed.ok())
+            }
+        }
+    }
+
     fn name(&self) -> String {
         match self {
             Self::Embedded(_) => "embedded file".into(),
@@ -115,6 +126,14 @@ fn name_of(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
+/// A part of a model that has weights of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Text,
+    Transformer,
+    Vae,
+}
+
 /// The shapes of the tensors in a file, by name.
 pub(crate) struct Shapes {
     file: String,
@@ -122,6 +141,14 @@ pub(crate) struct Shapes {
 }
 
 impl Shapes {
+    /// All numbers.
+    pub(crate) fn numbers(&self) -> u64 {
+        let shapes = self.shapes.values();
+        shapes
+            .map(|shape| shape.iter().product::<usize>() as u64)
+            .sum()
+    }
+
     pub(crate) fn get(&self, key: &str) -> Result<&[usize], Flaw> {
         let shape = self.shapes.get(key).map(Vec::as_slice);
         shape.ok_or_else(|| Flaw::new(format!("has a {} without `{key}`", self.file)))

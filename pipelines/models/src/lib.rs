@@ -21,6 +21,7 @@ pub mod manifest;
 pub mod memory;
 mod model;
 mod open;
+pub mod parts;
 pub mod pixels;
 pub mod prompt;
 pub mod released;

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use burn::tensor::FloatDType;
 use nextscale_files::checksum;
+use nextscale_var_core::blocks::BlockStorage;
 
+use crate::device::Placement;
 use crate::error::{Flaw, ModelError};
-use crate::files::{Files, MANIFEST, write_manifest};
+use crate::files::{Files, MANIFEST, Part, write_manifest};
 use crate::manifest::{
     Architecture, InfinityManifest, InfinityStarManifest, Manifest, VarManifest,
 };
@@ -212,6 +215,44 @@ impl Model {
     /// easily taken for what it is not.
     pub fn notices(&self) -> &[String] {
         &self.notices
+    }
+
+    /// What tells its weights from all others; none if they are random.
+    pub(crate) fn identity(&self) -> Option<String> {
+        let files = self.files()?;
+        let text = files.text.as_ref();
+        let text = text.map(|text| (text.vocab.identity(), text.weights.identity()));
+        let (transformer, vae) = (files.transformer.identity(), files.vae.identity());
+        let weights = files.weights;
+        Some(format!(
+            "{} {text:?} {transformer} {weights:?} {vae}",
+            self.name
+        ))
+    }
+
+    /// Bytes of the weights of a part.
+    pub(crate) fn bytes_of(&self, part: Part, placement: &Placement) -> Result<u64, ModelError> {
+        let Some(files) = self.files() else {
+            return Ok(0);
+        };
+        let file = match part {
+            Part::Text => files.text.as_ref().map(|text| &text.weights),
+            Part::Transformer => Some(&files.transformer),
+            Part::Vae => Some(&files.vae),
+        };
+        let size = match (part, placement.blocks) {
+            (Part::Text | Part::Vae, _) => 4,
+            (Part::Transformer, BlockStorage::Int8) => 1,
+            // Few of them are in memory.
+            (Part::Transformer, BlockStorage::Streamed) => 0,
+            (Part::Transformer, BlockStorage::Loaded) => match placement.dtype {
+                FloatDType::F16 | FloatDType::BF16 => 2,
+                _ => 4,
+            },
+        };
+        let shapes = file.map(|file| file.shapes()).transpose();
+        let shapes = shapes.map_err(|flaw| flaw.of(&self.name))?;
+        Ok(shapes.map_or(0, |shapes| size * shapes.numbers()))
     }
 
     /// Its files except its description; none if its weights are random.

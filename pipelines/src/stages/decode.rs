@@ -35,7 +35,7 @@ impl StageParams for DecodeParams {
 pub(crate) struct Decode {
     tile: Option<bool>,
     model: Arc<Model>,
-    autoencoder: Option<ImageAutoencoder>,
+    autoencoder: Option<Arc<ImageAutoencoder>>,
 }
 
 impl Decode {
@@ -60,7 +60,7 @@ impl Stage for Decode {
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         let placement = context.placement(BlockStorage::Loaded);
-        let autoencoder = ImageAutoencoder::load(&self.model, &placement)?;
+        let autoencoder = context.parts.image_autoencoder(&self.model, &placement)?;
         self.autoencoder = Some(autoencoder);
         Ok(())
     }

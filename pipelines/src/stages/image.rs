@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use nextscale_models::device::memory;
-use nextscale_models::generator::{
-    Condition, ImageAutoencoder, ImageInput, ImagePlan, ScaleGenerator,
-};
+use nextscale_models::generator::{Condition, ImageInput, ImagePlan, ScaleGenerator};
 use nextscale_models::memory::{ImageRun, MemoryEstimate};
 use nextscale_models::shortcuts::ImageShortcuts;
 use nextscale_models::{BlockStorage, Model, Size};
@@ -53,7 +51,7 @@ pub(crate) struct ImageStage {
 }
 
 struct Loaded {
-    generator: ScaleGenerator,
+    generator: Arc<ScaleGenerator>,
     plan: ImagePlan,
     keep: Option<InpaintMask>,
     source: Option<Tensor<5>>,
@@ -289,18 +287,21 @@ impl Stage for ImageStage {
             estimate.reserve_pages(&context.device, false);
         }
         let placement = context.placement(self.blocks);
-        let generator = ScaleGenerator::load(&self.model, &placement)?;
+        let generator = context.parts.scale_generator(&self.model, &placement)?;
         let plan = generator.plan(&self.size)?;
         let plan = plan.with_shortcuts(self.shortcuts.of_transformer());
         let device = &context.device;
-        let autoencoder = || Ok(ImageAutoencoder::load(&self.model, &placement)?);
+        let parts = &context.parts;
+        let autoencoder = || -> Result<_, PipelineError> {
+            Ok(parts.image_autoencoder(&self.model, &placement)?)
+        };
         let keep = match &self.inpaint {
             None => None,
-            Some(inpaint) => Some(inpaint.keep(&autoencoder()?, device)),
+            Some(inpaint) => Some(inpaint.keep(&*autoencoder()?, device)),
         };
         let source = match &self.source {
             None => None,
-            Some(source) => Some(source.latent(&autoencoder()?, device)),
+            Some(source) => Some(source.latent(&*autoencoder()?, device)),
         };
         let forced = self.init_image.codes(plan.cells(), device, autoencoder)?;
         self.loaded = Some(Loaded {

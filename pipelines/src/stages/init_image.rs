@@ -3,6 +3,8 @@
 //! The first scales of an image hold its layout and colours, the last ones its details. An image that keeps the first scales
 //! and samples the others again has the same composition with other details.
 
+use std::sync::Arc;
+
 use burn::tensor::Device;
 use image::RgbImage;
 use nextscale_models::generator::ImageAutoencoder;
@@ -107,7 +109,7 @@ impl InitImage {
         &self,
         cells: &ScaleSchedule,
         device: &Device,
-        load: impl FnOnce() -> Result<ImageAutoencoder, PipelineError>,
+        load: impl FnOnce() -> Result<Arc<ImageAutoencoder>, PipelineError>,
     ) -> Result<Vec<Codes>, PipelineError> {
         let Self::Scales(image, from) = self else {
             return Ok(vec![]);

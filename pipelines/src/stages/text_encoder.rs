@@ -45,7 +45,7 @@ pub(crate) struct TextEncoderStage {
     model: Arc<Model>,
     /// Number of frames of the video; 1 for an image.
     frames: usize,
-    encoder: Option<PromptEncoder>,
+    encoder: Option<Arc<PromptEncoder>>,
     /// Messages that are sent after the encoder is dropped; none if it stays.
     buffered: Option<Vec<Message>>,
     /// The last prompt with its features: the images of a batch share them.
@@ -153,7 +153,8 @@ impl Stage for TextEncoderStage {
     }
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
-        self.encoder = Some(PromptEncoder::load(&self.model, &context.device)?);
+        let encoder = context.parts.prompt_encoder(&self.model, &context.device)?;
+        self.encoder = Some(encoder);
         if context.joins {
             self.buffered = None;
         }
@@ -186,10 +187,8 @@ impl Stage for TextEncoderStage {
     fn finish(&mut self, out: &mut Output) -> Result<(), PipelineError> {
         let buffered = self.buffered.take().unwrap_or_default();
         if !buffered.is_empty() {
-            self.encoder
-                .take()
-                .into_iter()
-                .for_each(PromptEncoder::unload);
+            let encoder = self.encoder.take().and_then(Arc::into_inner);
+            encoder.into_iter().for_each(PromptEncoder::unload);
         }
         buffered
             .into_iter()

@@ -44,7 +44,7 @@ pub(crate) struct TextToVideo {
 }
 
 struct Loaded {
-    generator: VideoScaleGenerator,
+    generator: Arc<VideoScaleGenerator>,
     /// To encode the frames that the video starts with, if there are any.
     vae: Option<InfinityStarVae>,
 }
@@ -258,7 +258,9 @@ impl Stage for TextToVideo {
             _ => Some(self.model.load_infinity_star_vae(&placement)?),
         };
         self.loaded = Some(Loaded {
-            generator: VideoScaleGenerator::load(&self.model, &placement)?,
+            generator: context
+                .parts
+                .video_scale_generator(&self.model, &placement)?,
             vae,
         });
         Ok(())

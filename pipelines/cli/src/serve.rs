@@ -1,0 +1,81 @@
+//! `nextscale serve`: a server for images.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use nextscale_models::DEFAULT;
+use nextscale_models::device::{DeviceChoice, Dtype};
+use nextscale_serve::{Options, Server};
+
+use crate::options::choice;
+use crate::{output, signal};
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7860")]
+    listen: SocketAddr,
+    /// What clients send as `Authorization: Bearer KEY`; needed where other machines reach the address. The variable
+    /// NEXTSCALE_API_KEY keeps it out of the list of processes
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<String>,
+    /// A name besides its address by which clients reach the server; repeat for more
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+    /// Folder for the images
+    #[arg(short, long, value_name = "DIR", default_value = "gallery")]
+    output: PathBuf,
+    /// A model that may be asked for; repeat for more. The first is taken where none is named
+    #[arg(short, long, value_name = "NAME|PATH", default_value = DEFAULT)]
+    model: Vec<String>,
+    /// Folder in which files of released models are looked for first
+    #[arg(long, value_name = "DIR")]
+    models_dir: Option<PathBuf>,
+    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
+    /// Number type of the weights
+    #[arg(long, value_parser = choice::<Dtype>())]
+    dtype: Option<Dtype>,
+    /// Jobs that may wait; more are refused with code 503
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    queue: usize,
+    /// Images that one request may ask for
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    images: usize,
+    /// Gibibytes of weights that stay loaded
+    #[arg(long, value_name = "GIB", default_value_t = 16.0)]
+    keep: f64,
+}
+
+pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let options = Options {
+        address: args.listen,
+        api_key: args
+            .api_key
+            .or_else(|| std::env::var("NEXTSCALE_API_KEY").ok()),
+        hosts: args.host,
+        models: args.model,
+        models_dir: args.models_dir,
+        device: args.device.unwrap_or_default(),
+        dtype: args.dtype.unwrap_or_default(),
+        waiting: args.queue,
+        images: args.images,
+        weights: (args.keep.max(0.0) * f64::from(1 << 30)) as u64,
+        ..Options::in_folder(args.output)
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let server = Server::bind(options).await?;
+        output::print(&format!("http://{}", server.address()))?;
+        let stop = async {
+            // Without signals the server runs until it is killed.
+            if !signal::stop_signal().await {
+                std::future::pending::<()>().await;
+            }
+        };
+        Ok(server.run(stop).await?)
+    })
+}

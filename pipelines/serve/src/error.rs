@@ -1,0 +1,37 @@
+//! Why a server does not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use nextscale_pipelines::PipelineError;
+use thiserror::Error;
+
+/// Why a server does not start, or ends.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// Other machines could reach it, and nothing says who may.
+    #[error("{address} can be reached from other machines: give --api-key, or listen on 127.0.0.1")]
+    Open {
+        /// Where it was to listen.
+        address: SocketAddr,
+    },
+    /// The address cannot be used.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The folder of images cannot be used.
+    #[error("cannot write to `{}`: {source}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A device or model that is not there.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
