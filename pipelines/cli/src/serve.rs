@@ -75,6 +75,11 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
             if !signal::stop_signal().await {
                 std::future::pending::<()>().await;
             }
+            tokio::spawn(async {
+                if signal::stop_signal().await {
+                    std::process::exit(130);
+                }
+            });
         };
         Ok(server.run(stop).await?)
     })

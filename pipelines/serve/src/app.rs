@@ -106,6 +106,16 @@ impl App {
     }
 }
 
+impl App {
+    /// Stops all jobs: those that follow them are told.
+    pub fn close(&self) {
+        let all: Vec<Arc<Job>> = self.jobs().by_id.values().cloned().collect();
+        for job in all.iter().filter(|job| !job.is_over()) {
+            self.cancel(job);
+        }
+    }
+}
+
 /// Stops its job when it is dropped before the job is over: the client has gone.
 pub(crate) struct Follower {
     pub app: Arc<App>,

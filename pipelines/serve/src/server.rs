@@ -51,7 +51,7 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop` is ready; requests that run are finished first.
+    /// Serves until `stop` is ready. Then what waits is stopped, what runs ends with its scale, and who asked is told.
     ///
     /// # Errors
     /// A listener that the system closes.
@@ -61,6 +61,11 @@ impl Server {
     ) -> Result<(), ServeError> {
         let painter = tokio::spawn(painter::paint(Arc::clone(&self.app)));
         let router = routes::router(&self.app).into_make_service_with_connect_info::<SocketAddr>();
+        let app = Arc::clone(&self.app);
+        let stop = async move {
+            stop.await;
+            app.close();
+        };
         let served = axum::serve(self.listener, router).with_graceful_shutdown(stop);
         let served = served.await;
         painter.abort();

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nextscale_serve::{Options, Server};
@@ -11,7 +12,8 @@ use tokio::sync::oneshot;
 /// A server in a thread of its own, which stops at the end of the test.
 struct Running {
     address: SocketAddr,
-    _stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
     folder: TempDir,
 }
 
@@ -22,7 +24,7 @@ fn start(change: impl FnOnce(&mut Options)) -> Running {
     change(&mut options);
     let (told, address) = std::sync::mpsc::channel();
     let (stop, stopped) = oneshot::channel::<()>();
-    std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let server = Server::bind(options).await.unwrap();
@@ -35,7 +37,8 @@ fn start(change: impl FnOnce(&mut Options)) -> Running {
     });
     Running {
         address: address.recv_timeout(Duration::from_secs(20)).unwrap(),
-        _stop: stop,
+        stop: Some(stop),
+        thread: Some(thread),
         folder,
     }
 }
@@ -326,6 +329,33 @@ fn a_full_queue_says_when_to_come_again_and_a_run_can_be_stopped() {
     // The next one is painted.
     let (_, metrics) = server.get("/metrics");
     assert!(metrics.contains("nextscale_refused_total 1"), "{metrics}");
+}
+
+#[test]
+fn at_the_end_jobs_are_stopped_and_those_who_wait_are_told() {
+    let mut server = start(|options| options.images = 4000);
+    let long = PIPELINE.replace("prompts: [red apple]", "prompts: [red apple], count: 4000");
+    let ids = [server.run(&long), server.run(PIPELINE)];
+    let (address, first) = (server.address, ids[0].clone());
+    let follower = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = format!(
+            "GET /api/runs/{first}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut events = String::new();
+        stream.read_to_string(&mut events).unwrap();
+        events
+    });
+    while !server
+        .get(&format!("/api/runs/{}", ids[0]))
+        .1
+        .contains("scale")
+    {}
+    drop(server.stop.take());
+    server.thread.take().unwrap().join().unwrap();
+    assert!(follower.join().unwrap().contains("event: cancelled"));
+    assert!(TcpStream::connect(server.address).is_err());
 }
 
 #[tokio::test]
