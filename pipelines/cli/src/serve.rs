@@ -7,7 +7,7 @@ use clap::Args;
 
 use nextscale_models::DEFAULT;
 use nextscale_models::device::{DeviceChoice, Dtype};
-use nextscale_serve::{Options, Server};
+use nextscale_serve::{Options, ServeError, Server};
 
 use crate::options::choice;
 use crate::{output, signal};
@@ -68,7 +68,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let server = Server::bind(options).await?;
+        let server = Server::bind(options).await.map_err(with_hint)?;
         output::print(&format!("http://{}", server.address()))?;
         let stop = async {
             // Without signals the server runs until it is killed.
@@ -83,4 +83,12 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
         };
         Ok(server.run(stop).await?)
     })
+}
+
+/// An error of a model keeps its way out.
+fn with_hint(error: ServeError) -> anyhow::Error {
+    match error {
+        ServeError::Pipeline(error) => error.into(),
+        error => error.into(),
+    }
 }

@@ -16,20 +16,20 @@ pub enum ServeError {
         address: SocketAddr,
     },
     /// The address cannot be used.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {cause}")]
     Listen {
         /// Where it was to listen.
         address: SocketAddr,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The folder of images cannot be used.
-    #[error("cannot write to `{}`: {source}", folder.display())]
+    #[error("cannot write to `{}`: {cause}", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A device or model that is not there.
     #[error(transparent)]

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use nextscale_models::device;
+use nextscale_models::search::SearchPath;
+use nextscale_models::{Model, device};
 use nextscale_pipelines::PipelineError;
 use tokio::net::TcpListener;
 
@@ -25,17 +26,21 @@ impl Server {
     /// Opens the address and the folder; no model is loaded.
     ///
     /// # Errors
-    /// An address that others can reach without a key, one that is taken, a folder that cannot be written to, a device that is not there.
+    /// An address that others can reach without a key, one that is taken, a folder that cannot be written to, a device or a model that is not there.
     pub async fn bind(mut options: Options) -> Result<Self, ServeError> {
         let address = options.address;
         if !address.ip().is_loopback() && options.api_key.is_none() {
             return Err(ServeError::Open { address });
         }
         device::open(options.device).map_err(PipelineError::from)?;
+        let search_path = SearchPath::new(options.models_dir.as_deref());
+        for name in &options.models {
+            Model::open_in(name, &search_path).map_err(PipelineError::from)?;
+        }
         let folder = options.folder.clone();
         let absolute = std::fs::create_dir_all(&folder).and_then(|()| folder.canonicalize());
-        options.folder = absolute.map_err(|source| ServeError::Folder { folder, source })?;
-        let failed = |source| ServeError::Listen { address, source };
+        options.folder = absolute.map_err(|cause| ServeError::Folder { folder, cause })?;
+        let failed = |cause| ServeError::Listen { address, cause };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         options.address = address;
@@ -70,6 +75,6 @@ impl Server {
         let served = served.await;
         painter.abort();
         let address = self.address;
-        served.map_err(|source| ServeError::Listen { address, source })
+        served.map_err(|cause| ServeError::Listen { address, cause })
     }
 }

@@ -364,4 +364,11 @@ async fn an_open_address_needs_a_key() {
     options.address = "0.0.0.0:0".parse().unwrap();
     let error = Server::bind(options).await.err().unwrap();
     assert!(error.to_string().contains("--api-key"), "{error}");
+    let mut options = Options::in_folder("unused");
+    options.models.push("nope".into());
+    let error = Server::bind(options).await.err().unwrap();
+    assert!(
+        error.to_string().contains("`nope` does not exist"),
+        "{error}"
+    );
 }
