@@ -104,9 +104,7 @@ impl App {
             self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
         }
     }
-}
 
-impl App {
     /// Stops all jobs: those that follow them are told.
     pub fn close(&self) {
         let all: Vec<Arc<Job>> = self.jobs().by_id.values().cloned().collect();

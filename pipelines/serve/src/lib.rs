@@ -25,6 +25,7 @@ mod options;
 mod painter;
 mod queue;
 mod refusal;
+mod request;
 mod routes;
 mod server;
 

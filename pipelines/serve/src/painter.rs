@@ -1,17 +1,17 @@
 //! The painter: runs one job after the other.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::settings::random_seed;
 use nextscale_pipelines::stage::{Event, Observer};
-use nextscale_pipelines::yaml::Node;
 use nextscale_pipelines::{Artifact, Pipeline, PipelineSpec};
 
 use crate::app::App;
 use crate::job::{Job, Update};
+use crate::request::set;
 
 /// Runs the jobs of the queue, for ever.
 pub(crate) async fn paint(app: Arc<App>) {
@@ -40,8 +40,8 @@ async fn run(app: &Arc<App>, job: &Arc<Job>) -> Result<(), PipelineError> {
     std::fs::create_dir_all(folder).map_err(PipelineError::io("create", folder.as_path()))?;
     let mut root = job.pipeline.clone();
     let place = format!("{}/", folder.display());
-    set(&mut root, "output", &place)?;
-    set(&mut root, "preview", &place)?;
+    set(&mut root, &["output"], &place)?;
+    set(&mut root, &["preview"], &place)?;
     let mut pipeline = Pipeline::new(PipelineSpec::from_node(root)?)?;
     if pipeline.spec().settings.seed.is_none() {
         pipeline.set_seed(random_seed());
@@ -50,15 +50,13 @@ async fn run(app: &Arc<App>, job: &Arc<Job>) -> Result<(), PipelineError> {
     pipeline.run(job.cancel.clone(), observer(app, job)).await
 }
 
-fn set(root: &mut Node, key: &str, value: &str) -> Result<(), PipelineError> {
-    root.set(&[key], Node::from_data(&value, "server")?)?;
-    Ok(())
-}
-
 fn observer(app: &Arc<App>, job: &Arc<Job>) -> Observer {
     let (app, job) = (Arc::clone(app), Arc::clone(job));
+    let loading = AtomicBool::new(false);
+    // Image and scale of the previews that are not written yet.
+    let expected = Mutex::new(vec![]);
     Arc::new(move |event| match event {
-        Event::Loading { .. } if !job.updates().contains(&Update::Loading) => {
+        Event::Loading { .. } if !loading.swap(true, Ordering::Relaxed) => {
             job.tell(Update::Loading)
         }
         Event::Scale {
@@ -72,13 +70,16 @@ fn observer(app: &Arc<App>, job: &Arc<Job>) -> Observer {
                 .fetch_add(took, Ordering::Relaxed);
             let (scale, scales) = (step.scale, step.scales);
             let index = sample.index;
+            if scale < scales {
+                lock(&expected).push((index, scale));
+            }
             job.tell(Update::Scale {
                 index,
                 scale,
                 scales,
             });
         }
-        Event::Done { sample, .. } => tell_previews(&job, sample.index),
+        Event::Done { sample, .. } => tell_previews(&job, sample.index, &mut lock(&expected)),
         Event::Warning { message } => job.tell(Update::Notice { message }),
         Event::Output { message, .. } => {
             if let Artifact::File(path) = &message.artifact {
@@ -100,25 +101,18 @@ fn name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Tells of the previews of an image that have been written since.
-fn tell_previews(job: &Job, index: usize) {
-    let updates = job.updates();
-    let scales = updates.iter().filter_map(|update| match update {
-        Update::Scale {
-            index: of,
-            scale,
-            scales,
-        } if *of == index && scale < scales => Some(*scale),
-        _ => None,
-    });
-    for scale in scales {
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells of those expected previews of an image that have been written.
+fn tell_previews(job: &Job, image: usize, expected: &mut Vec<(usize, usize)>) {
+    expected.retain(|&(index, scale)| {
         let file = format!("{index:05}-scale-{scale:02}.png");
-        let preview = Update::Preview { index, scale, file };
-        if let Update::Preview { file, .. } = &preview
-            && !updates.contains(&preview)
-            && job.folder.join(file).exists()
-        {
-            job.tell(preview);
+        let is_there = index == image && job.folder.join(&file).exists();
+        if is_there {
+            job.tell(Update::Preview { index, scale, file });
         }
-    }
+        !is_there
+    });
 }

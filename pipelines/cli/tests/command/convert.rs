@@ -64,21 +64,23 @@ fn a_pytorch_file_becomes_the_same_numbers() {
 }
 
 /// Paints with the tiny model, of which these files are replaced.
-fn paint(place: &Place, files: &[(&str, PathBuf)]) -> Vec<u8> {
+fn paint(place: &Place, files: &[(&str, PathBuf)], more: &str) -> Vec<u8> {
     let folder = place.path("m");
     tiny::copy(&folder);
     for (name, from) in files {
         std::fs::copy(from, folder.join(name)).unwrap();
     }
     tiny::forget_checksums(&folder);
-    place.good("generate -m m -p 'a red house' -s 1 --no-metadata -o x.png");
+    place.good(&format!(
+        "generate -m m -p 'a red house' -s 1 {more} --no-metadata -o x.png"
+    ));
     place.read("x.png")
 }
 
 #[test]
 fn a_converted_model_paints_the_same_picture() {
     let place = Place::new();
-    let plain = paint(&place, &[]);
+    let plain = paint(&place, &[], "");
     let mut files = vec![];
     for name in ["transformer.safetensors", "vae.safetensors"] {
         convert(&place, &tiny::model().join(name), "--dtype f32");
@@ -90,7 +92,7 @@ fn a_converted_model_paints_the_same_picture() {
         files.push((name, moved));
     }
     // The f16 numbers are what they were, so the picture is too.
-    assert_eq!(paint(&place, &files), plain);
+    assert_eq!(paint(&place, &files, ""), plain);
 }
 
 /// The matrices are rounded once: a file of int8 paints what its source does with `--dtype int8`.
@@ -103,16 +105,7 @@ fn a_file_of_int8_paints_the_same_picture() {
     std::fs::rename(place.path("out.safetensors"), &small).unwrap();
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();
     assert!(size(&small) < size(&tiny::model().join(transformer)));
-    let painted = |files: &[(&str, PathBuf)]| {
-        let folder = place.path("m");
-        tiny::copy(&folder);
-        for (name, from) in files {
-            std::fs::copy(from, folder.join(name)).unwrap();
-        }
-        tiny::forget_checksums(&folder);
-        place.good("generate -m m -p 'a red house' -s 1 --dtype int8 --no-metadata -o x.png");
-        place.read("x.png")
-    };
+    let painted = |files: &[_]| paint(&place, files, "--dtype int8");
     assert_eq!(painted(&[(transformer, small)]), painted(&[]));
     let vae = tiny::model().join("vae.safetensors");
     place.refuses(

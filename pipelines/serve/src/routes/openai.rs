@@ -25,6 +25,7 @@ use crate::app::{App, Follower};
 use crate::client::Client;
 use crate::job::{Job, Update};
 use crate::refusal::Refusal;
+use crate::request::{check_model, fill, set};
 
 /// The longest prompt, in bytes.
 const PROMPT: usize = 32_000;
@@ -121,11 +122,7 @@ fn pipeline(app: &App, request: &Generations) -> Result<Node, Refusal> {
     let mut root = PipelineSpec::preset(Preset::Prompts)?;
     let model = model(app, request.model.as_deref())?;
     set(&mut root, &["model"], &model)?;
-    set(&mut root, &["device"], &options.device)?;
-    set(&mut root, &["dtype"], &options.dtype)?;
-    if let Some(folder) = &options.models_dir {
-        set(&mut root, &["models-dir"], &folder.display().to_string())?;
-    }
+    fill(options, &mut root)?;
     if let Some(seed) = request.seed {
         set(&mut root, &["seed"], &seed)?;
     }
@@ -159,12 +156,11 @@ fn model(app: &App, asked: Option<&str>) -> Result<String, Refusal> {
     };
     match asked {
         None => first(),
-        Some(name) if models.iter().any(|model| model == name) => Ok(name.to_owned()),
-        Some(name) if name.starts_with("gpt-image") || name.starts_with("dall-e") => first(),
-        Some(name) => Err(Refusal::bad(format!(
-            "there is no model `{name}`; models here: {}",
-            models.join(", ")
-        ))),
+        Some(name) => match check_model(&app.options, name) {
+            Ok(()) => Ok(name.to_owned()),
+            Err(_) if name.starts_with("gpt-image") || name.starts_with("dall-e") => first(),
+            Err(refusal) => Err(refusal),
+        },
     }
 }
 
@@ -181,12 +177,6 @@ fn size(asked: Option<&str>) -> Result<Option<(usize, usize)>, Refusal> {
             "`size` is WIDTHxHEIGHT or auto, not `{text}`"
         ))),
     }
-}
-
-fn set(root: &mut Node, path: &[&str], value: &impl Serialize) -> Result<(), Refusal> {
-    let node = Node::from_data(value, "request")?;
-    root.set(path, node)
-        .map_err(|e| Refusal::from(nextscale_pipelines::PipelineError::from(e)))
 }
 
 /// A file of a job in base64, in another format if that is wanted.

@@ -10,7 +10,6 @@ use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
-use nextscale_pipelines::PipelineError;
 use nextscale_pipelines::spec::parse_untrusted;
 use nextscale_pipelines::yaml::Node;
 use serde_json::{Value, json};
@@ -19,6 +18,7 @@ use crate::app::App;
 use crate::client::Client;
 use crate::job::{Job, Update};
 use crate::refusal::Refusal;
+use crate::request::{check_model, fill};
 
 /// Puts a pipeline, YAML or JSON, into the queue.
 pub(crate) async fn start(
@@ -36,29 +36,11 @@ pub(crate) async fn start(
 /// Refuses models that are not on the list and more images than a request may have, and fills in what the server was started with.
 fn check(app: &App, root: &mut Node) -> Result<(), Refusal> {
     let options = &app.options;
-    let first = options.models.first().map_or("", String::as_str);
-    for (key, value) in [
-        ("model", Node::from_data(&first, "server")?),
-        ("device", Node::from_data(&options.device, "server")?),
-        ("dtype", Node::from_data(&options.dtype, "server")?),
-    ] {
-        if root.get(key).is_none() {
-            root.set(&[key], value).map_err(PipelineError::from)?;
-        }
-    }
-    if let Some(folder) = &options.models_dir {
-        let folder = Node::from_data(&folder.display().to_string(), "server")?;
-        root.set(&["models-dir"], folder)
-            .map_err(PipelineError::from)?;
-    }
+    fill(options, root)?;
     let stages = root.get("stages").map(Node::entries).unwrap_or_default();
     let named = stages.iter().filter_map(|entry| entry.node.get("model"));
     for model in named.chain(root.get("model")).filter_map(Node::as_str) {
-        if !options.models.iter().any(|known| known == model) {
-            let known = options.models.join(", ");
-            let message = format!("there is no model `{model}`; models here: {known}");
-            return Err(Refusal::bad(message));
-        }
+        check_model(options, model)?;
     }
     for stage in stages {
         let list = |key| {
