@@ -168,6 +168,19 @@ pub struct Step {
     pub scales: usize,
 }
 
+/// Progress of a video: pass `pass` of `passes` over clip `clip` of `clips`, each from 1. The first clip is the image with which the video begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClipStep {
+    /// The clip.
+    pub clip: usize,
+    /// Number of clips.
+    pub clips: usize,
+    /// The pass over it that was finished.
+    pub pass: usize,
+    /// Number of passes over it.
+    pub passes: usize,
+}
+
 /// An artifact with the sample that it belongs to.
 #[derive(Debug, Clone)]
 pub struct Message {

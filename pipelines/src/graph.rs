@@ -10,6 +10,7 @@ use crate::registry::{MadeStage, Registry};
 use crate::setup::{Models, Setup};
 use crate::spec::{PipelineSpec, StageSpec, Wire};
 use crate::stage::Stage;
+use crate::uploads::Uploads;
 use crate::wiring::Wiring;
 use crate::yaml::Node;
 
@@ -27,6 +28,7 @@ pub struct Pipeline {
     pub(crate) spec: PipelineSpec,
     pub(crate) stages: Vec<GraphNode>,
     pub(crate) parts: Parts,
+    uploads: Option<Uploads>,
 }
 
 impl Pipeline {
@@ -75,6 +77,7 @@ impl Pipeline {
             spec,
             stages,
             parts: Parts::default(),
+            uploads: None,
         })
     }
 
@@ -86,6 +89,11 @@ impl Pipeline {
     /// Takes the parts of its models from these, so that runs share them. By default a run loads its own and drops them.
     pub fn share(&mut self, parts: &Parts) {
         self.parts = parts.clone();
+    }
+
+    /// Records name files of this folder as uploads, and not by their paths.
+    pub fn name_uploads(&mut self, uploads: &Uploads) {
+        self.uploads = Some(uploads.clone());
     }
 
     /// Sets the seed of the first sample.
@@ -117,6 +125,9 @@ impl Pipeline {
                 record.set(&[&entry.key], entry.node.clone())?;
             }
             root.set(&["stages", &spec.name], record)?;
+        }
+        if let Some(uploads) = &self.uploads {
+            uploads.name(&mut root);
         }
         Ok(root)
     }

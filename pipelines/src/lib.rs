@@ -78,6 +78,7 @@ pub mod stage;
 pub mod stage_params;
 pub mod stages;
 mod untrusted;
+pub mod uploads;
 mod wiring;
 pub mod yaml;
 

@@ -193,7 +193,7 @@ pub enum Preset {
 }
 
 /// The tree of a pipeline in YAML or JSON that came from elsewhere, such as over a network: it may do no more than one inside an image or a
-/// video ([`read_tree`]), and opens no file at all.
+/// video ([`read_tree`]), and of files it may name only uploads ([`Uploads`](crate::uploads::Uploads)).
 ///
 /// # Errors
 /// Text that is not YAML, and a pipeline that asks for more than it may.

@@ -1,5 +1,6 @@
 //! The trait that every stage implements, built-in or custom.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use nextscale_models::{BlockStorage, Placement};
 use nextscale_tokenizer::graphs;
 use tokio::sync::mpsc::Sender;
 
-use crate::artifact::{Artifact, ArtifactType, Message, Sample, Step};
+use crate::artifact::{Artifact, ArtifactType, ClipStep, Message, Sample, Step};
 use crate::error::PipelineError;
 use crate::settings::Settings;
 use crate::yaml::Node;
@@ -144,6 +145,8 @@ pub enum Event {
         sample: Arc<Sample>,
         /// Which scale.
         step: Step,
+        /// Where it is in its clip, for videos.
+        clip: Option<ClipStep>,
         /// What it leaves out to be faster, in a few words.
         note: Option<String>,
         /// How long it took.
@@ -157,6 +160,17 @@ pub enum Event {
         sample: Arc<Sample>,
         /// How long it took.
         took: Duration,
+    },
+    /// The image after a scale, or the first frame after a pass, has been written.
+    Preview {
+        /// Name of the stage.
+        stage: String,
+        /// The sample.
+        sample: Arc<Sample>,
+        /// Which scale.
+        step: Step,
+        /// The file.
+        path: PathBuf,
     },
     /// Something that the user should know, but that stops nothing.
     Warning {
@@ -252,6 +266,16 @@ pub struct Output {
 }
 
 impl Output {
+    /// Tells of the file of a preview.
+    pub(crate) fn preview(&self, input: &Input, step: Step, path: PathBuf) {
+        (self.context.observer)(Event::Preview {
+            stage: self.context.stage.clone(),
+            sample: input.sample.clone(),
+            step,
+            path,
+        });
+    }
+
     /// Sends an artifact that belongs to the sample of the input.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 use std::path::{Component, Path};
 
 use crate::error::{Diagnostic, PipelineError};
+use crate::uploads::UPLOAD;
 use crate::yaml::{Node, Value};
 
 /// Keys next to `stages` that say where to write or where to look for files: the command line says it instead.
@@ -23,7 +24,7 @@ const DROPPED_IN_STAGES: [(&str, &str); 3] = [
     ("rewrite", "key-env"),
 ];
 /// Keys, at any depth of a stage, that name a file to read.
-const FILES: [&str; 5] = ["image", "mask", "video", "file", "cache-index"];
+pub(crate) const FILES: [&str; 5] = ["image", "mask", "video", "file", "cache-index"];
 /// What lets a pipeline do everything again.
 const TRUST: &str = "if you trust the file, run it with --trust";
 
@@ -116,7 +117,10 @@ fn check_files(node: &Node, origin: Origin, refused: &mut Vec<Diagnostic>) {
     for entry in node.entries() {
         let name = entry.node.as_str();
         if let Some(name) = name.filter(|_| FILES.contains(&entry.key.as_str()))
-            && !(origin == Origin::File && is_below(Path::new(name)))
+            && !match origin {
+                Origin::File => is_below(Path::new(name)),
+                Origin::Network => name.starts_with(UPLOAD),
+            }
         {
             let reason = match origin {
                 Origin::File => ", which is not below the working folder",

@@ -115,6 +115,7 @@ impl State {
                 step,
                 note,
                 took,
+                ..
             } => {
                 let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
                 self.table
@@ -124,6 +125,7 @@ impl State {
                     self.image(sample.index, sample.total);
                 }
             }
+            Event::Preview { .. } => {}
             Event::Done { stage, took, .. } => self.table.add(stage, took),
             Event::Warning { message } => {
                 let message = escaped(&message);

@@ -66,7 +66,7 @@ impl ModelFile {
         dtype: FloatDType,
     ) -> Result<WeightFile, WeightError> {
         let file = match self {
-            Self::Embedded(bytes) => WeightFile::from_bytes(bytes.to_vec()),
+            Self::Embedded(bytes) => WeightFile::from_bytes(*bytes),
             Self::OnDisk(path) => WeightFile::open_choosing(path, choice),
         };
         Ok(file?.in_dtype(dtype.into()))

@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Device, FloatDType};
 use nextscale_var_core::blocks::BlockStorage;
+use nextscale_video::InfinityStarVae;
 
 use crate::device::Placement;
 use crate::error::ModelError;
 use crate::files::Part;
-use crate::generator::{ImageAutoencoder, PromptEncoder, ScaleGenerator, VideoScaleGenerator};
+use crate::generator::{
+    ImageAutoencoder, PromptEncoder, ScaleGenerator, VideoDecoder, VideoScaleGenerator,
+};
 use crate::model::Model;
 
 /// Where runs get the parts of models from. By default each loads its own.
@@ -113,6 +116,36 @@ impl Parts {
     ) -> Result<Arc<VideoScaleGenerator>, ModelError> {
         let load = || VideoScaleGenerator::load(model, placement);
         self.get(model, Part::Transformer, placement, load)
+    }
+
+    /// The auto-encoder of a model of videos.
+    ///
+    /// # Errors
+    /// Those of [`Model::load_infinity_star_vae`].
+    pub fn video_autoencoder(
+        &self,
+        model: &Arc<Model>,
+        placement: &Placement,
+    ) -> Result<Arc<InfinityStarVae>, ModelError> {
+        // How blocks are stored concerns the transformer.
+        let placement = Placement {
+            blocks: BlockStorage::Loaded,
+            ..placement.clone()
+        };
+        let load = || model.load_infinity_star_vae(&placement);
+        self.get(model, Part::Vae, &placement, load)
+    }
+
+    /// The decoder of a model of videos, with an auto-encoder that is shared.
+    ///
+    /// # Errors
+    /// Those of [`VideoDecoder::load`].
+    pub fn video_decoder(
+        &self,
+        model: &Arc<Model>,
+        placement: &Placement,
+    ) -> Result<VideoDecoder, ModelError> {
+        VideoDecoder::with(model, self.video_autoencoder(model, placement)?)
     }
 
     fn get<T: Any + Send + Sync>(

@@ -18,6 +18,13 @@ mod png_texts;
 mod read;
 mod sink;
 
+/// The extension of videos unless asked otherwise: what this build can write.
+pub const VIDEO_EXTENSION: &str = if cfg!(feature = "ffmpeg") {
+    "mp4"
+} else {
+    "gif"
+};
+
 pub(crate) use carrier::carrier;
 pub use carrier::tags;
 pub(crate) use clip::{ClipRequest, VideoInfo};

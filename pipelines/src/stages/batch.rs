@@ -110,6 +110,7 @@ impl<T> Batch<T> {
                     stage: context.stage.clone(),
                     sample: sample.clone(),
                     step,
+                    clip: None,
                     note: notes[k].clone(),
                     took,
                 });

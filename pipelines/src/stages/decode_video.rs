@@ -49,7 +49,7 @@ impl Stage for DecodeVideo {
 
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         let placement = context.placement(BlockStorage::Loaded);
-        self.decoder = Some(VideoDecoder::load(&self.model, &placement)?);
+        self.decoder = Some(context.parts.video_decoder(&self.model, &placement)?);
         Ok(())
     }
 

@@ -37,6 +37,9 @@ pub struct PromptsParams {
     #[default(1)]
     #[serde(default = "one::<u32>")]
     pub count: u32,
+    /// Seed of each prompt's first result, in the order of the prompts, instead of one that counts up from the pipeline's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<u64>,
     /// All prompts together make one video, one after another; for interactive models.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub story: bool,
@@ -87,6 +90,12 @@ impl Prompts {
         if prompts.as_ref().is_some_and(Vec::is_empty) {
             return refuse("prompts", "there is no prompt");
         }
+        let count = prompts.as_ref().map_or(0, Vec::len);
+        if !params.seeds.is_empty() && (params.story || params.seeds.len() != count) {
+            let given = params.seeds.len();
+            let message = format!("`seeds` has {given} numbers for {count} prompts");
+            return refuse("seeds", &message);
+        }
         if params.story && params.count > 1 {
             return refuse("count", "a story is one video: leave out `count`");
         }
@@ -125,6 +134,7 @@ impl Prompts {
             prompts,
             file: None,
             count: 1,
+            seeds: vec![],
             ..self.params.clone()
         };
         Ok(Sample {
@@ -229,8 +239,12 @@ impl Stage for Prompts {
         let total = prompts.len() * count;
         for index in 0..total {
             let prompt = &prompts[index / count];
+            let (first, step) = match self.params.seeds.get(index / count) {
+                Some(&own) => (own, index % count),
+                None => (first, index),
+            };
             // Past the largest seed it continues from 0, so that every number can be the first.
-            let seed = first.wrapping_add(index as u64);
+            let seed = first.wrapping_add(step as u64);
             let sample = Sample {
                 index,
                 total,

@@ -164,9 +164,11 @@ impl Stage for Save {
             )),
         };
         let texts = self.texts(image, input);
-        if input.preview.is_some() {
+        if let Some(step) = input.preview {
             let bytes = encode(image, ImageFormat::Png, &texts)?;
-            return atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path));
+            atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path))?;
+            out.preview(input, step, path);
+            return Ok(());
         }
         let bytes = encode(image, self.format, &texts)?;
         if self.output == "-" {

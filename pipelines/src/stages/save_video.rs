@@ -137,7 +137,12 @@ impl SaveVideo {
     }
 
     /// Writes the first frame of an unfinished video as an image.
-    fn save_preview(&self, frames: &Frames, input: &Input) -> Result<(), PipelineError> {
+    fn save_preview(
+        &self,
+        frames: &Frames,
+        input: &Input,
+        out: &Output,
+    ) -> Result<(), PipelineError> {
         let (Some(folder), Some(step)) = (&self.preview, input.preview) else {
             return Ok(());
         };
@@ -147,7 +152,9 @@ impl SaveVideo {
         let (index, pass) = (input.sample.index.max(input.sample.turn), step.scale);
         let path = folder.join(format!("{index:05}-pass-{pass:03}.png"));
         let bytes = encode_png(image, &[]).map_err(|e| input.context.failed(e))?;
-        atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path))
+        atomic_file::write(&path, &bytes).map_err(PipelineError::io("write", &path))?;
+        out.preview(input, step, path);
+        Ok(())
     }
 }
 
@@ -221,7 +228,7 @@ impl Stage for SaveVideo {
             return Err(input.context.failed("its input is not frames"));
         };
         if input.preview.is_some() {
-            return self.save_preview(frames, input);
+            return self.save_preview(frames, input, out);
         }
         let mut open = match self.open.take() {
             Some(open) => open,

@@ -9,6 +9,7 @@ use burn::{
     store::{ApplyResult, ModuleSnapshot, bridge},
     tensor::{DType, TensorData},
 };
+use bytes::Bytes;
 
 use crate::{
     adapt::{Adapt, Layout},
@@ -86,12 +87,12 @@ impl WeightFile {
         self.dtype
     }
 
-    /// Opens the bytes of a `.safetensors` file.
+    /// Opens the bytes of a `.safetensors` file. They are shared, not copied.
     ///
     /// # Errors
     /// [`WeightError::Read`] if they are not such a file.
-    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, WeightError> {
-        let tensors = format::open_bytes(bytes, Path::new(IN_MEMORY))?;
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self, WeightError> {
+        let tensors = format::open_bytes(bytes.into(), Path::new(IN_MEMORY))?;
         Ok(Self {
             tensors: unwrapped(tensors, Choice::default()).0,
             ..Self::empty(IN_MEMORY)

@@ -9,6 +9,7 @@ use std::{
 };
 
 use burn::store::{ModuleStore, PytorchStore, burn_pack::Tensor};
+use bytes::Bytes;
 use safetensors::tensor::{Metadata, SafeTensors};
 use tempfile::TempPath;
 
@@ -41,10 +42,10 @@ pub(crate) fn open(path: &Path) -> Result<(Tensors, Option<RepairedCopy>), Weigh
 }
 
 /// Opens the bytes of a `.safetensors` file, called `path` in errors.
-pub(crate) fn open_bytes(bytes: Vec<u8>, path: &Path) -> Result<Tensors, WeightError> {
+pub(crate) fn open_bytes(bytes: Bytes, path: &Path) -> Result<Tensors, WeightError> {
     let header = SafeTensors::read_metadata(&bytes);
     let (length, metadata) = header.map_err(|e| WeightError::read(path, e))?;
-    mapped::of_bytes(path, bytes.into(), &metadata, length)
+    mapped::of_bytes(path, bytes, &metadata, length)
 }
 
 /// Whether a `.safetensors` file is as long as its header says. Only the header is read.

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 use nextscale_video::conv3d::FrameCache;
@@ -44,7 +46,7 @@ pub fn encode_frames(
 /// The decoder of a model of videos: latents to frames, a few at a time.
 #[derive(Debug)]
 pub struct VideoDecoder {
-    vae: InfinityStarVae,
+    vae: Arc<InfinityStarVae>,
     config: InfinityStarVaeConfig,
     soft_start: bool,
     /// What the decoder remembers of the video that it is in.
@@ -58,10 +60,18 @@ impl VideoDecoder {
     /// # Errors
     /// A model of images, a damaged file, and weights that are not those of the description.
     pub fn load(model: &Model, placement: &Placement) -> Result<Self, ModelError> {
+        Self::with(model, Arc::new(model.load_infinity_star_vae(placement)?))
+    }
+
+    /// The decoder of a model with its auto-encoder, which others may use at the same time.
+    ///
+    /// # Errors
+    /// A model of images.
+    pub fn with(model: &Model, vae: Arc<InfinityStarVae>) -> Result<Self, ModelError> {
         Ok(Self {
             soft_start: model.infinity_star()?.soft_start,
             config: model.infinity_star()?.vae.clone(),
-            vae: model.load_infinity_star_vae(placement)?,
+            vae,
             cache: FrameCache::new(),
         })
     }

@@ -14,6 +14,7 @@ use nextscale_models::generator::{
 };
 use nextscale_models::memory::MemoryEstimate;
 use nextscale_models::{BlockStorage, Model};
+use nextscale_video::clips::Clip;
 use nextscale_video::{InfinityStarVae, InteractiveSession};
 
 use self::condition::VideoCondition;
@@ -21,7 +22,7 @@ use self::length::VideoLength;
 use self::params::{TextToVideoParams, resolve};
 use super::latent_types::{latent, text_features};
 use super::size::{SizeRequest, nearest_shape};
-use crate::artifact::{Artifact, ArtifactType, Kind, Message, Step, Text, VideoLatent};
+use crate::artifact::{Artifact, ArtifactType, ClipStep, Kind, Message, Step, Text, VideoLatent};
 use crate::error::PipelineError;
 use crate::per_scale::PerScale;
 use crate::setup::Setup;
@@ -46,7 +47,7 @@ pub(crate) struct TextToVideo {
 struct Loaded {
     generator: Arc<VideoScaleGenerator>,
     /// To encode the frames that the video starts with, if there are any.
-    vae: Option<InfinityStarVae>,
+    vae: Option<Arc<InfinityStarVae>>,
 }
 
 impl TextToVideo {
@@ -129,6 +130,7 @@ impl TextToVideo {
                 scales,
             };
             (context.observer)(Event::Scale {
+                clip: clip_step(self.plan.clips(), step.index),
                 note: self.plan.note(&step),
                 stage: context.stage.clone(),
                 sample: sample.clone(),
@@ -171,6 +173,22 @@ impl TextToVideo {
             artifact: Artifact::VideoLatent(latent),
         })
     }
+}
+
+/// Where a pass of a video is, counted from 0 over all clips.
+fn clip_step(clips: &[Clip], mut index: usize) -> Option<ClipStep> {
+    for (clip, passes) in (1..).zip(clips.iter().map(|clip| clip.passes.len())) {
+        if index < passes {
+            return Some(ClipStep {
+                clip,
+                clips: clips.len(),
+                pass: index + 1,
+                passes,
+            });
+        }
+        index -= passes;
+    }
+    None
 }
 
 impl Stage for TextToVideo {
@@ -255,7 +273,7 @@ impl Stage for TextToVideo {
         let placement = context.placement(self.blocks);
         let vae = match self.condition {
             VideoCondition::None => None,
-            _ => Some(self.model.load_infinity_star_vae(&placement)?),
+            _ => Some(context.parts.video_autoencoder(&self.model, &placement)?),
         };
         self.loaded = Some(Loaded {
             generator: context
