@@ -33,7 +33,7 @@ enum Command {
     Edit(Box<edit::EditArgs>),
     /// Run a pipeline from a YAML file, or the one stored in an image or video
     Run(run::RunArgs),
-    /// Serve images over HTTP: the OpenAI API, and pipelines with events scale by scale
+    /// Serve images and videos over HTTP: a page, the APIs of OpenAI and A1111, and pipelines
     Serve(serve::ServeArgs),
     /// Check a pipeline without loading weights
     Validate(run::Source),

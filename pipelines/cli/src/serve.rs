@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
-use nextscale_models::DEFAULT;
 use nextscale_models::device::{DeviceChoice, Dtype};
+use nextscale_pipelines::PipelineError;
 use nextscale_serve::{Options, ServeError, Server};
 
 use crate::options::choice;
@@ -27,8 +28,15 @@ pub(super) struct ServeArgs {
     /// Folder for the images
     #[arg(short, long, value_name = "DIR", default_value = "gallery")]
     output: PathBuf,
-    /// A model that may be asked for; repeat for more. The first is taken where none is named
-    #[arg(short, long, value_name = "NAME|PATH", default_value = DEFAULT)]
+    /// A PostgreSQL that several servers share: postgres://USER@HOST/NAME. By default jobs are in a file in the folder
+    #[arg(long, value_name = "ADDRESS")]
+    store: Option<String>,
+    /// An object store for images and uploads, for servers without a common file system: s3://BUCKET/FOLDER. The usual AWS_… variables say
+    /// how it is reached
+    #[arg(long, value_name = "ADDRESS")]
+    pictures: Option<String>,
+    /// A model that may be asked for; repeat for more. The first is taken where none is named [default: the models inside the program]
+    #[arg(short, long, value_name = "NAME|PATH")]
     model: Vec<String>,
     /// Folder in which files of released models are looked for first
     #[arg(long, value_name = "DIR")]
@@ -42,6 +50,12 @@ pub(super) struct ServeArgs {
     /// Jobs that may wait; more are refused with code 503
     #[arg(long, value_name = "N", default_value_t = 64)]
     queue: usize,
+    /// Images that are painted together, if they wait together and are of one model and size
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    batch: usize,
+    /// Minutes that a job may run
+    #[arg(long, value_name = "MINUTES", default_value_t = 60.0)]
+    minutes: f64,
     /// Images that one request may ask for
     #[arg(long, value_name = "N", default_value_t = 8)]
     images: usize,
@@ -51,20 +65,27 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let defaults = Options::in_folder(args.output);
+    let own = Some(args.model).filter(|models| !models.is_empty());
     let options = Options {
         address: args.listen,
         api_key: args
             .api_key
             .or_else(|| std::env::var("NEXTSCALE_API_KEY").ok()),
         hosts: args.host,
-        models: args.model,
+        models: own.unwrap_or(defaults.models),
+        store: args.store.or_else(|| std::env::var("NEXTSCALE_STORE").ok()),
+        pictures: args.pictures,
+        batch: args.batch,
+        time: Duration::try_from_secs_f64(args.minutes * 60.0)
+            .map_err(|_| PipelineError::refused("--minutes takes a number above 0"))?,
         models_dir: args.models_dir,
         device: args.device.unwrap_or_default(),
         dtype: args.dtype.unwrap_or_default(),
         waiting: args.queue,
         images: args.images,
         weights: (args.keep.max(0.0) * f64::from(1 << 30)) as u64,
-        ..Options::in_folder(args.output)
+        ..defaults
     };
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {

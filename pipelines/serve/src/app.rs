@@ -1,129 +1,257 @@
 //! What all requests share.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use nextscale_models::parts::Parts;
+use nextscale_pipelines::settings::random_seed;
 use nextscale_pipelines::yaml::Node;
-use nextscale_pipelines::{Pipeline, PipelineSpec};
+use nextscale_pipelines::{Pipeline, PipelineError, PipelineSpec};
+use tokio::sync::Notify;
 
-use crate::job::{Job, Update};
+use crate::counters::Counters;
+use crate::family::family;
+use crate::generate::Generate;
+use crate::job::Job;
+use crate::known_jobs::KnownJobs;
+use crate::label::{label, text};
+use crate::models::ModelInfo;
 use crate::options::Options;
-use crate::queue::Queue;
+use crate::pictures::Pictures;
 use crate::refusal::Refusal;
-
-/// Finished jobs that are remembered.
-const REMEMBERED: usize = 1000;
+use crate::request::set;
+use crate::store::record::Record;
+use crate::store::{NewJob, Store};
+use crate::update::{Update, finished};
+use crate::uploads::{UPLOADS, UploadFolder};
 
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct App {
     pub options: Options,
-    pub queue: Queue,
+    pub store: Store,
+    pub pictures: Pictures,
+    pub uploads: UploadFolder,
+    /// The models that may be asked for.
+    pub models: Vec<ModelInfo>,
     /// Loaded models.
     pub parts: Parts,
     pub counters: Counters,
     pub started: Instant,
-    jobs: Mutex<Jobs>,
-}
-
-#[derive(Debug, Default)]
-struct Jobs {
-    by_id: HashMap<String, Arc<Job>>,
-    /// The oldest first.
-    order: Vec<String>,
-}
-
-/// What has been done.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub images: AtomicU64,
-    pub failed: AtomicU64,
-    pub cancelled: AtomicU64,
-    pub refused: AtomicU64,
-    pub scales: AtomicU64,
-    /// Milliseconds of all scales.
-    pub scale_milliseconds: AtomicU64,
+    /// Wakes the painter.
+    pub added: Notify,
+    is_closing: AtomicBool,
+    /// The model that a client of A1111's API has chosen.
+    chosen_model: Mutex<Option<String>>,
+    /// Jobs of which this server has something to tell.
+    pub jobs: KnownJobs,
 }
 
 impl App {
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: Options, store: Store, pictures: Pictures, models: Vec<ModelInfo>) -> Self {
         Self {
-            queue: Queue::new(options.waiting),
+            uploads: UploadFolder::new(&options.folder),
+            store,
+            pictures,
+            models,
             parts: Parts::keeping(options.weights),
             options,
             counters: Counters::default(),
             started: Instant::now(),
-            jobs: Mutex::default(),
+            added: Notify::new(),
+            is_closing: AtomicBool::new(false),
+            chosen_model: Mutex::default(),
+            jobs: KnownJobs::default(),
         }
     }
 
-    fn jobs(&self) -> MutexGuard<'_, Jobs> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A model of the list; the first where none is named.
+    pub fn model(&self, name: Option<&str>) -> Result<&ModelInfo, Refusal> {
+        let Some(name) = name else {
+            let first = self.models.first();
+            return first.ok_or_else(|| Refusal::absent("model"));
+        };
+        let found = self.models.iter().find(|model| model.name == name);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = self.models.iter().map(|m| m.name.as_str()).collect();
+            let known = known.join(", ");
+            Refusal::bad(format!("there is no model `{name}`; models here: {known}"))
+        })
+    }
+
+    /// The model that a client of A1111's API has chosen.
+    pub fn chosen_model(&self) -> Option<String> {
+        let chosen = self.chosen_model.lock();
+        chosen.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Chooses it.
+    pub fn choose_model(&self, name: String) {
+        let chosen = self.chosen_model.lock();
+        *chosen.unwrap_or_else(PoisonError::into_inner) = Some(name);
+    }
+
+    /// Puts what a client wants into the queue.
+    pub async fn generate(
+        self: &Arc<Self>,
+        client: &str,
+        request: &Generate,
+    ) -> Result<Arc<Job>, Refusal> {
+        let model = self.model(request.model.as_deref())?;
+        let pipeline = request.pipeline(&self.options, model)?;
+        self.submit(client, pipeline).await
     }
 
     /// Checks a pipeline and puts it into the queue.
-    pub fn submit(&self, client: &str, pipeline: Node) -> Result<Arc<Job>, Refusal> {
-        // Mistakes are told now, with their places, and not when its turn comes.
-        let spec = PipelineSpec::from_node(pipeline.clone())?;
-        Pipeline::new(spec)?;
-        let job = Arc::new(Job::new(client.to_owned(), pipeline, &self.options.folder));
-        if self.queue.push(Arc::clone(&job)).is_err() {
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(Refusal::busy(self.options.waiting));
+    pub async fn submit(
+        self: &Arc<Self>,
+        client: &str,
+        mut pipeline: Node,
+    ) -> Result<Arc<Job>, Refusal> {
+        if self.is_closing() {
+            return Err(Refusal::closing());
         }
-        let mut jobs = self.jobs();
-        jobs.order.push(job.id.clone());
-        jobs.by_id.insert(job.id.clone(), Arc::clone(&job));
-        if jobs.order.len() > REMEMBERED {
-            let over = jobs
-                .by_id
-                .get(&jobs.order[0])
-                .is_none_or(|job| job.is_over());
-            if over {
-                let oldest = jobs.order.remove(0);
-                jobs.by_id.remove(&oldest);
+        // A job that is painted a second time, after its server was killed, becomes the same image.
+        let seed = pipeline
+            .get("seed")
+            .and_then(|seed| seed.read::<u64>().ok());
+        if seed.is_none() {
+            set(&mut pipeline, &["seed"], &random_seed())?;
+        }
+        self.check(pipeline.clone()).await?;
+        for name in self.uploads.as_uploads().named(&pipeline) {
+            let shared = self.pictures.share(UPLOADS, &name).await;
+            shared.map_err(|e| Refusal::failed(format!("the image cannot be shared: {e}")))?;
+        }
+        let new = NewJob {
+            id: format!("{:016x}", rand::random::<u64>()),
+            client: client.to_owned(),
+            family: family(&pipeline),
+            prompt: label(&pipeline),
+            model: text(pipeline.get("model")),
+            pipeline: pipeline.to_yaml(),
+        };
+        let updates = vec![Update::Queued];
+        let job = Job::new(new.id.clone(), pipeline, &self.options.folder, updates);
+        let job = Arc::new(job);
+        // It is known before anyone can take it.
+        self.jobs.add(&job);
+        let added = self.store.submit(&new, self.options.waiting).await;
+        let refusal = match added {
+            Ok(true) => {
+                self.added.notify_one();
+                return Ok(job);
+            }
+            Ok(false) => {
+                self.counters.refused.fetch_add(1, Ordering::Relaxed);
+                Refusal::busy(self.options.waiting)
+            }
+            Err(error) => error.into(),
+        };
+        self.jobs.forget(&new.id);
+        Err(refusal)
+    }
+
+    /// Tells mistakes now, with their places, and not when the job's turn comes.
+    pub async fn check(self: &Arc<Self>, pipeline: Node) -> Result<(), Refusal> {
+        let app = Arc::clone(self);
+        let checked = tokio::task::spawn_blocking(move || app.open(pipeline).map(drop));
+        match checked.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.refusal(&error)),
+            Err(_) => Err(Refusal::failed("the pipeline could not be checked")),
+        }
+    }
+
+    /// Gets the uploads of a pipeline that another server has taken in.
+    pub async fn fetch_uploads(&self, root: &Node) -> Result<(), Refusal> {
+        if self.pictures.are_shared() {
+            for name in self.uploads.as_uploads().named(root) {
+                self.pictures.find(UPLOADS, &name).await?;
             }
         }
+        Ok(())
+    }
+
+    /// A pipeline that is ready to run.
+    pub fn open(&self, mut root: Node) -> Result<Pipeline, PipelineError> {
+        let uploads = self.uploads.as_uploads();
+        uploads.resolve(&mut root)?;
+        let mut pipeline = Pipeline::new(PipelineSpec::from_node(root)?)?;
+        pipeline.name_uploads(&uploads);
+        pipeline.share(&self.parts);
+        Ok(pipeline)
+    }
+
+    /// What a client is told of an error: no path of this computer.
+    pub fn refusal(&self, error: &PipelineError) -> Refusal {
+        Refusal::from(error).without(&self.options.folder)
+    }
+
+    /// A job by its name: what this server knows, or what the store has.
+    pub async fn job(&self, id: &str) -> Result<Arc<Job>, Refusal> {
+        if let Some(job) = self.jobs.find(id) {
+            return Ok(job);
+        }
+        let record = self.store.find(id).await?;
+        let record = record.ok_or_else(|| Refusal::absent("job of this name"))?;
+        self.restored(&record)
+    }
+
+    /// A job that the store has.
+    pub fn restored(&self, record: &Record) -> Result<Arc<Job>, Refusal> {
+        let pipeline = record.node()?;
+        let updates = record.updates.clone();
+        let job = Job::new(record.id.clone(), pipeline, &self.options.folder, updates);
+        let job = Arc::new(job);
+        self.jobs.add(&job);
         Ok(job)
     }
 
-    /// A job by its name.
-    pub fn job(&self, id: &str) -> Result<Arc<Job>, Refusal> {
-        let job = self.jobs().by_id.get(id).cloned();
-        job.ok_or_else(|| Refusal::absent("job of this name"))
-    }
-
-    /// Stops a job: at once if it waits, after the current scale if it runs.
-    pub fn cancel(&self, job: &Job) {
-        job.cancel.cancel();
-        if self.queue.remove(&job.id) {
+    /// Stops a job; one that runs alone is worked on until its current scale is there.
+    pub async fn cancel(&self, job: &Job) -> Result<(), Refusal> {
+        let mut updates = job.updates();
+        updates.push(Update::Cancelled);
+        if self.store.cancel(&job.id, &updates).await? {
             job.tell(Update::Cancelled);
             self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
         }
+        // A run of several jobs goes on for the others; what it tells of this one is not listened to any more.
+        job.cancel.cancel();
+        if self.store.finish(&job.id, &updates).await? {
+            job.tell(Update::Cancelled);
+            self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
+        } else if self.store.is_shared() {
+            self.store.stop(&job.id).await?;
+        }
+        Ok(())
     }
 
-    /// Stops all jobs: those that follow them are told.
+    /// Removes a job that is over, and its images.
+    pub async fn remove(&self, job: &Job) -> Result<(), Refusal> {
+        if self.store.forget(&job.id).await? {
+            self.jobs.forget(&job.id);
+            let images = finished(&job.updates()).into_iter();
+            let names = images.flat_map(|image| image.scales.into_iter().chain([image.file]));
+            let names: Vec<String> = names.collect();
+            self.pictures.remove(&job.id, &names).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the server is about to end.
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::SeqCst)
+    }
+
+    /// Ends what runs after the current scale. What waits and what was running stays in the queue for the next start.
     pub fn close(&self) {
-        let all: Vec<Arc<Job>> = self.jobs().by_id.values().cloned().collect();
-        for job in all.iter().filter(|job| !job.is_over()) {
-            self.cancel(job);
-        }
-    }
-}
-
-/// Stops its job when it is dropped before the job is over: the client has gone.
-pub(crate) struct Follower {
-    pub app: Arc<App>,
-    pub job: Arc<Job>,
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        if !self.job.is_over() {
-            self.app.cancel(&self.job);
+        self.is_closing.store(true, Ordering::SeqCst);
+        self.added.notify_one();
+        for job in self.jobs.unfinished() {
+            job.close();
         }
     }
 }

@@ -31,6 +31,28 @@ pub enum ServeError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// The database of the jobs cannot be used.
+    #[error("the store of jobs cannot be opened: {cause}; --store takes postgres://USER@HOST/NAME")]
+    Store {
+        /// What the database said.
+        cause: sqlx::Error,
+    },
+    /// The object store of the images cannot be used.
+    #[error(
+        "the store of images `{address}` cannot be used: {cause}; --pictures takes s3://BUCKET/FOLDER"
+    )]
+    Pictures {
+        /// Its address.
+        address: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// Another server has the folder.
+    #[error("another server uses `{}`: give another --output, or one --store postgres://… for both", folder.display())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A device or model that is not there.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),

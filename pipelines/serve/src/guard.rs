@@ -3,28 +3,49 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
 use crate::app::App;
 use crate::options::Options;
 use crate::refusal::Refusal;
 
-/// Refuses what does not come from a client that may ask.
-pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match allowed(&app.options, request.headers(), request.uri()) {
+/// Refuses what does not come from a page or a program that may ask.
+pub(crate) async fn check_host(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match known(&app.options, request.headers(), request.uri()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
 }
 
-fn allowed(options: &Options, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
+/// Refuses who has no key, where one is needed.
+pub(crate) async fn check_key(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match allowed(&app.options, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn known(options: &Options, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
     let forbidden = |message: String| Refusal::new(StatusCode::FORBIDDEN, message);
     // A page of a stranger whose name leads to this machine (DNS rebinding) names its own host.
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).or_else(|| uri.authority().map(|a| a.as_str()));
+    let host = text(headers, header::HOST).or_else(|| uri.authority().map(|a| a.as_str()));
     let host = host.unwrap_or_default();
     if !is_known(options, host) {
         return Err(forbidden(format!(
@@ -32,7 +53,7 @@ fn allowed(options: &Options, headers: &HeaderMap, uri: &Uri) -> Result<(), Refu
             without_port(host)
         )));
     }
-    if let Some(origin) = text(header::ORIGIN) {
+    if let Some(origin) = text(headers, header::ORIGIN) {
         let name = origin.split_once("://").map_or("", |(_, name)| name);
         if !is_known(options, name) {
             return Err(forbidden(format!(
@@ -40,16 +61,30 @@ fn allowed(options: &Options, headers: &HeaderMap, uri: &Uri) -> Result<(), Refu
             )));
         }
     }
+    Ok(())
+}
+
+fn allowed(options: &Options, headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(key) = &options.api_key else {
         return Ok(());
     };
-    let given = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-    let given = given.unwrap_or_default();
+    let given = text(headers, header::AUTHORIZATION).unwrap_or_default();
+    // Clients of A1111 send a name and a password: the password counts.
+    let basic = given.strip_prefix("Basic ").and_then(password);
+    let bearer = given.strip_prefix("Bearer ").map(str::to_owned);
+    let given = bearer.or(basic).unwrap_or_default();
     if bool::from(given.as_bytes().ct_eq(key.as_bytes())) {
         return Ok(());
     }
     let message = "a key is needed: send `Authorization: Bearer KEY`";
     Err(Refusal::new(StatusCode::UNAUTHORIZED, message))
+}
+
+/// The password of `NAME:PASSWORD` in base64.
+fn password(text: &str) -> Option<String> {
+    let decoded = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
+    let (_, password) = decoded.split_once(':')?;
+    Some(password.to_owned())
 }
 
 /// Whether a host, with or without its port, is one of this server's names.
@@ -78,7 +113,9 @@ mod tests {
         let headers = pairs
             .iter()
             .map(|(name, value)| (name.clone(), value.parse().unwrap()));
-        let result = allowed(options, &headers.collect(), &Uri::from_static("/"));
+        let headers: HeaderMap = headers.collect();
+        let result = known(options, &headers, &Uri::from_static("/"))
+            .and_then(|()| allowed(options, &headers));
         result.err().map(|refusal| refusal.into_response().status())
     }
 
@@ -124,6 +161,9 @@ mod tests {
             ("Bearer secret", None),
             ("Bearer secre", Some(StatusCode::UNAUTHORIZED)),
             ("Bearer ", Some(StatusCode::UNAUTHORIZED)),
+            ("Basic bWU6c2VjcmV0", None),
+            ("Basic bWU6c2VjcmU=", Some(StatusCode::UNAUTHORIZED)),
+            ("Basic ???", Some(StatusCode::UNAUTHORIZED)),
             ("secret", Some(StatusCode::UNAUTHORIZED)),
         ] {
             let headers = [host.clone(), (header::AUTHORIZATION, given)];

@@ -5,94 +5,46 @@ use std::sync::{Mutex, PoisonError};
 
 use nextscale_pipelines::stage::Cancel;
 use nextscale_pipelines::yaml::Node;
-use serde::Serialize;
 use tokio::sync::watch;
 
-/// What happens to a job, in the order in which it happens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-pub(crate) enum Update {
-    /// It waits.
-    Queued,
-    /// It runs, and parts of a model are loaded.
-    Loading,
-    /// A scale of an image is there.
-    Scale {
-        /// Which image, from 0.
-        index: usize,
-        /// Which scale, from 1.
-        scale: usize,
-        /// How many there are.
-        scales: usize,
-    },
-    /// The image after a scale is there.
-    Preview {
-        /// Which image, from 0.
-        index: usize,
-        /// Which scale, from 1.
-        scale: usize,
-        /// Its file in the folder of the job.
-        file: String,
-    },
-    /// Something to know that stops nothing.
-    Notice {
-        /// One sentence.
-        message: String,
-    },
-    /// An image is finished.
-    Image {
-        /// Which image, from 0.
-        index: usize,
-        /// Its seed.
-        seed: u64,
-        /// Its file in the folder of the job.
-        file: String,
-    },
-    /// All is done.
-    Done,
-    /// It was stopped by a client.
-    Cancelled,
-    /// It failed.
-    Failed {
-        /// One sentence.
-        message: String,
-    },
-}
-
-impl Update {
-    /// Whether nothing comes after it.
-    pub fn is_last(&self) -> bool {
-        matches!(self, Self::Done | Self::Cancelled | Self::Failed { .. })
-    }
-}
+use crate::update::Update;
 
 /// A pipeline that waits, runs or has run.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub id: String,
-    /// Who asked for it: jobs of different clients take turns.
-    pub client: String,
     /// What is run.
     pub pipeline: Node,
-    /// Where its images are written.
+    /// Where its images are.
     pub folder: PathBuf,
     pub cancel: Cancel,
     updates: Mutex<Vec<Update>>,
+    changed: watch::Sender<Progress>,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
     /// The number of updates.
-    changed: watch::Sender<usize>,
+    count: usize,
+    /// Whether this server tells no more of it.
+    is_closed: bool,
 }
 
 impl Job {
-    pub fn new(client: String, pipeline: Node, gallery: &Path) -> Self {
-        let id = format!("{:016x}", rand::random::<u64>());
+    /// A job with what has happened to it so far.
+    pub fn new(id: String, pipeline: Node, gallery: &Path, updates: Vec<Update>) -> Self {
+        let count = updates.len();
         Self {
             folder: gallery.join(&id),
             id,
-            client,
             pipeline,
             cancel: Cancel::default(),
-            updates: Mutex::new(vec![Update::Queued]),
-            changed: watch::Sender::new(1),
+            updates: Mutex::new(updates),
+            changed: watch::Sender::new(Progress {
+                count,
+                is_closed: false,
+            }),
         }
     }
 
@@ -103,7 +55,25 @@ impl Job {
             return;
         }
         updates.push(update);
-        self.changed.send_replace(updates.len());
+        let count = updates.len();
+        self.changed.send_modify(|progress| progress.count = count);
+    }
+
+    /// Takes over what another server tells, if that is more.
+    pub fn replace(&self, newer: Vec<Update>) {
+        let mut updates = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = |updates: &[Update]| updates.last().is_some_and(Update::is_last);
+        if !is_over(&updates) && (newer.len() > updates.len() || is_over(&newer)) {
+            *updates = newer;
+            let count = updates.len();
+            self.changed.send_modify(|progress| progress.count = count);
+        }
+    }
+
+    /// Ends the waiting of those who follow it: this server tells no more.
+    pub fn close(&self) {
+        self.changed
+            .send_modify(|progress| progress.is_closed = true);
     }
 
     /// All that has happened.
@@ -114,41 +84,29 @@ impl Job {
 
     /// Whether it is over.
     pub fn is_over(&self) -> bool {
-        self.updates().last().is_some_and(Update::is_last)
+        let updates = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
+        updates.last().is_some_and(Update::is_last)
     }
 
     /// What has happened after the first `seen` updates; waits if that is nothing. None if nothing will.
     pub async fn next(&self, seen: usize) -> Option<Vec<Update>> {
         let mut changed = self.changed.subscribe();
-        changed.wait_for(|count| *count > seen).await.ok()?;
+        let is_news = |progress: &Progress| progress.count > seen || progress.is_closed;
+        changed.wait_for(is_news).await.ok()?;
         let updates = self.updates();
-        Some(updates[seen..].to_vec())
+        (updates.len() > seen).then(|| updates[seen..].to_vec())
     }
 
-    /// Waits until it is over and returns how it ended.
-    pub async fn end(&self) -> Update {
+    /// Waits until it is over and returns how it ended; none if this server tells no more.
+    pub async fn end(&self) -> Option<Update> {
         let mut seen = 0;
-        while let Some(updates) = self.next(seen).await {
+        loop {
+            let updates = self.next(seen).await?;
             seen += updates.len();
             if let Some(last) = updates.into_iter().find(Update::is_last) {
-                return last;
+                return Some(last);
             }
         }
-        Update::Cancelled
-    }
-
-    /// Its finished images: index, seed and file.
-    pub fn images(&self) -> Vec<(usize, u64, PathBuf)> {
-        let mut images: Vec<_> = self
-            .updates()
-            .into_iter()
-            .filter_map(|update| match update {
-                Update::Image { index, seed, file } => Some((index, seed, self.folder.join(file))),
-                _ => None,
-            })
-            .collect();
-        images.sort_unstable_by_key(|image| image.0);
-        images
     }
 }
 
@@ -159,13 +117,16 @@ mod tests {
     #[tokio::test]
     async fn updates_are_followed_to_the_end() {
         let node = Node::parse("a: 1", "test").unwrap();
-        let job = Job::new("me".into(), node, Path::new("/nowhere"));
+        let folder = Path::new("/nowhere");
+        let job = Job::new("x".into(), node, folder, vec![Update::Queued]);
         assert_eq!(job.next(0).await.unwrap(), [Update::Queued]);
         job.tell(Update::Loading);
         job.tell(Update::Done);
         job.tell(Update::Cancelled);
         assert_eq!(job.next(1).await.unwrap(), [Update::Loading, Update::Done]);
-        assert_eq!(job.end().await, Update::Done);
+        assert_eq!(job.end().await, Some(Update::Done));
         assert!(job.is_over());
+        job.close();
+        assert_eq!(job.next(3).await, None);
     }
 }

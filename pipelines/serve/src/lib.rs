@@ -1,8 +1,9 @@
 //! A server that generates images: one queue, one painter, models that stay loaded.
 //!
 //! Every request becomes a pipeline, the same that the command line runs, and waits in a bounded queue that is fair between
-//! clients. The painter runs one after the other and shares loaded models between them. What a job has done so far is a list of
-//! events, with an image after every scale, which any number of clients may follow.
+//! clients and outlives the server: SQLite, or a PostgreSQL that several servers share. The painter takes one after the other, those of one
+//! model and size together, and keeps models loaded. What a job has done so far is a list of updates, with an image after every scale,
+//! which any number of clients may follow.
 //!
 //! ```no_run
 //! use nextscale_serve::{Options, Server};
@@ -18,16 +19,28 @@
 
 mod app;
 mod client;
+mod clock;
+mod counters;
 mod error;
+mod family;
+mod follower;
+mod generate;
 mod guard;
 mod job;
+mod known_jobs;
+mod label;
+mod models;
 mod options;
 mod painter;
-mod queue;
+mod pictures;
 mod refusal;
 mod request;
 mod routes;
 mod server;
+mod settings_of;
+mod store;
+mod update;
+mod uploads;
 
 pub use error::ServeError;
 pub use options::Options;

@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nextscale_models::device::{DeviceChoice, Dtype};
+use nextscale_models::{DEFAULT, EDITS, SPRITES};
 
 /// Where a server listens unless it is told otherwise.
 const PORT: u16 = 7860;
@@ -19,6 +21,10 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// Where images are written, a folder for each job.
     pub folder: PathBuf,
+    /// A PostgreSQL that several servers share, as `postgres://USER@HOST/NAME`. By default jobs are in a file of SQLite in the folder.
+    pub store: Option<String>,
+    /// An object store that servers without a common file system share, as `s3://BUCKET/FOLDER`: images and uploads are copied there.
+    pub pictures: Option<String>,
     /// Models that may be asked for; the first is taken where none is.
     pub models: Vec<String>,
     /// Folder in which files of released models are looked for first.
@@ -29,6 +35,10 @@ pub struct Options {
     pub dtype: Dtype,
     /// Jobs that wait; more are refused.
     pub waiting: usize,
+    /// Images that are painted together, if they wait together and are of one model and size.
+    pub batch: usize,
+    /// How long a job may run.
+    pub time: Duration,
     /// Images of one request.
     pub images: usize,
     /// Bytes of a request.
@@ -38,18 +48,22 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults, with images in a folder: 127.0.0.1:7860, the embedded model, 64 waiting jobs, 8 images a request.
+    /// The defaults, with images in a folder: 127.0.0.1:7860, the embedded models, 64 waiting jobs, 8 images a request, an hour a job.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
         Self {
             address: (Ipv4Addr::LOCALHOST, PORT).into(),
             api_key: None,
             hosts: vec![],
             folder: folder.into(),
-            models: vec![nextscale_models::DEFAULT.to_owned()],
+            store: None,
+            pictures: None,
+            models: [DEFAULT, SPRITES, EDITS].map(str::to_owned).into(),
             models_dir: None,
             device: DeviceChoice::Auto,
             dtype: Dtype::Auto,
             waiting: 64,
+            batch: 8,
+            time: Duration::from_secs(3600),
             images: 8,
             body: 32 << 20,
             weights: 16 << 30,

@@ -5,7 +5,6 @@ use nextscale_pipelines::yaml::Node;
 use serde::Serialize;
 
 use crate::options::Options;
-use crate::refusal::Refusal;
 
 /// Sets a key of a pipeline.
 pub(crate) fn set(
@@ -33,15 +32,4 @@ pub(crate) fn fill(options: &Options, root: &mut Node) -> Result<(), PipelineErr
         Some(folder) => set(root, &["models-dir"], &folder.display().to_string()),
         None => Ok(()),
     }
-}
-
-/// Refuses a model that is not on the list.
-pub(crate) fn check_model(options: &Options, name: &str) -> Result<(), Refusal> {
-    if options.models.iter().any(|known| known == name) {
-        return Ok(());
-    }
-    let known = options.models.join(", ");
-    Err(Refusal::bad(format!(
-        "there is no model `{name}`; models here: {known}"
-    )))
 }
