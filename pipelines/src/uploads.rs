@@ -29,9 +29,8 @@ impl Uploads {
     /// The file that `upload:NAME` stands for, if it is there. A name has letters and digits only.
     pub fn find(&self, upload: &str) -> Option<PathBuf> {
         let name = upload.strip_prefix(UPLOAD)?;
-        let is_plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric());
         let path = self.0.join(name);
-        (is_plain && path.is_file()).then_some(path)
+        (is_plain(name) && path.is_file()).then_some(path)
     }
 
     /// Puts paths where stages name uploads.
@@ -64,7 +63,7 @@ impl Uploads {
         let mut names = vec![];
         for_each_file(&mut root.clone(), &mut |node| {
             let name = node.as_str().and_then(|name| name.strip_prefix(UPLOAD));
-            names.extend(name.map(str::to_owned));
+            names.extend(name.filter(|name| is_plain(name)).map(str::to_owned));
         });
         names
     }
@@ -84,6 +83,11 @@ impl Uploads {
         let name = path.strip_prefix(&self.0).ok()?.to_str()?;
         Some(Self::name_of(name))
     }
+}
+
+/// Whether a name is only that, and no path.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 /// Every value of a stage that names a file to read.
@@ -127,6 +131,7 @@ mod tests {
         assert_eq!(root.to_yaml(), written);
         for bad in ["upload:", "upload:cd", "upload:../x", "upload:/etc/passwd"] {
             let mut root = Node::parse(&yaml(bad), "x").unwrap();
+            assert!(uploads.named(&root).iter().all(|name| name == "cd"));
             let error = uploads.resolve(&mut root).unwrap_err().to_string();
             assert!(error.contains(&format!("there is no `{bad}`")), "{error}");
         }

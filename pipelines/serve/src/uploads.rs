@@ -7,7 +7,7 @@ use image::{ImageFormat, ImageReader};
 use nextscale_files::atomic_file;
 use nextscale_models::ModelError;
 use nextscale_pipelines::PipelineError;
-use nextscale_pipelines::media::read_image;
+use nextscale_pipelines::media;
 use nextscale_pipelines::uploads::Uploads;
 use sha2::{Digest, Sha256};
 
@@ -26,7 +26,7 @@ pub(crate) struct UploadFolder {
     folder: PathBuf,
 }
 
-/// An image that has been sent.
+/// An image or a video that has been sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Upload {
     /// What pipelines call it.
@@ -47,10 +47,10 @@ impl UploadFolder {
         Uploads::in_folder(&self.folder)
     }
 
-    /// Keeps an image.
+    /// Keeps an image or a video.
     ///
     /// # Errors
-    /// Bytes that are no image of a known format, or one that is too large.
+    /// Bytes that are neither of a known format, or one that is too large.
     pub fn keep(&self, bytes: &[u8]) -> Result<Upload, Refusal> {
         check_size(bytes)?;
         let digest = Sha256::digest(bytes);
@@ -61,7 +61,7 @@ impl UploadFolder {
         std::fs::create_dir_all(&self.folder).map_err(failed)?;
         let mut file = atomic_file::hidden_for(&path).map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
-        let image = read_image(file.path()).map_err(|e| match e {
+        let size = media::size(file.path()).map_err(|e| match e {
             PipelineError::Model(ModelError::Content { message, .. }) => {
                 Refusal::bad(format!("the upload {message}"))
             }
@@ -70,8 +70,8 @@ impl UploadFolder {
         atomic_file::persist(file, &path).map_err(failed)?;
         Ok(Upload {
             name: Uploads::name_of(name),
-            width: image.width(),
-            height: image.height(),
+            width: size.0,
+            height: size.1,
         })
     }
 }
@@ -91,8 +91,11 @@ fn check_size(bytes: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// The media type of an image by its first bytes.
+/// The media type of an image or a video by its first bytes.
 pub(crate) fn media_type(bytes: &[u8]) -> &'static str {
+    if bytes.get(4..8) == Some(b"ftyp") {
+        return "video/mp4";
+    }
     image::guess_format(bytes).map_or("application/octet-stream", |format: ImageFormat| {
         format.to_mime_type()
     })

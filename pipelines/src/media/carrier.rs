@@ -6,9 +6,10 @@ use std::path::Path;
 use nextscale_files::bounded;
 
 use super::exif;
-use super::ffmpeg::video_tags;
+use super::ffmpeg::{video_info, video_tags};
 use super::gif::comments;
 use super::image::{PIPELINE_KEY, png_texts};
+use super::read::read_image;
 use crate::error::PipelineError;
 
 /// A kind of file that can carry a pipeline, recognised by its first bytes.
@@ -56,6 +57,22 @@ pub(crate) fn carrier(path: &Path) -> Result<Option<Carrier>, PipelineError> {
     let read = file.take(16).read_to_end(&mut start);
     read.map_err(PipelineError::io("read", path))?;
     Ok(Carrier::of(&start))
+}
+
+/// Width and height in pixels of an image, which is read as a whole, or of the frames of a video.
+///
+/// # Errors
+/// A file that cannot be read as one.
+pub fn size(path: &Path) -> Result<(u32, u32), PipelineError> {
+    if carrier(path)? == Some(Carrier::Video) {
+        let info = video_info(path)?;
+        let sides = u32::try_from(info.width)
+            .ok()
+            .zip(u32::try_from(info.height).ok());
+        let wrong = || PipelineError::content(path, "is not a readable video", None);
+        return sides.ok_or_else(wrong);
+    }
+    Ok(read_image(path)?.dimensions())
 }
 
 /// All tags of an image or a video: names and texts, in file order.

@@ -26,6 +26,7 @@ pub const VIDEO_EXTENSION: &str = if cfg!(feature = "ffmpeg") {
 };
 
 pub(crate) use carrier::carrier;
+pub use carrier::size;
 pub use carrier::tags;
 pub(crate) use clip::{ClipRequest, VideoInfo};
 pub(crate) use encode::{encode, format_of};

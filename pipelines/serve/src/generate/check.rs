@@ -47,6 +47,10 @@ impl Generate {
             "makes videos, and only images are edited",
         )?;
         given(
+            self.video.is_some() && !is_video,
+            "makes images, and only videos are continued",
+        )?;
+        given(
             part && model.edits == Some(Edits::Instruction),
             "edits whole images by instruction: leave out the mask",
         )?;

@@ -89,6 +89,7 @@ impl Generate {
             ("top-p", self.top_p.map(|v| json!(v))),
             ("scales", self.scales.map(|v| json!(v))),
             ("seconds", self.seconds.map(|v| json!(v))),
+            ("video", self.video.as_ref().map(|v| json!(v))),
             ("image", first_image.flatten().map(|v| json!(v))),
         ];
         for (key, value) in values {
@@ -180,6 +181,10 @@ mod tests {
             (
                 "sprites",
                 r#"{"model": "sprites", "prompt": "red apple bouncing", "seconds": 1.0, "image": "upload:a1"}"#,
+            ),
+            (
+                "sprites",
+                r#"{"model": "sprites", "prompt": "red apple bouncing", "video": "upload:a1"}"#,
             ),
         ];
         for (name, json) in cases {

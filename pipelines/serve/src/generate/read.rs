@@ -54,6 +54,7 @@ impl Generate {
             keep_original: only(root, &["keep-original"]).map(|_| true),
             from_scale: start.and_then(|start| value(start, "from-scale")),
             variation: generator.get("variation").and_then(variation),
+            video: value(generator, "video"),
             seconds: value(generator, "seconds"),
         })
     }

@@ -60,6 +60,8 @@ pub(crate) struct Generate {
     pub from_scale: Option<usize>,
     /// Keep the first scales of the image of another seed.
     pub variation: Option<Variation>,
+    /// An upload: the video that is continued.
+    pub video: Option<String>,
     /// Length of a video.
     pub seconds: Option<f64>,
 }

@@ -80,7 +80,9 @@ impl Batch {
 
     /// Runs to the end.
     pub async fn run(self, app: &Arc<App>) -> Result<(), PipelineError> {
-        self.check()?;
+        if is_unwanted(&self.places) {
+            return Err(PipelineError::Cancelled);
+        }
         let fetched = app.fetch_uploads(&self.root).await;
         fetched.map_err(|refusal| PipelineError::refused(refusal.message()))?;
         let mut root = self.root.clone();
@@ -94,18 +96,6 @@ impl Batch {
             .map_err(|_| PipelineError::refused("the pipeline could not be opened"))??;
         let observer = self.observer(app);
         pipeline.run(self.cancel.clone(), observer).await
-    }
-
-    fn check(&self) -> Result<(), PipelineError> {
-        if self.is_unwanted() {
-            return Err(PipelineError::Cancelled);
-        }
-        Ok(())
-    }
-
-    /// Whether no job of it is wanted any more.
-    fn is_unwanted(&self) -> bool {
-        is_unwanted(&self.places)
     }
 
     fn observer(&self, app: &Arc<App>) -> Observer {
@@ -126,6 +116,7 @@ impl Batch {
     }
 }
 
+/// Whether no job is wanted any more.
 fn is_unwanted(places: &[Place]) -> bool {
     places.iter().all(|place| place.job.cancel.is_cancelled())
 }

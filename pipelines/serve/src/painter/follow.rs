@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::App;
+use crate::update::Update;
 
 /// How often.
 const PERIOD: Duration = Duration::from_millis(300);
@@ -28,8 +29,11 @@ async fn exchange(app: &App) -> Result<(), sqlx::Error> {
         if stopped.contains(&job.id) {
             job.cancel.cancel();
         }
-        // Of those that run here; the statement leaves out all others.
-        app.store.write(&job.id, &job.updates()).await?;
+        let updates = job.updates();
+        if !matches!(updates.last(), Some(Update::Queued)) {
+            // Of those that run here; the statement leaves out all others.
+            app.store.write(&job.id, &updates).await?;
+        }
         if let Some(record) = app.store.find(&job.id).await? {
             job.replace(record.updates);
         }

@@ -17,7 +17,7 @@ use crate::refusal::{ErrorAnswer, Refusal};
 use crate::settings_of::settings_of;
 use crate::uploads::UPLOADS;
 
-/// An image that is kept.
+/// An image or a video that is kept.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Kept {
     /// What pipelines and requests call it.
@@ -30,7 +30,7 @@ pub(super) struct Kept {
     yaml: Option<String>,
 }
 
-/// Keeps an image: PNG, JPEG, WebP, TIFF or GIF
+/// Keeps an image (PNG, JPEG, WebP, TIFF or GIF) or a video (MP4, MOV, WebM, Matroska)
 #[utoipa::path(post, path = "/api/uploads", tag = "Nextscale", request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, body = Kept), (status = "4XX", body = ErrorAnswer)))]
 pub(super) async fn keep(
@@ -54,7 +54,7 @@ pub(super) async fn keep(
     Ok((StatusCode::CREATED, Json(kept?)))
 }
 
-/// An image that was kept
+/// An image or a video that was kept
 #[utoipa::path(get, path = "/api/uploads/{name}", tag = "Nextscale", params(("name" = String, Path)),
     responses((status = 200, content_type = "image/png"), (status = 404, body = ErrorAnswer)))]
 pub(super) async fn show(

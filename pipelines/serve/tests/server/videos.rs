@@ -40,6 +40,19 @@ fn a_video_is_made_fetched_listed_and_deleted() {
     let thumbnail = server.get(&format!("{path}/content?variant=thumbnail"));
     assert!(thumbnail.body.starts_with(b"\x89PNG"));
     assert_eq!(server.get(&format!("{path}/content?variant=x")).status, 400);
+    // It carries its settings. Longer models continue it, this one says why not.
+    let kept = server.ask("POST /api/uploads", "", &content.body);
+    assert_eq!(kept.status, 201, "{}", kept.text());
+    let kept = kept.json();
+    assert_eq!(kept["request"]["prompt"], "red apple bouncing", "{kept}");
+    let settings = serde_json::json!({ "model": "sprites", "prompt": "red apple bouncing", "video": kept["name"] });
+    let refused = server.post("/api/generate", &settings.to_string());
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(
+        refused.message().contains("does not continue videos"),
+        "{}",
+        refused.text()
+    );
     // An image is no video.
     server.post("/v1/images/generations", r#"{ "prompt": "car" }"#);
     let list = server.get("/v1/videos?limit=1").json();
