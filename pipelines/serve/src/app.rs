@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use axum::body::Bytes;
 use nextscale_models::parts::Parts;
 use nextscale_pipelines::settings::random_seed;
 use nextscale_pipelines::yaml::Node;
@@ -24,7 +25,7 @@ use crate::request::set;
 use crate::store::record::Record;
 use crate::store::{NewJob, Store};
 use crate::update::{Update, finished};
-use crate::uploads::{UPLOADS, UploadFolder};
+use crate::uploads::{UPLOADS, Upload, UploadFolder};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -164,6 +165,14 @@ impl App {
         }
     }
 
+    /// Keeps what a client has sent. An image is decoded for that, on a thread that may take its time.
+    pub async fn keep(self: &Arc<Self>, bytes: Bytes) -> Result<Upload, Refusal> {
+        let app = Arc::clone(self);
+        let keeping = tokio::task::spawn_blocking(move || app.uploads.keep(&bytes));
+        let failed = |_| Refusal::failed("the upload could not be kept");
+        keeping.await.map_err(failed)?
+    }
+
     /// Gets the uploads of a pipeline that another server has taken in.
     pub async fn fetch_uploads(&self, root: &Node) -> Result<(), Refusal> {
         if self.pictures.are_shared() {
@@ -213,19 +222,17 @@ impl App {
     pub async fn cancel(&self, job: &Job) -> Result<(), Refusal> {
         let mut updates = job.updates();
         updates.push(Update::Cancelled);
-        if self.store.cancel(&job.id, &updates).await? {
-            job.tell(Update::Cancelled);
-            self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
-            return Ok(());
+        let was_waiting = self.store.cancel(&job.id, &updates).await?;
+        if !was_waiting {
+            // A run of several jobs goes on for the others; what it tells of this one is not listened to any more.
+            job.cancel.cancel();
+            if !self.store.finish(&job.id, &updates).await? {
+                // Another server runs it.
+                return Ok(self.store.stop(&job.id).await?);
+            }
         }
-        // A run of several jobs goes on for the others; what it tells of this one is not listened to any more.
-        job.cancel.cancel();
-        if self.store.finish(&job.id, &updates).await? {
-            job.tell(Update::Cancelled);
-            self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
-        } else if self.store.is_shared() {
-            self.store.stop(&job.id).await?;
-        }
+        job.tell(Update::Cancelled);
+        self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! Jobs that may be painted together: the same pipeline but for prompts and seed.
 
+use nextscale_files::checksum;
 use nextscale_pipelines::PipelineError;
 use nextscale_pipelines::stages::PromptsParams;
 use nextscale_pipelines::yaml::Node;
-use sha2::{Digest, Sha256};
 
 use crate::request::set;
 
@@ -28,8 +28,7 @@ pub(crate) fn family(root: &Node) -> String {
     if set(&mut rest, &["stages", &source.name, "prompts"], &()).is_err() {
         return String::new();
     }
-    let digest = Sha256::digest(rest.to_yaml().as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    checksum::of_bytes(rest.to_yaml().as_bytes())
 }
 
 /// How many images a pipeline makes; one if that cannot be told.

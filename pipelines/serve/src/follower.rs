@@ -1,14 +1,29 @@
 //! A client that waits for its job.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::app::App;
 use crate::job::Job;
+use crate::refusal::Refusal;
+use crate::update::{Finished, finished};
 
 /// Stops its job when it is dropped before the job is over: the client has gone.
 pub(crate) struct Follower {
     pub app: Arc<App>,
     pub job: Arc<Job>,
+}
+
+impl Follower {
+    /// The finished images of its job, each with its file.
+    pub async fn images(&self) -> Result<Vec<(Finished, PathBuf)>, Refusal> {
+        let mut images = vec![];
+        for image in finished(&self.job.updates()) {
+            let path = self.app.pictures.find(&self.job.id, &image.file).await?;
+            images.push((image, path));
+        }
+        Ok(images)
+    }
 }
 
 impl Drop for Follower {

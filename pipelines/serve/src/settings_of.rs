@@ -25,7 +25,7 @@ pub(crate) fn settings_of(app: &App, upload: &str) -> Option<Settings> {
         let mut found = texts.iter().filter(|(of, _)| of == key);
         found.next().map(|(_, text)| text.clone())
     };
-    let yaml = text("nextscale");
+    let yaml = text(media::PIPELINE_KEY);
     let root = yaml
         .as_deref()
         .and_then(|yaml| parse_untrusted(yaml, "image").ok());

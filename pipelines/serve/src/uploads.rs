@@ -4,12 +4,11 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, ImageReader};
-use nextscale_files::atomic_file;
+use nextscale_files::{atomic_file, checksum};
 use nextscale_models::ModelError;
 use nextscale_pipelines::PipelineError;
 use nextscale_pipelines::media;
 use nextscale_pipelines::uploads::Uploads;
-use sha2::{Digest, Sha256};
 
 use crate::refusal::Refusal;
 
@@ -53,8 +52,7 @@ impl UploadFolder {
     /// Bytes that are neither of a known format, or one that is too large.
     pub fn keep(&self, bytes: &[u8]) -> Result<Upload, Refusal> {
         check_size(bytes)?;
-        let digest = Sha256::digest(bytes);
-        let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = checksum::of_bytes(bytes);
         let name = &digits[..LETTERS];
         let path = self.folder.join(name);
         let failed = |e: std::io::Error| Refusal::failed(format!("the upload cannot be kept: {e}"));

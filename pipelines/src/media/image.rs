@@ -12,7 +12,7 @@ use crate::artifact::Sample;
 use crate::error::PipelineError;
 
 /// Key of the text chunk with the whole pipeline.
-pub(crate) const PIPELINE_KEY: &str = "nextscale";
+pub const PIPELINE_KEY: &str = "nextscale";
 
 /// The bytes of a PNG with text chunks.
 pub(crate) fn encode_png(

@@ -33,6 +33,7 @@ pub(crate) use encode::{encode, format_of};
 pub(crate) use ffmpeg::{last_frames, video_info};
 pub use frame_sink::CodecChoice;
 pub(crate) use frame_sink::{FrameSink, WriterSettings};
+pub use image::PIPELINE_KEY;
 pub use nextscale_video::FrameRate;
 pub use read::read_image;
 pub(crate) use read::{on_white, read_with_alpha};

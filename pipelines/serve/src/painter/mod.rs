@@ -106,15 +106,11 @@ async fn run(app: &Arc<App>, jobs: Vec<Arc<Job>>) {
         Ok(()) => return,
         Err(error) => error,
     };
-    if jobs.len() > 1 {
-        for job in jobs.iter().filter(|job| !job.is_over()) {
-            let alone = std::slice::from_ref(job);
-            if let Err(error) = attempt(app, alone).await {
-                fail(app, job, &error).await;
-            }
-        }
-    } else {
-        for job in &jobs {
+    if let [job] = jobs.as_slice() {
+        return fail(app, job, &error).await;
+    }
+    for job in jobs.iter().filter(|job| !job.is_over()) {
+        if let Err(error) = attempt(app, std::slice::from_ref(job)).await {
             fail(app, job, &error).await;
         }
     }

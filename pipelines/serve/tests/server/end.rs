@@ -4,13 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::running::{PIPELINE, Running, start, start_in};
-
-/// A pipeline that keeps the painter busy.
-fn long(count: usize) -> String {
-    let many = format!("prompts: [red apple], count: {count}");
-    PIPELINE.replace("prompts: [red apple]", &many)
-}
+use crate::running::{PIPELINE, Running, long, start, start_in};
 
 fn wait_for(server: &Running, id: &str, event: &str) {
     let start = Instant::now();

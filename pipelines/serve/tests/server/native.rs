@@ -1,6 +1,6 @@
 //! Runs, settings, uploads and the gallery.
 
-use crate::running::{PIPELINE, png, start};
+use crate::running::{PIPELINE, long, png, start};
 
 #[test]
 fn a_pipeline_is_followed_and_its_images_are_there() {
@@ -190,8 +190,7 @@ fn jobs_of_one_kind_are_painted_together_and_are_the_same_as_alone() {
             .body
     };
     // While the first is painted the others gather.
-    let long = PIPELINE.replace("prompts: [red apple]", "prompts: [red apple], count: 8");
-    let mut ids = vec![server.run(&long)];
+    let mut ids = vec![server.run(&long(8))];
     for prompt in ["blue car", "red apple", "tree"] {
         ids.push(server.run(&PIPELINE.replace("red apple", prompt)));
     }

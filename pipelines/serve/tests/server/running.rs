@@ -227,3 +227,9 @@ stages:
   image: { stage: decode, from: latent }
   save: { stage: save, from: image }
 ";
+
+/// A pipeline that keeps the painter busy.
+pub fn long(count: usize) -> String {
+    let many = format!("prompts: [red apple], count: {count}");
+    PIPELINE.replace("prompts: [red apple]", &many)
+}

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::running::{png, start};
+use crate::running::{long, png, start};
 
 #[test]
 fn images_from_a_prompt_in_the_nearest_size() {
@@ -102,9 +102,7 @@ fn lists_options_progress_and_interrupt() {
     let nothing = server.post("/sdapi/v1/options", r#"{ "sd_model_checkpoint": "nope" }"#);
     assert_eq!(nothing.status, 400);
     assert_eq!(server.get("/sdapi/v1/progress").json()["progress"], 0.0);
-    let yaml = crate::running::PIPELINE
-        .replace("prompts: [red apple]", "prompts: [red apple], count: 400");
-    let id = server.run(&yaml);
+    let id = server.run(&long(400));
     loop {
         let progress = server.get("/sdapi/v1/progress").json();
         if progress["current_image"].is_string() {

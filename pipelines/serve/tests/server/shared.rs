@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::running::{PIPELINE, Running, start_in};
+use crate::running::{PIPELINE, Running, long, start_in};
 
 /// The address of a new database, if there is a PostgreSQL for tests.
 fn database() -> Option<String> {
@@ -70,8 +70,7 @@ fn two_servers_share_the_work_and_tell_of_each_others() {
         .collect();
     assert!(ids.iter().all(|id| listed.contains(id.as_str())));
     // A run is stopped by whoever is asked.
-    let long = PIPELINE.replace("prompts: [red apple]", "prompts: [red apple], count: 4000");
-    let id = servers[0].run(&long);
+    let id = servers[0].run(&long(4000));
     let path = format!("/api/runs/{id}");
     let is_running = |run: &Value| run["state"] == "running";
     while !is_running(&servers[1].get(&path).json()) {

@@ -19,7 +19,7 @@ use crate::generate::Generate;
 use crate::job::Job;
 use crate::refusal::Refusal;
 use crate::routes::runs::updates;
-use crate::update::{Update, finished};
+use crate::update::Update;
 
 /// Partial images of a stream, as many as OpenAI's.
 const PARTIAL_IMAGES: usize = 3;
@@ -103,17 +103,13 @@ pub(super) async fn answer(
         Some(_) => return Err(Refusal::bad("the job was stopped")),
         None => return Err(Refusal::closing()),
     }
-    let images = finished(&follower.job.updates());
-    let mut files = vec![];
-    for image in &images {
-        let pictures = &follower.app.pictures;
-        let path = pictures.find(&follower.job.id, &image.file).await?;
-        files.push((path, image.seed));
-    }
+    let images = follower.images().await?;
     let encoding = tokio::task::spawn_blocking(move || {
-        let data = files.into_iter().map(|(path, seed)| {
-            let b64_json = form.format.encode(&path)?;
-            Ok(ImageData { b64_json, seed })
+        let data = images.into_iter().map(|(image, path)| {
+            Ok(ImageData {
+                b64_json: form.format.encode(&path)?,
+                seed: image.seed,
+            })
         });
         data.collect::<Result<Vec<_>, Refusal>>()
     });

@@ -71,10 +71,10 @@ pub(in crate::routes) async fn edits(
     form: Multipart,
 ) -> Result<Response, Refusal> {
     let fields = FormFields::read(form).await?;
-    let image = keep(&app, &fields, "image")?;
+    let image = keep(&app, &fields, "image").await?;
     let image =
         image.ok_or_else(|| Refusal::bad("`image` is missing: the image that is edited"))?;
-    let mask = keep(&app, &fields, "mask")?;
+    let mask = keep(&app, &fields, "mask").await?;
     let mut request = common(&app, &fields)?;
     let whole = mask.is_none() && !has_transparency(&app, &image);
     let instructed = app
@@ -103,9 +103,9 @@ pub(in crate::routes) async fn variations(
     form: Multipart,
 ) -> Result<Response, Refusal> {
     let fields = FormFields::read(form).await?;
-    let missing = || Refusal::bad("`image` is missing: the image that is varied");
-    let bytes = fields.file("image")?.ok_or_else(missing)?.clone();
-    let image = app.uploads.keep(&bytes)?.name;
+    let image = keep(&app, &fields, "image").await?;
+    let image =
+        image.ok_or_else(|| Refusal::bad("`image` is missing: the image that is varied"))?;
     let from_scale: Option<usize> = fields.value("from_scale")?;
     let wanted = common(&app, &fields)?;
     let own = settings_of(&app, &image).and_then(|settings| settings.request);
@@ -162,10 +162,15 @@ fn returned(fields: &FormFields, of: Of) -> Result<Form, Refusal> {
 }
 
 /// Keeps a file of a form.
-fn keep(app: &App, fields: &FormFields, name: &str) -> Result<Option<String>, Refusal> {
-    let file = fields.file(name)?;
-    file.map(|bytes| Ok(app.uploads.keep(bytes)?.name))
-        .transpose()
+pub(super) async fn keep(
+    app: &Arc<App>,
+    fields: &FormFields,
+    name: &str,
+) -> Result<Option<String>, Refusal> {
+    match fields.file(name)? {
+        Some(bytes) => Ok(Some(app.keep(bytes.clone()).await?.name)),
+        None => Ok(None),
+    }
 }
 
 /// Whether an upload has transparent parts.

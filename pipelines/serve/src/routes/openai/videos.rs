@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, Multipart, Path, Query, Request, State};
 use axum::http::header;
 use axum::response::Response;
 
+use super::edits::keep;
 use super::form::FormFields;
 use super::size::size;
 use super::video_types::{
@@ -72,7 +73,7 @@ pub(in crate::routes) async fn create(
 }
 
 /// The fields of a form, and the image with which the video begins.
-async fn of_form(app: &App, form: Multipart) -> Result<(NewVideo, Option<String>), Refusal> {
+async fn of_form(app: &Arc<App>, form: Multipart) -> Result<(NewVideo, Option<String>), Refusal> {
     let fields = FormFields::read(form).await?;
     let owned = |name: &str| fields.text(name).map(str::to_owned);
     let new = NewVideo {
@@ -82,10 +83,7 @@ async fn of_form(app: &App, form: Multipart) -> Result<(NewVideo, Option<String>
         size: owned("size"),
         seed: fields.value("seed")?,
     };
-    let image = match fields.file("input_reference")? {
-        Some(bytes) => Some(app.uploads.keep(bytes)?.name),
-        None => None,
-    };
+    let image = keep(app, &fields, "input_reference").await?;
     Ok((new, image))
 }
 

@@ -1,5 +1,6 @@
 //! Images as the answer.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
@@ -14,7 +15,7 @@ use crate::app::App;
 use crate::follower::Follower;
 use crate::generate::Generate;
 use crate::refusal::Refusal;
-use crate::update::{Finished, Update, finished};
+use crate::update::{Finished, Update};
 
 /// The one way to sample.
 pub(super) const SAMPLER: &str = "next-scale";
@@ -46,17 +47,12 @@ pub(super) async fn answer(
         Some(Update::Failed { message }) => return Err(Refusal::bad(message)),
         _ => return Err(Refusal::closing()),
     }
-    let images = finished(&follower.job.updates());
-    let mut files = vec![];
-    for image in &images {
-        let pictures = &follower.app.pictures;
-        files.push(pictures.find(&follower.job.id, &image.file).await?);
-    }
+    let images = follower.images().await?;
     let request = request.clone();
     let reading = tokio::task::spawn_blocking(move || {
         let mut encoded = vec![];
         let mut texts = vec![];
-        for path in &files {
+        for (_, path) in &images {
             let bytes = std::fs::read(path);
             encoded
                 .push(STANDARD.encode(bytes.map_err(|_| Refusal::absent("such image any more"))?));
@@ -76,8 +72,8 @@ pub(super) async fn answer(
     Ok(Json(answer?))
 }
 
-fn info(request: &Generate, images: &[Finished], texts: &[String]) -> Value {
-    let seeds: Vec<u64> = images.iter().map(|image| image.seed).collect();
+fn info(request: &Generate, images: &[(Finished, PathBuf)], texts: &[String]) -> Value {
+    let seeds: Vec<u64> = images.iter().map(|(image, _)| image.seed).collect();
     let prompt = request.prompt.clone().unwrap_or_default();
     let negative = request.negative_prompt.clone().unwrap_or_default();
     json!({

@@ -98,10 +98,10 @@ pub(in crate::routes) async fn img2img(
         let message = format!("`init_images` has {given} images, and one is taken");
         return Err(Refusal::bad(message));
     };
-    generate.image = Some(app.uploads.keep(&decode(image)?)?.name);
+    generate.image = Some(keep(&app, image).await?);
     match request.mask.as_deref().filter(|mask| !mask.is_empty()) {
         Some(mask) => {
-            generate.mask = Some(app.uploads.keep(&decode(mask)?)?.name);
+            generate.mask = Some(keep(&app, mask).await?);
             generate.invert = (request.inpainting_mask_invert == Some(1)).then_some(true);
             generate.keep_original = Some(true);
         }
@@ -125,7 +125,7 @@ pub(in crate::routes) async fn png_info(
     State(app): State<Arc<App>>,
     Json(request): Json<PngInfo>,
 ) -> Result<Json<PngInfoAnswer>, Refusal> {
-    let upload = app.uploads.keep(&decode(&request.image)?)?.name;
+    let upload = keep(&app, &request.image).await?;
     let settings = settings_of(&app, &upload).unwrap_or_default();
     let info = settings.parameters.unwrap_or_default();
     let parameters = settings.request.and_then(|r| serde_json::to_value(r).ok());
@@ -170,6 +170,11 @@ fn parameters(request: Txt2Img) -> Value {
         ..request
     };
     serde_json::to_value(without).unwrap_or_default()
+}
+
+/// Keeps an image in base64; what pipelines call it.
+async fn keep(app: &Arc<App>, text: &str) -> Result<String, Refusal> {
+    Ok(app.keep(decode(text)?.into()).await?.name)
 }
 
 /// The bytes of a file in base64, or of a data URL.
