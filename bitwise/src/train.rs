@@ -1,8 +1,12 @@
 //! The training loss: the cross entropy of each bit.
 
-use burn::tensor::{Int, Tensor, activation::log_sigmoid};
+use std::cell::OnceCell;
 
-use crate::infinity::{Infinity, Plan, TextCondition};
+use burn::tensor::{Int, Tensor, activation::log_sigmoid};
+use nextscale_var_core::blocks::Transformer;
+use nextscale_var_core::train::{Chain, ChainStart, DropPath, Loss, Trained};
+
+use crate::infinity::{Infinity, Plan, TextCondition, TextState, teacher_block, teacher_end};
 use crate::tokens::TeacherForcing;
 
 /// The cross entropy of each token, averaged over its bits: `[b, l]`.
@@ -69,20 +73,120 @@ pub fn loss(
     plan: &Plan,
     weights: &Tensor<2>,
 ) -> BitLoss {
-    let [b, ..] = batch.bits.dims();
     let text = model.encode_text(text);
-    let inputs = batch.inputs.clone();
-    let x = match &batch.source {
-        Some(source) => model.forward_edit_hidden(source.clone(), inputs, &text, plan),
-        None => model.forward_hidden(inputs, &text, plan),
-    };
+    let (source, inputs) = (batch.source.clone(), batch.inputs.clone());
+    let x = model.forward_hidden(source, inputs, &text, plan);
     let margins = model.margins(x, text.cond);
-    let right = right_per_token(margins.clone(), batch.bits.clone());
-    let per_token = loss_per_token(margins, batch.bits.clone());
-    BitLoss {
-        loss: (per_token.clone() * weights.clone()).sum() / b as f64,
-        per_token: per_token.detach(),
-        right,
+    BitLoss::new(margins, batch.bits.clone(), weights)
+}
+
+impl BitLoss {
+    /// Of margins and bits, `[b, l, D]`, with the weights of the tokens, `[1, l]`.
+    pub fn new(margins: Tensor<3>, bits: Tensor<3, Int>, weights: &Tensor<2>) -> Self {
+        let [b, ..] = bits.dims();
+        let right = right_per_token(margins.clone(), bits.clone());
+        let per_token = loss_per_token(margins, bits);
+        Self {
+            loss: (per_token.clone() * weights.clone()).sum() / b as f64,
+            per_token: per_token.detach(),
+            right,
+        }
+    }
+}
+
+/// A batch as a chain of blocks, whose gradients are computed block by block.
+pub struct InfinityChain<'a, V> {
+    /// The weights.
+    pub weights: &'a V,
+    /// The images.
+    pub batch: &'a TeacherForcing,
+    /// The prompts.
+    pub text: &'a TextCondition,
+    /// Which prompts are replaced by the unconditional one.
+    pub drop: &'a [bool],
+    /// As for [`loss`].
+    pub plan: &'a Plan,
+    /// As for [`loss`].
+    pub token_weights: &'a Tensor<2>,
+    /// Layers that samples skip.
+    pub drop_path: Option<DropPath>,
+    /// Filled by the end of the chain: how well the bits of each token were predicted, `[b, l]`.
+    pub right: OnceCell<Tensor<2>>,
+}
+
+impl<V: Trained<Infinity>> InfinityChain<'_, V> {
+    /// The loss without autodiff, for weights that have none.
+    pub fn loss(&self, model: &V::Model) -> BitLoss {
+        let ChainStart { mut x, shared } = self.start(model);
+        for i in 0..self.depth_of(model) {
+            x = self.block(model, i, x, &shared, false);
+        }
+        self.bit_loss(model, x, &shared)
+    }
+
+    fn state(&self, model: &V::Model) -> TextState {
+        let top = self.weights.top(model);
+        top.encode_text(&top.drop_condition(self.text, self.drop))
+    }
+
+    fn depth_of(&self, model: &V::Model) -> usize {
+        Transformer::depth(self.weights.top(model))
+    }
+
+    fn bit_loss(&self, model: &V::Model, x: Tensor<3>, shared: &[Tensor<3>]) -> BitLoss {
+        let x = teacher_end(x, self.plan);
+        let [b, _, c] = shared[2].dims();
+        let cond = shared[2].clone().reshape([b, c]);
+        let margins = self.weights.top(model).margins(x, cond);
+        BitLoss::new(margins, self.batch.bits.clone(), self.token_weights)
+    }
+}
+
+impl<V: Trained<Infinity>> Chain for InfinityChain<'_, V> {
+    type Model = V::Model;
+
+    fn depth(&self, model: &V::Model) -> usize {
+        self.depth_of(model)
+    }
+
+    fn start(&self, model: &V::Model) -> ChainStart {
+        let text = self.state(model);
+        let (source, inputs) = (self.batch.source.clone(), self.batch.inputs.clone());
+        let top = self.weights.top(model);
+        ChainStart {
+            x: top.teacher_start(source, inputs, &text, self.plan),
+            shared: text.parts(),
+        }
+    }
+
+    fn block(
+        &self,
+        model: &V::Model,
+        i: usize,
+        x: Tensor<3>,
+        shared: &[Tensor<3>],
+        recorded: bool,
+    ) -> Tensor<3> {
+        let block = self.weights.block(model, i, recorded);
+        let text = TextState::of_parts(shared, self.text);
+        let kept = self.drop_path.as_ref();
+        let kept = kept.map(|kept| kept.of(i, &self.token_weights.device()));
+        teacher_block(&block, (i, kept), x, &text, self.plan)
+    }
+
+    fn end(&self, model: &V::Model, x: Tensor<3>, shared: &[Tensor<3>]) -> Loss {
+        let BitLoss { loss, right, .. } = self.bit_loss(model, x, shared);
+        let mean = right.clone().mean();
+        self.right.get_or_init(|| right);
+        Loss {
+            total: loss,
+            parts: vec![("right", mean)],
+            examples: self.drop.len(),
+        }
+    }
+
+    fn trains_start(&self) -> bool {
+        self.weights.trains_top()
     }
 }
 

@@ -115,7 +115,7 @@ fn edits_are_teacher_forced_as_they_are_made() {
     let source = Patching::Double.to_tokens(source(&device));
     let plan = Plan::editing_teacher_forcing(&config(), &schedule, last, &device);
     let encoded = model.encode_text(&text);
-    let x = model.forward_edit_hidden(source.clone(), taught.inputs.clone(), &encoded, &plan);
+    let x = model.forward_hidden(Some(source.clone()), taught.inputs.clone(), &encoded, &plan);
     let all = model.logits(x, encoded.cond);
     let plan = Plan::editing(&config(), &schedule, last, &device);
     let mut state = model.start(&text, &plan);
@@ -349,7 +349,7 @@ fn margins_are_differences_of_logits() {
     let (model, text, taught) = (model(&device), text(&device), taught(&device));
     let plan = Plan::teacher_forcing(&config(), &schedule(), schedule().last(), &device);
     let state = model.encode_text(&text);
-    let x = model.forward_hidden(taught.inputs, &state, &plan);
+    let x = model.forward_hidden(None, taught.inputs, &state, &plan);
     let ours = model.margins(x.clone(), state.cond.clone());
     let theirs = margins(model.logits(x, state.cond));
     assert!(far(ours, theirs) < 1e-4);

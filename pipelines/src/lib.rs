@@ -65,6 +65,7 @@ pub mod artifact;
 pub mod error;
 pub mod file_path;
 pub mod graph;
+pub mod lora;
 mod map;
 pub mod media;
 pub mod per_scale;

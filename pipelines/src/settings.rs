@@ -11,6 +11,7 @@ use nextscale_models::device::{DeviceChoice, Dtype};
 use nextscale_models::search::Choice;
 
 use crate::file_path::FilePath;
+use crate::lora::LoraFile;
 
 /// The settings of a pipeline: every key except `stages`.
 #[skip_serializing_none]
@@ -31,6 +32,9 @@ pub struct Settings {
     /// Which weights of a training checkpoint are taken, if it holds several.
     #[serde(default, skip_serializing_if = "is_model")]
     pub weights: WeightsChoice,
+    /// Low-rank adapters (LoRA) that are added to the model's transformer, one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lora: Vec<LoraFile>,
     /// Where to compute.
     #[serde(default)]
     pub device: DeviceChoice,

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use nextscale_models::ModelError;
 use nextscale_models::search::SearchPath;
 use nextscale_models::{Architecture, BlockStorage, Model, device};
+use nextscale_models::{LoraChoice, ModelError};
 
 use crate::error::{Diagnostic, Mark, PipelineError};
 use crate::settings::Settings;
@@ -128,10 +128,24 @@ impl Setup<'_> {
             ModelError::Refused { .. } => PipelineError::from(error),
             error => self.refuse_error("model", &error.into()).into(),
         })?;
-        let model = Arc::new(model);
+        let model = Arc::new(self.adapted(model, name)?);
         let mut models = self.models.0.borrow_mut();
         models.insert(name.to_owned(), Arc::clone(&model));
         Ok(model)
+    }
+
+    /// The model of the settings with their adapters; another one as it is.
+    fn adapted(&self, model: Model, name: &str) -> Result<Model, PipelineError> {
+        if name != self.settings.model {
+            return Ok(model);
+        }
+        let loras: Vec<LoraChoice> = self.settings.lora.iter().map(LoraChoice::from).collect();
+        if let Some(lora) = loras.iter().find(|lora| !lora.path.exists()) {
+            let message = format!("there is no adapter `{}`", lora.path.display());
+            return Err(self.refuse("lora", message).into());
+        }
+        let adapted = model.with_loras(&loras);
+        adapted.map_err(|error| self.refuse_error("lora", &error.into()).into())
     }
 
     /// Opens a model of images from prompts.

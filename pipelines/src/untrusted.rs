@@ -69,6 +69,7 @@ pub(crate) fn restrict(root: &mut Node, origin: Origin) -> Result<(), PipelineEr
         Node::from_data(&false, "a pipeline out of a file")?,
     )?;
     forget_path_of_model(root);
+    check_adapters(root, origin, &mut refused);
     if let Some(stages) = root.get_mut("stages") {
         for entry in stages.entries_mut() {
             let kind = entry.node.get("stage").and_then(Node::as_str);
@@ -131,6 +132,19 @@ fn check_files(node: &Node, origin: Origin, refused: &mut Vec<Diagnostic>) {
         }
         if matches!(entry.node.value, Value::Map(_)) && entry.key != "from" {
             check_files(&entry.node, origin, refused);
+        }
+    }
+}
+
+/// Refuses adapters that do not lie below the working folder; all that another computer names, unless the server put its own in.
+fn check_adapters(root: &Node, origin: Origin, refused: &mut Vec<Diagnostic>) {
+    let listed = root.get("lora").map(Node::items).unwrap_or_default();
+    for node in listed {
+        let file = node.get("file").unwrap_or(node);
+        let name = file.as_str().unwrap_or_default();
+        if origin == Origin::Network || !is_below(Path::new(name)) {
+            let message = format!("{} adds the adapter `{name}`", origin.subject());
+            refused.push(origin.hint(Diagnostic::new(&file.mark, message)));
         }
     }
 }

@@ -35,6 +35,20 @@ pub enum BlockStorage {
 pub trait Block: ModuleSnapshot + Clone + Send + 'static {
     /// The large matrices.
     fn linears(&mut self) -> Vec<&mut Linear>;
+
+    /// The layers that low-rank adapters may change: the official name of each within the block, and the layers of ours that
+    /// it stacks along its output.
+    fn adaptable(&mut self) -> Vec<(&'static str, Vec<&mut Linear>)>;
+}
+
+/// The same block with all weights in f32.
+pub fn in_f32<B: Block>(mut block: B) -> B {
+    for linear in block.linears() {
+        if let Some(int8) = linear.int8.take() {
+            linear.weight = Param::from_tensor(int8.dequantize()).set_require_grad(false);
+        }
+    }
+    block.map(&mut Cast(DType::F32))
 }
 
 /// Bytes of a transformer's weights with `blocks` parameters in all blocks, `block` in one of them and `outside` elsewhere.
@@ -258,6 +272,26 @@ pub trait Transformer: ModuleSnapshot {
     type Block: Block;
 
     /// The loaded blocks, and what reads the streamed ones.
+    fn blocks(&self) -> (&[Self::Block], Option<&StreamedBlocks<Self::Block>>);
+
+    /// Number of blocks, loaded or streamed.
+    fn depth(&self) -> usize {
+        match self.blocks() {
+            (_, Some(stream)) => stream.depth(),
+            (loaded, None) => loaded.len(),
+        }
+    }
+
+    /// Block `i`, loaded or streamed.
+    ///
+    /// # Panics
+    /// As [`StreamedBlocks::take`].
+    fn block(&self, i: usize) -> Cow<'_, Self::Block> {
+        let (loaded, stream) = self.blocks();
+        StreamedBlocks::take(loaded, stream, i)
+    }
+
+    /// The same as [`Transformer::blocks`], to be changed.
     fn blocks_mut(
         &mut self,
     ) -> (

@@ -25,6 +25,35 @@ pub struct Linear {
     /// The weights as int8, if they are stored so.
     #[module(skip)]
     pub int8: Option<Int8>,
+    /// What is added to the layer while an adapter is trained.
+    #[module(skip)]
+    pub low_rank: Option<LowRank>,
+}
+
+/// What a low-rank adapter adds to a linear layer: `scale (x down) up`.
+#[derive(Clone, Debug)]
+pub struct LowRank {
+    /// `[input, r]`.
+    pub down: Tensor<2>,
+    /// `[r, output]`.
+    pub up: Tensor<2>,
+    /// The factor.
+    pub scale: f32,
+}
+
+impl LowRank {
+    /// What is added for `x`, `[m, input]`: `[m, output]` in f32.
+    fn product(&self, x: Tensor<2>) -> Tensor<2> {
+        f32(x).matmul(self.down.clone()).matmul(self.up.clone()) * self.scale
+    }
+}
+
+/// `y`, the product of `x` and `layer`, with what an adapter adds.
+fn adapted(y: Tensor<2>, x: Option<Tensor<2>>, layer: &Linear) -> Tensor<2> {
+    match (x, &layer.low_rank) {
+        (Some(x), Some(low_rank)) => y + low_rank.product(x),
+        _ => y,
+    }
 }
 
 impl Linear {
@@ -61,6 +90,7 @@ pub fn linear(input: usize, output: usize, bias: bool, std: f64, device: &Device
         weight: normal.init([input, output], device),
         bias: bias.then(|| Initializer::Zeros.init([output], device)),
         int8: None,
+        low_rank: None,
     }
 }
 
@@ -141,7 +171,8 @@ pub fn project_f32<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
         return y.reshape(dims);
     }
     let bias = layer.bias.as_ref().map(value);
-    let y = affine(x, value(&layer.weight), bias);
+    let input = layer.low_rank.as_ref().map(|_| x.clone());
+    let y = adapted(affine(x, value(&layer.weight), bias), input, layer);
     dims[D - 1] = y.dims()[1];
     y.reshape(dims)
 }
@@ -158,6 +189,12 @@ pub fn working_dtype(layer: &Linear) -> DType {
 
 /// As [`project`], but the result stays in the [`working_dtype`].
 pub fn project_raw(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
+    let input = layer.low_rank.as_ref().map(|_| x.clone());
+    adapted(plain_project(x, layer), input, layer)
+}
+
+/// [`project_raw`] without an adapter.
+fn plain_project(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
     let (stored, working) = (layer.weight.dtype(), working_dtype(layer));
     #[cfg(feature = "cuda")]
     if crate::card::runs(&x) {
@@ -196,11 +233,13 @@ pub fn project_raw_in(x: Tensor<2>, layer: &Linear, precision: Precision) -> Ten
     if precision == Precision::F32 || !plain {
         return project_raw(x, layer);
     }
+    let input = layer.low_rank.as_ref().map(|_| x.clone());
     let y = matmul(f32(x), layer.weight.val(), precision);
-    match &layer.bias {
+    let y = match &layer.bias {
         Some(bias) => y + bias.val().unsqueeze(),
         None => y,
-    }
+    };
+    adapted(y, input, layer)
 }
 
 /// Layer norm without weights, over the last axis of `[b, l, c]`.
@@ -252,6 +291,19 @@ impl AdaLn {
             gains: first(&self.gains),
             scales: first(&self.scales),
             shifts: first(&self.shifts),
+        }
+    }
+
+    /// The same, with factors on the gains of attention and feed-forward, `[b, 1, 1]` each, if there are any.
+    #[must_use]
+    pub fn with_factors(self, factors: Option<[Tensor<3>; 2]>) -> Self {
+        let Some([attention, feed_forward]) = factors else {
+            return self;
+        };
+        let [first, second] = self.gains;
+        Self {
+            gains: [first * attention, second * feed_forward],
+            ..self
         }
     }
 

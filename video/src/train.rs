@@ -4,21 +4,25 @@
 //! loss = sum over passes k, tokens n of w_k CE(transformer(down(f_{k-1}))_n, bits_kn)
 //! ```
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use nextscale_bitwise::correction::SelfCorrection;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::train::{BitLoss, loss_per_token, margins, right_per_token};
 use nextscale_tokenizer::{Codes, Quantizer as _, Scale};
-use nextscale_var_core::train::ScaleWeighting;
-use nextscale_var_core::{mask::padding, matmul::Precision};
+use nextscale_var_core::blocks::Transformer;
+use nextscale_var_core::train::{Chain, ChainStart, Loss, ScaleWeighting, Trained};
+use nextscale_var_core::{mask::padding, matmul::Precision, rope::RopeTable};
 use rand::Rng;
 
 use crate::{
     clips::{Pass, Plan},
     codes::{CodeBits, CodeKind},
-    infinity_star::{AttentionSpan, InfinityStar, grid_positions, text_positions},
+    infinity_star::{
+        AttentionSpan, InfinityStar, TeacherPass, check, grid_positions, text_positions,
+    },
     pyramid::{descend, pyramid},
 };
 
@@ -105,10 +109,7 @@ impl TeacherForcingPlan {
             "without its image, a video of one frame has no clip to train"
         );
         let finest = plan.reference().tokens() as f64;
-        let weight = |pass: &Pass| match weighting {
-            ScaleWeighting::Uniform => 1.0,
-            ScaleWeighting::Area => (finest / (pass.scale.h * pass.scale.w) as f64).sqrt(),
-        };
+        let weight = |pass: &Pass| weighting.of(finest / (pass.scale.h * pass.scale.w) as f64);
         let all: Vec<f64> = counted
             .iter()
             .flat_map(|pass| std::iter::repeat_n(weight(pass), pass.scale.tokens()))
@@ -141,32 +142,14 @@ pub fn loss(
     plan: &TeacherForcingPlan,
     precision: Precision,
 ) -> BitLoss {
-    let [b, text_len, _] = text.dims();
+    let [_, text_len, _] = text.dims();
     let device = text.device();
     let hidden = padding(lens, text_len, &device);
     let Sequence { x, positions, ends } = plan.sequence(model, forcing, text);
     let rope = model.rope(&positions, &device);
     let spans = plan.spans(&ends);
     let x = model.forward_teacher_forced(x, &rope, &spans, hidden.as_ref(), precision);
-    let (mut losses, mut right) = (Vec::new(), Vec::new());
-    for (n, &i) in plan
-        .taken
-        .iter()
-        .enumerate()
-        .filter(|(n, _)| plan.counts[*n])
-    {
-        let states = x.clone().slice_dim(1, ends[n]..ends[n + 1]);
-        let margins = margins(model.logits(states, plan.passes[i].kind));
-        let bits = forcing.bits[i].clone();
-        right.push(right_per_token(margins.clone(), bits.clone()));
-        losses.push(loss_per_token(margins, bits));
-    }
-    let per_token = Tensor::cat(losses, 1);
-    BitLoss {
-        loss: (per_token.clone() * plan.weights.clone()).sum() / b as f64,
-        per_token: per_token.detach(),
-        right: Tensor::cat(right, 1),
-    }
+    plan.bit_loss(model, x, forcing, &ends)
 }
 
 /// The tokens of the text and of all trained passes, one after the other.
@@ -180,6 +163,46 @@ struct Sequence {
 }
 
 impl TeacherForcingPlan {
+    /// Where the tokens of each pass that counts begin, and where the last ones end.
+    pub fn offsets(&self) -> Vec<usize> {
+        let mut offsets = vec![0];
+        let counted = self
+            .taken
+            .iter()
+            .zip(&self.counts)
+            .filter(|(_, counts)| **counts);
+        for (&i, _) in counted {
+            offsets.push(offsets[offsets.len() - 1] + self.passes[i].scale.tokens());
+        }
+        offsets
+    }
+
+    /// The loss of the last block's output, `[b, l, C]`.
+    fn bit_loss(
+        &self,
+        model: &InfinityStar,
+        x: Tensor<3>,
+        forcing: &TeacherForcing,
+        ends: &[usize],
+    ) -> BitLoss {
+        let [b, ..] = x.dims();
+        let (mut losses, mut right) = (Vec::new(), Vec::new());
+        let counted = self.taken.iter().enumerate();
+        for (n, &i) in counted.filter(|(n, _)| self.counts[*n]) {
+            let states = x.clone().slice_dim(1, ends[n]..ends[n + 1]);
+            let margins = margins(model.logits(states, self.passes[i].kind));
+            let bits = forcing.bits[i].clone();
+            right.push(right_per_token(margins.clone(), bits.clone()));
+            losses.push(loss_per_token(margins, bits));
+        }
+        let per_token = Tensor::cat(losses, 1);
+        BitLoss {
+            loss: (per_token.clone() * self.weights.clone()).sum() / b as f64,
+            per_token: per_token.detach(),
+            right: Tensor::cat(right, 1),
+        }
+    }
+
     fn sequence(
         &self,
         model: &InfinityStar,
@@ -187,23 +210,34 @@ impl TeacherForcingPlan {
         text: Tensor<3>,
     ) -> Sequence {
         let [_, text_len, _] = text.dims();
+        let (positions, ends) = self.places(text_len, model.cfg_uncond.dims()[0]);
+        Sequence {
+            x: self.tokens(model, forcing, text),
+            positions,
+            ends,
+        }
+    }
+
+    /// The tokens before the first block, `[b, l, C]`.
+    fn tokens(&self, model: &InfinityStar, forcing: &TeacherForcing, text: Tensor<3>) -> Tensor<3> {
         let mut tokens = vec![model.text_tokens(text)];
+        let inputs = self.taken.iter().map(|&i| forcing.inputs[i].clone());
+        tokens.extend(inputs.map(|input| model.embed(input)));
+        Tensor::cat(tokens, 1)
+    }
+
+    /// The position of each token, and where the text and each pass end.
+    fn places(&self, text_len: usize, text_max_len: usize) -> (Vec<[f32; 4]>, Vec<usize>) {
         let mut positions = text_positions(text_len);
         let mut ends = vec![text_len];
-        let [text_max_len, _] = model.cfg_uncond.dims();
         for &i in &self.taken {
             let pass = &self.passes[i];
             let frames: Vec<usize> = (pass.first_frame..pass.first_frame + pass.scale.t).collect();
             let level = text_max_len + pass.position;
             positions.extend(grid_positions(pass.scale, self.reference, &frames, level));
-            tokens.push(model.embed(forcing.inputs[i].clone()));
             ends.push(positions.len());
         }
-        Sequence {
-            x: Tensor::cat(tokens, 1),
-            positions,
-            ends,
-        }
+        (positions, ends)
     }
 
     /// The spans of the text and of each pass, given where each of them ends.
@@ -227,6 +261,126 @@ impl TeacherForcingPlan {
             });
         }
         all
+    }
+}
+
+/// A batch of videos as a chain of blocks, whose gradients are computed block by block.
+pub struct InfinityStarChain<'a, V> {
+    /// The weights.
+    pub weights: &'a V,
+    /// The videos.
+    pub forcing: &'a TeacherForcing,
+    /// Text features of the prompts, `[b, L, T]`; the caller has replaced those that are dropped.
+    pub text: Tensor<3>,
+    /// Tokens of each prompt.
+    pub lens: &'a [usize],
+    /// As for [`loss`].
+    pub plan: &'a TeacherForcingPlan,
+    /// As for [`loss`].
+    pub precision: Precision,
+    /// What follows from the plan and the length of the text alone.
+    layout: Layout,
+    /// Filled by the end of the chain: how well the bits of each token were predicted, `[b, l]`.
+    pub right: OnceCell<Tensor<2>>,
+}
+
+/// Where the tokens of a batch are, and what they attend to.
+struct Layout {
+    rope: RopeTable,
+    ends: Vec<usize>,
+    spans: Vec<AttentionSpan>,
+    hidden: Option<Tensor<4, Bool>>,
+}
+
+impl<'a, V: Trained<InfinityStar>> InfinityStarChain<'a, V> {
+    /// The chain of a batch; the arguments are those of [`loss`].
+    pub fn new(
+        weights: &'a V,
+        model: &V::Model,
+        forcing: &'a TeacherForcing,
+        (text, lens): (Tensor<3>, &'a [usize]),
+        plan: &'a TeacherForcingPlan,
+        precision: Precision,
+    ) -> Self {
+        let ([_, text_len, _], device) = (text.dims(), text.device());
+        let (positions, ends) = plan.places(text_len, weights.top(model).cfg_uncond.dims()[0]);
+        let spans = plan.spans(&ends);
+        check(&spans, positions.len());
+        let layout = Layout {
+            rope: weights.top(model).rope(&positions, &device),
+            spans,
+            hidden: padding(lens, text_len, &device),
+            ends,
+        };
+        Self {
+            weights,
+            forcing,
+            text,
+            lens,
+            plan,
+            precision,
+            layout,
+            right: OnceCell::new(),
+        }
+    }
+
+    /// The loss without autodiff, for weights that have none.
+    pub fn loss(&self, model: &V::Model) -> BitLoss {
+        let ChainStart { mut x, shared } = self.start(model);
+        for i in 0..self.depth(model) {
+            x = self.block(model, i, x, &shared, false);
+        }
+        let top = self.weights.top(model);
+        self.plan.bit_loss(top, x, self.forcing, &self.layout.ends)
+    }
+}
+
+impl<V: Trained<InfinityStar>> Chain for InfinityStarChain<'_, V> {
+    type Model = V::Model;
+
+    fn depth(&self, model: &V::Model) -> usize {
+        Transformer::depth(self.weights.top(model))
+    }
+
+    fn start(&self, model: &V::Model) -> ChainStart {
+        let top = self.weights.top(model);
+        ChainStart {
+            x: self.plan.tokens(top, self.forcing, self.text.clone()),
+            shared: Vec::new(),
+        }
+    }
+
+    fn block(
+        &self,
+        model: &V::Model,
+        i: usize,
+        x: Tensor<3>,
+        _: &[Tensor<3>],
+        recorded: bool,
+    ) -> Tensor<3> {
+        let pass = TeacherPass {
+            rope: &self.layout.rope,
+            spans: &self.layout.spans,
+            hidden: self.layout.hidden.as_ref(),
+            precision: self.precision,
+        };
+        pass.block(&self.weights.block(model, i, recorded), x)
+    }
+
+    fn end(&self, model: &V::Model, x: Tensor<3>, _: &[Tensor<3>]) -> Loss {
+        let top = self.weights.top(model);
+        let bits = self.plan.bit_loss(top, x, self.forcing, &self.layout.ends);
+        let mean = bits.right.clone().mean();
+        self.right.get_or_init(|| bits.right);
+        Loss {
+            total: bits.loss,
+            parts: vec![("right", mean)],
+            examples: self.lens.len(),
+        }
+    }
+
+    fn trains_start(&self) -> bool {
+        self.weights.trains_top()
     }
 }
 

@@ -210,4 +210,17 @@ impl blocks::Block for Block {
             &mut ffn.fc2,
         ]
     }
+
+    fn adaptable(&mut self) -> Vec<(&'static str, Vec<&mut Linear>)> {
+        let Self { sa, ca, ffn, .. } = self;
+        vec![
+            ("sa.mat_qkv", vec![&mut sa.q, &mut sa.k, &mut sa.v]),
+            ("sa.proj", vec![&mut sa.proj]),
+            ("ca.mat_q", vec![&mut ca.q]),
+            ("ca.mat_kv", vec![&mut ca.k, &mut ca.v]),
+            ("ca.proj", vec![&mut ca.proj]),
+            ("ffn.fc1", vec![&mut ffn.fc1]),
+            ("ffn.fc2", vec![&mut ffn.fc2]),
+        ]
+    }
 }

@@ -22,6 +22,7 @@ mod plan;
 mod recording;
 mod source;
 mod state;
+mod teacher;
 mod text;
 
 pub use block::{Block, CrossAttention};
@@ -36,4 +37,5 @@ pub(crate) use model::unconditional_values;
 pub use nextscale_var_core::layers::{Linear, gelu, inverse_norm, normalize, silu};
 pub use plan::Plan;
 pub use state::State;
+pub(crate) use teacher::{teacher_block, teacher_end};
 pub use text::{AttentivePool, TextCondition, TextProjection, TextState};

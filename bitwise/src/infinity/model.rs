@@ -5,17 +5,15 @@ use burn::{
     nn::Initializer,
     tensor::{Device, Shape, Tensor, TensorData, module::linear as linear_op},
 };
-use nextscale_var_core::attention::PassContext;
 use nextscale_var_core::blocks::{StreamedBlocks, Transformer};
 use nextscale_var_core::dtype::{f32, value};
 use nextscale_var_core::guidance::replace_rows;
-use nextscale_var_core::layers::{Linear, linear, modulate, project, project_f32, silu};
+use nextscale_var_core::layers::{Linear, linear, modulate, project_f32, silu};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
-use super::block::{Block, TextContext};
+use super::block::Block;
 use super::config::InfinityConfig;
-use super::plan::Plan;
 use super::text::{self, AttentivePool, TextCondition, TextProjection, TextState};
 
 /// Factors on the standard deviation of the initial head, and of the modulation of its norm.
@@ -114,91 +112,16 @@ fn difference(pairs: Tensor<3>) -> Tensor<3> {
 impl Transformer for Infinity {
     type Block = Block;
 
+    fn blocks(&self) -> (&[Block], Option<&StreamedBlocks<Block>>) {
+        (&self.blocks, self.stream.as_ref())
+    }
+
     fn blocks_mut(&mut self) -> (&mut Vec<Block>, &mut Option<StreamedBlocks<Block>>) {
         (&mut self.blocks, &mut self.stream)
     }
 }
 
 impl Infinity {
-    /// Logits of all scales at once under teacher forcing.
-    ///
-    /// `plan` must be made by [`Plan::teacher_forcing`].
-    ///
-    /// # Shapes
-    /// - `inputs`: `[b, l - 1, D]`, the running feature map resized to each scale but the first (patchified if the
-    ///   tokenizer's grids are the finer ones)
-    /// - result: `[b, l, 2 D]` in f32; the logits of bit `i` have indices `2i` (it is 0) and `2i + 1` (it is 1)
-    ///
-    /// # Panics
-    /// If the shapes do not fit the plan.
-    pub fn forward(&self, inputs: Tensor<3>, text: &TextCondition, plan: &Plan) -> Tensor<3> {
-        let text = self.encode_text(text);
-        let x = self.forward_hidden(inputs, &text, plan);
-        self.logits(x, text.cond)
-    }
-
-    /// [`Infinity::forward`] up to the last block: `[b, l, C]`.
-    ///
-    /// # Panics
-    /// See [`Infinity::forward`].
-    pub fn forward_hidden(&self, inputs: Tensor<3>, text: &TextState, plan: &Plan) -> Tensor<3> {
-        let x = self.teacher_tokens(inputs, text, plan);
-        assert!(
-            x.dims()[1] == 1 || plan.causal.is_some(),
-            "a stepwise plan has no mask for teacher forcing; use Plan::teacher_forcing"
-        );
-        let context = |_| PassContext {
-            rope: Some(&plan.rope),
-            causal: plan.causal.as_ref(),
-            precision: plan.precision,
-        };
-        self.teacher_blocks(x, text, context, |_, keys| keys)
-    }
-
-    /// The tokens of all scales before the first block, `[b, l, C]`.
-    pub(super) fn teacher_tokens(
-        &self,
-        inputs: Tensor<3>,
-        text: &TextState,
-        plan: &Plan,
-    ) -> Tensor<3> {
-        let [b, rest, _] = inputs.dims();
-        let [l] = plan.levels.dims();
-        assert_eq!(
-            rest + 1,
-            l,
-            "inputs for {rest} tokens after the first, in a plan of {l} tokens"
-        );
-        let mut x = self.first_token(text); // [b, 1, c]
-        if rest > 0 {
-            x = Tensor::cat(vec![x, project(f32(inputs), &self.word_embed)], 1);
-        }
-        assert_eq!(x.dims()[0], b, "the numbers of prompts and images differ");
-        let levels = value(&self.lvl_embed).select(0, plan.levels.clone());
-        x + levels.unsqueeze()
-    }
-
-    /// All blocks, of tokens that pass together: `keys` makes what is attended to of the keys, and of the values, of a block.
-    pub(super) fn teacher_blocks<'a>(
-        &self,
-        mut x: Tensor<3>,
-        text: &TextState,
-        context: impl Fn(usize) -> PassContext<'a>,
-        keys: impl Fn(usize, Tensor<4>) -> Tensor<4>,
-    ) -> Tensor<3> {
-        for i in 0..self.depth() {
-            let block = self.block(i);
-            let condition = block.condition(text.kv.clone(), text.modulation.clone());
-            let text_context = TextContext {
-                keys: &condition.keys,
-                hidden: text.hidden.as_ref(),
-            };
-            let attended = |k, v| (keys(i, k), keys(i, v));
-            x = block.forward(x, &condition.ada, text_context, context(i), attended);
-        }
-        x
-    }
-
     /// Number of blocks, loaded or not.
     pub fn depth(&self) -> usize {
         match &self.stream {

@@ -96,6 +96,31 @@ pub struct TextState {
 }
 
 impl TextState {
+    /// What the blocks read of it, as tensors of one rank: the text, `[b, l, C]`, the modulation, `[b, 6, C]`, and the pooled
+    /// prompts, `[b, 1, C]`.
+    pub(crate) fn parts(&self) -> Vec<Tensor<3>> {
+        let [b, _, six, c] = self.modulation.dims();
+        vec![
+            self.kv.clone(),
+            self.modulation.clone().reshape([b, six, c]),
+            self.cond.clone().unsqueeze_dim(1),
+        ]
+    }
+
+    /// The prompts with these [`TextState::parts`]; `text` says how long they are.
+    pub(crate) fn of_parts(parts: &[Tensor<3>], text: &TextCondition) -> Self {
+        let [kv, modulation, cond] = parts else {
+            panic!("{} parts of prompts instead of three", parts.len());
+        };
+        let [b, six, c] = modulation.dims();
+        Self {
+            kv: kv.clone(),
+            modulation: modulation.clone().reshape([b, 1, six, c]),
+            cond: cond.clone().reshape([b, c]),
+            hidden: hidden(text),
+        }
+    }
+
     /// The first `rows` prompts.
     pub(crate) fn rows(&self, rows: usize) -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! Progress bars on standard error, all in one style; hidden where it is no terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use nextscale_data::{OnProgress, Progress};
 
 /// A bar that counts items, such as images.
 pub(crate) fn items(label: &'static str) -> ProgressBar {
@@ -23,4 +24,17 @@ fn styled(label: &'static str, counts: &str) -> ProgressBar {
 pub(crate) fn show(bar: &ProgressBar, done: usize, total: usize) {
     bar.set_length(total as u64);
     bar.set_position(done as u64);
+}
+
+/// Builds or reads a data set, with a bar.
+pub(crate) fn during<T>(work: impl FnOnce(OnProgress<'_>) -> T) -> T {
+    let bar = items("");
+    let progress = |at: Progress<'_>| {
+        bar.set_prefix(at.step.to_owned());
+        bar.set_message(at.item.to_owned());
+        show(&bar, at.done, at.total);
+    };
+    let done = work(&progress);
+    bar.finish_and_clear();
+    done
 }

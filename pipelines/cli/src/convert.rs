@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 
+use nextscale_models::LoraChoice;
 use nextscale_models::convert::{Conversion, ConvertedDtype};
 use nextscale_pipelines::stage::Cancel;
 use nextscale_weights::WeightDtype;
@@ -18,6 +19,9 @@ pub(super) struct ConvertArgs {
     /// File to write, ending with .safetensors
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Add a low-rank adapter (LoRA) to a transformer's weights, as FILE or FILE:WEIGHT; repeat for more
+    #[arg(long, value_name = "FILE[:WEIGHT]")]
+    merge_lora: Vec<LoraChoice>,
     /// Number type of the weights; unchanged by default
     #[arg(long, value_enum)]
     dtype: Option<FileDtype>,
@@ -44,7 +48,7 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
             out.display()
         );
     }
-    let conversion = Conversion::open(&args.input)?;
+    let mut conversion = Conversion::open(&args.input)?;
     eprintln!("{}: {}", args.input.display(), conversion.kind());
     let dtype = match args.dtype {
         None => ConvertedDtype::Unchanged,
@@ -53,6 +57,7 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         Some(FileDtype::Bf16) => ConvertedDtype::Float(WeightDtype::Bf16),
         Some(FileDtype::Int8) => ConvertedDtype::Int8,
     };
+    conversion.merge(&args.merge_lora, dtype)?;
     let cancel = Cancel::default();
     let on_stop = cancel.clone();
     let _runtime = signal::runtime(move || on_stop.cancel())?;

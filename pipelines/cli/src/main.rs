@@ -12,6 +12,7 @@ mod generate;
 mod huge_pages;
 mod image_options;
 mod info;
+mod memory;
 mod metadata;
 mod models;
 mod options;

@@ -12,9 +12,11 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use nextscale_files::path_text;
+use nextscale_models::LoraChoice;
 use nextscale_models::device::{DeviceChoice, Dtype};
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::file_path::FilePath;
+use nextscale_pipelines::lora::LoraFile;
 use nextscale_pipelines::settings::WeightsChoice;
 use nextscale_pipelines::spec::PipelineSpec;
 use nextscale_pipelines::yaml::Node;
@@ -51,6 +53,9 @@ pub(crate) struct PromptOptions {
     /// Text encoder of a fine-tuned checkpoint: a folder in the layout of Hugging Face
     #[arg(long, value_name = "DIR")]
     text_encoder: Option<FilePath>,
+    /// Low-rank adapter (LoRA) to add to the model, as FILE or FILE:WEIGHT; repeat for more
+    #[arg(long, value_name = "FILE[:WEIGHT]")]
+    lora: Vec<LoraChoice>,
     /// Weights of a training checkpoint that holds several
     #[arg(long, value_parser = choice::<WeightsChoice>())]
     weights: Option<WeightsChoice>,
@@ -79,6 +84,8 @@ impl PromptOptions {
         set.pipeline("models-dir", &self.models_dir)?;
         set.pipeline("tokenizer", &self.tokenizer)?;
         set.pipeline("text-encoder", &self.text_encoder)?;
+        let loras: Vec<LoraFile> = self.lora.iter().cloned().map(LoraFile::from).collect();
+        set.pipeline("lora", &(!loras.is_empty()).then_some(loras))?;
         set.pipeline("weights", &self.weights)?;
         set.pipeline("seed", &self.seed)?;
         let prompts = (!self.prompt.is_empty()).then_some(&self.prompt);

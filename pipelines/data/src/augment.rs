@@ -57,9 +57,9 @@ impl Augment {
 pub(crate) struct Change {
     /// Scale about the centre.
     pub scale: f32,
-    /// Shift to the right, as a fraction of the side.
+    /// Shift to the right, as a fraction of the width.
     pub dx: f32,
-    /// Shift down, as a fraction of the side.
+    /// Shift down, as a fraction of the height.
     pub dy: f32,
     /// Whether the image is flipped left to right, before the shift.
     pub mirror: bool,
@@ -74,18 +74,23 @@ impl Change {
         mirror: false,
     };
 
-    /// Applies the change to premultiplied RGB and alpha of a `size` x `size` image, bilinear;
+    /// Applies the change to premultiplied RGB and alpha of an image of `width` x `height` pixels, bilinear;
     /// outside the image alpha is 0.
-    pub fn apply(&self, rgb: &[u8], alpha: &[u8], size: usize) -> (Vec<u8>, Vec<u8>) {
+    pub fn apply(
+        &self,
+        rgb: &[u8],
+        alpha: &[u8],
+        [width, height]: [usize; 2],
+    ) -> (Vec<u8>, Vec<u8>) {
         let (mut out, mut out_alpha) = (vec![0; rgb.len()], vec![0; alpha.len()]);
-        let columns = taps(size, self.scale, self.dx, self.mirror);
-        let rows = taps(size, self.scale, self.dy, false);
+        let columns = taps(width, self.scale, self.dx, self.mirror);
+        let rows = taps(height, self.scale, self.dy, false);
         for (y, row) in rows.iter().enumerate() {
             for (x, column) in columns.iter().enumerate() {
                 let mut sum = [0.0f32; 4];
                 for (sy, wy) in row {
                     for (sx, wx) in column {
-                        let (weight, at) = (wy * wx, sy * size + sx);
+                        let (weight, at) = (wy * wx, sy * width + sx);
                         if weight > 0.0 {
                             for c in 0..3 {
                                 sum[c] += weight * f32::from(rgb[at * 3 + c]);
@@ -94,7 +99,7 @@ impl Change {
                         }
                     }
                 }
-                let at = y * size + x;
+                let at = y * width + x;
                 for c in 0..3 {
                     out[at * 3 + c] = (sum[c] + 0.5) as u8;
                 }
@@ -154,17 +159,17 @@ mod tests {
     fn no_change_is_the_same_image_and_two_mirrors_too() {
         let (rgb, alpha) = gradient(8);
         assert_eq!(
-            Change::NONE.apply(&rgb, &alpha, 8),
+            Change::NONE.apply(&rgb, &alpha, [8; 2]),
             (rgb.clone(), alpha.clone())
         );
         let mirror = Change {
             mirror: true,
             ..Change::NONE
         };
-        let (r, a) = mirror.apply(&rgb, &alpha, 8);
+        let (r, a) = mirror.apply(&rgb, &alpha, [8; 2]);
         assert_ne!(a, alpha);
         assert_eq!(a[0], alpha[7]);
-        assert_eq!(mirror.apply(&r, &a, 8), (rgb, alpha));
+        assert_eq!(mirror.apply(&r, &a, [8; 2]), (rgb, alpha));
     }
 
     #[test]
@@ -174,9 +179,23 @@ mod tests {
             dx: 0.125,
             ..Change::NONE
         };
-        let (_, a) = shift.apply(&rgb, &alpha, 8);
+        let (_, a) = shift.apply(&rgb, &alpha, [8; 2]);
         assert_eq!(a[0], 0);
         assert_eq!(a[1..8], alpha[0..7]);
+    }
+
+    #[test]
+    fn a_rectangle_is_mirrored_and_shifted_by_its_own_sides() {
+        let rgb: Vec<u8> = (1..=8).flat_map(|i| [i * 10; 3]).collect();
+        let change = Change {
+            mirror: true,
+            dy: 0.5,
+            ..Change::NONE
+        };
+        let (r, a) = change.apply(&rgb, &[255; 8], [4, 2]);
+        assert_eq!(a, [0, 0, 0, 0, 255, 255, 255, 255]);
+        let reds: Vec<u8> = r.iter().step_by(3).copied().collect();
+        assert_eq!(reds, [0, 0, 0, 0, 40, 30, 20, 10]);
     }
 
     #[test]
@@ -189,7 +208,7 @@ mod tests {
         for seed in 0..20 {
             let change = draw(seed, true);
             assert!((0.85..=1.05).contains(&change.scale));
-            let (r, a) = change.apply(&rgb, &alpha, 16);
+            let (r, a) = change.apply(&rgb, &alpha, [16; 2]);
             assert!(
                 r.chunks_exact(3)
                     .zip(&a)

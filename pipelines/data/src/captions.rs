@@ -34,9 +34,12 @@ pub const PLAIN: f64 = 0.25;
 /// Chance of a named background.
 const COLOUR: f64 = 0.2;
 
-/// The default caption of an image, on white: `red apple, flat style`.
+/// The default caption of an image, on white: its first own caption, or its name and style, such as `red apple, flat style`.
 pub fn canonical(entry: &Entry) -> String {
-    styled(entry.name.clone(), entry)
+    match entry.captions.first() {
+        Some(own) => own.clone(),
+        None => styled(entry.name.clone(), entry),
+    }
 }
 
 /// A text with the style of an image, if it has one.
@@ -52,6 +55,8 @@ fn styled(text: String, entry: &Entry) -> String {
 /// Mostly `{name}, {style} style` on white; sometimes with an article, with a synonym instead of the name, or followed by
 /// ` on a {colour} background`. The style is left out only for the one image of a concept that answers its plain name,
 /// with the probability `plain`. The same state of `rng` gives the same caption.
+///
+/// An image with captions of its own has one of these, each with the same probability, as it is and on white.
 pub fn caption(entry: &Entry, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
     with_motion(entry, "", plain, rng)
 }
@@ -62,6 +67,9 @@ pub fn moving(entry: &Entry, phrase: &str, plain: f64, rng: &mut impl Rng) -> (S
 }
 
 fn with_motion(entry: &Entry, motion: &str, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
+    if let Some(own) = own(entry, rng) {
+        return (format!("{own}{motion}").trim_start().to_owned(), WHITE);
+    }
     let synonym = rng.random_bool(SYNONYM);
     let mut text = match entry.synonyms.choose(rng) {
         Some(other) if synonym => other.clone(),
@@ -85,6 +93,14 @@ fn with_motion(entry: &Entry, motion: &str, plain: f64, rng: &mut impl Rng) -> (
     (text, background)
 }
 
+/// One of the image's own captions; nothing is drawn if it has none.
+fn own<'a>(entry: &'a Entry, rng: &mut impl Rng) -> Option<&'a str> {
+    if entry.captions.is_empty() {
+        return None;
+    }
+    entry.captions.choose(rng).map(String::as_str)
+}
+
 /// Where the first of two things is, seen from the second: the words, and the signs of its shift (right, down).
 pub const RELATIONS: [(&str, [f32; 2]); 4] = [
     ("left of", [-1.0, 0.0]),
@@ -93,11 +109,15 @@ pub const RELATIONS: [(&str, [f32; 2]); 4] = [
     ("below", [0.0, 1.0]),
 ];
 
-/// The caption of an image of two things in one style: `a red apple left of a dog, 3d style`.
+/// The caption of an image of two things in one style: `a red apple left of a dog, 3d style`. An image with captions of its
+/// own is called by the first of them.
 pub fn pair(first: &Entry, relation: &str, second: &Entry) -> String {
-    let (a, b) = (&first.name, &second.name);
-    let (one, other) = (article(a), article(b));
-    format!("{one} {a} {relation} {other} {b}, {} style", first.style)
+    let thing = |entry: &Entry| match entry.captions.first() {
+        Some(own) => own.clone(),
+        None => format!("{} {}", article(&entry.name), entry.name),
+    };
+    let text = format!("{} {relation} {}", thing(first), thing(second));
+    styled(text, first)
 }
 
 /// The article before a word.
@@ -123,6 +143,34 @@ mod tests {
             plain,
             ..Entry::default()
         }
+    }
+
+    #[test]
+    fn own_captions_are_taken_as_they_are() {
+        let photo = Entry {
+            captions: vec!["A dog, asleep.".into(), "ein Hund".into()],
+            ..apple(true)
+        };
+        assert_eq!(canonical(&photo), "A dog, asleep.");
+        let all = many(&photo);
+        let german = all.iter().filter(|(text, _)| text == "ein Hund").count();
+        assert!((800..1200).contains(&german), "{german}");
+        assert!(
+            all.iter().all(|(text, background)| {
+                photo.captions.contains(text) && *background == WHITE
+            })
+        );
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let (text, _) = moving(&photo, "bouncing", PLAIN, &mut rng);
+        assert!(
+            text.ends_with(" bouncing") && !text.contains("style"),
+            "{text}"
+        );
+        let nothing = Entry {
+            captions: vec![String::new()],
+            ..Entry::default()
+        };
+        assert_eq!(caption(&nothing, PLAIN, &mut rng).0, "");
     }
 
     fn many(entry: &Entry) -> Vec<(String, [u8; 3])> {

@@ -3,22 +3,36 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
 use memmap2::Mmap;
 use rand::Rng;
 
 use crate::augment::{self, Augment, Change};
+use crate::captions;
 use crate::entry::Entry;
 use crate::error::DataError;
+use crate::index;
+use crate::layout::Layout;
 use crate::manifest::Manifest;
 
-/// Images with names or classes: they stay on disk and are read on demand.
+/// Images or clips with captions, names or classes: they stay on disk and are read on demand.
 #[derive(Debug)]
 pub struct Dataset {
     folder: PathBuf,
     manifest: Manifest,
     entries: Vec<Entry>,
+    layout: Layout,
     images: Mmap,
-    alpha: Mmap,
+    alpha: Alpha,
+}
+
+/// How opaque the pixels are.
+#[derive(Debug)]
+enum Alpha {
+    /// One byte a pixel, image after image.
+    Stored(Mmap),
+    /// As many bytes of 255 as the largest image has pixels, for every image.
+    Opaque(Vec<u8>),
 }
 
 impl Dataset {
@@ -28,13 +42,23 @@ impl Dataset {
     /// A file is missing, or its length does not fit the manifest.
     pub fn load(folder: &Path) -> Result<Self, DataError> {
         let manifest = Manifest::load(folder)?;
-        let pixels = manifest.count * manifest.size * manifest.size;
+        let index = folder.join("index.jsonl");
+        let entries = index::read(&index, &manifest)?;
+        let layout = Layout::new(&manifest, &entries);
+        let layout = layout.map_err(|e| DataError::content(&index, e))?;
+        let images = map(&folder.join("images.bin"), layout.pixels() * 3)?;
+        let alpha = if manifest.opaque {
+            Alpha::Opaque(vec![255; layout.largest()])
+        } else {
+            Alpha::Stored(map(&folder.join("alpha.bin"), layout.pixels())?)
+        };
         Ok(Self {
-            images: map(&folder.join("images.bin"), pixels * 3)?,
-            alpha: map(&folder.join("alpha.bin"), pixels)?,
-            entries: read_index(&folder.join("index.jsonl"), &manifest)?,
             folder: folder.into(),
             manifest,
+            entries,
+            layout,
+            images,
+            alpha,
         })
     }
 
@@ -48,9 +72,44 @@ impl Dataset {
         self.entries.is_empty()
     }
 
-    /// Side of every image in pixels.
+    /// Side of every image in pixels; 0 if they are not all squares of one size.
     pub fn size(&self) -> usize {
         self.manifest.size
+    }
+
+    /// Whether all images are squares of one size, which is [`Dataset::size`].
+    pub fn is_square(&self) -> bool {
+        self.manifest.sizes.is_empty()
+    }
+
+    /// Width and height of the images of each bucket in pixels; one bucket if all are squares of one size.
+    pub fn sizes(&self) -> &[[usize; 2]] {
+        self.layout.sizes()
+    }
+
+    /// Width and height of image `i` in pixels.
+    pub fn size_of(&self, i: usize) -> [usize; 2] {
+        self.layout.size_of(i)
+    }
+
+    /// The bucket of image `i`: a position in [`Dataset::sizes`].
+    pub fn bucket(&self, i: usize) -> usize {
+        self.entries[i].bucket
+    }
+
+    /// Frames of each clip; 1 in a set of images.
+    pub fn frames(&self) -> usize {
+        self.manifest.frames
+    }
+
+    /// Frames per second of the clips; 0 in a set of images.
+    pub fn fps(&self) -> f64 {
+        self.manifest.fps
+    }
+
+    /// What the data set holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     /// The folder that it was opened from.
@@ -71,6 +130,11 @@ impl Dataset {
     /// Names of the classes in order; empty if images have names of their own.
     pub fn classes(&self) -> &[String] {
         &self.manifest.classes
+    }
+
+    /// The default caption of image `i`: see [`captions::canonical`].
+    pub fn caption(&self, i: usize) -> String {
+        captions::canonical(&self.entries[i])
     }
 
     /// The number of image `i`'s class; `None` in a set without classes.
@@ -94,22 +158,39 @@ impl Dataset {
         entries.map(|e| e.id).collect()
     }
 
-    /// Premultiplied RGB (size * size * 3) and alpha (size * size) of image `i`.
+    /// Premultiplied RGB (width * height * 3) and alpha (width * height) of image `i`, or of the first frame of clip `i`.
     pub fn raw(&self, i: usize) -> (&[u8], &[u8]) {
-        let pixels = self.size() * self.size();
-        (
-            &self.images[i * pixels * 3..(i + 1) * pixels * 3],
-            &self.alpha[i * pixels..(i + 1) * pixels],
-        )
+        let pixels = self.layout.frame(i, 0);
+        let alpha = match &self.alpha {
+            Alpha::Stored(map) => &map[pixels.clone()],
+            Alpha::Opaque(all) => &all[..pixels.len()],
+        };
+        (&self.images[pixels.start * 3..pixels.end * 3], alpha)
     }
 
-    /// Image `i` on a background: RGB bytes in rows, size * size * 3.
+    /// The frames of clip `i`, first to last, each premultiplied RGB bytes in rows (width * height * 3); an image is a clip of
+    /// one frame.
+    pub fn clip(&self, i: usize) -> Vec<&[u8]> {
+        let frames = (0..self.frames()).map(|frame| self.layout.frame(i, frame));
+        frames
+            .map(|pixels| &self.images[pixels.start * 3..pixels.end * 3])
+            .collect()
+    }
+
+    /// Image `i`, or the first frame of clip `i`, on a background: RGB bytes in rows, width * height * 3.
     pub fn image(&self, i: usize, background: [u8; 3]) -> Vec<u8> {
         let (rgb, alpha) = self.raw(i);
         augment::composite(rgb, alpha, background)
     }
 
-    /// Image `i`, slightly shifted, scaled and perhaps mirrored, on a background: RGB bytes.
+    /// [`Dataset::image`] with its width and height.
+    pub fn picture(&self, i: usize, background: [u8; 3]) -> RgbImage {
+        let [width, height] = self.size_of(i).map(|side| side as u32);
+        let picture = RgbImage::from_raw(width, height, self.image(i, background));
+        picture.expect("an image has the bytes of its size")
+    }
+
+    /// Image `i`, or the first frame of clip `i`, slightly shifted, scaled and perhaps mirrored, on a background: RGB bytes.
     pub fn augmented(
         &self,
         i: usize,
@@ -119,13 +200,18 @@ impl Dataset {
     ) -> Vec<u8> {
         let (rgb, alpha) = self.raw(i);
         let change = augment.sample(self.entries[i].flip, rng);
-        let (rgb, alpha) = change.apply(rgb, alpha, self.size());
+        let (rgb, alpha) = change.apply(rgb, alpha, self.size_of(i));
         augment::composite(&rgb, &alpha, background)
     }
 
     /// Images `i` and `j` at half their size on one background: `i` is shifted from the centre by a quarter of the side in
-    /// the direction of `towards` (right, down), `j` the other way.
+    /// the direction of `towards` (right, down), `j` the other way. Only for sets whose images are squares of one size.
+    ///
+    /// # Panics
+    /// The images differ in size.
     pub fn pair(&self, i: usize, j: usize, towards: [f32; 2], background: [u8; 3]) -> Vec<u8> {
+        let size = self.size_of(i);
+        assert_eq!(size, self.size_of(j), "images of a pair have one size");
         let half = |index: usize, sign: f32| {
             let change = Change {
                 scale: 0.5,
@@ -134,7 +220,7 @@ impl Dataset {
                 ..Change::NONE
             };
             let (rgb, alpha) = self.raw(index);
-            change.apply(rgb, alpha, self.size())
+            change.apply(rgb, alpha, size)
         };
         let ((front, front_alpha), (back, back_alpha)) = (half(i, 1.0), half(j, -1.0));
         let below = augment::composite(&back, &back_alpha, background);
@@ -150,26 +236,6 @@ impl Dataset {
     }
 }
 
-fn read_index(path: &Path, manifest: &Manifest) -> Result<Vec<Entry>, DataError> {
-    let text = std::fs::read_to_string(path).map_err(|e| DataError::read(path, e))?;
-    let mut entries = Vec::<Entry>::with_capacity(manifest.count);
-    for (i, line) in text.lines().enumerate() {
-        let entry = serde_json::from_str(line);
-        let wrong = |e| DataError::content(path, format!("line {}: {e}", i + 1));
-        entries.push(entry.map_err(wrong)?);
-    }
-    if entries.len() != manifest.count {
-        let (lines, count) = (entries.len(), manifest.count);
-        let message = format!("{lines} lines, but the manifest counts {count} images");
-        return Err(DataError::content(path, message));
-    }
-    if let Some(entry) = entries.iter().find(|e| !manifest.has_class_of(e)) {
-        let message = format!("{:?} is not a class of the manifest", entry.name);
-        return Err(DataError::content(path, message));
-    }
-    Ok(entries)
-}
-
 #[allow(unsafe_code)]
 fn map(path: &Path, length: usize) -> Result<Mmap, DataError> {
     let file = File::open(path).map_err(|e| DataError::read(path, e))?;
@@ -183,101 +249,4 @@ fn map(path: &Path, length: usize) -> Result<Mmap, DataError> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// An image of 2x2 pixels.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Image {
-        pub name: &'static str,
-        pub style: &'static str,
-        pub rgb: [u8; 12],
-        pub alpha: [u8; 4],
-        pub held_out: bool,
-    }
-
-    /// A data set of these images.
-    pub(crate) fn small(images: &[Image]) -> (tempfile::TempDir, Dataset) {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, bytes: &[u8]| {
-            std::fs::write(folder.path().join(name), bytes).unwrap();
-        };
-        let manifest = Manifest {
-            size: 2,
-            count: images.len(),
-            held_out: images.iter().filter(|image| image.held_out).count(),
-            recipe: "r".into(),
-            ..Manifest::default()
-        };
-        let lines = images.iter().enumerate().map(|(id, image)| {
-            let entry = Entry {
-                id,
-                name: image.name.into(),
-                style: image.style.into(),
-                held_out: image.held_out,
-                ..Entry::default()
-            };
-            serde_json::to_string(&entry).unwrap() + "\n"
-        });
-        write("manifest.json", &serde_json::to_vec(&manifest).unwrap());
-        write("index.jsonl", lines.collect::<String>().as_bytes());
-        let rgb: Vec<u8> = images.iter().flat_map(|image| image.rgb).collect();
-        let alpha: Vec<u8> = images.iter().flat_map(|image| image.alpha).collect();
-        write("images.bin", &rgb);
-        write("alpha.bin", &alpha);
-        let set = Dataset::load(folder.path()).unwrap();
-        (folder, set)
-    }
-
-    /// Opaque red, and nothing, which is held out.
-    fn tiny() -> (tempfile::TempDir, Dataset) {
-        let red = Image {
-            name: "dot",
-            style: "3d",
-            rgb: [255, 0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0],
-            alpha: [255; 4],
-            held_out: false,
-        };
-        let nothing = Image {
-            rgb: [0; 12],
-            alpha: [0; 4],
-            held_out: true,
-            ..red
-        };
-        small(&[red, nothing])
-    }
-
-    #[test]
-    fn images_lie_on_the_background() {
-        let (_folder, set) = tiny();
-        assert_eq!(set.image(0, [0, 0, 255]), [255, 0, 0].repeat(4));
-        assert_eq!(set.image(1, [0, 0, 255]), [0, 0, 255].repeat(4));
-        assert_eq!((set.train_ids(), set.held_out_ids()), (vec![0], vec![1]));
-    }
-
-    #[test]
-    fn two_images_share_a_scene() {
-        let (_folder, set) = tiny();
-        // Image 0 is red, image 1 is empty: red on the left half alone, blue elsewhere.
-        let left = set.pair(0, 1, [-1.0, 0.0], [0, 0, 255]);
-        let (a, b) = (&left[..3], &left[3..6]);
-        assert!(a[0] > 100 && b[0] < a[0], "{left:?}");
-        assert_eq!(
-            set.pair(1, 1, [0.0, 1.0], [0, 0, 255]),
-            [0, 0, 255].repeat(4)
-        );
-        let other = set.pair(1, 0, [1.0, 0.0], [0, 0, 255]);
-        assert_eq!(other, left, "the second one is where the first one is not");
-    }
-
-    #[test]
-    fn a_short_file_is_an_error_with_its_path() {
-        let (folder, _) = tiny();
-        std::fs::write(folder.path().join("alpha.bin"), [0u8; 7]).unwrap();
-        let error = Dataset::load(folder.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("alpha.bin") && error.contains("needs 8"),
-            "{error}"
-        );
-    }
-}
+pub(crate) mod tests;

@@ -112,7 +112,7 @@ const SMALLER: f32 = 0.6;
 /// Chance that an instruction is said in its first form.
 const USUAL: f64 = 0.6;
 
-/// Makes edits of the images of a data set.
+/// Makes edits of the images of a data set whose images are squares of one size.
 #[derive(Debug)]
 pub struct Editor {
     set: Arc<Dataset>,
@@ -132,7 +132,11 @@ struct Source {
 impl Editor {
     /// Of images that training may see, or of those that it may not. A result in another style may be any image of the same
     /// name that training may see; that of a held-out one may be any at all.
+    ///
+    /// # Panics
+    /// The images are not all squares of one size.
     pub fn new(set: &Arc<Dataset>, held_out: bool) -> Self {
+        assert!(set.is_square(), "edits need square images of one size");
         let ids = if held_out {
             set.held_out_ids()
         } else {
@@ -278,7 +282,7 @@ impl Editor {
     /// The source with other colours, on its background.
     fn recoloured(&self, source: Source, map: impl Fn(&[u8], &[u8]) -> Vec<u8>) -> Vec<u8> {
         let (rgb, alpha) = self.set.raw(source.index);
-        let (rgb, alpha) = source.change.apply(rgb, alpha, self.set.size());
+        let (rgb, alpha) = source.change.apply(rgb, alpha, [self.set.size(); 2]);
         composite(&map(&rgb, &alpha), &alpha, source.background)
     }
 

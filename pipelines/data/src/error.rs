@@ -64,6 +64,24 @@ pub enum DataError {
         /// The checksum in the recipe.
         expected: String,
     },
+    /// An archive could not be downloaded.
+    #[error("cannot download {address}: {reason}")]
+    Shard {
+        /// Its address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// The disk is too full.
+    #[error("{} needs {needed} MiB, but its disk has only {free} MiB free: make room or choose another folder", path.display())]
+    NoSpace {
+        /// What was to be written.
+        path: PathBuf,
+        /// How large it becomes, in MiB.
+        needed: u64,
+        /// Free space in MiB.
+        free: u64,
+    },
     /// A file does not hold what its format requires.
     #[error("{}: {message}", path.display())]
     Content {

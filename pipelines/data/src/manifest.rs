@@ -5,16 +5,31 @@ use std::path::Path;
 
 use nextscale_files::{atomic_file, checksum};
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 use crate::entry::Entry;
 use crate::error::DataError;
+use crate::index;
 use crate::recipe::Package;
 
 /// What a data set holds: `manifest.json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, SmartDefault, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Side of every image in pixels.
+    /// Side of every image in pixels; 0 if they are not all squares of one size.
     pub size: usize,
+    /// Width and height of the images of each bucket in pixels; empty if all are squares of side `size`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<[usize; 2]>,
+    /// Frames of each clip; 1 in a set of images.
+    #[default = 1]
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub frames: usize,
+    /// Frames per second of the clips; 0 in a set of images.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fps: f64,
+    /// Whether no image is transparent anywhere: there is no `alpha.bin` then.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub opaque: bool,
     /// Number of images.
     pub count: usize,
     /// Number of held-out images.
@@ -33,6 +48,41 @@ pub struct Manifest {
     /// SHA-256 of the files that it was built from, unless they are packages.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
+    /// Files that were left out, at most [`Manifest::MOST_SKIPPED`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
+    /// Number of all files that were left out.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub skipped_count: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(number: &usize) -> bool {
+    *number == 1
+}
+
+fn is_none(number: &usize) -> bool {
+    *number == 0
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// A file that was left out of a data set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The file, or a file and a line of it.
+    pub file: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A data set that is about to be written.
@@ -52,12 +102,9 @@ pub(crate) struct Contents {
 impl Contents {
     /// Writes the four files, the manifest last.
     pub fn write(self, out: &Path) -> Result<Manifest, DataError> {
-        let mut index = String::new();
+        let index = index::text(&self.entries, out)?;
         let mut styles: BTreeMap<String, usize> = BTreeMap::new();
         for entry in &self.entries {
-            let line = serde_json::to_string(entry);
-            index += &line.map_err(|e| DataError::content(out, e))?;
-            index.push('\n');
             let group = if self.classes.is_empty() {
                 &entry.style
             } else {
@@ -82,6 +129,7 @@ impl Contents {
             files: files.iter().map(checksum).collect(),
             packages: self.packages,
             inputs: self.inputs,
+            ..Manifest::default()
         };
         for (name, bytes) in &files {
             write(&out.join(name), bytes)?;
@@ -94,6 +142,9 @@ impl Contents {
 }
 
 impl Manifest {
+    /// How many of the files that were left out are named.
+    pub const MOST_SKIPPED: usize = 1000;
+
     /// Reads the manifest of a data set.
     ///
     /// # Errors
@@ -104,9 +155,12 @@ impl Manifest {
         serde_json::from_slice(&text).map_err(|e| DataError::content(&path, e))
     }
 
-    /// Whether the entry's class is one of the manifest's; true in a set without classes.
-    pub(crate) fn has_class_of(&self, entry: &Entry) -> bool {
-        self.classes.is_empty() || self.classes.contains(&entry.name)
+    /// Width and height of the images of each bucket in pixels; one bucket if all are squares of one size.
+    pub fn buckets(&self) -> Vec<[usize; 2]> {
+        if self.sizes.is_empty() {
+            return vec![[self.size; 2]];
+        }
+        self.sizes.clone()
     }
 
     /// The manifest in `folder` if it is complete and was built from this recipe.

@@ -3,9 +3,9 @@
 /// How far a build is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
-    /// What is being done: `packages`, or the style that is being drawn.
+    /// What is being done: `packages`, `downloads`, `archives`, `images`, `videos`, or the style that is being drawn.
     pub step: &'a str,
-    /// The package that is being downloaded.
+    /// The package or the address that is being downloaded; empty otherwise.
     pub item: &'a str,
     /// Items of the step that are done.
     pub done: usize,

@@ -16,9 +16,24 @@ pub enum DataKind {
     Icons,
     /// Gray images with classes, in the format of MNIST: an [`IdxRecipe`](crate::IdxRecipe).
     Idx,
+    /// Own images in a folder, with captions or classes: an [`OwnRecipe`](crate::OwnRecipe).
+    Folder,
+    /// Own images that a file of JSON lines names: an [`OwnRecipe`](crate::OwnRecipe).
+    Jsonl,
+    /// Own images that a table names: an [`OwnRecipe`](crate::OwnRecipe).
+    Csv,
+    /// Own images in tar archives: an [`OwnRecipe`](crate::OwnRecipe).
+    Webdataset,
+    /// Own videos with captions or classes: an [`OwnRecipe`](crate::OwnRecipe).
+    Videos,
 }
 
 impl DataKind {
+    /// Whether it is the user's own images or videos: the kinds of an [`OwnRecipe`](crate::OwnRecipe).
+    pub fn is_own(self) -> bool {
+        !matches!(self, Self::Icons | Self::Idx)
+    }
+
     /// The kind that a recipe states.
     ///
     /// # Errors

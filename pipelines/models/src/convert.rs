@@ -18,6 +18,7 @@ use nextscale_video::infinity_star::{infinity_star_config, infinity_star_keys, i
 use nextscale_video::vae::{InfinityStarVaeConfig, is_unused};
 
 use crate::error::{ModelError, about};
+use crate::lora::{Adapter, LoraChoice};
 use crate::manifest::Architecture;
 use crate::released::architecture_of;
 use nextscale_files::atomic_file::{self, folder_of};
@@ -67,6 +68,31 @@ impl Conversion {
             names,
             file,
         })
+    }
+
+    /// Adds adapters to the weights. Each sum is rounded to the number type of the file unless it is written in another one.
+    ///
+    /// # Errors
+    /// An adapter that cannot be read or was trained for another model; weights that are no transformer's.
+    pub fn merge(
+        &mut self,
+        choices: &[LoraChoice],
+        dtype: ConvertedDtype,
+    ) -> Result<(), ModelError> {
+        let name = self.file.path().display().to_string();
+        if self.in_blocks.is_none() && !choices.is_empty() {
+            let message = format!("is {}: adapters are for transformers", self.kind);
+            return Err(ModelError::Content {
+                path: self.file.path().to_owned(),
+                message,
+                hint: None,
+            });
+        }
+        let keep_dtype = dtype == ConvertedDtype::Unchanged;
+        for choice in choices {
+            Adapter::open(choice)?.add_to(&name, &mut self.file, keep_dtype)?;
+        }
+        Ok(())
     }
 
     /// What it is, in words.

@@ -72,6 +72,32 @@ impl ModelFile {
         Ok(file?.in_dtype(dtype.into()))
     }
 
+    /// All its bytes, for a copy in a model folder.
+    pub(crate) fn part_bytes(&self) -> Result<Cow<'static, [u8]>, Flaw> {
+        const MOST: u64 = 1 << 30;
+        let hint = "write the transformer alone: --out FILE.safetensors";
+        if let Self::OnDisk(path) = self
+            && (!path.is_file()
+                || path
+                    .extension()
+                    .is_none_or(|e| e != "safetensors" && e != "json"))
+        {
+            let name = name_of(path);
+            return Err(Flaw::new(format!(
+                "has its {name} in several files or in another format; {hint}"
+            )));
+        }
+        let bytes = self.len().map_err(|e| Flaw::new(e.to_string()))?;
+        if bytes > MOST {
+            return Err(Flaw::new(format!(
+                "has a {} of {} GiB; {hint}",
+                self.name(),
+                bytes >> 30
+            )));
+        }
+        self.bytes().map_err(|e| Flaw::new(e.to_string()))
+    }
+
     /// Its size in bytes.
     pub(crate) fn len(&self) -> Result<u64, ModelError> {
         match self {

@@ -138,11 +138,12 @@ impl Model {
             });
         };
         self.verify(TRANSFORMER, &files.transformer)?;
-        let model = files
-            .transformer
-            .tensors_of(files.weights, placement.dtype)
-            .and_then(read);
-        model.map_err(|e| self.unloadable(e))
+        let weights = files.transformer.tensors_of(files.weights, placement.dtype);
+        let mut weights = weights.map_err(|e| self.unloadable(e))?;
+        for adapter in self.adapters() {
+            adapter.add_to(self.name(), &mut weights, false)?;
+        }
+        read(weights).map_err(|e| self.unloadable(e))
     }
 
     /// The auto-encoder, as `read` makes it from its tensors, in f32; of a model without files, the random one.

@@ -5,10 +5,14 @@ use std::path::Path;
 use burn::tensor::FloatDType;
 use nextscale_files::checksum;
 use nextscale_var_core::blocks::BlockStorage;
+use nextscale_weights::Choice;
 
 use crate::device::Placement;
 use crate::error::{Flaw, ModelError};
-use crate::files::{Files, MANIFEST, Part, write_manifest};
+use crate::files::{
+    Files, MANIFEST, ModelFile, Part, TEXT, TRANSFORMER, VAE, VOCAB, WORDS, write_manifest,
+};
+use crate::lora::{Adapter, LoraChoice};
 use crate::manifest::{
     Architecture, InfinityManifest, InfinityStarManifest, Manifest, VarManifest,
 };
@@ -34,6 +38,7 @@ pub struct Model {
     manifest: Manifest,
     /// None if its weights are random.
     files: Option<Files>,
+    adapters: Vec<Adapter>,
     notices: Vec<String>,
 }
 
@@ -65,6 +70,95 @@ impl Model {
         self
     }
 
+    /// The same with the weights of the transformer in another file, which has official names, and without its checksum.
+    ///
+    /// # Errors
+    /// A model with random weights.
+    pub fn with_transformer(mut self, path: &Path) -> Result<Self, ModelError> {
+        let Some(files) = &mut self.files else {
+            return Err(ModelError::flawed(&self.name, "has random weights"));
+        };
+        files.transformer = ModelFile::OnDisk(path.to_owned());
+        files.weights = Choice::default();
+        let mut checksums = self.manifest.checksums().clone();
+        checksums.remove(TRANSFORMER);
+        self.manifest.set_checksums(checksums);
+        Ok(self)
+    }
+
+    /// Completes a folder with another transformer of the same shape in it: copies the other parts of the model there, and writes the
+    /// description, with another name and text if they are given.
+    ///
+    /// # Errors
+    /// A model whose parts are in several files or larger than a gibibyte, and those of [`Model::seal`].
+    pub fn complete_folder(
+        &self,
+        folder: &Path,
+        name: Option<&str>,
+        about: Option<&str>,
+    ) -> Result<Self, ModelError> {
+        let Some(files) = &self.files else {
+            return Err(ModelError::flawed(&self.name, "has random weights"));
+        };
+        let text = files.text.as_ref();
+        let mut parts = vec![(VAE, Some(&files.vae))];
+        if let Some(text) = text {
+            parts.push((VOCAB, Some(&text.vocab)));
+            parts.push((TEXT, Some(&text.weights)));
+            parts.push((WORDS, text.words.as_ref()));
+        }
+        for (part, file) in parts {
+            let Some(file) = file else { continue };
+            let path = folder.join(part);
+            let bytes = file.part_bytes().map_err(|flaw| flaw.of(&self.name))?;
+            nextscale_files::atomic_file::write(&path, &bytes)
+                .map_err(ModelError::io("write", &path))?;
+        }
+        let mut manifest = self.manifest.clone();
+        manifest.rename(name, about);
+        Self::seal(folder, manifest)
+    }
+
+    /// What tells the weights of its auto-encoder from all others; none if they are random.
+    pub fn autoencoder_identity(&self) -> Option<String> {
+        let own = self.checksum_of(VAE).map(str::to_owned);
+        own.or_else(|| Some(self.files()?.vae.identity()))
+    }
+
+    /// What tells the weights of its text encoder from all others; none if it has none, or they are random.
+    pub fn text_encoder_identity(&self) -> Option<String> {
+        let text = self.files()?.text.as_ref()?;
+        let own = self.checksum_of(TEXT).map(str::to_owned);
+        own.or_else(|| Some(text.weights.identity()))
+    }
+
+    /// The same with adapters, which are added to the weights of the transformer when it is loaded, one after the other.
+    ///
+    /// # Errors
+    /// An adapter that cannot be read, or that was trained for another model; a model with random weights.
+    pub fn with_loras(mut self, choices: &[LoraChoice]) -> Result<Self, ModelError> {
+        if choices.is_empty() {
+            return Ok(self);
+        }
+        let Some(files) = self.files() else {
+            let message = "has random weights, to which no adapter is added";
+            return Err(ModelError::flawed(&self.name, message));
+        };
+        let weights = files.transformer.tensors_of(files.weights, FloatDType::F32);
+        let weights = weights.map_err(|e| ModelError::flawed(&self.name, e))?;
+        for choice in choices {
+            let adapter = Adapter::open(choice)?;
+            adapter.check(&self.name, &weights)?;
+            self.adapters.push(adapter);
+        }
+        Ok(self)
+    }
+
+    /// The adapters on it.
+    pub(crate) fn adapters(&self) -> &[Adapter] {
+        &self.adapters
+    }
+
     fn from_files(name: &str, manifest: Manifest, files: Files) -> Result<Self, ModelError> {
         Self::checked(name.to_owned(), manifest, Some(files))
     }
@@ -83,6 +177,7 @@ impl Model {
             name,
             manifest,
             files,
+            adapters: vec![],
             notices: vec![],
         })
     }
@@ -196,13 +291,15 @@ impl Model {
         ModelError::flawed(&self.name, message)
     }
 
-    /// SHA-256 over the checksums of all its files; none if the description has no checksums.
+    /// SHA-256 over the checksums of all its files and adapters; none if the description has no checksums.
     pub fn fingerprint(&self) -> Option<String> {
         let checksums = self.manifest.checksums();
-        let lines: String = checksums
+        let files = checksums
             .iter()
-            .map(|(file, checksum)| format!("{file} {checksum}\n"))
-            .collect();
+            .map(|(file, checksum)| format!("{file} {checksum}\n"));
+        let adapters = self.adapters.iter();
+        let adapters = adapters.map(|adapter| adapter.identity() + "\n");
+        let lines: String = files.chain(adapters).collect();
         (!checksums.is_empty()).then(|| checksum::of_bytes(lines.as_bytes()))
     }
 
@@ -224,8 +321,9 @@ impl Model {
         let text = text.map(|text| (text.vocab.identity(), text.weights.identity()));
         let (transformer, vae) = (files.transformer.identity(), files.vae.identity());
         let weights = files.weights;
+        let adapters: Vec<String> = self.adapters.iter().map(Adapter::identity).collect();
         Some(format!(
-            "{} {text:?} {transformer} {weights:?} {vae}",
+            "{} {text:?} {transformer} {weights:?} {vae} {adapters:?}",
             self.name
         ))
     }

@@ -157,6 +157,26 @@ pub(crate) fn last_frames(
     }
 }
 
+/// The first frames of a video, at most `count`, upright and of one size, at `fps` frames per second.
+pub(super) fn first_frames(
+    path: &Path,
+    count: usize,
+    fps: f64,
+) -> Result<Vec<RgbImage>, PipelineError> {
+    std::fs::File::open(path).map_err(PipelineError::io("read", path))?;
+    let options = ReaderOptions {
+        fps: Some(fps),
+        ..ReaderOptions::default()
+    };
+    let reader = VideoReader::open(path, options)?;
+    let frames = reader.take(count).map(|frame| {
+        let ([width, height], rgb) = frame?;
+        let image = RgbImage::from_raw(width as u32, height as u32, rgb);
+        Ok(image.expect("a frame has the bytes of its size"))
+    });
+    frames.collect()
+}
+
 /// Up to the requested number of frames from the end of a video, decoded from `start` (seconds) on, and the reader's notices.
 fn read_from(
     start: f64,

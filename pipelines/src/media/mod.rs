@@ -39,3 +39,15 @@ pub use read::read_image;
 pub(crate) use read::{on_white, read_with_alpha};
 pub(crate) use sink::OutputFormat;
 pub use sink::save_clip;
+
+/// The first frames of a video, at most `count`, upright and of one size, at `fps` frames per second.
+///
+/// # Errors
+/// A file that cannot be read or is no video, and a build without FFmpeg.
+pub fn first_frames(
+    path: &std::path::Path,
+    count: usize,
+    fps: f64,
+) -> Result<Vec<::image::RgbImage>, crate::error::PipelineError> {
+    ffmpeg::first_frames(path, count, fps)
+}

@@ -50,6 +50,10 @@ pub(crate) fn last_frames(
     Err(unreadable(&request.path))
 }
 
+pub(super) fn first_frames(path: &Path, _: usize, _: f64) -> Result<Vec<RgbImage>, PipelineError> {
+    Err(unreadable(path))
+}
+
 pub(super) fn video_tags(path: &Path) -> Result<Vec<(String, String)>, PipelineError> {
     Err(unreadable(path))
 }

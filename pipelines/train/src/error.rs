@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nextscale_curves::CurvesError;
 use nextscale_data::DataError;
 use nextscale_models::ModelError;
 use nextscale_text::TextError;
@@ -52,6 +53,12 @@ pub enum TrainError {
     /// A weight file can't be read or written.
     #[error(transparent)]
     Weights(#[from] WeightError),
+    /// The files for TensorBoard can't be written.
+    #[error(transparent)]
+    Curves(#[from] CurvesError),
+    /// A sheet of samples can't be written.
+    #[error(transparent)]
+    Sheet(#[from] DataError),
     /// The device can't be opened, or the model folder can't be written.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -7,10 +7,10 @@ use crate::config;
 use crate::error::{TrainError, ensure};
 use crate::run_folder::{CONFIG, checkpoint};
 use crate::transformer::TransformerKind;
-use crate::transformer::{infinity, infinity_star, var};
+use crate::transformer::{fine_tune, infinity, infinity_star, var};
 
 /// Writes the newest checkpoint of the transformer's run `from` as the model folder `out`, and returns the step of the
-/// checkpoint.
+/// checkpoint. A fine-tune is also written as a file, as its ending says.
 ///
 /// With `decoder_of`, the decoder comes from that tokenizer's run, which has trained it for the codes of the same encoder.
 ///
@@ -30,6 +30,13 @@ pub fn export(from: &Path, out: &Path, decoder_of: Option<&Path>) -> Result<u64,
         }
         TransformerKind::InfinityStar => {
             infinity_star::export(from, &checkpoint, out, decoder_of)?;
+        }
+        TransformerKind::FineTune => {
+            ensure!(
+                decoder_of.is_none(),
+                "--decoder-of is for models that are trained with their tokenizer"
+            );
+            fine_tune::export(from, &checkpoint, out)?;
         }
     }
     Ok(checkpoint.progress()?.step)

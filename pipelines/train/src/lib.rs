@@ -8,6 +8,7 @@
 //! | Infinity | `bsq`: bits | `infinity`: prompts to images |
 //! | VAR | `vq`: rows of a codebook | `var`: classes to images |
 //! | InfinityStar | `causal`: bits of clips | `star`: prompts to videos |
+//! | any model that exists | | `fine_tune`: all of it, or low-rank adapters |
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -27,11 +28,13 @@ use crate::run::train;
 use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::{bsq::BsqRun, causal::CausalRun, vq::VqRun};
 use crate::transformer::TransformerKind;
+use crate::transformer::fine_tune::train_fine_tune;
 use crate::transformer::{infinity::InfinityRun, infinity_star::InfinityStarRun, var::VarRun};
 
 pub use error::TrainError;
 pub use export::export;
 pub use run::{Observer, TrainEvent, TrainRequest, TrainResult};
+pub use transformer::MemoryOfRun;
 
 /// Trains a tokenizer until its budget is spent or `stop` is set.
 ///
@@ -63,5 +66,6 @@ pub fn train_transformer(
         TransformerKind::Infinity => train::<InfinityRun>(request, stop, observe),
         TransformerKind::Var => train::<VarRun>(request, stop, observe),
         TransformerKind::InfinityStar => train::<InfinityStarRun>(request, stop, observe),
+        TransformerKind::FineTune => train_fine_tune(request, stop, observe),
     }
 }

@@ -7,14 +7,18 @@ use std::sync::atomic::AtomicBool;
 
 use burn::module::Module as _;
 use burn::tensor::Device;
+use nextscale_curves::EventWriter;
 use nextscale_data::Dataset;
 use nextscale_models::device::{self, DeviceChoice};
-use nextscale_var_core::train::{Batches, Budget, LogLine, Outcome, Task, TrainOptions, Trainer};
+use nextscale_var_core::train::{
+    Batches, Budget, LogLine, Observed, Outcome, Task, TrainOptions, Trainer,
+};
 use serde::de::DeserializeOwned;
 
 use crate::config::{self, SharedKeys};
 use crate::error::{Result, TrainError, ensure};
 use crate::run_folder;
+use crate::transformer::MemoryOfRun;
 
 /// What to train, where, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +44,21 @@ pub enum TrainEvent<'a> {
     Parameters(usize),
     /// The run continues at this step.
     Resuming(u64),
+    /// What the run will take in memory.
+    Memory(MemoryOfRun),
+    /// So many of all images or captions were encoded.
+    Encoding {
+        /// `images` or `captions`.
+        what: &'static str,
+        /// Those that are done.
+        done: usize,
+        /// All of them.
+        all: usize,
+    },
     /// A line was written to the log.
     Logged(&'a LogLine),
+    /// A sheet of samples was written.
+    Sheet(&'a Path),
 }
 
 /// Receives the events of a run.
@@ -125,11 +142,47 @@ pub(crate) fn train<R: Run>(
     if trainer.progress().step > 0 {
         observe(TrainEvent::Resuming(trainer.progress().step));
     }
-    let outcome = trainer.run(batches, stop, &mut |line| observe(TrainEvent::Logged(line)))?;
+    let mut board = EventWriter::create(out, trainer.progress().step)?;
+    let mut failed = None;
+    let outcome = trainer.run(batches, stop, &mut |seen| {
+        let written = match seen {
+            Observed::Line(line) => {
+                observe(TrainEvent::Logged(line));
+                board.write(line.step, now(), &numbers(line))
+            }
+            Observed::Sheet(step, path) => {
+                observe(TrainEvent::Sheet(path));
+                let png = std::fs::read(path).unwrap_or_default();
+                board.write_image(step, now(), "samples", &png)
+            }
+        };
+        failed = failed.take().or(written.err());
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
     Ok(TrainResult {
         outcome,
         step: trainer.progress().step,
     })
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// All numbers of a line by name.
+fn numbers(line: &LogLine) -> Vec<(String, f64)> {
+    let mut all = vec![
+        ("loss".to_owned(), line.loss),
+        ("learning_rate".to_owned(), line.learning_rate),
+        ("gradient_norm".to_owned(), line.gradient_norm),
+        ("examples_per_second".to_owned(), line.examples_per_second),
+    ];
+    all.extend(line.parts.0.iter().cloned());
+    all
 }
 
 fn load(folder: &Path) -> Result<Arc<Dataset>> {

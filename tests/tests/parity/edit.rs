@@ -42,6 +42,6 @@ fn teacher_forced(s: &Subject) -> Tensor<3> {
     let source = s.source().expect("the latent of a source");
     let (text, inputs) = (s.model.encode_text(&s.text("text")), s.f.float("tf_input"));
     let tokens = s.patching.to_tokens(source);
-    let x = s.model.forward_edit_hidden(tokens, inputs, &text, &plan);
+    let x = s.model.forward_hidden(Some(tokens), inputs, &text, &plan);
     s.model.logits(x, text.cond)
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use burn::{
-    store::{ApplyResult, ModuleSnapshot, bridge},
+    store::{ApplyResult, ModuleSnapshot, bridge, burn_pack::Tensor},
     tensor::{DType, TensorData},
 };
 use bytes::Bytes;
@@ -225,6 +225,16 @@ impl WeightFile {
             has_other: self.has_other,
             taken: Vec::new(),
         }
+    }
+
+    /// Takes a tensor out, unread.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Tensor> {
+        self.tensors.remove(name)
+    }
+
+    /// Puts a tensor in under its own name.
+    pub(crate) fn insert(&mut self, tensor: Tensor) {
+        self.tensors.insert(tensor.name.clone(), tensor);
     }
 
     /// Drops tensors by name.

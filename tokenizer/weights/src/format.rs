@@ -1,7 +1,7 @@
 //! Opening one file.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::{self, Read},
     path::Path,
@@ -55,6 +55,13 @@ pub(crate) fn open_bytes(bytes: Bytes, path: &Path) -> Result<Tensors, WeightErr
 pub fn check_header(path: &Path) -> Result<(), WeightError> {
     content::of(path)?;
     checked_header(path).map(drop)
+}
+
+/// The notes in the header of a `.safetensors` file; none of any other file.
+pub(crate) fn notes(path: &Path) -> HashMap<String, String> {
+    let header = checked_header(path).ok();
+    let notes = header.and_then(|(header, _)| header.metadata().clone());
+    notes.unwrap_or_default()
 }
 
 /// The header and its length in bytes, if the file is as long as it says.

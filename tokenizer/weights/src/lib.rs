@@ -19,6 +19,8 @@
 //! | `rules`, `split` | names of released checkpoints, and stacked tensors cut into parts |
 //! | `shapes` | what a file has to hold, known from the module alone |
 //! | `int8` | rounding to numbers of eight bits |
+//! | `lora` | low-rank adapters: read, added to the weights of a file, written |
+//! | `pth` | safetensors as an archive for PyTorch |
 //! | `export`, `stream` | writing: a module, or a checkpoint larger than memory |
 
 mod adapt;
@@ -31,8 +33,10 @@ mod export;
 mod file;
 mod format;
 mod int8;
+mod lora;
 mod mapped;
 mod names;
+mod pth;
 mod rules;
 mod shapes;
 mod shards;
@@ -49,7 +53,9 @@ pub use export::Export;
 pub use file::WeightFile;
 pub use format::check_header;
 pub use int8::round_to_int8;
+pub use lora::{Lora, LoraExport, LoraStyle};
 pub use names::Names;
+pub use pth::rewrite_as_pytorch;
 pub use rules::{Rule, block_name, official_block_keys, official_keys, rule};
 pub use shapes::{names, shapes};
 pub use stream::{Format, StreamError};

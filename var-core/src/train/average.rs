@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 /// `average = decay * average + (1 - decay) * weights`.
 ///
 /// The decay is warmed up, `min(decay, (1 + n) / (10 + n))` after n updates, so that the average of a short run does not
-/// keep the initial values.
+/// keep the initial values. With a decay of 0 the average is the trained module, and takes no memory of its own.
 pub struct WeightAverage<M: Module> {
     module: Option<M>,
     decay: f64,
@@ -40,6 +40,11 @@ impl<M: Module> WeightAverage<M> {
 
     /// Takes one step towards `model`, whose parameters have the same ids.
     pub fn update(&mut self, model: &M, updates: u64) {
+        if self.decay == 0.0 {
+            // The same tensors, not a copy.
+            self.module = Some(model.valid());
+            return;
+        }
         let n = updates as f64;
         let decay = self.decay.min((1.0 + n) / (10.0 + n));
         let mut weights = Collect(GradientsParams::new());

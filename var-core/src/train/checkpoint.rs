@@ -50,6 +50,14 @@ pub enum TrainError {
         /// The checkpoint that a resumed run would start from.
         checkpoint: Option<PathBuf>,
     },
+    /// Samples of the weights of the moment cannot be made.
+    #[error("no samples can be made at step {step}: {reason}")]
+    Samples {
+        /// The step.
+        step: u64,
+        /// What went wrong.
+        reason: String,
+    },
     /// The thread that makes batches has panicked.
     #[error("the thread that makes batches ended at step {step}; its message is above")]
     NoBatch {
@@ -105,10 +113,33 @@ impl Checkpoint {
         optimizer: &AdamW,
         memory: Option<String>,
     ) -> Result<Self, TrainError> {
-        let path = run.join(format!("step-{:08}", progress.step));
         let part = run.join("checkpoint.part");
         remove(&part)?;
-        fs::create_dir_all(&part).map_err(TrainError::io(&part))?;
+        let written = Self::write(&part, progress, model, average, optimizer, memory);
+        if written.is_err() {
+            // What was written of it would fill a disk that is full; the error is told, not that of the removal.
+            let _ = fs::remove_dir_all(&part);
+        }
+        written?;
+        let path = run.join(format!("step-{:08}", progress.step));
+        remove(&path)?;
+        fs::rename(&part, &path).map_err(TrainError::io(&path))?;
+        for old in all(run)?.iter().rev().skip(keep.max(1)) {
+            remove(old)?;
+        }
+        Ok(Self { path })
+    }
+
+    /// Writes the files of a checkpoint in the folder `part`.
+    fn write<M: Module>(
+        part: &Path,
+        progress: &Progress,
+        model: &M,
+        average: &WeightAverage<M>,
+        optimizer: &AdamW,
+        memory: Option<String>,
+    ) -> Result<(), TrainError> {
+        fs::create_dir_all(part).map_err(TrainError::io(part))?;
         let file = |name: &str| part.join(name);
         save_module(model.valid(), &file("model.bpk"))?;
         save_module(average.module().clone(), &file("average.bpk"))?;
@@ -123,13 +154,7 @@ impl Checkpoint {
             path: state.clone(),
             reason,
         })?;
-        write(&state, text)?;
-        remove(&path)?;
-        fs::rename(&part, &path).map_err(TrainError::io(&path))?;
-        for old in all(run)?.iter().rev().skip(keep.max(1)) {
-            remove(old)?;
-        }
-        Ok(Self { path })
+        write(&state, text)
     }
 
     /// The progress at which the checkpoint was written.

@@ -12,8 +12,11 @@
 //! | file | idea |
 //! |---|---|
 //! | `schedule` | learning rate over the budget (steps or minutes) |
-//! | `optimizer` | AdamW, which parameters decay, clipping by global norm |
+//! | `optimizer`, `adamw`, `moments` | AdamW, which parameters decay, clipping by global norm; moments in 32, 16 or 8 bits |
 //! | `average` | exponential moving average of the weights |
+//! | `chain` | gradient checkpointing by block |
+//! | `trained`, `adapters` | the weights of a transformer in training: all of them, or low-rank adapters on them |
+//! | `drop_path` | stochastic depth |
 //! | `prefetcher` | batches prepared in a thread |
 //! | `checkpoint` | everything that a resumed run needs, written atomically |
 //! | `log` | one JSON line per logged step |
@@ -22,9 +25,14 @@
 //! | `trainer` | the loop |
 //! | `weighting` | how much the tokens of each scale count |
 
+mod adamw;
+mod adapters;
 mod average;
+mod chain;
 mod checkpoint;
+mod drop_path;
 mod log;
+mod moments;
 mod optimizer;
 mod options;
 mod parallel;
@@ -33,16 +41,22 @@ mod schedule;
 mod task;
 #[cfg(test)]
 mod tests;
+mod trained;
 mod trainer;
 mod weighting;
 
+pub use adapters::{Adapter, Adapters, LoraConfig};
 pub use average::WeightAverage;
+pub use chain::{Chain, ChainStart, gradients_by_block};
 pub use checkpoint::{Checkpoint, Progress, TrainError, latest};
+pub use drop_path::DropPath;
 pub use log::{LogLine, Measurements, TrainLog};
+pub use moments::MomentFormat;
 pub use optimizer::{AdamW, AdamWConfig, clip_by_global_norm};
 pub use options::TrainOptions;
 pub use prefetcher::{Batches, Prefetcher};
 pub use schedule::{Budget, Decay, LearningRate};
 pub use task::{Loss, Task};
-pub use trainer::{Outcome, Trainer};
+pub use trained::{Adapted, Trained, Whole};
+pub use trainer::{Observed, Outcome, Trainer};
 pub use weighting::ScaleWeighting;

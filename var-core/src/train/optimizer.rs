@@ -4,10 +4,13 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
-use burn::optim::{AdamWConfig as BurnAdamW, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::store::RecordError;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+
+use super::adamw::{DecayFactor, ParameterAdamW};
+use super::moments::MomentFormat;
 
 /// Hyper-parameters of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,8 +24,13 @@ pub struct AdamWConfig {
     pub epsilon: f32,
     /// Decoupled weight decay, times the learning rate.
     pub weight_decay: f32,
+    /// The weight decay at the end of the run, which is approached along half a cosine; as at the start if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay_end: Option<f32>,
     /// The global gradient norm is clipped to this; 0 turns clipping off.
     pub clip_norm: f32,
+    /// Number format of the moments in memory and in checkpoints.
+    pub states: MomentFormat,
 }
 
 impl Default for AdamWConfig {
@@ -32,7 +40,23 @@ impl Default for AdamWConfig {
             beta_2: 0.97,
             epsilon: 1e-8,
             weight_decay: 0.005,
+            weight_decay_end: None,
             clip_norm: 5.0,
+            states: MomentFormat::F32,
+        }
+    }
+}
+
+impl AdamWConfig {
+    /// The weight decay at `position` (0..=1) of the run, as a share of that at the start (`lr_wd_annealing` of the reference's
+    /// trainers).
+    pub(super) fn decay_at(&self, position: f64) -> f64 {
+        match self.weight_decay_end {
+            Some(end) if self.weight_decay != 0.0 => {
+                let end = f64::from(end) / f64::from(self.weight_decay);
+                end + (1.0 - end) * 0.5 * (1.0 + (std::f64::consts::PI * position).cos())
+            }
+            _ => 1.0,
         }
     }
 }
@@ -40,26 +64,42 @@ impl Default for AdamWConfig {
 /// AdamW over a module. Biases, vectors (at most one dimension larger than 1) and the parameters that a task names
 /// (embeddings, learned queries) have no weight decay.
 pub struct AdamW {
+    config: AdamWConfig,
+    decay_factor: DecayFactor,
     inner: ModuleOptimizer,
 }
 
 impl AdamW {
     /// An optimiser without state for `model`. Parameters whose path contains one of `no_decay` have no weight decay.
     pub fn new<M: Module>(config: &AdamWConfig, model: &M, no_decay: &[&str]) -> Self {
-        let burn = BurnAdamW::new()
-            .with_beta_1(config.beta_1)
-            .with_beta_2(config.beta_2)
-            .with_epsilon(config.epsilon);
-        let plain = burn.clone().with_weight_decay(0.0).build();
-        let decaying = burn.with_weight_decay(config.weight_decay).build();
+        let decay_factor = DecayFactor::new();
+        let plain = ParameterAdamW {
+            config: *config,
+            weight_decay: 0.0,
+            decay_factor: decay_factor.clone(),
+        };
+        let decaying = ParameterAdamW {
+            weight_decay: config.weight_decay,
+            ..plain.clone()
+        };
         let group = ParamGroup::from_ids(decaying_ids(model, no_decay));
         Self {
+            config: *config,
+            decay_factor,
             inner: ModuleOptimizer::from(plain).with_group(group, decaying, None),
         }
     }
 
-    /// One update. The module is moved in and out, so that no copy of the weights is kept.
-    pub fn step<M: Module>(&mut self, rate: f64, model: M, gradients: GradientsParams) -> M {
+    /// One update at `position` (0..=1) of the run. The module is moved in and out, so that no copy of the
+    /// weights is kept.
+    pub fn step<M: Module>(
+        &mut self,
+        rate: f64,
+        position: f64,
+        model: M,
+        gradients: GradientsParams,
+    ) -> M {
+        self.decay_factor.set(self.config.decay_at(position));
         self.inner.step(rate, model, gradients)
     }
 
@@ -78,6 +118,7 @@ impl AdamW {
     pub fn load(self, path: &Path) -> Result<Self, RecordError> {
         Ok(Self {
             inner: self.inner.load(path)?,
+            ..self
         })
     }
 }

@@ -16,7 +16,7 @@ pub struct TrainOptions {
     /// The optimiser.
     #[serde(default)]
     pub adamw: AdamWConfig,
-    /// Decay of the weight average.
+    /// Decay of the weight average; 0 keeps none, and the weights of the last step are exported.
     #[serde(default = "default_average")]
     pub average_decay: f64,
     /// Steps between two lines of the log.
@@ -32,6 +32,10 @@ pub struct TrainOptions {
     /// or 1 on a GPU.
     #[serde(default = "default_parallel")]
     pub parallel: usize,
+    /// Rounds of batches per step, computed one after the other, with averaged gradients: a step of `parallel * accumulate`
+    /// batches in the memory of `parallel`.
+    #[serde(default = "default_accumulate")]
+    pub accumulate: usize,
     /// Checkpoints to keep.
     #[serde(default = "default_keep")]
     pub keep: usize,
@@ -52,6 +56,10 @@ fn default_checkpoint() -> f64 {
 fn default_parallel() -> usize {
     1
 }
+fn default_accumulate() -> usize {
+    1
+}
+
 fn default_keep() -> usize {
     2
 }

@@ -13,7 +13,8 @@ use burn::tensor::Tensor;
 
 use super::task::{Loss, Task};
 
-/// The loss of `batches` and its gradients: means over the batches, which must have the same size.
+/// The loss of `batches` and its gradients: means over the batches, which must have the same size. `at_once` of them are
+/// computed in parallel, the rest after them, so that the memory is that of `at_once` batches.
 ///
 /// # Panics
 /// If there is no batch, or a task panics.
@@ -21,16 +22,48 @@ pub(super) fn gradients<T: Task>(
     task: &T,
     model: &T::Model,
     batches: Vec<T::Batch>,
+    at_once: usize,
 ) -> (Loss, GradientsParams) {
+    let rounds = batches.len().div_ceil(at_once.max(1));
+    let mut batches = batches.into_iter();
+    let mut next = || batches.by_ref().take(at_once.max(1)).collect();
+    let first = round(task, model, next());
+    if rounds == 1 {
+        return first;
+    }
+    let (mut losses, mut sum) = (vec![first.0], first.1);
+    for _ in 1..rounds {
+        let (loss, more) = round(task, model, next());
+        losses.push(loss);
+        sum = added(model, [sum, more], 1.0);
+    }
+    let mean = added(model, [sum, GradientsParams::new()], 1.0 / rounds as f32);
+    (mean_loss(losses), mean)
+}
+
+/// The sum of two sets of gradients, times `factor`.
+fn added<M: Module>(model: &M, both: [GradientsParams; 2], factor: f32) -> GradientsParams {
+    let mut sum = Sum {
+        from: both.into(),
+        to: GradientsParams::new(),
+        factor,
+        model: PhantomData::<M>,
+    };
+    model.visit(&mut sum);
+    sum.to
+}
+
+/// The mean loss of batches in parallel, and its gradients.
+fn round<T: Task>(task: &T, model: &T::Model, batches: Vec<T::Batch>) -> (Loss, GradientsParams) {
     if batches.len() == 1 {
         let batch = batches.into_iter().next().expect("one batch");
-        return one::<T>(task, model, batch);
+        return task.gradients(model, batch);
     }
     let parts = thread::scope(|scope| {
         let start = |batch| {
             // A copy with the same parameter ids: the autodiff graphs of two threads must not be connected.
             let copy = model.valid().train();
-            scope.spawn(move || one::<T>(task, &copy, batch))
+            scope.spawn(move || task.gradients(&copy, batch))
         };
         let threads: Vec<_> = batches.into_iter().map(start).collect();
         let joined = threads
@@ -39,7 +72,8 @@ pub(super) fn gradients<T: Task>(
         joined.collect::<Vec<_>>()
     });
     let (losses, gradients): (Vec<Loss>, Vec<GradientsParams>) = parts.into_iter().unzip();
-    let mut mean = Mean {
+    let mut mean = Sum {
+        factor: 1.0 / gradients.len() as f32,
         from: gradients,
         to: GradientsParams::new(),
         model: PhantomData::<T::Model>,
@@ -70,44 +104,24 @@ fn mean_loss(losses: Vec<Loss>) -> Loss {
     }
 }
 
-/// The loss, without autodiff, and the gradients of one batch.
-fn one<T: Task>(task: &T, model: &T::Model, batch: T::Batch) -> (Loss, GradientsParams) {
-    let Loss {
-        total,
-        parts,
-        examples,
-    } = task.loss(model, batch);
-    let gradients = GradientsParams::from_grads(total.backward(), model);
-    let plain = |value: Tensor<1>| {
-        if value.is_autodiff() {
-            value.inner()
-        } else {
-            value
-        }
-    };
-    let loss = Loss {
-        total: plain(total),
-        parts: parts
-            .into_iter()
-            .map(|(name, v)| (name, plain(v)))
-            .collect(),
-        examples,
-    };
-    (loss, gradients)
-}
-
-struct Mean<M> {
+/// Adds gradients and multiplies them.
+struct Sum<M> {
     from: Vec<GradientsParams>,
     to: GradientsParams,
+    factor: f32,
     model: PhantomData<M>,
 }
 
-impl<M> ModuleVisitor for Mean<M> {
+impl<M> ModuleVisitor for Sum<M> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let count = self.from.len() as f32;
         let parts = self.from.iter_mut().filter_map(|g| g.remove::<D>(param.id));
         if let Some(sum) = parts.reduce(|a, b| a + b) {
-            self.to.register(param.id, sum.div_scalar(count));
+            let scaled = if self.factor == 1.0 {
+                sum
+            } else {
+                sum.mul_scalar(self.factor)
+            };
+            self.to.register(param.id, scaled);
         }
     }
 }

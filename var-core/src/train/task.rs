@@ -1,6 +1,9 @@
 //! What is trained: a model, a batch and a loss.
 
+use std::path::Path;
+
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
 /// A loss and its measurements.
@@ -13,6 +16,32 @@ pub struct Loss {
     pub examples: usize,
 }
 
+impl Loss {
+    /// The loss without autodiff, and the gradients of what is trained.
+    pub fn gradients<M: Module>(self, model: &M) -> (Self, GradientsParams) {
+        let gradients = GradientsParams::from_grads(self.total.backward(), model);
+        (self.detached(), gradients)
+    }
+
+    /// The same numbers without autodiff.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        let plain = |value: Tensor<1>| {
+            if value.is_autodiff() {
+                value.inner()
+            } else {
+                value
+            }
+        };
+        let parts = self.parts.into_iter();
+        Self {
+            total: plain(self.total),
+            parts: parts.map(|(name, v)| (name, plain(v))).collect(),
+            examples: self.examples,
+        }
+    }
+}
+
 /// What to train.
 pub trait Task: Sync {
     /// Everything that is trained, as one module.
@@ -20,11 +49,12 @@ pub trait Task: Sync {
     /// What [`Batches`](super::Batches) makes.
     type Batch: Send + 'static;
 
-    /// The loss of a batch; `model` is on an autodiff device.
-    fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Loss;
+    /// The loss of a batch, without autodiff, and its gradients: those of [`Loss::gradients`], unless a task computes them in
+    /// another way. `model` is on an autodiff device.
+    fn gradients(&self, model: &Self::Model, batch: Self::Batch) -> (Loss, GradientsParams);
 
     /// Measurements on held-out data with the averaged weights, without autodiff.
-    fn evaluate(&self, _average: &Self::Model) -> Vec<(&'static str, f64)> {
+    fn evaluate(&self, _average: &Self::Model) -> Vec<(String, f64)> {
         Vec::new()
     }
 
@@ -48,6 +78,19 @@ pub trait Task: Sync {
     /// # Errors
     /// If it is damaged or of another model.
     fn restore_state(&self, _state: &str) -> Result<(), serde_json::Error> {
+        Ok(())
+    }
+
+    /// Steps between two sheets of samples; 0 for none.
+    fn sample_every(&self) -> u64 {
+        0
+    }
+
+    /// Writes a sheet of samples of the averaged weights as PNG.
+    ///
+    /// # Errors
+    /// Why it cannot be made.
+    fn sample(&self, _average: &Self::Model, _out: &Path) -> Result<(), String> {
         Ok(())
     }
 

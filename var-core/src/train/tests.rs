@@ -55,11 +55,9 @@ impl Regression {
     }
 }
 
-impl Task for Regression {
-    type Model = Toy;
-    type Batch = (Vec<f32>, Vec<f32>);
-
-    fn loss(&self, model: &Toy, (x, y): Self::Batch) -> Loss {
+impl Regression {
+    /// The loss of a batch.
+    fn loss(&self, model: &Toy, (x, y): <Self as Task>::Batch) -> Loss {
         let n = x.len() / 4;
         let x = Tensor::<2>::from_data(TensorData::new(x, [n, 4]), &self.device);
         let y = Tensor::<2>::from_data(TensorData::new(y, [n, 2]), &self.device);
@@ -73,11 +71,23 @@ impl Task for Regression {
             examples: n,
         }
     }
+}
 
-    fn evaluate(&self, average: &Toy) -> Vec<(&'static str, f64)> {
+impl Task for Regression {
+    type Model = Toy;
+    type Batch = (Vec<f32>, Vec<f32>);
+
+    fn gradients(&self, model: &Toy, batch: Self::Batch) -> (Loss, GradientsParams) {
+        self.loss(model, batch).gradients(model)
+    }
+
+    fn evaluate(&self, average: &Toy) -> Vec<(String, f64)> {
         let weight = average.first.weight.val();
         assert!(!weight.is_autodiff());
-        vec![("weight", weight.abs().mean().into_scalar::<f32>() as f64)]
+        vec![(
+            "weight".to_owned(),
+            weight.abs().mean().into_scalar::<f32>() as f64,
+        )]
     }
 
     fn after_step(&self, mut model: Toy, step: u64, progress: f64) -> Toy {
@@ -139,6 +149,7 @@ fn options(steps: u64) -> TrainOptions {
         learning_rate: LearningRate {
             peak: 1e-2,
             warmup_steps: 5,
+            warmup_start: 0.0,
             decay: Decay::Cosine,
             flat: 0.0,
             end: 0.0,
@@ -149,6 +160,7 @@ fn options(steps: u64) -> TrainOptions {
         evaluate_every: 20,
         checkpoint_minutes: 1e9,
         parallel: 1,
+        accumulate: 1,
         keep: 2,
     }
 }
@@ -174,7 +186,8 @@ fn train(run: &Path, steps: u64, stop_after: usize) -> (Vec<f64>, Outcome) {
     let stop = AtomicBool::new(false);
     let mut losses = Vec::new();
     let outcome = trainer(run, steps)
-        .run(SOUND, &stop, &mut |line| {
+        .run(SOUND, &stop, &mut |seen| {
+            let Observed::Line(line) = seen else { return };
             losses.push(line.loss);
             if losses.len() == stop_after {
                 stop.store(true, Ordering::Relaxed);
@@ -313,7 +326,7 @@ fn decay_leaves_biases_vectors_and_named_parameters_alone() {
     let gradients = (output * 0.0).sum().backward();
     let gradients = GradientsParams::from_grads(gradients, &model);
     assert_eq!(gradients.len(), 5);
-    let after = optimizer.step(0.1, model, gradients).valid();
+    let after = optimizer.step(0.1, 0.0, model, gradients).valid();
     let same = |a: Tensor<2>, b: Tensor<2>| (a - b).abs().max().into_scalar::<f32>() < 1e-7;
     let bias = |layer: &Linear| layer.bias.as_ref().unwrap().val().unsqueeze::<2>();
     assert!(same(
@@ -358,8 +371,8 @@ fn batches_side_by_side_are_one_batch() {
     let batch = |points: &mut Points, step| points.batch(step);
     let (first, second) = (batch(&mut points, 0), batch(&mut points, 1));
     let both = vec![first.clone(), second.clone()];
-    let (loss, gradients) = super::parallel::gradients(&task, &model, both);
-    let alone = [first, second].map(|one| super::parallel::gradients(&task, &model, vec![one]));
+    let (loss, gradients) = super::parallel::gradients(&task, &model, both, 2);
+    let alone = [first, second].map(|one| super::parallel::gradients(&task, &model, vec![one], 1));
     let value = |loss: &super::Loss| loss.total.clone().into_scalar::<f32>();
     let mean = (value(&alone[0].0) + value(&alone[1].0)) / 2.0;
     assert!((value(&loss) - mean).abs() < 1e-6);

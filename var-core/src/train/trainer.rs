@@ -25,6 +25,15 @@ pub enum Outcome {
     Stopped,
 }
 
+/// What a run tells while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Observed<'a> {
+    /// A line of the log.
+    Line(&'a LogLine),
+    /// A sheet of samples after so many steps, a PNG file.
+    Sheet(u64, &'a Path),
+}
+
 /// A model in training. See the [module](super) for the order of a step.
 pub struct Trainer<T: Task> {
     task: T,
@@ -94,7 +103,7 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Trains until the budget is spent or `stop` is set, and writes a checkpoint in both cases. `observe` gets every line of
-    /// the log.
+    /// the log and every sheet of samples.
     ///
     /// # Errors
     /// If the loss is not finite, or a file cannot be written.
@@ -102,10 +111,11 @@ impl<T: Task> Trainer<T> {
         &mut self,
         batches: S,
         stop: &AtomicBool,
-        observe: &mut dyn FnMut(&LogLine),
+        observe: &mut dyn FnMut(Observed<'_>),
     ) -> Result<Outcome, TrainError> {
         let parallel = self.options.parallel.max(1);
-        let first = self.progress.step * parallel as u64;
+        let batches_of_step = parallel * self.options.accumulate.max(1);
+        let first = self.progress.step * batches_of_step as u64;
         let feed = Prefetcher::start(batches, first, 3 * parallel);
         let mut log = TrainLog::open(&self.run, self.progress.step)?;
         let mut saved = Instant::now();
@@ -122,7 +132,7 @@ impl<T: Task> Trainer<T> {
                 });
             }
             let step = self.progress.step;
-            let batches = (0..parallel).map(|_| feed.next());
+            let batches = (0..batches_of_step).map(|_| feed.next());
             let batches: Option<Vec<_>> = batches.collect();
             let batches = batches.ok_or(TrainError::NoBatch { step })?;
             let mut line = self.step(batches, spent)?;
@@ -131,7 +141,10 @@ impl<T: Task> Trainer<T> {
                 line.examples_per_second = (self.progress.examples - window.0) as f64 / seconds;
                 window = (self.progress.examples, self.progress.seconds);
                 log.write(line)?;
-                observe(line);
+                observe(Observed::Line(line));
+            }
+            if let Some(path) = self.sample()? {
+                observe(Observed::Sheet(self.progress.step, &path));
             }
             if saved.elapsed().as_secs_f64() > self.options.checkpoint_minutes * 60.0 {
                 self.save()?;
@@ -151,7 +164,7 @@ impl<T: Task> Trainer<T> {
         let started = Instant::now();
         let step = self.progress.step;
         let model = self.model.take().expect("the model is always put back");
-        let (loss, gradients) = gradients(&self.task, &model, batches);
+        let (loss, gradients) = gradients(&self.task, &model, batches, self.options.parallel);
         let (gradients, norm) =
             clip_by_global_norm(&model, gradients, self.options.adamw.clip_norm);
         if !norm.is_finite() {
@@ -159,8 +172,10 @@ impl<T: Task> Trainer<T> {
             let checkpoint = latest(&self.run)?.map(|found| found.path);
             return Err(TrainError::NotANumber { step, checkpoint });
         }
-        let rate = self.options.learning_rate.at(step, spent);
-        let model = self.optimizer.step(rate, model, gradients);
+        let budget = self.options.budget;
+        let rate = self.options.learning_rate.at(budget, step, spent);
+        let position = budget.position(step, spent);
+        let model = self.optimizer.step(rate, position, model, gradients);
         let model = self.task.after_step(model, step, spent);
         self.average.update(&model, step);
         self.model = Some(model);
@@ -187,11 +202,7 @@ impl<T: Task> Trainer<T> {
         parts.extend(self.task.measure());
         if evaluate {
             let measured = self.task.evaluate(self.average.module());
-            parts.extend(
-                measured
-                    .into_iter()
-                    .map(|(name, value)| (name.to_string(), value)),
-            );
+            parts.extend(measured);
         }
         Some(LogLine {
             step,
@@ -203,6 +214,23 @@ impl<T: Task> Trainer<T> {
             examples_per_second: 0.0,
             seconds,
         })
+    }
+
+    /// Writes a sheet of samples, if one is due.
+    fn sample(&self) -> Result<Option<PathBuf>, TrainError> {
+        let (step, every) = (self.progress.step, self.task.sample_every());
+        let due = every > 0 && (step.is_multiple_of(every) || self.spent() >= 1.0);
+        if !due {
+            return Ok(None);
+        }
+        let folder = self.run.join("samples");
+        std::fs::create_dir_all(&folder).map_err(TrainError::io(&folder))?;
+        let path = folder.join(format!("step-{step:08}.png"));
+        let part = folder.join("sheet.part");
+        let made = self.task.sample(self.average.module(), &part);
+        made.map_err(|reason| TrainError::Samples { step, reason })?;
+        std::fs::rename(&part, &path).map_err(TrainError::io(&path))?;
+        Ok(Some(path))
     }
 
     fn save(&self) -> Result<(), TrainError> {

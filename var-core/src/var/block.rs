@@ -10,7 +10,8 @@ use crate::attention::{PassContext, SelfAttention, SelfAttentionConfig};
 use crate::blocks;
 #[cfg(feature = "cuda")]
 use crate::card::stream::{Added, Kept, Stream};
-use crate::layers::{AdaLn, FeedForward, Linear, add_scaled, linear};
+use crate::dtype::value;
+use crate::layers::{AdaLn, FeedForward, Linear, add_scaled, linear, project_f32, silu};
 
 /// Factors on the deviation of fresh gains, and of scales and shifts.
 const INIT_GAIN: f64 = 1e-5;
@@ -46,6 +47,15 @@ impl Block {
             attn: SelfAttention::init(&attention, device),
             ffn: FeedForward::init(c, config.ffn_hidden(), std, depth, device),
         }
+    }
+
+    /// The block's gains, scales and shifts for classes `cond`, `[b, C]`, and what all blocks share of them.
+    pub(super) fn modulate(&self, cond: &Tensor<2>, shared: Option<&Tensor<4>>) -> AdaLn {
+        AdaLn::new(&match (&self.ada, &self.modulation, shared) {
+            (Some(ada), ..) => modulation_of(cond, ada),
+            (None, Some(own), Some(shared)) => shared.clone() + value(own),
+            _ => unreachable!("a block without modulation"),
+        })
     }
 
     /// # Shapes
@@ -122,6 +132,24 @@ impl blocks::Block for Block {
             &mut ffn.fc2,
         ]
     }
+
+    fn adaptable(&mut self) -> Vec<(&'static str, Vec<&mut Linear>)> {
+        let Self { attn, ffn, ada, .. } = self;
+        let mut all = vec![
+            ("attn.mat_qkv", vec![&mut attn.q, &mut attn.k, &mut attn.v]),
+            ("attn.proj", vec![&mut attn.proj]),
+            ("ffn.fc1", vec![&mut ffn.fc1]),
+            ("ffn.fc2", vec![&mut ffn.fc2]),
+        ];
+        all.extend(ada.as_mut().map(|ada| ("ada_lin.1", vec![ada])));
+        all
+    }
+}
+
+/// Gains, scales and shifts, `[b, 1, 6, C]`, that a layer makes of classes `cond`, `[b, C]`.
+pub(super) fn modulation_of(cond: &Tensor<2>, layer: &Linear) -> Tensor<4> {
+    let [b, c] = cond.dims();
+    project_f32(silu(cond.clone()), layer).reshape([b, 1, 6, c])
 }
 
 /// A fresh layer of gains (nearly zero), scales and shifts.

@@ -81,22 +81,34 @@ pub fn loss(
     smoothing: f64,
 ) -> CodeLoss {
     let logits = model.forward(batch.inputs.clone(), labels, plan);
-    let [b, l, _] = logits.dims();
-    let targets = batch.targets.clone().unsqueeze_dim::<3>(2);
-    let most_likely = logits.clone().detach().argmax(2);
-    let right = most_likely.equal(targets.clone()).float().reshape([b, l]);
-    let log = log_softmax(logits, 2);
-    let per_token = -log.clone().gather(2, targets).reshape([b, l]);
-    let smooth = if smoothing > 0.0 {
-        let all = -log.mean_dim(2).reshape([b, l]);
-        per_token.clone() * (1.0 - smoothing) + all * smoothing
-    } else {
-        per_token.clone()
-    };
-    CodeLoss {
-        loss: (smooth * weights.clone()).sum() / b as f64,
-        per_token: per_token.detach(),
-        right,
+    CodeLoss::new(logits, batch.targets.clone(), weights, smoothing)
+}
+
+impl CodeLoss {
+    /// Of logits, `[b, l, V]`, and codes, `[b, l]`.
+    pub(super) fn new(
+        logits: Tensor<3>,
+        targets: Tensor<2, Int>,
+        weights: &Tensor<2>,
+        smoothing: f64,
+    ) -> Self {
+        let [b, l, _] = logits.dims();
+        let targets = targets.unsqueeze_dim::<3>(2);
+        let most_likely = logits.clone().detach().argmax(2);
+        let right = most_likely.equal(targets.clone()).float().reshape([b, l]);
+        let log = log_softmax(logits, 2);
+        let per_token = -log.clone().gather(2, targets).reshape([b, l]);
+        let smooth = if smoothing > 0.0 {
+            let all = -log.mean_dim(2).reshape([b, l]);
+            per_token.clone() * (1.0 - smoothing) + all * smoothing
+        } else {
+            per_token.clone()
+        };
+        Self {
+            loss: (smooth * weights.clone()).sum() / b as f64,
+            per_token: per_token.detach(),
+            right,
+        }
     }
 }
 

@@ -19,6 +19,7 @@
 //! | `import` | released checkpoints |
 
 mod block;
+mod chain;
 mod config;
 mod generate;
 mod import;
@@ -28,6 +29,7 @@ mod plan;
 mod state;
 
 pub use block::Block;
+pub use chain::VarChain;
 pub use config::{Modulation, VarConfig};
 pub use generate::{GenerateInput, GenerateOptions, Generation, Step, generate};
 pub use import::{load_var, read_var, save_var, var_config, var_keys};

@@ -8,10 +8,9 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 
-use super::block::Block;
+use super::block::{Block, modulation_of};
 use super::config::{Modulation, VarConfig};
 use super::plan::Plan;
-use crate::attention::PassContext;
 use crate::blocks::{StreamedBlocks, Transformer};
 use crate::dtype::{f32, value};
 use crate::layers::{AdaLn, Linear, linear, modulate, project, project_f32, silu};
@@ -75,6 +74,10 @@ impl VarConfig {
 impl Transformer for Var {
     type Block = Block;
 
+    fn blocks(&self) -> (&[Block], Option<&StreamedBlocks<Block>>) {
+        (&self.blocks, self.stream.as_ref())
+    }
+
     fn blocks_mut(&mut self) -> (&mut Vec<Block>, &mut Option<StreamedBlocks<Block>>) {
         (&mut self.blocks, &mut self.stream)
     }
@@ -104,23 +107,30 @@ impl Var {
             "a stepwise plan has no mask for teacher forcing"
         );
         let cond = self.embed_classes(labels);
-        let x = self.first_scale(&cond);
-        let x = match rest {
-            0 => x,
-            _ => Tensor::cat(vec![x, project(f32(inputs), &self.word_embed)], 1),
-        };
-        let mut x = x + self.position_embeddings(plan, 0, l);
-        let pass = PassContext {
-            rope: None,
-            causal: plan.causal.as_ref(),
-            precision: plan.precision,
-        };
+        let mut x = self.teacher_start(inputs, &cond, plan);
+        let pass = plan.pass();
         for (i, modulation) in self.modulations(&cond).into_iter().enumerate() {
             x = self
                 .block(i)
                 .forward(x, &modulation, pass, |_, k, v| (k, v));
         }
         self.logits(x, cond)
+    }
+
+    /// The tokens of all scales before the first block, `[b, l, C]`.
+    pub(super) fn teacher_start(
+        &self,
+        inputs: Tensor<3>,
+        cond: &Tensor<2>,
+        plan: &Plan,
+    ) -> Tensor<3> {
+        let [_, rest, _] = inputs.dims();
+        let x = self.first_scale(cond);
+        let x = match rest {
+            0 => x,
+            _ => Tensor::cat(vec![x, project(f32(inputs), &self.word_embed)], 1),
+        };
+        x + self.position_embeddings(plan, 0, plan.schedule().tokens())
     }
 
     /// Number of blocks, loaded or streamed.
@@ -163,18 +173,15 @@ impl Var {
 
     /// Gains, scales and shifts of every block.
     pub(super) fn modulations(&self, cond: &Tensor<2>) -> Vec<AdaLn> {
-        let [b, c] = cond.dims();
-        let active = silu(cond.clone());
-        let project = |layer: &Linear| project_f32(active.clone(), layer).reshape([b, 1, 6, c]);
-        let shared = self.shared_ada.as_ref().map(project);
-        let own = |block: &Block| match (&block.ada, &block.modulation, &shared) {
-            (Some(ada), ..) => project(ada),
-            (None, Some(own), Some(shared)) => shared.clone() + value(own),
-            _ => unreachable!("a block without modulation"),
-        };
-        (0..self.depth())
-            .map(|i| AdaLn::new(&own(&self.block(i))))
-            .collect()
+        let shared = self.shared_modulation(cond);
+        let own = |i: usize| self.block(i).modulate(cond, shared.as_ref());
+        (0..self.depth()).map(own).collect()
+    }
+
+    /// The part of the modulation that all blocks share, `[b, 1, 6, C]`.
+    pub(super) fn shared_modulation(&self, cond: &Tensor<2>) -> Option<Tensor<4>> {
+        let layer = self.shared_ada.as_ref();
+        layer.map(|layer| modulation_of(cond, layer))
     }
 
     pub(super) fn logits(&self, x: Tensor<3>, cond: Tensor<2>) -> Tensor<3> {

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use nextscale_tokenizer::ScaleSchedule;
 
 use super::config::VarConfig;
+use crate::attention::PassContext;
 use crate::cache::KvCache;
 use crate::mask::{BlockCausal, levels};
 use crate::matmul::Precision;
@@ -80,6 +81,15 @@ impl Plan {
     /// Tokens of each of `depth` blocks that are kept after scale `k`, if there is a budget.
     pub(super) fn cache_limits(&self, depth: usize, k: usize) -> Option<Vec<usize>> {
         self.shortcuts.cache_limits(&self.schedule, depth, k)
+    }
+
+    /// What all tokens of teacher forcing share.
+    pub(super) fn pass(&self) -> PassContext<'_> {
+        PassContext {
+            rope: None,
+            causal: self.causal.as_ref(),
+            precision: self.precision,
+        }
     }
 
     /// The schedule.

@@ -225,4 +225,17 @@ impl blocks::Block for Block {
             &mut mlp.down,
         ]
     }
+
+    fn adaptable(&mut self) -> Vec<(&'static str, Vec<&mut Linear>)> {
+        let Self { attention, mlp, .. } = self;
+        vec![
+            ("attn.q_proj", vec![&mut attention.q]),
+            ("attn.k_proj", vec![&mut attention.k]),
+            ("attn.v_proj", vec![&mut attention.v]),
+            ("attn.o_proj", vec![&mut attention.o]),
+            ("mlp.gate_proj", vec![&mut mlp.gate]),
+            ("mlp.up_proj", vec![&mut mlp.up]),
+            ("mlp.down_proj", vec![&mut mlp.down]),
+        ]
+    }
 }

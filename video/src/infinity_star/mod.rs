@@ -34,3 +34,4 @@ pub use model::InfinityStar;
 pub use position::{grid_positions, text_positions};
 pub use state::{Segment, State};
 pub use teacher_forcing::AttentionSpan;
+pub(crate) use teacher_forcing::{TeacherPass, check};

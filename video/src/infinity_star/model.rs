@@ -70,6 +70,10 @@ impl InfinityStarConfig {
 impl Transformer for InfinityStar {
     type Block = Block;
 
+    fn blocks(&self) -> (&[Block], Option<&StreamedBlocks<Block>>) {
+        (&self.blocks, self.stream.as_ref())
+    }
+
     fn blocks_mut(&mut self) -> (&mut Vec<Block>, &mut Option<StreamedBlocks<Block>>) {
         (&mut self.blocks, &mut self.stream)
     }

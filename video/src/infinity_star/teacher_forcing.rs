@@ -3,7 +3,9 @@ use std::ops::Range;
 use burn::tensor::{Bool, Device, Tensor};
 use nextscale_var_core::{matmul::Precision, rope::RopeTable};
 
-use super::{attention::attend_grouped, block::Limits, model::InfinityStar};
+use super::attention::attend_grouped;
+use super::block::{Block, Limits};
+use super::model::InfinityStar;
 
 /// A span of tokens that attend to each other, and the earlier tokens to which they attend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,16 +36,33 @@ impl InfinityStar {
         precision: Precision,
     ) -> Tensor<3> {
         let [_, l, _] = x.dims();
+        check(spans, l);
+        let pass = TeacherPass {
+            rope,
+            spans,
+            hidden,
+            precision,
+        };
+        (0..self.depth()).fold(x, |x, i| pass.block(&self.at(i), x))
+    }
+}
+
+/// What all blocks share under teacher forcing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TeacherPass<'a> {
+    pub rope: &'a RopeTable,
+    pub spans: &'a [AttentionSpan],
+    pub hidden: Option<&'a Tensor<4, Bool>>,
+    pub precision: Precision,
+}
+
+impl TeacherPass<'_> {
+    /// One block of all tokens, `[b, l, C]`, to the same shape.
+    pub fn block(&self, block: &Block, x: Tensor<3>) -> Tensor<3> {
         let limits = Limits::default();
-        let mut at = 0;
-        for span in spans {
-            assert_eq!(span.own.start, at, "a gap between spans");
-            at = span.own.end;
-        }
-        assert_eq!(at, l, "the spans do not cover all tokens");
-        let text = spans[0].own.len();
+        let text = self.spans[0].own.len();
         let attend = |[q, k, v]: [Tensor<4>; 3]| {
-            let parts = spans.iter().map(|span| {
+            let parts = self.spans.iter().map(|span| {
                 let pick = |x: &Tensor<4>| {
                     let mut all = Vec::new();
                     if span.text {
@@ -54,15 +73,24 @@ impl InfinityStar {
                     Tensor::cat(all, 2)
                 };
                 let (k, v) = (pick(&k), pick(&v));
-                let hidden = hidden.map(|mask| widen(mask, k.dims()[2]));
+                let hidden = self.hidden.map(|mask| widen(mask, k.dims()[2]));
                 let q = q.clone().slice_dim(1, span.own.clone());
                 attend_grouped(q, k, v, hidden.as_ref(), limits.scores)
             });
             Tensor::cat(parts.collect(), 1)
         };
-        let block = |x, i: usize| self.at(i).forward_with(x, rope, limits, precision, attend);
-        (0..self.depth()).fold(x, block)
+        block.forward_with(x, self.rope, limits, self.precision, attend)
     }
+}
+
+/// Refuses spans that do not cover `l` tokens in order.
+pub(crate) fn check(spans: &[AttentionSpan], l: usize) {
+    let mut at = 0;
+    for span in spans {
+        assert_eq!(span.own.start, at, "a gap between spans");
+        at = span.own.end;
+    }
+    assert_eq!(at, l, "the spans do not cover all tokens");
 }
 
 /// Extends a mask of the text's tokens to `tokens` tokens, the text first.

@@ -7,9 +7,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nextscale_train::TrainEvent;
 use nextscale_var_core::train::LogLine;
 
+use crate::{bar, memory};
+
 /// Shows the events of a run on standard error.
 pub(super) struct Console {
     bar: Option<ProgressBar>,
+    /// The bar of what is encoded before training.
+    encoding: Option<ProgressBar>,
     started: Instant,
     /// Progress at the first line, after a resume.
     first: Option<f64>,
@@ -26,6 +30,7 @@ impl Console {
     pub(super) fn new() -> Self {
         Self {
             bar: None,
+            encoding: None,
             started: Instant::now(),
             first: None,
             printed: None,
@@ -40,13 +45,35 @@ impl Console {
             }
             TrainEvent::Parameters(count) => eprintln!("{count} parameters"),
             TrainEvent::Resuming(step) => eprintln!("resuming at step {step}"),
+            TrainEvent::Memory(told) => eprintln!("memory: {told}"),
+            TrainEvent::Encoding { what, done, all } => self.show_encoding(what, done, all),
+            TrainEvent::Sheet(path) => self.say(&format!("samples: {}", path.display())),
             TrainEvent::Logged(line) => self.show_line(line),
+        }
+    }
+
+    /// Prints a line, above the bar if there is one.
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    fn show_encoding(&mut self, what: &'static str, done: usize, all: usize) {
+        let bar = self.encoding.get_or_insert_with(|| bar::items("encoding"));
+        bar.set_message(what);
+        bar::show(bar, done, all);
+        if done == all {
+            bar.finish_and_clear();
+            self.encoding = None;
+            eprintln!("encoded {all} {what}");
         }
     }
 
     fn show_line(&mut self, line: &LogLine) {
         let first = *self.first.get_or_insert_with(|| {
-            self.bar = std::io::stderr().is_terminal().then(bar);
+            self.bar = std::io::stderr().is_terminal().then(run_bar);
             self.started = Instant::now();
             line.progress
         });
@@ -56,7 +83,8 @@ impl Console {
             bar.set_message(text);
             return;
         }
-        let evaluated = line.parts.0.iter().any(|(name, _)| name == "psnr");
+        let is_measured = |name: &str| name == "psnr" || name == "held_out_loss";
+        let evaluated = line.parts.0.iter().any(|(name, _)| is_measured(name));
         let due = self.printed.is_none_or(|at| at.elapsed() > QUIET);
         if due || evaluated || line.progress >= 1.0 {
             self.printed = Some(Instant::now());
@@ -80,12 +108,14 @@ impl Console {
             String::new()
         };
         format!(
-            "step {} loss {:.4}{parts} lr {:.1e} norm {:.2}, {:.1}/s, {}{left}",
+            "step {} loss {:.4}{parts} lr {:.1e} norm {:.2}, {:.1}/s{}, {}{left}",
             line.step,
             line.loss,
             line.learning_rate,
             line.gradient_norm,
             line.examples_per_second,
+            memory::resident()
+                .map_or_else(String::new, |bytes| format!(", {}", memory::text(bytes))),
             clock(line.seconds),
         )
     }
@@ -98,7 +128,7 @@ impl Console {
     }
 }
 
-fn bar() -> ProgressBar {
+fn run_bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {percent}% {msg}");
     ProgressBar::new(TICKS).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -1,6 +1,7 @@
 //! `nextscale train`: training runs and their export.
 
 mod console;
+mod plot;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::ensure;
 use clap::{Args, Subcommand};
+use nextscale_curves::{Log, summary};
 use nextscale_models::device::DeviceChoice;
 use nextscale_train::{
     Observer, TrainError, TrainRequest, TrainResult, export, train_tokenizer, train_transformer,
 };
 use nextscale_var_core::train::{Budget, Outcome};
 
-use crate::signal;
+use crate::{memory, signal};
 
 /// Arguments of `nextscale train`.
 #[derive(Debug, Args)]
@@ -29,10 +31,12 @@ enum TrainCommand {
     /// (codes are bits of clips)
     Tokenizer(RunArgs),
     /// Train a transformer on the codes of a trained tokenizer: `kind: infinity` (prompts to images), `kind: var` (classes
-    /// to images) or `kind: star` (prompts to videos)
+    /// to images) or `kind: star` (prompts to videos); or one that exists, or adapters on it: `kind: fine_tune`
     Transformer(RunArgs),
-    /// Write the averaged weights of a transformer's run as a model folder
+    /// Write the averaged weights of a transformer's run as a model folder; a fine-tune also as a file, or as an adapter
     Export(ExportArgs),
+    /// Draw the curves of runs as SVG or PNG: loss, held-out loss, bits right by scale, use of the codebook
+    Plot(plot::PlotArgs),
 }
 
 /// Arguments of a training run.
@@ -65,8 +69,9 @@ struct RunArgs {
 struct ExportArgs {
     /// Folder of a transformer's run
     run: PathBuf,
-    /// Model folder to write
-    #[arg(long, value_name = "DIR")]
+    /// Model folder to write. Of a fine-tune also FILE.safetensors or FILE.pth: the transformer under its official names. Of
+    /// adapters a folder for PEFT, or FILE.safetensors with the names of kohya's scripts
+    #[arg(long, value_name = "DIR|FILE")]
     out: PathBuf,
     /// Use the decoder of this tokenizer's run, which was trained for the same encoder
     #[arg(long, value_name = "RUN")]
@@ -87,6 +92,7 @@ pub(crate) fn run(args: TrainArgs) -> anyhow::Result<()> {
             train(&args, train_tokenizer)
         }
         TrainCommand::Transformer(args) => train(&args, train_transformer),
+        TrainCommand::Plot(args) => plot::run(&args),
         TrainCommand::Export(args) => write_model(&args.run, &args.out, args.decoder_of.as_deref()),
     }
 }
@@ -120,6 +126,12 @@ fn train(args: &RunArgs, train: Train) -> anyhow::Result<()> {
         return Ok(());
     }
     eprintln!("finished at step {step}: `{}`", out.display());
+    if let Ok(log) = Log::read(&out) {
+        eprintln!("{}", summary(&log).trim_end());
+    }
+    if let Some(bytes) = memory::peak() {
+        eprintln!("largest memory: {}", memory::text(bytes));
+    }
     match &args.export {
         Some(folder) => write_model(&out, folder, None),
         None => Ok(()),

@@ -185,6 +185,7 @@ fn contents(recipe: &Recipe, fingerprint: String, rendered: &[Rendered]) -> Cont
                 flip: source.flip && may_flip(recipe, label),
                 held_out: false,
                 plain: false,
+                ..Entry::default()
             });
         }
     }

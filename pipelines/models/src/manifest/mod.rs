@@ -54,6 +54,21 @@ pub enum Manifest {
 }
 
 impl Manifest {
+    /// Gives it another name and another text about it, where they are given.
+    pub(crate) fn rename(&mut self, new_name: Option<&str>, new_about: Option<&str>) {
+        let (name, about) = match self {
+            Self::Infinity(manifest) => (&mut manifest.name, &mut manifest.about),
+            Self::Var(manifest) => (&mut manifest.name, &mut manifest.about),
+            Self::InfinityStar(manifest) => (&mut manifest.name, &mut manifest.about),
+        };
+        if let Some(new) = new_name {
+            new.clone_into(name);
+        }
+        if let Some(new) = new_about {
+            new.clone_into(about);
+        }
+    }
+
     /// The kind of model.
     pub fn architecture(&self) -> Architecture {
         match self {

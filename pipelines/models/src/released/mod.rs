@@ -6,6 +6,7 @@ pub mod infinity;
 pub mod infinity_star;
 mod notices;
 mod part;
+mod random;
 mod sizes;
 pub mod var;
 mod varedit;
@@ -20,6 +21,7 @@ pub(crate) use part::download_hint;
 #[cfg(test)]
 pub(crate) use part::lookalike_warning;
 pub use part::{Part, Role};
+pub use random::{SHAPES, shape};
 
 use crate::error::ModelError;
 use crate::manifest::Architecture;

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
@@ -156,10 +157,8 @@ pub(crate) struct BsqTask {
     device: Device,
 }
 
-impl Task for BsqTask {
-    type Model = BsqVae;
-    type Batch = ImageBatch;
-
+impl BsqTask {
+    /// The loss of a batch.
     fn loss(&self, model: &BsqVae, batch: ImageBatch) -> Loss {
         let pixels = planes::images(batch.pixels, self.size, &self.device);
         let latent = model.encode(pixels.clone());
@@ -170,9 +169,18 @@ impl Task for BsqTask {
         let error = model.reconstruct(quantised.latent.clone()) - pixels;
         self.loss.of(error, quantised, batch.count)
     }
+}
+
+impl Task for BsqTask {
+    type Model = BsqVae;
+    type Batch = ImageBatch;
+
+    fn gradients(&self, model: &BsqVae, batch: ImageBatch) -> (Loss, GradientsParams) {
+        self.loss(model, batch).gradients(model)
+    }
 
     /// PSNR of the held-out images in dB, after all scales (`psnr`) and without the quantiser (`psnr_free`).
-    fn evaluate(&self, average: &BsqVae) -> Vec<(&'static str, f64)> {
+    fn evaluate(&self, average: &BsqVae) -> Vec<(String, f64)> {
         let device = self.device.clone().inner();
         let batches = planes::image_batches(&self.held_out, 32, self.size, &device);
         let [quantised, free] = psnr(batches, |pixels| {
@@ -183,6 +191,9 @@ impl Task for BsqTask {
                 .quantize_straight_through(z.clone(), schedule, scales);
             [average.decode(quantised.latent), average.decode(z)]
         });
-        vec![("psnr", quantised), ("psnr_free", free)]
+        vec![
+            ("psnr".to_owned(), quantised),
+            ("psnr_free".to_owned(), free),
+        ]
     }
 }

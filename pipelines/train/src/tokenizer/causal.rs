@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use nextscale_data::Dataset;
 use nextscale_var_core::train::{Loss, Task, TrainOptions};
@@ -195,10 +196,8 @@ fn frames(x: Tensor<5>) -> Tensor<4> {
     x.swap_dims(1, 2).reshape([b * t, c, h, w])
 }
 
-impl Task for CausalTask {
-    type Model = InfinityStarVae;
-    type Batch = ClipBatch;
-
+impl CausalTask {
+    /// The loss of a batch.
     fn loss(&self, model: &InfinityStarVae, batch: ClipBatch) -> Loss {
         let pixels = planes::clips(batch.pixels, batch.frames, self.size, &self.device);
         let posterior = model.posterior(model.encode_stream().push(pixels.clone()));
@@ -219,9 +218,18 @@ impl Task for CausalTask {
             ..loss
         }
     }
+}
+
+impl Task for CausalTask {
+    type Model = InfinityStarVae;
+    type Batch = ClipBatch;
+
+    fn gradients(&self, model: &InfinityStarVae, batch: ClipBatch) -> (Loss, GradientsParams) {
+        self.loss(model, batch).gradients(model)
+    }
 
     /// PSNR of held-out sprites in whole clips in dB, after all scales (`psnr`) and without the quantiser (`psnr_free`).
-    fn evaluate(&self, average: &InfinityStarVae) -> Vec<(&'static str, f64)> {
+    fn evaluate(&self, average: &InfinityStarVae) -> Vec<(String, f64)> {
         let device = self.device.clone().inner();
         let frames = self.run.clips.frames;
         let chunks = self.held_out.chunks(8 * 3 * frames * self.size * self.size);
@@ -232,6 +240,9 @@ impl Task for CausalTask {
             let quantised = quantize_straight_through(&self.whole, bits, z.clone(), scales);
             [average.decode(quantised.latent), average.decode(z)]
         });
-        vec![("psnr", quantised), ("psnr_free", free)]
+        vec![
+            ("psnr".to_owned(), quantised),
+            ("psnr_free".to_owned(), free),
+        ]
     }
 }

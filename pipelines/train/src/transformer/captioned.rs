@@ -1,6 +1,7 @@
 //! Batches and training of the transformers that take prompts: what images and clips with captions share.
 
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use nextscale_bitwise::train::BitLoss;
 use nextscale_text::{TokenBatch, Vocab};
@@ -106,10 +107,8 @@ pub(crate) struct CaptionedTask<T> {
     pub held_out: Captioned,
 }
 
-impl<T: BitTask> Task for CaptionedTask<T> {
-    type Model = T::Model;
-    type Batch = CaptionedBatch;
-
+impl<T: BitTask> CaptionedTask<T> {
+    /// The loss of a batch.
     fn loss(&self, model: &T::Model, batch: CaptionedBatch) -> Loss {
         let CaptionedBatch { examples, mut rng } = batch;
         let count = examples.drop.len();
@@ -120,14 +119,23 @@ impl<T: BitTask> Task for CaptionedTask<T> {
             examples: count,
         }
     }
+}
+
+impl<T: BitTask> Task for CaptionedTask<T> {
+    type Model = T::Model;
+    type Batch = CaptionedBatch;
+
+    fn gradients(&self, model: &T::Model, batch: CaptionedBatch) -> (Loss, GradientsParams) {
+        self.loss(model, batch).gradients(model)
+    }
 
     /// Loss and share of right bits of the held-out examples.
-    fn evaluate(&self, average: &T::Model) -> Vec<(&'static str, f64)> {
+    fn evaluate(&self, average: &T::Model) -> Vec<(String, f64)> {
         let bits = self.task.bit_loss(average, self.held_out.clone(), None);
         let number = |tensor: Tensor<1>| f64::from(tensor.into_scalar::<f32>());
         vec![
-            ("held_out_loss", number(bits.loss)),
-            ("held_out_right", number(bits.right.mean())),
+            ("held_out_loss".to_owned(), number(bits.loss)),
+            ("held_out_right".to_owned(), number(bits.right.mean())),
         ]
     }
 

@@ -1,12 +1,15 @@
 //! Training of transformers: one folder for each architecture, with the same files in each.
 
 mod captioned;
+pub(crate) mod fine_tune;
 pub(crate) mod infinity;
 pub(crate) mod infinity_star;
 mod text;
 pub(crate) mod var;
 
 use serde::{Deserialize, Serialize};
+
+pub use fine_tune::MemoryOfRun;
 
 /// The architecture of a transformer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,4 +23,6 @@ pub(crate) enum TransformerKind {
     /// Prompts to videos.
     #[serde(rename = "star")]
     InfinityStar,
+    /// A model of any of these kinds that exists.
+    FineTune,
 }

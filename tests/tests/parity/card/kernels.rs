@@ -216,6 +216,7 @@ pub(super) fn product(report: &mut Report, card: &Device, cpu: &Device) {
                 weight: Param::from_tensor(w.clone().to_device(card).cast(dtype)),
                 bias: Some(Param::from_tensor(bias.clone().to_device(card).cast(dtype))),
                 int8: None,
+                low_rank: None,
             };
             let plain = x.clone().matmul(w.clone());
             let there = x.clone().to_device(card).cast(dtype);
@@ -239,6 +240,7 @@ pub(super) fn product(report: &mut Report, card: &Device, cpu: &Device) {
             let matrix = int8.dequantize().to_device(cpu);
             let layer = Linear {
                 int8: Some(int8),
+                low_rank: None,
                 ..layer
             };
             let found = card::product(there, &layer);

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use nextscale_data::Dataset;
 use nextscale_tokenizer::usage::count;
@@ -72,10 +73,8 @@ impl VqTask {
     }
 }
 
-impl Task for VqTask {
-    type Model = VqVae;
-    type Batch = ImageBatch;
-
+impl VqTask {
+    /// The loss of a batch.
     fn loss(&self, model: &VqVae, batch: ImageBatch) -> Loss {
         let pixels = planes::images(batch.pixels, self.size, &self.device);
         let weights = &self.run.loss;
@@ -92,6 +91,15 @@ impl Task for VqTask {
             examples: batch.count,
         }
     }
+}
+
+impl Task for VqTask {
+    type Model = VqVae;
+    type Batch = ImageBatch;
+
+    fn gradients(&self, model: &VqVae, batch: ImageBatch) -> (Loss, GradientsParams) {
+        self.loss(model, batch).gradients(model)
+    }
 
     /// Records the use of the codebook, and revives dead codes.
     fn after_step(&self, model: VqVae, step: u64, progress: f64) -> VqVae {
@@ -105,7 +113,7 @@ impl Task for VqTask {
 
     /// PSNR of the held-out images with all scales (`psnr`) and without the quantiser (`psnr_free`), in dB, and the share
     /// of the codes that they use.
-    fn evaluate(&self, average: &VqVae) -> Vec<(&'static str, f64)> {
+    fn evaluate(&self, average: &VqVae) -> Vec<(String, f64)> {
         let device = self.device.clone().inner();
         let vocabulary = average.codebook.vocabulary();
         let mut used = vec![false; vocabulary];
@@ -121,9 +129,9 @@ impl Task for VqTask {
         });
         let used = used.iter().filter(|used| **used).count() as f64 / vocabulary as f64;
         vec![
-            ("psnr", codes),
-            ("psnr_free", free),
-            ("held_out_used", used),
+            ("psnr".to_owned(), codes),
+            ("psnr_free".to_owned(), free),
+            ("held_out_used".to_owned(), used),
         ]
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_data::{Dataset, captions::WHITE};
 use nextscale_tokenizer::{ScaleSchedule, VqVae};
@@ -170,10 +171,8 @@ fn first(schedule: &ScaleSchedule, scales: usize) -> ScaleSchedule {
     ScaleSchedule::new(scales).expect("the start of a schedule is a schedule")
 }
 
-impl Task for VarTask {
-    type Model = Var;
-    type Batch = LabelledBatch;
-
+impl VarTask {
+    /// The loss of a batch.
     fn loss(&self, model: &Var, batch: LabelledBatch) -> Loss {
         let all = self.schedule.len();
         let step = batch.number / self.run.train.parallel.max(1) as u64;
@@ -187,9 +186,18 @@ impl Task for VarTask {
             examples,
         }
     }
+}
+
+impl Task for VarTask {
+    type Model = Var;
+    type Batch = LabelledBatch;
+
+    fn gradients(&self, model: &Var, batch: LabelledBatch) -> (Loss, GradientsParams) {
+        self.loss(model, batch).gradients(model)
+    }
 
     /// Loss and share of right codes on held-out images, over all scales and on the last one alone.
-    fn evaluate(&self, average: &Var) -> Vec<(&'static str, f64)> {
+    fn evaluate(&self, average: &Var) -> Vec<(String, f64)> {
         let (pixels, labels) = &self.held_out;
         let stride = 3 * self.size * self.size;
         let last = self.schedule.tokens() - self.schedule.last().tokens()..self.schedule.tokens();
@@ -208,10 +216,10 @@ impl Task for VarTask {
         }
         let [loss, right, tail_loss, tail_right] = sums.map(|sum| sum / labels.len() as f64);
         vec![
-            ("held_out_loss", loss),
-            ("held_out_right", right),
-            ("held_out_tail_loss", tail_loss),
-            ("held_out_tail_right", tail_right),
+            ("held_out_loss".to_owned(), loss),
+            ("held_out_right".to_owned(), right),
+            ("held_out_tail_loss".to_owned(), tail_loss),
+            ("held_out_tail_right".to_owned(), tail_right),
         ]
     }
 

@@ -1,11 +1,15 @@
 //! `nextscale data`: building and looking at data sets.
 
+mod own;
+mod report;
+mod sizes;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use clap::{Args, Subcommand};
 use nextscale_data::{
-    DataError, DataKind, Dataset, Entry, IdxRecipe, Manifest, Progress, Recipe, build, build_idx,
+    DataError, DataKind, Dataset, Entry, IdxRecipe, Manifest, OwnRecipe, Recipe, build, build_idx,
     captions, contact_sheet,
 };
 
@@ -13,8 +17,10 @@ use crate::{bar, options, output};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
-    /// Build a data set from a recipe: download, verify and render its images
+    /// Build a data set from a recipe: of your own images or videos, or of images that are downloaded, verified and rendered
     Build(BuildArgs),
+    /// Say what a recipe finds among your own images or videos, and write nothing: sizes, captions, duplicates, unreadable files
+    Check(report::CheckArgs),
     /// Write a contact sheet of a data set
     Sheet(SheetArgs),
 }
@@ -57,6 +63,7 @@ pub(crate) struct SheetArgs {
 pub(crate) fn run(command: DataCommand) -> anyhow::Result<()> {
     match command {
         DataCommand::Build(args) => run_build(args),
+        DataCommand::Check(args) => report::run(&args),
         DataCommand::Sheet(args) => run_sheet(&args),
     }
 }
@@ -75,19 +82,17 @@ fn run_build(args: BuildArgs) -> anyhow::Result<()> {
             let out = args.out.unwrap_or_else(|| recipe.out.clone());
             print_summary(&build_idx(&recipe, &out, args.force)?, &out)
         }
+        _ => {
+            let mut recipe = OwnRecipe::load(&args.config)?;
+            recipe.cache = args.cache.or(recipe.cache);
+            let out = args.out.unwrap_or_else(|| recipe.out.clone());
+            own::print(&own::build(&recipe, &out, args.force)?, &out)
+        }
     }
 }
 
 fn build_icons(recipe: &Recipe, out: &Path, force: bool) -> Result<Manifest, DataError> {
-    let bar = bar::items("");
-    let progress = |at: Progress<'_>| {
-        bar.set_prefix(at.step.to_owned());
-        bar.set_message(at.item.to_owned());
-        bar::show(&bar, at.done, at.total);
-    };
-    let manifest = build(recipe, out, force, &progress);
-    bar.finish_and_clear();
-    manifest
+    bar::during(|progress| build(recipe, out, force, progress))
 }
 
 fn print_summary(manifest: &Manifest, out: &Path) -> anyhow::Result<()> {
@@ -117,15 +122,19 @@ fn run_sheet(args: &SheetArgs) -> anyhow::Result<()> {
     let count = args.count.min(all.len());
     ensure!(count > 0, "no image of {} matches", args.data.display());
     let chosen: Vec<&Entry> = (0..count).map(|i| all[i * all.len() / count]).collect();
-    let images = chosen.iter().map(|e| set.image(e.id, captions::WHITE));
-    let images: Vec<Vec<u8>> = images.collect();
+    let images: Vec<_> = chosen
+        .iter()
+        .map(|e| set.picture(e.id, captions::WHITE))
+        .collect();
     for (i, row) in chosen.chunks(args.columns).enumerate() {
         let names: Vec<String> = row.iter().map(|e| captions::canonical(e)).collect();
         output::print(&format!("row {}: {}", i + 1, names.join("; ")))?;
     }
-    Ok(contact_sheet::save(
+    let sides = set.sizes().iter().flatten();
+    let tile = sides.copied().max().unwrap_or(1).min(256);
+    Ok(contact_sheet::save_fitted(
         &images,
-        set.size(),
+        tile,
         args.columns,
         &args.file,
     )?)

@@ -1,0 +1,150 @@
+//! Gradient checkpointing by block (arXiv 1604.06174): the memory of one block's activations instead of all.
+//!
+//! The chain runs once without recording anything but the input of every block. From the last block to the first, each then runs
+//! again with recording, and its part of the backward pass follows at once.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Gradients, Tensor};
+
+use super::task::Loss;
+
+/// What a chain of blocks starts from.
+#[derive(Debug, Clone)]
+pub struct ChainStart {
+    /// The input of the first block.
+    pub x: Tensor<3>,
+    /// What every block and the end of the chain read, too.
+    pub shared: Vec<Tensor<3>>,
+}
+
+/// A model as a chain of blocks.
+pub trait Chain {
+    /// Everything that is trained, as one module.
+    type Model: Module;
+
+    /// Number of blocks.
+    fn depth(&self, model: &Self::Model) -> usize;
+
+    /// What comes before the blocks, recorded.
+    fn start(&self, model: &Self::Model) -> ChainStart;
+
+    /// The output of block `i`. `recorded` tells whether `x` and `shared` have gradients: if not, nothing may be recorded.
+    fn block(
+        &self,
+        model: &Self::Model,
+        i: usize,
+        x: Tensor<3>,
+        shared: &[Tensor<3>],
+        recorded: bool,
+    ) -> Tensor<3>;
+
+    /// The loss of the output of the last block, recorded.
+    fn end(&self, model: &Self::Model, x: Tensor<3>, shared: &[Tensor<3>]) -> Loss;
+
+    /// Whether anything before the blocks is trained.
+    fn trains_start(&self) -> bool;
+}
+
+/// The loss of a chain, without autodiff, and the gradients of what is trained, block by block. The same as those of the whole
+/// chain recorded at once, but for rounding.
+pub fn gradients_by_block<C: Chain>(chain: &C, model: &C::Model) -> (Loss, GradientsParams) {
+    let start = chain.start(model);
+    let shared: Vec<Tensor<3>> = start.shared.iter().cloned().map(inner).collect();
+    let mut inputs = vec![inner(start.x.clone())];
+    for i in 0..chain.depth(model) {
+        let x = inputs[i].clone();
+        inputs.push(chain.block(model, i, x, &shared, false));
+    }
+    let leaves = || shared.iter().cloned().map(leaf).collect::<Vec<_>>();
+
+    let x = leaf(inputs.pop().expect("the output of the last block"));
+    let mut own = leaves();
+    let loss = chain.end(model, x.clone(), &own);
+    let mut grads = loss.total.backward();
+    let mut all = Collected::default();
+    let mut gradient = x.grad_remove(&mut grads);
+    let mut of_shared: Vec<Option<Tensor<3>>> = take(&own, &mut grads);
+    all.add(&mut grads, model);
+
+    for i in (0..chain.depth(model)).rev() {
+        let Some(from_above) = gradient else { break };
+        let input = inputs.pop().expect("the input of every block");
+        let wanted = i > 0 || chain.trains_start();
+        let x = if wanted {
+            leaf(input)
+        } else {
+            Tensor::from_inner(input)
+        };
+        own = leaves();
+        let y = chain.block(model, i, x.clone(), &own, true);
+        let mut grads = (y * Tensor::from_inner(from_above)).sum().backward();
+        gradient = x.grad_remove(&mut grads);
+        for (sum, more) in of_shared.iter_mut().zip(take(&own, &mut grads)) {
+            *sum = match (sum.take(), more) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            };
+        }
+        all.add(&mut grads, model);
+    }
+
+    if chain.trains_start() {
+        let outputs = [start.x].into_iter().chain(start.shared);
+        let gradients = [gradient].into_iter().chain(of_shared);
+        let parts = outputs
+            .zip(gradients)
+            .filter_map(|(output, gradient)| Some((output * Tensor::from_inner(gradient?)).sum()));
+        if let Some(sum) = parts.reduce(|a, b| a + b) {
+            all.add(&mut sum.backward(), model);
+        }
+    }
+    (loss.detached(), all.sum)
+}
+
+fn inner(x: Tensor<3>) -> Tensor<3> {
+    if x.is_autodiff() { x.inner() } else { x }
+}
+
+/// `x` as the beginning of a recording.
+fn leaf(x: Tensor<3>) -> Tensor<3> {
+    Tensor::from_inner(x).require_grad()
+}
+
+fn take(leaves: &[Tensor<3>], grads: &mut Gradients) -> Vec<Option<Tensor<3>>> {
+    leaves.iter().map(|leaf| leaf.grad_remove(grads)).collect()
+}
+
+/// The sums of the gradients of several backward passes.
+#[derive(Default)]
+struct Collected {
+    sum: GradientsParams,
+}
+
+impl Collected {
+    fn add<M: Module>(&mut self, grads: &mut Gradients, model: &M) {
+        let from = GradientsParams::from_module(grads, model);
+        model.visit(&mut Add {
+            from,
+            to: &mut self.sum,
+        });
+    }
+}
+
+struct Add<'a> {
+    from: GradientsParams,
+    to: &'a mut GradientsParams,
+}
+
+impl ModuleVisitor for Add<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(more) = self.from.remove::<D>(param.id) else {
+            return;
+        };
+        let sum = match self.to.remove::<D>(param.id) {
+            Some(sum) => sum + more,
+            None => more,
+        };
+        self.to.register(param.id, sum);
+    }
+}
