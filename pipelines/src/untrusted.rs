@@ -6,7 +6,7 @@
 use std::path::{Component, Path};
 
 use crate::error::{Diagnostic, PipelineError};
-use crate::uploads::UPLOAD;
+use crate::uploads::{ADAPTER, UPLOAD};
 use crate::yaml::{Node, Value};
 
 /// Keys next to `stages` that say where to write or where to look for files: the command line says it instead.
@@ -136,13 +136,17 @@ fn check_files(node: &Node, origin: Origin, refused: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Refuses adapters that do not lie below the working folder; all that another computer names, unless the server put its own in.
+/// Refuses adapters that do not lie below the working folder; of what another computer names, all that are no adapters of this one.
 fn check_adapters(root: &Node, origin: Origin, refused: &mut Vec<Diagnostic>) {
     let listed = root.get("lora").map(Node::items).unwrap_or_default();
     for node in listed {
         let file = node.get("file").unwrap_or(node);
         let name = file.as_str().unwrap_or_default();
-        if origin == Origin::Network || !is_below(Path::new(name)) {
+        let is_allowed = match origin {
+            Origin::File => is_below(Path::new(name)),
+            Origin::Network => name.starts_with(ADAPTER),
+        };
+        if !is_allowed {
             let message = format!("{} adds the adapter `{name}`", origin.subject());
             refused.push(origin.hint(Diagnostic::new(&file.mark, message)));
         }
@@ -224,7 +228,15 @@ mod tests {
             assert!(message.contains(words), "{message}");
             assert!(message.starts_with("x.png:"), "{message}");
         }
-        let good = "model: infinity-2b\nstages:\n  a: {stage: text-to-image, edit: {image: in/a.png, mask: m.png}}";
+        for (file, words) in [
+            ("/a.safetensors", "/a.safetensors"),
+            ("{file: ../b, weight: 1}", "../b"),
+        ] {
+            let message =
+                restricted(&format!("lora: [{file}]\nstages:\n  a: {{stage: save}}")).unwrap_err();
+            assert!(message.contains(words), "{message}");
+        }
+        let good = "lora: [own/ink.safetensors]\nmodel: infinity-2b\nstages:\n  a: {stage: text-to-image, edit: {image: in/a.png, mask: m.png}}";
         restricted(good).unwrap();
     }
 }

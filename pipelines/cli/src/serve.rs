@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use nextscale_models::LoraChoice;
 use nextscale_models::device::{DeviceChoice, Dtype};
 use nextscale_pipelines::PipelineError;
 use nextscale_serve::{Options, ServeError, Server};
@@ -41,6 +42,10 @@ pub(super) struct ServeArgs {
     /// Folder in which files of released models are looked for first
     #[arg(long, value_name = "DIR")]
     models_dir: Option<PathBuf>,
+    /// A low-rank adapter (LoRA) that requests may name, by the name of its file; repeat for more. The weight is that of a request that
+    /// names none
+    #[arg(long, value_name = "FILE[:WEIGHT]")]
+    lora: Vec<LoraChoice>,
     /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceChoice>,
@@ -80,6 +85,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
         time: Duration::try_from_secs_f64(args.minutes * 60.0)
             .map_err(|_| PipelineError::refused("--minutes takes a number above 0"))?,
         models_dir: args.models_dir,
+        loras: args.lora,
         device: args.device.unwrap_or_default(),
         dtype: args.dtype.unwrap_or_default(),
         waiting: args.queue,

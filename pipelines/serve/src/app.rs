@@ -11,6 +11,7 @@ use nextscale_pipelines::yaml::Node;
 use nextscale_pipelines::{Pipeline, PipelineError, PipelineSpec};
 use tokio::sync::Notify;
 
+use crate::adapters::{AdapterInfo, chosen};
 use crate::counters::Counters;
 use crate::family::family;
 use crate::generate::Generate;
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub uploads: UploadFolder,
     /// The models that may be asked for.
     pub models: Vec<ModelInfo>,
+    /// The adapters that may be asked for.
+    pub adapters: Vec<AdapterInfo>,
     /// Loaded models.
     pub parts: Parts,
     pub counters: Counters,
@@ -50,12 +53,19 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub fn new(options: Options, store: Store, pictures: Pictures, models: Vec<ModelInfo>) -> Self {
+    pub fn new(
+        options: Options,
+        store: Store,
+        pictures: Pictures,
+        models: Vec<ModelInfo>,
+        adapters: Vec<AdapterInfo>,
+    ) -> Self {
         Self {
-            uploads: UploadFolder::new(&options.folder),
+            uploads: UploadFolder::new(&options.folder, &adapters),
             store,
             pictures,
             models,
+            adapters,
             parts: Parts::keeping(options.weights),
             options,
             counters: Counters::default(),
@@ -99,9 +109,19 @@ impl App {
         client: &str,
         request: &Generate,
     ) -> Result<Arc<Job>, Refusal> {
-        let model = self.model(request.model.as_deref())?;
-        let pipeline = request.pipeline(&self.options, model)?;
+        let pipeline = self.pipeline(request)?;
         self.submit(client, pipeline).await
+    }
+
+    /// The pipeline that a client's settings stand for.
+    pub fn pipeline(&self, request: &Generate) -> Result<Node, Refusal> {
+        let model = self.model(request.model.as_deref())?;
+        let mut pipeline = request.pipeline(&self.options, model)?;
+        if let Some(wanted) = &request.lora {
+            let loras = chosen(&self.adapters, wanted, &model.name)?;
+            set(&mut pipeline, &["lora"], &loras)?;
+        }
+        Ok(pipeline)
     }
 
     /// Checks a pipeline and puts it into the queue.

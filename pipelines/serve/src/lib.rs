@@ -17,6 +17,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod adapters;
 mod app;
 mod client;
 mod clock;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nextscale_models::device::{DeviceChoice, Dtype};
-use nextscale_models::{DEFAULT, EDITS, SPRITES};
+use nextscale_models::{DEFAULT, EDITS, LoraChoice, SPRITES};
 
 /// Where a server listens unless it is told otherwise.
 const PORT: u16 = 7860;
@@ -29,6 +29,9 @@ pub struct Options {
     pub models: Vec<String>,
     /// Folder in which files of released models are looked for first.
     pub models_dir: Option<PathBuf>,
+    /// Low-rank adapters that requests may name, by the names of their files without ending; the weight is that of a request that names
+    /// none.
+    pub loras: Vec<LoraChoice>,
     /// Where to compute.
     pub device: DeviceChoice,
     /// Number type of the weights.
@@ -59,6 +62,7 @@ impl Options {
             pictures: None,
             models: [DEFAULT, SPRITES, EDITS].map(str::to_owned).into(),
             models_dir: None,
+            loras: vec![],
             device: DeviceChoice::Auto,
             dtype: Dtype::Auto,
             waiting: 64,

@@ -23,6 +23,7 @@ use nextscale_pipelines::PipelineError;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::adapters::AdapterInfo;
 use crate::app::App;
 use crate::error::ServeError;
 use crate::models::ModelInfo;
@@ -67,6 +68,8 @@ impl Server {
             .map(|name| ModelInfo::open(name, &search_path))
             .collect::<Result<Vec<_>, _>>()
             .map_err(PipelineError::from)?;
+        let adapters = AdapterInfo::open_all(&options.loras, &options.models, &search_path);
+        let adapters = adapters.map_err(PipelineError::from)?;
         let folder = options.folder.clone();
         let absolute = std::fs::create_dir_all(&folder).and_then(|()| folder.canonicalize());
         options.folder = absolute.map_err(|cause| ServeError::Folder { folder, cause })?;
@@ -88,7 +91,7 @@ impl Server {
         Ok(Self {
             listener,
             address,
-            app: Arc::new(App::new(options, store, pictures, models)),
+            app: Arc::new(App::new(options, store, pictures, models, adapters)),
             _lock: lock,
         })
     }

@@ -10,6 +10,7 @@ use nextscale_pipelines::PipelineError;
 use nextscale_pipelines::media;
 use nextscale_pipelines::uploads::Uploads;
 
+use crate::adapters::AdapterInfo;
 use crate::refusal::Refusal;
 
 /// The folder of uploads in that of the images.
@@ -23,6 +24,8 @@ const MOST_PIXELS: u64 = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct UploadFolder {
     folder: PathBuf,
+    /// Names and files of the adapters that pipelines may name, too.
+    adapters: Vec<(String, PathBuf)>,
 }
 
 /// An image or a video that has been sent.
@@ -35,15 +38,18 @@ pub(crate) struct Upload {
 }
 
 impl UploadFolder {
-    pub fn new(gallery: &Path) -> Self {
+    pub fn new(gallery: &Path, adapters: &[AdapterInfo]) -> Self {
+        let adapters = adapters.iter();
+        let adapters = adapters.map(|adapter| (adapter.name.clone(), adapter.path.clone()));
         Self {
             folder: gallery.join(UPLOADS),
+            adapters: adapters.collect(),
         }
     }
 
     /// What pipelines see of it.
     pub fn as_uploads(&self) -> Uploads {
-        Uploads::in_folder(&self.folder)
+        Uploads::in_folder(&self.folder).with_adapters(self.adapters.clone())
     }
 
     /// Keeps an image or a video.
@@ -106,7 +112,7 @@ mod tests {
     #[test]
     fn images_are_kept_by_what_is_in_them() {
         let folder = tempfile::tempdir().unwrap();
-        let uploads = UploadFolder::new(folder.path());
+        let uploads = UploadFolder::new(folder.path(), &[]);
         let mut png = Cursor::new(vec![]);
         let image = image::RgbImage::new(3, 2);
         image.write_to(&mut png, ImageFormat::Png).unwrap();

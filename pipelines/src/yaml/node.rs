@@ -79,6 +79,14 @@ impl Node {
         }
     }
 
+    /// The same, to be changed.
+    pub(crate) fn items_mut(&mut self) -> &mut [Node] {
+        match &mut self.value {
+            Value::Seq(items) => items,
+            _ => &mut [],
+        }
+    }
+
     /// The value of a key of a mapping.
     pub fn get(&self, key: &str) -> Option<&Node> {
         let entry = self.entries().iter().find(|e| e.key == key);

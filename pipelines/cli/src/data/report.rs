@@ -24,7 +24,7 @@ pub(crate) struct CheckArgs {
     json: bool,
 }
 
-/// Side of a tile of the sheet in pixels.
+/// Largest side of a tile of the sheet in pixels.
 const TILE: usize = 192;
 /// Images in a row of the sheet.
 const COLUMNS: usize = 6;
@@ -46,7 +46,9 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
             .iter()
             .map(|(_, image)| image.clone())
             .collect();
-        contact_sheet::save_fitted(&images, TILE, COLUMNS, path)?;
+        let sides = report.buckets.iter().flat_map(|(size, _)| size);
+        let tile = sides.copied().max().unwrap_or(TILE).min(TILE);
+        contact_sheet::save_fitted(&images, tile, COLUMNS, path)?;
     }
     if args.json {
         return output::print(&serde_json::to_string_pretty(&as_json(&report))?);

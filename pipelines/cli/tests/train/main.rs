@@ -1,6 +1,7 @@
 //! `nextscale train` from images to a model folder, on tiny data sets.
 
 mod classes;
+mod fine_tune;
 mod prompts;
 
 use std::fs;

@@ -4,6 +4,7 @@ use nextscale_pipelines::yaml::{Node, Value};
 use serde::de::DeserializeOwned;
 
 use super::settings::{Generate, Variation};
+use crate::adapters::named;
 
 /// Stages that say what is generated.
 const SOURCES: [&str; 2] = ["prompts", "classes"];
@@ -33,6 +34,7 @@ impl Generate {
         let of_edit = |key| edit.and_then(|edit| value(edit, key));
         Some(Self {
             model: value(root, "model"),
+            lora: value(root, "lora").and_then(named),
             prompt,
             prompts,
             class: source.get("classes").and_then(class),

@@ -13,6 +13,8 @@ use super::seed;
 pub(crate) struct Generate {
     /// A name of the list of models; the first if absent.
     pub model: Option<String>,
+    /// Low-rank adapters of this server, each NAME or NAME:WEIGHT.
+    pub lora: Option<Vec<String>>,
     pub prompt: Option<String>,
     /// The prompts of a story: one video, prompt after prompt.
     pub prompts: Option<Vec<String>>,

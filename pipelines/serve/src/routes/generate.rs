@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::runs::{Run, check, described, parse};
+use crate::adapters::AdapterInfo;
 use crate::app::App;
 use crate::client::Client;
 use crate::generate::Generate;
@@ -20,6 +21,8 @@ use crate::refusal::{ErrorAnswer, Mistake, Refusal};
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Models {
     models: Vec<ModelInfo>,
+    /// Low-rank adapters that requests may name.
+    adapters: Vec<AdapterInfo>,
 }
 
 /// A pipeline.
@@ -37,8 +40,10 @@ pub(super) struct Mistakes {
 /// The models, what they make, and their sizes
 #[utoipa::path(get, path = "/api/models", tag = "Nextscale", responses((status = 200, body = Models)))]
 pub(super) async fn models(State(app): State<Arc<App>>) -> Json<Models> {
-    let models = app.models.clone();
-    Json(Models { models })
+    Json(Models {
+        models: app.models.clone(),
+        adapters: app.adapters.clone(),
+    })
 }
 
 /// Generates from settings
@@ -60,8 +65,7 @@ pub(super) async fn pipeline(
     State(app): State<Arc<App>>,
     Json(request): Json<Generate>,
 ) -> Result<Json<PipelineText>, Refusal> {
-    let model = app.model(request.model.as_deref())?;
-    let yaml = request.pipeline(&app.options, model)?.to_yaml();
+    let yaml = app.pipeline(&request)?.to_yaml();
     Ok(Json(PipelineText { yaml }))
 }
 

@@ -72,6 +72,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sdapi::paint::png_info))
         .routes(routes!(sdapi::options::read, sdapi::options::write))
         .routes(routes!(sdapi::lists::sd_models))
+        .routes(routes!(sdapi::lists::loras))
         .routes(routes!(sdapi::lists::samplers))
         .routes(routes!(sdapi::lists::schedulers))
         .routes(routes!(sdapi::progress::progress))

@@ -113,3 +113,83 @@ fn lists_options_progress_and_interrupt() {
     assert_eq!(server.post("/sdapi/v1/interrupt", "").status, 200);
     assert_eq!(server.end(&id)["state"], "cancelled");
 }
+
+/// Adapters of the server: listed, chosen in the prompt or by name, and refused by name.
+#[test]
+fn adapters_are_chosen_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ink.safetensors");
+    adapter(&path);
+    let server = start(|options| {
+        options.loras = vec![format!("{}:0.5", path.display()).parse().unwrap()];
+    });
+    let listed = server.get("/sdapi/v1/loras").json();
+    assert_eq!(listed[0]["name"], "ink");
+    let listed = server.get("/api/models").json();
+    // The model of edits has the same shapes.
+    assert_eq!(listed["adapters"][0]["models"], json!(["default", "edits"]));
+
+    let paint = |prompt: &str| {
+        let ask = json!({ "prompt": prompt, "seed": 3 });
+        let answer = server.post("/sdapi/v1/txt2img", &ask.to_string());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let text = answer.json()["images"][0].as_str().unwrap().to_owned();
+        let bytes = STANDARD.decode(&text).unwrap();
+        (image::load_from_memory(&bytes).unwrap().to_rgb8(), text)
+    };
+    let plain = paint("red apple").0;
+    let (half, text) = paint("red apple <lora:ink>");
+    assert!(plain != half);
+    assert!(half == paint("red apple <lora:ink:0.5:1>").0);
+    assert!(plain == paint("<lora:ink:0> red apple").0);
+    // The image names its adapter, and not where it lies.
+    let found = server.post("/sdapi/v1/png-info", &json!({ "image": text }).to_string());
+    let found = found.json();
+    assert_eq!(found["parameters"]["lora"], json!(["ink:0.5"]));
+    let bytes = STANDARD.decode(&text).unwrap();
+    let place = folder.path().display().to_string();
+    assert!(
+        !bytes
+            .windows(place.len())
+            .any(|part| part == place.as_bytes())
+    );
+
+    let ask = json!({ "prompt": "red apple", "lora": ["oil"] });
+    let refused = server.post("/api/generate", &ask.to_string());
+    assert_eq!(refused.status, 400);
+    assert!(
+        refused.text().contains("adapters here: ink"),
+        "{}",
+        refused.text()
+    );
+    let yaml =
+        "model: default\nlora: [/etc/passwd]\nstages:\n  a: {stage: prompts, prompts: [x]}\n";
+    let refused = server.post("/api/runs", yaml);
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(
+        refused.text().contains("adds the adapter"),
+        "{}",
+        refused.text()
+    );
+}
+
+/// Writes an adapter for one layer of the embedded model.
+fn adapter(path: &std::path::Path) {
+    let (rank, inputs, outputs) = (2, 256, 1024);
+    let numbers = |count: usize| (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) * 2e-3);
+    let bytes = |count| {
+        numbers(count)
+            .flat_map(f32::to_le_bytes)
+            .collect::<Vec<u8>>()
+    };
+    let (down, up) = (bytes(rank * inputs), bytes(outputs * rank));
+    let layer = "base_model.model.blocks.1.ffn.fc1";
+    let header = json!({
+        "__metadata__": { "lora_alpha": "40" },
+        format!("{layer}.lora_A.weight"): { "dtype": "F32", "shape": [rank, inputs], "data_offsets": [0, down.len()] },
+        format!("{layer}.lora_B.weight"): { "dtype": "F32", "shape": [outputs, rank], "data_offsets": [down.len(), down.len() + up.len()] },
+    });
+    let header = header.to_string().into_bytes();
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(path, [&length[..], &header, &down, &up].concat()).unwrap();
+}

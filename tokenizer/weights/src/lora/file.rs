@@ -153,9 +153,6 @@ impl Lora {
             }
             targets.push((tensor.clone(), layer));
         }
-        if !wrong.is_empty() {
-            return Err(misfit(wrong));
-        }
         if !unknown.is_empty() {
             let all = self.layers.len();
             let reason = format!(
@@ -164,6 +161,9 @@ impl Lora {
                 unknown[0]
             );
             return Err(misfit(vec![reason]));
+        }
+        if !wrong.is_empty() {
+            return Err(misfit(wrong));
         }
         Ok(targets)
     }

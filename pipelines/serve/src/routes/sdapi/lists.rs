@@ -76,3 +76,31 @@ pub(in crate::routes) async fn schedulers() -> Json<Vec<Scheduler>> {
         need_inner_model: false,
     }])
 }
+
+/// A low-rank adapter.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::routes) struct SdLora {
+    name: String,
+    alias: String,
+    path: String,
+    #[schema(value_type = Object)]
+    metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Low-rank adapters
+#[utoipa::path(get, path = "/sdapi/v1/loras", tag = "A1111", responses((status = 200, body = Vec<SdLora>)))]
+pub(in crate::routes) async fn loras(State(app): State<Arc<App>>) -> Json<Vec<SdLora>> {
+    let entry = |name: &String| SdLora {
+        name: name.clone(),
+        alias: name.clone(),
+        // No path of this computer.
+        path: name.clone(),
+        metadata: serde_json::Map::new(),
+    };
+    Json(
+        app.adapters
+            .iter()
+            .map(|adapter| entry(&adapter.name))
+            .collect(),
+    )
+}

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::answer::{Images, answer};
 use super::options::{SdOptions, model};
+use crate::adapters::in_prompt;
 use crate::app::App;
 use crate::client::Client;
 use crate::generate::Generate;
@@ -27,6 +28,7 @@ const THEIR_STRENGTH: f64 = 0.75;
 /// Settings of the web UI. Those without a meaning here, such as steps and samplers, are accepted.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub(in crate::routes) struct Txt2Img {
+    /// `<lora:NAME:WEIGHT>` in it chooses a low-rank adapter of the server.
     #[serde(default)]
     prompt: String,
     negative_prompt: Option<String>,
@@ -148,9 +150,11 @@ fn common<'a>(app: &'a App, request: &Txt2Img) -> Result<(Generate, &'a ModelInf
     );
     let n = request.batch_size.unwrap_or(1);
     let n = n.saturating_mul(request.n_iter.unwrap_or(1));
+    let (prompt, adapters) = in_prompt(&request.prompt);
     let generate = Generate {
         model: Some(model.name.clone()),
-        prompt: Some(request.prompt.clone()),
+        lora: (!adapters.is_empty()).then_some(adapters),
+        prompt: Some(prompt),
         negative_prompt: request.negative_prompt.clone(),
         seed: request.seed.and_then(|seed| u64::try_from(seed).ok()),
         n: Some(n),

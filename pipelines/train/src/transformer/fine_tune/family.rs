@@ -70,10 +70,19 @@ pub(crate) trait Family: Sized + Send + Sync + 'static {
 /// Pixels, planes in [-1, 1] `[b, 3, frames, h, w]`, to latents `[b, c, t, h, w]`.
 pub(crate) type Encoder = Box<dyn Fn(Tensor<5>) -> Tensor<5>>;
 
-/// A result, and how well the codes of each scale were predicted: the share that is right, from the first scale.
+/// A result, and how well the codes were predicted.
 pub(crate) struct Measured<T> {
     pub result: T,
-    pub right: Vec<f64>,
+    pub right: Right,
+}
+
+/// Shares of codes that were predicted rightly.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Right {
+    /// Of all tokens.
+    pub all: f64,
+    /// Of those of each scale, from the first.
+    pub scales: Vec<f64>,
 }
 
 /// The gradients of a chain: block by block, or of all blocks at once.
@@ -95,10 +104,10 @@ pub(super) fn gradients<C: Chain>(
     (loss.detached(), gradients)
 }
 
-/// The shares of right codes by scale, of `[b, l]`.
-pub(super) fn by_scale(right: Option<&Tensor<2>>, offsets: &[usize]) -> Vec<f64> {
+/// The shares of right codes, of `[b, l]`.
+pub(super) fn shares(right: Option<&Tensor<2>>, offsets: &[usize]) -> Right {
     let Some(right) = right else {
-        return Vec::new();
+        return Right::default();
     };
     let right = if right.is_autodiff() {
         right.clone().inner()
@@ -111,7 +120,10 @@ pub(super) fn by_scale(right: Option<&Tensor<2>>, offsets: &[usize]) -> Vec<f64>
         sum / tokens.len().max(1) as f64
     };
     let scales = offsets.windows(2);
-    scales.map(|at| mean(&of_tokens[at[0]..at[1]])).collect()
+    Right {
+        all: mean(&of_tokens),
+        scales: scales.map(|at| mean(&of_tokens[at[0]..at[1]])).collect(),
+    }
 }
 
 /// Where each scale begins, and where the last one ends.

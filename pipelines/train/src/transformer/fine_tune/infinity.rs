@@ -20,7 +20,7 @@ use nextscale_weights::WeightDtype;
 use super::batches::TunedBatch;
 use super::config::FineTuneConfig;
 use super::family::{
-    Encoder, Family, Measured, by_scale, gradients, latents, noise, number, offsets, padded,
+    Encoder, Family, Measured, gradients, latents, noise, number, offsets, padded, shares,
 };
 use super::tuned::{TunedModel, Tuning};
 use crate::error::{Result, ensure};
@@ -175,7 +175,7 @@ impl Family for InfinityFamily {
         let result = gradients(&chain, model, by_block);
         let offsets = offsets(prepared.bucket.plan.schedule());
         Measured {
-            right: by_scale(chain.right.get(), &offsets),
+            right: shares(chain.right.get(), &offsets),
             result,
         }
     }
@@ -190,7 +190,7 @@ impl Family for InfinityFamily {
         let bits = prepared.chain(weights).loss(model);
         let offsets = offsets(prepared.bucket.plan.schedule());
         Measured {
-            right: by_scale(Some(&bits.right), &offsets),
+            right: shares(Some(&bits.right), &offsets),
             result: number(bits.loss),
         }
     }

@@ -18,9 +18,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::batches::TunedBatch;
 use super::config::FineTuneConfig;
-use super::family::{
-    Encoder, Family, Measured, by_scale, gradients, latents, noise, number, padded,
-};
+use super::family::{Encoder, Family, Measured, gradients, latents, noise, number, padded, shares};
 use super::tuned::{TunedModel, Tuning};
 use crate::error::{Result, ensure};
 
@@ -175,7 +173,7 @@ impl Family for StarFamily {
         let result = gradients(&chain, model, by_block);
         let offsets = prepared.bucket.forcing.offsets();
         Measured {
-            right: by_scale(chain.right.get(), &offsets),
+            right: shares(chain.right.get(), &offsets),
             result,
         }
     }
@@ -190,7 +188,7 @@ impl Family for StarFamily {
         let bits = self.chain(&prepared, weights, model).loss(model);
         let offsets = prepared.bucket.forcing.offsets();
         Measured {
-            right: by_scale(Some(&bits.right), &offsets),
+            right: shares(Some(&bits.right), &offsets),
             result: number(bits.loss),
         }
     }

@@ -7,7 +7,7 @@ use burn::optim::GradientsParams;
 use nextscale_var_core::train::{Loss, Task};
 
 use super::batches::TunedBatch;
-use super::family::{Family, Measured};
+use super::family::{Family, Measured, Right};
 use super::samples::Sampler;
 use super::tuned::{TunedModel, Tuning};
 
@@ -20,7 +20,7 @@ pub(crate) struct FineTuneTask<F: Family> {
     pub(super) by_block: bool,
     pub(super) sampler: Option<Sampler>,
     /// The share of right codes of each scale, in the last batch.
-    pub(super) right: Mutex<Vec<f64>>,
+    pub(super) right: Mutex<Right>,
 }
 
 impl<F: Family> Task for FineTuneTask<F> {
@@ -37,32 +37,33 @@ impl<F: Family> Task for FineTuneTask<F> {
 
     /// Loss and shares of right codes of the held-out examples.
     fn evaluate(&self, average: &Self::Model) -> Vec<(String, f64)> {
-        let (mut loss, mut scales, mut count) = (0.0, Vec::new(), 0.0);
+        let (mut loss, mut right, mut count) = (0.0, 0.0, 0.0);
+        let mut scales: Vec<(f64, f64)> = Vec::new();
         for batch in &self.held_out {
             let n = batch.drop.len() as f64;
-            let measured = self.family.measure(&self.weights, average, batch.clone());
-            loss += measured.result * n;
-            scales.resize(scales.len().max(measured.right.len()), (0.0, 0.0));
-            for ((sum, weight), right) in scales.iter_mut().zip(measured.right) {
-                *sum += right * n;
+            let Measured { result, right: own } =
+                self.family.measure(&self.weights, average, batch.clone());
+            loss += result * n;
+            right += own.all * n;
+            scales.resize(scales.len().max(own.scales.len()), (0.0, 0.0));
+            for ((sum, weight), share) in scales.iter_mut().zip(own.scales) {
+                *sum += share * n;
                 *weight += n;
             }
             count += n;
         }
-        let scales: Vec<f64> = scales.iter().map(|(sum, n)| sum / n).collect();
-        let mean = scales.iter().sum::<f64>() / scales.len().max(1) as f64;
         let mut all = vec![
             ("held_out_loss".to_owned(), loss / count),
-            ("held_out_right".to_owned(), mean),
+            ("held_out_right".to_owned(), right / count),
         ];
         let named = scales.into_iter().enumerate();
-        all.extend(named.map(|(k, right)| (format!("held_out_right.{k}"), right)));
+        all.extend(named.map(|(k, (sum, n))| (format!("held_out_right.{k}"), sum / n)));
         all
     }
 
     fn measure(&self) -> Vec<(String, f64)> {
         let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-        let scales = right.iter().enumerate();
+        let scales = right.scales.iter().enumerate();
         scales
             .map(|(k, right)| (format!("right.{k}"), *right))
             .collect()

@@ -15,7 +15,7 @@ use nextscale_weights::WeightDtype;
 use super::batches::TunedBatch;
 use super::config::FineTuneConfig;
 use super::family::{
-    Encoder, Family, Measured, by_scale, gradients, latents, noise, number, offsets,
+    Encoder, Family, Measured, gradients, latents, noise, number, offsets, shares,
 };
 use super::infinity::image;
 use super::tuned::{TunedModel, Tuning};
@@ -133,7 +133,7 @@ impl Family for VarFamily {
         let chain = self.chain(&prepared, weights, self.smoothing);
         let result = gradients(&chain, model, by_block);
         Measured {
-            right: by_scale(chain.right.get(), &offsets(&self.transformer.schedule)),
+            right: shares(chain.right.get(), &offsets(&self.transformer.schedule)),
             result,
         }
     }
@@ -147,7 +147,7 @@ impl Family for VarFamily {
         let prepared = self.prepare(batch);
         let codes = self.chain(&prepared, weights, 0.0).loss(model);
         Measured {
-            right: by_scale(Some(&codes.right), &offsets(&self.transformer.schedule)),
+            right: shares(Some(&codes.right), &offsets(&self.transformer.schedule)),
             result: number(codes.loss),
         }
     }
