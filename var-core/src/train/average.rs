@@ -4,6 +4,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
+use super::passes::blended;
+
 /// A second copy of a module, without autodiff, that follows the trained one:
 /// `average = decay * average + (1 - decay) * weights`.
 ///
@@ -76,9 +78,7 @@ impl ModuleMapper for Blend {
         let weight = self.weights.remove::<D>(param.id);
         let decay = self.decay;
         match weight {
-            Some(weight) => {
-                param.map(|average| average.mul_scalar(decay) + weight.mul_scalar(1.0 - decay))
-            }
+            Some(weight) => param.map(|average| blended(average, &weight, decay)),
             None => param,
         }
     }

@@ -20,6 +20,7 @@
 //! | `prefetcher` | batches prepared in a thread |
 //! | `checkpoint` | everything that a resumed run needs, written atomically |
 //! | `log` | one JSON line per logged step |
+//! | `passes` | passes over all parameters, in place and on all cores |
 //! | `parallel` | several batches of one step in parallel |
 //! | `task`, `options` | what is trained, and how |
 //! | `trainer` | the loop |
@@ -36,6 +37,7 @@ mod moments;
 mod optimizer;
 mod options;
 mod parallel;
+mod passes;
 mod prefetcher;
 mod schedule;
 mod task;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adamw::{DecayFactor, ParameterAdamW};
 use super::moments::MomentFormat;
+use super::passes::{scaled, sum_of_squares};
 
 /// Hyper-parameters of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -196,7 +197,7 @@ struct Squares<'a> {
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.sums.push(gradient.square().sum());
+            self.sums.push(sum_of_squares(&gradient));
         }
     }
 }
@@ -211,7 +212,7 @@ struct Scale<M> {
 impl<M> ModuleVisitor for Scale<M> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.from.remove::<D>(param.id) {
-            self.to.register(param.id, gradient.mul_scalar(self.factor));
+            self.to.register(param.id, scaled(gradient, self.factor));
         }
     }
 }

@@ -11,6 +11,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
+use super::passes::{scaled, scaled_sum};
 use super::task::{Loss, Task};
 
 /// The loss of `batches` and its gradients: means over the batches, which must have the same size. `at_once` of them are
@@ -115,13 +116,16 @@ struct Sum<M> {
 impl<M> ModuleVisitor for Sum<M> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let parts = self.from.iter_mut().filter_map(|g| g.remove::<D>(param.id));
-        if let Some(sum) = parts.reduce(|a, b| a + b) {
-            let scaled = if self.factor == 1.0 {
-                sum
-            } else {
-                sum.mul_scalar(self.factor)
-            };
-            self.to.register(param.id, scaled);
-        }
+        let mut parts: Vec<Tensor<D>> = parts.collect();
+        // The last sum is multiplied in the same pass.
+        let sum = match parts.pop() {
+            None => return,
+            Some(last) if parts.is_empty() => scaled(last, self.factor),
+            Some(last) => {
+                let rest = parts.into_iter().reduce(|a, b| scaled_sum(a, &b, 1.0));
+                scaled_sum(rest.expect("at least one"), &last, self.factor)
+            }
+        };
+        self.to.register(param.id, sum);
     }
 }

@@ -4,20 +4,20 @@ use nextscale_bitwise::infinity::InfinityConfig;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::vae::BsqVaeConfig;
 use nextscale_text::T5Config;
-use nextscale_tokenizer::schedule::infinity::{PixelBudget, RatioTemplate};
+use nextscale_tokenizer::schedule::infinity::PixelBudget;
 use nextscale_tokenizer::vqvae::VqVaeConfig;
 
+use super::sizes::sizes;
 use super::{infinity, infinity_star, var};
 use crate::manifest::{InfinityManifest, Manifest};
 use crate::prompt::PromptRules;
 use crate::sampling::Sampling;
-use crate::size::Size;
 
 /// The names that [`shape`] knows.
 pub const SHAPES: &str = "infinity-125m, infinity-2b, infinity-8b, varedit-8b-512, varedit-8b-1024, var-d16, -d20, -d24, -d30, -d36, infinitystar-8b-480p, or infinitystar-8b-720p";
 
-/// The description of a model of a published size, without files, with sampling as in the official demos; of Infinity, squares at
-/// every pixel budget. None if there is no such size.
+/// The description of a model of a published size, without files, with sampling as in the official demos; of Infinity, small
+/// sizes first. None if there is no such size.
 pub fn shape(name: &str) -> Option<Manifest> {
     if let Some(config) = var::config(name) {
         let manifest = var::manifest(config, VqVaeConfig::released());
@@ -39,15 +39,6 @@ pub fn shape(name: &str) -> Option<Manifest> {
         ),
         _ => return None,
     };
-    let template = RatioTemplate::nearest(1.0);
-    let largest = template.schedule(PixelBudget::M1).last();
-    let size = |budget| {
-        let (height, width) = template.pixels(budget);
-        Size {
-            reference: Some([largest.h, largest.w]),
-            ..Size::new(width, height, &template.schedule(budget))
-        }
-    };
     Some(Manifest::Infinity(InfinityManifest {
         name: name.to_owned(),
         about: String::new(),
@@ -55,7 +46,7 @@ pub fn shape(name: &str) -> Option<Manifest> {
         vae,
         transformer,
         patching,
-        sizes: PixelBudget::ALL.map(size).to_vec(),
+        sizes: sizes(PixelBudget::M006),
         sampling: Sampling {
             cfg: 4.0,
             temperature: 1.0,
