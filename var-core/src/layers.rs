@@ -3,7 +3,7 @@
 use crate::dtype::{cast, f32, value};
 use crate::fused::{self, TANH_DOWN, TANH_MOST, TANH_UP};
 use crate::int8::Int8;
-use crate::matmul::{Precision, matmul, matmul_bf16};
+use crate::matmul::{Precision, matmul, matmul_bf16, recorded_product};
 use burn::{
     module::{Module, Param},
     nn::Initializer,
@@ -44,7 +44,8 @@ pub struct LowRank {
 impl LowRank {
     /// What is added for `x`, `[m, input]`: `[m, output]` in f32.
     fn product(&self, x: Tensor<2>) -> Tensor<2> {
-        f32(x).matmul(self.down.clone()).matmul(self.up.clone()) * self.scale
+        let inner = matmul(f32(x), self.down.clone(), Precision::F32);
+        matmul(inner, self.up.clone(), Precision::F32) * self.scale
     }
 }
 
@@ -220,7 +221,8 @@ fn plain_project(x: Tensor<2>, layer: &Linear) -> Tensor<2> {
 
 /// `x w`, plus the bias if there is one.
 fn affine(x: Tensor<2>, w: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    match (product::matmul(&x, &w), bias) {
+    let y = product::matmul(&x, &w).or_else(|| recorded_product(&x, &w));
+    match (y, bias) {
         (Some(y), Some(bias)) => y + bias.unsqueeze(),
         (Some(y), None) => y,
         (None, bias) => module::linear(x, w, bias),

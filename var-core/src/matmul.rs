@@ -6,6 +6,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod kernel;
+mod recorded;
 #[cfg(target_arch = "x86_64")]
 mod words;
 
@@ -34,7 +35,7 @@ pub fn matmul(x: Tensor<2>, w: Tensor<2>, precision: Precision) -> Tensor<2> {
     {
         return y;
     }
-    x.matmul(w)
+    recorded::product(&x, &w).unwrap_or_else(|| x.matmul(w))
 }
 
 /// `x w` with `x` `[m, k]` in f32 and `w` `[k, n]` in a 16-bit format, accumulated in f32: `[m, n]` in f32.
@@ -62,6 +63,7 @@ pub fn matmul_int8(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
         .unwrap_or_else(|| x.matmul(w.cast(burn::tensor::FloatDType::F32)))
 }
 
+pub(crate) use self::recorded::product as recorded_product;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use self::words::Panels;
 

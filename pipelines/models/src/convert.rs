@@ -13,7 +13,7 @@ use nextscale_bitwise::vae::import::{is_constant, newest_name};
 use nextscale_text::T5Config;
 use nextscale_text::import as t5;
 use nextscale_tokenizer::VqVaeConfig;
-use nextscale_var_core::var::{var_config, var_keys};
+use nextscale_var_core::var::var_keys_like;
 use nextscale_video::infinity_star::{infinity_star_config, infinity_star_keys, is_unread};
 use nextscale_video::vae::{InfinityStarVaeConfig, is_unused};
 
@@ -241,10 +241,7 @@ fn transformer(
         }
         Architecture::Var => Layout {
             is_loose: |name| name == "attn_bias_for_masking" || name == "lvl_1L",
-            ..Layout::transformer(
-                "a VAR transformer",
-                var_keys(&var_config(file).map_err(no)?),
-            )
+            ..Layout::transformer("a VAR transformer", var_keys_like(file).map_err(no)?)
         },
     })
 }

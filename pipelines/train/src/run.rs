@@ -44,6 +44,8 @@ pub enum TrainEvent<'a> {
     Parameters(usize),
     /// The run continues at this step.
     Resuming(u64),
+    /// Something that should be known, in a sentence.
+    Notice(&'a str),
     /// What the run will take in memory.
     Memory(MemoryOfRun),
     /// So many of all images or captions were encoded.
@@ -79,6 +81,9 @@ pub(crate) trait Run: DeserializeOwned + Debug {
     type Task: Task;
     /// What it is trained on.
     type Batches: Batches<Batch = <Self::Task as Task>::Batch>;
+
+    /// Whether it takes images of several shapes, and clips.
+    const ANY_SHAPE: bool = false;
 
     /// Rejects settings that contradict each other or the data set, before the run's folder is touched.
     fn check(&self, set: &Dataset) -> Result<()>;
@@ -129,6 +134,9 @@ pub(crate) fn train<R: Run>(
     let device = device::open(device)?;
     let set = load(&data)?;
     let in_config = |error: TrainError| error.in_config(config);
+    if !R::ANY_SHAPE {
+        check_squares(&set, &data).map_err(in_config)?;
+    }
     run.check(&set).map_err(in_config)?;
     let _lock = run_folder::lock(out, config)?;
     let mut context = StartContext {
@@ -183,6 +191,31 @@ fn numbers(line: &LogLine) -> Vec<(String, f64)> {
     ];
     all.extend(line.parts.0.iter().cloned());
     all
+}
+
+/// Refuses clips and images that are no squares of one size.
+fn check_squares(set: &Dataset, folder: &Path) -> Result<()> {
+    ensure!(
+        set.frames() == 1,
+        "data: `{}` holds clips, which `kind: fine_tune` takes; what is trained from random weights moves its clips itself",
+        folder.display()
+    );
+    ensure!(
+        set.is_square(),
+        "data: `{}` has images of several shapes, which `kind: fine_tune` takes; build it with `size: N` for squares",
+        folder.display()
+    );
+    Ok(())
+}
+
+/// Refuses images without transparency, which cannot be moved over a background.
+pub(crate) fn check_sprites(set: &Dataset) -> Result<()> {
+    ensure!(
+        !set.manifest().opaque,
+        "data: the images in `{}` have no transparency, so they cannot move over a background; videos of your own are for `kind: fine_tune`",
+        set.folder().display()
+    );
+    Ok(())
 }
 
 fn load(folder: &Path) -> Result<Arc<Dataset>> {

@@ -28,8 +28,8 @@ pub struct TrainOptions {
     /// Minutes between two checkpoints.
     #[serde(default = "default_checkpoint")]
     pub checkpoint_minutes: f64,
-    /// Batches per step, computed in parallel on a thread each, with averaged gradients. As many as there are CPU cores,
-    /// or 1 on a GPU.
+    /// Batches per step, computed in parallel on a thread each, with averaged gradients: on the CPU as many as it has cores
+    /// are fastest, on a GPU 1.
     #[serde(default = "default_parallel")]
     pub parallel: usize,
     /// Rounds of batches per step, computed one after the other, with averaged gradients: a step of `parallel * accumulate`

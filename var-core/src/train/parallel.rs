@@ -60,11 +60,12 @@ fn round<T: Task>(task: &T, model: &T::Model, batches: Vec<T::Batch>) -> (Loss, 
         let batch = batches.into_iter().next().expect("one batch");
         return task.gradients(model, batch);
     }
+    let at_once = batches.len();
     let parts = thread::scope(|scope| {
         let start = |batch| {
             // A copy with the same parameter ids: the autodiff graphs of two threads must not be connected.
             let copy = model.valid().train();
-            scope.spawn(move || task.gradients(&copy, batch))
+            scope.spawn(move || on_own_cores(at_once, move || task.gradients(&copy, batch)))
         };
         let threads: Vec<_> = batches.into_iter().map(start).collect();
         let joined = threads
@@ -81,6 +82,16 @@ fn round<T: Task>(task: &T, model: &T::Model, batches: Vec<T::Batch>) -> (Loss, 
     };
     model.visit(&mut mean);
     (mean_loss(losses), mean.to)
+}
+
+/// Runs work with its share of the cores, so that the `parts` that run at the same time do not wait for each other.
+fn on_own_cores<R: Send>(parts: usize, work: impl FnOnce() -> R + Send) -> R {
+    let cores = (rayon::current_num_threads() / parts).max(1);
+    match rayon::ThreadPoolBuilder::new().num_threads(cores).build() {
+        Ok(pool) => pool.install(work),
+        // No thread could be started: the work is done on this one.
+        Err(_) => work(),
+    }
 }
 
 /// The means of losses and parts, and all examples.

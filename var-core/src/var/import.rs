@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
+use nextscale_tokenizer::{Scale, ScaleSchedule};
 
 use super::block::Block;
 use super::config::{Modulation, VarConfig};
@@ -107,12 +108,38 @@ pub fn var_keys(config: &VarConfig) -> BTreeMap<String, Vec<usize>> {
 /// If a tensor is missing or has another rank, or no released schedule has that number of tokens.
 pub fn var_config(file: &WeightFile) -> Result<VarConfig, ShapeError> {
     let shape = |name: &str, rank: usize| file.shape_of(name, rank, "a VAR transformer");
-    let depth = file.count("blocks.");
     let tokens = shape("pos_1LC", 3)?[1];
     let schedule = VarConfig::released_schedule(tokens).ok_or_else(|| {
         let reason = format!("no released schedule has {tokens} tokens (680 or 2240)");
         ShapeError::Unreleased(reason)
     })?;
+    with_schedule(file, schedule)
+}
+
+/// Names and shapes of the tensors of a checkpoint like `file`, whatever the scales are of which its tokens are.
+///
+/// # Errors
+/// If a tensor is missing or has another rank, or there are fewer tokens than scales.
+pub fn var_keys_like(file: &WeightFile) -> Result<BTreeMap<String, Vec<usize>>, ShapeError> {
+    let shape = |name: &str, rank: usize| file.shape_of(name, rank, "a VAR transformer");
+    let (tokens, scales) = (shape("pos_1LC", 3)?[1], shape("lvl_embed.weight", 2)?[0]);
+    let first = shape("pos_start", 3)?[1];
+    // Only the first scale and the number of all tokens show in the shapes.
+    let rest = tokens.checked_sub(first + scales.saturating_sub(2));
+    let mut all = vec![Scale::image(1, first)];
+    all.extend((2..scales).map(|_| Scale::image(1, 1)));
+    all.extend(
+        rest.filter(|&n| n > 0 && scales > 1)
+            .map(|n| Scale::image(1, n)),
+    );
+    let schedule = ScaleSchedule::new(all).map_err(|e| ShapeError::Unreleased(e.to_string()))?;
+    Ok(var_keys(&with_schedule(file, schedule)?))
+}
+
+/// The configuration of a checkpoint whose scales are known.
+fn with_schedule(file: &WeightFile, schedule: ScaleSchedule) -> Result<VarConfig, ShapeError> {
+    let shape = |name: &str, rank: usize| file.shape_of(name, rank, "a VAR transformer");
+    let depth = file.count("blocks.");
     let word = shape("word_embed.weight", 2)?;
     let width = word[0];
     let scale = file.shape("blocks.0.attn.scale_mul_1H11");

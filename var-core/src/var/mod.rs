@@ -32,7 +32,7 @@ pub use block::Block;
 pub use chain::VarChain;
 pub use config::{Modulation, VarConfig};
 pub use generate::{GenerateInput, GenerateOptions, Generation, Step, generate};
-pub use import::{load_var, read_var, save_var, var_config, var_keys};
+pub use import::{load_var, read_var, save_var, var_config, var_keys, var_keys_like};
 pub use loss::{CodeLoss, TeacherForcing, loss};
 pub use model::Var;
 pub use plan::Plan;

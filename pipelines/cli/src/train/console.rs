@@ -45,6 +45,7 @@ impl Console {
             }
             TrainEvent::Parameters(count) => eprintln!("{count} parameters"),
             TrainEvent::Resuming(step) => eprintln!("resuming at step {step}"),
+            TrainEvent::Notice(text) => eprintln!("note: {text}"),
             TrainEvent::Memory(told) => eprintln!("memory: {told}"),
             TrainEvent::Encoding { what, done, all } => self.show_encoding(what, done, all),
             TrainEvent::Sheet(path) => self.say(&format!("samples: {}", path.display())),

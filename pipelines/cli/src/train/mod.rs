@@ -140,6 +140,6 @@ fn train(args: &RunArgs, train: Train) -> anyhow::Result<()> {
 
 fn write_model(run: &Path, out: &Path, decoder_of: Option<&Path>) -> anyhow::Result<()> {
     let step = export(run, out, decoder_of)?;
-    eprintln!("wrote the model of step {step} to `{}`", out.display());
+    eprintln!("wrote step {step} to `{}`", out.display());
     Ok(())
 }

@@ -256,7 +256,10 @@ fn mistakes_in_a_fine_tune_are_told_before_anything_is_trained() {
         (lora("lora: { rnak: 4 }"), &["rnak"]),
         (
             lora("frozen: [block]"),
-            &["`block` is the beginning of no parameter's name"],
+            &[
+                "`block` is the beginning of no parameter's name",
+                "word_embed",
+            ],
         ),
         (lora("storage: bf16"), &["`storage` is for `lora`"]),
         (lora("label_smoothing: 0.1"), &["models of classes"]),
@@ -290,6 +293,25 @@ fn mistakes_in_a_fine_tune_are_told_before_anything_is_trained() {
     ] {
         place.write("bad.yaml", &yaml);
         place.fail("train transformer bad.yaml --out bad", parts);
+    }
+    let shapes = DATA.replace("size: 64", "sizes: [[64, 32], [32, 32]]");
+    place.write("shapes.yaml", &shapes.replace("out: data", "out: shapes"));
+    place.succeed("data build shapes.yaml");
+    let common =
+        "data: shapes\nbatch: 2\ntrain: { budget: { steps: 1 }, learning_rate: { peak: 1 } }\n";
+    for (kind, own) in [
+        (
+            "tokenizer",
+            "kind: vq\nmodel: { vocabulary: 8, channels: 4, base_channels: 8, mult: [1, 2], blocks: 1 }\nscales: [[1, 1]]\n",
+        ),
+        (
+            "transformer",
+            "kind: var\ntokenizer: none\nmodel: { width: 32, depth: 1, heads: 2 }\n",
+        ),
+    ] {
+        place.write("bad.yaml", &format!("{common}{own}"));
+        let parts = ["images of several shapes", "size: N"];
+        place.fail(&format!("train {kind} bad.yaml --out bad"), &parts);
     }
     place.write(
         "small.yaml",

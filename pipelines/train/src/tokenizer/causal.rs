@@ -20,7 +20,7 @@ use crate::batches::clips::{ClipBatch, ClipBatches, ClipSettings};
 use crate::batches::planes;
 use crate::config::check_latent;
 use crate::error::{Result, TrainError, ensure};
-use crate::run::{Run, Start, StartContext};
+use crate::run::{Run, Start, StartContext, check_sprites};
 use crate::run_folder;
 use crate::shuffle::Shuffle;
 use crate::tokenizer::TokenizerKind;
@@ -128,6 +128,7 @@ impl Run for CausalRun {
     type Batches = ClipBatches;
 
     fn check(&self, set: &Dataset) -> Result<()> {
+        check_sprites(set)?;
         ensure!(self.batch > 0, "batch must be at least 1");
         ensure!(
             !self.decoder_only || self.continues.is_some(),

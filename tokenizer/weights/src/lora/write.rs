@@ -68,13 +68,14 @@ impl LoraExport {
 
     /// The description that PEFT reads beside the file: `adapter_config.json`.
     pub fn config(&self) -> String {
-        // A layer's name after the number of its block: PEFT adapts all layers whose names end so.
-        let ending = |name: &String| {
-            let parts: Vec<&str> = name.split('.').collect();
-            let after = parts.iter().rposition(|part| part.parse::<usize>().is_ok());
-            parts[after.map_or(0, |at| at + 1)..].join(".")
-        };
-        let targets: BTreeSet<String> = self.layers.keys().map(ending).collect();
+        // PEFT takes a text as a regular expression of whole names; a list would also match layers outside the blocks.
+        let targets: BTreeSet<String> = self.layers.keys().map(|name| in_block(name)).collect();
+        let layers: Vec<String> = targets
+            .iter()
+            .map(|name| name.replace('.', r"\."))
+            .collect();
+        let blocks = r"(?:.*\.)?(?:blocks|block_chunks\.\d+\.module)\.\d+";
+        let targets = format!(r"{blocks}\.(?:{})", layers.join("|"));
         let config = serde_json::json!({
             "peft_type": "LORA",
             "task_type": null,
@@ -110,5 +111,36 @@ impl LoraExport {
         }
         let notes = notes.into_iter();
         notes.map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+/// The name of a layer within its block.
+fn in_block(name: &str) -> String {
+    let parts: Vec<&str> = name.split('.').collect();
+    let skipped = match parts[..] {
+        ["block_chunks", _, "module", _, ..] => 4,
+        ["blocks", _, ..] => 2,
+        _ => 0,
+    };
+    parts[skipped..].join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peft_is_told_the_layers_of_the_blocks_alone() {
+        let data = || TensorData::new(vec![0f32], [1, 1]);
+        let names = ["blocks.3.ada_lin.1", "block_chunks.1.module.0.ca.mat_kv"];
+        let export = LoraExport {
+            layers: names.map(|name| (name.to_owned(), [data(), data()])).into(),
+            ..LoraExport::default()
+        };
+        let config: serde_json::Value = serde_json::from_str(&export.config()).unwrap();
+        assert_eq!(
+            config["target_modules"],
+            r"(?:.*\.)?(?:blocks|block_chunks\.\d+\.module)\.\d+\.(?:ada_lin\.1|ca\.mat_kv)"
+        );
     }
 }

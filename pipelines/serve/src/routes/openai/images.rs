@@ -39,6 +39,8 @@ pub(in crate::routes) struct Generations {
     seed: Option<u64>,
     /// An extension.
     negative_prompt: Option<String>,
+    /// An extension: low-rank adapters of the server, each NAME or NAME:WEIGHT.
+    lora: Option<Vec<String>>,
 }
 
 /// Images from a prompt
@@ -55,6 +57,7 @@ pub(in crate::routes) async fn generations(
         model: Some(own(&app, request.model.as_deref())?),
         prompt: Some(request.prompt),
         negative_prompt: request.negative_prompt,
+        lora: request.lora,
         seed: request.seed,
         n: request.n,
         width: size.map(|size| size.0),

@@ -129,6 +129,16 @@ pub(crate) struct Samples {
 impl FineTuneConfig {
     /// Opens the model; no weight is loaded.
     pub(crate) fn open(&self) -> Result<Model> {
+        let named = [
+            ("tokenizer", &self.tokenizer),
+            ("text_encoder", &self.text_encoder),
+        ];
+        for (key, path) in named {
+            if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
+                let message = format!("`{}` does not exist", path.display());
+                return Err(TrainError::setting(key, message));
+            }
+        }
         let search_path = SearchPath::new(self.models_dir.as_deref())
             .with_tokenizer(self.tokenizer.as_deref())
             .with_text_encoder(self.text_encoder.as_deref());

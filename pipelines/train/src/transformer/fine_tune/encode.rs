@@ -162,6 +162,7 @@ impl<F: Family> Encoding<'_, F> {
         let mut encoder: Option<PromptEncoder> = None;
         let all = examples.len();
         for (id, example) in examples.iter_mut().enumerate() {
+            let mut is_new = false;
             for caption in self.captions(id) {
                 let content = format!("{} frames: {caption}", self.set.frames());
                 let key = Key::new("text", content.as_bytes(), &identity);
@@ -175,14 +176,14 @@ impl<F: Family> Encoding<'_, F> {
                         TrainError::setting("data", format!("{}: {error}", self.name(id)))
                     })?;
                     self.cache.write(&key, &features)?;
-                    observe(TrainEvent::Encoding {
-                        what: "captions",
-                        done: id + 1,
-                        all,
-                    });
+                    is_new = true;
                 }
                 let tokens = self.cache.read(&key)?.len() / channels;
                 example.captions.push((key, tokens));
+            }
+            if is_new {
+                let (what, done) = ("captions", id + 1);
+                observe(TrainEvent::Encoding { what, done, all });
             }
         }
         if let Some(encoder) = encoder {

@@ -71,14 +71,22 @@ fn of_family<F: Family>(
         unreachable!("a checkpoint has what it is read into");
     };
     match ending {
-        Some("safetensors") => F::save(model, &trained, out),
-        Some("pth") => {
-            let hidden = atomic_file::hidden_for(out).map_err(TrainError::io("write", out))?;
-            F::save(model, &trained, hidden.path())?;
-            Ok(rewrite_as_pytorch(hidden.path(), out)?)
-        }
+        Some("safetensors") => whole_file(out, |path| F::save(model, &trained, path)),
+        Some("pth") => whole_file(out, |path| {
+            let plain = atomic_file::hidden_for(out).map_err(TrainError::io("write", out))?;
+            F::save(model, &trained, plain.path())?;
+            Ok(rewrite_as_pytorch(plain.path(), path)?)
+        }),
         _ => write_folder::<F>(config, model, &trained, out),
     }
+}
+
+/// Writes a file under another name first, and then gives it its own, like any other file of the user's.
+fn whole_file(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let hidden = atomic_file::hidden_for(out).map_err(TrainError::io("write", out))?;
+    write(hidden.path())?;
+    atomic_file::persist(hidden, out).map_err(TrainError::io("write", out))?;
+    atomic_file::make_usual(out).map_err(TrainError::io("write", out))
 }
 
 /// Adapters whose numbers are to be read.

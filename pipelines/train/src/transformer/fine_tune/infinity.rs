@@ -23,7 +23,7 @@ use super::family::{
     Encoder, Family, Measured, gradients, latents, noise, number, offsets, padded, shares,
 };
 use super::tuned::{TunedModel, Tuning};
-use crate::error::{Result, ensure};
+use crate::error::{Result, TrainError, ensure};
 
 /// Sizes and settings of a fine-tune of Infinity.
 pub(crate) struct InfinityFamily {
@@ -120,7 +120,8 @@ impl Family for InfinityFamily {
         );
         let weighting = config.weighting.unwrap_or(ScaleWeighting::Area);
         let sizes = set.sizes().iter().map(|&[width, height]| {
-            let size = model.size(width, height)?;
+            let size = model.size(width, height);
+            let size = size.map_err(|error| TrainError::setting("data", error))?;
             ensure!(
                 size.known.is_none(),
                 "data: `{}` was not trained at {width}x{height}, whose last scales it does not know; build the data set for another size",

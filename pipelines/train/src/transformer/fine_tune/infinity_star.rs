@@ -20,7 +20,7 @@ use super::batches::TunedBatch;
 use super::config::FineTuneConfig;
 use super::family::{Encoder, Family, Measured, gradients, latents, noise, number, padded, shares};
 use super::tuned::{TunedModel, Tuning};
-use crate::error::{Result, ensure};
+use crate::error::{Result, TrainError, ensure};
 
 /// Exponent of the released recipe: a token of a small pass counts more, with the fifth root of how much smaller it is.
 const RELEASED: ScaleWeighting = ScaleWeighting::Root(4.0);
@@ -28,7 +28,6 @@ const RELEASED: ScaleWeighting = ScaleWeighting::Root(4.0);
 /// Sizes and settings of a fine-tune of InfinityStar.
 pub(crate) struct StarFamily {
     transformer: InfinityStarConfig,
-    correction: SelfCorrection,
     precision: Precision,
     sizes: Vec<Bucket>,
     device: Device,
@@ -38,6 +37,7 @@ pub(crate) struct StarFamily {
 struct Bucket {
     plan: Plan,
     forcing: TeacherForcingPlan,
+    correction: SelfCorrection,
 }
 
 struct Prepared<'a> {
@@ -54,7 +54,7 @@ impl StarFamily {
         let shape = self.latent(batch.bucket);
         let latent = latents(std::mem::take(&mut batch.latents), shape, &self.device);
         let (text, lens) = padded(std::mem::take(&mut batch.prompts), &self.device);
-        let correction = self.correction;
+        let correction = bucket.correction;
         let noise: Option<(SelfCorrection, &mut ChaCha8Rng)> =
             noise(&mut batch).map(|rng| (correction, rng));
         Prepared {
@@ -127,18 +127,23 @@ impl Family for StarFamily {
         );
         let weighting = config.weighting.unwrap_or(RELEASED);
         let sizes = set.sizes().iter().map(|&[width, height]| {
-            let size = model.size(width, height)?;
+            let size = model.size(width, height);
+            let size = size.map_err(|error| TrainError::setting("data", error))?;
             let plan = manifest.plan(&size, frames);
             let plan = plan.map_err(|flaw| flaw.of(model.name()))?;
             Ok(Bucket {
                 forcing: TeacherForcingPlan::new(&plan, !given, weighting, device),
+                // The released scripts flip bits on all scales but the last of a clip.
+                correction: config.correction.unwrap_or(SelfCorrection {
+                    scales: size.scales.len().saturating_sub(1),
+                    ..SelfCorrection::default()
+                }),
                 plan,
             })
         });
         Ok(Self {
             sizes: sizes.collect::<Result<_>>()?,
             transformer: manifest.transformer.clone(),
-            correction: config.correction(),
             precision: config.precision,
             device: device.clone(),
         })

@@ -21,7 +21,7 @@ use super::infinity_star::StarFamily;
 use super::memory::estimate;
 use super::samples::Sampler;
 use super::task::FineTuneTask;
-use super::tuned::{TunedModel, Tuning, freeze};
+use super::tuned::{TunedModel, Tuning, freeze, parts};
 use super::var::VarFamily;
 use crate::batches::images::held_out_ids;
 use crate::config;
@@ -76,6 +76,8 @@ impl<F: Family> Run for FineTune<F> {
     type Task = FineTuneTask<F>;
     type Batches = TunedBatches;
 
+    const ANY_SHAPE: bool = true;
+
     fn check(&self, set: &Dataset) -> Result<()> {
         let model = self.config.open()?;
         self.config.check(model.architecture())?;
@@ -121,6 +123,11 @@ impl<F: Family> Run for FineTune<F> {
                 .var()
                 .map_or(0, |manifest| manifest.transformer.classes),
         };
+        if set.held_out_ids().is_empty() {
+            let notice =
+                "no image is held out: the measurements called held_out are of training images";
+            (context.observe)(TrainEvent::Notice(notice));
+        }
         let held_out = held_out(&batches, &set, config.batch)?;
         device.seed(config.seed);
         let (weights, tuned) = tuning::<F>(&config, &model, device)?;
@@ -198,7 +205,8 @@ fn tuning<F: Family>(
         let (_, found) = freeze(whole.clone(), std::slice::from_ref(name));
         ensure!(
             found > 0,
-            "frozen: `{name}` is the beginning of no parameter's name, such as blocks.0 or word_embed"
+            "frozen: `{name}` is the beginning of no parameter's name; there are {}",
+            parts(&whole).join(", ")
         );
     }
     ensure!(

@@ -92,3 +92,16 @@ impl ModuleMapper for Freeze<'_> {
         param.set_require_grad(false)
     }
 }
+
+/// The names of the parts of a module: what stands before the first dot of its parameters' names.
+pub(crate) fn parts<M: Module>(model: &M) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for path in nextscale_weights::names(model).into_values() {
+        let name = path.split('.').next().unwrap_or_default();
+        if !parts.iter().any(|part| part == name) {
+            parts.push(name.to_owned());
+        }
+    }
+    parts.sort();
+    parts
+}

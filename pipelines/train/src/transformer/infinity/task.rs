@@ -9,7 +9,7 @@ use nextscale_bitwise::infinity::{Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
 use nextscale_bitwise::train::{BitLoss, loss};
 use nextscale_bitwise::vae::BsqVae;
-use nextscale_data::{Augment, Dataset, Edit, EditKind, Editor, captions};
+use nextscale_data::{Augment, Dataset, Edit, EditKind, Editor, Entry, captions};
 use nextscale_text::{Vocab, encoder::encode_tokens};
 use nextscale_tokenizer::{Pyramid, ScaleSchedule};
 use rand::{Rng as _, seq::IndexedRandom as _};
@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::batches::images::{held_out, held_out_ids};
 use crate::batches::planes;
-use crate::error::Result;
+use crate::error::{Result, ensure};
 use crate::run::{Run, Start, StartContext};
 use crate::shuffle::{Shuffle, rng_for};
 use crate::transformer::captioned::{
@@ -29,7 +29,12 @@ impl Run for InfinityRun {
     type Task = CaptionedTask<InfinityTask>;
     type Batches = CaptionedBatches<ImageExamples>;
 
-    fn check(&self, _: &Dataset) -> Result<()> {
+    fn check(&self, set: &Dataset) -> Result<()> {
+        let named = |entry: &Entry| !entry.name.is_empty();
+        ensure!(
+            !(self.edits || self.scenes > 0.0) || set.entries().iter().all(named),
+            "data: images with captions of their own have no names, of which the texts of `edits` and `scenes` are made"
+        );
         self.check_sizes()
     }
 

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::batches::{clips::ClipSettings, planes};
 use crate::error::Result;
-use crate::run::{Run, Start, StartContext};
+use crate::run::{Run, Start, StartContext, check_sprites};
 use crate::shuffle::Shuffle;
 use crate::tokenizer::causal::CausalRun;
 use crate::tokenizer::import::import_tokenizer;
@@ -28,7 +28,8 @@ impl Run for InfinityStarRun {
     type Task = CaptionedTask<InfinityStarTask>;
     type Batches = CaptionedBatches<ClipExamples>;
 
-    fn check(&self, _: &Dataset) -> Result<()> {
+    fn check(&self, set: &Dataset) -> Result<()> {
+        check_sprites(set)?;
         self.check_sizes()
     }
 
