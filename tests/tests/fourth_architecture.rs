@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use burn::module::{Module, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Tensor};
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
@@ -24,7 +25,7 @@ use nextscale_var_core::mask::BlockCausal;
 use nextscale_var_core::matmul::Precision;
 use nextscale_var_core::rope::{RopeTable, THETA, grid_positions};
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
-use nextscale_var_core::train::{Batches, Loss, Outcome, Task, TrainOptions, Trainer};
+use nextscale_var_core::train::{Batches, Loss, Observed, Outcome, Task, TrainOptions, Trainer};
 use nextscale_weights::{Export, Layout, Rule, WeightDtype, WeightError, WeightFile, rule};
 
 const TOKENS: Patching = Patching::Single;
@@ -295,16 +296,17 @@ impl Task for SketchTask {
     type Model = Sketch;
     type Batch = Tensor<5>;
 
-    fn loss(&self, model: &Sketch, latents: Tensor<5>) -> Loss {
+    fn gradients(&self, model: &Sketch, latents: Tensor<5>) -> (Loss, GradientsParams) {
         let examples = latents.dims()[0];
         let taught = teach(latents, &self.config);
         let plan = Plan::new(&self.config, &self.device);
         let logits = model.forward(Tensor::from_inner(taught.inputs), &plan);
-        Loss {
+        let loss = Loss {
             total: loss_per_token(margins(logits), Tensor::from_inner(taught.bits)).mean(),
             parts: Vec::new(),
             examples,
-        }
+        };
+        loss.gradients(model)
     }
 }
 
@@ -389,7 +391,11 @@ fn the_engine_trains_it() {
     let run = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::resume_or_start(task, model, options, run.path()).unwrap();
     let mut losses = Vec::new();
-    let mut observe = |line: &nextscale_var_core::train::LogLine| losses.push(line.loss);
+    let mut observe = |seen: Observed<'_>| {
+        if let Observed::Line(line) = seen {
+            losses.push(line.loss);
+        }
+    };
     let batches = Latents(latents(4));
     let outcome = trainer
         .run(batches, &AtomicBool::new(false), &mut observe)
