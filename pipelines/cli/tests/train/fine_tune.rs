@@ -302,7 +302,7 @@ fn mistakes_in_a_fine_tune_are_told_before_anything_is_trained() {
     for (kind, own) in [
         (
             "tokenizer",
-            "kind: vq\nmodel: { vocabulary: 8, channels: 4, base_channels: 8, mult: [1, 2], blocks: 1 }\nscales: [[1, 1]]\n",
+            "kind: vq\nmodel: { vocabulary: 8, channels: 4, base_channels: 8, mult: [1, 2], blocks: 1, phis: 1, phi_ratio: 0.5, norm_groups: 4 }\nscales: [[1, 1]]\n",
         ),
         (
             "transformer",
