@@ -275,11 +275,16 @@ impl<R: Resample> Decoder<R> {
         if let Some(pixels) = crate::card::decode::decode(self, &x) {
             return pixels;
         }
+        self.conv_out.forward(self.features(x))
+    }
+
+    /// `[b, c, h, w]` to what the last convolution reads, `[b, c', h s, w s]`: for training.
+    pub fn features(&self, x: Tensor<4>) -> Tensor<4> {
         let mut x = self.start(x);
         for level in self.up.iter().rev() {
             x = level.forward(x);
         }
-        self.conv_out.forward(self.norm_out.forward_silu(x))
+        self.norm_out.forward_silu(x)
     }
 
     /// What comes before the levels: convolution and middle.

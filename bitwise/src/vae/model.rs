@@ -169,6 +169,17 @@ impl BsqVae {
         channels_to_pixels(cells, self.pixel_patch)
     }
 
+    /// Latent `[b, d, 1, h, w]` to what the decoder's last convolution reads, `[b, c, h s / p, w s / p]` for pixel patches of
+    /// p x p.
+    pub fn features(&self, latent: Tensor<5>) -> Tensor<4> {
+        self.decoder.features(latent.squeeze_dim(2))
+    }
+
+    /// [`BsqVae::features`] to pixels `[b, 3, h s, w s]`: both together are [`BsqVae::reconstruct`].
+    pub fn pixels(&self, features: Tensor<4>) -> Tensor<4> {
+        channels_to_pixels(self.decoder.conv_out.forward(features), self.pixel_patch)
+    }
+
     /// Pixels `[b, 3, h, w]` to the bits of every scale of the tokenizer's `schedule`, and the sum of their codes.
     pub fn encode_bits(&self, image: Tensor<4>, schedule: &ScaleSchedule) -> Encoded {
         Pyramid::plain(&self.quantizer()).encode(self.encode(image), schedule)

@@ -65,6 +65,22 @@ pub fn convolve(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
     fast::conv(x, weight, bias, 1, [(side, side), (side, side)])
 }
 
+/// A convolution with stride 1 or 2 after `padding` rows and columns of zeros on each side. On the CPU it is this crate's own
+/// implementation.
+///
+/// # Shapes
+/// `x` is `[b, c, h, w]`, `weight` `[c', c, k, k]`, `bias` `[c']`, and the result `[b, c', h', w']` with
+/// `h' = (h + 2 padding - k) / stride + 1`, rounded down.
+pub fn convolve_padded(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    fast::conv(x, weight, bias, stride, [(padding, padding); 2])
+}
+
 /// Whether [`convolve`] runs this crate's own implementation for `x` and a kernel of `kernel` x `kernel`.
 pub fn is_fast(x: &Tensor<5>, kernel: usize) -> bool {
     fast::is_ours(x, kernel)

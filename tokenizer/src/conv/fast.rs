@@ -218,6 +218,30 @@ mod tests {
         compare(2, 3, 2, [1, 1], 1);
     }
 
+    /// The convolutions of a patch discriminator, also where the last row and column of zeros are not reached.
+    #[test]
+    fn an_even_kernel_is_the_backends_too() {
+        let device = Device::flex().autodiff();
+        let random = |shape: [usize; 4]| {
+            Tensor::<4>::random(shape, Distribution::Uniform(-1.0, 1.0), &device).require_grad()
+        };
+        for (side, stride) in [(8, 2), (9, 2), (8, 1)] {
+            let (x, weight) = (random([2, 3, side, side]), random([4, 3, 4, 4]));
+            let bias = Tensor::<1>::zeros([4], &device);
+            let padding = [(1, 1); 2];
+            let ours = conv(x.clone(), weight.clone(), bias.clone(), stride, padding);
+            let options = ConvOptions::new([stride; 2], [1; 2], [1; 2], 1);
+            let theirs = conv2d(x.clone(), weight.clone(), Some(bias), options);
+            assert!(far(ours.clone(), theirs.clone()) < 1e-4);
+            let (ours, theirs) = (ours.square().sum(), theirs.square().sum());
+            let (ours, theirs) = (ours.backward(), theirs.backward());
+            for parameter in [&x, &weight] {
+                let (a, b) = (parameter.grad(&ours), parameter.grad(&theirs));
+                assert!(far(a.unwrap(), b.unwrap()) < 1e-3, "{side}, {stride}");
+            }
+        }
+    }
+
     #[test]
     fn gradients_stop_at_constants() {
         let device = Device::flex().autodiff();

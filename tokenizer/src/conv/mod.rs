@@ -14,6 +14,6 @@ mod taps;
 mod winograd;
 
 pub use attention::SpatialAttention;
-pub use conv2d::{Conv, convolve, is_fast, nearest_up};
+pub use conv2d::{Conv, convolve, convolve_padded, is_fast, nearest_up};
 pub use group_norm::{GroupNorm, Moments};
 pub use res_block::ResBlock;

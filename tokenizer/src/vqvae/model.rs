@@ -148,6 +148,17 @@ impl VqVae {
         self.decoder.forward(cells)
     }
 
+    /// Latent `[b, c, 1, h, w]` to what the decoder's last convolution reads, `[b, c', h s, w s]`.
+    pub fn features(&self, latent: Tensor<5>) -> Tensor<4> {
+        let cells = self.post_quant_conv.forward(latent.squeeze_dim(2));
+        self.decoder.features(cells)
+    }
+
+    /// [`VqVae::features`] to pixels `[b, 3, h s, w s]`: both together are [`VqVae::reconstruct`].
+    pub fn pixels(&self, features: Tensor<4>) -> Tensor<4> {
+        self.decoder.conv_out.forward(features)
+    }
+
     /// Pixels to the codes of every scale of `schedule`, and their sum.
     pub fn encode_codes(&self, image: Tensor<4>, schedule: &ScaleSchedule) -> Encoded {
         self.pyramid().encode(self.encode(image), schedule)

@@ -34,6 +34,8 @@ pub(super) struct ParameterAdamW {
     pub config: AdamWConfig,
     /// The config's, or 0.
     pub weight_decay: f32,
+    /// Factor on the learning rate.
+    pub rate_factor: f64,
     pub decay_factor: DecayFactor,
 }
 
@@ -84,6 +86,7 @@ impl ParameterAdamW {
             ..
         } = self.config;
         let correction = |beta: f32| (1.0 / (1.0 - f64::from(beta).powi(time as i32))) as f32;
+        let rate = rate * self.rate_factor;
         let decay = rate * f64::from(self.weight_decay) * self.decay_factor.get();
         Step {
             beta: [beta_1, beta_2],

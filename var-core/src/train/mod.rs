@@ -12,7 +12,8 @@
 //! | file | idea |
 //! |---|---|
 //! | `schedule` | learning rate over the budget (steps or minutes) |
-//! | `optimizer`, `adamw`, `moments` | AdamW, which parameters decay, clipping by global norm; moments in 32, 16 or 8 bits |
+//! | `optimizer`, `adamw`, `moments` | AdamW, which parameters decay; moments in 32, 16 or 8 bits |
+//! | `clip` | clipping by global norm |
 //! | `average` | exponential moving average of the weights |
 //! | `chain` | gradient checkpointing by block |
 //! | `trained`, `adapters` | the weights of a transformer in training: all of them, or low-rank adapters on them |
@@ -31,6 +32,7 @@ mod adapters;
 mod average;
 mod chain;
 mod checkpoint;
+mod clip;
 mod drop_path;
 mod log;
 mod moments;
@@ -51,14 +53,15 @@ pub use adapters::{Adapter, Adapters, LoraConfig};
 pub use average::WeightAverage;
 pub use chain::{Chain, ChainStart, gradients_by_block};
 pub use checkpoint::{Checkpoint, Progress, TrainError, latest};
+pub use clip::clip_by_global_norm;
 pub use drop_path::DropPath;
 pub use log::{LogLine, Measurements, TrainLog};
 pub use moments::MomentFormat;
-pub use optimizer::{AdamW, AdamWConfig, clip_by_global_norm};
+pub use optimizer::{AdamW, AdamWConfig};
 pub use options::TrainOptions;
 pub use prefetcher::{Batches, Prefetcher};
 pub use schedule::{Budget, Decay, LearningRate};
-pub use task::{Loss, Task};
+pub use task::{Apart, Loss, Task};
 pub use trained::{Adapted, Trained, Whole};
 pub use trainer::{Observed, Outcome, Trainer};
 pub use weighting::ScaleWeighting;

@@ -1,6 +1,5 @@
-//! AdamW with a decaying and a non-decaying group, and clipping by the global norm.
+//! AdamW with a decaying and a non-decaying group.
 
-use std::marker::PhantomData;
 use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
@@ -11,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::adamw::{DecayFactor, ParameterAdamW};
 use super::moments::MomentFormat;
-use super::passes::{scaled, sum_of_squares};
 
 /// Hyper-parameters of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,18 +75,48 @@ impl AdamW {
         let plain = ParameterAdamW {
             config: *config,
             weight_decay: 0.0,
+            rate_factor: 1.0,
             decay_factor: decay_factor.clone(),
         };
         let decaying = ParameterAdamW {
             weight_decay: config.weight_decay,
             ..plain.clone()
         };
-        let group = ParamGroup::from_ids(decaying_ids(model, no_decay));
+        let group = ParamGroup::from_ids(ids(model, no_decay, |at| at.decays));
         Self {
             config: *config,
             decay_factor,
             inner: ModuleOptimizer::from(plain).with_group(group, decaying, None),
         }
+    }
+
+    /// The same optimiser, but the field `field` of `model` learns at `factor` times the learning rate. `no_decay` is that of
+    /// [`new`](Self::new).
+    #[must_use]
+    pub fn with_rate<M: Module>(
+        mut self,
+        model: &M,
+        field: &str,
+        factor: f64,
+        no_decay: &[&str],
+    ) -> Self {
+        let plain = ParameterAdamW {
+            config: self.config,
+            weight_decay: 0.0,
+            rate_factor: factor,
+            decay_factor: self.decay_factor.clone(),
+        };
+        let decaying = ParameterAdamW {
+            weight_decay: self.config.weight_decay,
+            ..plain.clone()
+        };
+        let within = ids(model, no_decay, |at| at.is_in(field));
+        let decays = ids(model, no_decay, |at| at.is_in(field) && at.decays);
+        self.inner = self
+            .inner
+            .with_group(ParamGroup::from_ids(within), plain, None)
+            .with_group(ParamGroup::from_ids(decays), decaying, None);
+        self
     }
 
     /// One update at `position` (0..=1) of the run. The module is moved in and out, so that no copy of the
@@ -124,95 +152,60 @@ impl AdamW {
     }
 }
 
-/// The parameters of `model` that weight decay applies to.
-fn decaying_ids<M: Module>(model: &M, no_decay: &[&str]) -> Vec<ParamId> {
-    struct Walk<'a> {
-        path: Vec<String>,
-        no_decay: &'a [&'a str],
-        ids: Vec<ParamId>,
+/// A parameter in a module.
+struct Place<'a> {
+    path: &'a [String],
+    /// Whether weight decay applies to it.
+    decays: bool,
+}
+
+impl Place<'_> {
+    /// Whether it is in the field `field` of the module.
+    fn is_in(&self, field: &str) -> bool {
+        self.path.first().is_some_and(|name| name == field)
     }
-    impl ModuleVisitor for Walk<'_> {
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.push(name.to_string());
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let path = self.path.join(".");
-            let vector = param.lazy_shape().iter().filter(|&&n| n > 1).count() <= 1;
-            let bias = self.path.last().is_some_and(|name| name.ends_with("bias"));
-            let named = self.no_decay.iter().any(|name| path.contains(name));
-            if !(vector || bias || named) {
-                self.ids.push(param.id);
-            }
-        }
-    }
+}
+
+/// Collects parameters by their places.
+struct Walk<'a, F> {
+    path: Vec<String>,
+    no_decay: &'a [&'a str],
+    takes: F,
+    ids: Vec<ParamId>,
+}
+
+/// The parameters of `model` that `takes` accepts; those whose path contains one of `no_decay` have no weight decay.
+fn ids<M: Module>(model: &M, no_decay: &[&str], takes: impl Fn(&Place) -> bool) -> Vec<ParamId> {
     let mut walk = Walk {
         path: Vec::new(),
         no_decay,
+        takes,
         ids: Vec::new(),
     };
     model.visit(&mut walk);
     walk.ids
 }
 
-/// Scales all gradients so that their global 2-norm is at most `max_norm`, and returns the norm before clipping. With
-/// `max_norm` 0 or a norm that is not finite, nothing is scaled.
-pub fn clip_by_global_norm<M: Module>(
-    model: &M,
-    gradients: GradientsParams,
-    max_norm: f32,
-) -> (GradientsParams, f32) {
-    let mut squares = Squares {
-        gradients: &gradients,
-        sums: Vec::new(),
-    };
-    model.visit(&mut squares);
-    if squares.sums.is_empty() {
-        return (gradients, 0.0);
+impl<F: Fn(&Place) -> bool> ModuleVisitor for Walk<'_, F> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
     }
-    let norm = Tensor::cat(squares.sums, 0)
-        .sum()
-        .sqrt()
-        .into_scalar::<f32>();
-    if max_norm <= 0.0 || !norm.is_finite() || norm <= max_norm {
-        return (gradients, norm);
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
     }
-    let mut scaled = Scale {
-        from: gradients,
-        to: GradientsParams::new(),
-        factor: max_norm / norm,
-        model: PhantomData::<M>,
-    };
-    model.visit(&mut scaled);
-    (scaled.to, norm)
-}
 
-struct Squares<'a> {
-    gradients: &'a GradientsParams,
-    sums: Vec<Tensor<1>>,
-}
-
-impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.sums.push(sum_of_squares(&gradient));
-        }
-    }
-}
-
-struct Scale<M> {
-    from: GradientsParams,
-    to: GradientsParams,
-    factor: f32,
-    model: PhantomData<M>,
-}
-
-impl<M> ModuleVisitor for Scale<M> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.from.remove::<D>(param.id) {
-            self.to.register(param.id, scaled(gradient, self.factor));
+        let path = self.path.join(".");
+        let vector = param.lazy_shape().iter().filter(|&&n| n > 1).count() <= 1;
+        let bias = self.path.last().is_some_and(|name| name.ends_with("bias"));
+        let named = self.no_decay.iter().any(|name| path.contains(name));
+        let place = Place {
+            path: &self.path,
+            decays: !(vector || bias || named),
+        };
+        if (self.takes)(&place) {
+            self.ids.push(param.id);
         }
     }
 }

@@ -41,6 +41,18 @@ pub struct TrainOptions {
     pub keep: usize,
 }
 
+impl TrainOptions {
+    /// Batches of a step.
+    pub fn batches_of_step(&self) -> usize {
+        self.parallel.max(1) * self.accumulate.max(1)
+    }
+
+    /// The step, from 0, that the batch `number` of a run belongs to.
+    pub fn step_of(&self, number: u64) -> u64 {
+        number / self.batches_of_step() as u64
+    }
+}
+
 fn default_average() -> f64 {
     0.999
 }

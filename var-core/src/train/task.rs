@@ -1,5 +1,6 @@
 //! What is trained: a model, a batch and a loss.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use burn::module::Module;
@@ -42,6 +43,15 @@ impl Loss {
     }
 }
 
+/// A network inside a model that is trained next to the rest of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Apart {
+    /// The field of the model.
+    pub field: &'static str,
+    /// Factor on the learning rate.
+    pub rate: f64,
+}
+
 /// What to train.
 pub trait Task: Sync {
     /// Everything that is trained, as one module.
@@ -52,6 +62,17 @@ pub trait Task: Sync {
     /// The loss of a batch, without autodiff, and its gradients: those of [`Loss::gradients`], unless a task computes them in
     /// another way. `model` is on an autodiff device.
     fn gradients(&self, model: &Self::Model, batch: Self::Batch) -> (Loss, GradientsParams);
+
+    /// A network that is clipped on its own and learns at a rate of its own, such as a discriminator. The norm of its gradients is
+    /// logged as `FIELD_gradient_norm`.
+    fn apart(&self) -> Option<Apart> {
+        None
+    }
+
+    /// The part of the model that is averaged, evaluated and exported.
+    fn averaged<'a>(&self, model: &'a Self::Model) -> Cow<'a, Self::Model> {
+        Cow::Borrowed(model)
+    }
 
     /// Measurements on held-out data with the averaged weights, without autodiff.
     fn evaluate(&self, _average: &Self::Model) -> Vec<(String, f64)> {

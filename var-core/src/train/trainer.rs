@@ -9,8 +9,9 @@ use burn::tensor::Tensor;
 
 use super::average::WeightAverage;
 use super::checkpoint::{Checkpoint, Progress, TrainError, latest};
+use super::clip::clip_apart;
 use super::log::{LogLine, Measurements, TrainLog};
-use super::optimizer::{AdamW, clip_by_global_norm};
+use super::optimizer::AdamW;
 use super::options::TrainOptions;
 use super::parallel::gradients;
 use super::prefetcher::{Batches, Prefetcher};
@@ -61,17 +62,20 @@ impl<T: Task> Trainer<T> {
         let checkpoint = latest(run)?;
         let (model, average, progress) = match &checkpoint {
             Some(found) => {
-                let average = found.average(model.valid())?;
+                let average = found.average(task.averaged(&model).valid())?;
                 let model = found.model(model)?;
                 let average = WeightAverage::from_module(average, options.average_decay);
                 (model, average, found.progress()?)
             }
             None => {
-                let average = WeightAverage::new(&model, options.average_decay);
+                let average = WeightAverage::new(&*task.averaged(&model), options.average_decay);
                 (model, average, Progress::default())
             }
         };
         let mut optimizer = AdamW::new(&options.adamw, &model, task.no_decay());
+        if let Some(apart) = task.apart() {
+            optimizer = optimizer.with_rate(&model, apart.field, apart.rate, task.no_decay());
+        }
         if let Some(found) = &checkpoint {
             optimizer = found.optimizer(optimizer)?;
             found.restore_state(|state| task.restore_state(state))?;
@@ -114,7 +118,7 @@ impl<T: Task> Trainer<T> {
         observe: &mut dyn FnMut(Observed<'_>),
     ) -> Result<Outcome, TrainError> {
         let parallel = self.options.parallel.max(1);
-        let batches_of_step = parallel * self.options.accumulate.max(1);
+        let batches_of_step = self.options.batches_of_step();
         let first = self.progress.step * batches_of_step as u64;
         let feed = Prefetcher::start(batches, first, 3 * parallel);
         let mut log = TrainLog::open(&self.run, self.progress.step)?;
@@ -165,9 +169,10 @@ impl<T: Task> Trainer<T> {
         let step = self.progress.step;
         let model = self.model.take().expect("the model is always put back");
         let (loss, gradients) = gradients(&self.task, &model, batches, self.options.parallel);
-        let (gradients, norm) =
-            clip_by_global_norm(&model, gradients, self.options.adamw.clip_norm);
-        if !norm.is_finite() {
+        let apart = self.task.apart().map(|apart| apart.field);
+        let most = self.options.adamw.clip_norm;
+        let (gradients, norms) = clip_apart(&model, gradients, most, apart);
+        if norms.iter().any(|norm| !norm.is_finite()) {
             self.model = Some(model);
             let checkpoint = latest(&self.run)?.map(|found| found.path);
             return Err(TrainError::NotANumber { step, checkpoint });
@@ -177,15 +182,15 @@ impl<T: Task> Trainer<T> {
         let position = budget.position(step, spent);
         let model = self.optimizer.step(rate, position, model, gradients);
         let model = self.task.after_step(model, step, spent);
-        self.average.update(&model, step);
+        self.average.update(&self.task.averaged(&model), step);
         self.model = Some(model);
         self.progress.step += 1;
         self.progress.examples += loss.examples as u64;
         self.progress.seconds += started.elapsed().as_secs_f64();
-        Ok(self.line(loss, rate, norm))
+        Ok(self.line(loss, rate, norms))
     }
 
-    fn line(&mut self, loss: Loss, rate: f64, norm: f32) -> Option<LogLine> {
+    fn line(&mut self, loss: Loss, rate: f64, [norm, apart]: [f32; 2]) -> Option<LogLine> {
         let Progress { step, seconds, .. } = self.progress;
         let spent = self.spent();
         let every = |n: u64| n > 0 && step.is_multiple_of(n);
@@ -199,6 +204,10 @@ impl<T: Task> Trainer<T> {
             .into_iter()
             .map(|(name, value)| (name.to_string(), number(value)))
             .collect();
+        if let Some(network) = self.task.apart().filter(|_| apart > 0.0) {
+            let name = format!("{}_gradient_norm", network.field);
+            parts.push((name, f64::from(apart)));
+        }
         parts.extend(self.task.measure());
         if evaluate {
             let measured = self.task.evaluate(self.average.module());

@@ -108,6 +108,14 @@ impl Decoder {
         if self.in_f16 && super::card::runs(&z) {
             return super::card::decode(self, z, cache);
         }
+        let x = self.features(z, cache);
+        let x = self.conv_out.forward(x, cache);
+        cache.finish_chunk();
+        x
+    }
+
+    /// The next chunk of a clip, `[b, z, t, h, w]`, to what the last convolution reads.
+    pub(super) fn features(&self, z: Tensor<5>, cache: &mut FrameCache) -> Tensor<5> {
         let first = cache.is_at_start();
         let mut x = self.conv_in.forward(z.clone(), cache);
         for block in &self.mid {
@@ -121,9 +129,6 @@ impl Decoder {
                 x = up.forward(x, first, cache);
             }
         }
-        let x = self.norm_out.forward_silu(x, &z, first);
-        let x = self.conv_out.forward(x, cache);
-        cache.finish_chunk();
-        x
+        self.norm_out.forward_silu(x, &z, first)
     }
 }

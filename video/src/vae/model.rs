@@ -10,6 +10,7 @@ use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::posterior::Posterior;
 use super::stream::{DecodeStream, EncodeStream};
+use crate::conv3d::FrameCache;
 
 impl InfinityStarVaeConfig {
     /// An auto-encoder with random weights.
@@ -119,6 +120,22 @@ impl InfinityStarVae {
     pub fn decode(&self, latent: Tensor<5>) -> Tensor<5> {
         let mut stream = self.decode_stream();
         Tensor::cat(stream.push_all(latent).collect(), 2)
+    }
+
+    /// The latent of a whole clip `[b, 4 z, t, h, w]`, in one chunk, to what the decoder's last convolution reads: for training.
+    pub fn features(&self, latent: Tensor<5>) -> Tensor<5> {
+        let z = self.decoder_input(latent);
+        self.decoder.features(z, &mut FrameCache::new())
+    }
+
+    /// [`InfinityStarVae::features`] of a whole clip to pixels `[b, 3, 1 + (t - 1) p, s h, s w]`: both together are a
+    /// [`DecodeStream`] that gets the clip in one chunk.
+    pub fn pixels(&self, features: Tensor<5>) -> Tensor<5> {
+        let cells = self
+            .decoder
+            .conv_out
+            .forward(features, &mut FrameCache::new());
+        self.unfold(cells)
     }
 
     /// Starts to encode a clip chunk by chunk.

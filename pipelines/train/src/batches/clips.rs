@@ -80,6 +80,8 @@ impl ClipSettings {
 
 /// Clips to reconstruct.
 pub(crate) struct ClipBatch {
+    /// Its number in the run.
+    pub number: u64,
     /// Planes in [-1, 1], one clip after the other.
     pub pixels: Vec<f32>,
     /// Number of clips.
@@ -134,6 +136,7 @@ impl Batches for ClipBatches {
             planes::append(&self.window(index, &mut rng), &mut pixels);
         }
         ClipBatch {
+            number,
             pixels,
             count,
             frames: self.window,

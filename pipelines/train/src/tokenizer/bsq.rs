@@ -1,8 +1,9 @@
 //! Infinity's tokenizer (`kind: bsq`): an auto-encoder of images with binary spherical quantisation.
 //!
 //! The loss is the reconstruction error, plus what keeps the latent near its codes (commitment) and every bit of every
-//! scale in use (entropy). Gradients pass the quantiser straight through.
+//! scale in use (entropy); VGG16 and a discriminator may judge the images too. Gradients pass the quantiser straight through.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::vae::{BsqVae, BsqVaeConfig};
 use nextscale_data::{Augment, Dataset};
 use nextscale_tokenizer::ScaleSchedule;
-use nextscale_var_core::train::{Loss, Task, TrainOptions};
+use nextscale_var_core::train::{Apart, Loss, Task, TrainOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::images::{ImageBatch, ImageBatches, held_out};
@@ -23,7 +24,9 @@ use crate::run::{Run, Start, StartContext};
 use crate::run_folder;
 use crate::shuffle::Shuffle;
 use crate::tokenizer::TokenizerKind;
-use crate::tokenizer::loss::BsqLoss;
+use crate::tokenizer::adversarial::Adversarial;
+use crate::tokenizer::loss::{BsqLoss, CodeLoss};
+use crate::tokenizer::objective::{Objective, Reconstruction, Settings, gradient_norm};
 use crate::tokenizer::reconstruction::psnr;
 
 /// Configuration of a tokenizer of bits.
@@ -92,6 +95,15 @@ impl BsqRun {
         })
     }
 
+    fn settings(&self) -> Settings<'_> {
+        Settings {
+            perceptual: self.loss.perceptual.as_ref(),
+            adversarial: self.loss.adversarial.as_ref(),
+            train: self.train,
+            seed: self.seed,
+        }
+    }
+
     fn check_model(&self) -> Result<()> {
         let (encoder, decoder) = (&self.model.encoder_mult, &self.model.decoder_mult);
         ensure!(
@@ -116,20 +128,21 @@ impl Run for BsqRun {
         self.check_model()?;
         config::check_latent(self.schedule()?.last(), set.size(), self.model.stride())?;
         ensure!(self.batch > 0, "batch must be at least 1");
-        Ok(())
+        self.settings().check(set.size())
     }
 
     fn start(self, set: Arc<Dataset>, context: &mut StartContext<'_>) -> Result<Start<Self>> {
         let device = context.device.clone().autodiff();
         device.seed(self.seed);
-        let model = self.model(&device)?;
+        let model = self.settings().model(self.model(&device)?, &device);
         let task = BsqTask {
             schedule: self.schedule()?,
             bsq: Bsq::new(self.model.bits),
             size: set.size(),
             held_out: held_out(&set, 128).1,
-            loss: self.loss,
+            objective: self.settings().objective(&device)?,
             frozen: self.encoder_of.is_some(),
+            loss: self.loss.clone(),
             device,
         };
         let batches = ImageBatches {
@@ -152,35 +165,61 @@ pub(crate) struct BsqTask {
     size: usize,
     held_out: Vec<f32>,
     loss: BsqLoss,
+    objective: Objective,
     /// Whether only the decoder is trained.
     frozen: bool,
     device: Device,
 }
 
-impl BsqTask {
-    /// The loss of a batch.
-    fn loss(&self, model: &BsqVae, batch: ImageBatch) -> Loss {
+impl Task for BsqTask {
+    type Model = Adversarial<BsqVae>;
+    type Batch = ImageBatch;
+
+    fn gradients(&self, model: &Self::Model, batch: ImageBatch) -> (Loss, GradientsParams) {
+        let vae = &model.autoencoder;
         let pixels = planes::images(batch.pixels, self.size, &self.device);
-        let latent = model.encode(pixels.clone());
+        let latent = vae.encode(pixels.clone());
         let latent = if self.frozen { latent.detach() } else { latent };
         let quantised = self
             .bsq
             .quantize_straight_through(latent, &self.schedule, batch.scales);
-        let error = model.reconstruct(quantised.latent.clone()) - pixels;
-        self.loss.of(error, quantised, batch.count)
+        let features = vae.features(quantised.latent.clone());
+        let images = vae.pixels(features.clone());
+        let features = features.detach();
+        let last_layer = |gradient| {
+            let images = vae.pixels(features.clone());
+            gradient_norm(images, gradient, &vae.decoder.conv_out.weight)
+        };
+        let CodeLoss { terms, parts } = self.loss.of_codes(quantised);
+        let batch = Reconstruction {
+            number: batch.number,
+            target: pixels,
+            images,
+            frames: 1,
+            error: &|error| self.loss.of_pixels(error),
+            last_layer: &last_layer,
+            terms,
+            parts,
+            examples: batch.count,
+        };
+        self.objective.gradients(model, batch)
     }
-}
 
-impl Task for BsqTask {
-    type Model = BsqVae;
-    type Batch = ImageBatch;
+    fn after_step(&self, model: Self::Model, _step: u64, _progress: f64) -> Self::Model {
+        self.objective.after_step(model)
+    }
 
-    fn gradients(&self, model: &BsqVae, batch: ImageBatch) -> (Loss, GradientsParams) {
-        self.loss(model, batch).gradients(model)
+    fn apart(&self) -> Option<Apart> {
+        self.objective.apart()
+    }
+
+    fn averaged<'a>(&self, model: &'a Self::Model) -> Cow<'a, Self::Model> {
+        model.averaged()
     }
 
     /// PSNR of the held-out images in dB, after all scales (`psnr`) and without the quantiser (`psnr_free`).
-    fn evaluate(&self, average: &BsqVae) -> Vec<(String, f64)> {
+    fn evaluate(&self, average: &Self::Model) -> Vec<(String, f64)> {
+        let average = &average.autoencoder;
         let device = self.device.clone().inner();
         let batches = planes::image_batches(&self.held_out, 32, self.size, &device);
         let [quantised, free] = psnr(batches, |pixels| {

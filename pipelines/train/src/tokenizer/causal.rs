@@ -1,16 +1,17 @@
 //! InfinityStar's tokenizer (`kind: causal`): the causal 3-D auto-encoder of videos, on clips of sprites that move.
 //!
-//! The loss is that of the image tokenizer, over all frames. The image and the clips are quantised as pyramids of their
+//! The loss is that of the image tokenizer, over all frames; VGG16 and a discriminator see some of them. The image and the clips are quantised as pyramids of their
 //! own, as the transformer will generate them. Nothing is sampled from the posterior; its variances are only pushed to be
 //! small, so that samples of the posterior, by which a given image is encoded, are its means.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use nextscale_data::Dataset;
-use nextscale_var_core::train::{Loss, Task, TrainOptions};
+use nextscale_var_core::train::{Apart, Loss, Task, TrainOptions};
 use nextscale_video::codes::CodeBits;
 use nextscale_video::pyramid::quantize_straight_through;
 use nextscale_video::{InfinityStarVae, InfinityStarVaeConfig, Layout, Plan};
@@ -24,7 +25,9 @@ use crate::run::{Run, Start, StartContext, check_sprites};
 use crate::run_folder;
 use crate::shuffle::Shuffle;
 use crate::tokenizer::TokenizerKind;
-use crate::tokenizer::loss::BsqLoss;
+use crate::tokenizer::adversarial::Adversarial;
+use crate::tokenizer::loss::{BsqLoss, CodeLoss};
+use crate::tokenizer::objective::{Objective, Reconstruction, Settings, gradient_norm};
 use crate::tokenizer::reconstruction::psnr;
 
 /// Configuration of a tokenizer of clips.
@@ -104,12 +107,21 @@ impl CausalRun {
             .map_err(|error| TrainError::setting("scales and layout", error))
     }
 
+    fn settings(&self) -> Settings<'_> {
+        Settings {
+            perceptual: self.loss.perceptual.as_ref(),
+            adversarial: self.loss.adversarial.as_ref(),
+            train: self.train,
+            seed: self.seed,
+        }
+    }
+
     /// A model with random weights, or that of [`CausalRun::continues`].
     fn model(&self, device: &Device) -> Result<InfinityStarVae> {
         let mut fresh = self.model.init(device);
-        fresh.scale = fresh
-            .scale
-            .map(|ones| (ones * SCALE).set_require_grad(false));
+        // Copies of a model, and models that are read from a checkpoint, go by the parameter, not by its tensor.
+        let scaled = fresh.scale.map(|ones| (ones * SCALE).detach());
+        fresh.scale = scaled.set_require_grad(false);
         let Some(from) = &self.continues else {
             return Ok(fresh);
         };
@@ -148,18 +160,19 @@ impl Run for CausalRun {
             semantic > 0 && semantic <= detail,
             "semantic_bits: {semantic} of {detail} bits"
         );
-        Ok(())
+        self.settings().check(set.size())
     }
 
     fn start(self, set: Arc<Dataset>, context: &mut StartContext<'_>) -> Result<Start<Self>> {
         let device = context.device.clone().autodiff();
         device.seed(self.seed);
-        let model = self.model(&device)?;
+        let model = self.settings().model(self.model(&device)?, &device);
         let task = CausalTask {
             plan: self.plan(self.window)?,
             whole: self.plan(self.clips.frames)?,
             size: set.size(),
             held_out: self.clips.held_out(&set, 52).1,
+            objective: self.settings().objective(&device)?,
             run: self.clone(),
             device,
         };
@@ -188,6 +201,7 @@ pub(crate) struct CausalTask {
     whole: Plan,
     size: usize,
     held_out: Vec<f32>,
+    objective: Objective,
     device: Device,
 }
 
@@ -197,14 +211,17 @@ fn frames(x: Tensor<5>) -> Tensor<4> {
     x.swap_dims(1, 2).reshape([b * t, c, h, w])
 }
 
-impl CausalTask {
-    /// The loss of a batch.
-    fn loss(&self, model: &InfinityStarVae, batch: ClipBatch) -> Loss {
+impl Task for CausalTask {
+    type Model = Adversarial<InfinityStarVae>;
+    type Batch = ClipBatch;
+
+    fn gradients(&self, model: &Self::Model, batch: ClipBatch) -> (Loss, GradientsParams) {
+        let vae = &model.autoencoder;
         let pixels = planes::clips(batch.pixels, batch.frames, self.size, &self.device);
-        let posterior = model.posterior(model.encode_stream().push(pixels.clone()));
+        let posterior = vae.posterior(vae.encode_stream().push(pixels.clone()));
         let variance = posterior.log_variance.clone() - LOG_VARIANCE;
         let variance = variance.square().mean();
-        let latent = model.latent(posterior.mode());
+        let latent = vae.latent(posterior.mode());
         let (latent, variance) = if self.run.decoder_only {
             (latent.detach(), variance.detach())
         } else {
@@ -212,25 +229,44 @@ impl CausalTask {
         };
         let quantised =
             quantize_straight_through(&self.plan, self.run.bits(), latent, batch.scales);
-        let error = model.decode_stream().push(quantised.latent.clone()) - pixels;
-        let loss = self.run.loss.of(frames(error), quantised, batch.count);
-        Loss {
-            total: loss.total + variance * VARIANCE_WEIGHT,
-            ..loss
-        }
+        let features = vae.features(quantised.latent.clone());
+        let images = frames(vae.pixels(features.clone()));
+        let features = features.detach();
+        let last_layer = |gradient| {
+            let images = frames(vae.pixels(features.clone()));
+            gradient_norm(images, gradient, &vae.decoder.conv_out.weight)
+        };
+        let CodeLoss { mut terms, parts } = self.run.loss.of_codes(quantised);
+        terms.push(variance * VARIANCE_WEIGHT);
+        let batch = Reconstruction {
+            number: batch.number,
+            target: frames(pixels),
+            images,
+            frames: batch.frames,
+            error: &|error| self.run.loss.of_pixels(error),
+            last_layer: &last_layer,
+            terms,
+            parts,
+            examples: batch.count,
+        };
+        self.objective.gradients(model, batch)
     }
-}
 
-impl Task for CausalTask {
-    type Model = InfinityStarVae;
-    type Batch = ClipBatch;
+    fn after_step(&self, model: Self::Model, _step: u64, _progress: f64) -> Self::Model {
+        self.objective.after_step(model)
+    }
 
-    fn gradients(&self, model: &InfinityStarVae, batch: ClipBatch) -> (Loss, GradientsParams) {
-        self.loss(model, batch).gradients(model)
+    fn apart(&self) -> Option<Apart> {
+        self.objective.apart()
+    }
+
+    fn averaged<'a>(&self, model: &'a Self::Model) -> Cow<'a, Self::Model> {
+        model.averaged()
     }
 
     /// PSNR of held-out sprites in whole clips in dB, after all scales (`psnr`) and without the quantiser (`psnr_free`).
-    fn evaluate(&self, average: &InfinityStarVae) -> Vec<(String, f64)> {
+    fn evaluate(&self, average: &Self::Model) -> Vec<(String, f64)> {
+        let average = &average.autoencoder;
         let device = self.device.clone().inner();
         let frames = self.run.clips.frames;
         let chunks = self.held_out.chunks(8 * 3 * frames * self.size * self.size);

@@ -3,9 +3,12 @@
 
 use std::path::Path;
 
-use burn::module::Param;
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use nextscale_var_core::train::{Task, latest};
+use nextscale_bitwise::vae::BsqVae;
+use nextscale_tokenizer::VqVae;
+use nextscale_var_core::train::latest;
+use nextscale_video::InfinityStarVae;
 use nextscale_weights::WeightDtype;
 
 use crate::config;
@@ -23,6 +26,8 @@ pub(crate) const TOKENIZER_WEIGHTS: &str = "vae.safetensors";
 pub(crate) trait TokenizerRun: Run {
     /// The kind that the configuration names.
     const KIND: TokenizerKind;
+    /// The auto-encoder that a run trains. Averages in checkpoints are without the discriminator.
+    type Vae: Module;
 
     /// An auto-encoder with random weights.
     fn init(&self, device: &Device) -> Vae<Self>;
@@ -35,12 +40,13 @@ pub(crate) trait TokenizerRun: Run {
 }
 
 /// The auto-encoder that a tokenizer's run trains.
-pub(crate) type Vae<R> = <<R as Run>::Task as Task>::Model;
+pub(crate) type Vae<R> = <R as TokenizerRun>::Vae;
 
 macro_rules! tokenizer_runs {
-    ($($run:ty: $kind:ident),*) => {$(
+    ($($run:ty: $kind:ident, $vae:ty;)*) => {$(
         impl TokenizerRun for $run {
             const KIND: TokenizerKind = TokenizerKind::$kind;
+            type Vae = $vae;
 
             fn init(&self, device: &Device) -> Vae<Self> {
                 self.model.init(device)
@@ -56,7 +62,11 @@ macro_rules! tokenizer_runs {
         }
     )*};
 }
-tokenizer_runs!(BsqRun: Bsq, VqRun: Vq, CausalRun: Causal);
+tokenizer_runs!(
+    BsqRun: Bsq, BsqVae;
+    VqRun: Vq, VqVae;
+    CausalRun: Causal, InfinityStarVae;
+);
 
 /// The averaged auto-encoder of a tokenizer's run, and its configuration.
 pub(crate) fn trained_tokenizer<R: TokenizerRun>(folder: &Path) -> Result<(Vae<R>, R)> {

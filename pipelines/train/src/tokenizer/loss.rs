@@ -2,13 +2,14 @@
 
 use burn::tensor::Tensor;
 use nextscale_bitwise::bsq::StraightThrough;
-use nextscale_var_core::train::Loss;
 use serde::{Deserialize, Serialize};
 
+use crate::tokenizer::adversarial::AdversarialLoss;
+use crate::tokenizer::perceptual::PerceptualLoss;
 use crate::tokenizer::reconstruction::ReconstructionError;
 
 /// Weights of the parts of the loss.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct BsqLoss {
     /// Mean absolute error.
@@ -23,6 +24,12 @@ pub(crate) struct BsqLoss {
     pub entropy: f64,
     /// Chance that a step leaves out the finest scales, so that the coarse ones carry an image.
     pub drop_scales: f64,
+    /// A loss in the features of VGG16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<PerceptualLoss>,
+    /// A discriminator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<AdversarialLoss>,
 }
 
 impl Default for BsqLoss {
@@ -34,28 +41,42 @@ impl Default for BsqLoss {
             commitment: 0.1,
             entropy: 0.02,
             drop_scales: 0.1,
+            perceptual: None,
+            adversarial: None,
         }
     }
 }
 
+/// The part of the loss that the codes make.
+pub(crate) struct CodeLoss {
+    /// Commitment and entropy with their weights, `[1]` each.
+    pub terms: Vec<Tensor<1>>,
+    /// Both without, to log.
+    pub parts: Vec<(&'static str, Tensor<1>)>,
+}
+
 impl BsqLoss {
-    /// The loss of `count` examples with the reconstruction error `error`, `[b, 3, h, w]`.
-    pub(crate) fn of(&self, error: Tensor<4>, quantised: StraightThrough, count: usize) -> Loss {
-        let ReconstructionError { total, l2 } =
-            ReconstructionError::new(error, self.l1, self.l2, self.edge);
+    /// The loss of the pixels: `error` is the difference of reconstructions and images, `[b, 3, h, w]`.
+    pub(crate) fn of_pixels(&self, error: Tensor<4>) -> ReconstructionError {
+        ReconstructionError::new(error, self.l1, self.l2, self.edge)
+    }
+
+    /// The loss of the codes.
+    pub(crate) fn of_codes(&self, quantised: StraightThrough) -> CodeLoss {
         let StraightThrough {
             commitment,
             entropy,
             ..
         } = quantised;
-        Loss {
-            total: total + commitment.clone() * self.commitment + entropy.clone() * self.entropy,
+        CodeLoss {
+            terms: vec![
+                commitment.clone() * self.commitment,
+                entropy.clone() * self.entropy,
+            ],
             parts: vec![
-                ("mse", l2),
                 ("commitment", commitment.detach()),
                 ("entropy", entropy.detach()),
             ],
-            examples: count,
         }
     }
 }

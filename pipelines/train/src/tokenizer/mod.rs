@@ -1,9 +1,12 @@
-//! Training of tokenizers: one file for each kind.
+//! Training of tokenizers: one file or folder for each kind, and the parts of the loss that all share.
 
+mod adversarial;
 pub(crate) mod bsq;
 pub(crate) mod causal;
 pub(crate) mod import;
 mod loss;
+mod objective;
+mod perceptual;
 mod reconstruction;
 pub(crate) mod vq;
 

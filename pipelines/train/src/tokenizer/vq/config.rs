@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::config;
 use crate::error::{Result, ensure};
 use crate::tokenizer::TokenizerKind;
+use crate::tokenizer::adversarial::AdversarialLoss;
+use crate::tokenizer::objective::Settings;
+use crate::tokenizer::perceptual::PerceptualLoss;
 use crate::tokenizer::vq::revival::Revival;
 
 /// Configuration of a tokenizer with a codebook.
@@ -43,7 +46,7 @@ pub(crate) struct VqRun {
 }
 
 /// Weights of the parts of the loss.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct VqLoss {
     /// Mean absolute error.
@@ -56,6 +59,12 @@ pub(crate) struct VqLoss {
     pub quantiser: f64,
     /// Weight of the commitment within the quantiser's loss: how strongly the latent is pulled to its codes.
     pub beta: f64,
+    /// A loss in the features of VGG16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<PerceptualLoss>,
+    /// A discriminator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<AdversarialLoss>,
 }
 
 impl Default for VqLoss {
@@ -66,6 +75,8 @@ impl Default for VqLoss {
             edge: 0.25,
             quantiser: 1.0,
             beta: 0.25,
+            perceptual: None,
+            adversarial: None,
         }
     }
 }
@@ -81,13 +92,14 @@ impl VqRun {
         self.check_model()?;
         config::check_latent(self.schedule()?.last(), size, self.model.stride())?;
         ensure!(self.batch > 0, "batch must be at least 1");
-        let VqLoss {
+        let &VqLoss {
             l1,
             l2,
             edge,
             quantiser,
             beta,
-        } = self.loss;
+            ..
+        } = &self.loss;
         ensure!(
             [l1, l2, edge, quantiser, beta].iter().all(|&w| w >= 0.0),
             "loss: weights must not be negative"
@@ -96,7 +108,16 @@ impl VqRun {
             self.revival.after_steps > 0,
             "revival.after_steps must be at least 1"
         );
-        Ok(())
+        self.settings().check(size)
+    }
+
+    pub(super) fn settings(&self) -> Settings<'_> {
+        Settings {
+            perceptual: self.loss.perceptual.as_ref(),
+            adversarial: self.loss.adversarial.as_ref(),
+            train: self.train,
+            seed: self.seed,
+        }
     }
 
     fn check_model(&self) -> Result<()> {

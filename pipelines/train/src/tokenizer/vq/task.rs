@@ -4,6 +4,7 @@
 //! The decoder's gradient passes straight through to the encoder; the quantiser's trains codebook and phi, and keeps the
 //! latent near its codes.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use burn::optim::GradientsParams;
@@ -11,7 +12,7 @@ use burn::tensor::Device;
 use nextscale_data::Dataset;
 use nextscale_tokenizer::usage::count;
 use nextscale_tokenizer::{ScaleSchedule, VqVae};
-use nextscale_var_core::train::{Loss, Task};
+use nextscale_var_core::train::{Apart, Loss, Task};
 use serde::de::Error as _;
 
 use crate::batches::images::{ImageBatch, ImageBatches, held_out};
@@ -19,6 +20,8 @@ use crate::batches::planes;
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext};
 use crate::shuffle::Shuffle;
+use crate::tokenizer::adversarial::Adversarial;
+use crate::tokenizer::objective::{Objective, Reconstruction, gradient_norm};
 use crate::tokenizer::reconstruction::{ReconstructionError, psnr};
 use crate::tokenizer::vq::config::VqRun;
 use crate::tokenizer::vq::revival::{BatchCodes, CodebookUse};
@@ -34,13 +37,15 @@ impl Run for VqRun {
     fn start(self, set: Arc<Dataset>, context: &mut StartContext<'_>) -> Result<Start<Self>> {
         let device = context.device.clone().autodiff();
         device.seed(self.seed);
-        let model = self.model.init(&device);
+        let settings = self.settings();
+        let model = settings.model(self.model.init(&device), &device);
         let schedule = self.schedule()?;
         let task = VqTask {
             size: set.size(),
             held_out: held_out(&set, 256).1,
             codebook: Mutex::new(CodebookUse::new(schedule.len(), self.model.vocabulary)),
             schedule,
+            objective: settings.objective(&device)?,
             run: self.clone(),
             device,
         };
@@ -65,6 +70,7 @@ pub(crate) struct VqTask {
     device: Device,
     held_out: Vec<f32>,
     codebook: Mutex<CodebookUse>,
+    objective: Objective,
 }
 
 impl VqTask {
@@ -73,38 +79,54 @@ impl VqTask {
     }
 }
 
-impl VqTask {
-    /// The loss of a batch.
-    fn loss(&self, model: &VqVae, batch: ImageBatch) -> Loss {
-        let pixels = planes::images(batch.pixels, self.size, &self.device);
-        let weights = &self.run.loss;
-        let quantised = model.quantise(model.encode(pixels.clone()), &self.schedule, weights.beta);
-        let step = batch.number / self.run.train.parallel.max(1) as u64;
-        let codes = BatchCodes::new(&self.run.revival, model, step, batch.number, &quantised);
-        self.codebook().add(codes);
-        let error = model.reconstruct(quantised.latent) - pixels;
-        let ReconstructionError { total, l2 } =
-            ReconstructionError::new(error, weights.l1, weights.l2, weights.edge);
-        Loss {
-            total: total + quantised.loss.clone() * weights.quantiser,
-            parts: vec![("mse", l2), ("quantiser", quantised.loss.detach())],
-            examples: batch.count,
-        }
-    }
-}
-
 impl Task for VqTask {
-    type Model = VqVae;
+    type Model = Adversarial<VqVae>;
     type Batch = ImageBatch;
 
-    fn gradients(&self, model: &VqVae, batch: ImageBatch) -> (Loss, GradientsParams) {
-        self.loss(model, batch).gradients(model)
+    fn gradients(&self, model: &Self::Model, batch: ImageBatch) -> (Loss, GradientsParams) {
+        let vae = &model.autoencoder;
+        let pixels = planes::images(batch.pixels, self.size, &self.device);
+        let weights = &self.run.loss;
+        let quantised = vae.quantise(vae.encode(pixels.clone()), &self.schedule, weights.beta);
+        let step = self.run.train.step_of(batch.number);
+        let codes = BatchCodes::new(&self.run.revival, vae, step, batch.number, &quantised);
+        self.codebook().add(codes);
+        let features = vae.features(quantised.latent);
+        let images = vae.pixels(features.clone());
+        let features = features.detach();
+        let last_layer = |gradient| {
+            let images = vae.pixels(features.clone());
+            gradient_norm(images, gradient, &vae.decoder.conv_out.weight)
+        };
+        let batch = Reconstruction {
+            number: batch.number,
+            target: pixels,
+            images,
+            frames: 1,
+            error: &|error| ReconstructionError::new(error, weights.l1, weights.l2, weights.edge),
+            last_layer: &last_layer,
+            terms: vec![quantised.loss.clone() * weights.quantiser],
+            parts: vec![("quantiser", quantised.loss.detach())],
+            examples: batch.count,
+        };
+        self.objective.gradients(model, batch)
     }
 
     /// Records the use of the codebook, and revives dead codes.
-    fn after_step(&self, model: VqVae, step: u64, progress: f64) -> VqVae {
-        self.codebook()
-            .revive(&self.run.revival, model, step, progress, self.run.seed)
+    fn after_step(&self, model: Self::Model, step: u64, progress: f64) -> Self::Model {
+        let mut model = self.objective.after_step(model);
+        let mut codebook = self.codebook();
+        let (revival, seed) = (&self.run.revival, self.run.seed);
+        model.autoencoder = codebook.revive(revival, model.autoencoder, step, progress, seed);
+        model
+    }
+
+    fn apart(&self) -> Option<Apart> {
+        self.objective.apart()
+    }
+
+    fn averaged<'a>(&self, model: &'a Self::Model) -> Cow<'a, Self::Model> {
+        model.averaged()
     }
 
     fn measure(&self) -> Vec<(String, f64)> {
@@ -113,7 +135,8 @@ impl Task for VqTask {
 
     /// PSNR of the held-out images with all scales (`psnr`) and without the quantiser (`psnr_free`), in dB, and the share
     /// of the codes that they use.
-    fn evaluate(&self, average: &VqVae) -> Vec<(String, f64)> {
+    fn evaluate(&self, average: &Self::Model) -> Vec<(String, f64)> {
+        let average = &average.autoencoder;
         let device = self.device.clone().inner();
         let vocabulary = average.codebook.vocabulary();
         let mut used = vec![false; vocabulary];
