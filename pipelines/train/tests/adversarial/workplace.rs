@@ -51,7 +51,11 @@ impl Workplace {
     fn build_data(&self) {
         let stripes = |image: usize| {
             (0..SIDE * SIDE).map(move |i| {
-                let along = if image % 2 == 0 { i / SIDE } else { i % SIDE };
+                let along = if image.is_multiple_of(2) {
+                    i / SIDE
+                } else {
+                    i % SIDE
+                };
                 let bright = ((along + image) / 5).is_multiple_of(2);
                 if bright {
                     (120 + image * 23 % 130) as u8

@@ -196,7 +196,7 @@ impl FineTuneConfig {
             ("drop_path", self.drop_path),
         ] {
             config::check_fraction(key, share)?;
-            ensure!(share < 1.0, "{key}: 1 leaves nothing to learn");
+            ensure!((..1.0).contains(&share), "{key}: 1 leaves nothing to learn");
         }
         Ok(())
     }

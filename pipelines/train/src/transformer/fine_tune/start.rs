@@ -173,12 +173,15 @@ fn held_out(batches: &TunedBatches, set: &Dataset, size: usize) -> Result<Vec<Tu
     Ok(all)
 }
 
+/// The weights of a transformer, and what is trained of it.
+type TunedParts<T> = (Tuning<T>, TunedModel<T>);
+
 /// The weights of the model, and what is trained of it, on an autodiff device.
 fn tuning<F: Family>(
     config: &FineTuneConfig,
     model: &Model,
     device: &Device,
-) -> Result<(Tuning<F::Transformer>, TunedModel<F::Transformer>)> {
+) -> Result<TunedParts<F::Transformer>> {
     use burn::module::Module as _;
     let autodiff = device.clone().autodiff();
     if let Some(lora) = &config.lora {
