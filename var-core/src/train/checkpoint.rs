@@ -102,6 +102,8 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Writes a checkpoint in the folder `run`, first under a temporary name, and keeps the last `keep` checkpoints.
     ///
+    /// A checkpoint of this step that is there already stays as it is: a run that goes on from it has changed nothing yet.
+    ///
     /// # Errors
     /// If it cannot be written; older checkpoints are not touched then.
     pub fn save<M: Module>(
@@ -113,6 +115,10 @@ impl Checkpoint {
         optimizer: &AdamW,
         memory: Option<String>,
     ) -> Result<Self, TrainError> {
+        let path = run.join(format!("step-{:08}", progress.step));
+        if path.exists() {
+            return Ok(Self { path });
+        }
         let part = run.join("checkpoint.part");
         remove(&part)?;
         let written = Self::write(&part, progress, model, average, optimizer, memory);
@@ -121,11 +127,13 @@ impl Checkpoint {
             let _ = fs::remove_dir_all(&part);
         }
         written?;
-        let path = run.join(format!("step-{:08}", progress.step));
-        remove(&path)?;
         fs::rename(&part, &path).map_err(TrainError::io(&path))?;
+        // A removal that is cut short must not leave half a checkpoint under its name.
+        let removed = run.join("removed.part");
         for old in all(run)?.iter().rev().skip(keep.max(1)) {
-            remove(old)?;
+            remove(&removed)?;
+            fs::rename(old, &removed).map_err(TrainError::io(old))?;
+            remove(&removed)?;
         }
         Ok(Self { path })
     }

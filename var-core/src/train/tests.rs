@@ -271,6 +271,26 @@ fn only_the_last_checkpoints_are_kept_and_half_written_ones_are_ignored() {
 }
 
 #[test]
+fn no_checkpoint_is_in_pieces_while_it_is_written_again_or_removed() {
+    let run = folder("again");
+    train(&run, 2, usize::MAX);
+    // A run that is at its end writes its last checkpoint again; a kill must not find it half removed.
+    let mark = run.join("step-00000002/mark");
+    fs::write(&mark, "").unwrap();
+    train(&run, 2, usize::MAX);
+    assert!(mark.exists());
+    // What a killed removal has left is in nobody's way.
+    let removed = run.join("removed.part");
+    fs::create_dir_all(&removed).unwrap();
+    fs::write(removed.join("model.bpk"), "").unwrap();
+    for steps in [4, 6] {
+        train(&run, steps, usize::MAX);
+    }
+    assert!(!mark.exists() && !removed.exists());
+    fs::remove_dir_all(run).unwrap();
+}
+
+#[test]
 fn a_loss_that_is_not_a_number_stops_and_names_the_last_good_checkpoint() {
     let run = folder("nan");
     train(&run, 4, usize::MAX);
