@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use burn::tensor::{Int, Tensor, activation::log_sigmoid};
 use nextscale_var_core::blocks::Transformer;
-use nextscale_var_core::train::{Chain, ChainStart, DropPath, Loss, Trained};
+use nextscale_var_core::train::{Activations, Chain, DropPath, Loss, Trained};
 
 use crate::infinity::{Infinity, Plan, TextCondition, TextState, teacher_block, teacher_end};
 use crate::tokens::TeacherForcing;
@@ -83,9 +83,13 @@ pub fn loss(
 impl BitLoss {
     /// Of margins and bits, `[b, l, D]`, with the weights of the tokens, `[1, l]`.
     pub fn new(margins: Tensor<3>, bits: Tensor<3, Int>, weights: &Tensor<2>) -> Self {
-        let [b, ..] = bits.dims();
         let right = right_per_token(margins.clone(), bits.clone());
-        let per_token = loss_per_token(margins, bits);
+        Self::of_tokens(loss_per_token(margins, bits), right, weights)
+    }
+
+    /// Of the cross entropy and the fraction of correct bits of each token, `[b, l]`, with the weights of the tokens, `[1, l]`.
+    pub fn of_tokens(per_token: Tensor<2>, right: Tensor<2>, weights: &Tensor<2>) -> Self {
+        let [b, _] = per_token.dims();
         Self {
             loss: (per_token.clone() * weights.clone()).sum() / b as f64,
             per_token: per_token.detach(),
@@ -117,20 +121,13 @@ pub struct InfinityChain<'a, V> {
 impl<V: Trained<Infinity>> InfinityChain<'_, V> {
     /// The loss without autodiff, for weights that have none.
     pub fn loss(&self, model: &V::Model) -> BitLoss {
-        let ChainStart { mut x, shared } = self.start(model);
-        for i in 0..self.depth_of(model) {
-            x = self.block(model, i, x, &shared, false);
-        }
+        let Activations { x, shared } = self.forward(model, false);
         self.bit_loss(model, x, &shared)
     }
 
     fn state(&self, model: &V::Model) -> TextState {
         let top = self.weights.top(model);
         top.encode_text(&top.drop_condition(self.text, self.drop))
-    }
-
-    fn depth_of(&self, model: &V::Model) -> usize {
-        Transformer::depth(self.weights.top(model))
     }
 
     fn bit_loss(&self, model: &V::Model, x: Tensor<3>, shared: &[Tensor<3>]) -> BitLoss {
@@ -146,14 +143,14 @@ impl<V: Trained<Infinity>> Chain for InfinityChain<'_, V> {
     type Model = V::Model;
 
     fn depth(&self, model: &V::Model) -> usize {
-        self.depth_of(model)
+        self.weights.top(model).depth()
     }
 
-    fn start(&self, model: &V::Model) -> ChainStart {
+    fn start(&self, model: &V::Model) -> Activations {
         let text = self.state(model);
         let (source, inputs) = (self.batch.source.clone(), self.batch.inputs.clone());
         let top = self.weights.top(model);
-        ChainStart {
+        Activations {
             x: top.teacher_start(source, inputs, &text, self.plan),
             shared: text.parts(),
         }

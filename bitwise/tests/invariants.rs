@@ -1,5 +1,6 @@
 //! What must hold for any weights: a small random model, with patches and a picture that is not square.
 
+use nextscale_var_core::blocks::Transformer as _;
 use std::sync::LazyLock;
 
 use burn::module::{Module, ModuleMapper, Param};

@@ -9,6 +9,7 @@
 use burn::tensor::{Device, Int, Tensor};
 use nextscale_bitwise::tokens::Patching;
 use nextscale_tokenizer::{Codes, Scale};
+use nextscale_var_core::blocks::Transformer as _;
 use nextscale_var_core::sampler::Sampler;
 use nextscale_var_core::shortcuts::Shortcuts;
 

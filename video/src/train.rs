@@ -13,7 +13,7 @@ use nextscale_bitwise::tokens::Patching;
 use nextscale_bitwise::train::{BitLoss, loss_per_token, margins, right_per_token};
 use nextscale_tokenizer::{Codes, Quantizer as _, Scale};
 use nextscale_var_core::blocks::Transformer;
-use nextscale_var_core::train::{Chain, ChainStart, Loss, ScaleWeighting, Trained};
+use nextscale_var_core::train::{Activations, Chain, Loss, ScaleWeighting, Trained};
 use nextscale_var_core::{mask::padding, matmul::Precision, rope::RopeTable};
 use rand::Rng;
 
@@ -142,24 +142,11 @@ pub fn loss(
     plan: &TeacherForcingPlan,
     precision: Precision,
 ) -> BitLoss {
-    let [_, text_len, _] = text.dims();
-    let device = text.device();
-    let hidden = padding(lens, text_len, &device);
-    let Sequence { x, positions, ends } = plan.sequence(model, forcing, text);
-    let rope = model.rope(&positions, &device);
-    let spans = plan.spans(&ends);
-    let x = model.forward_teacher_forced(x, &rope, &spans, hidden.as_ref(), precision);
-    plan.bit_loss(model, x, forcing, &ends)
-}
-
-/// The tokens of the text and of all trained passes, one after the other.
-struct Sequence {
-    /// `[b, l, C]`.
-    x: Tensor<3>,
-    /// The position of each token.
-    positions: Vec<[f32; 4]>,
-    /// Where the text and each pass end.
-    ends: Vec<usize>,
+    let layout = Layout::new(plan, model, &text, lens);
+    let x = plan.tokens(model, forcing, text);
+    let (rope, spans, hidden) = (&layout.rope, &layout.spans, layout.hidden.as_ref());
+    let x = model.forward_teacher_forced(x, rope, spans, hidden, precision);
+    plan.bit_loss(model, x, forcing, &layout.ends)
 }
 
 impl TeacherForcingPlan {
@@ -185,7 +172,6 @@ impl TeacherForcingPlan {
         forcing: &TeacherForcing,
         ends: &[usize],
     ) -> BitLoss {
-        let [b, ..] = x.dims();
         let (mut losses, mut right) = (Vec::new(), Vec::new());
         let counted = self.taken.iter().enumerate();
         for (n, &i) in counted.filter(|(n, _)| self.counts[*n]) {
@@ -195,27 +181,7 @@ impl TeacherForcingPlan {
             right.push(right_per_token(margins.clone(), bits.clone()));
             losses.push(loss_per_token(margins, bits));
         }
-        let per_token = Tensor::cat(losses, 1);
-        BitLoss {
-            loss: (per_token.clone() * self.weights.clone()).sum() / b as f64,
-            per_token: per_token.detach(),
-            right: Tensor::cat(right, 1),
-        }
-    }
-
-    fn sequence(
-        &self,
-        model: &InfinityStar,
-        forcing: &TeacherForcing,
-        text: Tensor<3>,
-    ) -> Sequence {
-        let [_, text_len, _] = text.dims();
-        let (positions, ends) = self.places(text_len, model.cfg_uncond.dims()[0]);
-        Sequence {
-            x: self.tokens(model, forcing, text),
-            positions,
-            ends,
-        }
+        BitLoss::of_tokens(Tensor::cat(losses, 1), Tensor::cat(right, 1), &self.weights)
     }
 
     /// The tokens before the first block, `[b, l, C]`.
@@ -292,6 +258,27 @@ struct Layout {
     hidden: Option<Tensor<4, Bool>>,
 }
 
+impl Layout {
+    /// That of a batch with the text features `text`, `[b, L, T]`, of which the first `lens` tokens count.
+    fn new(
+        plan: &TeacherForcingPlan,
+        model: &InfinityStar,
+        text: &Tensor<3>,
+        lens: &[usize],
+    ) -> Self {
+        let ([_, text_len, _], device) = (text.dims(), text.device());
+        let (positions, ends) = plan.places(text_len, model.cfg_uncond.dims()[0]);
+        let spans = plan.spans(&ends);
+        check(&spans, positions.len());
+        Self {
+            rope: model.rope(&positions, &device),
+            spans,
+            hidden: padding(lens, text_len, &device),
+            ends,
+        }
+    }
+}
+
 impl<'a, V: Trained<InfinityStar>> InfinityStarChain<'a, V> {
     /// The chain of a batch; the arguments are those of [`loss`].
     pub fn new(
@@ -302,34 +289,21 @@ impl<'a, V: Trained<InfinityStar>> InfinityStarChain<'a, V> {
         plan: &'a TeacherForcingPlan,
         precision: Precision,
     ) -> Self {
-        let ([_, text_len, _], device) = (text.dims(), text.device());
-        let (positions, ends) = plan.places(text_len, weights.top(model).cfg_uncond.dims()[0]);
-        let spans = plan.spans(&ends);
-        check(&spans, positions.len());
-        let layout = Layout {
-            rope: weights.top(model).rope(&positions, &device),
-            spans,
-            hidden: padding(lens, text_len, &device),
-            ends,
-        };
         Self {
+            layout: Layout::new(plan, weights.top(model), &text, lens),
             weights,
             forcing,
             text,
             lens,
             plan,
             precision,
-            layout,
             right: OnceCell::new(),
         }
     }
 
     /// The loss without autodiff, for weights that have none.
     pub fn loss(&self, model: &V::Model) -> BitLoss {
-        let ChainStart { mut x, shared } = self.start(model);
-        for i in 0..self.depth(model) {
-            x = self.block(model, i, x, &shared, false);
-        }
+        let Activations { x, .. } = self.forward(model, false);
         let top = self.weights.top(model);
         self.plan.bit_loss(top, x, self.forcing, &self.layout.ends)
     }
@@ -339,12 +313,12 @@ impl<V: Trained<InfinityStar>> Chain for InfinityStarChain<'_, V> {
     type Model = V::Model;
 
     fn depth(&self, model: &V::Model) -> usize {
-        Transformer::depth(self.weights.top(model))
+        self.weights.top(model).depth()
     }
 
-    fn start(&self, model: &V::Model) -> ChainStart {
+    fn start(&self, model: &V::Model) -> Activations {
         let top = self.weights.top(model);
-        ChainStart {
+        Activations {
             x: self.plan.tokens(top, self.forcing, self.text.clone()),
             shared: Vec::new(),
         }

@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use burn::{
     module::{Module, Param, ParamId},
     nn::Initializer,
@@ -122,19 +120,6 @@ impl Transformer for Infinity {
 }
 
 impl Infinity {
-    /// Number of blocks, loaded or not.
-    pub fn depth(&self) -> usize {
-        match &self.stream {
-            Some(stream) => stream.depth(),
-            None => self.blocks.len(),
-        }
-    }
-
-    /// Block `i`, loaded or not.
-    pub(super) fn block(&self, i: usize) -> Cow<'_, Block> {
-        StreamedBlocks::take(&self.blocks, self.stream.as_ref(), i)
-    }
-
     /// The first token: the pooled prompt and the start embedding, `[b, 1, C]`.
     pub(super) fn first_token(&self, text: &TextState) -> Tensor<3> {
         text.cond.clone().unsqueeze_dim::<3>(1) + value(&self.pos_start)

@@ -4,6 +4,7 @@
 //! are launched at once. A graph uses the same memory each time, so all that its kernels read and write is kept from image to image
 //! and filled anew: what blocks keep of the prompts, the mask of the text, keys and values, inputs.
 
+use nextscale_var_core::blocks::Transformer as _;
 use std::thread::{self, ThreadId};
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};

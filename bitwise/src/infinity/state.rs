@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use nextscale_tokenizer::Scale;
+use nextscale_var_core::blocks::Transformer as _;
 use nextscale_var_core::{
     attention::PassContext,
     cache::KvCache,

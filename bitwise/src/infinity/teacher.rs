@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use nextscale_var_core::attention::PassContext;
+use nextscale_var_core::blocks::Transformer as _;
 use nextscale_var_core::dtype::{f32, value};
 use nextscale_var_core::layers::project;
 

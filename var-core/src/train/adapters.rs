@@ -72,6 +72,22 @@ impl LoraConfig {
             |name: &&str| self.targets.is_empty() || self.targets.iter().any(|t| is(name, t));
         Ok(all.into_iter().filter(chosen).collect())
     }
+
+    /// The inputs and outputs of each layer of `block` that is adapted, in the order of [`layers`](Self::layers).
+    ///
+    /// # Errors
+    /// As [`LoraConfig::layers`].
+    pub fn shapes<B: Block>(&self, block: &B) -> Result<Vec<[usize; 2]>, String> {
+        let chosen = self.layers(block)?;
+        let mut block = block.clone();
+        let layers = block.adaptable().into_iter();
+        let layers = layers.filter(|(name, _)| chosen.contains(name));
+        let shapes = layers.map(|(_, parts)| {
+            let inputs = parts[0].weight.dims()[0];
+            [inputs, parts.iter().map(|part| part.weight.dims()[1]).sum()]
+        });
+        Ok(shapes.collect())
+    }
 }
 
 /// The two matrices of one layer.
@@ -102,17 +118,7 @@ impl Adapters {
         depth: usize,
         device: &Device,
     ) -> Result<Self, String> {
-        let chosen = config.layers(block)?;
-        let mut block = block.clone();
-        let shapes: Vec<[usize; 2]> = block
-            .adaptable()
-            .into_iter()
-            .filter(|(name, _)| chosen.contains(name))
-            .map(|(_, parts)| {
-                let inputs = parts[0].weight.dims()[0];
-                [inputs, parts.iter().map(|part| part.weight.dims()[1]).sum()]
-            })
-            .collect();
+        let shapes = config.shapes(block)?;
         let plain = device.clone().without_autodiff();
         let fresh = |&[inputs, outputs]: &[usize; 2]| {
             let bound = (inputs as f64).powf(-0.5);

@@ -9,12 +9,12 @@ use burn::tensor::{Gradients, Tensor};
 
 use super::task::Loss;
 
-/// What a chain of blocks starts from.
+/// What a block, or the end of a chain, reads.
 #[derive(Debug, Clone)]
-pub struct ChainStart {
-    /// The input of the first block.
+pub struct Activations {
+    /// The output of what comes before it, `[b, l, C]`.
     pub x: Tensor<3>,
-    /// What every block and the end of the chain read, too.
+    /// What all blocks and the end of the chain read, too.
     pub shared: Vec<Tensor<3>>,
 }
 
@@ -27,7 +27,7 @@ pub trait Chain {
     fn depth(&self, model: &Self::Model) -> usize;
 
     /// What comes before the blocks, recorded.
-    fn start(&self, model: &Self::Model) -> ChainStart;
+    fn start(&self, model: &Self::Model) -> Activations;
 
     /// The output of block `i`. `recorded` tells whether `x` and `shared` have gradients: if not, nothing may be recorded.
     fn block(
@@ -44,6 +44,15 @@ pub trait Chain {
 
     /// Whether anything before the blocks is trained.
     fn trains_start(&self) -> bool;
+
+    /// The output of the last block and what the end reads, too. `recorded` is as for [`block`](Self::block).
+    fn forward(&self, model: &Self::Model, recorded: bool) -> Activations {
+        let Activations { mut x, shared } = self.start(model);
+        for i in 0..self.depth(model) {
+            x = self.block(model, i, x, &shared, recorded);
+        }
+        Activations { x, shared }
+    }
 }
 
 /// The loss of a chain, without autodiff, and the gradients of what is trained, block by block. The same as those of the whole
@@ -124,11 +133,13 @@ struct Collected {
 impl Collected {
     fn add<M: Module>(&mut self, grads: &mut Gradients, model: &M) {
         let from = GradientsParams::from_module(grads, model);
-        model.visit(&mut Add {
-            from,
-            to: &mut self.sum,
-        });
+        add_gradients(model, from, &mut self.sum);
     }
+}
+
+/// Adds the gradients `from` of the parameters of `module` to those in `to`.
+pub fn add_gradients<M: Module>(module: &M, from: GradientsParams, to: &mut GradientsParams) {
+    module.visit(&mut Add { from, to });
 }
 
 struct Add<'a> {

@@ -51,7 +51,7 @@ mod weighting;
 
 pub use adapters::{Adapter, Adapters, LoraConfig};
 pub use average::WeightAverage;
-pub use chain::{Chain, ChainStart, gradients_by_block};
+pub use chain::{Activations, Chain, add_gradients, gradients_by_block};
 pub use checkpoint::{Checkpoint, Progress, TrainError, latest};
 pub use clip::clip_by_global_norm;
 pub use drop_path::DropPath;

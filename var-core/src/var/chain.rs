@@ -8,7 +8,7 @@ use super::loss::{CodeLoss, TeacherForcing};
 use super::model::Var;
 use super::plan::Plan;
 use crate::blocks::Transformer;
-use crate::train::{Chain, ChainStart, DropPath, Loss, Trained};
+use crate::train::{Activations, Chain, DropPath, Loss, Trained};
 
 /// A batch as a chain of blocks, whose gradients are computed block by block.
 pub struct VarChain<'a, V> {
@@ -33,10 +33,7 @@ pub struct VarChain<'a, V> {
 impl<V: Trained<Var>> VarChain<'_, V> {
     /// The loss without autodiff, for weights that have none.
     pub fn loss(&self, model: &V::Model) -> CodeLoss {
-        let ChainStart { mut x, shared } = self.start(model);
-        for i in 0..self.depth(model) {
-            x = self.block(model, i, x, &shared, false);
-        }
+        let Activations { x, shared } = self.forward(model, false);
         self.code_loss(model, x, &shared)
     }
 
@@ -57,11 +54,11 @@ impl<V: Trained<Var>> Chain for VarChain<'_, V> {
     type Model = V::Model;
 
     fn depth(&self, model: &V::Model) -> usize {
-        Transformer::depth(self.weights.top(model))
+        self.weights.top(model).depth()
     }
 
     /// Besides the tokens the classes, `[b, 1, C]`, and the modulation that all blocks share, `[b, 6, C]`, if they do.
-    fn start(&self, model: &V::Model) -> ChainStart {
+    fn start(&self, model: &V::Model) -> Activations {
         let top = self.weights.top(model);
         let cond = top.embed_classes(self.labels);
         let mut shared = vec![cond.clone().unsqueeze_dim(1)];
@@ -69,7 +66,7 @@ impl<V: Trained<Var>> Chain for VarChain<'_, V> {
             let [b, _, six, c] = shared.dims();
             shared.reshape([b, six, c])
         }));
-        ChainStart {
+        Activations {
             x: top.teacher_start(self.batch.inputs.clone(), &cond, self.plan),
             shared,
         }

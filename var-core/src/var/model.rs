@@ -1,7 +1,5 @@
 //! The VAR transformer: forward passes for teacher forcing and scale by scale.
 
-use std::borrow::Cow;
-
 use burn::{
     module::{Module, Param},
     nn::Initializer,
@@ -131,19 +129,6 @@ impl Var {
             _ => Tensor::cat(vec![x, project(f32(inputs), &self.word_embed)], 1),
         };
         x + self.position_embeddings(plan, 0, plan.schedule().tokens())
-    }
-
-    /// Number of blocks, loaded or streamed.
-    pub fn depth(&self) -> usize {
-        match &self.stream {
-            Some(stream) => stream.depth(),
-            None => self.blocks.len(),
-        }
-    }
-
-    /// Block `i`, loaded or streamed.
-    pub(super) fn block(&self, i: usize) -> Cow<'_, Block> {
-        StreamedBlocks::take(&self.blocks, self.stream.as_ref(), i)
     }
 
     /// Embeddings of classes, `[b, C]`.

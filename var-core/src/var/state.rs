@@ -1,5 +1,6 @@
 //! Generation scale by scale: the same blocks with a key-value cache.
 
+use crate::blocks::Transformer as _;
 use burn::tensor::Tensor;
 
 use super::model::Var;

@@ -194,6 +194,7 @@ pub(crate) fn tiny() -> InfinityStarConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nextscale_var_core::blocks::Transformer as _;
 
     #[test]
     fn blocks_compute_the_same_wherever_they_are() {

@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use burn::{
     module::{Module, Param},
     nn::Initializer,
@@ -83,19 +81,6 @@ impl InfinityStar {
     /// The rotary table of tokens at `positions`: scale, frame, row, column.
     pub fn rope(&self, positions: &[[f32; 4]], device: &Device) -> RopeTable {
         RopeTable::new(positions, self.head_dim(), THETA, device)
-    }
-
-    /// Number of blocks, loaded or not.
-    pub fn depth(&self) -> usize {
-        match &self.stream {
-            Some(stream) => stream.depth(),
-            None => self.blocks.len(),
-        }
-    }
-
-    /// Block `i`, loaded or not.
-    pub(super) fn at(&self, i: usize) -> Cow<'_, Block> {
-        StreamedBlocks::take(&self.blocks, self.stream.as_ref(), i)
     }
 
     /// Dimension of an attention head.
@@ -191,7 +176,7 @@ impl InfinityStar {
     /// Block `i`, with as many rows of the batch at a time as the limit allows; rows are independent.
     fn block(&self, i: usize, x: Tensor<3>, state: &mut State, pass: BlockPass) -> Tensor<3> {
         let [b, l, _] = x.dims();
-        let block = self.at(i);
+        let block = Transformer::block(self, i);
         let at_once = (pass.limits.tokens / l).clamp(1, b);
         let mut pruner = state.pruner.take();
         let (mut parts, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,3 +1,4 @@
+use nextscale_var_core::blocks::Transformer;
 use std::ops::Range;
 
 use burn::tensor::{Bool, Device, Tensor};
@@ -43,7 +44,7 @@ impl InfinityStar {
             hidden,
             precision,
         };
-        (0..self.depth()).fold(x, |x, i| pass.block(&self.at(i), x))
+        (0..self.depth()).fold(x, |x, i| pass.block(&Transformer::block(self, i), x))
     }
 }
 

@@ -9,6 +9,7 @@ mod released;
 mod shortcuts;
 mod stages;
 
+use nextscale_var_core::blocks::Transformer as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 

@@ -6,6 +6,7 @@ use nextscale_models::device::Dtype;
 use nextscale_models::pixels;
 use nextscale_tests::Report;
 use nextscale_tokenizer::{Scale, VqVaeConfig};
+use nextscale_var_core::blocks::Transformer as _;
 use nextscale_var_core::shortcuts::Shortcuts;
 use nextscale_var_core::var::{Plan as VarPlan, Var};
 use nextscale_video::infinity_star::{Limits, Segment, State};

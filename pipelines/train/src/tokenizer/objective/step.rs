@@ -6,10 +6,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
-use nextscale_var_core::train::{Apart, Loss, TrainOptions};
+use nextscale_var_core::train::{Apart, Loss, TrainOptions, add_gradients};
 
 use crate::error::Result;
 use crate::tokenizer::adversarial::{
@@ -197,7 +197,7 @@ impl Objective {
 
         let both = [batch.target.inner(), fake].map(choose);
         let judgement = discriminate(discriminator, loss.loss, both);
-        add(discriminator, judgement.gradients, &mut gradients);
+        add_gradients(discriminator, judgement.gradients, &mut gradients);
         let [real, fake] = judgement.statistics;
         self.remember(batch.number, [generated.statistics, real, fake]);
 
@@ -250,20 +250,4 @@ impl Objective {
 /// `first` and all `terms`, in this order.
 fn sum(first: Tensor<1>, terms: impl IntoIterator<Item = Tensor<1>>) -> Tensor<1> {
     terms.into_iter().fold(first, |total, term| total + term)
-}
-
-/// Adds the gradients of the parameters of `module`.
-fn add<M: Module>(module: &M, from: GradientsParams, to: &mut GradientsParams) {
-    struct Move<'a> {
-        from: GradientsParams,
-        to: &'a mut GradientsParams,
-    }
-    impl ModuleVisitor for Move<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = self.from.remove::<D>(param.id) {
-                self.to.register(param.id, gradient);
-            }
-        }
-    }
-    module.visit(&mut Move { from, to });
 }

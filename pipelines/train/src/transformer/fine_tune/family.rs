@@ -7,9 +7,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_data::Dataset;
 use nextscale_models::{Model, Placement};
-use nextscale_tokenizer::ScaleSchedule;
 use nextscale_var_core::blocks::Transformer;
-use nextscale_var_core::train::{Chain, Loss, gradients_by_block};
+use nextscale_var_core::train::{Activations, Chain, Loss, gradients_by_block};
 use rand_chacha::ChaCha8Rng;
 
 use super::batches::TunedBatch;
@@ -94,14 +93,8 @@ pub(super) fn gradients<C: Chain>(
     if by_block {
         return gradients_by_block(chain, model);
     }
-    let start = chain.start(model);
-    let mut x = start.x;
-    for i in 0..chain.depth(model) {
-        x = chain.block(model, i, x, &start.shared, true);
-    }
-    let loss = chain.end(model, x, &start.shared);
-    let gradients = GradientsParams::from_grads(loss.total.backward(), model);
-    (loss.detached(), gradients)
+    let Activations { x, shared } = chain.forward(model, true);
+    chain.end(model, x, &shared).gradients(model)
 }
 
 /// The shares of right codes, of `[b, l]`.
@@ -124,11 +117,6 @@ pub(super) fn shares(right: Option<&Tensor<2>>, offsets: &[usize]) -> Right {
         all: mean(&of_tokens),
         scales: scales.map(|at| mean(&of_tokens[at[0]..at[1]])).collect(),
     }
-}
-
-/// Where each scale begins, and where the last one ends.
-pub(super) fn offsets(schedule: &ScaleSchedule) -> Vec<usize> {
-    schedule.offsets()
 }
 
 /// The latents of a batch, `[b, c, t, h, w]`.

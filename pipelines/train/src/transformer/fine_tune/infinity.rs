@@ -19,9 +19,7 @@ use nextscale_weights::WeightDtype;
 
 use super::batches::TunedBatch;
 use super::config::FineTuneConfig;
-use super::family::{
-    Encoder, Family, Measured, gradients, latents, noise, number, offsets, padded, shares,
-};
+use super::family::{Encoder, Family, Measured, gradients, latents, noise, number, padded, shares};
 use super::tuned::{TunedModel, Tuning};
 use crate::error::{Result, TrainError, ensure};
 
@@ -174,7 +172,7 @@ impl Family for InfinityFamily {
         let prepared = self.prepare(batch);
         let chain = prepared.chain(weights);
         let result = gradients(&chain, model, by_block);
-        let offsets = offsets(prepared.bucket.plan.schedule());
+        let offsets = prepared.bucket.plan.schedule().offsets();
         Measured {
             right: shares(chain.right.get(), &offsets),
             result,
@@ -189,7 +187,7 @@ impl Family for InfinityFamily {
     ) -> Measured<f64> {
         let prepared = self.prepare(batch);
         let bits = prepared.chain(weights).loss(model);
-        let offsets = offsets(prepared.bucket.plan.schedule());
+        let offsets = prepared.bucket.plan.schedule().offsets();
         Measured {
             right: shares(Some(&bits.right), &offsets),
             result: number(bits.loss),

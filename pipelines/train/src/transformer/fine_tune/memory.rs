@@ -4,6 +4,7 @@ use std::fmt;
 
 use burn::module::Module;
 use nextscale_var_core::blocks::{self, BlockStorage, Transformer};
+use nextscale_var_core::train::LoraConfig;
 
 use super::config::{FineTuneConfig, Storage};
 
@@ -103,16 +104,9 @@ pub(super) fn estimate<T: Transformer>(
 }
 
 /// Numbers of the adapters of one block.
-fn adapted<B: blocks::Block>(lora: &nextscale_var_core::train::LoraConfig, block: &B) -> usize {
-    let chosen = lora.layers(block).unwrap_or_default();
-    let mut block = block.clone();
-    let layers = block.adaptable().into_iter();
-    let layers = layers.filter(|(name, _)| chosen.contains(name));
-    layers
-        .map(|(_, parts)| {
-            let [inputs, _] = parts[0].weight.dims();
-            let outputs: usize = parts.iter().map(|part| part.weight.dims()[1]).sum();
-            lora.rank * (inputs + outputs)
-        })
+fn adapted<B: blocks::Block>(lora: &LoraConfig, block: &B) -> usize {
+    let shapes = lora.shapes(block).unwrap_or_default().into_iter();
+    shapes
+        .map(|[inputs, outputs]| lora.rank * (inputs + outputs))
         .sum()
 }

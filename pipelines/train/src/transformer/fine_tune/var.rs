@@ -14,9 +14,7 @@ use nextscale_weights::WeightDtype;
 
 use super::batches::TunedBatch;
 use super::config::FineTuneConfig;
-use super::family::{
-    Encoder, Family, Measured, gradients, latents, noise, number, offsets, shares,
-};
+use super::family::{Encoder, Family, Measured, gradients, latents, noise, number, shares};
 use super::infinity::image;
 use super::tuned::{TunedModel, Tuning};
 use crate::error::{Result, ensure};
@@ -133,7 +131,7 @@ impl Family for VarFamily {
         let chain = self.chain(&prepared, weights, self.smoothing);
         let result = gradients(&chain, model, by_block);
         Measured {
-            right: shares(chain.right.get(), &offsets(&self.transformer.schedule)),
+            right: shares(chain.right.get(), &self.transformer.schedule.offsets()),
             result,
         }
     }
@@ -147,7 +145,7 @@ impl Family for VarFamily {
         let prepared = self.prepare(batch);
         let codes = self.chain(&prepared, weights, 0.0).loss(model);
         Measured {
-            right: shares(Some(&codes.right), &offsets(&self.transformer.schedule)),
+            right: shares(Some(&codes.right), &self.transformer.schedule.offsets()),
             result: number(codes.loss),
         }
     }
