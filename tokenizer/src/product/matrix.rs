@@ -55,6 +55,11 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Rows and columns.
+    pub fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
     /// Rows become columns.
     pub fn transposed(self) -> Self {
         let turn = |[a, b]: [usize; 2]| [b, a];

@@ -11,9 +11,8 @@ const FEWEST_PANELS: usize = 8;
 const COLUMNS: usize = 512;
 /// The same for a single tile of rows: what is packed is read once.
 const FEW_COLUMNS: usize = 64;
-/// Bytes of a panel: half of a small first-level cache, and no power of two, which would put the same row of all panels into the same
-/// places of the cache.
-const PANEL: usize = 15 << 10;
+/// Bytes of a panel: half of a small first-level cache.
+const PANEL: usize = 16 << 10;
 /// Sums of the largest tile.
 const LARGEST_TILE: usize = 12 * 32;
 
@@ -116,19 +115,33 @@ impl Left {
     unsafe fn pack<const HIGH: usize>(&mut self, deep: usize, packed: &mut Vec<f32>) {
         let [row, column] = self.strides;
         packed.resize(self.rows.div_ceil(HIGH) * deep * HIGH, 0.0);
-        for (tile, to) in packed.chunks_exact_mut(deep * HIGH).enumerate() {
-            let count = HIGH.min(self.rows - tile * HIGH);
-            let from = self.numbers.wrapping_add(tile * HIGH * row);
-            let (lines, _) = to.as_chunks_mut::<HIGH>();
-            let mut at = from;
-            for line in lines {
-                let mut numbers = [0.0; HIGH];
-                for (i, x) in numbers.iter_mut().enumerate().take(count) {
-                    // SAFETY: the caller's promise.
-                    *x = unsafe { *at.wrapping_add(i * row) };
+        // As many whole tiles as there are, then one with fewer rows. Reads run through memory in its order.
+        let (whole, rest) = (self.rows / HIGH, self.rows % HIGH);
+        let from =
+            |tile: usize, p: usize| self.numbers.wrapping_add(tile * HIGH * row + p * column);
+        let (lines, _) = packed.as_chunks_mut::<HIGH>();
+        // SAFETY: the caller's promise.
+        unsafe {
+            if row == 1 {
+                for p in 0..deep {
+                    for tile in 0..whole {
+                        lines[tile * deep + p] = from(tile, p).cast::<[f32; HIGH]>().read();
+                    }
                 }
-                *line = numbers;
-                at = at.wrapping_add(column);
+            } else {
+                for (tile, lines) in lines.chunks_exact_mut(deep).enumerate().take(whole) {
+                    for (p, line) in lines.iter_mut().enumerate() {
+                        let at = from(tile, p);
+                        *line = std::array::from_fn(|i| *at.wrapping_add(i * row));
+                    }
+                }
+            }
+            for (p, line) in lines[whole * deep..].iter_mut().enumerate() {
+                let at = from(whole, p);
+                *line = [0.0; HIGH];
+                for (i, x) in line.iter_mut().enumerate().take(rest) {
+                    *x = *at.wrapping_add(i * row);
+                }
             }
         }
         self.numbers = packed.as_ptr();
