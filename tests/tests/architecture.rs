@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Each crate with the crates of this workspace that it may name, lowest first. `nextscale-tests` may name all.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("tokenizer/weights", &[]),
     ("tokenizer", &["weights"]),
     ("text", &["weights"]),
@@ -15,9 +15,10 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("pipelines/data", &["files"]),
     ("pipelines/models", &["files", MODELS]),
     ("pipelines/curves", &["files"]),
+    ("pipelines/distributed", &["var-core"]),
     (
         "pipelines/train",
-        &["files", "data", "curves", "models", MODELS],
+        &["files", "data", "curves", "models", "distributed", MODELS],
     ),
     ("pipelines", &["files", "models", MODELS]),
     (
@@ -31,6 +32,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "files",
             "data",
             "curves",
+            "distributed",
             "models",
             "train",
             "pipelines",
@@ -56,7 +58,7 @@ const MODEL_CRATES: [&str; 6] = [
 const WITH_ANYHOW: [&str; 1] = ["pipelines/cli"];
 
 /// Crates in which no module imports what its parent defines or re-exports.
-const WITHOUT_CIRCLES: [&str; 15] = [
+const WITHOUT_CIRCLES: [&str; 16] = [
     "tokenizer/weights",
     "tokenizer",
     "text",
@@ -64,6 +66,7 @@ const WITHOUT_CIRCLES: [&str; 15] = [
     "pipelines/files",
     "pipelines/data",
     "pipelines/curves",
+    "pipelines/distributed",
     "pipelines/train",
     "pipelines",
     "pipelines/cli",

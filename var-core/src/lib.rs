@@ -19,6 +19,7 @@ pub mod cache_budget;
 #[cfg(feature = "cuda")]
 pub mod card;
 pub mod chosen;
+pub mod collective;
 pub mod dtype;
 mod fused;
 pub mod guidance;

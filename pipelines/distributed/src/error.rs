@@ -1,0 +1,87 @@
+//! What can go wrong between ranks.
+
+use nextscale_var_core::collective::CollectiveError;
+
+/// An error of the ranks; each message is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum DistributedError {
+    /// A variable of the launcher is missing or no number.
+    #[error("{launcher} set {present} but {variable} {problem}: {remedy}")]
+    Variable {
+        /// Who sets it.
+        launcher: &'static str,
+        /// The variable that says that the launcher started the process.
+        present: &'static str,
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The rank is not below the world size.
+    #[error(
+        "{launcher} says that this is rank {rank} of {world}: ranks count from 0 and end below the number of processes"
+    )]
+    Range {
+        /// Who says it.
+        launcher: &'static str,
+        /// The rank.
+        rank: usize,
+        /// The world size.
+        world: usize,
+    },
+    /// The build has no library for the processes to talk.
+    #[error(
+        "this build has no MPI, which the {world} processes of the run need to talk to each other: build with `--features mpi`, or start one process"
+    )]
+    NoMpi {
+        /// The world size.
+        world: usize,
+    },
+    /// MPI sees another world than the launcher.
+    #[error(
+        "{launcher} says {world} processes, but MPI connects {connected}: start them with the `mpirun` or `srun` of the MPI that this program was built with"
+    )]
+    World {
+        /// Who started the processes.
+        launcher: &'static str,
+        /// The world size of the launcher.
+        world: usize,
+        /// The world size of MPI.
+        connected: usize,
+    },
+    /// MPI was started before, or cannot be used by several threads.
+    #[error("MPI cannot be started: {reason}")]
+    Start {
+        /// Why.
+        reason: &'static str,
+    },
+    /// Ranks differ in what must be the same.
+    #[error(
+        "{what} differs: rank 0 has {first}, rank {rank} has {other}; start all processes with the same program, files and options"
+    )]
+    Disagree {
+        /// What differs.
+        what: String,
+        /// Its value on rank 0.
+        first: String,
+        /// The first rank that differs.
+        rank: usize,
+        /// Its value there.
+        other: String,
+    },
+    /// A rank did not come.
+    #[error(
+        "rank {ranks} did not come within {seconds} s: see whether the process runs, or set NEXTSCALE_RANK_TIMEOUT to more seconds"
+    )]
+    Missing {
+        /// The ranks, separated by commas.
+        ranks: String,
+        /// The seconds waited.
+        seconds: u64,
+    },
+    /// The processes cannot talk any more.
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
+}
