@@ -103,7 +103,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// Prints what went wrong and what to do. Our errors name their cause in their own text, so that the chain repeats nothing.
-fn report(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let pipeline = error.downcast_ref::<PipelineError>();
     let model = model_error(error);
     if matches!(pipeline, Some(PipelineError::Cancelled))

@@ -171,7 +171,13 @@ impl Collective for Mpi {
             .iter()
             .map(|&n| usize::try_from(n).unwrap_or(0))
             .collect();
-        let mut all = vec![0u8; sizes.iter().sum()];
+        let total = sizes.iter().sum();
+        if total == 0 {
+            return Ok(vec![Vec::new(); self.ranks]);
+        }
+        // The pointer of an empty slice may be the number that MPI takes for `MPI_IN_PLACE`.
+        let own = if own.is_empty() { &[0u8][..0] } else { own };
+        let mut all = vec![0u8; total];
         let mut parts = PartitionMut::new(&mut all[..], lengths, &starts[..]);
         self.world.all_gather_varcount_into(own, &mut parts);
         let mut rest = &all[..];

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nextscale_curves::CurvesError;
 use nextscale_data::DataError;
+use nextscale_distributed::DistributedError;
 use nextscale_models::ModelError;
 use nextscale_text::TextError;
 use nextscale_weights::WeightError;
@@ -47,6 +48,9 @@ pub enum TrainError {
     /// The training loop or a checkpoint failed.
     #[error(transparent)]
     Training(#[from] nextscale_var_core::train::TrainError),
+    /// The processes of the run differ, or cannot talk.
+    #[error(transparent)]
+    Distributed(#[from] DistributedError),
     /// The vocabulary or the text encoder can't be read, learned or written.
     #[error(transparent)]
     Text(#[from] TextError),

@@ -12,6 +12,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod agreement;
 mod batches;
 mod config;
 mod error;

@@ -9,12 +9,15 @@ use burn::module::Module as _;
 use burn::tensor::Device;
 use nextscale_curves::EventWriter;
 use nextscale_data::Dataset;
+use nextscale_distributed::DistributedError;
 use nextscale_models::device::{self, DeviceChoice};
+use nextscale_var_core::collective::Collective;
 use nextscale_var_core::train::{
-    Batches, Budget, LogLine, Observed, Outcome, Task, TrainOptions, Trainer,
+    Batches, Budget, LogLine, Observed, Outcome, Ranks, Task, TrainOptions, Trainer,
 };
 use serde::de::DeserializeOwned;
 
+use crate::agreement;
 use crate::config::{self, SharedKeys};
 use crate::error::{Result, TrainError, ensure};
 use crate::run_folder;
@@ -33,6 +36,9 @@ pub struct TrainRequest<'a> {
     pub device: DeviceChoice,
     /// Fix which kernels a card takes.
     pub deterministic: bool,
+    /// The processes that share the run; none if this one is alone. They see the same files, and the first alone writes the run's
+    /// folder and reports events.
+    pub ranks: Option<&'a Arc<dyn Collective>>,
 }
 
 /// What a run reports.
@@ -121,6 +127,7 @@ pub(crate) fn train<R: Run>(
         budget,
         device,
         deterministic,
+        ranks,
     } = request;
     let run: R = config::read(config)?;
     let SharedKeys { data, train } = config::read(config)?;
@@ -138,21 +145,40 @@ pub(crate) fn train<R: Run>(
         check_squares(&set, &data).map_err(in_config)?;
     }
     run.check(&set).map_err(in_config)?;
-    let _lock = run_folder::lock(out, config)?;
+    if let Some(ranks) = ranks {
+        agreement::check(ranks.as_ref(), request, &set)?;
+    }
+    let ranks: Ranks = ranks.map_or_else(Ranks::default, |ranks| Arc::clone(ranks).into());
+    // The others find what the first has made.
+    let _lock = if ranks.is_first() {
+        Some(run_folder::lock(out, config)?)
+    } else {
+        ranks.barrier().map_err(DistributedError::from)?;
+        None
+    };
     let mut context = StartContext {
         out,
         device: &device,
         observe: &mut *observe,
     };
     let (task, model, batches) = run.start(set, &mut context).map_err(in_config)?;
+    if ranks.is_first() {
+        ranks.barrier().map_err(DistributedError::from)?;
+    }
     observe(TrainEvent::Parameters(model.num_params()));
-    let mut trainer = Trainer::resume_or_start(task, model, options, out)?;
+    let trainer = Trainer::resume_or_start(task, model, options, out)?;
+    let mut trainer = trainer.on_ranks(ranks.clone())?;
     if trainer.progress().step > 0 {
         observe(TrainEvent::Resuming(trainer.progress().step));
     }
-    let mut board = EventWriter::create(out, trainer.progress().step)?;
+    let mut board = if ranks.is_first() {
+        Some(EventWriter::create(out, trainer.progress().step)?)
+    } else {
+        None
+    };
     let mut failed = None;
     let outcome = trainer.run(batches, stop, &mut |seen| {
+        let Some(board) = board.as_mut() else { return };
         let written = match seen {
             Observed::Line(line) => {
                 observe(TrainEvent::Logged(line));

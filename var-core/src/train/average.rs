@@ -33,6 +33,12 @@ impl<M: Module> WeightAverage<M> {
         }
     }
 
+    /// The average, changed by `change`.
+    pub(super) fn map<E>(self, change: impl FnOnce(M) -> Result<M, E>) -> Result<Self, E> {
+        let module = self.module.map(change).transpose()?;
+        Ok(Self { module, ..self })
+    }
+
     /// The averaged module, for evaluation and export.
     pub fn module(&self) -> &M {
         self.module

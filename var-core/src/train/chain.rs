@@ -58,6 +58,20 @@ pub trait Chain {
 /// The loss of a chain, without autodiff, and the gradients of what is trained, block by block. The same as those of the whole
 /// chain recorded at once, but for rounding.
 pub fn gradients_by_block<C: Chain>(chain: &C, model: &C::Model) -> (Loss, GradientsParams) {
+    let mut sum = GradientsParams::new();
+    let loss = gradients_as_ready(chain, model, &mut |part| {
+        add_gradients(model, part, &mut sum);
+    });
+    (loss, sum)
+}
+
+/// As [`gradients_by_block`], but hands the gradients of each block over as soon as they are computed. A parameter that several parts
+/// of the chain read is in as many of them.
+pub fn gradients_as_ready<C: Chain>(
+    chain: &C,
+    model: &C::Model,
+    ready: &mut dyn FnMut(GradientsParams),
+) -> Loss {
     let start = chain.start(model);
     let shared: Vec<Tensor<3>> = start.shared.iter().cloned().map(inner).collect();
     let mut inputs = vec![inner(start.x.clone())];
@@ -71,10 +85,10 @@ pub fn gradients_by_block<C: Chain>(chain: &C, model: &C::Model) -> (Loss, Gradi
     let mut own = leaves();
     let loss = chain.end(model, x.clone(), &own);
     let mut grads = loss.total.backward();
-    let mut all = Collected::default();
+    let mut add = |grads: &mut Gradients| ready(GradientsParams::from_module(grads, model));
     let mut gradient = x.grad_remove(&mut grads);
     let mut of_shared: Vec<Option<Tensor<3>>> = take(&own, &mut grads);
-    all.add(&mut grads, model);
+    add(&mut grads);
 
     for i in (0..chain.depth(model)).rev() {
         let Some(from_above) = gradient else { break };
@@ -95,7 +109,7 @@ pub fn gradients_by_block<C: Chain>(chain: &C, model: &C::Model) -> (Loss, Gradi
                 (a, b) => a.or(b),
             };
         }
-        all.add(&mut grads, model);
+        add(&mut grads);
     }
 
     if chain.trains_start() {
@@ -105,10 +119,10 @@ pub fn gradients_by_block<C: Chain>(chain: &C, model: &C::Model) -> (Loss, Gradi
             .zip(gradients)
             .filter_map(|(output, gradient)| Some((output * Tensor::from_inner(gradient?)).sum()));
         if let Some(sum) = parts.reduce(|a, b| a + b) {
-            all.add(&mut sum.backward(), model);
+            add(&mut sum.backward());
         }
     }
-    (loss.detached(), all.sum)
+    loss.detached()
 }
 
 fn inner(x: Tensor<3>) -> Tensor<3> {
@@ -122,19 +136,6 @@ fn leaf(x: Tensor<3>) -> Tensor<3> {
 
 fn take(leaves: &[Tensor<3>], grads: &mut Gradients) -> Vec<Option<Tensor<3>>> {
     leaves.iter().map(|leaf| leaf.grad_remove(grads)).collect()
-}
-
-/// The sums of the gradients of several backward passes.
-#[derive(Default)]
-struct Collected {
-    sum: GradientsParams,
-}
-
-impl Collected {
-    fn add<M: Module>(&mut self, grads: &mut Gradients, model: &M) {
-        let from = GradientsParams::from_module(grads, model);
-        add_gradients(model, from, &mut self.sum);
-    }
 }
 
 /// Adds the gradients `from` of the parameters of `module` to those in `to`.

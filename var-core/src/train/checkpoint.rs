@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::average::WeightAverage;
 use super::optimizer::AdamW;
+use crate::collective::CollectiveError;
 
 /// Why training failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,32 @@ pub enum TrainError {
         /// What went wrong.
         reason: String,
     },
+    /// The batches of a step cannot be shared evenly by the processes of the run.
+    #[error(
+        "a step has {batches} {} (`parallel` times `accumulate`), which {world} processes cannot share evenly: make it a multiple of {world}",
+        if *batches == 1 { "batch" } else { "batches" }
+    )]
+    Share {
+        /// Batches of a step.
+        batches: usize,
+        /// Processes.
+        world: usize,
+    },
+    /// A process of the run is at another step.
+    #[error(
+        "rank {rank} is at step {step} and rank 0 at step {first}: all processes must see the same folder of the run"
+    )]
+    Step {
+        /// The rank.
+        rank: usize,
+        /// Its step.
+        step: u64,
+        /// The step of rank 0.
+        first: u64,
+    },
+    /// The processes of the run cannot talk any more.
+    #[error(transparent)]
+    Ranks(#[from] CollectiveError),
     /// The thread that makes batches has panicked.
     #[error("the thread that makes batches ended at step {step}; its message is above")]
     NoBatch {

@@ -23,6 +23,7 @@
 //! | `log` | one JSON line per logged step |
 //! | `passes` | passes over all parameters, in place and on all cores |
 //! | `parallel` | several batches of one step in parallel |
+//! | `ranks` | several processes for one step |
 //! | `task`, `options` | what is trained, and how |
 //! | `trainer` | the loop |
 //! | `weighting` | how much the tokens of each scale count |
@@ -41,6 +42,7 @@ mod options;
 mod parallel;
 mod passes;
 mod prefetcher;
+mod ranks;
 mod schedule;
 mod task;
 #[cfg(test)]
@@ -51,7 +53,7 @@ mod weighting;
 
 pub use adapters::{Adapter, Adapters, LoraConfig};
 pub use average::WeightAverage;
-pub use chain::{Activations, Chain, add_gradients, gradients_by_block};
+pub use chain::{Activations, Chain, add_gradients, gradients_as_ready, gradients_by_block};
 pub use checkpoint::{Checkpoint, Progress, TrainError, latest};
 pub use clip::clip_by_global_norm;
 pub use drop_path::DropPath;
@@ -60,6 +62,7 @@ pub use moments::MomentFormat;
 pub use optimizer::{AdamW, AdamWConfig};
 pub use options::TrainOptions;
 pub use prefetcher::{Batches, Prefetcher};
+pub use ranks::Ranks;
 pub use schedule::{Budget, Decay, LearningRate};
 pub use task::{Apart, Loss, Task};
 pub use trained::{Adapted, Trained, Whole};

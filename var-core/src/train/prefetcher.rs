@@ -19,15 +19,14 @@ pub struct Prefetcher<B> {
 }
 
 impl<B: Send + 'static> Prefetcher<B> {
-    /// Starts the thread at the batch of step `first`, `ahead` batches in advance.
-    pub fn start<S: Batches<Batch = B>>(mut source: S, first: u64, ahead: usize) -> Self {
+    /// Starts the thread, which makes the batches of these numbers, `ahead` batches in advance.
+    pub fn start<S: Batches<Batch = B>>(
+        mut source: S,
+        mut numbers: impl Iterator<Item = u64> + Send + 'static,
+        ahead: usize,
+    ) -> Self {
         let (sender, batches) = sync_channel(ahead);
-        thread::spawn(move || {
-            let mut step = first;
-            while sender.send(source.batch(step)).is_ok() {
-                step += 1;
-            }
-        });
+        thread::spawn(move || numbers.all(|number| sender.send(source.batch(number)).is_ok()));
         Self { batches }
     }
 

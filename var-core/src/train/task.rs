@@ -63,6 +63,27 @@ pub trait Task: Sync {
     /// another way. `model` is on an autodiff device.
     fn gradients(&self, model: &Self::Model, batch: Self::Batch) -> (Loss, GradientsParams);
 
+    /// As [`gradients`](Self::gradients), but hands the gradients over in parts, as soon as each is computed. A parameter may be in
+    /// several parts, whose sum is its gradient.
+    fn gradients_as_ready(
+        &self,
+        model: &Self::Model,
+        batch: Self::Batch,
+        ready: &mut dyn FnMut(GradientsParams),
+    ) -> Loss {
+        let (loss, gradients) = self.gradients(model, batch);
+        ready(gradients);
+        loss
+    }
+
+    /// What the batches of this step left in the task, for the tasks of other processes: empty if nothing.
+    fn traces(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Replaces what the batches of this step left in the task by the [`traces`](Self::traces) of all processes, in their order.
+    fn receive_traces(&self, _all: Vec<Vec<u8>>) {}
+
     /// A network that is clipped on its own and learns at a rate of its own, such as a discriminator. The norm of its gradients is
     /// logged as `FIELD_gradient_norm`.
     fn apart(&self) -> Option<Apart> {

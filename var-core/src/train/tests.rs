@@ -1,5 +1,7 @@
 //! The engine on a toy problem: a small network learns a fixed linear map.
 
+mod ranks;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

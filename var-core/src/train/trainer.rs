@@ -13,8 +13,8 @@ use super::clip::clip_apart;
 use super::log::{LogLine, Measurements, TrainLog};
 use super::optimizer::AdamW;
 use super::options::TrainOptions;
-use super::parallel::gradients;
 use super::prefetcher::{Batches, Prefetcher};
+use super::ranks::{Decision, Ranks};
 use super::task::{Loss, Task};
 
 /// Why a run returned.
@@ -35,6 +35,15 @@ pub enum Observed<'a> {
     Sheet(u64, &'a Path),
 }
 
+/// What a step did.
+struct Update {
+    loss: Loss,
+    /// The learning rate.
+    rate: f64,
+    /// Norms of the gradients: of the network that is clipped on its own, after that of the rest.
+    norms: [f32; 2],
+}
+
 /// A model in training. See the [module](super) for the order of a step.
 pub struct Trainer<T: Task> {
     task: T,
@@ -44,6 +53,7 @@ pub struct Trainer<T: Task> {
     average: WeightAverage<T::Model>,
     optimizer: AdamW,
     progress: Progress,
+    ranks: Ranks,
 }
 
 impl<T: Task> Trainer<T> {
@@ -88,7 +98,34 @@ impl<T: Task> Trainer<T> {
             average,
             optimizer,
             progress,
+            ranks: Ranks::default(),
         })
+    }
+
+    /// Trains on several processes, each of which made this trainer in the same way. They start from the weights of the first, which
+    /// alone writes the log, the checkpoints and the samples.
+    ///
+    /// # Errors
+    /// If the batches of a step cannot be shared evenly, or a process is at another step.
+    pub fn on_ranks(mut self, ranks: Ranks) -> Result<Self, TrainError> {
+        ranks.share(self.options.batches_of_step())?;
+        let steps = ranks.exchange(&self.progress.step.to_le_bytes())?;
+        let step = |bytes: &Vec<u8>| bytes.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+        let first = step(&steps[0]);
+        if let Some(rank) = steps.iter().position(|bytes| step(bytes) != first) {
+            return Err(TrainError::Step {
+                rank,
+                step: step(&steps[rank]),
+                first,
+            });
+        }
+        let model = self.model.take().expect("the model is always put back");
+        self.model = Some(ranks.weights_of(model, &|_| 0)?);
+        self.average = self
+            .average
+            .map(|average| ranks.weights_of(average, &|_| 0))?;
+        self.ranks = ranks;
+        Ok(self)
     }
 
     /// Progress of the run.
@@ -117,17 +154,29 @@ impl<T: Task> Trainer<T> {
         stop: &AtomicBool,
         observe: &mut dyn FnMut(Observed<'_>),
     ) -> Result<Outcome, TrainError> {
-        let parallel = self.options.parallel.max(1);
+        let ranks = self.ranks.clone();
         let batches_of_step = self.options.batches_of_step();
-        let first = self.progress.step * batches_of_step as u64;
-        let feed = Prefetcher::start(batches, first, 3 * parallel);
-        let mut log = TrainLog::open(&self.run, self.progress.step)?;
+        let share = ranks.share(batches_of_step)?;
+        let numbers = ranks.numbers(self.progress.step, batches_of_step, share);
+        let ahead = 3 * share.min(self.options.parallel.max(1));
+        let feed = Prefetcher::start(batches, numbers, ahead);
+        let mut log = if ranks.is_first() {
+            Some(TrainLog::open(&self.run, self.progress.step)?)
+        } else {
+            None
+        };
         let mut saved = Instant::now();
         let mut window = (self.progress.examples, self.progress.seconds);
         loop {
+            let decision = ranks.decide(Decision {
+                stop: stop.load(Ordering::Relaxed),
+                save: saved.elapsed().as_secs_f64() > self.options.checkpoint_minutes * 60.0,
+                seconds: self.progress.seconds,
+            })?;
+            self.progress.seconds = decision.seconds;
             let spent = self.spent();
             let finished = spent >= 1.0;
-            if finished || stop.load(Ordering::Relaxed) {
+            if finished || decision.stop {
                 self.save()?;
                 return Ok(if finished {
                     Outcome::Finished
@@ -135,24 +184,25 @@ impl<T: Task> Trainer<T> {
                     Outcome::Stopped
                 });
             }
+            if decision.save {
+                self.save()?;
+                saved = Instant::now();
+            }
             let step = self.progress.step;
-            let batches = (0..batches_of_step).map(|_| feed.next());
+            let batches = (0..share).map(|_| feed.next());
             let batches: Option<Vec<_>> = batches.collect();
             let batches = batches.ok_or(TrainError::NoBatch { step })?;
-            let mut line = self.step(batches, spent)?;
-            if let Some(line) = line.as_mut() {
+            let loss = self.step(batches, spent)?;
+            let Some(log) = log.as_mut() else { continue };
+            if let Some(mut line) = self.line(loss) {
                 let seconds = self.progress.seconds - window.1;
                 line.examples_per_second = (self.progress.examples - window.0) as f64 / seconds;
                 window = (self.progress.examples, self.progress.seconds);
-                log.write(line)?;
-                observe(Observed::Line(line));
+                log.write(&line)?;
+                observe(Observed::Line(&line));
             }
             if let Some(path) = self.sample()? {
                 observe(Observed::Sheet(self.progress.step, &path));
-            }
-            if saved.elapsed().as_secs_f64() > self.options.checkpoint_minutes * 60.0 {
-                self.save()?;
-                saved = Instant::now();
             }
         }
     }
@@ -163,12 +213,17 @@ impl<T: Task> Trainer<T> {
             .progress(self.progress.step, self.progress.seconds)
     }
 
-    /// One optimiser step, with a line for the log if one is due.
-    fn step(&mut self, batches: Vec<T::Batch>, spent: f64) -> Result<Option<LogLine>, TrainError> {
+    /// One optimiser step.
+    fn step(&mut self, batches: Vec<T::Batch>, spent: f64) -> Result<Update, TrainError> {
         let started = Instant::now();
         let step = self.progress.step;
         let model = self.model.take().expect("the model is always put back");
-        let (loss, gradients) = gradients(&self.task, &model, batches, self.options.parallel);
+        let at_once = self.options.parallel;
+        let (loss, gradients) = self.ranks.gradients(&self.task, &model, batches, at_once)?;
+        if self.ranks.world() > 1 {
+            let traces = self.ranks.exchange(&self.task.traces())?;
+            self.task.receive_traces(traces);
+        }
         let apart = self.task.apart().map(|apart| apart.field);
         let most = self.options.adamw.clip_norm;
         let (gradients, norms) = clip_apart(&model, gradients, most, apart);
@@ -187,10 +242,16 @@ impl<T: Task> Trainer<T> {
         self.progress.step += 1;
         self.progress.examples += loss.examples as u64;
         self.progress.seconds += started.elapsed().as_secs_f64();
-        Ok(self.line(loss, rate, norms))
+        Ok(Update { loss, rate, norms })
     }
 
-    fn line(&mut self, loss: Loss, rate: f64, [norm, apart]: [f32; 2]) -> Option<LogLine> {
+    /// A line for the log, if one is due.
+    fn line(&mut self, update: Update) -> Option<LogLine> {
+        let Update {
+            loss,
+            rate,
+            norms: [norm, apart],
+        } = update;
         let Progress { step, seconds, .. } = self.progress;
         let spent = self.spent();
         let every = |n: u64| n > 0 && step.is_multiple_of(n);
@@ -243,6 +304,9 @@ impl<T: Task> Trainer<T> {
     }
 
     fn save(&self) -> Result<(), TrainError> {
+        if !self.ranks.is_first() {
+            return Ok(());
+        }
         let model = self.model.as_ref().expect("the model is always put back");
         Checkpoint::save(
             &self.run,

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::ensure;
 use clap::{Args, Subcommand};
 use nextscale_curves::{Log, summary};
+use nextscale_distributed::{Rank, connect};
 use nextscale_models::device::DeviceChoice;
 use nextscale_train::{
     Observer, TrainError, TrainRequest, TrainResult, export, train_tokenizer, train_transformer,
 };
 use nextscale_var_core::train::{Budget, Outcome};
 
+use crate::command::report;
 use crate::{memory, signal};
 
 /// Arguments of `nextscale train`.
@@ -104,12 +106,16 @@ fn train(args: &RunArgs, train: Train) -> anyhow::Result<()> {
     let named = || Path::new("runs").join(args.config.file_stem().unwrap_or_default());
     let out = args.out.clone().unwrap_or_else(named);
     let minutes = args.max_minutes.map(Budget::Minutes);
+    let rank = Rank::from_environment()?;
+    let ranks = rank.as_ref().map(connect).transpose()?;
+    let first = rank.is_none_or(|rank| rank.is_first());
     let request = TrainRequest {
         config: &args.config,
         out: &out,
         budget: minutes.or(args.max_steps.map(Budget::Steps)),
         device: args.device,
         deterministic: args.deterministic,
+        ranks: ranks.as_ref(),
     };
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
@@ -118,9 +124,24 @@ fn train(args: &RunArgs, train: Train) -> anyhow::Result<()> {
         flag.store(true, Ordering::Relaxed);
     })?;
     let mut console = console::Console::new();
-    let result = train(&request, &stop, &mut |event| console.show(event));
+    let result = train(&request, &stop, &mut |event| {
+        if first {
+            console.show(event);
+        }
+    });
     console.finish();
-    let TrainResult { outcome, step } = result?;
+    let TrainResult { outcome, step } = match (result, &ranks) {
+        (Err(error), Some(ranks)) => {
+            // The others would wait for this one for ever.
+            let error = anyhow::Error::from(error).context(format!("rank {}", ranks.rank()));
+            report(&error);
+            ranks.abort(1);
+        }
+        (result, _) => result?,
+    };
+    if !first {
+        return Ok(());
+    }
     if outcome == Outcome::Stopped {
         eprintln!("stopped at step {step}; the same command resumes");
         return Ok(());

@@ -94,6 +94,7 @@ impl Workplace {
             budget: None,
             device: DeviceChoice::Cpu,
             deterministic: false,
+            ranks: None,
         };
         let (stop, mut steps) = (AtomicBool::new(false), 0);
         let mut observe = |event: TrainEvent<'_>| {

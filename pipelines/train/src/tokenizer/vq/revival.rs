@@ -52,6 +52,7 @@ pub(super) struct CodebookUse {
 }
 
 /// What a batch used.
+#[derive(Serialize, Deserialize)]
 pub(super) struct BatchCodes {
     /// The number of the batch: threads finish in any order.
     number: u64,
@@ -87,7 +88,7 @@ impl BatchCodes {
 }
 
 /// A cell of a latent and its squared distance to its code.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Cell {
     vector: Vec<f32>,
     error: f32,
@@ -112,6 +113,20 @@ impl CodebookUse {
     /// Adds the codes of a batch of the current step.
     pub(super) fn add(&mut self, batch: BatchCodes) {
         self.batches.push(batch);
+    }
+
+    /// What the batches of the current step used, as bytes.
+    pub(super) fn batches(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.batches).expect("numbers are JSON")
+    }
+
+    /// Takes what all processes' batches of the current step used, as [`batches`](Self::batches) wrote it.
+    pub(super) fn set_batches(&mut self, all: Vec<Vec<u8>>) {
+        let read = |bytes: Vec<u8>| serde_json::from_slice::<Vec<BatchCodes>>(&bytes);
+        let all = all
+            .into_iter()
+            .map(|bytes| read(bytes).expect("written by the same program"));
+        self.batches = all.flatten().collect();
     }
 
     /// Adds up what the batches of the step numbered `step`, from 0, used.

@@ -112,6 +112,14 @@ impl Task for VqTask {
         self.objective.gradients(model, batch)
     }
 
+    fn traces(&self) -> Vec<u8> {
+        self.codebook().batches()
+    }
+
+    fn receive_traces(&self, all: Vec<Vec<u8>>) {
+        self.codebook().set_batches(all);
+    }
+
     /// Records the use of the codebook, and revives dead codes.
     fn after_step(&self, model: Self::Model, step: u64, progress: f64) -> Self::Model {
         let mut model = self.objective.after_step(model);

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_data::Dataset;
 use nextscale_models::{Model, Placement};
 use nextscale_var_core::blocks::Transformer;
-use nextscale_var_core::train::{Activations, Chain, Loss, gradients_by_block};
+use nextscale_var_core::train::{Activations, Chain, Loss, gradients_as_ready};
 use rand_chacha::ChaCha8Rng;
 
 use super::batches::TunedBatch;
@@ -36,14 +36,15 @@ pub(crate) trait Family: Sized + Send + Sync + 'static {
     /// What encodes pixels.
     fn encoder(&self, model: &Model, placement: &Placement) -> Result<Encoder>;
 
-    /// The loss of a batch and its gradients.
+    /// The loss of a batch; its gradients go to `ready`, in parts if they are computed block by block.
     fn gradients(
         &self,
         weights: &Tuning<Self::Transformer>,
         model: &TunedModel<Self::Transformer>,
         batch: TunedBatch,
         by_block: bool,
-    ) -> Measured<(Loss, GradientsParams)>;
+        ready: Ready<'_>,
+    ) -> Measured<Loss>;
 
     /// The loss of a batch without gradients.
     fn measure(
@@ -65,6 +66,9 @@ pub(crate) trait Family: Sized + Send + Sync + 'static {
     /// Heads of the attention, channels of a token, and tokens of the longest sequence of an example.
     fn largest(&self) -> [usize; 3];
 }
+
+/// Takes gradients.
+pub(crate) type Ready<'a> = &'a mut dyn FnMut(GradientsParams);
 
 /// Pixels, planes in [-1, 1] `[b, 3, frames, h, w]`, to latents `[b, c, t, h, w]`.
 pub(crate) type Encoder = Box<dyn Fn(Tensor<5>) -> Tensor<5>>;
@@ -89,12 +93,15 @@ pub(super) fn gradients<C: Chain>(
     chain: &C,
     model: &C::Model,
     by_block: bool,
-) -> (Loss, GradientsParams) {
+    ready: Ready<'_>,
+) -> Loss {
     if by_block {
-        return gradients_by_block(chain, model);
+        return gradients_as_ready(chain, model, ready);
     }
     let Activations { x, shared } = chain.forward(model, true);
-    chain.end(model, x, &shared).gradients(model)
+    let (loss, gradients) = chain.end(model, x, &shared).gradients(model);
+    ready(gradients);
+    loss
 }
 
 /// The shares of right codes, of `[b, l]`.

@@ -3,7 +3,6 @@
 use std::cell::OnceCell;
 use std::path::Path;
 
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::correction::SelfCorrection;
@@ -19,7 +18,9 @@ use nextscale_weights::WeightDtype;
 
 use super::batches::TunedBatch;
 use super::config::FineTuneConfig;
-use super::family::{Encoder, Family, Measured, gradients, latents, noise, number, padded, shares};
+use super::family::{
+    Encoder, Family, Measured, Ready, gradients, latents, noise, number, padded, shares,
+};
 use super::tuned::{TunedModel, Tuning};
 use crate::error::{Result, TrainError, ensure};
 
@@ -168,10 +169,11 @@ impl Family for InfinityFamily {
         model: &TunedModel<Infinity>,
         batch: TunedBatch,
         by_block: bool,
-    ) -> Measured<(Loss, GradientsParams)> {
+        ready: Ready<'_>,
+    ) -> Measured<Loss> {
         let prepared = self.prepare(batch);
         let chain = prepared.chain(weights);
-        let result = gradients(&chain, model, by_block);
+        let result = gradients(&chain, model, by_block, ready);
         let offsets = prepared.bucket.plan.schedule().offsets();
         Measured {
             right: shares(chain.right.get(), &offsets),

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use nextscale_bitwise::correction::SelfCorrection;
 use nextscale_data::Dataset;
@@ -18,7 +17,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::batches::TunedBatch;
 use super::config::FineTuneConfig;
-use super::family::{Encoder, Family, Measured, gradients, latents, noise, number, padded, shares};
+use super::family::{
+    Encoder, Family, Measured, Ready, gradients, latents, noise, number, padded, shares,
+};
 use super::tuned::{TunedModel, Tuning};
 use crate::error::{Result, TrainError, ensure};
 
@@ -172,10 +173,11 @@ impl Family for StarFamily {
         model: &TunedModel<InfinityStar>,
         batch: TunedBatch,
         by_block: bool,
-    ) -> Measured<(Loss, GradientsParams)> {
+        ready: Ready<'_>,
+    ) -> Measured<Loss> {
         let prepared = self.prepare(batch);
         let chain = self.chain(&prepared, weights, model);
-        let result = gradients(&chain, model, by_block);
+        let result = gradients(&chain, model, by_block, ready);
         let offsets = prepared.bucket.forcing.offsets();
         Measured {
             right: shares(chain.right.get(), &offsets),

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use burn::optim::GradientsParams;
-use nextscale_var_core::train::{Loss, Task};
+use nextscale_var_core::train::{Loss, Task, add_gradients};
 
 use super::batches::TunedBatch;
-use super::family::{Family, Measured, Right};
+use super::family::{Family, Measured, Ready, Right};
 use super::samples::Sampler;
 use super::tuned::{TunedModel, Tuning};
 
@@ -28,9 +28,17 @@ impl<F: Family> Task for FineTuneTask<F> {
     type Batch = TunedBatch;
 
     fn gradients(&self, model: &Self::Model, batch: TunedBatch) -> (Loss, GradientsParams) {
+        let mut sum = GradientsParams::new();
+        let loss = self.gradients_as_ready(model, batch, &mut |part| {
+            add_gradients(model, part, &mut sum);
+        });
+        (loss, sum)
+    }
+
+    fn gradients_as_ready(&self, model: &Self::Model, batch: TunedBatch, ready: Ready<'_>) -> Loss {
         let Measured { result, right } =
             self.family
-                .gradients(&self.weights, model, batch, self.by_block);
+                .gradients(&self.weights, model, batch, self.by_block, ready);
         *self.right.lock().unwrap_or_else(PoisonError::into_inner) = right;
         result
     }

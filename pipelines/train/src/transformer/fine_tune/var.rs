@@ -3,7 +3,6 @@
 use std::cell::OnceCell;
 use std::path::Path;
 
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use nextscale_data::Dataset;
 use nextscale_models::{Model, Placement};
@@ -14,7 +13,7 @@ use nextscale_weights::WeightDtype;
 
 use super::batches::TunedBatch;
 use super::config::FineTuneConfig;
-use super::family::{Encoder, Family, Measured, gradients, latents, noise, number, shares};
+use super::family::{Encoder, Family, Measured, Ready, gradients, latents, noise, number, shares};
 use super::infinity::image;
 use super::tuned::{TunedModel, Tuning};
 use crate::error::{Result, ensure};
@@ -126,10 +125,11 @@ impl Family for VarFamily {
         model: &TunedModel<Var>,
         batch: TunedBatch,
         by_block: bool,
-    ) -> Measured<(Loss, GradientsParams)> {
+        ready: Ready<'_>,
+    ) -> Measured<Loss> {
         let prepared = self.prepare(batch);
         let chain = self.chain(&prepared, weights, self.smoothing);
-        let result = gradients(&chain, model, by_block);
+        let result = gradients(&chain, model, by_block, ready);
         Measured {
             right: shares(chain.right.get(), &self.transformer.schedule.offsets()),
             result,
