@@ -149,6 +149,7 @@ pub(crate) fn train<R: Run>(
         agreement::check(ranks.as_ref(), request, &set)?;
     }
     let ranks: Ranks = ranks.map_or_else(Ranks::default, |ranks| Arc::clone(ranks).into());
+    ranks.share(options.batches_of_step())?;
     // The others find what the first has made.
     let _lock = if ranks.is_first() {
         Some(run_folder::lock(out, config)?)
@@ -166,8 +167,7 @@ pub(crate) fn train<R: Run>(
         ranks.barrier().map_err(DistributedError::from)?;
     }
     observe(TrainEvent::Parameters(model.num_params()));
-    let trainer = Trainer::resume_or_start(task, model, options, out)?;
-    let mut trainer = trainer.on_ranks(ranks.clone())?;
+    let mut trainer = Trainer::on_ranks(task, model, options, out, ranks.clone())?;
     if trainer.progress().step > 0 {
         observe(TrainEvent::Resuming(trainer.progress().step));
     }

@@ -9,7 +9,8 @@ use burn::store::RecordError;
 use serde::{Deserialize, Serialize};
 
 use super::average::WeightAverage;
-use super::optimizer::AdamW;
+use super::ranks::Ranks;
+use super::shards::Optimizer;
 use crate::collective::CollectiveError;
 
 /// Why training failed.
@@ -82,6 +83,17 @@ pub enum TrainError {
         /// The step of rank 0.
         first: u64,
     },
+    /// The moments of the optimiser were written in shards and are not read so, or the other way round.
+    #[error(
+        "{} is missing: the run was begun {} `shard_optimizer`, and goes on in the same way only", path.display(),
+        if *was { "without" } else { "with" }
+    )]
+    Sharding {
+        /// The file.
+        path: PathBuf,
+        /// Whether there is one file of all moments.
+        was: bool,
+    },
     /// The processes of the run cannot talk any more.
     #[error(transparent)]
     Ranks(#[from] CollectiveError),
@@ -99,7 +111,7 @@ impl TrainError {
         move |reason| Self::Io { path, reason }
     }
 
-    fn record(path: &Path) -> impl FnOnce(RecordError) -> Self {
+    pub(super) fn record(path: &Path) -> impl FnOnce(RecordError) -> Self {
         let path = path.to_path_buf();
         move |reason| Self::Record { path, reason }
     }
@@ -119,7 +131,7 @@ pub struct Progress {
     pub examples: u64,
 }
 
-/// A complete checkpoint on disk: `model.bpk`, `average.bpk`, `optimizer.bpk`, `progress.json`, and `task.json` if
+/// A complete checkpoint on disk: `model.bpk`, `average.bpk`, `optimizer.bpk` or its shards, `progress.json`, and `task.json` if
 /// the task has a state.
 pub struct Checkpoint {
     /// Its folder, `step-NNNNNNNN`.
@@ -127,69 +139,54 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Writes a checkpoint in the folder `run`, first under a temporary name, and keeps the last `keep` checkpoints.
+    /// Writes a checkpoint in the folder `run`, first under a temporary name, and keeps the last `keep` checkpoints. All ranks of a run
+    /// call it: the first writes, and the others add their shards of the moments.
     ///
     /// A checkpoint of this step that is there already stays as it is: a run that goes on from it has changed nothing yet.
     ///
     /// # Errors
     /// If it cannot be written; older checkpoints are not touched then.
-    pub fn save<M: Module>(
+    pub(super) fn save<M: Module>(
         run: &Path,
         keep: usize,
-        progress: &Progress,
-        model: &M,
-        average: &WeightAverage<M>,
-        optimizer: &AdamW,
-        memory: Option<String>,
-    ) -> Result<Self, TrainError> {
-        let path = run.join(format!("step-{:08}", progress.step));
-        if path.exists() {
-            return Ok(Self { path });
+        ranks: &Ranks,
+        state: &State<'_, M>,
+    ) -> Result<(), TrainError> {
+        let path = run.join(format!("step-{:08}", state.progress.step));
+        let together = state.optimizer.is_sharded();
+        let there = u8::from(path.exists());
+        let there = if together {
+            ranks.exchange(&[there])?[0][0]
+        } else {
+            there
+        };
+        if there > 0 || !(together || ranks.is_first()) {
+            return Ok(());
         }
         let part = run.join("checkpoint.part");
-        remove(&part)?;
-        let written = Self::write(&part, progress, model, average, optimizer, memory);
+        if ranks.is_first() {
+            remove(&part)?;
+            fs::create_dir_all(&part).map_err(TrainError::io(&part))?;
+        }
+        let wait = || if together { ranks.barrier() } else { Ok(()) };
+        wait()?;
+        let written = state.optimizer.save(&part).and_then(|()| {
+            if ranks.is_first() {
+                state.write(&part)
+            } else {
+                Ok(())
+            }
+        });
         if written.is_err() {
             // What was written of it would fill a disk that is full; the error is told, not that of the removal.
             let _ = fs::remove_dir_all(&part);
         }
         written?;
-        fs::rename(&part, &path).map_err(TrainError::io(&path))?;
-        // A removal that is cut short must not leave half a checkpoint under its name.
-        let removed = run.join("removed.part");
-        for old in all(run)?.iter().rev().skip(keep.max(1)) {
-            remove(&removed)?;
-            fs::rename(old, &removed).map_err(TrainError::io(old))?;
-            remove(&removed)?;
+        wait()?;
+        if ranks.is_first() {
+            finish(run, &part, &path, keep)?;
         }
-        Ok(Self { path })
-    }
-
-    /// Writes the files of a checkpoint in the folder `part`.
-    fn write<M: Module>(
-        part: &Path,
-        progress: &Progress,
-        model: &M,
-        average: &WeightAverage<M>,
-        optimizer: &AdamW,
-        memory: Option<String>,
-    ) -> Result<(), TrainError> {
-        fs::create_dir_all(part).map_err(TrainError::io(part))?;
-        let file = |name: &str| part.join(name);
-        save_module(model.valid(), &file("model.bpk"))?;
-        save_module(average.module().clone(), &file("average.bpk"))?;
-        let moments = file("optimizer.bpk");
-        let saved = optimizer.save(&moments);
-        saved.map_err(TrainError::record(&moments))?;
-        if let Some(memory) = memory {
-            write(&file(MEMORY), memory)?;
-        }
-        let state = file("progress.json");
-        let text = serde_json::to_string(progress).map_err(|reason| TrainError::State {
-            path: state.clone(),
-            reason,
-        })?;
-        write(&state, text)
+        Ok(wait()?)
     }
 
     /// The progress at which the checkpoint was written.
@@ -234,15 +231,6 @@ impl Checkpoint {
         self.load("average.bpk", model)
     }
 
-    /// Loads the moments into an optimiser made for the model that [`model`](Self::model) returned.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn optimizer(&self, optimizer: AdamW) -> Result<AdamW, TrainError> {
-        let path = self.path.join("optimizer.bpk");
-        optimizer.load(&path).map_err(TrainError::record(&path))
-    }
-
     fn load<M: Module>(&self, name: &str, model: M) -> Result<M, TrainError> {
         let path = self.path.join(name);
         model
@@ -251,11 +239,52 @@ impl Checkpoint {
     }
 }
 
+/// What a checkpoint holds.
+pub(super) struct State<'a, M: Module> {
+    pub progress: &'a Progress,
+    pub model: &'a M,
+    pub average: &'a WeightAverage<M>,
+    pub optimizer: &'a Optimizer,
+    /// The state of the task.
+    pub memory: Option<String>,
+}
+
+impl<M: Module> State<'_, M> {
+    /// Writes everything but the moments into the folder `part`.
+    fn write(&self, part: &Path) -> Result<(), TrainError> {
+        let file = |name: &str| part.join(name);
+        save_module(self.model.valid(), &file("model.bpk"))?;
+        save_module(self.average.module().clone(), &file("average.bpk"))?;
+        if let Some(memory) = &self.memory {
+            write(&file(MEMORY), memory)?;
+        }
+        let state = file("progress.json");
+        let text = serde_json::to_string(self.progress).map_err(|reason| TrainError::State {
+            path: state.clone(),
+            reason,
+        })?;
+        write(&state, &text)
+    }
+}
+
+/// Gives a checkpoint its name, and removes old ones.
+fn finish(run: &Path, part: &Path, path: &Path, keep: usize) -> Result<(), TrainError> {
+    fs::rename(part, path).map_err(TrainError::io(path))?;
+    // A removal that is cut short must not leave half a checkpoint under its name.
+    let removed = run.join("removed.part");
+    for old in all(run)?.iter().rev().skip(keep.max(1)) {
+        remove(&removed)?;
+        fs::rename(old, &removed).map_err(TrainError::io(old))?;
+        remove(&removed)?;
+    }
+    Ok(())
+}
+
 fn save_module<M: Module>(module: M, path: &Path) -> Result<(), TrainError> {
     module.save_file(path).map_err(TrainError::record(path))
 }
 
-fn write(path: &Path, text: String) -> Result<(), TrainError> {
+fn write(path: &Path, text: &str) -> Result<(), TrainError> {
     fs::write(path, text).map_err(TrainError::io(path))
 }
 

@@ -23,7 +23,7 @@
 //! | `log` | one JSON line per logged step |
 //! | `passes` | passes over all parameters, in place and on all cores |
 //! | `parallel` | several batches of one step in parallel |
-//! | `ranks` | several processes for one step |
+//! | `ranks`, `shards` | several processes for one step, each with a part of the optimiser |
 //! | `task`, `options` | what is trained, and how |
 //! | `trainer` | the loop |
 //! | `weighting` | how much the tokens of each scale count |
@@ -44,6 +44,7 @@ mod passes;
 mod prefetcher;
 mod ranks;
 mod schedule;
+mod shards;
 mod task;
 #[cfg(test)]
 mod tests;

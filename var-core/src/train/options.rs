@@ -36,6 +36,9 @@ pub struct TrainOptions {
     /// batches in the memory of `parallel`.
     #[serde(default = "default_accumulate")]
     pub accumulate: usize,
+    /// Share the optimiser's moments between the processes of a run, each of which holds a part (ZeRO, stage 1).
+    #[serde(default)]
+    pub shard_optimizer: bool,
     /// Checkpoints to keep.
     #[serde(default = "default_keep")]
     pub keep: usize,

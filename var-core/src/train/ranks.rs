@@ -74,13 +74,31 @@ impl Ranks {
             .map_or_else(alone, |ranks| ranks.exchange(own))
     }
 
-    /// Batches of a step of `batches` that this rank computes; refuses a number that cannot be shared evenly.
-    pub(super) fn share(&self, batches: usize) -> Result<usize, TrainError> {
+    /// Batches of a step of `batches` that each rank computes.
+    ///
+    /// # Errors
+    /// If they cannot be shared evenly.
+    pub fn share(&self, batches: usize) -> Result<usize, TrainError> {
         let world = self.world();
         if !batches.is_multiple_of(world) {
             return Err(TrainError::Share { batches, world });
         }
         Ok(batches / world)
+    }
+
+    /// Refuses ranks that are at different steps.
+    pub(super) fn agree_on(&self, step: u64) -> Result<(), TrainError> {
+        let all = self.exchange(&step.to_le_bytes())?;
+        let step = |bytes: &Vec<u8>| bytes.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+        let first = step(&all[0]);
+        match all.iter().position(|bytes| step(bytes) != first) {
+            Some(rank) => Err(TrainError::Step {
+                rank,
+                step: step(&all[rank]),
+                first,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// The numbers of this rank's batches from `step` on, in steps of `batches` of which each rank has `share`.
@@ -111,11 +129,25 @@ impl Ranks {
         })
     }
 
-    /// `model` with every parameter as it is on the rank that `owner` gives for it, by its place in the module.
+    /// `model` as it is on the first rank: its weights, and their identities, which checkpoints hold.
+    pub(super) fn first_model<M: Module>(&self, model: M) -> Result<M, CollectiveError> {
+        let own: Vec<u8> = Layout::new(&model)
+            .ids
+            .iter()
+            .flat_map(|id| id.val().to_le_bytes())
+            .collect();
+        let first = self.exchange(&own)?.swap_remove(0);
+        let (ids, _) = first.as_chunks::<8>();
+        let model = model.map(&mut Identities(ids.iter()));
+        self.weights_of(model, &|_| Some(0))
+    }
+
+    /// `model` with every parameter as it is on the rank that `owner` gives for it, by its place in the module; unchanged where it gives
+    /// none.
     pub(super) fn weights_of<M: Module>(
         &self,
         model: M,
-        owner: &dyn Fn(usize) -> usize,
+        owner: &dyn Fn(usize) -> Option<usize>,
     ) -> Result<M, CollectiveError> {
         let Some(ranks) = &self.0 else {
             return Ok(model);
@@ -373,10 +405,22 @@ impl<'a> Sums<'a> {
     }
 }
 
+/// Gives parameters these identities, in their order.
+struct Identities<'a>(std::slice::Iter<'a, [u8; 8]>);
+
+impl ModuleMapper for Identities<'_> {
+    fn map_float<const D: usize>(&mut self, mut param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if let Some(id) = self.0.next() {
+            param.id = ParamId::from(u64::from_le_bytes(*id));
+        }
+        param
+    }
+}
+
 /// Takes each parameter from the rank that owns it.
 struct FromRank<'a> {
     ranks: &'a dyn Collective,
-    owner: &'a dyn Fn(usize) -> usize,
+    owner: &'a dyn Fn(usize) -> Option<usize>,
     visited: usize,
     failed: Option<CollectiveError>,
 }
@@ -385,9 +429,9 @@ impl ModuleMapper for FromRank<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let owner = (self.owner)(self.visited);
         self.visited += 1;
-        if self.failed.is_some() {
+        let Some(owner) = owner.filter(|_| self.failed.is_none()) else {
             return param;
-        }
+        };
         param.map(|value| {
             let (shape, recorded, trained) =
                 (value.shape(), value.is_autodiff(), value.is_require_grad());

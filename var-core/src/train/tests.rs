@@ -163,6 +163,7 @@ fn options(steps: u64) -> TrainOptions {
         checkpoint_minutes: 1e9,
         parallel: 1,
         accumulate: 1,
+        shard_optimizer: false,
         keep: 2,
     }
 }

@@ -8,13 +8,14 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::average::WeightAverage;
-use super::checkpoint::{Checkpoint, Progress, TrainError, latest};
+use super::checkpoint::{Checkpoint, Progress, State, TrainError, latest};
 use super::clip::clip_apart;
 use super::log::{LogLine, Measurements, TrainLog};
 use super::optimizer::AdamW;
 use super::options::TrainOptions;
 use super::prefetcher::{Batches, Prefetcher};
 use super::ranks::{Decision, Ranks};
+use super::shards::Optimizer;
 use super::task::{Loss, Task};
 
 /// Why a run returned.
@@ -51,7 +52,7 @@ pub struct Trainer<T: Task> {
     run: PathBuf,
     model: Option<T::Model>,
     average: WeightAverage<T::Model>,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     progress: Progress,
     ranks: Ranks,
 }
@@ -68,6 +69,22 @@ impl<T: Task> Trainer<T> {
         options: TrainOptions,
         run: &Path,
     ) -> Result<Self, TrainError> {
+        Self::on_ranks(task, model, options, run, Ranks::default())
+    }
+
+    /// As [`resume_or_start`](Self::resume_or_start), on several processes, each of which calls it in the same way. They start from
+    /// the weights of the first, which alone writes the log, the checkpoints and the samples.
+    ///
+    /// # Errors
+    /// Also if the batches of a step cannot be shared evenly, or a process finds another checkpoint.
+    pub fn on_ranks(
+        task: T,
+        model: T::Model,
+        options: TrainOptions,
+        run: &Path,
+        ranks: Ranks,
+    ) -> Result<Self, TrainError> {
+        ranks.share(options.batches_of_step())?;
         std::fs::create_dir_all(run).map_err(TrainError::io(run))?;
         let checkpoint = latest(run)?;
         let (model, average, progress) = match &checkpoint {
@@ -82,12 +99,19 @@ impl<T: Task> Trainer<T> {
                 (model, average, Progress::default())
             }
         };
-        let mut optimizer = AdamW::new(&options.adamw, &model, task.no_decay());
-        if let Some(apart) = task.apart() {
-            optimizer = optimizer.with_rate(&model, apart.field, apart.rate, task.no_decay());
-        }
+        ranks.agree_on(progress.step)?;
+        let model = ranks.first_model(model)?;
+        let average = average.map(|average| ranks.first_model(average))?;
+        let adamw = || {
+            let all = AdamW::new(&options.adamw, &model, task.no_decay());
+            match task.apart() {
+                Some(apart) => all.with_rate(&model, apart.field, apart.rate, task.no_decay()),
+                None => all,
+            }
+        };
+        let mut optimizer = Optimizer::new(&model, options.shard_optimizer, &ranks, adamw);
         if let Some(found) = &checkpoint {
-            optimizer = found.optimizer(optimizer)?;
+            optimizer = optimizer.load(&found.path)?;
             found.restore_state(|state| task.restore_state(state))?;
         }
         Ok(Self {
@@ -98,34 +122,8 @@ impl<T: Task> Trainer<T> {
             average,
             optimizer,
             progress,
-            ranks: Ranks::default(),
+            ranks,
         })
-    }
-
-    /// Trains on several processes, each of which made this trainer in the same way. They start from the weights of the first, which
-    /// alone writes the log, the checkpoints and the samples.
-    ///
-    /// # Errors
-    /// If the batches of a step cannot be shared evenly, or a process is at another step.
-    pub fn on_ranks(mut self, ranks: Ranks) -> Result<Self, TrainError> {
-        ranks.share(self.options.batches_of_step())?;
-        let steps = ranks.exchange(&self.progress.step.to_le_bytes())?;
-        let step = |bytes: &Vec<u8>| bytes.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
-        let first = step(&steps[0]);
-        if let Some(rank) = steps.iter().position(|bytes| step(bytes) != first) {
-            return Err(TrainError::Step {
-                rank,
-                step: step(&steps[rank]),
-                first,
-            });
-        }
-        let model = self.model.take().expect("the model is always put back");
-        self.model = Some(ranks.weights_of(model, &|_| 0)?);
-        self.average = self
-            .average
-            .map(|average| ranks.weights_of(average, &|_| 0))?;
-        self.ranks = ranks;
-        Ok(self)
     }
 
     /// Progress of the run.
@@ -235,7 +233,7 @@ impl<T: Task> Trainer<T> {
         let budget = self.options.budget;
         let rate = self.options.learning_rate.at(budget, step, spent);
         let position = budget.position(step, spent);
-        let model = self.optimizer.step(rate, position, model, gradients);
+        let model = self.optimizer.step(rate, position, model, gradients)?;
         let model = self.task.after_step(model, step, spent);
         self.average.update(&self.task.averaged(&model), step);
         self.model = Some(model);
@@ -304,19 +302,13 @@ impl<T: Task> Trainer<T> {
     }
 
     fn save(&self) -> Result<(), TrainError> {
-        if !self.ranks.is_first() {
-            return Ok(());
-        }
-        let model = self.model.as_ref().expect("the model is always put back");
-        Checkpoint::save(
-            &self.run,
-            self.options.keep,
-            &self.progress,
-            model,
-            &self.average,
-            &self.optimizer,
-            self.task.state(),
-        )?;
-        Ok(())
+        let state = State {
+            progress: &self.progress,
+            model: self.model.as_ref().expect("the model is always put back"),
+            average: &self.average,
+            optimizer: &self.optimizer,
+            memory: self.task.state(),
+        };
+        Checkpoint::save(&self.run, self.options.keep, &self.ranks, &state)
     }
 }

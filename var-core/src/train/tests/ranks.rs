@@ -117,8 +117,7 @@ fn train_on(run: &Path, steps: u64, options: TrainOptions, ranks: Ranks) -> (Vec
     let budget = Budget::Steps(steps);
     let options = TrainOptions { budget, ..options };
     let task = Regression::new(&device);
-    let started = Trainer::resume_or_start(task, toy(&device), options, run).unwrap();
-    let mut trainer = started.on_ranks(ranks).unwrap();
+    let mut trainer = Trainer::on_ranks(task, toy(&device), options, run, ranks).unwrap();
     let mut losses = Vec::new();
     let stop = AtomicBool::new(false);
     let outcome = trainer.run(SOUND, &stop, &mut |seen| {
@@ -197,8 +196,8 @@ fn a_step_that_cannot_be_shared_is_refused() {
     let errors = on_ranks(3, |ranks| {
         let device = Device::flex().autodiff();
         let task = Regression::new(&device);
-        let started = Trainer::resume_or_start(task, toy(&device), four(), &run).unwrap();
-        started.on_ranks(ranks).err().unwrap()
+        let started = Trainer::on_ranks(task, toy(&device), four(), &run, ranks);
+        started.err().unwrap()
     });
     for error in errors {
         assert_eq!(
@@ -217,8 +216,8 @@ fn ranks_at_different_steps_are_refused() {
         let device = Device::flex().autodiff();
         let task = Regression::new(&device);
         let run = &runs[ranks.rank()];
-        let started = Trainer::resume_or_start(task, toy(&device), four(), run).unwrap();
-        started.on_ranks(ranks).err().unwrap()
+        let started = Trainer::on_ranks(task, toy(&device), four(), run, ranks);
+        started.err().unwrap()
     });
     for error in errors {
         assert!(
@@ -235,6 +234,56 @@ fn ranks_at_different_steps_are_refused() {
     }
 }
 
+/// Moments in shards are those of one piece, and other ranks go on with them.
+#[test]
+fn moments_are_shared_between_ranks() {
+    let sharded = || TrainOptions {
+        shard_optimizer: true,
+        ..constant()
+    };
+    let whole = folder("shards-none");
+    let (expected, weights) = train_on(&whole, 20, constant(), Ranks::default());
+    let run = folder("shards-changed");
+    let (first, _) = on_ranks(4, |ranks| train_on(&run, 10, sharded(), ranks)).remove(0);
+    let files = |run: &Path| {
+        let checkpoint = latest(run).unwrap().unwrap();
+        let entries = fs::read_dir(checkpoint.path).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("optimizer")).count()
+    };
+    assert_eq!(files(&run), 64);
+    let all = on_ranks(2, |ranks| train_on(&run, 20, sharded(), ranks));
+    assert_eq!(all[0].1, all[1].1);
+    assert!(far(&all[0].1, &weights) <= 1e-6);
+    let losses: Vec<f64> = first.into_iter().chain(all[0].0.iter().copied()).collect();
+    assert_eq!(losses.len(), 20);
+    let pairs = losses.iter().zip(&expected);
+    pairs.for_each(|(a, b)| assert!((a - b).abs() <= 1e-6 * b.abs(), "{a} {b}"));
+
+    // One process goes on with all shards, but not with moments in one piece.
+    train_on(&run, 25, sharded(), Ranks::default());
+    let device = Device::flex().autodiff();
+    let task = || Regression::new(&device);
+    let error = Trainer::resume_or_start(task(), toy(&device), constant(), &run)
+        .err()
+        .unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains("the run was begun with `shard_optimizer`"),
+        "{error}"
+    );
+    let error = Trainer::resume_or_start(task(), toy(&device), sharded(), &whole)
+        .err()
+        .unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains("begun without `shard_optimizer`"),
+        "{error}"
+    );
+}
+
 /// Of four batches one stops the run.
 #[test]
 fn any_rank_can_stop_the_run() {
@@ -242,9 +291,8 @@ fn any_rank_can_stop_the_run() {
     let steps = on_ranks(2, |ranks| {
         let device = Device::flex().autodiff();
         let task = Regression::new(&device);
-        let started = Trainer::resume_or_start(task, toy(&device), four(), &run).unwrap();
         let stop = AtomicBool::new(ranks.rank() == 1);
-        let mut trainer = started.on_ranks(ranks).unwrap();
+        let mut trainer = Trainer::on_ranks(task, toy(&device), four(), &run, ranks).unwrap();
         let outcome = trainer.run(SOUND, &stop, &mut |_| {}).unwrap();
         (outcome, trainer.progress().step)
     });

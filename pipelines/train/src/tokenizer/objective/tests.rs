@@ -33,6 +33,7 @@ fn options() -> TrainOptions {
         checkpoint_minutes: 1e9,
         parallel: 2,
         accumulate: 3,
+        shard_optimizer: false,
         keep: 1,
     }
 }
