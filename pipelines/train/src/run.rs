@@ -104,6 +104,8 @@ pub(crate) struct StartContext<'a> {
     pub out: &'a Path,
     /// The device, without autodiff.
     pub device: &'a Device,
+    /// Processes that share the run.
+    pub world: usize,
     /// Receives events.
     pub observe: Observer<'a>,
 }
@@ -160,6 +162,7 @@ pub(crate) fn train<R: Run>(
     let mut context = StartContext {
         out,
         device: &device,
+        world: ranks.world(),
         observe: &mut *observe,
     };
     let (task, model, batches) = run.start(set, &mut context).map_err(in_config)?;

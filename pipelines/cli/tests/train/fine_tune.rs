@@ -51,7 +51,7 @@ train:
 const LORA: &str = "lora: { rank: 4, alpha: 8 }\n";
 
 /// A place with a data set for the embedded model of images.
-fn place() -> Workplace {
+pub fn place() -> Workplace {
     let place = Workplace::new();
     images(&place.path().join("images"), 64, 10);
     place.write("data.yaml", DATA);

@@ -3,6 +3,8 @@
 mod classes;
 mod fine_tune;
 mod prompts;
+#[cfg(feature = "mpi")]
+mod ranks;
 
 use std::fs;
 use std::path::Path;

@@ -48,11 +48,13 @@ impl fmt::Display for MemoryOfRun {
     }
 }
 
-/// What a run of a transformer of this shape takes; `largest` are heads, channels, and tokens of the longest sequence.
+/// What a run of a transformer of this shape takes in each of `world` processes; `largest` are heads, channels, and tokens of the
+/// longest sequence.
 pub(super) fn estimate<T: Transformer>(
     config: &FineTuneConfig,
     shape: &T,
     largest: [usize; 3],
+    world: usize,
 ) -> MemoryOfRun {
     let (all, depth) = (shape.num_params(), shape.depth());
     let block = shape.block(0).num_params();
@@ -86,6 +88,11 @@ pub(super) fn estimate<T: Transformer>(
         0
     };
     let moments = config.train.adamw.states.bytes(trained);
+    let moments = if config.train.shard_optimizer {
+        moments.div_ceil(world)
+    } else {
+        moments
+    };
     let [heads, width, tokens] = largest;
     let stream = 4 * config.batch * tokens * width;
     let scores = 4 * config.batch * heads * tokens * tokens;

@@ -95,7 +95,7 @@ impl<F: Family> Run for FineTune<F> {
         let device = context.device;
         let family = F::new(&config, &model, &set, device)?;
         let fresh = F::fresh(&model, &Device::flex())?;
-        let told = estimate(&config, &fresh, family.largest());
+        let told = estimate(&config, &fresh, family.largest(), context.world);
         (context.observe)(TrainEvent::Memory(told));
         drop(fresh);
         let placement = plain(device);
