@@ -9,7 +9,10 @@ use nextscale_tokenizer::{
     Codes, InpaintMask, Quantizer, Scale, ScaleSchedule,
     pyramid::{Plain, Pyramid},
 };
-use nextscale_var_core::{guidance::Guidance, sampler::Sampler};
+use nextscale_var_core::{
+    guidance::{Guidance, Halves},
+    sampler::Sampler,
+};
 
 #[cfg(feature = "cuda")]
 use crate::infinity::{Graphs, Lease};
@@ -94,6 +97,8 @@ pub struct Generation<'a, Q: Quantizer + ?Sized> {
     state: State,
     /// Scales, from the first, that need the unconditional half of the batch.
     guided: usize,
+    /// Where the halves of the batch are.
+    halves: Halves,
     features: Option<Tensor<5>>,
     input: Option<Tensor<3>>,
     k: usize,
@@ -112,6 +117,19 @@ pub struct Generation<'a, Q: Quantizer + ?Sized> {
 pub fn generate<'a, Q: Quantizer + ?Sized>(
     model: &'a Infinity,
     input: GenerateInput<'a, '_, Q>,
+) -> Generation<'a, Q> {
+    generate_halves(model, input, Halves::Here)
+}
+
+/// As [`generate`], with the halves of a guided batch where `halves` says. Each of two ranks calls it with the same input, runs all
+/// scales, and gets the same steps as one process gets, to the last bit.
+///
+/// # Panics
+/// As [`generate`]; also if the ranks cannot talk any more.
+pub fn generate_halves<'a, Q: Quantizer + ?Sized>(
+    model: &'a Infinity,
+    input: GenerateInput<'a, '_, Q>,
+    halves: Halves,
 ) -> Generation<'a, Q> {
     let GenerateInput {
         quantizer,
@@ -132,20 +150,27 @@ pub fn generate<'a, Q: Quantizer + ?Sized>(
     let prompts = if guided > 0 {
         let negative = negative.unwrap_or_else(|| model.unconditional(&text.lens));
         assert_eq!(negative.batch(), text.batch(), "negative prompts");
-        text.concat(&negative)
+        match halves {
+            Halves::Here => text.concat(&negative),
+            Halves::OnRanks(_) if halves.has_conditional() => text,
+            Halves::OnRanks(_) => negative,
+        }
     } else {
         text
     };
     let mut state = model.start(&prompts, plan);
-    if 0 < guided && guided < run {
+    let here = matches!(halves, Halves::Here);
+    if 0 < guided && guided < run && (here || !halves.has_conditional()) {
         state.reserve(plan, guided);
     }
+    state.split(halves.clone());
     Generation {
         model,
         pyramid: Pyramid::plain(quantizer),
         cells: patching.cells(plan.schedule()),
         state,
         guided,
+        halves,
         plan: plan.clone(),
         patching,
         options,
@@ -181,6 +206,7 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
         let scales = self.plan.schedule().len();
         // What is recorded are whole runs: with the same rows at all scales, and all tokens.
         let whole = self.plan.is_plain() && [0, scales].contains(&self.guided);
+        let whole = whole && matches!(self.halves, Halves::Here);
         if !whole {
             return self;
         }
@@ -214,6 +240,9 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
 
     /// Logits of scale `k` after guidance and temperature.
     fn logits(&mut self, k: usize) -> Tensor<3> {
+        if k >= self.guided && matches!(self.halves, Halves::OnRanks(_)) {
+            return self.conditional_logits(k);
+        }
         if k == self.guided && k > 0 {
             let rows = self.state.text().cond.dims()[0] / 2;
             self.state.keep_rows(rows, &self.plan);
@@ -229,6 +258,21 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
         }
         let logits = model.forward_scale(k, input, &mut self.state, plan, guidance);
         logits / self.options.temperature[k]
+    }
+
+    /// Logits of scale `k`, which is not guided, on two ranks: only the first computes them.
+    fn conditional_logits(&mut self, k: usize) -> Tensor<3> {
+        let input = self.input.take();
+        let logits = if self.halves.has_conditional() {
+            self.model
+                .forward_scale(k, input, &mut self.state, &self.plan, None)
+        } else {
+            let rows = self.state.text().cond.dims()[0];
+            let tokens = self.plan.schedule().scales()[k].tokens();
+            let channels = self.model.head.weight.dims()[1];
+            Tensor::zeros([rows, tokens, channels], &self.state.text().cond.device())
+        };
+        self.halves.conditional(logits) / self.options.temperature[k]
     }
 
     /// The bits of scale `k`, by token, and the same on the tokenizer's grid.

@@ -1,7 +1,11 @@
 //! Classifier-free guidance: how much, and where in the network.
 
+use std::sync::Arc;
+
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+
+use crate::collective::Collective;
 
 /// Where the conditional and the unconditional half of a batch are mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +108,84 @@ pub fn mix<const D: usize>(x: Tensor<D>, weight: f64) -> Tensor<D> {
     let cond = x.clone().slice_dim(0, 0..b);
     let uncond = x.slice_dim(0, b..doubled);
     cond * weight + uncond * (1.0 - weight)
+}
+
+/// Where the halves of a guided batch are.
+#[derive(Debug, Clone, Default)]
+pub enum Halves {
+    /// Both here: conditional rows followed by as many unconditional ones.
+    #[default]
+    Here,
+    /// On two ranks: the conditional rows on the first, the unconditional ones on the second. Both compute the same mix.
+    OnRanks(Arc<dyn Collective>),
+}
+
+impl Halves {
+    /// The half of each of two ranks.
+    ///
+    /// # Panics
+    /// If there are not two.
+    pub fn on_ranks(ranks: Arc<dyn Collective>) -> Self {
+        assert_eq!(
+            ranks.world(),
+            2,
+            "ranks for the two halves of a guided batch"
+        );
+        Self::OnRanks(ranks)
+    }
+
+    /// [`mix`] of both halves, `[b, ..]`, from what is here of them.
+    ///
+    /// # Panics
+    /// If the ranks cannot talk any more.
+    pub fn mix<const D: usize>(&self, x: Tensor<D>, weight: f64) -> Tensor<D> {
+        let Self::OnRanks(ranks) = self else {
+            return mix(x, weight);
+        };
+        let mut shape = x.dims();
+        let count = x.shape().num_elements();
+        let both = ranks.all_gather(x.reshape([count]));
+        shape[0] *= 2;
+        mix(
+            both.unwrap_or_else(|error| panic!("{error}"))
+                .reshape(shape),
+            weight,
+        )
+    }
+
+    /// [`mix`](Self::mix) for both halves to go on with: as many rows as `x` has.
+    ///
+    /// # Panics
+    /// If the ranks cannot talk any more.
+    pub fn mix_both<const D: usize>(&self, x: Tensor<D>, weight: f64) -> Tensor<D> {
+        let mixed = self.mix(x, weight);
+        match self {
+            Self::Here => mixed.repeat_dim(0, 2),
+            Self::OnRanks(_) => mixed,
+        }
+    }
+
+    /// Whether the conditional rows are here.
+    pub fn has_conditional(&self) -> bool {
+        match self {
+            Self::Here => true,
+            Self::OnRanks(ranks) => ranks.rank() == 0,
+        }
+    }
+
+    /// The conditional rows `x` of the first rank, which alone may have them.
+    ///
+    /// # Panics
+    /// If the ranks cannot talk any more.
+    pub fn conditional<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let Self::OnRanks(ranks) = self else {
+            return x;
+        };
+        let shape = x.shape();
+        let sent = ranks.broadcast(x.reshape([shape.num_elements()]), 0);
+        sent.unwrap_or_else(|error| panic!("{error}"))
+            .reshape(shape)
+    }
 }
 
 /// Features `[b, l, t]` with those of marked rows replaced by `other`, `[1, l, t]`: condition dropout for training,

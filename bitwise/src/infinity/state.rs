@@ -8,7 +8,7 @@ use nextscale_var_core::{
     cache::KvCache,
     chosen::Chosen,
     dtype::value,
-    guidance::{Guidance, mix},
+    guidance::{Guidance, Halves},
     layers::embed_scale,
     pruning::Pruner,
 };
@@ -32,6 +32,8 @@ pub struct State {
     on_card: Vec<Condition>,
     cache: KvCache,
     pruner: Option<Pruner>,
+    /// Where the halves of a guided batch are.
+    halves: Halves,
 }
 
 impl State {
@@ -48,6 +50,11 @@ impl State {
     /// The keys and values.
     pub(crate) fn cache(&self) -> &KvCache {
         &self.cache
+    }
+
+    /// The state holds only one half of a guided batch.
+    pub(crate) fn split(&mut self, halves: Halves) {
+        self.halves = halves;
     }
 
     /// From now on, measures how selective attention is.
@@ -123,6 +130,7 @@ impl Infinity {
             on_card: Vec::new(),
             cache: plan.cache(self.depth(), plan.schedule().len()),
             pruner: plan.shortcuts().pruner(self.depth()),
+            halves: Halves::Here,
         }
     }
 
@@ -178,10 +186,15 @@ impl Infinity {
             return self.logits(x, cond);
         };
         if guidance.on_logits(k) {
-            return mix(self.logits(x, cond), guidance.weight(k));
+            return state.halves.mix(self.logits(x, cond), guidance.weight(k));
         }
-        let b = x.dims()[0] / 2;
-        self.logits(x.slice_dim(0, 0..b), cond.slice_dim(0, 0..b))
+        match state.halves {
+            Halves::Here => {
+                let b = x.dims()[0] / 2;
+                self.logits(x.slice_dim(0, 0..b), cond.slice_dim(0, 0..b))
+            }
+            Halves::OnRanks(_) => state.halves.conditional(self.logits(x, cond)),
+        }
     }
 
     /// The tokens of scale `k` before the first block, `[rows, h w, C]`, for all prompts of the state.
@@ -262,6 +275,7 @@ impl Infinity {
             conditions,
             cache,
             pruner,
+            halves,
             ..
         } = state;
         for i in 0..depth {
@@ -292,7 +306,7 @@ impl Infinity {
             if let Some(guidance) = pass.guidance
                 && guidance.after_block(pass.k, i, depth)
             {
-                x = mix(x, guidance.weight(pass.k)).repeat_dim(0, 2);
+                x = halves.mix_both(x, guidance.weight(pass.k));
             }
         }
         x
@@ -309,6 +323,7 @@ impl Infinity {
             on_card,
             cache,
             pruner,
+            halves,
             ..
         } = state;
         let pruner = pruner.as_mut().filter(|pruner| pruner.acts(pass.k));
@@ -316,8 +331,8 @@ impl Infinity {
         let mixed = |x: Tensor<2>, i: usize| {
             let guidance = pass.guidance;
             let guidance = guidance.filter(|guidance| guidance.after_block(pass.k, i, depth))?;
-            let mixed = mix(x.reshape([b, l, c]), guidance.weight(pass.k));
-            Some(mixed.repeat_dim(0, 2).reshape([b * l, c]))
+            let mixed = halves.mix_both(x.reshape([b, l, c]), guidance.weight(pass.k));
+            Some(mixed.reshape([b * l, c]))
         };
         let mut block = self.block(0);
         if on_card.is_empty() {

@@ -1,112 +1,18 @@
 //! Runs on several ranks, which are threads here.
 
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::Arc;
 use std::thread;
 
 use super::*;
-use crate::collective::{Collective, CollectiveError};
+use crate::collective::{Collective, threads};
 use crate::train::{Ranks, TrainError};
-
-#[derive(Debug)]
-struct Shared {
-    barrier: Barrier,
-    slots: Mutex<Vec<Vec<u8>>>,
-}
-
-/// A rank that is a thread.
-#[derive(Debug)]
-struct Thread {
-    rank: usize,
-    world: usize,
-    shared: Arc<Shared>,
-}
-
-impl Thread {
-    fn numbers(&self, x: Tensor<1>) -> Result<Vec<Vec<f32>>, CollectiveError> {
-        let own = x.into_data();
-        let all = self.exchange(own.as_bytes())?;
-        let read = |bytes: &Vec<u8>| {
-            let (chunks, _) = bytes.as_chunks::<4>();
-            chunks.iter().map(|b| f32::from_le_bytes(*b)).collect()
-        };
-        Ok(all.iter().map(read).collect())
-    }
-}
-
-fn tensor(numbers: Vec<f32>) -> Tensor<1> {
-    let count = numbers.len();
-    Tensor::from_data(TensorData::new(numbers, [count]), &Device::flex())
-}
-
-impl Collective for Thread {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-
-    fn world(&self) -> usize {
-        self.world
-    }
-
-    fn barrier(&self) -> Result<(), CollectiveError> {
-        self.shared.barrier.wait();
-        Ok(())
-    }
-
-    fn exchange(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
-        self.shared.slots.lock().unwrap()[self.rank] = own.to_vec();
-        self.shared.barrier.wait();
-        let all = self.shared.slots.lock().unwrap().clone();
-        self.shared.barrier.wait();
-        Ok(all)
-    }
-
-    fn broadcast(&self, x: Tensor<1>, from: usize) -> Result<Tensor<1>, CollectiveError> {
-        Ok(tensor(self.numbers(x)?.swap_remove(from)))
-    }
-
-    fn all_reduce(&self, x: Tensor<1>) -> Result<Tensor<1>, CollectiveError> {
-        let mut all = self.numbers(x)?.into_iter();
-        let mut sums = all.next().unwrap();
-        for other in all {
-            assert_eq!(other.len(), sums.len());
-            sums.iter_mut().zip(other).for_each(|(a, b)| *a += b);
-        }
-        Ok(tensor(sums))
-    }
-
-    fn all_gather(&self, x: Tensor<1>) -> Result<Tensor<1>, CollectiveError> {
-        Ok(tensor(self.numbers(x)?.concat()))
-    }
-
-    fn all_to_all(&self, x: Tensor<1>) -> Result<Tensor<1>, CollectiveError> {
-        let part = x.dims()[0] / self.world;
-        let own = |all: Vec<f32>| all[self.rank * part..][..part].to_vec();
-        Ok(tensor(self.numbers(x)?.into_iter().flat_map(own).collect()))
-    }
-
-    fn abort(&self, _: i32) -> ! {
-        panic!("rank {} ends the run", self.rank)
-    }
-}
 
 /// Runs `work` on ranks.
 fn on_ranks<R: Send>(world: usize, work: impl Fn(Ranks) -> R + Sync) -> Vec<R> {
-    let shared = Arc::new(Shared {
-        barrier: Barrier::new(world),
-        slots: Mutex::new(vec![Vec::new(); world]),
-    });
     thread::scope(|scope| {
-        let start = |rank| {
-            let shared = Arc::clone(&shared);
-            let thread: Arc<dyn Collective> = Arc::new(Thread {
-                rank,
-                world,
-                shared,
-            });
-            let work = &work;
-            scope.spawn(move || work(thread.into()))
-        };
-        let threads: Vec<_> = (0..world).map(start).collect();
+        let work = &work;
+        let start = |rank: Arc<dyn Collective>| scope.spawn(move || work(rank.into()));
+        let threads: Vec<_> = threads::connect(world).into_iter().map(start).collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     })
 }
