@@ -5,6 +5,7 @@
 //! ```
 
 use burn::tensor::{Int, Tensor};
+use nextscale_tokenizer::cpu::is_cpu;
 use nextscale_tokenizer::{
     Codes, InpaintMask, Quantizer, Scale, ScaleSchedule,
     pyramid::{Plain, Pyramid},
@@ -17,6 +18,7 @@ use nextscale_var_core::{
 #[cfg(feature = "cuda")]
 use crate::infinity::{Graphs, Lease};
 use crate::infinity::{Infinity, Plan, State, TextCondition};
+use crate::ranks::ImageRanks;
 use crate::tokens::Patching;
 
 /// Settings that act scale by scale.
@@ -97,8 +99,8 @@ pub struct Generation<'a, Q: Quantizer + ?Sized> {
     state: State,
     /// Scales, from the first, that need the unconditional half of the batch.
     guided: usize,
-    /// Where the halves of the batch are.
-    halves: Halves,
+    /// What other processes do.
+    ranks: ImageRanks,
     features: Option<Tensor<5>>,
     input: Option<Tensor<3>>,
     k: usize,
@@ -118,18 +120,18 @@ pub fn generate<'a, Q: Quantizer + ?Sized>(
     model: &'a Infinity,
     input: GenerateInput<'a, '_, Q>,
 ) -> Generation<'a, Q> {
-    generate_halves(model, input, Halves::Here)
+    generate_on_ranks(model, input, ImageRanks::default())
 }
 
-/// As [`generate`], with the halves of a guided batch where `halves` says. Each of two ranks calls it with the same input, runs all
-/// scales, and gets the same steps as one process gets, to the last bit.
+/// As [`generate`], on several processes. Each calls it with the same input, runs all scales, and gets the steps of one process.
 ///
 /// # Panics
-/// As [`generate`]; also if the ranks cannot talk any more.
-pub fn generate_halves<'a, Q: Quantizer + ?Sized>(
+/// As [`generate`]; also if the heads of the model cannot be shared evenly, tokens are shared on a card, or together with shortcuts
+/// or an edit, or the ranks cannot talk any more.
+pub fn generate_on_ranks<'a, Q: Quantizer + ?Sized>(
     model: &'a Infinity,
     input: GenerateInput<'a, '_, Q>,
-    halves: Halves,
+    ranks: ImageRanks,
 ) -> Generation<'a, Q> {
     let GenerateInput {
         quantizer,
@@ -150,27 +152,35 @@ pub fn generate_halves<'a, Q: Quantizer + ?Sized>(
     let prompts = if guided > 0 {
         let negative = negative.unwrap_or_else(|| model.unconditional(&text.lens));
         assert_eq!(negative.batch(), text.batch(), "negative prompts");
-        match halves {
+        match &ranks.halves {
             Halves::Here => text.concat(&negative),
-            Halves::OnRanks(_) if halves.has_conditional() => text,
+            halves if halves.has_conditional() => text,
             Halves::OnRanks(_) => negative,
         }
     } else {
         text
     };
     let mut state = model.start(&prompts, plan);
+    let halves = &ranks.halves;
     let here = matches!(halves, Halves::Here);
     if 0 < guided && guided < run && (here || !halves.has_conditional()) {
         state.reserve(plan, guided);
     }
-    state.split(halves.clone());
+    if ranks.tokens.is_some() {
+        let device = state.text().cond.device();
+        assert!(
+            plan.is_plain() && is_cpu(&device),
+            "tokens are shared on the CPU, all of them"
+        );
+    }
+    state.share(ranks.clone());
     Generation {
         model,
         pyramid: Pyramid::plain(quantizer),
         cells: patching.cells(plan.schedule()),
         state,
         guided,
-        halves,
+        ranks,
         plan: plan.clone(),
         patching,
         options,
@@ -206,7 +216,7 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
         let scales = self.plan.schedule().len();
         // What is recorded are whole runs: with the same rows at all scales, and all tokens.
         let whole = self.plan.is_plain() && [0, scales].contains(&self.guided);
-        let whole = whole && matches!(self.halves, Halves::Here);
+        let whole = whole && self.ranks.is_alone();
         if !whole {
             return self;
         }
@@ -240,7 +250,7 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
 
     /// Logits of scale `k` after guidance and temperature.
     fn logits(&mut self, k: usize) -> Tensor<3> {
-        if k >= self.guided && matches!(self.halves, Halves::OnRanks(_)) {
+        if k >= self.guided && matches!(self.ranks.halves, Halves::OnRanks(_)) {
             return self.conditional_logits(k);
         }
         if k == self.guided && k > 0 {
@@ -263,7 +273,7 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
     /// Logits of scale `k`, which is not guided, on two ranks: only the first computes them.
     fn conditional_logits(&mut self, k: usize) -> Tensor<3> {
         let input = self.input.take();
-        let logits = if self.halves.has_conditional() {
+        let logits = if self.ranks.halves.has_conditional() {
             self.model
                 .forward_scale(k, input, &mut self.state, &self.plan, None)
         } else {
@@ -272,7 +282,7 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
             let channels = self.model.head.weight.dims()[1];
             Tensor::zeros([rows, tokens, channels], &self.state.text().cond.device())
         };
-        self.halves.conditional(logits) / self.options.temperature[k]
+        self.ranks.halves.conditional(logits) / self.options.temperature[k]
     }
 
     /// The bits of scale `k`, by token, and the same on the tokenizer's grid.

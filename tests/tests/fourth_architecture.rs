@@ -134,6 +134,7 @@ impl Sketch {
             rope: Some(&plan.rope),
             causal: Some(&plan.causal),
             precision: Precision::F32,
+            share: None,
         };
         let blocks = self.blocks.iter();
         self.logits(blocks.fold(x, |x, block| block.forward(x, pass, |k, v| (k, v))))
@@ -153,6 +154,7 @@ impl Sketch {
             rope: Some(&rope),
             causal: None,
             precision: Precision::F32,
+            share: None,
         };
         let mut x = match input {
             Some(input) => project(input, &self.word_embed),

@@ -20,6 +20,7 @@ use crate::layers::{
 use crate::mask::BlockCausal;
 use crate::matmul::Precision;
 use crate::rope::RopeTable;
+use crate::spread::TokenShare;
 
 /// Largest factor on the cosine between a query and a key.
 const MAX_COSINE_SCALE: f64 = 100.0;
@@ -75,6 +76,8 @@ pub struct PassContext<'a> {
     pub causal: Option<&'a BlockCausal>,
     /// Of the matrix products.
     pub precision: Precision,
+    /// What this process has of the tokens, if there are others; `rope` is that of its tokens.
+    pub share: Option<TokenShare<'a>>,
 }
 
 impl SelfAttention {
@@ -217,9 +220,18 @@ impl SelfAttention {
         pass: PassContext,
         cache: impl FnOnce(&Tensor<4>, Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
-        let [q, k, v] = self.split(x, pass);
+        let own = self.split(x, pass);
+        let [q, k, v] = match pass.share {
+            Some(share) => share.to_heads(own),
+            None => own,
+        };
         let (k, v) = cache(&q, k, v);
-        let attended = f32(merge_heads(attend_causal(q, k, v, pass.causal)));
+        let attended = attend_causal(q, k, v, pass.causal);
+        let attended = match pass.share {
+            Some(share) => share.to_tokens(attended),
+            None => attended,
+        };
+        let attended = f32(merge_heads(attended));
         project_in(attended, &self.proj, pass.precision)
     }
 }

@@ -5,6 +5,7 @@
 pub mod threads;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
@@ -61,6 +62,12 @@ pub trait Collective: Send + Sync + Debug {
     /// # Errors
     /// As for [`barrier`](Self::barrier).
     fn all_to_all(&self, x: Tensor<1>) -> Result<Tensor<1>, CollectiveError>;
+
+    /// The ranks that give the same `group`, in the order that they have here. All call it.
+    ///
+    /// # Errors
+    /// As for [`barrier`](Self::barrier).
+    fn split(&self, group: usize) -> Result<Arc<dyn Collective>, CollectiveError>;
 
     /// Ends the processes of all ranks, this one with `code`.
     fn abort(&self, code: i32) -> !;

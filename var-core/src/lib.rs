@@ -32,5 +32,6 @@ mod read_ahead;
 pub mod rope;
 pub mod sampler;
 pub mod shortcuts;
+pub mod spread;
 pub mod train;
 pub mod var;

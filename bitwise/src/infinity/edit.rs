@@ -31,6 +31,7 @@ impl Infinity {
                 rope: Some(rope),
                 causal: None,
                 precision: plan.precision,
+                share: None,
             },
             last: false,
             means: None,

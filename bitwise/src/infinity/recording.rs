@@ -227,6 +227,7 @@ impl Tensors {
             rope: Some(&pass.rope),
             causal: None,
             precision: pass.precision,
+            share: None,
         };
         let dtype = working_dtype(&model.block(0).sa.q);
         let mut stream = Stream::new(x, conditions[0].before(), dtype);

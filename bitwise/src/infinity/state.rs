@@ -11,7 +11,10 @@ use nextscale_var_core::{
     guidance::{Guidance, Halves},
     layers::embed_scale,
     pruning::Pruner,
+    spread::TokenShare,
 };
+
+use crate::ranks::ImageRanks;
 
 use super::block::{Condition as BlockCondition, TextContext};
 #[cfg(feature = "cuda")]
@@ -32,8 +35,8 @@ pub struct State {
     on_card: Vec<Condition>,
     cache: KvCache,
     pruner: Option<Pruner>,
-    /// Where the halves of a guided batch are.
-    halves: Halves,
+    /// What other processes do of it.
+    ranks: ImageRanks,
 }
 
 impl State {
@@ -52,9 +55,9 @@ impl State {
         &self.cache
     }
 
-    /// The state holds only one half of a guided batch.
-    pub(crate) fn split(&mut self, halves: Halves) {
-        self.halves = halves;
+    /// The state holds only what these ranks leave to this process.
+    pub(crate) fn share(&mut self, ranks: ImageRanks) {
+        self.ranks = ranks;
     }
 
     /// From now on, measures how selective attention is.
@@ -130,7 +133,7 @@ impl Infinity {
             on_card: Vec::new(),
             cache: plan.cache(self.depth(), plan.schedule().len()),
             pruner: plan.shortcuts().pruner(self.depth()),
-            halves: Halves::Here,
+            ranks: ImageRanks::default(),
         }
     }
 
@@ -153,8 +156,14 @@ impl Infinity {
         guidance: Option<&Guidance>,
     ) -> Tensor<3> {
         let x = self.scale_tokens(k, input, &state.text, plan);
-        let x = self.scale_blocks(k, x, state, plan, guidance);
-        self.guided_logits(k, x, state, guidance)
+        let ranks = state.ranks.tokens.clone();
+        let Some(ranks) = ranks.as_deref() else {
+            let x = self.scale_blocks(k, x, state, plan, guidance, None);
+            return self.guided_logits(k, x, state, guidance);
+        };
+        let share = TokenShare::new(ranks, x.dims()[1]);
+        let x = self.scale_blocks(k, share.own(x, 1), state, plan, guidance, Some(share));
+        share.gather(self.guided_logits(k, x, state, guidance))
     }
 
     /// [`Infinity::forward_scale`] with blocks that are recorded, or are to be.
@@ -186,14 +195,17 @@ impl Infinity {
             return self.logits(x, cond);
         };
         if guidance.on_logits(k) {
-            return state.halves.mix(self.logits(x, cond), guidance.weight(k));
+            return state
+                .ranks
+                .halves
+                .mix(self.logits(x, cond), guidance.weight(k));
         }
-        match state.halves {
+        match state.ranks.halves {
             Halves::Here => {
                 let b = x.dims()[0] / 2;
                 self.logits(x.slice_dim(0, 0..b), cond.slice_dim(0, 0..b))
             }
-            Halves::OnRanks(_) => state.halves.conditional(self.logits(x, cond)),
+            Halves::OnRanks(_) => state.ranks.halves.conditional(self.logits(x, cond)),
         }
     }
 
@@ -231,6 +243,7 @@ impl Infinity {
         state: &mut State,
         plan: &Plan,
         guidance: Option<&Guidance>,
+        share: Option<TokenShare>,
     ) -> Tensor<3> {
         assert!(
             state.cache.len(0) >= plan.source_tokens(),
@@ -239,6 +252,10 @@ impl Infinity {
         let limits = plan.cache_limits(self.depth(), k);
         state.cache.begin(plan.schedule().scales()[k], limits);
         let rope = plan.rope_of(k);
+        let rope = match share {
+            Some(share) => rope.slice(share.start(), share.len()),
+            None => rope,
+        };
         let means = plan.source.as_ref().map(|source| SourceMeans {
             grid: source.grid,
             scale: plan.schedule().scales()[k],
@@ -250,6 +267,7 @@ impl Infinity {
                 rope: Some(&rope),
                 causal: None,
                 precision: plan.precision,
+                share,
             },
             last: k + 1 == plan.shortcuts().scales(),
             means,
@@ -275,7 +293,7 @@ impl Infinity {
             conditions,
             cache,
             pruner,
-            halves,
+            ranks,
             ..
         } = state;
         for i in 0..depth {
@@ -306,7 +324,7 @@ impl Infinity {
             if let Some(guidance) = pass.guidance
                 && guidance.after_block(pass.k, i, depth)
             {
-                x = halves.mix_both(x, guidance.weight(pass.k));
+                x = ranks.halves.mix_both(x, guidance.weight(pass.k));
             }
         }
         x
@@ -323,7 +341,7 @@ impl Infinity {
             on_card,
             cache,
             pruner,
-            halves,
+            ranks,
             ..
         } = state;
         let pruner = pruner.as_mut().filter(|pruner| pruner.acts(pass.k));
@@ -331,7 +349,9 @@ impl Infinity {
         let mixed = |x: Tensor<2>, i: usize| {
             let guidance = pass.guidance;
             let guidance = guidance.filter(|guidance| guidance.after_block(pass.k, i, depth))?;
-            let mixed = halves.mix_both(x.reshape([b, l, c]), guidance.weight(pass.k));
+            let mixed = ranks
+                .halves
+                .mix_both(x.reshape([b, l, c]), guidance.weight(pass.k));
             Some(mixed.reshape([b * l, c]))
         };
         let mut block = self.block(0);

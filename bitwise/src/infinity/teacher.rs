@@ -100,6 +100,7 @@ pub(crate) fn teacher_block(
             rope: Some(&plan.rope),
             causal: plan.causal.as_ref(),
             precision: plan.precision,
+            share: None,
         };
         return block.forward(x, &ada, text_context, context, |k, v| (k, v));
     };
@@ -115,6 +116,7 @@ pub(crate) fn teacher_block(
             &teacher.rest
         }),
         precision: plan.precision,
+        share: None,
     };
     let keys = |x: Tensor<4>| {
         if is_first {

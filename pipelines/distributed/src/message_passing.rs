@@ -9,7 +9,7 @@ use mpi::Threading;
 use mpi::collective::SystemOperation;
 use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
-use mpi::topology::SimpleCommunicator;
+use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::*;
 use nextscale_var_core::collective::{Collective, CollectiveError};
 
@@ -33,7 +33,7 @@ struct Mpi {
     rank: usize,
     ranks: usize,
     /// Ends MPI when it is dropped, so it goes last.
-    _universe: Universe,
+    universe: Arc<Universe>,
 }
 
 // SAFETY: MPI was started for calls from several threads.
@@ -57,12 +57,11 @@ pub(crate) fn connect(rank: &Rank) -> Result<Arc<dyn Collective>, DistributedErr
         });
     }
     let world = universe.world();
-    let count = |n: i32| usize::try_from(n).unwrap_or(0);
     let found = Mpi {
         rank: count(world.rank()),
         ranks: count(world.size()),
         world,
-        _universe: universe,
+        universe: Arc::new(universe),
     };
     if found.ranks != rank.world {
         return Err(DistributedError::World {
@@ -132,6 +131,11 @@ impl Mpi {
         })?;
         Ok((numbers, device))
     }
+}
+
+/// A number of MPI, which is never negative.
+fn count(n: i32) -> usize {
+    usize::try_from(n).unwrap_or(0)
 }
 
 fn tensor(numbers: Vec<f32>, device: &Device) -> Tensor<1> {
@@ -243,6 +247,23 @@ impl Collective for Mpi {
         let mut received = vec![0.0; numbers.len()];
         self.world.all_to_all_into(&numbers[..], &mut received[..]);
         Ok(tensor(received, &device))
+    }
+
+    fn split(&self, group: usize) -> Result<Arc<dyn Collective>, CollectiveError> {
+        let color = i32::try_from(group).map(Color::with_value);
+        let world = color
+            .ok()
+            .and_then(|color| self.world.split_by_color(color));
+        let world = world.ok_or_else(|| CollectiveError {
+            rank: self.rank,
+            reason: format!("MPI makes no group {group}"),
+        })?;
+        Ok(Arc::new(Self {
+            rank: count(world.rank()),
+            ranks: count(world.size()),
+            world,
+            universe: Arc::clone(&self.universe),
+        }))
     }
 
     fn abort(&self, code: i32) -> ! {

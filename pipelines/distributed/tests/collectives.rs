@@ -110,7 +110,7 @@ fn one_that_waits() {
     if rank.rank == 1 {
         // It comes to MPI, but not to the run.
         let universe = mpi::initialize();
-        std::thread::sleep(std::time::Duration::from_secs(20));
+        std::thread::sleep(std::time::Duration::from_secs(6));
         drop(universe);
         return;
     }

@@ -1,6 +1,7 @@
 //! Ranks that are threads of one process: for tests, and for programs that drive several devices themselves.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -14,11 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 ///
 /// A thread that never calls what the others call is noticed after ten minutes.
 pub fn connect(world: usize) -> Vec<Arc<dyn Collective>> {
-    let shared = Arc::new(Shared {
-        meeting: Mutex::default(),
-        complete: Condvar::new(),
-        slots: Mutex::new(vec![Vec::new(); world]),
-    });
+    let shared = Shared::new(world);
     let rank = |rank| -> Arc<dyn Collective> {
         Arc::new(Thread {
             rank,
@@ -41,6 +38,19 @@ struct Shared {
     meeting: Mutex<Meeting>,
     complete: Condvar,
     slots: Mutex<Vec<Vec<u8>>>,
+    /// What the members of new groups share, by group.
+    groups: Mutex<HashMap<usize, Arc<Shared>>>,
+}
+
+impl Shared {
+    fn new(world: usize) -> Arc<Self> {
+        Arc::new(Self {
+            meeting: Mutex::default(),
+            complete: Condvar::new(),
+            slots: Mutex::new(vec![Vec::new(); world]),
+            groups: Mutex::default(),
+        })
+    }
 }
 
 /// A rank that is a thread.
@@ -52,6 +62,10 @@ struct Thread {
 }
 
 impl Thread {
+    fn groups(&self) -> MutexGuard<'_, HashMap<usize, Arc<Shared>>> {
+        lock(&self.shared.groups)
+    }
+
     fn numbers(&self, x: Tensor<1>) -> Result<(Vec<Vec<f32>>, Device), CollectiveError> {
         let (own, device) = (x.clone().into_data(), x.device());
         let all = self.exchange(own.as_bytes())?;
@@ -61,6 +75,10 @@ impl Thread {
         };
         Ok((all.iter().map(read).collect(), device))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn tensor(numbers: Vec<f32>, device: &Device) -> Tensor<1> {
@@ -146,6 +164,27 @@ impl Collective for Thread {
         let (all, device) = self.numbers(x)?;
         let own = |all: Vec<f32>| all[self.rank * part..][..part].to_vec();
         Ok(tensor(all.into_iter().flat_map(own).collect(), &device))
+    }
+
+    fn split(&self, group: usize) -> Result<Arc<dyn Collective>, CollectiveError> {
+        let groups = self.exchange(&group.to_ne_bytes())?;
+        let same = |bytes: &Vec<u8>| **bytes == group.to_ne_bytes();
+        let members: Vec<usize> = (0..self.world).filter(|&i| same(&groups[i])).collect();
+        // The first of a group makes what they share.
+        if members[0] == self.rank {
+            let shared = Shared::new(members.len());
+            self.groups().insert(group, shared);
+        }
+        self.barrier()?;
+        let shared = Arc::clone(&self.groups()[&group]);
+        self.barrier()?;
+        self.groups().remove(&group);
+        let own = members.iter().position(|&rank| rank == self.rank);
+        Ok(Arc::new(Self {
+            rank: own.unwrap_or(0),
+            world: members.len(),
+            shared,
+        }))
     }
 
     fn abort(&self, _: i32) -> ! {

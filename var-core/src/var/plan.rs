@@ -89,6 +89,7 @@ impl Plan {
             rope: None,
             causal: self.causal.as_ref(),
             precision: self.precision,
+            share: None,
         }
     }
 

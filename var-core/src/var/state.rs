@@ -103,6 +103,7 @@ impl Var {
             rope: None,
             causal: None,
             precision: plan.precision,
+            share: None,
         };
         let x = self.scale_blocks(k, x, state, pass, plan);
         self.logits(x, state.cond.clone())

@@ -1,22 +1,23 @@
-//! The two halves of a guided batch on two ranks: the same bits as in one process.
+//! One image on several ranks, which share the halves of a guided batch and the tokens of each: the same bits as in one process.
 
 use std::sync::Arc;
 use std::thread;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use nextscale_bitwise::bsq::Bsq;
-use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, Step, generate_halves};
+use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, Step, generate_on_ranks};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
+use nextscale_bitwise::ranks::ImageRanks;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_tokenizer::ScaleSchedule;
 use nextscale_var_core::collective::{Collective, threads};
-use nextscale_var_core::guidance::{Guidance, GuidancePoint, Halves};
+use nextscale_var_core::guidance::{Guidance, GuidancePoint};
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 
 const CONFIG: InfinityConfig = InfinityConfig {
-    width: 64,
+    width: 128,
     depth: 3,
-    heads: 4,
+    heads: 8,
     mlp_ratio: 4.0,
     code_dim: 16,
     text_channels: 128,
@@ -54,7 +55,7 @@ impl Case {
         }
     }
 
-    fn run(&self, guidance: &Guidance, negative: bool, halves: Halves) -> Vec<Step> {
+    fn run(&self, guidance: &Guidance, negative: bool, ranks: ImageRanks) -> Vec<Step> {
         let scales = self.schedule.len();
         let input = GenerateInput {
             quantizer: &Bsq::new(16),
@@ -68,15 +69,18 @@ impl Case {
             },
             sampler: Sampler::new(SamplerConfig::default(), &[7, 8]),
         };
-        generate_halves(&self.model, input, halves).collect()
+        generate_on_ranks(&self.model, input, ranks).collect()
     }
 
-    fn on_two_ranks(&self, guidance: &Guidance, negative: bool) -> Vec<Vec<Step>> {
+    fn on_ranks(&self, world: usize, guidance: &Guidance, negative: bool) -> Vec<Vec<Step>> {
         thread::scope(|scope| {
             let run = |ranks: Arc<dyn Collective>| {
-                scope.spawn(move || self.run(guidance, negative, Halves::on_ranks(ranks)))
+                scope.spawn(move || {
+                    let ranks = ImageRanks::share(ranks, guidance.is_active()).unwrap();
+                    self.run(guidance, negative, ranks)
+                })
             };
-            let threads: Vec<_> = threads::connect(2).into_iter().map(run).collect();
+            let threads: Vec<_> = threads::connect(world).into_iter().map(run).collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect()
         })
     }
@@ -87,7 +91,7 @@ fn bits(x: Tensor<5>) -> Vec<u32> {
 }
 
 #[test]
-fn two_ranks_generate_what_one_process_does() {
+fn ranks_generate_what_one_process_does() {
     let case = Case::new();
     let logits = Guidance::constant(3.0, 4);
     let inside = Guidance {
@@ -102,9 +106,10 @@ fn two_ranks_generate_what_one_process_does() {
     let off = Guidance::constant(1.0, 4);
     for guidance in [logits, inside, only_inside, until, off] {
         for negative in [false, true] {
-            let alone = case.run(&guidance, negative, Halves::Here);
+            let alone = case.run(&guidance, negative, ImageRanks::default());
             assert_eq!(alone.len(), 4);
-            for steps in case.on_two_ranks(&guidance, negative) {
+            let all = [2, 4, 8].map(|world| case.on_ranks(world, &guidance, negative));
+            for steps in all.into_iter().flatten() {
                 assert_eq!(steps.len(), 4);
                 for (ours, theirs) in steps.into_iter().zip(&alone) {
                     let numbers = |step: &Step| bits(step.logits.clone().unsqueeze::<5>());
