@@ -6,17 +6,17 @@ use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-/// Where to compute: as text `auto`, `cpu`, `cuda` or `gpu`, or `cuda:1` or `gpu:1` for a card or GPU of another number than 0.
+/// Where to compute: as text `auto`, `cpu`, `cuda` or `gpu`, or `cuda:1` or `gpu:1` for a card or GPU by its number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
-    /// The first CUDA card if there is one, else the first GPU of `gpu`, else the CPU.
+    /// The CUDA card of `cuda` if there is one, else the first GPU of `gpu`, else the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// The CUDA card of this number.
-    Cuda(usize),
+    /// The CUDA card of this number; without a number, the first one or, of several processes on a machine, that of the process.
+    Cuda(Option<usize>),
     /// The GPU of this number that wgpu reaches; without a number, the first one that is not software.
     Gpu(Option<usize>),
 }
@@ -26,13 +26,16 @@ impl FromStr for DeviceChoice {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |prefix| text.strip_prefix(prefix)?.parse().ok();
-        let cuda = || number("cuda:").map(Self::Cuda);
+        let cuda = || number("cuda:").map(|number| Self::Cuda(Some(number)));
         let gpu = || number("gpu:").map(|number| Self::Gpu(Some(number)));
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
+            "cuda" => Ok(Self::Cuda(None)),
             "gpu" => Ok(Self::Gpu(None)),
+            _ if text.contains(',') => Err(format!(
+                "`{text}` is a list of devices, and one is needed here: only generate, video, edit and run take several"
+            )),
             _ => cuda().or_else(gpu).ok_or_else(|| {
                 format!(
                     "there is no device `{text}`: use auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N"
@@ -61,8 +64,8 @@ impl fmt::Display for DeviceChoice {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(0) => f.write_str("cuda"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
+            Self::Cuda(None) => f.write_str("cuda"),
+            Self::Cuda(Some(number)) => write!(f, "cuda:{number}"),
             Self::Gpu(None) => f.write_str("gpu"),
             Self::Gpu(Some(number)) => write!(f, "gpu:{number}"),
         }
@@ -76,7 +79,7 @@ impl JsonSchema for DeviceChoice {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "Where to compute: `auto` for the first CUDA card if there is one, else the first GPU of `gpu`, else the CPU; `cpu`; `cuda`, or `cuda:1` for a card of another number than 0; `gpu` for a GPU through Vulkan, Metal or Direct3D 12, or `gpu:1` for another one.",
+            "description": "Where to compute: `auto` for the first CUDA card if there is one, else the first GPU of `gpu`, else the CPU; `cpu`; `cuda` for the first card, or `cuda:1` for one by its number; `gpu` for a GPU through Vulkan, Metal or Direct3D 12, or `gpu:1` for another one.",
             "type": "string",
             "pattern": "^(auto|cpu|(cuda|gpu)(:[0-9]+)?)$"
         })
@@ -119,8 +122,9 @@ mod tests {
         for (text, choice) in [
             ("auto", DeviceChoice::Auto),
             ("cpu", DeviceChoice::Cpu),
-            ("cuda", DeviceChoice::Cuda(0)),
-            ("cuda:3", DeviceChoice::Cuda(3)),
+            ("cuda", DeviceChoice::Cuda(None)),
+            ("cuda:0", DeviceChoice::Cuda(Some(0))),
+            ("cuda:3", DeviceChoice::Cuda(Some(3))),
             ("gpu", DeviceChoice::Gpu(None)),
             ("gpu:0", DeviceChoice::Gpu(Some(0))),
             ("gpu:1", DeviceChoice::Gpu(Some(1))),
@@ -128,7 +132,8 @@ mod tests {
             assert_eq!(text.parse(), Ok(choice));
             assert_eq!(choice.to_string(), text);
         }
-        assert_eq!("cuda:0".parse(), Ok(DeviceChoice::Cuda(0)));
+        let error = "cuda:0,cuda:1".parse::<DeviceChoice>().unwrap_err();
+        assert!(error.contains("is a list of devices"), "{error}");
         for text in [
             "", "cuda:", "cuda:-1", "cuda:x", "CUDA", "gpu:", "gpu:x", "vulkan",
         ] {

@@ -7,6 +7,8 @@ pub mod kernel_folder;
 #[cfg(feature = "cuda")]
 mod kernels;
 mod libdevice;
+mod list;
+mod numbering;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,12 +17,15 @@ use burn::tensor::{DType, Device, FloatDType, Tensor};
 use nextscale_tokenizer::{determinism, graphs};
 use nextscale_var_core::blocks::BlockStorage;
 
-use self::cuda::{Card, Cuda, free_memory};
+use self::cuda::{Card, free_memory};
+use self::numbering::local_card;
 use crate::error::ModelError;
 use crate::machine_memory;
 
 pub use self::choice::{DeviceChoice, Dtype};
 pub use self::libdevice::toolkit;
+pub use self::list::Devices;
+pub use self::numbering::card_of;
 pub use nextscale_tokenizer::cpu::{is_cpu, is_cuda, is_wgpu};
 
 /// Why a card cannot be used although it is there.
@@ -64,44 +69,20 @@ pub fn use_deterministic_kernels() -> Result<(), ModelError> {
     Ok(())
 }
 
-/// The CUDA card that a choice means here; none for the CPU and for other GPUs.
-///
-/// # Errors
-/// As for [`open`].
-pub fn card_of(choice: DeviceChoice) -> Result<Option<(usize, Card)>, ModelError> {
-    let number = match choice {
-        DeviceChoice::Cpu | DeviceChoice::Gpu(_) => return Ok(None),
-        DeviceChoice::Auto => 0,
-        DeviceChoice::Cuda(number) => number,
-    };
-    match cuda::find() {
-        Cuda::Cards(mut cards) if number < cards.len() => {
-            Ok(Some((number, cards.swap_remove(number))))
-        }
-        Cuda::Cards(cards) => Err(ModelError::refused_with(
-            format!(
-                "there is no card {number}: the numbers go from 0 to {}",
-                cards.len() - 1
-            ),
-            "`nextscale devices` lists the cards",
-        )),
-        _ if choice == DeviceChoice::Auto => Ok(None),
-        missing => Err(ModelError::refused_with(
-            format!(
-                "--device {choice} is not possible: {}",
-                missing.missing().unwrap_or_default()
-            ),
-            "use `--device cpu`, or `auto` to take a card only where there is one",
-        )),
-    }
-}
-
 /// The device that a choice means here.
 ///
 /// # Errors
 /// `cuda` or `gpu` without a card or GPU of that number, and `cuda` without the functions that kernels are linked with.
 pub fn open(choice: DeviceChoice) -> Result<Device, ModelError> {
-    if let Some((number, card)) = card_of(choice)? {
+    open_local(choice, 0)
+}
+
+/// As [`open`], for the process of this number among those on the machine: `cuda` and `auto` mean the card of the same number.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_local(choice: DeviceChoice, local_rank: usize) -> Result<Device, ModelError> {
+    if let Some((number, card)) = local_card(choice, local_rank)? {
         return open_card(number, &card);
     }
     let gpu = match choice {

@@ -76,6 +76,24 @@ impl MemoryEstimate {
         Self { pools, ..self }
     }
 
+    /// That of so many runs at the same time on one device, each with its own copy of everything.
+    #[must_use]
+    pub fn times(self, runs: usize) -> Self {
+        let times = |bytes: u64| bytes.saturating_mul(runs as u64);
+        Self {
+            text_encoder_released: self.text_encoder_released,
+            pools: self.pools,
+            text: times(self.text),
+            transformer: times(self.transformer),
+            vae: times(self.vae),
+            cache: times(self.cache),
+            scale: times(self.scale),
+            decoder: times(self.decoder),
+            scale_tensor: self.scale_tensor,
+            decoder_tensor: self.decoder_tensor,
+        }
+    }
+
     /// With all parts in one thread.
     #[must_use]
     pub fn in_one_thread(self) -> Self {

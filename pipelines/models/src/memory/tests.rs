@@ -429,3 +429,17 @@ fn the_embedded_model_takes_what_was_measured() {
         assert!((told / measured - 1.0f64).abs() < 0.1, "{told}");
     }
 }
+
+#[test]
+fn two_runs_on_one_device_take_twice_the_memory() {
+    let one = MemoryEstimate {
+        transformer: 6 << 30,
+        cache: 1 << 30,
+        decoder: 2 << 30,
+        ..MemoryEstimate::default()
+    };
+    assert_eq!(one.times(1), one);
+    assert_eq!(one.times(2).total(), 2 * one.total());
+    assert!(one.check(Some(10 << 30)).is_ok());
+    assert!(one.times(2).check(Some(10 << 30)).is_err());
+}
