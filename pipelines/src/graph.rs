@@ -18,6 +18,8 @@ use crate::yaml::Node;
 pub(crate) struct GraphNode {
     pub(crate) name: String,
     pub(crate) stage: Box<dyn Stage>,
+    /// The same for each further device; none of a source.
+    pub(crate) copies: Vec<Box<dyn Stage>>,
     params: Node,
     /// For each input, the index of the stage that feeds it.
     pub(crate) sources: Vec<usize>,
@@ -49,7 +51,8 @@ impl Pipeline {
         let by_name = spec.stages.iter().enumerate();
         let by_name: HashMap<&str, usize> = by_name.map(|(i, s)| (s.name.as_str(), i)).collect();
         check_names(&spec, &by_name, &mut bad);
-        let made = make_stages(&spec, registry, &mut bad)?;
+        let models = Models::default();
+        let made = make_stages(&spec, registry, &models, &mut bad)?;
         if !bad.is_empty() {
             return Err(PipelineError::Invalid(bad));
         }
@@ -64,15 +67,16 @@ impl Pipeline {
         if !wiring.bad.is_empty() {
             return Err(PipelineError::Invalid(wiring.bad));
         }
-        let stages = spec.stages.iter().zip(made).zip(sources);
-        let stages = stages
-            .map(|((spec, made), sources)| GraphNode {
-                name: spec.name.clone(),
-                stage: made.stage,
-                params: made.params,
-                sources,
-            })
-            .collect();
+        let nodes = spec.stages.iter().zip(made).zip(sources);
+        let nodes = nodes.map(|((stage, made), sources)| GraphNode {
+            name: stage.name.clone(),
+            stage: made.stage,
+            copies: vec![],
+            params: made.params,
+            sources,
+        });
+        let mut stages: Vec<GraphNode> = nodes.collect();
+        add_copies(&mut stages, &spec, registry, &models)?;
         Ok(Self {
             spec,
             stages,
@@ -101,7 +105,7 @@ impl Pipeline {
         self.spec.settings.seed = Some(seed);
     }
 
-    /// The pipeline with every default filled in. It leaves out where files are written to, so that
+    /// The pipeline with every default filled in. It leaves out where files are written to, and all devices but the first, so that
     /// the same image has the same record in every place.
     ///
     /// # Errors
@@ -110,6 +114,7 @@ impl Pipeline {
         let mut settings = self.spec.settings.clone();
         (settings.output, settings.preview) = (None, None);
         settings.keep_loaded = false;
+        settings.device = settings.device.first().into();
         let mut root = Node::from_data(&settings, "record")?;
         for (spec, node) in self.spec.stages.iter().zip(&self.stages) {
             let mut record = Node::from_data(&json!({ "stage": spec.kind }), "record")?;
@@ -137,19 +142,12 @@ impl Pipeline {
 fn make_stages(
     spec: &PipelineSpec,
     registry: &Registry,
+    models: &Models,
     bad: &mut Vec<Diagnostic>,
 ) -> Result<Vec<MadeStage>, PipelineError> {
-    let models = Models::default();
     let mut made = vec![];
     for stage in &spec.stages {
-        let setup = Setup {
-            stage,
-            stages: &spec.stages,
-            settings: &spec.settings,
-            root: &spec.root,
-            models: &models,
-        };
-        match registry.make(&setup) {
+        match registry.make(&setup(stage, spec, models)) {
             Ok(stage) => made.push(stage),
             Err(PipelineError::Invalid(more)) => {
                 // Several stages may report the same model.
@@ -160,6 +158,35 @@ fn make_stages(
         }
     }
     Ok(made)
+}
+
+/// Makes all stages but the sources again for each further device.
+fn add_copies(
+    nodes: &mut [GraphNode],
+    spec: &PipelineSpec,
+    registry: &Registry,
+    models: &Models,
+) -> Result<(), PipelineError> {
+    for _ in spec.settings.device.iter().skip(1) {
+        for (node, stage) in nodes.iter_mut().zip(&spec.stages) {
+            if !node.sources.is_empty() {
+                let made = registry.make(&setup(stage, spec, models))?;
+                node.copies.push(made.stage);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a stage sees that is made.
+fn setup<'a>(stage: &'a StageSpec, spec: &'a PipelineSpec, models: &'a Models) -> Setup<'a> {
+    Setup {
+        stage,
+        stages: &spec.stages,
+        settings: &spec.settings,
+        root: &spec.root,
+        models,
+    }
 }
 
 /// Reports wires to stages that do not exist, and cycles.

@@ -56,12 +56,14 @@
 //! | write a pipeline in Rust | [`PipelineSpec::builder`], the parameters in [`stages`] |
 //! | change every image, or every frame of a video | [`Registry::map_images`], [`Registry::map_frames`] |
 //! | write a stage of any other kind | [`Stage`], [`Registry::register`] |
+//! | share the samples of a run between processes | [`Share`], as `share` of the settings |
 //! | follow progress, collect results in memory, stop | [`stage::Event`], [`stage::Observer`], [`stage::Cancel`] |
 //! | read the metadata of a file | [`media::tags`] |
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod artifact;
+mod dispatch;
 pub mod error;
 pub mod file_path;
 pub mod graph;
@@ -74,6 +76,7 @@ mod run;
 pub mod schema;
 pub mod settings;
 pub mod setup;
+pub mod share;
 pub mod spec;
 pub mod stage;
 pub mod stage_params;
@@ -81,6 +84,7 @@ pub mod stages;
 mod untrusted;
 pub mod uploads;
 mod wiring;
+mod work;
 pub mod yaml;
 
 pub use artifact::{Artifact, ArtifactType, Kind};
@@ -90,6 +94,7 @@ pub use map::FrameInfo;
 pub use media::CodecChoice;
 pub use nextscale_models::{Generator, Model, Request};
 pub use registry::Registry;
+pub use share::Share;
 pub use spec::PipelineSpec;
 pub use stage::Stage;
 pub use stage_params::StageParams;

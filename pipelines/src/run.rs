@@ -4,20 +4,23 @@
 //! image is generated, the text of the next is already encoded, and the one before is decoded and
 //! saved. A full queue makes the faster stage wait, so memory stays bounded for any number of
 //! prompts.
+//!
+//! With several devices, each has a copy of every stage but the sources, which send a sample to the device that is free.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::time::Instant;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use nextscale_tokenizer::graphs;
+use burn::tensor::{Device, FloatDType};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 
-use crate::artifact::{Message, Sample};
-use crate::error::{PipelineError, panic_message};
+use crate::artifact::Message;
+use crate::dispatch::{Dispatch, Routes};
+use crate::error::PipelineError;
 use crate::graph::{GraphNode, Pipeline};
-use crate::settings::random_seed;
-use crate::stage::{Cancel, Context, Event, Input, Observer, Output, Stage};
+use crate::settings::{Settings, random_seed};
+use crate::stage::{Cancel, Context, Event, Observer};
+use crate::work::{Inputs, Task};
 
 /// Messages that can wait between two stages.
 const QUEUE: usize = 2;
@@ -42,28 +45,48 @@ impl Pipeline {
     /// # Errors
     /// The first error of a stage, or [`PipelineError::Cancelled`].
     pub async fn run(mut self, cancel: Cancel, observer: Observer) -> Result<(), PipelineError> {
-        if self.spec.settings.deterministic {
+        let settings = &mut self.spec.settings;
+        settings.share.check_seed(settings.seed)?;
+        if settings.deterministic {
             nextscale_models::device::use_deterministic_kernels()?;
         }
-        let device = nextscale_models::device::open(self.spec.settings.device)?;
-        let dtype = nextscale_models::device::dtype(self.spec.settings.dtype, &device)?;
-        let seed = *self.spec.settings.seed.get_or_insert_with(random_seed);
+        let devices = open(settings)?;
+        let seed = *settings.seed.get_or_insert_with(random_seed);
         tracing::info!(seed, "run");
+        let observer = match devices.len() {
+            1 => observer,
+            _ => telling_once(observer),
+        };
+        let contexts = self.contexts(&devices, &cancel, &observer)?;
+        let mut stages = self.tasks(contexts);
+        for task in &mut stages {
+            task.prepare()?;
+        }
+        let mut tasks = JoinSet::new();
+        for task in stages {
+            tasks.spawn_blocking(move || task.run());
+        }
+        collect(tasks).await
+    }
+
+    /// What the stages on each device have in common.
+    fn contexts(
+        &self,
+        devices: &[(Device, FloatDType)],
+        cancel: &Cancel,
+        observer: &Observer,
+    ) -> Result<Vec<Context>, PipelineError> {
         let resolved = Arc::new(self.resolved()?);
-        let parameters = Arc::new(
-            self.stages
-                .iter()
-                .flat_map(|s| s.stage.parameters())
-                .collect::<Vec<_>>(),
-        );
+        let parameters = self.stages.iter().flat_map(|s| s.stage.parameters());
+        let parameters = Arc::new(parameters.collect::<Vec<_>>());
         let settings = Arc::new(self.spec.settings.clone());
-        let (mut inputs, mut outputs) = wire(&self.stages);
         let joins = self.stages.iter().any(|node| node.sources.len() > 1);
-        let context = |node: &GraphNode| Context {
-            stage: node.name.clone(),
+        let context = |(device, dtype): &(Device, FloatDType)| Context {
+            stage: String::new(),
             settings: settings.clone(),
             device: device.clone(),
-            dtype,
+            dtype: *dtype,
+            copies: devices.iter().filter(|(other, _)| other == device).count(),
             parts: self.parts.clone(),
             joins,
             cancel: cancel.clone(),
@@ -71,44 +94,63 @@ impl Pipeline {
             resolved: resolved.clone(),
             parameters: parameters.clone(),
         };
-        let contexts: Vec<Context> = self.stages.iter().map(context).collect();
-        for (node, context) in self.stages.iter_mut().zip(&contexts) {
-            node.stage.prepare(context)?;
+        Ok(devices.iter().map(context).collect())
+    }
+
+    /// Every stage with its queues, on every device; the sources once.
+    fn tasks(self, contexts: Vec<Context>) -> Vec<Task> {
+        let joins = contexts.iter().any(|context| context.joins);
+        let gathers = self.stages.iter().any(|node| node.stage.gathers());
+        let share = self.spec.settings.share;
+        let dispatch = Arc::new(Dispatch::new(share, contexts.len(), joins || gathers));
+        let mut ends: Vec<Ends> = contexts.iter().map(|_| wire(&self.stages)).collect();
+        let mut tasks = vec![];
+        for (index, node) in self.stages.into_iter().enumerate() {
+            let is_source = node.sources.is_empty();
+            let stages = std::iter::once(node.stage).chain(node.copies);
+            for (device, stage) in stages.enumerate() {
+                let receivers = std::mem::take(&mut ends[device].0[index]);
+                let routes = if is_source {
+                    let all = ends.iter_mut().map(|(_, senders)| &mut senders[index]);
+                    Routes::source(&dispatch, all.map(std::mem::take).collect())
+                } else {
+                    let own = std::mem::take(&mut ends[device].1[index]);
+                    Routes::own(&dispatch, device, own)
+                };
+                let context = Context {
+                    stage: node.name.clone(),
+                    ..contexts[device].clone()
+                };
+                let inputs = Inputs::new(receivers, &dispatch, device);
+                tasks.push(Task::new(stage, context, inputs, routes));
+            }
         }
-        let mut tasks = JoinSet::new();
-        for (index, (node, context)) in self.stages.into_iter().zip(contexts).enumerate() {
-            let receivers = std::mem::take(&mut inputs[index]);
-            let senders = std::mem::take(&mut outputs[index]);
-            let mut stage = node.stage;
-            tasks.spawn_blocking(move || {
-                let result = guarded(&mut *stage, receivers, senders, &context);
-                if result.is_err() {
-                    context.cancel.cancel();
-                }
-                result
-            });
-        }
-        collect(tasks).await
+        tasks
     }
 }
 
-/// Runs a stage to its end; a panic becomes an error.
-fn guarded(
-    stage: &mut dyn Stage,
-    receivers: Vec<Receiver<Message>>,
-    senders: Vec<Sender<Message>>,
-    context: &Context,
-) -> Result<(), PipelineError> {
-    let mut out = Output {
-        senders,
-        context: context.clone(),
+/// The devices of a run, with the number type of the weights on each.
+fn open(settings: &Settings) -> Result<Vec<(Device, FloatDType)>, PipelineError> {
+    let local_rank = settings.share.local_rank();
+    let open = |choice| {
+        let device = nextscale_models::device::open_local(choice, local_rank)?;
+        let dtype = nextscale_models::device::dtype(settings.dtype, &device)?;
+        Ok((device, dtype))
     };
-    let run = AssertUnwindSafe(|| work(stage, receivers, context, &mut out));
-    catch_unwind(run).unwrap_or_else(|panic| {
-        Err(PipelineError::Panic {
-            stage: context.stage.clone(),
-            message: panic_message(&*panic),
-        })
+    settings.device.iter().map(open).collect()
+}
+
+/// Passes each warning on once: the copies of a stage have the same ones.
+fn telling_once(observer: Observer) -> Observer {
+    let told = Mutex::new(HashSet::new());
+    Arc::new(move |event| {
+        if let Event::Warning { message } = &event {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if !told.insert(message.clone()) {
+                return;
+            }
+        }
+        observer(event);
     })
 }
 
@@ -141,86 +183,4 @@ fn wire(stages: &[GraphNode]) -> Ends {
         }
     }
     (receivers, senders)
-}
-
-fn work(
-    stage: &mut dyn Stage,
-    mut receivers: Vec<Receiver<Message>>,
-    context: &Context,
-    out: &mut Output,
-) -> Result<(), PipelineError> {
-    if receivers.is_empty() {
-        let _card = graphs::shared();
-        load(stage, context)?;
-        let input = Input {
-            sample: Arc::new(Sample::default()),
-            preview: None,
-            artifacts: vec![],
-            context: context.clone(),
-        };
-        return stage.run(&input, out);
-    }
-    let mut loaded = false;
-    while let Some(messages) = next(&mut receivers, context)? {
-        context.cancel.check()?;
-        let _card = graphs::shared();
-        if !std::mem::replace(&mut loaded, true) {
-            load(stage, context)?;
-        }
-        let start = Instant::now();
-        let sample = messages[0].sample.clone();
-        let input = Input {
-            sample: sample.clone(),
-            preview: messages[0].preview,
-            artifacts: messages.into_iter().map(|i| i.artifact).collect(),
-            context: context.clone(),
-        };
-        stage.run(&input, out)?;
-        let (stage, took) = (context.stage.clone(), start.elapsed());
-        (context.observer)(Event::Done {
-            stage,
-            sample,
-            took,
-        });
-    }
-    context.cancel.check()?;
-    let _card = graphs::shared();
-    stage.finish(out)
-}
-
-fn load(stage: &mut dyn Stage, context: &Context) -> Result<(), PipelineError> {
-    let (name, start) = (context.stage.clone(), Instant::now());
-    (context.observer)(Event::Loading {
-        stage: name.clone(),
-    });
-    stage.load(context)?;
-    let took = start.elapsed();
-    (context.observer)(Event::Loaded { stage: name, took });
-    Ok(())
-}
-
-/// One message from each input; none when all of them have ended. A stage with several inputs gets no previews, since its
-/// inputs have them at different times.
-fn next(
-    receivers: &mut [Receiver<Message>],
-    context: &Context,
-) -> Result<Option<Vec<Message>>, PipelineError> {
-    let several = receivers.len() > 1;
-    let mut receive = |receiver: &mut Receiver<Message>| loop {
-        match receiver.blocking_recv() {
-            Some(message) if several && message.preview.is_some() => {}
-            message => return message,
-        }
-    };
-    let messages: Vec<_> = receivers.iter_mut().map(&mut receive).collect();
-    let ended = messages.iter().filter(|i| i.is_none()).count();
-    if ended == messages.len() {
-        return Ok(None);
-    }
-    if ended > 0 {
-        // A run that stops ends its inputs one after another.
-        context.cancel.check()?;
-        return Err(context.failed("its inputs do not have the same number of items"));
-    }
-    Ok(messages.into_iter().collect())
 }

@@ -7,11 +7,12 @@ use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_with::skip_serializing_none;
 
-use nextscale_models::device::{DeviceChoice, Dtype};
+use nextscale_models::device::{Devices, Dtype};
 use nextscale_models::search::Choice;
 
 use crate::file_path::FilePath;
 use crate::lora::LoraFile;
+use crate::share::Share;
 
 /// The settings of a pipeline: every key except `stages`.
 #[skip_serializing_none]
@@ -35,9 +36,9 @@ pub struct Settings {
     /// Low-rank adapters (LoRA) that are added to the model's transformer, one after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lora: Vec<LoraFile>,
-    /// Where to compute.
+    /// Where to compute: a device, or several that share the samples of the run.
     #[serde(default)]
-    pub device: DeviceChoice,
+    pub device: Devices,
     /// Number type of the weights.
     #[serde(default)]
     pub dtype: Dtype,
@@ -63,6 +64,9 @@ pub struct Settings {
     /// gibibyte or more encodes all prompts first and is dropped before the transformer is loaded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_loaded: bool,
+    /// Which of the samples this process generates; all by default. No key of the file: a program sets it before the pipeline is checked.
+    #[serde(skip)]
+    pub share: Share,
     /// A known key that is read separately: the settings are read from a tree in which it is null.
     #[serde(skip_serializing)]
     #[schemars(skip)]

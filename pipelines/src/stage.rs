@@ -9,9 +9,9 @@ use burn::tensor::{Device, FloatDType};
 use nextscale_models::parts::Parts;
 use nextscale_models::{BlockStorage, Placement};
 use nextscale_tokenizer::graphs;
-use tokio::sync::mpsc::Sender;
 
 use crate::artifact::{Artifact, ArtifactType, ClipStep, Message, Sample, Step};
+use crate::dispatch::Routes;
 use crate::error::PipelineError;
 use crate::settings::Settings;
 use crate::yaml::Node;
@@ -45,7 +45,7 @@ impl Ports {
 
 /// One step of a pipeline.
 ///
-/// A stage is made from its parameters while the pipeline is checked. It must not load weights
+/// A stage is made from its parameters while the pipeline is checked, once for each device of the run unless it is a source. It must not load weights
 /// before `load`, which runs in the stage's own thread when its first message arrives. It is
 /// dropped, and its memory freed, as soon as its last message is done.
 pub trait Stage: Send {
@@ -60,6 +60,12 @@ pub trait Stage: Send {
     /// Named values for the `parameters` line of a PNG, such as `CFG scale`.
     fn parameters(&self) -> Vec<(&'static str, String)> {
         vec![]
+    }
+
+    /// Whether it takes all its inputs before it sends the first on. On several devices the inputs are then shared out in advance;
+    /// otherwise a device gets its next one when it is free.
+    fn gathers(&self) -> bool {
+        false
     }
 
     /// Estimates what it needs and refuses what cannot work, before any stage loads anything.
@@ -200,6 +206,8 @@ pub struct Context {
     pub device: Device,
     /// Number type of the weights.
     pub dtype: FloatDType,
+    /// How many copies of the pipeline run on this device at the same time: 1, unless the run names the device several times.
+    pub copies: usize,
     /// Where parts of models come from.
     pub parts: Parts,
     /// Whether a stage of the pipeline has several inputs: a stage that buffered its messages would then block the others.
@@ -259,9 +267,10 @@ pub struct Input {
     pub context: Context,
 }
 
-/// Where a stage sends its artifacts. Sending waits while the next stage's queue is full.
+/// Where a stage sends its artifacts. Sending waits while the next stage's queue is full. A source sends all samples of the run; those of
+/// other processes go nowhere.
 pub struct Output {
-    pub(crate) senders: Vec<Sender<Message>>,
+    pub(crate) routes: Routes,
     pub(crate) context: Context,
 }
 
@@ -307,12 +316,15 @@ impl Output {
     /// [`PipelineError::Cancelled`] if the run stops.
     pub fn message(&mut self, message: Message) -> Result<(), PipelineError> {
         self.context.cancel.check()?;
-        if self.senders.is_empty() {
+        let Some(senders) = self.routes.of(&message.sample, &self.context)? else {
+            return Ok(()); // another process generates it
+        };
+        if senders.is_empty() {
             let stage = self.context.stage.clone();
             (self.context.observer)(Event::Output { stage, message });
             return Ok(());
         }
-        for sender in &self.senders {
+        for sender in senders {
             let message = message.clone();
             let sent = graphs::waiting(|| sender.blocking_send(message).is_ok());
             if !sent {

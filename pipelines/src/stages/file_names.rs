@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nextscale_files::{atomic_file, path_text};
 use unicode_normalization::char::is_combining_mark;
 
+use super::prompts::PromptsParams;
 use crate::artifact::Sample;
 use crate::error::{Diagnostic, PipelineError};
 use crate::settings::Settings;
@@ -37,8 +38,29 @@ pub(super) fn check_file(output: &str, key: &str, setup: &Setup) -> Result<(), D
         let hint = format!("names have up to {LONGEST_NAME} bytes");
         return Err(setup.refuse(key, message).hint(hint));
     }
+    if !setup.settings.share.is_first() {
+        // What is there may be what another process of the run has just written. Each looks again when it writes.
+        return Ok(());
+    }
     let checked = check_replacing(path, setup.settings);
     checked.map(drop).map_err(|e| setup.refuse_error(key, &e))
+}
+
+/// Refuses a name that several results would have and that several processes or devices would write at the same time.
+pub(super) fn check_unique(output: &str, key: &str, setup: &Setup) -> Result<(), Diagnostic> {
+    let settings = setup.settings;
+    let is_alone = !settings.share.is_split() && !settings.device.are_several();
+    if is_alone || output.contains("{index}") || !output.contains("{seed}") {
+        return Ok(());
+    }
+    if setup.all::<PromptsParams>().any(|all| all.repeats_seeds()) {
+        let message = format!(
+            "`seeds` has a seed for several results, which several processes or devices would all write to `{output}`"
+        );
+        let hint = "give each result a name of its own: --output NAME-{index}.png";
+        return Err(setup.refuse(key, message).hint(hint));
+    }
+    Ok(())
 }
 
 /// Whether a file of that name is there and is going to be replaced.

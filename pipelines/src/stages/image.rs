@@ -268,16 +268,17 @@ impl Stage for ImageStage {
         let estimate = self.model.estimate_image(&self.size, &run, &placement)?;
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
         let estimate = estimate.in_turn(self.alone);
+        let needed = estimate.times(context.copies);
         let mask = self
             .inpaint
             .as_ref()
             .and_then(|inpaint| inpaint.notice.clone());
         let notices = self.model.notices().iter().cloned();
         let size = self.size_notice.take();
-        for message in notices.chain(estimate.notice()).chain(mask).chain(size) {
+        for message in notices.chain(needed.notice()).chain(mask).chain(size) {
             context.warn(message);
         }
-        estimate.check(memory(&context.device))?;
+        needed.check(memory(&context.device))?;
         self.estimate = Some(estimate);
         Ok(())
     }

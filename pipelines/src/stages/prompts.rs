@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use smart_default::SmartDefault;
 
-use nextscale_files::bounded;
+use nextscale_files::{atomic_file, bounded};
 
 use super::batch::one;
 use super::prompt_text::{check, decode, foreign_syntax};
@@ -49,6 +49,16 @@ impl StageParams for PromptsParams {
     const STAGE: &'static str = "prompts";
 }
 
+impl PromptsParams {
+    /// Whether two results have one seed, as `seeds` can say.
+    pub(super) fn repeats_seeds(&self) -> bool {
+        let mut seeds = self.seeds.clone();
+        seeds.sort_unstable();
+        let close = |pair: &[u64]| pair[1] - pair[0] < u64::from(self.count);
+        seeds.windows(2).any(close)
+    }
+}
+
 pub(crate) struct Prompts {
     name: String,
     params: PromptsParams,
@@ -62,6 +72,7 @@ impl Prompts {
         if params.count == 0 {
             return refuse("count", "`count` should be at least 1");
         }
+        check_shared(&params, setup)?;
         let prompts = match &params.file {
             Some(_) if !params.prompts.is_empty() => {
                 let message = "prompts come from `prompts` or from `file`, not from both";
@@ -144,6 +155,24 @@ impl Prompts {
             ..Sample::default()
         })
     }
+}
+
+/// Refuses prompts that several processes cannot all read: what one has taken from a pipe is gone for the others.
+fn check_shared(params: &PromptsParams, setup: &Setup) -> Result<(), Diagnostic> {
+    let is_stream = |file: &FilePath| file.as_os_str() == "-" || atomic_file::is_stream(file);
+    let is_read_once = match &params.file {
+        Some(file) => is_stream(file),
+        None => setup.stage.params.get("prompts").is_none(),
+    };
+    let processes = setup.settings.share.of();
+    if processes == 1 || !is_read_once {
+        return Ok(());
+    }
+    let message = format!(
+        "prompts from standard input or a pipe cannot be shared by {processes} processes: each needs all of them"
+    );
+    let hint = "write them to a file that all can read: --prompt-file FILE";
+    Err(setup.refuse("file", message).hint(hint))
 }
 
 fn read_file(file: &Path, setup: &Setup) -> Result<Vec<String>, PipelineError> {
@@ -273,5 +302,20 @@ mod tests {
         let expected = "p.txt:4322:1: line 4322 of 10000 is empty";
         assert!(error.starts_with(expected), "{error}");
         assert!(lines("\n\n", "p.txt").is_err());
+    }
+
+    #[test]
+    fn seeds_repeat_within_the_results_of_a_prompt() {
+        let repeats = |seeds: &[u64], count| {
+            let seeds = seeds.to_vec();
+            let params = PromptsParams {
+                seeds,
+                count,
+                ..PromptsParams::default()
+            };
+            params.repeats_seeds()
+        };
+        assert!(!repeats(&[], 9) && !repeats(&[10, 0, 5], 5));
+        assert!(repeats(&[3, 7, 3], 1) && repeats(&[10, 0, 5], 6));
     }
 }

@@ -11,7 +11,8 @@ use serde_with::skip_serializing_none;
 use nextscale_files::{atomic_file, path_text};
 
 use super::file_names::{
-    check_file, check_folder, check_replacing, fill, is_folder, numbered, replaced, with_suffix,
+    check_file, check_folder, check_replacing, check_unique, fill, is_folder, numbered, replaced,
+    with_suffix,
 };
 use crate::artifact::{Artifact, Kind, Sample};
 use crate::error::{Diagnostic, PipelineError};
@@ -89,18 +90,33 @@ pub(super) fn preview(setup: &Setup) -> Result<Option<PathBuf>, Diagnostic> {
 fn check_output(output: &str, key: &str, setup: &Setup) -> Result<ImageFormat, Diagnostic> {
     let path = &*path_text::to_path(output);
     if output == "-" || atomic_file::is_stream(path) {
-        return Ok(ImageFormat::Png);
+        return check_stream(output, key, setup).map(|()| ImageFormat::Png);
     }
     if is_folder(output) {
         check_folder(path, key, setup)?;
         return Ok(ImageFormat::Png);
     }
     check_file(output, key, setup)?;
+    check_unique(output, key, setup)?;
     format_of(path).ok_or_else(|| {
         let message = format!("`{}` should end with .png, .jpg or .webp", path.display());
         let hint = "end it with / for a folder, in which images get names of their own";
         setup.refuse(key, message).hint(hint)
     })
+}
+
+/// Refuses an output that several processes would write at the same time.
+fn check_stream(output: &str, key: &str, setup: &Setup) -> Result<(), Diagnostic> {
+    let share = setup.settings.share;
+    if !share.is_split() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} processes cannot write to `{output}` together",
+        share.of()
+    );
+    let hint = "write to files: --output NAME-{index}.png, or a folder";
+    Err(setup.refuse(key, message).hint(hint))
 }
 
 /// Writes a file under a name that the user chose. One that is there is replaced with a notice, or it stays and this is an error.

@@ -11,7 +11,7 @@ use serde_with::skip_serializing_none;
 use nextscale_files::{atomic_file, path_text};
 
 use super::file_names::{
-    check_file, check_folder, check_replacing, fill, is_folder, numbered, replaced,
+    check_file, check_folder, check_replacing, check_unique, fill, is_folder, numbered, replaced,
 };
 use super::save::{output, preview};
 use super::video::params::TextToVideoParams;
@@ -80,6 +80,7 @@ impl SaveVideo {
             return Err(setup.refuse(key, message).hint(hint).into());
         }
         let format = format_of(&output, key, setup)?;
+        check_unique(&output, key, setup)?;
         let checked = format.check(params.codec, params.quality);
         checked.map_err(|e| setup.refuse(e.key.unwrap_or(key), e.message).hint(e.hint))?;
         let out_of_range = |rate: &FrameRate| !(1.0..=240.0).contains(&rate.per_second());
@@ -124,6 +125,10 @@ impl SaveVideo {
             tags: tags(size, input),
         };
         let path = self.path(&input.sample);
+        let is_split = input.context.settings.share.is_split();
+        if is_split && self.format == OutputFormat::Folder && is_taken(&path) {
+            return Err(PipelineError::refused_with(taken(&path), TAKEN_HINT));
+        }
         if check_replacing(&path, &input.context.settings)? {
             input.context.warn(replaced(&path));
         }
@@ -158,16 +163,26 @@ impl SaveVideo {
     }
 }
 
+/// Whether a folder holds something.
+fn is_taken(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+fn taken(folder: &Path) -> String {
+    format!("the folder `{}` is not empty", folder.display())
+}
+
+const TAKEN_HINT: &str = "frames go into a folder of their own: give it another name";
+
 /// The format of an output, if this pipeline can write it.
 fn format_of(output: &str, key: &str, setup: &Setup) -> Result<OutputFormat, PipelineError> {
     let path = &*path_text::to_path(output);
     let shown = path.display();
     if is_folder(output) {
-        let taken = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        if taken && !output.contains('{') {
-            let message = format!("the folder `{shown}` is not empty");
-            let hint = "frames go into a folder of their own: give it another name";
-            return Err(setup.refuse(key, message).hint(hint).into());
+        // Of several processes, one may have begun to write into it: each looks at the folders of its own videos.
+        let is_ours = !setup.settings.share.is_split() && !output.contains('{');
+        if is_ours && is_taken(path) {
+            return Err(setup.refuse(key, taken(path)).hint(TAKEN_HINT).into());
         }
         let parent = atomic_file::folder_of(path)
             .ancestors()

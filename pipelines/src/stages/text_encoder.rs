@@ -152,6 +152,10 @@ impl Stage for TextEncoderStage {
         Ports::one("prompt", Kind::Prompt, output)
     }
 
+    fn gathers(&self) -> bool {
+        self.buffered.is_some()
+    }
+
     fn load(&mut self, context: &Context) -> Result<(), PipelineError> {
         let encoder = context.parts.prompt_encoder(&self.model, &context.device)?;
         self.encoder = Some(encoder);

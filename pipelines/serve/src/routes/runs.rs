@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream, StreamExt};
+use nextscale_models::device::Devices;
 use nextscale_pipelines::spec::parse_untrusted;
 use nextscale_pipelines::yaml::Node;
 use serde::{Deserialize, Serialize};
@@ -103,10 +104,15 @@ pub(super) fn parse(body: &[u8]) -> Result<Node, Refusal> {
     Ok(parse_untrusted(text, "pipeline")?)
 }
 
-/// Refuses models that are not on the list and more images than a request may have, and fills in what the server was started with.
+/// Refuses models that are not on the list, more images than a request may have and several devices, and fills in what the server was started with.
 pub(super) fn check(app: &App, root: &mut Node) -> Result<(), Refusal> {
     let options = &app.options;
     fill(options, root)?;
+    let device = root.get("device").map(|node| node.read::<Devices>());
+    if device.is_some_and(|read| read.is_ok_and(|devices| devices.are_several())) {
+        let message = "`device` is a list, and a run on this server has one device: name one";
+        return Err(Refusal::bad(message));
+    }
     let stages = root.get("stages").map(Node::entries).unwrap_or_default();
     let named = stages.iter().filter_map(|entry| entry.node.get("model"));
     for model in named.chain(root.get("model")).filter_map(Node::as_str) {

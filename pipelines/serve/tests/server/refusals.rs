@@ -89,6 +89,12 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             "/api/runs",
+            &format!("device: [cpu, cpu]\n{PIPELINE}"),
+            400,
+            "`device` is a list",
+        ),
+        (
+            "/api/runs",
             &format!("model: sprites\n{PIPELINE}"),
             400,
             "there is no model `sprites`",

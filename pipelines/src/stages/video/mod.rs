@@ -255,12 +255,13 @@ impl Stage for TextToVideo {
         let placement = context.placement(self.blocks);
         let estimate = self.model.estimate_video(&self.plan, &placement);
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
+        let needed = estimate.times(context.copies);
         let notices = self.model.notices().iter().cloned();
         let size = self.size_notice.take();
-        for message in notices.chain(estimate.notice()).chain(size) {
+        for message in notices.chain(needed.notice()).chain(size) {
             context.warn(message);
         }
-        estimate.check(memory(&context.device))?;
+        needed.check(memory(&context.device))?;
         self.estimate = Some(estimate);
         Ok(())
     }
