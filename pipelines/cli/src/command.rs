@@ -11,8 +11,8 @@ use nextscale_train::TrainError;
 
 use crate::output::escaped;
 use crate::{
-    bench, calibrate, convert, data, edit, eval, generate, info, metadata, models, panic, run,
-    serve, signal, train, video, warm_up,
+    bench, calibrate, convert, data, edit, eval, generate, info, metadata, models, panic, ranks,
+    run, serve, signal, train, video, warm_up,
 };
 
 /// Generate images and video by next-scale prediction.
@@ -102,29 +102,30 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Prints what went wrong and what to do. Our errors name their cause in their own text, so that the chain repeats nothing.
+/// Prints what went wrong, in which process and what to do. Our errors name their cause in their own text, so that the chain repeats nothing.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let pipeline = error.downcast_ref::<PipelineError>();
     let model = model_error(error);
+    let rank = ranks::prefix();
     if matches!(pipeline, Some(PipelineError::Cancelled))
         || matches!(model, Some(ModelError::Cancelled))
     {
-        eprintln!("error: stopped; finished results are kept");
+        eprintln!("{rank}error: stopped; finished results are kept");
         return ExitCode::from(130);
     }
     if let Some(PipelineError::Invalid(diagnostics)) = pipeline {
         for diagnostic in diagnostics {
-            eprintln!("error: {}", escaped(&diagnostic.to_string()));
-            print_hint(diagnostic.hint.as_deref());
+            eprintln!("{rank}error: {}", escaped(&diagnostic.to_string()));
+            print_hint(&rank, diagnostic.hint.as_deref());
         }
         return ExitCode::FAILURE;
     }
-    eprintln!("error: {}", escaped(&format!("{error:#}")));
+    eprintln!("{rank}error: {}", escaped(&format!("{error:#}")));
     if matches!(pipeline, Some(PipelineError::Panic { .. })) {
         return panic::report();
     }
     let hint = pipeline.and_then(PipelineError::hint);
-    print_hint(hint.or_else(|| model.and_then(ModelError::hint)));
+    print_hint(&rank, hint.or_else(|| model.and_then(ModelError::hint)));
     ExitCode::FAILURE
 }
 
@@ -136,8 +137,8 @@ fn model_error(error: &anyhow::Error) -> Option<&ModelError> {
     }
 }
 
-fn print_hint(hint: Option<&str>) {
+fn print_hint(rank: &str, hint: Option<&str>) {
     if let Some(hint) = hint {
-        eprintln!("  hint: {}", escaped(hint));
+        eprintln!("{rank}  hint: {}", escaped(hint));
     }
 }

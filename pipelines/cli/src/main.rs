@@ -19,6 +19,7 @@ mod options;
 mod output;
 mod panic;
 mod progress;
+mod ranks;
 mod run;
 mod serve;
 mod settings;

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use nextscale_files::path_text;
 use nextscale_models::LoraChoice;
-use nextscale_models::device::{DeviceChoice, Dtype};
+use nextscale_models::device::{Devices, Dtype};
 use nextscale_pipelines::error::PipelineError;
 use nextscale_pipelines::file_path::FilePath;
 use nextscale_pipelines::lora::LoraFile;
@@ -22,7 +22,7 @@ use nextscale_pipelines::spec::PipelineSpec;
 use nextscale_pipelines::yaml::Node;
 
 use crate::settings::{Settings, flag};
-use crate::{output, run};
+use crate::{output, ranks, run};
 
 /// What to generate, and with which model.
 #[derive(Debug, Args)]
@@ -123,9 +123,10 @@ impl SizeOptions {
 /// Where to compute, where to write, and what to show.
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
-    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
-    #[arg(long)]
-    device: Option<DeviceChoice>,
+    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N. Several share the results between them:
+    /// cuda:0,cuda:1
+    #[arg(long, value_name = "DEVICE[,DEVICE..]")]
+    device: Option<Devices>,
     /// Number type of the weights
     #[arg(long, value_parser = choice::<Dtype>())]
     dtype: Option<Dtype>,
@@ -177,6 +178,9 @@ impl RunOptions {
     /// Runs a pipeline, or prints it.
     pub(crate) fn execute(&self, root: Node) -> anyhow::Result<()> {
         if self.print_pipeline {
+            if !ranks::share()?.is_first() {
+                return Ok(());
+            }
             return output::print(root.to_yaml().trim_end());
         }
         run::execute(PipelineSpec::from_node(root)?, self.timings)

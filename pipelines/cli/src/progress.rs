@@ -5,21 +5,26 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 
 use nextscale_pipelines::artifact::{Artifact, Step};
 use nextscale_pipelines::stage::{Event, Observer};
 
-use crate::bar;
 use crate::output::escaped;
+use crate::{bar, ranks};
 
-/// Shows a run on standard error: progress bars on a terminal, file names anywhere.
+/// Shows a run on standard error: progress bars on a terminal, file names anywhere. Of several processes, all show the names of their
+/// files and what concerns their samples; the rest is shown by the first one.
 pub(super) struct Progress {
     state: Arc<Mutex<State>>,
     timings: bool,
 }
 
 struct State {
+    /// Whether this process speaks for all.
+    is_first: bool,
+    /// Whether something was loaded: from then on, warnings are about samples and not about the run.
+    has_begun: bool,
     bars: MultiProgress,
     loading: BTreeMap<String, ProgressBar>,
     scales: Option<ProgressBar>,
@@ -60,9 +65,16 @@ impl Table {
 }
 
 impl Progress {
-    pub(super) fn new(timings: bool) -> Self {
+    pub(super) fn new(timings: bool, is_first: bool) -> Self {
+        let bars = MultiProgress::new();
+        if !is_first {
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let timings = timings && is_first;
         let state = State {
-            bars: MultiProgress::new(),
+            is_first,
+            has_begun: false,
+            bars,
             loading: BTreeMap::new(),
             scales: None,
             images: None,
@@ -98,6 +110,10 @@ impl State {
     fn show(&mut self, event: Event) {
         match event {
             Event::Loading { stage } => {
+                self.has_begun = true;
+                if self.loading.contains_key(&stage) {
+                    return; // on another device too
+                }
                 let bar = self.bars.add(ProgressBar::new_spinner());
                 bar.set_message(format!("loading {stage}"));
                 bar.enable_steady_tick(Duration::from_millis(100));
@@ -129,7 +145,10 @@ impl State {
             Event::Done { stage, took, .. } => self.table.add(stage, took),
             Event::Warning { message } => {
                 let message = escaped(&message);
-                self.bars.suspend(|| eprintln!("warning: {message}"));
+                if self.is_first || self.has_begun {
+                    let rank = ranks::prefix();
+                    self.bars.suspend(|| eprintln!("{rank}warning: {message}"));
+                }
             }
             Event::Output { message, .. } => {
                 if let Artifact::File(path) = message.artifact {
@@ -150,7 +169,10 @@ impl State {
 
     fn image(&mut self, index: usize, total: usize) {
         let new = || self.bars.add(bar::items("image"));
-        bar::show(self.images.get_or_insert_with(new), index, total);
+        let bar = self.images.get_or_insert_with(new);
+        // Several devices are at different samples.
+        let most = usize::try_from(bar.position()).map_or(index, |last| last.max(index));
+        bar::show(bar, most, total);
     }
 
     fn saved(&self, path: &Path) {

@@ -14,7 +14,7 @@ use nextscale_pipelines::yaml::Node;
 
 use crate::options::path_text;
 use crate::progress::Progress;
-use crate::{output, signal};
+use crate::{output, ranks, signal};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -98,10 +98,13 @@ pub(super) fn validate(source: &Source) -> anyhow::Result<()> {
     output::print(&format!("valid: {}", stages.join(", ")))
 }
 
-/// Checks a pipeline and runs it with progress bars until it is done or Ctrl-C is pressed.
-pub(super) fn execute(spec: PipelineSpec, timings: bool) -> anyhow::Result<()> {
+/// Checks a pipeline and runs it with progress bars until it is done or Ctrl-C is pressed. Of several processes, each generates its
+/// part of the samples.
+pub(super) fn execute(mut spec: PipelineSpec, timings: bool) -> anyhow::Result<()> {
+    let share = ranks::share()?;
+    spec.settings.share = share;
     let mut pipeline = Pipeline::new(spec)?;
-    if pipeline.spec().settings.seed.is_none() {
+    if pipeline.spec().settings.seed.is_none() && !share.is_split() {
         let seed = random_seed();
         eprintln!("seed: {seed}");
         pipeline.set_seed(seed);
@@ -109,7 +112,7 @@ pub(super) fn execute(spec: PipelineSpec, timings: bool) -> anyhow::Result<()> {
     let cancel = Cancel::default();
     let on_stop = cancel.clone();
     let runtime = signal::runtime(move || on_stop.cancel())?;
-    let progress = Progress::new(timings);
+    let progress = Progress::new(timings, share.is_first());
     let result = runtime.block_on(pipeline.run(cancel, progress.observer()));
     progress.finish();
     Ok(result?)

@@ -17,8 +17,10 @@ mod instruct;
 mod interrupt;
 mod library;
 mod models;
+mod ranks;
 mod rewrite;
 mod scales;
+mod sharing;
 mod tiny;
 #[cfg(feature = "ffmpeg")]
 mod video;
