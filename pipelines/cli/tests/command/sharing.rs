@@ -37,6 +37,9 @@ impl Stage for Numbers {
     }
 }
 
+/// Copies of the stage in the middle, each with a number that it got.
+type Seen = Vec<(usize, usize)>;
+
 /// What a copy of the stage in the middle does.
 #[derive(Clone, Copy)]
 enum Kindness {
@@ -52,7 +55,7 @@ struct Middle {
     copy: usize,
     kindness: Kindness,
     kept: Vec<usize>,
-    seen: Arc<Mutex<Vec<(usize, usize)>>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Stage for Middle {
@@ -101,7 +104,7 @@ fn run(
     numbers: usize,
     share: Share,
     copies: &[Kindness],
-) -> (Result<(), PipelineError>, Vec<usize>, Vec<(usize, usize)>) {
+) -> (Result<(), PipelineError>, Vec<usize>, Seen) {
     let seen = Arc::new(Mutex::new(vec![]));
     let mut registry = Registry::empty();
     registry.register("numbers", move |_: Nothing, _: &_| Ok(Numbers(numbers)));
