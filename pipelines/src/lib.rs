@@ -57,6 +57,7 @@
 //! | change every image, or every frame of a video | [`Registry::map_images`], [`Registry::map_frames`] |
 //! | write a stage of any other kind | [`Stage`], [`Registry::register`] |
 //! | share the samples of a run between processes | [`Share`], as `share` of the settings |
+//! | generate each image with several processes | [`Together`], as `together` of the settings |
 //! | follow progress, collect results in memory, stop | [`stage::Event`], [`stage::Observer`], [`stage::Cancel`] |
 //! | read the metadata of a file | [`media::tags`] |
 
@@ -81,6 +82,7 @@ pub mod spec;
 pub mod stage;
 pub mod stage_params;
 pub mod stages;
+pub mod together;
 mod untrusted;
 pub mod uploads;
 mod wiring;
@@ -98,3 +100,4 @@ pub use share::Share;
 pub use spec::PipelineSpec;
 pub use stage::Stage;
 pub use stage_params::StageParams;
+pub use together::Together;

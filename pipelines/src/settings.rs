@@ -13,6 +13,7 @@ use nextscale_models::search::Choice;
 use crate::file_path::FilePath;
 use crate::lora::LoraFile;
 use crate::share::Share;
+use crate::together::Together;
 
 /// The settings of a pipeline: every key except `stages`.
 #[skip_serializing_none]
@@ -67,6 +68,9 @@ pub struct Settings {
     /// Which of the samples this process generates; all by default. No key of the file: a program sets it before the pipeline is checked.
     #[serde(skip)]
     pub share: Share,
+    /// The processes that generate each image together; none by default. No key of the file, either.
+    #[serde(skip)]
+    pub together: Together,
     /// A known key that is read separately: the settings are read from a tree in which it is null.
     #[serde(skip_serializing)]
     #[schemars(skip)]

@@ -10,9 +10,10 @@ use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition}
 use nextscale_bitwise::ranks::ImageRanks;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_tokenizer::ScaleSchedule;
-use nextscale_var_core::collective::{Collective, threads};
+use nextscale_var_core::collective::Collective;
 use nextscale_var_core::guidance::{Guidance, GuidancePoint};
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
+use nextscale_var_core::threads;
 
 const CONFIG: InfinityConfig = InfinityConfig {
     width: 128,

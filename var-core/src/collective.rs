@@ -2,8 +2,6 @@
 //!
 //! The operations are those of MPI and NCCL. All ranks call the same operations in the same order; each waits for the others.
 
-pub mod threads;
-
 use std::fmt::Debug;
 use std::sync::Arc;
 

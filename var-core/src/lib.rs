@@ -33,5 +33,6 @@ pub mod rope;
 pub mod sampler;
 pub mod shortcuts;
 pub mod spread;
+pub mod threads;
 pub mod train;
 pub mod var;

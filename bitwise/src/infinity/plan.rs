@@ -176,7 +176,7 @@ impl Plan {
     }
 
     /// Whether all tokens of all scales are computed, and no image is edited.
-    pub(crate) fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         self.source.is_none() && self.shortcuts == Shortcuts::none(self.schedule.len())
     }
 

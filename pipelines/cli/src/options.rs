@@ -133,6 +133,9 @@ pub(crate) struct RunOptions {
     /// Fix which kernels a card takes: slower, and the same bytes on every card of one kind
     #[arg(long)]
     deterministic: bool,
+    /// Generate each image with all processes that a launcher started, which talk by MPI, instead of sharing the prompts between them
+    #[arg(long)]
+    together: bool,
     /// Stream the transformer's blocks from the checkpoint in every pass, for models larger than memory
     #[arg(long)]
     pub(crate) stream: bool,
@@ -183,7 +186,7 @@ impl RunOptions {
             }
             return output::print(root.to_yaml().trim_end());
         }
-        run::execute(PipelineSpec::from_node(root)?, self.timings)
+        run::execute(PipelineSpec::from_node(root)?, self.timings, self.together)
     }
 }
 

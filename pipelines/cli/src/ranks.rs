@@ -1,7 +1,12 @@
 //! The processes that a launcher started, each of which generates a part of the samples.
 
-use nextscale_distributed::{DistributedError, Rank};
-use nextscale_pipelines::{PipelineError, Share};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use nextscale_distributed::{DistributedError, Fact, Rank, connect};
+use nextscale_pipelines::{Pipeline, PipelineError, Share, Together};
+
+use crate::command::report;
 
 /// The samples of this process; all, unless a launcher started it with others.
 pub(crate) fn share() -> anyhow::Result<Share> {
@@ -26,6 +31,48 @@ fn prefix_of(rank: &Result<Option<Rank>, DistributedError>) -> String {
         Ok(Some(rank)) if !rank.is_first() => format!("rank {}: ", rank.rank),
         _ => String::new(),
     }
+}
+
+/// Runs `work` on all processes that a launcher started, which it connects. An error of one ends all.
+///
+/// # Errors
+/// Of one process: no launcher has started others, or they cannot be connected, or what `work` returns.
+pub(crate) fn together(work: impl FnOnce(Together) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let rank = Rank::from_environment()?.context(
+        "--together is for several processes: start them with mpirun, such as mpirun -n 2 nextscale generate",
+    )?;
+    let ranks = connect(&rank)?;
+    if let Err(error) = work(Together::new(Arc::clone(&ranks))) {
+        // The others would wait for this one for ever.
+        report(&error);
+        ranks.abort(1);
+    }
+    Ok(())
+}
+
+/// The seed that the first process drew.
+pub(crate) fn seed_of_first(together: &Together, own: u64) -> anyhow::Result<u64> {
+    let Some(ranks) = together.ranks() else {
+        return Ok(own);
+    };
+    let all = ranks.exchange(&own.to_le_bytes())?;
+    Ok(all[0]
+        .first_chunk()
+        .map_or(own, |bytes| u64::from_le_bytes(*bytes)))
+}
+
+/// Compares the pipeline and the version of all processes.
+pub(crate) fn agree(together: &Together, pipeline: &Pipeline) -> anyhow::Result<()> {
+    let Some(ranks) = together.ranks() else {
+        return Ok(());
+    };
+    let mut facts = vec![Fact::new(
+        "the version of the program",
+        env!("CARGO_PKG_VERSION"),
+    )];
+    let resolved = serde_json::to_value(pipeline.resolved()?)?;
+    facts.extend(Fact::of_keys(&resolved, "pipeline"));
+    Ok(nextscale_distributed::agree(ranks.as_ref(), &facts)?)
 }
 
 #[cfg(test)]

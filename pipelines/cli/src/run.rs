@@ -11,6 +11,7 @@ use nextscale_pipelines::settings::random_seed;
 use nextscale_pipelines::spec::{PipelineSpec, read_tree};
 use nextscale_pipelines::stage::Cancel;
 use nextscale_pipelines::yaml::Node;
+use nextscale_pipelines::{Share, Together};
 
 use crate::options::path_text;
 use crate::progress::Progress;
@@ -88,7 +89,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
         root.set(&["deterministic"], deterministic)
             .map_err(PipelineError::from)?;
     }
-    execute(PipelineSpec::from_node(root)?, args.timings)
+    execute(PipelineSpec::from_node(root)?, args.timings, false)
 }
 
 pub(super) fn validate(source: &Source) -> anyhow::Result<()> {
@@ -99,20 +100,35 @@ pub(super) fn validate(source: &Source) -> anyhow::Result<()> {
 }
 
 /// Checks a pipeline and runs it with progress bars until it is done or Ctrl-C is pressed. Of several processes, each generates its
-/// part of the samples.
-pub(super) fn execute(mut spec: PipelineSpec, timings: bool) -> anyhow::Result<()> {
-    let share = ranks::share()?;
-    spec.settings.share = share;
+/// part of the samples or, `together`, all of them do.
+pub(super) fn execute(spec: PipelineSpec, timings: bool, together: bool) -> anyhow::Result<()> {
+    if together {
+        return ranks::together(|ranks| execute_on(spec, timings, Share::default(), ranks));
+    }
+    execute_on(spec, timings, ranks::share()?, Together::default())
+}
+
+fn execute_on(
+    mut spec: PipelineSpec,
+    timings: bool,
+    share: Share,
+    together: Together,
+) -> anyhow::Result<()> {
+    let first = share.is_first() && together.is_first();
+    (spec.settings.share, spec.settings.together) = (share, together.clone());
     let mut pipeline = Pipeline::new(spec)?;
     if pipeline.spec().settings.seed.is_none() && !share.is_split() {
-        let seed = random_seed();
-        eprintln!("seed: {seed}");
+        let seed = ranks::seed_of_first(&together, random_seed())?;
+        if first {
+            eprintln!("seed: {seed}");
+        }
         pipeline.set_seed(seed);
     }
+    ranks::agree(&together, &pipeline)?;
     let cancel = Cancel::default();
     let on_stop = cancel.clone();
     let runtime = signal::runtime(move || on_stop.cancel())?;
-    let progress = Progress::new(timings, share.is_first());
+    let progress = Progress::new(timings, first);
     let result = runtime.block_on(pipeline.run(cancel, progress.observer()));
     progress.finish();
     Ok(result?)

@@ -1,6 +1,7 @@
 //! What must be the same on all ranks.
 
 use nextscale_var_core::collective::Collective;
+use serde_json::Value;
 
 use crate::error::DistributedError;
 
@@ -20,6 +21,38 @@ impl Fact {
             what: what.to_owned(),
             value: value.into(),
         }
+    }
+}
+
+impl Fact {
+    /// Every value of a tree of keys, as a fact about its key in `tree`: `` `train.batch` of the configuration ``.
+    pub fn of_keys(value: &Value, tree: &str) -> Vec<Self> {
+        let mut facts = Vec::new();
+        flatten(String::new(), value, &mut |key, value| {
+            facts.push(Self::new(
+                &format!("`{key}` of the {tree}"),
+                value.to_string(),
+            ));
+        });
+        facts
+    }
+}
+
+fn flatten(key: String, value: &Value, found: &mut dyn FnMut(&str, &Value)) {
+    let below = |name: &str| match key.as_str() {
+        "" => name.to_owned(),
+        key => format!("{key}.{name}"),
+    };
+    match value {
+        Value::Object(keys) => {
+            let keys = keys.iter();
+            keys.for_each(|(name, value)| flatten(below(name), value, found));
+        }
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items.for_each(|(i, value)| flatten(below(&i.to_string()), value, found));
+        }
+        _ => found(&key, value),
     }
 }
 
@@ -57,4 +90,30 @@ pub fn agree(ranks: &dyn Collective, facts: &[Fact]) -> Result<(), DistributedEr
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_key_is_a_fact() {
+        let tree = json!({ "data": "d", "scales": [1, 2], "train": { "budget": { "steps": 4 } } });
+        let facts = Fact::of_keys(&tree, "configuration");
+        let texts: Vec<String> = facts
+            .iter()
+            .map(|f| format!("{} {}", f.what, f.value))
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                "`data` of the configuration \"d\"",
+                "`scales.0` of the configuration 1",
+                "`scales.1` of the configuration 2",
+                "`train.budget.steps` of the configuration 4",
+            ]
+        );
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use nextscale_bitwise::ranks::ImageRanks;
 use nextscale_models::device::memory;
 use nextscale_models::generator::{Condition, ImageInput, ImagePlan, ScaleGenerator};
 use nextscale_models::memory::{ImageRun, MemoryEstimate};
@@ -56,6 +57,7 @@ struct Loaded {
     keep: Option<InpaintMask>,
     source: Option<Tensor<5>>,
     forced: Vec<Codes>,
+    ranks: ImageRanks,
 }
 
 /// Makes the stage `text-to-image`.
@@ -208,9 +210,15 @@ impl ImageStage {
             keep: loaded.keep.clone(),
             source: loaded.source.clone(),
             first_seeds: self.init_image.first_seeds(images),
+            ranks: loaded.ranks.clone(),
             ..ImageInput::new(condition, batch.seeds(), self.sampling.plan.clone())
         };
         let steps = loaded.generator.steps(&loaded.plan, input)?;
+        if !out.context.settings.together.is_first() {
+            // The first process writes what all have generated.
+            steps.for_each(drop);
+            return Ok(());
+        }
         let scales = Scales {
             notes: &self.notes(),
             original_size: self.source.as_ref().map(|source| source.original_size),
@@ -305,12 +313,20 @@ impl Stage for ImageStage {
             Some(source) => Some(source.latent(&*autoencoder()?, device)),
         };
         let forced = self.init_image.codes(plan.cells(), device, autoencoder)?;
+        let guided = self.sampling.plan.guided_scales(self.shortcuts.scales) > 0;
+        let ranks = match context.settings.together.ranks() {
+            Some(ranks) => ImageRanks::share(Arc::clone(ranks), guided),
+            None => Ok(ImageRanks::default()),
+        };
+        let ranks = ranks.map_err(|error| context.failed(error.to_string()))?;
+        generator.check_ranks(&plan, &ranks)?;
         self.loaded = Some(Loaded {
             generator,
             plan,
             keep,
             source,
             forced,
+            ranks,
         });
         Ok(())
     }

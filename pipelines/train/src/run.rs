@@ -36,6 +36,8 @@ pub struct TrainRequest<'a> {
     pub device: DeviceChoice,
     /// Fix which kernels a card takes.
     pub deterministic: bool,
+    /// The number of the process among those on its machine, from 0: the card that `cuda` and `auto` mean.
+    pub local_rank: usize,
     /// The processes that share the run; none if this one is alone. They see the same files, and the first alone writes the run's
     /// folder and reports events.
     pub ranks: Option<&'a Arc<dyn Collective>>,
@@ -129,6 +131,7 @@ pub(crate) fn train<R: Run>(
         budget,
         device,
         deterministic,
+        local_rank,
         ranks,
     } = request;
     let run: R = config::read(config)?;
@@ -140,7 +143,7 @@ pub(crate) fn train<R: Run>(
     if deterministic {
         device::use_deterministic_kernels()?;
     }
-    let device = device::open(device)?;
+    let device = device::open_local(device, local_rank)?;
     let set = load(&data)?;
     let in_config = |error: TrainError| error.in_config(config);
     if !R::ANY_SHAPE {

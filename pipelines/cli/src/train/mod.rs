@@ -115,6 +115,7 @@ fn train(args: &RunArgs, train: Train) -> anyhow::Result<()> {
         budget: minutes.or(args.max_steps.map(Budget::Steps)),
         device: args.device,
         deterministic: args.deterministic,
+        local_rank: rank.map_or(0, |rank| rank.local_rank),
         ranks: ranks.as_ref(),
     };
     let stop = Arc::new(AtomicBool::new(false));
@@ -133,8 +134,7 @@ fn train(args: &RunArgs, train: Train) -> anyhow::Result<()> {
     let TrainResult { outcome, step } = match (result, &ranks) {
         (Err(error), Some(ranks)) => {
             // The others would wait for this one for ever.
-            let error = anyhow::Error::from(error).context(format!("rank {}", ranks.rank()));
-            report(&error);
+            report(&error.into());
             ranks.abort(1);
         }
         (result, _) => result?,

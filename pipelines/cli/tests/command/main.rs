@@ -22,6 +22,8 @@ mod rewrite;
 mod scales;
 mod sharing;
 mod tiny;
+#[cfg(feature = "mpi")]
+mod together;
 #[cfg(feature = "ffmpeg")]
 mod video;
 mod warm_up;

@@ -3,6 +3,7 @@
 use burn::tensor::{Int, Tensor};
 use nextscale_bitwise::generate::GenerateOptions as BitOptions;
 use nextscale_bitwise::infinity::TextCondition;
+use nextscale_bitwise::ranks::ImageRanks;
 use nextscale_tokenizer::{Codes, InpaintMask};
 use nextscale_var_core::sampler::Sampler;
 use nextscale_var_core::var::GenerateOptions as CodeOptions;
@@ -72,6 +73,8 @@ pub struct ImageInput {
     pub source: Option<Tensor<5>>,
     /// Other seeds for the scales before this one: variations share their first scales.
     pub first_seeds: Option<(Vec<u64>, usize)>,
+    /// The processes that generate the images together; this one alone by default.
+    pub ranks: ImageRanks,
     /// Whether it is measured how selective the attention of each block is.
     pub measure_attention: bool,
 }
@@ -88,6 +91,7 @@ impl ImageInput {
             keep: None,
             source: None,
             first_seeds: None,
+            ranks: ImageRanks::default(),
             measure_attention: false,
         }
     }

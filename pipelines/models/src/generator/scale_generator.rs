@@ -3,10 +3,12 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::generate::{
-    GenerateInput as BitInput, Generation as BitGeneration, generate as generate_bits,
+    GenerateInput as BitInput, Generation as BitGeneration, generate_on_ranks as generate_bits,
 };
 use nextscale_bitwise::infinity::{Infinity, Plan as InfinityPlan};
+use nextscale_bitwise::ranks::ImageRanks;
 use nextscale_bitwise::tokens::Patching;
+use nextscale_tokenizer::cpu::is_cpu;
 use nextscale_tokenizer::phi::Phi;
 use nextscale_tokenizer::vq::Codebook;
 use nextscale_tokenizer::{Codes, Quantizer, ScaleSchedule, VqCodes};
@@ -173,6 +175,38 @@ impl ScaleGenerator {
         })
     }
 
+    /// Refuses processes that cannot generate the images of a plan together.
+    ///
+    /// # Errors
+    /// A model that is not Infinity's; heads that they cannot share evenly; a card, shortcuts or an edit where they share tokens.
+    pub fn check_ranks(&self, plan: &ImagePlan, ranks: &ImageRanks) -> Result<(), ModelError> {
+        let refuse = |message: String| Err(ModelError::refused(message));
+        if ranks.is_alone() {
+            return Ok(());
+        }
+        let (Transformer::Infinity(..), ImagePlan::Infinity(plan, _)) = (&self.transformer, plan)
+        else {
+            let name = self.model.name();
+            return refuse(format!(
+                "processes generate images of Infinity's models together, and `{name}` is none: let them share the prompts"
+            ));
+        };
+        let (heads, shares) = (self.model.infinity()?.transformer.heads, ranks.shares());
+        if !heads.is_multiple_of(shares) {
+            return refuse(format!(
+                "{shares} processes cannot share the {heads} heads of `{}` evenly",
+                self.model.name()
+            ));
+        }
+        if shares > 1 && !is_cpu(&self.device) {
+            return refuse("more than two processes generate an image together on the CPU only, and without guidance no more than one".to_owned());
+        }
+        if shares > 1 && !plan.is_plain() {
+            return refuse("more than two processes generate an image together only without shortcuts, and none that is edited by instruction".to_owned());
+        }
+        Ok(())
+    }
+
     /// The run; none if something is of another architecture.
     fn start(&self, plan: &ImagePlan, input: &ImageInput) -> Option<Steps<'_>> {
         let temperature = match &self.transformer {
@@ -188,6 +222,7 @@ impl ScaleGenerator {
                 Condition::Text { prompts, negative },
             ) => {
                 let source = input.source.clone();
+                let ranks = input.ranks.clone();
                 let input = BitInput {
                     quantizer: bsq as &dyn Quantizer,
                     plan,
@@ -197,7 +232,7 @@ impl ScaleGenerator {
                     options: input.bit_options()?,
                     sampler,
                 };
-                let run = generate_bits(transformer, input);
+                let run = generate_bits(transformer, input, ranks);
                 let run = match source {
                     Some(source) => run.of_source(source),
                     None => run,

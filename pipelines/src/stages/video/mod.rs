@@ -252,6 +252,10 @@ impl Stage for TextToVideo {
     }
 
     fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
+        if context.settings.together.ranks().is_some() {
+            let message = "processes generate images of Infinity's models together, and no videos: leave out `--together`, and they share the prompts";
+            return Err(PipelineError::refused(message));
+        }
         let placement = context.placement(self.blocks);
         let estimate = self.model.estimate_video(&self.plan, &placement);
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);

@@ -94,6 +94,7 @@ impl Workplace {
             budget: None,
             device: DeviceChoice::Cpu,
             deterministic: false,
+            local_rank: 0,
             ranks: None,
         };
         let (stop, mut steps) = (AtomicBool::new(false), 0);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::thread;
 
 use super::*;
-use crate::collective::{Collective, threads};
+use crate::collective::Collective;
+use crate::threads;
 use crate::train::{Ranks, TrainError};
 
 /// Runs `work` on ranks.

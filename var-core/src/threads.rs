@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Collective, CollectiveError};
+use crate::collective::{Collective, CollectiveError};
 
 /// How long a rank waits for the others.
 const PATIENCE: Duration = Duration::from_secs(600);
