@@ -133,6 +133,15 @@ impl Mpi {
     }
 }
 
+impl Drop for Mpi {
+    /// Ends the others with a process that panics: they would wait for it for ever, and MPI's own end waits for them.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.abort(101);
+        }
+    }
+}
+
 /// A number of MPI, which is never negative.
 fn count(n: i32) -> usize {
     usize::try_from(n).unwrap_or(0)

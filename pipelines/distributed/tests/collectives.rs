@@ -3,6 +3,7 @@
 #![cfg(feature = "mpi")]
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor};
 use nextscale_distributed::{Fact, Rank, agree, connect};
@@ -110,7 +111,7 @@ fn one_that_waits() {
     if rank.rank == 1 {
         // It comes to MPI, but not to the run.
         let universe = mpi::initialize();
-        std::thread::sleep(std::time::Duration::from_secs(6));
+        std::thread::sleep(Duration::from_secs(6));
         drop(universe);
         return;
     }
@@ -125,4 +126,25 @@ fn a_rank_that_does_not_come_is_named() {
     assert!(!success, "{told}");
     let expected = "rank 1 did not come within 2 s: see whether the process runs, or set NEXTSCALE_RANK_TIMEOUT to more seconds";
     assert!(told.contains(expected), "{told}");
+}
+
+#[test]
+#[ignore = "a process of the test below"]
+fn one_that_panics() {
+    let rank = Rank::from_environment()
+        .unwrap()
+        .expect("started by mpirun");
+    let ranks = connect(&rank).unwrap();
+    assert!(ranks.rank() != 1, "rank 1 is broken");
+    ranks.barrier().unwrap();
+}
+
+/// The other one does not wait for ever.
+#[test]
+fn a_rank_that_panics_ends_all() {
+    let started = Instant::now();
+    let (success, told) = on_ranks(2, "one_that_panics");
+    assert!(!success, "{told}");
+    assert!(told.contains("rank 1 is broken"), "{told}");
+    assert!(started.elapsed() < Duration::from_secs(30), "{told}");
 }

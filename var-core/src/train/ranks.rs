@@ -393,7 +393,7 @@ impl<'a> Sums<'a> {
         let mut at = 0;
         for place in places {
             let end = at + self.layout.sizes[place];
-            let part = whole.clone().slice([at..end]);
+            let part = whole.clone().slice_dim(0, at..end);
             at = end;
             let sum = &mut self.sums[place];
             *sum = Some(match sum.take() {

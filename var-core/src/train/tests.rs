@@ -1,7 +1,5 @@
 //! The engine on a toy problem: a small network learns a fixed linear map.
 
-mod ranks;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,14 +15,14 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 
 #[derive(Module, Debug)]
-struct Toy {
-    first: Linear,
+pub(super) struct Toy {
+    pub(super) first: Linear,
     second: Linear,
     embedding: Param<Tensor<2>>,
 }
 
 /// The same network every time. Its numbers do not come from the device's generator, which other tests use at the same time.
-fn toy(device: &Device) -> Toy {
+pub(super) fn toy(device: &Device) -> Toy {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut numbers =
         |count: usize| -> Vec<f32> { (0..count).map(|_| rng.random_range(-0.5..0.5)).collect() };
@@ -42,14 +40,14 @@ fn toy(device: &Device) -> Toy {
     }
 }
 
-struct Regression {
+pub(super) struct Regression {
     device: Device,
     /// Steps so far; every fifth one moves the embedding.
     steps: AtomicU64,
 }
 
 impl Regression {
-    fn new(device: &Device) -> Self {
+    pub(super) fn new(device: &Device) -> Self {
         Self {
             device: device.clone(),
             steps: AtomicU64::new(0),
@@ -123,7 +121,7 @@ impl Task for Regression {
     }
 }
 
-struct Points {
+pub(super) struct Points {
     broken_at: u64,
 }
 
@@ -145,7 +143,7 @@ impl Batches for Points {
     }
 }
 
-fn options(steps: u64) -> TrainOptions {
+pub(super) fn options(steps: u64) -> TrainOptions {
     TrainOptions {
         budget: Budget::Steps(steps),
         learning_rate: LearningRate {
@@ -168,7 +166,7 @@ fn options(steps: u64) -> TrainOptions {
     }
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(super) fn folder(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("nextscale-train-{name}-{}", std::process::id()));
     let _ = fs::remove_dir_all(&path);
     path
@@ -180,7 +178,7 @@ fn trainer(run: &Path, steps: u64) -> Trainer<Regression> {
     Trainer::resume_or_start(task, toy(&device), options(steps), run).unwrap()
 }
 
-const SOUND: Points = Points {
+pub(super) const SOUND: Points = Points {
     broken_at: u64::MAX,
 };
 

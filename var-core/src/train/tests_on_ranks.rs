@@ -1,12 +1,21 @@
 //! Runs on several ranks, which are threads here.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use super::*;
+use burn::tensor::Device;
+
+use super::checkpoint::{TrainError, latest};
+use super::options::TrainOptions;
+use super::ranks::Ranks;
+use super::schedule::{Budget, Decay, LearningRate};
+use super::tests::{Regression, SOUND, folder, options, toy};
+use super::trainer::{Observed, Outcome, Trainer};
 use crate::collective::Collective;
 use crate::threads;
-use crate::train::{Ranks, TrainError};
 
 /// Runs `work` on ranks.
 fn on_ranks<R: Send>(world: usize, work: impl Fn(Ranks) -> R + Sync) -> Vec<R> {
