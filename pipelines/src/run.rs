@@ -47,6 +47,11 @@ impl Pipeline {
     pub async fn run(mut self, cancel: Cancel, observer: Observer) -> Result<(), PipelineError> {
         let settings = &mut self.spec.settings;
         settings.share.check_seed(settings.seed)?;
+        if settings.together.ranks().is_some() && settings.device.are_several() {
+            let message =
+                "processes that generate each image together have one device each: name one device";
+            return Err(PipelineError::refused(message));
+        }
         if settings.deterministic {
             nextscale_models::device::use_deterministic_kernels()?;
         }

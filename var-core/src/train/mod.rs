@@ -48,8 +48,6 @@ mod shards;
 mod task;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_on_ranks;
 mod trained;
 mod trainer;
 mod weighting;

@@ -107,6 +107,11 @@ fn what_processes_cannot_do_together_is_refused() {
         ),
         (
             2,
+            "generate -p apple --seed 1 --together -o a.png --device cpu,cpu",
+            "have one device each: name one device",
+        ),
+        (
+            2,
             "video -p apple --seed 1 --together -o a.mp4 --device cpu",
             "and no videos: leave out `--together`",
         ),

@@ -8,14 +8,13 @@ use std::thread;
 
 use burn::tensor::Device;
 
-use super::checkpoint::{TrainError, latest};
-use super::options::TrainOptions;
-use super::ranks::Ranks;
-use super::schedule::{Budget, Decay, LearningRate};
-use super::tests::{Regression, SOUND, folder, options, toy};
-use super::trainer::{Observed, Outcome, Trainer};
+use super::regression::{Regression, SOUND, folder, options, toy};
 use crate::collective::Collective;
 use crate::threads;
+use crate::train::{
+    Budget, Decay, LearningRate, Observed, Outcome, Ranks, TrainError, TrainOptions, Trainer,
+    latest,
+};
 
 /// Runs `work` on ranks.
 fn on_ranks<R: Send>(world: usize, work: impl Fn(Ranks) -> R + Sync) -> Vec<R> {
