@@ -5,7 +5,6 @@
 //! ```
 
 use burn::tensor::{Int, Tensor};
-use nextscale_tokenizer::cpu::is_cpu;
 use nextscale_tokenizer::{
     Codes, InpaintMask, Quantizer, Scale, ScaleSchedule,
     pyramid::{Plain, Pyramid},
@@ -18,8 +17,8 @@ use nextscale_var_core::{
 #[cfg(feature = "cuda")]
 use crate::infinity::{Graphs, Lease};
 use crate::infinity::{Infinity, Plan, State, TextCondition};
-use crate::ranks::ImageRanks;
 use crate::tokens::Patching;
+use nextscale_var_core::sample_ranks::SampleRanks;
 
 /// Settings that act scale by scale.
 #[derive(Debug, Clone)]
@@ -100,7 +99,7 @@ pub struct Generation<'a, Q: Quantizer + ?Sized> {
     /// Scales, from the first, that need the unconditional half of the batch.
     guided: usize,
     /// What other processes do.
-    ranks: ImageRanks,
+    ranks: SampleRanks,
     features: Option<Tensor<5>>,
     input: Option<Tensor<3>>,
     k: usize,
@@ -120,18 +119,18 @@ pub fn generate<'a, Q: Quantizer + ?Sized>(
     model: &'a Infinity,
     input: GenerateInput<'a, '_, Q>,
 ) -> Generation<'a, Q> {
-    generate_on_ranks(model, input, ImageRanks::default())
+    generate_on_ranks(model, input, SampleRanks::default())
 }
 
 /// As [`generate`], on several processes. Each calls it with the same input, runs all scales, and gets the steps of one process.
 ///
 /// # Panics
-/// As [`generate`]; also if the heads of the model cannot be shared evenly, tokens are shared on a card, or together with shortcuts
-/// or an edit, or the ranks cannot talk any more.
+/// As [`generate`]; also if the heads of the model cannot be shared evenly, tokens are shared together with shortcuts or an edit, or
+/// the ranks cannot talk any more.
 pub fn generate_on_ranks<'a, Q: Quantizer + ?Sized>(
     model: &'a Infinity,
     input: GenerateInput<'a, '_, Q>,
-    ranks: ImageRanks,
+    ranks: SampleRanks,
 ) -> Generation<'a, Q> {
     let GenerateInput {
         quantizer,
@@ -162,17 +161,13 @@ pub fn generate_on_ranks<'a, Q: Quantizer + ?Sized>(
     };
     let mut state = model.start(&prompts, plan);
     let halves = &ranks.halves;
-    let here = matches!(halves, Halves::Here);
-    if 0 < guided && guided < run && (here || !halves.has_conditional()) {
+    if 0 < guided && guided < run && (halves.are_here() || !halves.has_conditional()) {
         state.reserve(plan, guided);
     }
-    if ranks.tokens.is_some() {
-        let device = state.text().cond.device();
-        assert!(
-            plan.is_plain() && is_cpu(&device),
-            "tokens are shared on the CPU, all of them"
-        );
-    }
+    assert!(
+        ranks.tokens.is_none() || plan.is_plain(),
+        "all tokens are shared, of an image that is no edit"
+    );
     state.share(ranks.clone());
     Generation {
         model,
@@ -250,7 +245,7 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
 
     /// Logits of scale `k` after guidance and temperature.
     fn logits(&mut self, k: usize) -> Tensor<3> {
-        if k >= self.guided && matches!(self.ranks.halves, Halves::OnRanks(_)) {
+        if k >= self.guided && !self.ranks.halves.are_here() {
             return self.conditional_logits(k);
         }
         if k == self.guided && k > 0 {
@@ -273,16 +268,14 @@ impl<Q: Quantizer + ?Sized> Generation<'_, Q> {
     /// Logits of scale `k`, which is not guided, on two ranks: only the first computes them.
     fn conditional_logits(&mut self, k: usize) -> Tensor<3> {
         let input = self.input.take();
-        let logits = if self.ranks.halves.has_conditional() {
-            self.model
-                .forward_scale(k, input, &mut self.state, &self.plan, None)
-        } else {
-            let rows = self.state.text().cond.dims()[0];
-            let tokens = self.plan.schedule().scales()[k].tokens();
-            let channels = self.model.head.weight.dims()[1];
-            Tensor::zeros([rows, tokens, channels], &self.state.text().cond.device())
-        };
-        self.ranks.halves.conditional(logits) / self.options.temperature[k]
+        let (state, plan, model) = (&mut self.state, &self.plan, self.model);
+        let (cond, tokens) = (&state.text().cond, plan.schedule().scales()[k].tokens());
+        let shape = [cond.dims()[0], tokens, model.head.weight.dims()[1]];
+        let halves = self.ranks.halves.clone();
+        let logits = halves.of_conditional(shape, &cond.device(), || {
+            model.forward_scale(k, input, state, plan, None)
+        });
+        logits / self.options.temperature[k]
     }
 
     /// The bits of scale `k`, by token, and the same on the tokenizer's grid.

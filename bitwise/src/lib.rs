@@ -20,7 +20,6 @@ pub mod correction;
 pub mod generate;
 pub mod import;
 pub mod infinity;
-pub mod ranks;
 pub mod tokens;
 pub mod train;
 pub mod vae;

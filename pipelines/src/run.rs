@@ -94,6 +94,7 @@ impl Pipeline {
             copies: devices.iter().filter(|(other, _)| other == device).count(),
             parts: self.parts.clone(),
             joins,
+            feeds_join: false,
             cancel: cancel.clone(),
             observer: observer.clone(),
             resolved: resolved.clone(),
@@ -109,6 +110,9 @@ impl Pipeline {
         let share = self.spec.settings.share;
         let dispatch = Arc::new(Dispatch::new(share, contexts.len(), joins || gathers));
         let mut ends: Vec<Ends> = contexts.iter().map(|_| wire(&self.stages)).collect();
+        let feeds_join: Vec<bool> = (0..self.stages.len())
+            .map(|index| feeds_join(&self.stages, index))
+            .collect();
         let mut tasks = vec![];
         for (index, node) in self.stages.into_iter().enumerate() {
             let is_source = node.sources.is_empty();
@@ -124,6 +128,7 @@ impl Pipeline {
                 };
                 let context = Context {
                     stage: node.name.clone(),
+                    feeds_join: feeds_join[index],
                     ..contexts[device].clone()
                 };
                 let inputs = Inputs::new(receivers, &dispatch, device);
@@ -172,6 +177,13 @@ async fn collect(mut tasks: JoinSet<Result<(), PipelineError>>) -> Result<(), Pi
         }
     }
     first.map_or(Ok(()), Err)
+}
+
+/// Whether what a stage sends reaches, through others or not, a stage with several inputs.
+fn feeds_join(stages: &[GraphNode], index: usize) -> bool {
+    let next = stages.iter().enumerate();
+    let mut next = next.filter(|(_, node)| node.sources.contains(&index));
+    next.any(|(next, node)| node.sources.len() > 1 || feeds_join(stages, next))
 }
 
 type Ends = (Vec<Vec<Receiver<Message>>>, Vec<Vec<Sender<Message>>>);

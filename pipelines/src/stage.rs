@@ -9,6 +9,7 @@ use burn::tensor::{Device, FloatDType};
 use nextscale_models::parts::Parts;
 use nextscale_models::{BlockStorage, Placement};
 use nextscale_tokenizer::graphs;
+use nextscale_var_core::sample_ranks::SampleRanks;
 
 use crate::artifact::{Artifact, ArtifactType, ClipStep, Message, Sample, Step};
 use crate::dispatch::Routes;
@@ -212,6 +213,8 @@ pub struct Context {
     pub parts: Parts,
     /// Whether a stage of the pipeline has several inputs: a stage that buffered its messages would then block the others.
     pub joins: bool,
+    /// Whether what the stage sends reaches one with several inputs: all of the processes that generate samples together need it then.
+    pub feeds_join: bool,
     /// Asks to stop.
     pub cancel: Cancel,
     /// Receives events.
@@ -227,6 +230,20 @@ impl Context {
     pub fn failed(&self, message: impl ToString) -> PipelineError {
         let (stage, message) = (self.stage.clone(), message.to_string());
         PipelineError::Stage { stage, message }
+    }
+
+    /// Whether this process sends what several generate together: the first one does, which writes it, and all do where a later stage
+    /// needs it to generate more.
+    pub fn sends(&self) -> bool {
+        self.settings.together.is_first() || self.feeds_join
+    }
+
+    /// How the processes that generate samples together share one, whose batch is `guided` or not. All of them call it.
+    pub(crate) fn sample_ranks(&self, guided: bool) -> Result<SampleRanks, PipelineError> {
+        let Some(ranks) = self.settings.together.ranks() else {
+            return Ok(SampleRanks::default());
+        };
+        SampleRanks::new(Arc::clone(ranks), guided).map_err(|error| self.failed(error))
     }
 
     /// Where a transformer lies whose blocks are stored like this.

@@ -90,6 +90,13 @@ fn work(
         };
         return stage.run(&input, out);
     }
+    if !context.settings.together.is_first() && stage.ports().output.is_none() {
+        // The first process writes what all have generated.
+        while let Some(messages) = inputs.next(context)? {
+            inputs.done(messages.len());
+        }
+        return context.cancel.check();
+    }
     let mut loaded = false;
     while let Some(messages) = inputs.next(context)? {
         context.cancel.check()?;

@@ -184,19 +184,16 @@ impl SelfAttention {
     ) -> Tensor<2> {
         use crate::card::{heads, product};
         let ([n, c], dtype) = (rows.dims(), rows.dtype());
-        let hidden = pass.causal.map(BlockCausal::mask);
         if !crate::card::takes_heads(c / self.heads) {
             let x = rows.reshape([images, n / images, c]);
-            let [q, k, v] = self.split(x, pass);
-            let (k, v) = cache(&q, k, v);
-            return product(attend_rows(q, k, v, hidden, dtype), &self.proj);
+            let own = self.split(x, pass);
+            return product(attended_rows(own, pass, cache, dtype), &self.proj);
         }
         let [queries, keys, values] = self.heads_on_card([images, n / images], c, pass, dtype);
         let q = heads(product(rows.clone(), &self.q), queries);
         let k = heads(product(rows.clone(), &self.k), keys);
         let v = heads(product(rows, &self.v), values);
-        let (k, v) = cache(&q, k, v);
-        product(attend_rows(q, k, v, hidden, dtype), &self.proj)
+        product(attended_rows([q, k, v], pass, cache, dtype), &self.proj)
     }
 
     /// Attends from every token of `x` to the tokens that `cache` returns.
@@ -277,6 +274,27 @@ pub fn operands(weights: DType) -> DType {
         DType::BF16 => DType::F16,
         other => other,
     }
+}
+
+/// What tokens with these queries, keys and values attend to on a card, as [`attend_rows`] returns it.
+#[cfg(feature = "cuda")]
+fn attended_rows(
+    own: [Tensor<4>; 3],
+    pass: PassContext,
+    cache: impl FnOnce(&Tensor<4>, Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+    dtype: DType,
+) -> Tensor<2> {
+    let hidden = pass.causal.map(BlockCausal::mask);
+    let Some(share) = pass.share else {
+        let [q, k, v] = own;
+        let (k, v) = cache(&q, k, v);
+        return attend_rows(q, k, v, hidden, dtype);
+    };
+    let [q, k, v] = share.to_heads(own);
+    let (k, v) = cache(&q, k, v);
+    let attended = share.to_tokens(attend(q, k, v, hidden));
+    let [b, h, n, d] = attended.dims();
+    cast(attended.swap_dims(1, 2), dtype).reshape([b * n, h * d])
 }
 
 /// [`attend`] on a card, as rows `[b n, h d]` of a type: the input of the output projection.

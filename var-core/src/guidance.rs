@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::collective::Collective;
@@ -134,23 +134,37 @@ impl Halves {
         Self::OnRanks(ranks)
     }
 
-    /// [`mix`] of both halves, `[b, ..]`, from what is here of them.
+    /// Both halves, `[2b, ..]`, from what is here of them.
     ///
     /// # Panics
     /// If the ranks cannot talk any more.
-    pub fn mix<const D: usize>(&self, x: Tensor<D>, weight: f64) -> Tensor<D> {
+    pub fn join<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let Self::OnRanks(ranks) = self else {
-            return mix(x, weight);
+            return x;
         };
         let mut shape = x.dims();
         let count = x.shape().num_elements();
         let both = ranks.all_gather(x.reshape([count]));
         shape[0] *= 2;
-        mix(
-            both.unwrap_or_else(|error| panic!("{error}"))
-                .reshape(shape),
-            weight,
-        )
+        both.unwrap_or_else(|error| panic!("{error}"))
+            .reshape(shape)
+    }
+
+    /// The half that is here of both, `[2b, ..]`; all where both are.
+    pub fn own<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let Self::OnRanks(ranks) = self else {
+            return x;
+        };
+        let b = x.dims()[0] / 2;
+        x.slice_dim(0, ranks.rank() * b..(ranks.rank() + 1) * b)
+    }
+
+    /// [`mix`] of both halves, `[b, ..]`, from what is here of them.
+    ///
+    /// # Panics
+    /// If the ranks cannot talk any more.
+    pub fn mix<const D: usize>(&self, x: Tensor<D>, weight: f64) -> Tensor<D> {
+        mix(self.join(x), weight)
     }
 
     /// [`mix`](Self::mix) for both halves to go on with: as many rows as `x` has.
@@ -165,6 +179,11 @@ impl Halves {
         }
     }
 
+    /// Whether both are here.
+    pub fn are_here(&self) -> bool {
+        matches!(self, Self::Here)
+    }
+
     /// Whether the conditional rows are here.
     pub fn has_conditional(&self) -> bool {
         match self {
@@ -173,16 +192,25 @@ impl Halves {
         }
     }
 
-    /// The conditional rows `x` of the first rank, which alone may have them.
+    /// What `compute` makes of the conditional rows, of this shape and on this device. It runs where those rows are.
     ///
     /// # Panics
     /// If the ranks cannot talk any more.
-    pub fn conditional<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+    pub fn of_conditional<const D: usize>(
+        &self,
+        shape: [usize; D],
+        device: &Device,
+        compute: impl FnOnce() -> Tensor<D>,
+    ) -> Tensor<D> {
         let Self::OnRanks(ranks) = self else {
-            return x;
+            return compute();
         };
-        let shape = x.shape();
-        let sent = ranks.broadcast(x.reshape([shape.num_elements()]), 0);
+        let count: usize = shape.iter().product();
+        let own = match ranks.rank() {
+            0 => compute().reshape([count]),
+            _ => Tensor::zeros([count], device),
+        };
+        let sent = ranks.broadcast(own, 0);
         sent.unwrap_or_else(|error| panic!("{error}"))
             .reshape(shape)
     }
@@ -204,7 +232,6 @@ pub fn replace_rows(features: Tensor<3>, other: Tensor<3>, marked: &[bool]) -> T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
 
     #[test]
     fn mixing_extrapolates() {

@@ -30,6 +30,7 @@ pub mod matmul;
 pub mod pruning;
 mod read_ahead;
 pub mod rope;
+pub mod sample_ranks;
 pub mod sampler;
 pub mod shortcuts;
 pub mod spread;

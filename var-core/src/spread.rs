@@ -84,31 +84,39 @@ impl<'a> TokenShare<'a> {
     }
 
     /// Queries, keys and values, each `[b, h, m, d]` of this rank's tokens, to those of all tokens for this rank's heads,
-    /// `[b, h / N, l, d]`.
+    /// `[b, h / N, l, d]`. Keys and values may have fewer heads than queries.
     ///
     /// # Panics
     /// If the heads cannot be shared evenly, or the ranks cannot talk any more.
     pub fn to_heads(&self, all: [Tensor<4>; 3]) -> [Tensor<4>; 3] {
-        let n = self.ranks.world();
+        let (n, m) = (self.ranks.world(), self.len());
         let dtype = all[0].dtype();
-        let [b, h, m, d] = all[0].dims();
-        assert!(
-            h.is_multiple_of(n),
-            "{h} heads cannot be shared by {n} ranks"
-        );
-        let own = h / n;
-        // [3 b, n, h / n, m, d] with the ranks first.
-        let sent = Tensor::cat(all.to_vec(), 0).reshape([3 * b, n, own, m, d]);
-        let sent = sent.permute([1, 0, 2, 3, 4]).reshape([3 * b * h * m * d]);
-        let received = done(self.ranks.all_to_all(f32(sent)));
-        let received = received.reshape([n * 3 * b, own, m, d]);
-        let part = |rank| {
-            received
-                .clone()
-                .slice_dim(0, rank * 3 * b..(rank + 1) * 3 * b)
-        };
-        let joined = cast(self.join((0..n).map(part), 2), dtype);
-        [0, 1, 2].map(|i| joined.clone().slice_dim(0, i * b..(i + 1) * b))
+        let shapes = all.each_ref().map(|x| {
+            let [b, h, _, d] = x.dims();
+            assert!(
+                h.is_multiple_of(n),
+                "{h} heads cannot be shared by {n} ranks"
+            );
+            [b, h / n, m, d]
+        });
+        let parts = all.map(|x| {
+            let [b, h, m, d] = x.dims();
+            let x = x.reshape([b, n, h / n, m, d]).permute([1, 0, 2, 3, 4]);
+            x.reshape([n, b * h / n * m * d])
+        });
+        let sent = Tensor::cat(parts.to_vec(), 1);
+        let [_, each] = sent.dims();
+        let received = done(self.ranks.all_to_all(f32(sent.reshape([n * each]))));
+        let received = received.reshape([n, each]);
+        let mut from = 0;
+        shapes.map(|[b, own, m, d]| {
+            let range = from..from + b * own * m * d;
+            from = range.end;
+            let x = received.clone().slice_dim(1, range);
+            let x = x.reshape([n * b, own, m, d]);
+            let part = |rank| x.clone().slice_dim(0, rank * b..(rank + 1) * b);
+            cast(self.join((0..n).map(part), 2), dtype)
+        })
     }
 
     /// What this rank's heads attended to for all tokens, `[b, h / N, l, d]`, to what all heads did for its tokens, `[b, h, m, d]`.

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Int, Tensor};
 use nextscale_bitwise::tokens::Patching;
 use nextscale_tokenizer::{Codes, Scale};
 use nextscale_var_core::blocks::Transformer as _;
+use nextscale_var_core::sample_ranks::SampleRanks;
 use nextscale_var_core::sampler::Sampler;
 use nextscale_var_core::shortcuts::Shortcuts;
 
@@ -48,6 +49,8 @@ pub struct Generation<'a> {
     bits_before: Option<Tensor<5, Int>>,
     /// The clip to which the outputs belong that stand in for tokens that are left out.
     stand_ins_of: Option<usize>,
+    /// What other processes do.
+    ranks: SampleRanks,
     k: usize,
 }
 
@@ -57,6 +60,19 @@ pub struct Generation<'a> {
 /// If shapes do not fit the model, there are more forced passes than passes, or shares of tokens are not those of
 /// [`Shortcuts::new`].
 pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'_>) -> Generation<'a> {
+    generate_on_ranks(model, input, SampleRanks::default())
+}
+
+/// As [`generate`], on several processes. Each calls it with the same input, runs all passes, and gets the steps of one process.
+///
+/// # Panics
+/// As [`generate`]; also if the key heads of the model cannot be shared evenly, tokens are shared and some are left out, or the ranks
+/// cannot talk any more.
+pub fn generate_on_ranks<'a>(
+    model: &'a InfinityStar,
+    input: GenerateInput<'_>,
+    ranks: SampleRanks,
+) -> Generation<'a> {
     let GenerateInput {
         plan,
         text,
@@ -78,7 +94,11 @@ pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'_>) -> Genera
         },
         sampler,
         state: State::with_pruner(model.depth(), shortcuts.pruner(model.depth())),
-        rows_per_video: if guided { 2 } else { 1 },
+        rows_per_video: if guided && ranks.halves.are_here() {
+            2
+        } else {
+            1
+        },
         batch: text.dims()[0],
         text_max_len: model.cfg_uncond.dims()[0],
         reference: plan.reference(),
@@ -87,9 +107,18 @@ pub fn generate<'a>(model: &'a InfinityStar, input: GenerateInput<'_>) -> Genera
         sum: None,
         bits_before: None,
         stand_ins_of: None,
+        ranks: ranks.clone(),
         k: 0,
     };
+    let pruned = shortcuts != Shortcuts::none(plan.scales());
+    assert!(ranks.tokens.is_none() || !pruned, "all tokens are shared");
+    generation.state.share(ranks.clone());
     let tokens = prompt_tokens(model, text, negative, guided);
+    let tokens = if guided {
+        ranks.halves.own(tokens)
+    } else {
+        tokens
+    };
     let positions = text_positions(tokens.dims()[1]);
     generation.forward(tokens, &positions, Some(Segment::Text), None);
     for condition in conditions {
@@ -158,16 +187,32 @@ impl Generation<'_> {
         let frames: Vec<usize> = (pass.first_frame..pass.first_frame + pass.scale.t).collect();
         let level = self.text_max_len + pass.position;
         let positions = grid_positions(pass.scale, self.reference, &frames, level);
+        let (all_rows, scale) = (self.needs_all_rows(pass), self.pruned_scale(pass));
         // The rows of the prompts come first, also in what is kept of earlier clips.
-        let rows = if self.needs_all_rows(pass) {
-            self.rows_per_video
-        } else {
-            1
-        };
-        let x = self.embed(input.clone(), rows);
-        let (keep, scale) = (pass.keep.then_some(Segment::Clip), self.pruned_scale(pass));
-        let x = self.forward(x, &positions, keep, scale);
-        wanted.then(|| self.model.logits(x, pass.kind))
+        let rows = if all_rows { self.rows_per_video } else { 1 };
+        let keep = pass.keep.then_some(Segment::Clip);
+        let halves = self.ranks.halves.clone();
+        if all_rows {
+            let x = self.embed(input.clone(), rows);
+            let x = self.forward(x, &positions, keep, scale);
+            return wanted.then(|| halves.join(self.logits(x, pass)));
+        }
+        let values = 2 * self.bits.of(pass.kind);
+        let shape = [self.batch, pass.scale.tokens(), values];
+        Some(halves.of_conditional(shape, &self.device.clone(), || {
+            let x = self.embed(input.clone(), rows);
+            let x = self.forward(x, &positions, keep, scale);
+            self.logits(x, pass)
+        }))
+    }
+
+    /// The logits of all tokens of a pass, from the hidden states of those that are here.
+    fn logits(&self, x: Tensor<3>, pass: Pass) -> Tensor<3> {
+        let logits = self.model.logits(x, pass.kind);
+        match self.ranks.share(pass.scale.tokens()) {
+            Some(share) => share.gather(logits),
+            None => logits,
+        }
     }
 
     fn input(&self, pass: Pass) -> Tensor<5> {

@@ -4,17 +4,11 @@ use burn::tensor::Tensor;
 use nextscale_tokenizer::Scale;
 use nextscale_var_core::blocks::Transformer as _;
 use nextscale_var_core::{
-    attention::PassContext,
-    cache::KvCache,
-    chosen::Chosen,
-    dtype::value,
-    guidance::{Guidance, Halves},
-    layers::embed_scale,
-    pruning::Pruner,
-    spread::TokenShare,
+    attention::PassContext, cache::KvCache, chosen::Chosen, dtype::value, guidance::Guidance,
+    layers::embed_scale, pruning::Pruner, spread::TokenShare,
 };
 
-use crate::ranks::ImageRanks;
+use nextscale_var_core::sample_ranks::SampleRanks;
 
 use super::block::{Condition as BlockCondition, TextContext};
 #[cfg(feature = "cuda")]
@@ -36,7 +30,7 @@ pub struct State {
     cache: KvCache,
     pruner: Option<Pruner>,
     /// What other processes do of it.
-    ranks: ImageRanks,
+    ranks: SampleRanks,
 }
 
 impl State {
@@ -56,7 +50,7 @@ impl State {
     }
 
     /// The state holds only what these ranks leave to this process.
-    pub(crate) fn share(&mut self, ranks: ImageRanks) {
+    pub(crate) fn share(&mut self, ranks: SampleRanks) {
         self.ranks = ranks;
     }
 
@@ -133,7 +127,7 @@ impl Infinity {
             on_card: Vec::new(),
             cache: plan.cache(self.depth(), plan.schedule().len()),
             pruner: plan.shortcuts().pruner(self.depth()),
-            ranks: ImageRanks::default(),
+            ranks: SampleRanks::default(),
         }
     }
 
@@ -156,12 +150,11 @@ impl Infinity {
         guidance: Option<&Guidance>,
     ) -> Tensor<3> {
         let x = self.scale_tokens(k, input, &state.text, plan);
-        let ranks = state.ranks.tokens.clone();
-        let Some(ranks) = ranks.as_deref() else {
+        let ranks = state.ranks.clone();
+        let Some(share) = ranks.share(x.dims()[1]) else {
             let x = self.scale_blocks(k, x, state, plan, guidance, None);
             return self.guided_logits(k, x, state, guidance);
         };
-        let share = TokenShare::new(ranks, x.dims()[1]);
         let x = self.scale_blocks(k, share.own(x, 1), state, plan, guidance, Some(share));
         share.gather(self.guided_logits(k, x, state, guidance))
     }
@@ -200,13 +193,12 @@ impl Infinity {
                 .halves
                 .mix(self.logits(x, cond), guidance.weight(k));
         }
-        match state.ranks.halves {
-            Halves::Here => {
-                let b = x.dims()[0] / 2;
-                self.logits(x.slice_dim(0, 0..b), cond.slice_dim(0, 0..b))
-            }
-            Halves::OnRanks(_) => state.ranks.halves.conditional(self.logits(x, cond)),
-        }
+        let halves = &state.ranks.halves;
+        let [rows, l, _] = x.dims();
+        let b = if halves.are_here() { rows / 2 } else { rows };
+        halves.of_conditional([b, l, self.head.weight.dims()[1]], &x.device(), || {
+            self.logits(x.clone().slice_dim(0, 0..b), cond.slice_dim(0, 0..b))
+        })
     }
 
     /// The tokens of scale `k` before the first block, `[rows, h w, C]`, for all prompts of the state.
@@ -372,7 +364,7 @@ impl Infinity {
             let mut run = |stream: Stream, context: PassContext| {
                 // The kernels write to the cache, and attend to it, as it is.
                 let plain = cache.is_plain() && (layer > 0 || pass.means.is_none());
-                if block.passes() && plain {
+                if block.passes() && plain && context.share.is_none() {
                     let kept = Kept { cache, layer, last };
                     return block.pass(stream, b, both, hidden, context, kept);
                 }

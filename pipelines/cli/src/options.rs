@@ -133,7 +133,7 @@ pub(crate) struct RunOptions {
     /// Fix which kernels a card takes: slower, and the same bytes on every card of one kind
     #[arg(long)]
     deterministic: bool,
-    /// Generate each image with all processes that a launcher started, which talk by MPI, instead of sharing the prompts between them
+    /// Generate each image or video with all processes that a launcher started, which talk by MPI, instead of sharing the prompts between them
     #[arg(long)]
     together: bool,
     /// Stream the transformer's blocks from the checkpoint in every pass, for models larger than memory

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use nextscale_bitwise::ranks::ImageRanks;
 use nextscale_models::device::memory;
 use nextscale_models::generator::{Condition, ImageInput, ImagePlan, ScaleGenerator};
 use nextscale_models::memory::{ImageRun, MemoryEstimate};
 use nextscale_models::shortcuts::ImageShortcuts;
 use nextscale_models::{BlockStorage, Model, Size};
 use nextscale_tokenizer::{Codes, InpaintMask};
+use nextscale_var_core::sample_ranks::SampleRanks;
 use serde::Serialize;
 
 use super::batch::{Batch, BatchQueue, Scales, batch_size};
@@ -57,7 +57,7 @@ struct Loaded {
     keep: Option<InpaintMask>,
     source: Option<Tensor<5>>,
     forced: Vec<Codes>,
-    ranks: ImageRanks,
+    ranks: SampleRanks,
 }
 
 /// Makes the stage `text-to-image`.
@@ -214,8 +214,7 @@ impl ImageStage {
             ..ImageInput::new(condition, batch.seeds(), self.sampling.plan.clone())
         };
         let steps = loaded.generator.steps(&loaded.plan, input)?;
-        if !out.context.settings.together.is_first() {
-            // The first process writes what all have generated.
+        if !out.context.sends() {
             steps.for_each(drop);
             return Ok(());
         }
@@ -276,6 +275,7 @@ impl Stage for ImageStage {
         let estimate = self.model.estimate_image(&self.size, &run, &placement)?;
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
         let estimate = estimate.in_turn(self.alone);
+        let estimate = estimate.shared_by(context.settings.together.count());
         let needed = estimate.times(context.copies);
         let mask = self
             .inpaint
@@ -314,11 +314,7 @@ impl Stage for ImageStage {
         };
         let forced = self.init_image.codes(plan.cells(), device, autoencoder)?;
         let guided = self.sampling.plan.guided_scales(self.shortcuts.scales) > 0;
-        let ranks = match context.settings.together.ranks() {
-            Some(ranks) => ImageRanks::share(Arc::clone(ranks), guided),
-            None => Ok(ImageRanks::default()),
-        };
-        let ranks = ranks.map_err(|error| context.failed(error.to_string()))?;
+        let ranks = context.sample_ranks(guided)?;
         generator.check_ranks(&plan, &ranks)?;
         self.loaded = Some(Loaded {
             generator,

@@ -10,6 +10,7 @@ use super::model::Var;
 use super::plan::Plan;
 use super::state::State;
 use crate::guidance::{Guidance, mix};
+use crate::sample_ranks::SampleRanks;
 use crate::sampler::Sampler;
 
 /// Settings that act scale by scale.
@@ -73,6 +74,8 @@ pub struct Generation<'a, Q: ?Sized, R: ?Sized> {
     batch: usize,
     /// Scales, from the first, that need the unconditional half of the batch.
     guided: usize,
+    /// What other processes do.
+    ranks: SampleRanks,
     k: usize,
 }
 
@@ -99,6 +102,19 @@ pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
     model: &'a Var,
     input: GenerateInput<'a, '_, Q, R>,
 ) -> Generation<'a, Q, R> {
+    generate_on_ranks(model, input, SampleRanks::default())
+}
+
+/// As [`generate`], on several processes. Each calls it with the same input, runs all scales, and gets the steps of one process.
+///
+/// # Panics
+/// As [`generate`]; also if the heads of the model cannot be shared evenly, tokens are shared together with shortcuts, or the ranks
+/// cannot talk any more.
+pub fn generate_on_ranks<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
+    model: &'a Var,
+    input: GenerateInput<'a, '_, Q, R>,
+    ranks: SampleRanks,
+) -> Generation<'a, Q, R> {
     let GenerateInput {
         pyramid,
         plan,
@@ -110,16 +126,25 @@ pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
     options.guidance.check_scales(scales, options.forced.len());
     let channels = model.word_embed.weight.dims()[0];
     assert_eq!(pyramid.quantizer.dim(), channels, "channels of the latent");
-    let mut rows = labels.to_vec();
     let run = plan.shortcuts().scales();
     let guided = options.guidance.guided_scales(run);
-    if guided > 0 {
-        rows.extend(labels.iter().map(|_| model.classes()));
-    }
+    let halves = &ranks.halves;
+    let unguided = vec![model.classes(); labels.len()];
+    let rows = match guided {
+        0 => labels.to_vec(),
+        _ if halves.are_here() => [labels, &unguided].concat(),
+        _ if halves.has_conditional() => labels.to_vec(),
+        _ => unguided,
+    };
     let mut state = model.start(&rows, plan);
-    if 0 < guided && guided < run {
+    if 0 < guided && guided < run && (halves.are_here() || !halves.has_conditional()) {
         state.reserve(plan, guided);
     }
+    assert!(
+        ranks.tokens.is_none() || plan.is_plain(),
+        "all tokens are shared, without shortcuts"
+    );
+    state.share(ranks.clone());
     Generation {
         model,
         pyramid,
@@ -131,6 +156,7 @@ pub fn generate<'a, Q: Quantizer + ?Sized, R: Refine + ?Sized>(
         features: None,
         input: None,
         batch: labels.len(),
+        ranks,
         k: 0,
     }
 }
@@ -151,6 +177,23 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Generation<'_, Q, R> {
     /// Replaces the sampler from the next scale on: for variations that share their first scales.
     pub fn set_sampler(&mut self, sampler: Sampler) {
         self.sampler = sampler;
+    }
+
+    /// Logits of every row of scale `k` before guidance.
+    fn unguided(&mut self, k: usize, scale: Scale) -> Tensor<3> {
+        let input = self.input.take();
+        let (state, plan, model) = (&mut self.state, &self.plan, self.model);
+        let halves = &self.ranks.halves;
+        if k < self.guided {
+            return halves.join(model.forward_scale(k, input, state, plan));
+        }
+        if k == self.guided && k > 0 && halves.are_here() {
+            state.keep_rows(self.batch, plan);
+        }
+        let shape = [self.batch, scale.tokens(), model.head.weight.dims()[1]];
+        halves.of_conditional(shape, &model.pos.device(), || {
+            model.forward_scale(k, input, state, plan)
+        })
     }
 
     fn guided(&self, k: usize, logits: Tensor<3>) -> Tensor<3> {
@@ -198,13 +241,7 @@ impl<Q: Quantizer + ?Sized, R: Refine + ?Sized> Generation<'_, Q, R> {
     }
 
     fn step(&mut self, k: usize, scale: Scale) -> Step {
-        let input = self.input.take();
-        if k == self.guided && k > 0 {
-            self.state.keep_rows(self.batch, &self.plan);
-        }
-        let unguided = self
-            .model
-            .forward_scale(k, input, &mut self.state, &self.plan);
+        let unguided = self.unguided(k, scale);
         let logits = self.guided(k, unguided.clone());
         let (codes, vectors) = self.sample(k, scale, &logits);
         let (sum, schedule) = (self.features.take(), self.plan.schedule());

@@ -31,7 +31,7 @@ mod state;
 pub use block::Block;
 pub use chain::VarChain;
 pub use config::{Modulation, VarConfig};
-pub use generate::{GenerateInput, GenerateOptions, Generation, Step, generate};
+pub use generate::{GenerateInput, GenerateOptions, Generation, Step, generate, generate_on_ranks};
 pub use import::{load_var, read_var, save_var, var_config, var_keys, var_keys_like};
 pub use loss::{CodeLoss, TeacherForcing, loss};
 pub use model::Var;

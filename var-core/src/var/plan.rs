@@ -67,6 +67,11 @@ impl Plan {
         &self.shortcuts
     }
 
+    /// Whether runs leave nothing out.
+    pub fn is_plain(&self) -> bool {
+        self.shortcuts == Shortcuts::none(self.schedule.len())
+    }
+
     /// Tokens of each of `depth` blocks that are kept of all scales, the most at any time.
     pub(super) fn kept_tokens(&self, depth: usize) -> Vec<usize> {
         let scales = self.schedule.len();

@@ -10,6 +10,7 @@ use crate::cache::KvCache;
 use crate::chosen::Chosen;
 use crate::layers::{AdaLn, embed_scale};
 use crate::pruning::Pruner;
+use crate::sample_ranks::SampleRanks;
 
 /// What generation carries from scale to scale.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct State {
     adapted: Vec<crate::card::Adapted>,
     cache: KvCache,
     pruner: Option<Pruner>,
+    /// What other processes do of it.
+    ranks: SampleRanks,
 }
 
 impl State {
@@ -32,6 +35,11 @@ impl State {
     /// The keys and values.
     pub(super) fn cache(&self) -> &KvCache {
         &self.cache
+    }
+
+    /// The state holds only what these ranks leave to this process.
+    pub(super) fn share(&mut self, ranks: SampleRanks) {
+        self.ranks = ranks;
     }
 
     /// From now on, measures how selective attention is.
@@ -72,6 +80,7 @@ impl Var {
             cond,
             cache: plan.cache(self.depth(), plan.schedule().len()),
             pruner: plan.shortcuts.pruner(self.depth()),
+            ranks: SampleRanks::default(),
         }
     }
 
@@ -99,14 +108,19 @@ impl Var {
         let limits = plan.cache_limits(self.depth(), k);
         state.cache.begin(scale, limits);
         let x = x + self.position_embeddings(plan, plan.offset(k), scale.tokens());
+        let ranks = state.ranks.clone();
         let pass = PassContext {
             rope: None,
             causal: None,
             precision: plan.precision,
-            share: None,
+            share: ranks.share(scale.tokens()),
         };
-        let x = self.scale_blocks(k, x, state, pass, plan);
-        self.logits(x, state.cond.clone())
+        let Some(share) = pass.share else {
+            let x = self.scale_blocks(k, x, state, pass, plan);
+            return self.logits(x, state.cond.clone());
+        };
+        let x = self.scale_blocks(k, share.own(x, 1), state, pass, plan);
+        share.gather(self.logits(x, state.cond.clone()))
     }
 
     /// All blocks of one scale.
@@ -172,7 +186,7 @@ impl Var {
             let next = (layer + 1).min(adapted.len() - 1);
             let mut run = |stream: Stream| {
                 // The kernels write to the cache, and attend to it, as it is.
-                if block.passes() && cache.is_plain() {
+                if block.passes() && cache.is_plain() && pass.share.is_none() {
                     let kept = Kept { cache, layer, last };
                     return block.pass(stream, b, [&adapted[layer], &adapted[next]], pass, kept);
                 }

@@ -13,7 +13,7 @@ use nextscale_var_core::{
     rope::RopeTable,
 };
 
-use super::{attention::attend_grouped, config::InfinityStarConfig};
+use super::{attention::attend_grouped, config::InfinityStarConfig, state::BlockPass};
 
 /// Limits on intermediate results that grow with the tokens of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,18 +180,30 @@ impl Block {
         }
     }
 
-    /// `[b, l, c]` to the same shape. `visible` takes the new keys and values and returns all visible ones.
+    /// `[b, l, c]` to the same shape. `visible` takes the new keys and values and returns all visible ones: of this rank's heads
+    /// where ranks share tokens.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
-        rope: &RopeTable,
-        limits: Limits,
+        pass: BlockPass,
         visible: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
-        self.forward_with(x, rope, limits, Precision::F32, |[q, k, v]| {
+        let limits = pass.limits;
+        let attend = |[q, k, v]: [Tensor<4>; 3]| {
+            let Some(share) = pass.share else {
+                let (k, v) = visible(k, v);
+                return attend_grouped(q, k, v, None, limits.scores);
+            };
+            let [b, m, h, d] = q.dims();
+            let [q, k, v] = share.to_heads([q.swap_dims(1, 2), k, v]);
             let (k, v) = visible(k, v);
-            attend_grouped(q, k, v, None, limits.scores)
-        })
+            let [_, own, l, _] = q.dims();
+            let attended = attend_grouped(q.swap_dims(1, 2), k, v, None, limits.scores);
+            let attended = attended.reshape([b, l, own, d]).swap_dims(1, 2);
+            let attended = share.to_tokens(attended).swap_dims(1, 2);
+            attended.reshape([b, m, h * d])
+        };
+        self.forward_with(x, pass.rope, limits, Precision::F32, attend)
     }
 
     /// [`Block::forward`] with the caller's attention: `attend` takes queries `[b, l, h, d]`, keys and values

@@ -123,6 +123,8 @@ impl InfinityStar {
 
     /// The blocks: tokens `[b, l, C]` of a pass to hidden states of the same shape. The tokens attend to each other and to
     /// `state`; with `keep`, the state keeps them for later passes. Text and conditions attend only to themselves.
+    ///
+    /// Where ranks share tokens, each gets all of them and returns its own.
     pub fn forward(
         &self,
         x: Tensor<3>,
@@ -131,12 +133,12 @@ impl InfinityStar {
         keep: Option<Segment>,
         limits: Limits,
     ) -> Tensor<3> {
-        let scale = None;
         let pass = BlockPass {
             rope,
             keep,
-            scale,
+            scale: None,
             limits,
+            share: None,
         };
         self.run(x, state, pass)
     }
@@ -155,17 +157,28 @@ impl InfinityStar {
         limits: Limits,
         scale: (usize, Scale),
     ) -> Tensor<3> {
-        let scale = Some(scale);
         let pass = BlockPass {
             rope,
             keep,
-            scale,
+            scale: Some(scale),
             limits,
+            share: None,
         };
         self.run(x, state, pass)
     }
 
     fn run(&self, x: Tensor<3>, state: &mut State, pass: BlockPass) -> Tensor<3> {
+        let ranks = state.ranks.clone();
+        if let Some(share) = ranks.share(x.dims()[1]) {
+            let rope = pass.rope.slice(share.start(), share.len());
+            let own = BlockPass {
+                rope: &rope,
+                share: Some(share),
+                ..pass
+            };
+            let x = share.own(x, 1);
+            return (0..self.depth()).fold(x, |x, i| self.block(i, x, state, own));
+        }
         #[cfg(feature = "cuda")]
         if super::card::takes(&x, &self.blocks) {
             return super::card::forward(&self.blocks, x, state, pass);
@@ -193,7 +206,8 @@ impl InfinityStar {
             let run = |part, chosen: Option<&Chosen>| {
                 let own = chosen.map(|chosen| chosen.rope(pass.rope));
                 let rope = own.as_ref().unwrap_or(pass.rope);
-                block.forward(part, rope, pass.limits, visible)
+                let pass = BlockPass { rope, ..pass };
+                block.forward(part, pass, visible)
             };
             parts.push(match (&mut pruner, pass.scale) {
                 (Some(pruner), Some((k, scale))) => {

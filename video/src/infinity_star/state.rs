@@ -7,6 +7,8 @@ use burn::tensor::Tensor;
 use nextscale_tokenizer::Scale;
 use nextscale_var_core::pruning::Pruner;
 use nextscale_var_core::rope::RopeTable;
+use nextscale_var_core::sample_ranks::SampleRanks;
+use nextscale_var_core::spread::TokenShare;
 
 use super::block::Limits;
 #[cfg(feature = "cuda")]
@@ -42,6 +44,8 @@ pub(super) struct BlockPass<'a> {
     /// The index and the grid of their scale, of whose tokens some may be left out; none of text and conditions.
     pub scale: Option<(usize, Scale)>,
     pub limits: Limits,
+    /// What this rank has of the tokens; none if it has them all.
+    pub share: Option<TokenShare<'a>>,
 }
 
 #[derive(Debug, Clone)]
@@ -60,6 +64,8 @@ pub struct State {
     layers: Vec<Vec<Kept>>,
     /// What stands in for tokens that scales leave out, if any do.
     pub(super) pruner: Option<Pruner>,
+    /// What other processes do of it.
+    pub(super) ranks: SampleRanks,
     #[cfg(feature = "cuda")]
     norms: Option<Arc<Norms>>,
 }
@@ -70,6 +76,7 @@ impl State {
         Self {
             layers: vec![Vec::new(); depth],
             pruner: None,
+            ranks: SampleRanks::default(),
             #[cfg(feature = "cuda")]
             norms: None,
         }
@@ -81,6 +88,11 @@ impl State {
             pruner,
             ..Self::new(depth)
         }
+    }
+
+    /// The state holds only what these ranks leave to this process: some rows, and some heads.
+    pub(crate) fn share(&mut self, ranks: SampleRanks) {
+        self.ranks = ranks;
     }
 
     /// Whether what blocks add at scale `index` stands in for tokens that later scales leave out.

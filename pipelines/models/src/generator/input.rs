@@ -3,8 +3,8 @@
 use burn::tensor::{Int, Tensor};
 use nextscale_bitwise::generate::GenerateOptions as BitOptions;
 use nextscale_bitwise::infinity::TextCondition;
-use nextscale_bitwise::ranks::ImageRanks;
 use nextscale_tokenizer::{Codes, InpaintMask};
+use nextscale_var_core::sample_ranks::SampleRanks;
 use nextscale_var_core::sampler::Sampler;
 use nextscale_var_core::var::GenerateOptions as CodeOptions;
 
@@ -74,7 +74,7 @@ pub struct ImageInput {
     /// Other seeds for the scales before this one: variations share their first scales.
     pub first_seeds: Option<(Vec<u64>, usize)>,
     /// The processes that generate the images together; this one alone by default.
-    pub ranks: ImageRanks,
+    pub ranks: SampleRanks,
     /// Whether it is measured how selective the attention of each block is.
     pub measure_attention: bool,
 }
@@ -91,7 +91,7 @@ impl ImageInput {
             keep: None,
             source: None,
             first_seeds: None,
-            ranks: ImageRanks::default(),
+            ranks: SampleRanks::default(),
             measure_attention: false,
         }
     }

@@ -7,6 +7,7 @@ mod autoencoder;
 mod image;
 mod input;
 mod prompt_encoder;
+mod ranks;
 mod request;
 mod scale_generator;
 mod video;

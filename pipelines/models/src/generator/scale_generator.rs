@@ -6,20 +6,20 @@ use nextscale_bitwise::generate::{
     GenerateInput as BitInput, Generation as BitGeneration, generate_on_ranks as generate_bits,
 };
 use nextscale_bitwise::infinity::{Infinity, Plan as InfinityPlan};
-use nextscale_bitwise::ranks::ImageRanks;
 use nextscale_bitwise::tokens::Patching;
-use nextscale_tokenizer::cpu::is_cpu;
 use nextscale_tokenizer::phi::Phi;
 use nextscale_tokenizer::vq::Codebook;
 use nextscale_tokenizer::{Codes, Quantizer, ScaleSchedule, VqCodes};
+use nextscale_var_core::sample_ranks::SampleRanks;
 use nextscale_var_core::sampler::Sampler;
 use nextscale_var_core::shortcuts::Shortcuts;
 use nextscale_var_core::var::{
     GenerateInput as CodeInput, Generation as CodeGeneration, Plan as VarPlan, Var,
-    generate as generate_codes,
+    generate_on_ranks as generate_codes,
 };
 
 use super::input::{Condition, ImageInput};
+use super::ranks::Subject;
 use super::request::{needs_source, takes_no_source};
 use crate::device::Placement;
 use crate::error::ModelError;
@@ -72,6 +72,14 @@ impl ImagePlan {
         match self {
             Self::Infinity(plan, cells) => Self::Infinity(plan.with_shortcuts(shortcuts), cells),
             Self::Var(plan) => Self::Var(plan.with_shortcuts(shortcuts)),
+        }
+    }
+
+    /// Whether all tokens of all scales are computed, and no image is edited.
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Self::Infinity(plan, _) => plan.is_plain(),
+            Self::Var(plan) => plan.is_plain(),
         }
     }
 
@@ -178,33 +186,18 @@ impl ScaleGenerator {
     /// Refuses processes that cannot generate the images of a plan together.
     ///
     /// # Errors
-    /// A model that is not Infinity's; heads that they cannot share evenly; a card, shortcuts or an edit where they share tokens.
-    pub fn check_ranks(&self, plan: &ImagePlan, ranks: &ImageRanks) -> Result<(), ModelError> {
-        let refuse = |message: String| Err(ModelError::refused(message));
-        if ranks.is_alone() {
-            return Ok(());
+    /// Heads that they cannot share evenly; a card, shortcuts or an edit where they share tokens.
+    pub fn check_ranks(&self, plan: &ImagePlan, ranks: &SampleRanks) -> Result<(), ModelError> {
+        Subject {
+            model: self.model.name(),
+            heads: match &self.transformer {
+                Transformer::Infinity(..) => self.model.infinity()?.transformer.heads,
+                Transformer::Var(..) => self.model.var()?.transformer.heads,
+            },
+            device: &self.device,
+            is_whole: plan.is_plain(),
         }
-        let (Transformer::Infinity(..), ImagePlan::Infinity(plan, _)) = (&self.transformer, plan)
-        else {
-            let name = self.model.name();
-            return refuse(format!(
-                "processes generate images of Infinity's models together, and `{name}` is none: let them share the prompts"
-            ));
-        };
-        let (heads, shares) = (self.model.infinity()?.transformer.heads, ranks.shares());
-        if !heads.is_multiple_of(shares) {
-            return refuse(format!(
-                "{shares} processes cannot share the {heads} heads of `{}` evenly",
-                self.model.name()
-            ));
-        }
-        if shares > 1 && !is_cpu(&self.device) {
-            return refuse("more than two processes generate an image together on the CPU only, and without guidance no more than one".to_owned());
-        }
-        if shares > 1 && !plan.is_plain() {
-            return refuse("more than two processes generate an image together only without shortcuts, and none that is edited by instruction".to_owned());
-        }
-        Ok(())
+        .check(ranks)
     }
 
     /// The run; none if something is of another architecture.
@@ -214,7 +207,7 @@ impl ScaleGenerator {
             Transformer::Var(..) => *input.sampling.temperatures.first().unwrap_or(&1.0),
         };
         let (sampler, reseed) = input.samplers(temperature);
-        let measures = input.measure_attention;
+        let (measures, ranks) = (input.measure_attention, input.ranks.clone());
         let run = match (&self.transformer, plan, &input.condition) {
             (
                 Transformer::Infinity(transformer, bsq, patching),
@@ -222,7 +215,6 @@ impl ScaleGenerator {
                 Condition::Text { prompts, negative },
             ) => {
                 let source = input.source.clone();
-                let ranks = input.ranks.clone();
                 let input = BitInput {
                     quantizer: bsq as &dyn Quantizer,
                     plan,
@@ -257,7 +249,7 @@ impl ScaleGenerator {
                     options: input.code_options()?,
                     sampler,
                 };
-                let run = generate_codes(transformer, input);
+                let run = generate_codes(transformer, input, ranks);
                 Run::Var(Box::new(if measures { run.measuring() } else { run }))
             }
             _ => return None,

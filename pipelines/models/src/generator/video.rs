@@ -2,16 +2,18 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use nextscale_tokenizer::ScaleSchedule;
+use nextscale_var_core::sample_ranks::SampleRanks;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use nextscale_var_core::shortcuts::Shortcuts;
 use nextscale_video::InteractiveSession;
 use nextscale_video::clips::{Clip, Plan};
 use nextscale_video::generate::{
-    GenerateInput, GenerateOptions, Generation, Step as Pass, generate,
+    GenerateInput, GenerateOptions, Generation, Step as Pass, generate_on_ranks,
 };
 use nextscale_video::infinity_star::InfinityStar;
 use nextscale_video::pyramid::given_bits;
 
+use super::ranks::Subject;
 use crate::device::Placement;
 use crate::error::ModelError;
 use crate::manifest::InfinityStarManifest;
@@ -185,6 +187,8 @@ pub struct VideoInput {
     /// For an interactive model: what it remembers of earlier turns ([`VideoSteps::into_session`]). It starts with the given
     /// frames.
     pub session: Option<InteractiveSession>,
+    /// What other processes do.
+    pub ranks: SampleRanks,
 }
 
 impl VideoInput {
@@ -197,6 +201,7 @@ impl VideoInput {
             given: None,
             turn: (0, 1),
             session: None,
+            ranks: SampleRanks::default(),
         }
     }
 
@@ -242,6 +247,20 @@ impl VideoScaleGenerator {
         &self.device
     }
 
+    /// Refuses processes that cannot generate the videos of a plan together.
+    ///
+    /// # Errors
+    /// Heads that they cannot share evenly; a card, or tokens that are left out, where they share tokens.
+    pub fn check_ranks(&self, plan: &VideoPlan, ranks: &SampleRanks) -> Result<(), ModelError> {
+        Subject {
+            model: &plan.manifest.name,
+            heads: plan.manifest.transformer.kv_heads,
+            device: &self.device,
+            is_whole: plan.shortcuts.keep_tokens.is_empty(),
+        }
+        .check(ranks)
+    }
+
     /// Starts a run for one prompt: an iterator over its passes.
     pub fn steps(&self, plan: &VideoPlan, mut input: VideoInput) -> VideoSteps<'_> {
         let manifest = &plan.manifest;
@@ -266,7 +285,7 @@ impl VideoScaleGenerator {
             sampler,
         };
         VideoSteps {
-            run: generate(&self.transformer, run),
+            run: generate_on_ranks(&self.transformer, run, input.ranks),
             plan: plan.clone(),
             session,
             turn: input.turn,

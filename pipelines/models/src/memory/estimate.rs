@@ -94,6 +94,19 @@ impl MemoryEstimate {
         }
     }
 
+    /// That of one of so many processes that generate a sample together: each has a part of its keys and values, and of what the
+    /// transformer computes.
+    #[must_use]
+    pub fn shared_by(self, processes: usize) -> Self {
+        let part = |bytes: u64| bytes.div_ceil(processes as u64);
+        Self {
+            cache: part(self.cache),
+            scale: part(self.scale),
+            scale_tensor: part(self.scale_tensor),
+            ..self
+        }
+    }
+
     /// With all parts in one thread.
     #[must_use]
     pub fn in_one_thread(self) -> Self {

@@ -14,6 +14,7 @@ use nextscale_models::generator::{
 };
 use nextscale_models::memory::MemoryEstimate;
 use nextscale_models::{BlockStorage, Model};
+use nextscale_var_core::sample_ranks::SampleRanks;
 use nextscale_video::clips::Clip;
 use nextscale_video::{InfinityStarVae, InteractiveSession};
 
@@ -48,6 +49,7 @@ struct Loaded {
     generator: Arc<VideoScaleGenerator>,
     /// To encode the frames that the video starts with, if there are any.
     vae: Option<Arc<InfinityStarVae>>,
+    ranks: SampleRanks,
 }
 
 impl TextToVideo {
@@ -117,6 +119,7 @@ impl TextToVideo {
             given: self.given(loaded, input)?,
             turn: (sample.turn, sample.story.len()),
             session: self.session.take(),
+            ranks: loaded.ranks.clone(),
             ..VideoInput::new(text.prompt.clone(), sample.seed)
         };
         let scales = self.plan.passes();
@@ -160,6 +163,9 @@ impl TextToVideo {
         input: &Input,
         out: &mut Output,
     ) -> Result<(), PipelineError> {
+        if !input.context.sends() {
+            return Ok(());
+        }
         if let Some(part) = step.finished {
             return out.send(input, Artifact::VideoLatent(part));
         }
@@ -252,13 +258,10 @@ impl Stage for TextToVideo {
     }
 
     fn prepare(&mut self, context: &Context) -> Result<(), PipelineError> {
-        if context.settings.together.ranks().is_some() {
-            let message = "processes generate images of Infinity's models together, and no videos: leave out `--together`, and they share the prompts";
-            return Err(PipelineError::refused(message));
-        }
         let placement = context.placement(self.blocks);
         let estimate = self.model.estimate_video(&self.plan, &placement);
         let estimate = estimate.releasing_text_encoder(!context.settings.keep_loaded);
+        let estimate = estimate.shared_by(context.settings.together.count());
         let needed = estimate.times(context.copies);
         let notices = self.model.notices().iter().cloned();
         let size = self.size_notice.take();
@@ -280,11 +283,15 @@ impl Stage for TextToVideo {
             VideoCondition::None => None,
             _ => Some(context.parts.video_autoencoder(&self.model, &placement)?),
         };
+        let generator = context
+            .parts
+            .video_scale_generator(&self.model, &placement)?;
+        let ranks = context.sample_ranks(self.plan.manifest.guidance.is_active())?;
+        generator.check_ranks(&self.plan, &ranks)?;
         self.loaded = Some(Loaded {
-            generator: context
-                .parts
-                .video_scale_generator(&self.model, &placement)?,
+            generator,
             vae,
+            ranks,
         });
         Ok(())
     }

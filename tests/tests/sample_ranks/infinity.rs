@@ -1,19 +1,16 @@
-//! One image on several ranks, which share the halves of a guided batch and the tokens of each: the same bits as in one process.
-
-use std::sync::Arc;
-use std::thread;
+//! Infinity.
 
 use burn::tensor::{Device, Distribution, Tensor};
 use nextscale_bitwise::bsq::Bsq;
 use nextscale_bitwise::generate::{GenerateInput, GenerateOptions, Step, generate_on_ranks};
 use nextscale_bitwise::infinity::{Infinity, InfinityConfig, Plan, TextCondition};
-use nextscale_bitwise::ranks::ImageRanks;
 use nextscale_bitwise::tokens::Patching;
 use nextscale_tokenizer::ScaleSchedule;
-use nextscale_var_core::collective::Collective;
 use nextscale_var_core::guidance::{Guidance, GuidancePoint};
+use nextscale_var_core::sample_ranks::SampleRanks;
 use nextscale_var_core::sampler::{Sampler, SamplerConfig};
-use nextscale_var_core::threads;
+
+use crate::run::{assert_same, on_ranks};
 
 const CONFIG: InfinityConfig = InfinityConfig {
     width: 128,
@@ -56,7 +53,7 @@ impl Case {
         }
     }
 
-    fn run(&self, guidance: &Guidance, negative: bool, ranks: ImageRanks) -> Vec<Step> {
+    fn run(&self, guidance: &Guidance, negative: bool, ranks: SampleRanks) -> Vec<Step> {
         let scales = self.schedule.len();
         let input = GenerateInput {
             quantizer: &Bsq::new(16),
@@ -72,27 +69,10 @@ impl Case {
         };
         generate_on_ranks(&self.model, input, ranks).collect()
     }
-
-    fn on_ranks(&self, world: usize, guidance: &Guidance, negative: bool) -> Vec<Vec<Step>> {
-        thread::scope(|scope| {
-            let run = |ranks: Arc<dyn Collective>| {
-                scope.spawn(move || {
-                    let ranks = ImageRanks::share(ranks, guidance.is_active()).unwrap();
-                    self.run(guidance, negative, ranks)
-                })
-            };
-            let threads: Vec<_> = threads::connect(world).into_iter().map(run).collect();
-            threads.into_iter().map(|t| t.join().unwrap()).collect()
-        })
-    }
-}
-
-fn bits(x: Tensor<5>) -> Vec<u32> {
-    x.into_data().iter::<f32>().map(f32::to_bits).collect()
 }
 
 #[test]
-fn ranks_generate_what_one_process_does() {
+fn ranks_generate_images_as_one_process_does() {
     let case = Case::new();
     let logits = Guidance::constant(3.0, 4);
     let inside = Guidance {
@@ -107,15 +87,16 @@ fn ranks_generate_what_one_process_does() {
     let off = Guidance::constant(1.0, 4);
     for guidance in [logits, inside, only_inside, until, off] {
         for negative in [false, true] {
-            let alone = case.run(&guidance, negative, ImageRanks::default());
+            let alone = case.run(&guidance, negative, SampleRanks::default());
             assert_eq!(alone.len(), 4);
-            let all = [2, 4, 8].map(|world| case.on_ranks(world, &guidance, negative));
-            for steps in all.into_iter().flatten() {
-                assert_eq!(steps.len(), 4);
-                for (ours, theirs) in steps.into_iter().zip(&alone) {
-                    let numbers = |step: &Step| bits(step.logits.clone().unsqueeze::<5>());
-                    assert_eq!(numbers(&ours), numbers(theirs), "{guidance:?}");
-                    assert_eq!(bits(ours.features), bits(theirs.features.clone()));
+            for world in [2, 4, 8] {
+                let run = |ranks| case.run(&guidance, negative, ranks);
+                for steps in on_ranks(world, guidance.is_active(), run) {
+                    assert_eq!(steps.len(), 4);
+                    for (ours, theirs) in steps.iter().zip(&alone) {
+                        assert_same(&ours.logits, &theirs.logits);
+                        assert_same(&ours.features, &theirs.features);
+                    }
                 }
             }
         }
