@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Each crate with the crates of this workspace that it may name, lowest first. `nextscale-tests` may name all.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("tokenizer/weights", &[]),
     ("tokenizer", &["weights"]),
     ("text", &["weights"]),
@@ -15,6 +15,10 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("pipelines/data", &["files"]),
     ("pipelines/models", &["files", MODELS]),
     ("pipelines/curves", &["files"]),
+    (
+        "pipelines/comparators",
+        &["weights", "tokenizer", "var-core"],
+    ),
     ("pipelines/distributed", &["var-core"]),
     (
         "pipelines/train",

@@ -18,11 +18,13 @@
 
 #[cfg(feature = "cuda")]
 mod card;
+mod dit;
 mod edit;
 mod images;
 mod infinity;
 mod infinity_vae;
 mod ops;
+mod raster;
 mod runs;
 mod star;
 mod star_interact;
@@ -48,7 +50,9 @@ type Check = fn(&Fixture, &mut Report);
 type Failed = Box<dyn std::error::Error>;
 
 /// Known prefixes of folder names.
-const KINDS: [(&str, Check); 11] = [
+const KINDS: [(&str, Check); 13] = [
+    ("raster", raster::check),
+    ("dit", dit::check),
     ("ops", ops::check),
     ("t5", t5::check),
     ("tokenizer", tokenizer::check),
