@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Each crate with the crates of this workspace that it may name, lowest first. `nextscale-tests` may name all.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("tokenizer/weights", &[]),
     ("tokenizer", &["weights"]),
     ("text", &["weights"]),
@@ -22,12 +22,24 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("pipelines/distributed", &["var-core"]),
     (
         "pipelines/train",
-        &["files", "data", "curves", "models", "distributed", MODELS],
+        &[
+            "files",
+            "data",
+            "curves",
+            "comparators",
+            "models",
+            "distributed",
+            MODELS,
+        ],
     ),
     ("pipelines", &["files", "models", MODELS]),
     (
         "pipelines/eval",
         &["files", "data", "models", "pipelines", MODELS],
+    ),
+    (
+        "pipelines/study",
+        &["files", "curves", "models", "comparators", MODELS],
     ),
     ("pipelines/serve", &["files", "models", "pipelines"]),
     (
@@ -41,6 +53,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "train",
             "pipelines",
             "eval",
+            "study",
             "serve",
             MODELS,
         ],

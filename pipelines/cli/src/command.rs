@@ -12,7 +12,7 @@ use nextscale_train::TrainError;
 use crate::output::escaped;
 use crate::{
     bench, calibrate, convert, data, edit, eval, generate, info, metadata, models, panic, ranks,
-    run, serve, signal, train, video, warm_up,
+    run, serve, signal, study, train, video, warm_up,
 };
 
 /// Generate images and video by next-scale prediction.
@@ -60,6 +60,9 @@ enum Command {
     /// Measure the quality of a model
     #[command(subcommand)]
     Eval(eval::EvalCommand),
+    /// Measure the claims about next-scale prediction: a report with tables and plots
+    #[command(subcommand)]
+    Study(study::StudyCommand),
     /// Measure the speed of a model
     Bench(bench::BenchArgs),
     /// Measure which layers of a model need a large cache of keys and values, for --cache-index
@@ -92,6 +95,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Data(command) => data::run(command),
         Command::Train(args) => train::run(args),
         Command::Eval(command) => eval::run(command),
+        Command::Study(command) => study::run(command),
         Command::Bench(args) => bench::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::WarmUp(args) => warm_up::run(args),

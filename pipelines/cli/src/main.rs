@@ -24,6 +24,7 @@ mod run;
 mod serve;
 mod settings;
 mod signal;
+mod study;
 mod train;
 mod variation;
 mod video;

@@ -13,6 +13,7 @@
 
 mod error;
 mod events;
+mod font;
 mod log;
 mod number;
 mod options;
@@ -21,6 +22,7 @@ mod summary;
 
 pub use error::CurvesError;
 pub use events::EventWriter;
+pub use font::register_font;
 pub use log::Log;
 pub use options::{PlotOptions, X};
 pub use plot::{Plotted, plot};

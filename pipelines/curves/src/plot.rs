@@ -8,7 +8,7 @@ mod curve;
 mod horizontal;
 mod legend;
 mod panels;
-mod raster;
+pub(crate) mod raster;
 mod recipe;
 mod recipes;
 mod scales;

@@ -38,6 +38,13 @@ pub fn export(from: &Path, out: &Path, decoder_of: Option<&Path>) -> Result<u64,
             );
             fine_tune::export(from, &checkpoint, out)?;
         }
+        TransformerKind::Raster | TransformerKind::Dit => {
+            ensure!(
+                false,
+                "`{}` is the run of a comparator, which is no model of the program: `nextscale study` reads it as it is",
+                from.display()
+            );
+        }
     }
     Ok(checkpoint.progress()?.step)
 }

@@ -9,6 +9,7 @@
 //! | VAR | `vq`: rows of a codebook | `var`: classes to images |
 //! | InfinityStar | `causal`: bits of clips | `star`: prompts to videos |
 //! | any model that exists | | `fine_tune`: all of it, or low-rank adapters |
+//! | comparators | `vq` | `raster`, `dit`: classes to images, to compare VAR with |
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -29,6 +30,7 @@ use crate::run::train;
 use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::{bsq::BsqRun, causal::CausalRun, vq::VqRun};
 use crate::transformer::TransformerKind;
+use crate::transformer::comparators::{DitRun, RasterRun};
 use crate::transformer::fine_tune::train_fine_tune;
 use crate::transformer::{infinity::InfinityRun, infinity_star::InfinityStarRun, var::VarRun};
 
@@ -36,6 +38,9 @@ pub use error::TrainError;
 pub use export::export;
 pub use run::{Observer, TrainEvent, TrainRequest, TrainResult};
 pub use transformer::MemoryOfRun;
+pub use transformer::comparators::{
+    Trained, TrainedDit, TrainedRaster, trained_dit, trained_raster,
+};
 
 /// Trains a tokenizer until its budget is spent or `stop` is set.
 ///
@@ -68,5 +73,7 @@ pub fn train_transformer(
         TransformerKind::Var => train::<VarRun>(request, stop, observe),
         TransformerKind::InfinityStar => train::<InfinityStarRun>(request, stop, observe),
         TransformerKind::FineTune => train_fine_tune(request, stop, observe),
+        TransformerKind::Raster => train::<RasterRun>(request, stop, observe),
+        TransformerKind::Dit => train::<DitRun>(request, stop, observe),
     }
 }

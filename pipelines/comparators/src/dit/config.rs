@@ -1,3 +1,5 @@
+//! The shapes of the diffusion transformer.
+
 use serde::{Deserialize, Serialize};
 
 /// What a [`Dit`](super::Dit) predicts.

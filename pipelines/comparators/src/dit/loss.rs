@@ -1,3 +1,5 @@
+//! The error of what is predicted.
+
 use burn::tensor::Tensor;
 use nextscale_var_core::matmul::Precision;
 

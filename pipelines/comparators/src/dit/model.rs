@@ -1,3 +1,5 @@
+//! The diffusion transformer.
+
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::activation::gelu_approximate;

@@ -1,3 +1,5 @@
+//! Sampling: from noise to a latent.
+
 use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_var_core::guidance::mix;
 use nextscale_var_core::matmul::Precision;

@@ -1,3 +1,5 @@
+//! The shapes of the raster transformer.
+
 use serde::{Deserialize, Serialize};
 
 /// The shapes of a [`Raster`](super::Raster) transformer.

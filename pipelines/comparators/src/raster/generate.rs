@@ -1,3 +1,5 @@
+//! Generation, code by code.
+
 use burn::tensor::{Int, Tensor};
 use nextscale_var_core::cache::KvCache;
 use nextscale_var_core::guidance::mix;

@@ -1,3 +1,5 @@
+//! Cross entropy of the codes.
+
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
 use nextscale_var_core::matmul::Precision;

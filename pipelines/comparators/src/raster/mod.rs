@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The codes of a grid follow each other row by row. The class is a token before them. Positions are rotary, by row and column; the
-//! class has none: its queries and keys are zero, as in the official code.
+//! class has none: its queries and keys are zero, as in the official code. In training nothing is dropped but classes.
 
 mod config;
 mod generate;

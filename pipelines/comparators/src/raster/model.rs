@@ -1,5 +1,7 @@
+//! The raster transformer.
+
 use burn::module::{Module, Param};
-use burn::nn::{Dropout, DropoutConfig, Initializer};
+use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use nextscale_var_core::attention::attend;
 use nextscale_var_core::dtype::{f32, value};
@@ -15,9 +17,6 @@ use super::config::RasterConfig;
 /// Standard deviation of fresh weights, and the epsilon of the norms.
 const STD: f64 = 0.02;
 const EPS: f64 = 1e-5;
-
-/// Share of the numbers that are dropped in training, of the tokens and of what each layer adds.
-const DROPOUT: f64 = 0.1;
 
 /// RMS norm over the channels.
 #[derive(Module, Debug)]
@@ -110,7 +109,6 @@ impl Block {
         x: Tensor<3>,
         heads: usize,
         pass: Pass,
-        drop: &Dropout,
         cache: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
         let [_, _, c] = x.dims();
@@ -123,11 +121,11 @@ impl Block {
         let q = turned(&self.q) * ((c / heads) as f64).powf(-0.5);
         let (k, v) = cache(turned(&self.k), split_heads(project(&self.v), heads));
         let attended = merge_heads(attend(q, k, v, pass.hidden));
-        let x = x + drop.forward(project_in(attended, &self.o, pass.precision));
+        let x = x + project_in(attended, &self.o, pass.precision);
         let normed = self.ffn_norm.forward(x.clone());
         let gate = silu(project_in(normed.clone(), &self.w1, pass.precision));
         let up = project_in(normed, &self.w3, pass.precision);
-        x + drop.forward(project_in(gate * up, &self.w2, pass.precision))
+        x + project_in(gate * up, &self.w2, pass.precision)
     }
 }
 
@@ -146,8 +144,6 @@ pub struct Raster {
     pub head: Linear,
     #[module(skip)]
     config: RasterConfig,
-    #[module(skip)]
-    drop: Dropout,
 }
 
 impl RasterConfig {
@@ -170,7 +166,6 @@ impl RasterConfig {
             norm: RmsNorm::init(self.width, device),
             head,
             config: *self,
-            drop: DropoutConfig::new(DROPOUT).init(),
         }
     }
 
@@ -230,7 +225,7 @@ impl Raster {
         if n > 1 {
             tokens.push(self.embed_codes(codes.slice_dim(1, 0..n - 1)));
         }
-        let x = self.drop.forward(Tensor::cat(tokens, 1));
+        let x = Tensor::cat(tokens, 1);
         let hidden = (0..n).flat_map(|i| (0..n).map(move |j| j > i)).collect();
         let mask = BlockCausal::from_hidden(hidden, n, &device);
         let rope = (n > 1).then(|| self.config.rope(&device).slice(0, n - 1));
@@ -241,9 +236,10 @@ impl Raster {
             precision,
         };
         let heads = self.config.heads;
-        let x = self.blocks.iter().fold(x, |x, block| {
-            block.forward(x, heads, pass, &self.drop, |k, v| (k, v))
-        });
+        let x = self
+            .blocks
+            .iter()
+            .fold(x, |x, block| block.forward(x, heads, pass, |k, v| (k, v)));
         self.logits(x)
     }
 
@@ -257,7 +253,7 @@ impl Raster {
         let heads = self.config.heads;
         let blocks = self.blocks.iter().enumerate();
         let x = blocks.fold(x, |x, (i, block)| {
-            block.forward(x, heads, pass, &self.drop, |k, v| cache(i, k, v))
+            block.forward(x, heads, pass, |k, v| cache(i, k, v))
         });
         self.logits(x)
     }

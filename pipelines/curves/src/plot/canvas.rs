@@ -4,13 +4,11 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::error::CurvesError;
-use crate::plot::raster::FONT;
+use crate::font::{FAMILY, register_font};
 
 /// A part of the page.
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// The font of all text: whatever the reader has without serifs.
-const FAMILY: &str = "sans-serif";
 /// The drawing library rounds to whole units; a pixel has this many.
 const FINE: f64 = 8.0;
 /// The drawing library counts a font's size by its lines rather than by its letters.
@@ -79,9 +77,7 @@ pub(crate) fn svg(
     (width, height): (u32, u32),
     draw: impl FnOnce(&Area<'_>) -> Result<(), CurvesError>,
 ) -> Result<String, CurvesError> {
-    // Only measured with: an SVG names its font.
-    plotters::style::register_font(FAMILY, FontStyle::Normal, FONT)
-        .map_err(|_| CurvesError::draw("the font in the program is damaged"))?;
+    register_font()?;
     let mut svg = String::new();
     let fine = (size(width.into()), size(height.into()));
     let area = SVGBackend::with_string(&mut svg, fine).into_drawing_area();

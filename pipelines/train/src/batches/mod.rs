@@ -2,4 +2,5 @@
 
 pub(crate) mod clips;
 pub(crate) mod images;
+pub(crate) mod labelled;
 pub(crate) mod planes;

@@ -1,6 +1,7 @@
 //! Training of transformers: one folder for each architecture, with the same files in each.
 
 mod captioned;
+pub(crate) mod comparators;
 pub(crate) mod fine_tune;
 pub(crate) mod infinity;
 pub(crate) mod infinity_star;
@@ -25,4 +26,8 @@ pub(crate) enum TransformerKind {
     InfinityStar,
     /// A model of any of these kinds that exists.
     FineTune,
+    /// A comparator: classes to images, code by code.
+    Raster,
+    /// A comparator: classes to images, by diffusion.
+    Dit,
 }

@@ -4,24 +4,23 @@ use std::sync::Arc;
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use nextscale_data::{Dataset, captions::WHITE};
+use nextscale_data::Dataset;
 use nextscale_tokenizer::{ScaleSchedule, VqVae};
-use nextscale_var_core::train::{Batches, Loss, Task};
+use nextscale_var_core::train::{Loss, Task};
 use nextscale_var_core::var::{CodeLoss, Plan, TeacherForcing, Var, VarConfig, loss};
-use rand::Rng as _;
 
+use crate::batches::labelled::{LabelledBatch, LabelledBatches, label};
 use crate::batches::{images::held_out, planes};
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext};
 use crate::run_folder::store_classes;
-use crate::shuffle::{Shuffle, rng_for};
 use crate::tokenizer::import::import_tokenizer;
 use crate::tokenizer::vq::VqRun;
 use crate::transformer::var::config::VarRun;
 
 impl Run for VarRun {
     type Task = VarTask;
-    type Batches = VarBatches;
+    type Batches = LabelledBatches;
 
     fn check(&self, set: &Dataset) -> Result<()> {
         self.check_sizes(set)
@@ -37,61 +36,10 @@ impl Run for VarRun {
         let task = VarTask::new(self.clone(), vae, &config, &set, device);
         device.seed(self.seed);
         let model = config.init(&device.clone().autodiff());
-        let batches = VarBatches {
-            shuffle: Shuffle::new(self.seed, set.train_ids()),
-            set,
-            run: self,
-        };
+        let drop = self.condition_drop;
+        let batches = LabelledBatches::new(set, self.seed, self.batch, self.augment, drop);
         Ok((task, model, batches))
     }
-}
-
-/// Images and their labels.
-pub(crate) struct LabelledBatch {
-    /// Its number in the run.
-    pub number: u64,
-    /// Planes in [-1, 1].
-    pub pixels: Vec<f32>,
-    /// Number of the class of each image; the number of classes for "no class".
-    pub labels: Vec<usize>,
-}
-
-/// Makes [`LabelledBatch`]es of the images that are not held out.
-pub(crate) struct VarBatches {
-    set: Arc<Dataset>,
-    shuffle: Shuffle,
-    run: VarRun,
-}
-
-impl Batches for VarBatches {
-    type Batch = LabelledBatch;
-
-    fn batch(&mut self, number: u64) -> LabelledBatch {
-        let mut rng = rng_for(self.run.seed ^ 0x63_6c61_7373, number);
-        let count = self.run.batch;
-        let mut pixels = Vec::with_capacity(count * 3 * self.set.size() * self.set.size());
-        let mut labels = Vec::with_capacity(count);
-        for index in self.shuffle.batch(number, count) {
-            let augment = &self.run.augment;
-            let image = self.set.augmented(index, WHITE, augment, &mut rng);
-            planes::append(&[image], &mut pixels);
-            labels.push(if rng.random_bool(self.run.condition_drop) {
-                self.set.classes().len()
-            } else {
-                label(&self.set, index)
-            });
-        }
-        LabelledBatch {
-            number,
-            pixels,
-            labels,
-        }
-    }
-}
-
-/// The number of an image's class, in a set that was checked to have classes.
-fn label(set: &Dataset, index: usize) -> usize {
-    set.class(index).expect("every image has a class")
 }
 
 /// Loss and measurements.

@@ -1,0 +1,16 @@
+//! What an image costs, against resolution: operations counted and seconds measured, with random weights.
+//!
+//! `n` is the side of the latent, as in the paper (VAR, arXiv 2404.02905, appendix D): VAR runs through about `log n` scales of up to
+//! `n^2` tokens, each of which attends to all before it, so that attention takes O(n^4). Raster autoregression draws `n^2` codes one
+//! by one: without a cache each pass attends among all codes so far, O(n^6); with one, O(n^4). Diffusion takes O(n^4) for each of a
+//! fixed number of steps.
+
+mod measure;
+mod operations;
+mod options;
+mod paper;
+mod study;
+
+pub use operations::Operations;
+pub use options::{CostOptions, Event, ModelSize, Paradigm, Watch};
+pub use study::run;

@@ -1,0 +1,17 @@
+//! The claims about next-scale prediction, measured on the machine at hand. Each study writes a folder with a report: one HTML file with
+//! its plots, the tables as CSV, and everything as JSON.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`cost`] | operations and seconds against resolution: VAR, raster autoregression with and without a cache, diffusion |
+//! | [`fit`] | power laws |
+//! | [`report`] | the folder of a study |
+//!
+//! What is measured here and what a paper says is never mixed: figures of papers are labelled as such.
+
+pub mod cost;
+mod error;
+pub mod fit;
+pub mod report;
+
+pub use error::StudyError;
