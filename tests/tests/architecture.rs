@@ -39,7 +39,15 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ),
     (
         "pipelines/study",
-        &["files", "curves", "models", "comparators", MODELS],
+        &[
+            "files",
+            "curves",
+            "data",
+            "models",
+            "comparators",
+            "train",
+            MODELS,
+        ],
     ),
     ("pipelines/serve", &["files", "models", "pipelines"]),
     (

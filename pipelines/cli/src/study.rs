@@ -9,6 +9,8 @@ use clap::{Args, Subcommand};
 use nextscale_models::device::{self, DeviceChoice};
 use nextscale_study::cost::{self, CostOptions, Event, ModelSize, Watch};
 use nextscale_study::report::Report;
+use nextscale_study::scaling::{self, ScalingOptions, VarSize};
+use nextscale_study::zero_shot::{self, ZeroShotOptions};
 
 use crate::options::at_least_one;
 use crate::{bar, output, signal};
@@ -17,6 +19,83 @@ use crate::{bar, output, signal};
 pub(crate) enum StudyCommand {
     /// Count operations and measure seconds against resolution: VAR, raster autoregression, diffusion
     Cost(CostArgs),
+    /// Train VAR at several sizes, and fit power laws of test loss and token error against size and compute
+    Scaling(ScalingArgs),
+    /// In-paint, out-paint and edit held-out images with a model of classes, and measure the errors
+    ZeroShot(ZeroShotArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ZeroShotArgs {
+    /// Folder of the report
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        default_value = "runs/study-zero-shot"
+    )]
+    output: PathBuf,
+    /// A model of classes: a name or a folder
+    #[arg(short, long, value_name = "NAME|PATH")]
+    model: String,
+    /// Folder of a data set with the model's classes and images of its size
+    #[arg(long, value_name = "DIR", default_value = "data/fashion-mnist")]
+    data: PathBuf,
+    /// Held-out images
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one())]
+    count: usize,
+    /// Seed
+    #[arg(short, long, default_value_t = 1)]
+    seed: u64,
+    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScalingArgs {
+    /// Folder of the report, with the runs in it; the same command goes on where it was stopped
+    #[arg(short, long, value_name = "DIR", default_value = "runs/study-scaling")]
+    output: PathBuf,
+    /// A few minutes: three small models that see few images
+    #[arg(long)]
+    quick: bool,
+    /// Folder of a data set of 32x32 pixels with classes
+    #[arg(long, value_name = "DIR", default_value = "data/fashion-mnist")]
+    data: PathBuf,
+    /// Folder of the run of a tokenizer with a codebook [default: one is trained]
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
+    /// Sizes of the transformers: width x blocks; heads have 32 channels [default: 32x2 to 192x9]
+    #[arg(long, value_name = "CxD,..", value_delimiter = ',')]
+    sizes: Vec<WidthAndDepth>,
+    /// Images that each transformer sees
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    images: u64,
+    /// Seed
+    #[arg(short, long, default_value_t = 1)]
+    seed: u64,
+    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+}
+
+/// A size on the command line.
+#[derive(Debug, Clone, Copy)]
+struct WidthAndDepth(VarSize);
+
+impl FromStr for WidthAndDepth {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Option<Vec<usize>> = text.split('x').map(|part| part.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[width, depth]) if depth > 0 && width > 0 && width % 32 == 0 => {
+                Ok(Self(VarSize { width, depth }))
+            }
+            _ => Err("give width x blocks, the width a multiple of 32: 64x5".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +161,8 @@ pub(crate) fn run(command: StudyCommand) -> anyhow::Result<()> {
     let _runtime = signal::runtime(move || asked.store(true, Ordering::Relaxed))?;
     match command {
         StudyCommand::Cost(args) => cost_of(&args, &stop),
+        StudyCommand::Scaling(args) => scaling_of(&args, &stop),
+        StudyCommand::ZeroShot(args) => zero_shot_of(&args, &stop),
     }
 }
 
@@ -109,18 +190,63 @@ fn cost_of(args: &CostArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     } else {
         options
     };
+    let report = watched(stop, |watch| cost::run(&options, watch));
+    tell(&report?, args.output.display())
+}
+
+fn scaling_of(args: &ScalingArgs, stop: &AtomicBool) -> anyhow::Result<()> {
+    let sizes: Vec<VarSize> = args.sizes.iter().map(|size| size.0).collect();
+    let sizes = match (sizes.is_empty(), args.quick) {
+        (false, _) => sizes,
+        (true, true) => VarSize::DEFAULT[..3].to_vec(),
+        (true, false) => VarSize::DEFAULT.to_vec(),
+    };
+    let options = ScalingOptions {
+        command: command_line(),
+        out: args.output.clone(),
+        device: args.device,
+        data: args.data.clone(),
+        tokenizer: args.tokenizer.clone(),
+        tokenizer_minutes: if args.quick { 0.5 } else { 10.0 },
+        sizes,
+        images: if args.quick {
+            args.images.min(3200)
+        } else {
+            args.images
+        },
+        seed: args.seed,
+    };
+    let report = watched(stop, |watch| scaling::run(&options, watch));
+    tell(&report?, args.output.display())
+}
+
+fn zero_shot_of(args: &ZeroShotArgs, stop: &AtomicBool) -> anyhow::Result<()> {
+    let options = ZeroShotOptions {
+        command: command_line(),
+        out: args.output.clone(),
+        device: args.device,
+        model: args.model.clone(),
+        data: args.data.clone(),
+        count: args.count,
+        seed: args.seed,
+    };
+    let report = watched(stop, |watch| zero_shot::run(&options, watch));
+    tell(&report?, args.output.display())
+}
+
+/// Runs a study with a bar.
+fn watched<T>(stop: &AtomicBool, study: impl FnOnce(Watch<'_>) -> T) -> T {
     let bar = bar::items("study");
     let mut observe = |Event { what, done, all }: Event<'_>| {
         bar.set_message(what.to_owned());
         bar::show(&bar, done, all);
     };
-    let watch = Watch {
+    let done = study(Watch {
         observe: &mut observe,
         stop,
-    };
-    let report = cost::run(&options, watch);
+    });
     bar.finish_and_clear();
-    tell(&report?, args.output.display())
+    done
 }
 
 /// The tables on standard output, and where the rest is.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
-use image::{Rgb, RgbImage};
+use image::{ImageError, Rgb, RgbImage};
 
 use crate::error::DataError;
 
@@ -37,6 +37,16 @@ fn sheet(images: &[Vec<u8>], size: usize, columns: usize) -> RgbImage {
 /// The file cannot be written.
 pub fn save(images: &[Vec<u8>], size: usize, columns: usize, path: &Path) -> Result<(), DataError> {
     save_page(&sheet(images, size, columns), path)
+}
+
+/// A contact sheet as the bytes of a PNG.
+///
+/// # Errors
+/// It cannot be encoded.
+pub fn encode(images: &[Vec<u8>], size: usize, columns: usize) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = std::io::Cursor::new(vec![]);
+    sheet(images, size, columns).write_to(&mut bytes, image::ImageFormat::Png)?;
+    Ok(bytes.into_inner())
 }
 
 /// Writes a contact sheet of images of any sizes as PNG: each is fitted into a square tile of side `tile` pixels, in its middle.

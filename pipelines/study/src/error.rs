@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use nextscale_curves::CurvesError;
+use nextscale_data::DataError;
 use nextscale_models::ModelError;
+use nextscale_train::TrainError;
 
 /// An error of a study; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,15 @@ pub enum StudyError {
     /// The device or a model.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A training run.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The data set.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The log of a run.
+    #[error(transparent)]
+    Curves(#[from] CurvesError),
 }
 
 impl StudyError {

@@ -4,6 +4,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`cost`] | operations and seconds against resolution: VAR, raster autoregression with and without a cache, diffusion |
+//! | [`scaling`] | test loss and token error of VAR against size and compute |
+//! | [`zero_shot`] | in-painting, out-painting and editing by a model of classes |
 //! | [`fit`] | power laws |
 //! | [`report`] | the folder of a study |
 //!
@@ -13,5 +15,8 @@ pub mod cost;
 mod error;
 pub mod fit;
 pub mod report;
+mod runs;
+pub mod scaling;
+pub mod zero_shot;
 
 pub use error::StudyError;

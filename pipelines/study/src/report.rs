@@ -39,6 +39,18 @@ pub struct Section {
     pub charts: Vec<Chart>,
     /// Tables.
     pub tables: Vec<Table>,
+    /// Sheets of images.
+    pub pictures: Vec<Picture>,
+}
+
+/// A sheet of images. The page has it inside, and it is a file of its own, too.
+#[derive(Debug, Clone, Serialize)]
+pub struct Picture {
+    /// What it shows.
+    pub title: String,
+    /// The bytes of a PNG.
+    #[serde(skip)]
+    pub png: Vec<u8>,
 }
 
 impl Report {
@@ -58,6 +70,10 @@ impl Report {
         for table in tables {
             let bytes = table.csv().map_err(StudyError::write(folder))?;
             files.push((format!("{}.csv", table.name), bytes));
+        }
+        let pictures = self.sections.iter().flat_map(|section| &section.pictures);
+        for (number, picture) in (1..).zip(pictures) {
+            files.push((format!("sheet-{number}.png"), picture.png.clone()));
         }
         for (name, bytes) in files {
             let path = folder.join(name);
@@ -101,6 +117,10 @@ mod tests {
                 text: vec!["a < b".to_owned()],
                 charts: vec![chart],
                 tables: vec![table],
+                pictures: vec![Picture {
+                    title: "A sheet".to_owned(),
+                    png: vec![1, 2, 3],
+                }],
             }],
         };
         report.write(folder.path()).unwrap();
@@ -113,9 +133,11 @@ mod tests {
         );
         assert!(page.contains("&lt;VAR&gt;") && page.matches("<svg").count() == 1);
         assert!(
-            !page.contains("src=") && !page.contains("href="),
-            "one file"
+            page.contains("src=\"data:image/png;base64,AQID\""),
+            "{page}"
         );
+        assert!(!page.contains("href="), "one file");
+        assert!(folder.path().join("sheet-1.png").exists());
         let json: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
         assert_eq!(json["sections"][0]["tables"][0]["rows"][0][1], 0.25);
         assert_eq!(json["provenance"]["seeds"][0], 1);

@@ -39,7 +39,7 @@ pub use export::export;
 pub use run::{Observer, TrainEvent, TrainRequest, TrainResult};
 pub use transformer::MemoryOfRun;
 pub use transformer::comparators::{
-    Trained, TrainedDit, TrainedRaster, trained_dit, trained_raster,
+    Trained, TrainedDit, TrainedRaster, scales_of_tokenizer, trained_dit, trained_raster,
 };
 
 /// Trains a tokenizer until its budget is spent or `stop` is set.

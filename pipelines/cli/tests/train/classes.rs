@@ -46,7 +46,7 @@ fn idx(folder: &Path, name: &str, dims: &[usize], content: &[u8]) -> String {
 }
 
 /// IDX files of `counts` images, to train on and held out, and the recipe `data.yaml`.
-fn recipe(folder: &Path, counts: [usize; 2]) -> String {
+pub fn recipe(folder: &Path, counts: [usize; 2]) -> String {
     let place = folder.join("idx");
     fs::create_dir_all(&place).unwrap();
     let mut text = format!(
@@ -67,7 +67,7 @@ fn recipe(folder: &Path, counts: [usize; 2]) -> String {
     text
 }
 
-const TOKENIZER: &str = "\
+pub const TOKENIZER: &str = "\
 kind: vq
 data: data
 seed: 1
@@ -108,7 +108,7 @@ scales: [[2, 2], [4, 4]]
 train: { budget: { steps: 1 }, learning_rate: { peak: 1.0e-3 } }
 ";
 
-const TRANSFORMER: &str = "\
+pub const TRANSFORMER: &str = "\
 kind: var
 data: data
 tokenizer: tok

@@ -1,6 +1,7 @@
 //! `nextscale train` from images to a model folder, on tiny data sets.
 
 mod classes;
+mod comparators;
 mod fine_tune;
 mod prompts;
 #[cfg(feature = "mpi")]

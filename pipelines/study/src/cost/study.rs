@@ -230,6 +230,7 @@ impl Study<'_> {
                 columns: columns.map(str::to_owned).to_vec(),
                 rows,
             }],
+            ..Section::default()
         }
     }
 
@@ -302,6 +303,7 @@ impl Study<'_> {
                 columns: columns.map(str::to_owned).to_vec(),
                 rows: rows.collect(),
             }],
+            ..Section::default()
         }
     }
 }

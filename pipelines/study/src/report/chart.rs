@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use nextscale_curves::register_font;
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use serde::Serialize;
@@ -73,12 +74,46 @@ impl Axis {
 
     /// The label of a place.
     fn label(&self, place: f64) -> String {
-        let value = if self.logarithmic {
-            10f64.powf(place)
-        } else {
-            place
+        if !self.logarithmic {
+            return super::table::Cell::Number(place).shown();
+        }
+        let value = 10f64.powf(place);
+        match value {
+            1e-3..1e5 => format!("{}", (value * 1e4).round() / 1e4),
+            _ => format!("{value:.0e}"),
+        }
+    }
+
+    fn labelled(&self, range: Range<f64>) -> Labelled {
+        Labelled {
+            ticks: self.ticks(&range),
+            range: range.into(),
+        }
+    }
+
+    /// The places with a label: on a logarithmic axis powers of ten, with 2 and 5 times them where there are few.
+    fn ticks(&self, range: &Range<f64>) -> Vec<f64> {
+        let span = range.end - range.start;
+        if !self.logarithmic {
+            let step = 10f64.powf((span / 4.0).log10().floor());
+            let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * step);
+            let step = step.into_iter().find(|step| span / step <= 8.0);
+            let step = step.unwrap_or(span);
+            let first = (range.start / step).ceil() as i64;
+            let last = (range.end / step).floor() as i64;
+            return (first..=last).map(|i| i as f64 * step).collect();
+        }
+        let factors: &[f64] = match span {
+            ..0.7 => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0],
+            0.7..3.0 => &[1.0, 2.0, 5.0],
+            _ => &[1.0],
         };
-        super::table::Cell::Number(value).shown()
+        let powers = range.start.floor() as i32..=range.end.ceil() as i32;
+        let ticks = powers.flat_map(|power| {
+            let tick = move |factor: &f64| f64::from(power) + factor.log10();
+            factors.iter().map(tick)
+        });
+        ticks.filter(|tick| range.contains(tick)).collect()
     }
 }
 
@@ -165,7 +200,7 @@ impl Chart {
             .margin(12)
             .x_label_area_size(44)
             .y_label_area_size(72)
-            .build_cartesian_2d(x.clone(), y)
+            .build_cartesian_2d(self.x.labelled(x.clone()), self.y.labelled(y))
             .map_err(problem)?;
         let mut mesh = chart.configure_mesh();
         mesh.x_desc(&self.x.name).y_desc(&self.y.name);
@@ -200,7 +235,7 @@ impl Chart {
 
     fn draw_series(
         &self,
-        chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
+        chart: &mut ChartContext<'_, SVGBackend<'_>, Plane>,
     ) -> Result<(), String> {
         let problem = |error: DrawingAreaErrorKind<_>| error.to_string();
         let mut next = 0;
@@ -227,6 +262,35 @@ impl Chart {
                 .legend(move |at| Circle::new(at, 4, colour.filled()));
         }
         Ok(())
+    }
+}
+
+/// A plane with labels at chosen places.
+type Plane = Cartesian2d<Labelled, Labelled>;
+
+/// A range with labels at chosen places.
+struct Labelled {
+    range: RangedCoordf64,
+    ticks: Vec<f64>,
+}
+
+impl Ranged for Labelled {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        self.range.map(value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if hint.weight().allow_light_points() {
+            return vec![];
+        }
+        self.ticks.clone()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.range.range()
     }
 }
 

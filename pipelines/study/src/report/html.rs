@@ -1,5 +1,7 @@
 //! The page: one file, with its plots in it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::table::{Cell, Table};
@@ -9,7 +11,7 @@ use crate::error::StudyError;
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}\
 h1{line-height:1.2}table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .75rem;border-bottom:1px solid #d8dee4;text-align:left}\
 td.n{text-align:right;font-variant-numeric:tabular-nums}caption{text-align:left;font-weight:600;padding:.25rem 0}\
-svg{max-width:100%;height:auto}code{background:#f3f4f6;padding:.1rem .3rem}dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem}dd{margin:0}";
+svg,img{max-width:100%;height:auto}img{image-rendering:pixelated;min-width:50%}code{background:#f3f4f6;padding:.1rem .3rem}dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem}dd{margin:0}";
 
 pub(super) fn page(report: &Report) -> Result<String, StudyError> {
     let sections: Result<Vec<_>, _> = report.sections.iter().map(section).collect();
@@ -41,6 +43,10 @@ fn section(section: &Section) -> Result<Markup, StudyError> {
         @for text in &section.text { p { (text) } }
         @for chart in &charts { (PreEscaped(chart)) }
         @for shown in &section.tables { (table(shown)) }
+        @for picture in &section.pictures {
+            p { (picture.title) }
+            img alt=(picture.title) src=(format!("data:image/png;base64,{}", STANDARD.encode(&picture.png)));
+        }
     })
 }
 

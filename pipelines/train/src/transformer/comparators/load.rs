@@ -57,6 +57,14 @@ impl TrainedRaster {
     }
 }
 
+/// The scales of a tokenizer's run.
+///
+/// # Errors
+/// A folder that is no run of a tokenizer with a codebook.
+pub fn scales_of_tokenizer(run: &Path) -> Result<ScaleSchedule> {
+    config::read::<VqRun>(&run.join(CONFIG))?.schedule()
+}
+
 /// The raster transformer of a run.
 ///
 /// # Errors

@@ -6,4 +6,6 @@ mod load;
 mod raster;
 
 pub(crate) use self::config::{DitRun, RasterRun};
-pub use self::load::{Trained, TrainedDit, TrainedRaster, trained_dit, trained_raster};
+pub use self::load::{
+    Trained, TrainedDit, TrainedRaster, scales_of_tokenizer, trained_dit, trained_raster,
+};
