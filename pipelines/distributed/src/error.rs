@@ -39,6 +39,44 @@ pub enum DistributedError {
         /// The world size.
         world: usize,
     },
+    /// No store is hosted by which processes could find each other.
+    #[error(
+        "no store is hosted by which the {world} processes could find each other: start them with `torchrun`, or with `mpirun` and a build with MPI"
+    )]
+    NoStore {
+        /// The world size.
+        world: usize,
+    },
+    /// Nothing listens where the store should be.
+    #[error(
+        "torchrun's store does not answer at {address} within {seconds} s ({reason}): see whether torchrun runs on that machine and the network lets its port through"
+    )]
+    StoreAway {
+        /// Where it should be.
+        address: String,
+        /// The seconds waited.
+        seconds: u64,
+        /// Why it cannot be reached.
+        reason: String,
+    },
+    /// Something else listens where the store should be.
+    #[error(
+        "what answers at {address} is not torchrun's store: another program has the port, so start torchrun with another one"
+    )]
+    OtherStore {
+        /// Where it should be.
+        address: String,
+    },
+    /// The connection with the store is lost.
+    #[error(
+        "torchrun's store at {address} is gone ({reason}): see whether torchrun still runs on that machine"
+    )]
+    StoreLost {
+        /// Where it was.
+        address: String,
+        /// Why it cannot be reached any more.
+        reason: String,
+    },
     /// MPI sees another world than the launcher.
     #[error(
         "{launcher} says {world} processes, but MPI connects {connected}: start them with the `mpirun` or `srun` of the MPI that this program was built with"

@@ -13,8 +13,11 @@ mod error;
 #[cfg(feature = "mpi")]
 mod message_passing;
 mod rank;
+mod store;
+mod timeout;
 
 pub use agreement::{Fact, agree};
 pub use connect::connect;
 pub use error::DistributedError;
 pub use rank::{Launcher, Rank};
+pub use store::Store;

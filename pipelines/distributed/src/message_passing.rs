@@ -15,13 +15,10 @@ use nextscale_var_core::collective::{Collective, CollectiveError};
 
 use crate::error::DistributedError;
 use crate::rank::Rank;
+use crate::timeout;
 
 /// Numbers of one call: MPI counts in 32 bits.
 const MOST: usize = 1 << 28;
-/// The variable with the seconds to wait for the other ranks at the start.
-const TIMEOUT: &str = "NEXTSCALE_RANK_TIMEOUT";
-/// Those seconds, if it is not set.
-const DEFAULT_TIMEOUT: u64 = 300;
 /// What a rank sends to the first when it comes.
 const HERE: i32 = 1;
 /// What the first answers when all are here.
@@ -70,10 +67,7 @@ pub(crate) fn connect(rank: &Rank) -> Result<Arc<dyn Collective>, DistributedErr
             connected: found.ranks,
         });
     }
-    let seconds = std::env::var(TIMEOUT)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    found.gather(Duration::from_secs(seconds.unwrap_or(DEFAULT_TIMEOUT)))?;
+    found.gather(timeout::of_first())?;
     Ok(Arc::new(found))
 }
 
@@ -89,8 +83,7 @@ impl Mpi {
         if self.rank > 0 {
             first.send_with_tag(&[0u8], HERE);
             while first.immediate_probe_with_tag(ALL_HERE).is_none() {
-                // The first names who is missing, so it gives up before the others.
-                if started.elapsed() > limit + Duration::from_secs(5) {
+                if started.elapsed() > timeout::of_others(limit) {
                     return Err(missing("0".to_owned()));
                 }
                 sleep(Duration::from_millis(2));
