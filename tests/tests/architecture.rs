@@ -19,7 +19,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
         "pipelines/comparators",
         &["weights", "tokenizer", "var-core"],
     ),
-    ("pipelines/distributed", &["var-core"]),
+    ("pipelines/distributed", &["tokenizer", "var-core"]),
     (
         "pipelines/train",
         &[

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use nextscale_distributed::{DistributedError, Fact, Rank, connect};
+use nextscale_models::device::{DeviceChoice, open_local, use_deterministic_kernels};
+use nextscale_pipelines::settings::Settings;
 use nextscale_pipelines::{Pipeline, PipelineError, Share, Together};
+use nextscale_var_core::collective::Collective;
 
 use crate::command::report;
 
@@ -33,16 +36,38 @@ fn prefix_of(rank: &Result<Option<Rank>, DistributedError>) -> String {
     }
 }
 
-/// Runs `work` on all processes that a launcher started, which it connects. An error of one ends all.
+/// Connects this process with the others, each of which has its own device: for `cuda` and `auto`, the card of its local rank.
+///
+/// # Errors
+/// If there is no such device, or the processes cannot be connected.
+pub(crate) fn connect_on(
+    rank: &Rank,
+    device: DeviceChoice,
+    deterministic: bool,
+) -> anyhow::Result<Arc<dyn Collective>> {
+    // Before a card is opened.
+    if deterministic {
+        use_deterministic_kernels()?;
+    }
+    let device = open_local(device, rank.local_rank)?;
+    Ok(connect(rank, &device)?)
+}
+
+/// Runs `work` on all processes that a launcher started, which it connects, each with the device of its local rank. An error of one
+/// ends all.
 ///
 /// # Errors
 /// Of one process: no launcher has started others, or they cannot be connected, or what `work` returns.
-pub(crate) fn together(work: impl FnOnce(Together) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(crate) fn together(
+    settings: &Settings,
+    work: impl FnOnce(Share, Together) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let rank = Rank::from_environment()?.context(
-        "--together is for several processes: start them with mpirun, such as mpirun -n 2 nextscale generate",
+        "--together is for several processes: start them with mpirun, such as mpirun -n 2 nextscale generate, or, on CUDA cards, with torchrun",
     )?;
-    let ranks = connect(&rank)?;
-    if let Err(error) = work(Together::new(Arc::clone(&ranks))) {
+    let ranks = connect_on(&rank, settings.device.first(), settings.deterministic)?;
+    let share = Share::default().with_local_rank(rank.local_rank);
+    if let Err(error) = work(share, Together::new(Arc::clone(&ranks))) {
         // The others would wait for this one for ever.
         report(&error);
         ranks.abort(1);

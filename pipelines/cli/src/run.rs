@@ -103,7 +103,10 @@ pub(super) fn validate(source: &Source) -> anyhow::Result<()> {
 /// part of the samples or, `together`, all of them do.
 pub(super) fn execute(spec: PipelineSpec, timings: bool, together: bool) -> anyhow::Result<()> {
     if together {
-        return ranks::together(|ranks| execute_on(spec, timings, Share::default(), ranks));
+        let settings = spec.settings.clone();
+        return ranks::together(&settings, |share, ranks| {
+            execute_on(spec, timings, share, ranks)
+        });
     }
     execute_on(spec, timings, ranks::share()?, Together::default())
 }

@@ -33,7 +33,7 @@ pub enum DistributedError {
     },
     /// The build has no library for the processes to talk.
     #[error(
-        "this build has no MPI, which the {world} processes of the run need to talk to each other: build with `--features mpi`, or start one process"
+        "this build has no MPI, which the {world} processes of the run need to talk to each other: build with `--features nextscale/mpi` (for CUDA cards `nextscale/nccl` too), or start one process"
     )]
     NoMpi {
         /// The world size.
@@ -76,6 +76,39 @@ pub enum DistributedError {
         address: String,
         /// Why it cannot be reached any more.
         reason: String,
+    },
+    /// This machine has no NCCL.
+    #[error(
+        "there is no NCCL here (libnccl.so.2): install NVIDIA's package libnccl2, or put the folder nvidia/nccl/lib of the Python package nvidia-nccl-cu12 into LD_LIBRARY_PATH"
+    )]
+    NoNccl,
+    /// NCCL is too old.
+    #[error("the NCCL of this machine has no {function}: install version 2.18 or later")]
+    OldNccl {
+        /// What it lacks.
+        function: &'static str,
+    },
+    /// NCCL refused to connect the ranks.
+    #[error("rank {rank} cannot be connected: {reason}")]
+    Nccl {
+        /// The rank that was refused.
+        rank: usize,
+        /// Why.
+        reason: String,
+    },
+    /// Two ranks have one card.
+    #[error(
+        "rank {first} and rank {second} both have card {card} of {host}, and NCCL takes one process a card: start no more processes on a machine than it has cards, and name no card in --device"
+    )]
+    SameCard {
+        /// The first rank.
+        first: usize,
+        /// The second rank.
+        second: usize,
+        /// The number of the card in the second rank.
+        card: String,
+        /// The machine.
+        host: String,
     },
     /// MPI sees another world than the launcher.
     #[error(

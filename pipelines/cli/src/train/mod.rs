@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::ensure;
 use clap::{Args, Subcommand};
 use nextscale_curves::{Log, summary};
-use nextscale_distributed::{Rank, connect};
+use nextscale_distributed::Rank;
 use nextscale_models::device::DeviceChoice;
 use nextscale_train::{
     Observer, TrainError, TrainRequest, TrainResult, export, train_tokenizer, train_transformer,
@@ -18,6 +18,7 @@ use nextscale_train::{
 use nextscale_var_core::train::{Budget, Outcome};
 
 use crate::command::report;
+use crate::ranks::connect_on;
 use crate::{memory, signal};
 
 /// Arguments of `nextscale train`.
@@ -107,6 +108,7 @@ fn train(args: &RunArgs, train: Train) -> anyhow::Result<()> {
     let out = args.out.clone().unwrap_or_else(named);
     let minutes = args.max_minutes.map(Budget::Minutes);
     let rank = Rank::from_environment()?;
+    let connect = |rank| connect_on(rank, args.device, args.deterministic);
     let ranks = rank.as_ref().map(connect).transpose()?;
     let first = rank.is_none_or(|rank| rank.is_first());
     let request = TrainRequest {
