@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Each crate with the crates of this workspace that it may name, lowest first. `nextscale-tests` may name all.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("tokenizer/weights", &[]),
     ("tokenizer", &["weights"]),
     ("text", &["weights"]),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
         &["weights", "tokenizer", "var-core"],
     ),
     ("pipelines/distributed", &["tokenizer", "var-core"]),
+    ("pipelines/metrics", &["files", MODELS]),
     (
         "pipelines/train",
         &[
@@ -29,13 +30,14 @@ const LAYERS: [(&str, &[&str]); 18] = [
             "comparators",
             "models",
             "distributed",
+            "metrics",
             MODELS,
         ],
     ),
     ("pipelines", &["files", "models", MODELS]),
     (
         "pipelines/eval",
-        &["files", "data", "models", "pipelines", MODELS],
+        &["files", "data", "models", "metrics", "pipelines", MODELS],
     ),
     (
         "pipelines/study",
@@ -58,6 +60,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
             "curves",
             "distributed",
             "models",
+            "metrics",
             "train",
             "pipelines",
             "eval",
@@ -83,7 +86,7 @@ const MODEL_CRATES: [&str; 6] = [
 const WITH_ANYHOW: [&str; 1] = ["pipelines/cli"];
 
 /// Crates in which no module imports what its parent defines or re-exports.
-const WITHOUT_CIRCLES: [&str; 16] = [
+const WITHOUT_CIRCLES: [&str; 17] = [
     "tokenizer/weights",
     "tokenizer",
     "text",
@@ -92,6 +95,7 @@ const WITHOUT_CIRCLES: [&str; 16] = [
     "pipelines/data",
     "pipelines/curves",
     "pipelines/distributed",
+    "pipelines/metrics",
     "pipelines/train",
     "pipelines",
     "pipelines/cli",

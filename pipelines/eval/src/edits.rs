@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nextscale_data::{Dataset, Edit, EditKind, Editor};
+use nextscale_metrics::pairs::{mse, psnr};
 use nextscale_models::device::Dtype;
 use nextscale_models::generator::{ImageGenerator, ImageInput, ImagePlan};
 use nextscale_models::sampling::{Sampling, SamplingPlan};
@@ -18,7 +19,7 @@ use serde::Serialize;
 
 use crate::error::EvalError;
 use crate::measure::{MeasureOptions, Measured, OnProgress, check_temperature};
-use crate::metrics::{mean_colours, mse, psnr, rank};
+use crate::metrics::{mean_colours, rank};
 
 /// Squares along each side whose mean colours are compared.
 const SQUARES: usize = 16;

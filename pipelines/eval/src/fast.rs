@@ -10,6 +10,7 @@ mod video;
 
 use std::sync::Arc;
 
+use nextscale_metrics::pairs::{mse, psnr, ssim_of_brightness};
 use nextscale_models::generator::ImageGenerator;
 use nextscale_models::shortcuts::{CacheBudget, ImageShortcuts, ShortcutError};
 use nextscale_models::{Manifest, Model, ModelError, Placement, Size};
@@ -20,7 +21,7 @@ use self::subject::{Picture, Subject};
 pub use self::video::{VideoReport, VideoSettingReport};
 use crate::error::EvalError;
 use crate::measure::{MeasureOptions, Measured, OnProgress, open};
-use crate::metrics::{median, mse, psnr, ssim};
+use crate::metrics::median;
 use crate::recall::{self, RecallOptions};
 
 /// Images on the contact sheet, each with all settings.
@@ -192,7 +193,8 @@ fn compare(
     let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
     let errors = pairs().map(|(one, other)| mse(&one.pixels, &other.pixels));
     let ratios: Vec<f64> = errors.filter(|mse| *mse > 0.0).map(psnr).collect();
-    let alike = pairs().map(|(one, other)| ssim(&one.pixels, &other.pixels, size.width));
+    let alike =
+        pairs().map(|(one, other)| ssim_of_brightness(&one.pixels, &other.pixels, size.width));
     let changed = |k: usize| {
         let share = |(one, other): (&Picture, &Picture)| {
             let pairs = one.codes[k].iter().zip(&other.codes[k]);

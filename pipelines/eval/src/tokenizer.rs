@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use nextscale_data::{Dataset, captions::WHITE};
+use nextscale_metrics::pairs::{mse, psnr};
 use nextscale_models::device::Dtype;
 use nextscale_models::generator::ImageAutoencoder;
 use nextscale_models::{Manifest, Model, pixels};
@@ -12,7 +13,6 @@ use serde::Serialize;
 
 use crate::error::EvalError;
 use crate::measure::{MeasureOptions, Measured, OnProgress};
-use crate::metrics::{mse, psnr};
 use crate::usage::{ScaleReport, Usage};
 
 /// Images on the contact sheet: originals and reconstructions.

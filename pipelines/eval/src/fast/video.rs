@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use nextscale_metrics::pairs::{mse, psnr, ssim_of_brightness};
 use nextscale_models::generator::{Request, VideoGenerator, VideoPlan};
 use nextscale_models::shortcuts::{ShortcutChoice, VideoShortcuts};
 use nextscale_models::{Model, ModelError, Placement, Size};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use super::options::FastOptions;
 use crate::error::EvalError;
 use crate::measure::{Measured, OnProgress};
-use crate::metrics::{median, mse, psnr, ssim};
+use crate::metrics::median;
 
 /// Prompts if none are given.
 const PROMPTS: &[&str] = &[
@@ -203,7 +204,9 @@ fn compare(
         seconds: median(videos.iter().map(|video| video.seconds)),
         memory,
         psnr: (!ratios.is_empty()).then(|| mean(ratios)),
-        ssim: mean(of_frames(&|one, other| ssim(one, other, width))),
+        ssim: mean(of_frames(&|one, other| {
+            ssim_of_brightness(one, other, width)
+        })),
     }
 }
 

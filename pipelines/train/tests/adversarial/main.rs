@@ -1,6 +1,6 @@
 //! Tokenizers that are trained with VGG16 and a discriminator: runs that are stopped and resumed, checkpoints, what reads them.
 
-#[path = "../hashed_vgg/mod.rs"]
+#[path = "../../../metrics/tests/hashed_vgg/mod.rs"]
 mod hashed_vgg;
 mod recipes;
 mod workplace;

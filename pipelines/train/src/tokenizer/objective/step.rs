@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
+use nextscale_metrics::lpips::Lpips;
 use nextscale_var_core::train::{Apart, Loss, TrainOptions, add_gradients};
 
 use crate::error::Result;
@@ -18,7 +19,7 @@ use crate::tokenizer::adversarial::{
 };
 use crate::tokenizer::objective::frames::Frames;
 use crate::tokenizer::objective::reconstruction::Reconstruction;
-use crate::tokenizer::perceptual::{Lpips, PerceptualLoss};
+use crate::tokenizer::perceptual::PerceptualLoss;
 
 /// The settings of a run that an objective follows from.
 pub(crate) struct Settings<'a> {
@@ -61,12 +62,11 @@ impl Settings<'_> {
     /// The objective; reads the weights of VGG16 to `device`.
     ///
     /// # Errors
-    /// As [`Lpips::open`].
+    /// As [`PerceptualLoss::open`].
     pub(crate) fn objective(&self, device: &Device) -> Result<Objective> {
         let open = |loss: &PerceptualLoss| -> Result<_> {
-            let lpips = Lpips::open(loss, &device.clone().inner())?;
             Ok(Perceptual {
-                lpips,
+                lpips: loss.open(&device.clone().inner())?,
                 weight: loss.weight,
                 frames: loss.frames,
             })

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
-/// Channels of each level and its convolutions; see `src/tokenizer/perceptual/vgg.rs`.
+/// Channels of each level and its convolutions; see `src/lpips/network.rs`.
 const LEVELS: [(usize, usize); 5] = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)];
 
 /// The hash of element `i` of tensor `number`.

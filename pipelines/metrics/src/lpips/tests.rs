@@ -5,21 +5,11 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_weights::WeightFile;
 
-use crate::tokenizer::perceptual::config::PerceptualLoss;
-use crate::tokenizer::perceptual::lpips::Lpips;
+use crate::lpips::distance::Lpips;
 
-#[path = "../../../tests/hashed_vgg/mod.rs"]
+#[path = "../../tests/hashed_vgg/mod.rs"]
 mod hashed_vgg;
 use hashed_vgg::{Named, convolutions, hash, lins, save, torchvision, values};
-
-fn config(vgg: PathBuf, lins: Option<PathBuf>) -> PerceptualLoss {
-    PerceptualLoss {
-        weight: 1.0,
-        vgg,
-        lins,
-        frames: 2,
-    }
-}
 
 /// Reference values from the fixture.
 fn reference(name: &str) -> Vec<f32> {
@@ -68,7 +58,7 @@ fn distances_and_gradient_are_the_packages() {
     save(&files[1], &lins("lin"));
     let [vgg, channels] = files;
     let device = Device::flex();
-    let lpips = Lpips::open(&config(vgg, Some(channels)), &device).unwrap();
+    let lpips = Lpips::open(&vgg, Some(&channels), &device).unwrap();
 
     let autodiff = device.clone().autodiff();
     let (x0, x1) = (image(100, &autodiff).require_grad(), image(101, &autodiff));
@@ -126,7 +116,7 @@ fn a_position_without_features_has_no_gradient() {
     tensors.extend(lins("lins."));
     save(&path, &tensors);
     let device = Device::flex();
-    let lpips = Lpips::open(&config(path, None), &device).unwrap();
+    let lpips = Lpips::open(&path, None, &device).unwrap();
     let autodiff = device.autodiff();
     let narrow = |number| image(number, &autodiff).narrow(2, 0, 17).narrow(3, 0, 16);
     let x = narrow(100).detach().require_grad();
@@ -141,7 +131,7 @@ fn wrong_files_are_told_with_what_they_should_be() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
     let open = |lins: Option<PathBuf>| {
-        let opened = Lpips::open(&config(path.clone(), lins), &Device::flex());
+        let opened = Lpips::open(&path, lins.as_deref(), &Device::flex());
         let message = opened.unwrap_err().to_string();
         assert!(!message.contains('\n'), "{message}");
         message
@@ -151,11 +141,7 @@ fn wrong_files_are_told_with_what_they_should_be() {
             assert!(message.contains(part), "{part:?} is not in {message}");
         }
     };
-    let vgg = [
-        "loss.perceptual.vgg",
-        "weights.safetensors",
-        "vgg16-397923af.pth",
-    ];
+    let vgg = ["vgg: ", "weights.safetensors", "vgg16-397923af.pth"];
     tells(open(None), &vgg);
     save(&path, &lins("lin"));
     tells(open(None), &vgg);
@@ -176,21 +162,6 @@ fn wrong_files_are_told_with_what_they_should_be() {
     tensors[0].2[5] = 0.0;
     tensors[2].1 = vec![64, 64, 3, 3];
     save(&path, &tensors);
-    let lins = [
-        "loss.perceptual.lins",
-        "no tensor `lin0.model.1.weight`",
-        "lpips",
-    ];
+    let lins = ["lins: ", "no tensor `lin0.model.1.weight`", "lpips"];
     tells(open(None), &lins);
-}
-
-#[test]
-fn images_that_are_too_small_are_refused() {
-    let loss = config(PathBuf::from("vgg16.pth"), None);
-    loss.check(16).unwrap();
-    let message = loss.check(15).unwrap_err().to_string();
-    assert!(
-        message.contains("15 pixels") && message.contains("16"),
-        "{message}"
-    );
 }
