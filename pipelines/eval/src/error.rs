@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use nextscale_data::DataError;
+use nextscale_metrics::MetricsError;
 use nextscale_models::pixels::NotFinite;
 use nextscale_models::{ModelError, NoSuchShape};
+use nextscale_pipelines::error::PipelineError;
 
 /// An error of a measurement; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -65,4 +67,85 @@ pub enum EvalError {
     /// The compute device reported an error.
     #[error("the device failed: {0}")]
     Device(String),
+    /// A metric cannot be computed.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// A network is needed whose weights are not given.
+    #[error("{option} FILE is missing: {hint}")]
+    NoWeights {
+        /// The option that names the file.
+        option: &'static str,
+        /// What the file should be, and where people get it.
+        hint: &'static str,
+    },
+    /// Images and prompts are not equally many.
+    #[error(
+        "there are {given} prompts for {count} or more images: give one for each, in the order of the names"
+    )]
+    PromptCount {
+        /// Number of prompts.
+        given: usize,
+        /// Number of images so far.
+        count: usize,
+    },
+    /// The prompt of an image is missing.
+    #[error("cannot read the prompt {}: {reason}; write it beside the image, or give all prompts with --prompts FILE", path.display())]
+    NoCaption {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+    /// An image without one of the same name.
+    #[error("{} has no partner of the same name in the other folder", .0.display())]
+    NoPartner(PathBuf),
+    /// Two images whose names differ only in their endings.
+    #[error("{} and {} have the same name but for the ending: pairs are found by it", path.display(), other.display())]
+    TwoOfOneName {
+        /// One of them.
+        path: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
+    /// Two images of one pair have different sizes.
+    #[error("{} has {}x{} pixels and {} {}x{}: bring them to one size first", one.display(), size.0, size.1, other.display(), other_size.0, other_size.1)]
+    Sizes {
+        /// One image.
+        one: PathBuf,
+        /// Its width and height.
+        size: (u32, u32),
+        /// The other.
+        other: PathBuf,
+        /// Its width and height.
+        other_size: (u32, u32),
+    },
+    /// The prompts of a benchmark cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Prompts {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+    /// A folder with the results of another run.
+    #[error("{} says that {} is of another run ({what}): name another folder, or remove both", record.display(), folder.display())]
+    OtherRun {
+        /// The file that describes the run.
+        record: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+        /// What differs.
+        what: &'static str,
+    },
+    /// A video cannot be written.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
 }

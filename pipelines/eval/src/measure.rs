@@ -64,6 +64,15 @@ pub struct Measured<R> {
 }
 
 impl<R> Measured<R> {
+    /// Figures without a contact sheet.
+    pub(crate) fn plain(report: R) -> Self {
+        Self {
+            report,
+            tiles: vec![],
+            side: 0,
+        }
+    }
+
     /// The same with another form of the figures.
     pub(crate) fn map<S>(self, form: impl FnOnce(R) -> S) -> Measured<S> {
         Measured {

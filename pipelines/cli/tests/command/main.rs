@@ -16,6 +16,7 @@ mod http;
 mod instruct;
 mod interrupt;
 mod library;
+mod metrics;
 mod models;
 mod ranks;
 mod rewrite;
