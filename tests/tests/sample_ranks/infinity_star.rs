@@ -6,7 +6,7 @@ use nextscale_var_core::sampler::{Sampler, SamplerConfig};
 use nextscale_video::clips::{Layout, Plan};
 use nextscale_video::codes::CodeBits;
 use nextscale_video::generate::{
-    Condition, GenerateInput, GenerateOptions, Step, generate_on_ranks,
+    Condition, GenerateInput, GenerateOptions, Generation, Step, generate_on_ranks,
 };
 use nextscale_video::guidance::InfinityStarGuidance;
 use nextscale_video::infinity_star::{InfinityStar, InfinityStarConfig, Segment};
@@ -72,12 +72,28 @@ impl Case {
         }
     }
 
+    /// Numbers in the keys and values that a rank keeps at the end.
+    fn kept(&self, options: &GenerateOptions, ranks: SampleRanks) -> usize {
+        let mut run = self.start(options, false, ranks);
+        run.by_ref().for_each(drop);
+        run.state().numbers()
+    }
+
     pub fn run(
         &self,
         options: &GenerateOptions,
         conditioned: bool,
         ranks: SampleRanks,
     ) -> Vec<Step> {
+        self.start(options, conditioned, ranks).collect()
+    }
+
+    fn start(
+        &self,
+        options: &GenerateOptions,
+        conditioned: bool,
+        ranks: SampleRanks,
+    ) -> Generation<'_> {
         let past = Condition {
             segment: Segment::Detail,
             cells: self.cells.clone(),
@@ -97,7 +113,7 @@ impl Case {
             options: options.clone(),
             sampler: Sampler::new(config, &[11]),
         };
-        generate_on_ranks(&self.model, input, ranks).collect()
+        generate_on_ranks(&self.model, input, ranks)
     }
 }
 
@@ -161,6 +177,21 @@ fn ranks_generate_videos_as_one_process_does() {
     }
     // Prompts of different length, and a past.
     assert_same_videos(&Case::new(true), &options(apg()), true, &[2, 4, 8]);
+}
+
+/// A rank keeps the keys and values of its rows and its heads.
+#[test]
+fn ranks_share_keys_and_values() {
+    let case = Case::new(false);
+    for guidance in [apg(), InfinityStarGuidance::None] {
+        let options = GenerateOptions::new(guidance, 1.0, 0.4);
+        let alone = case.kept(&options, SampleRanks::default());
+        for world in [2, 4] {
+            let kept = |ranks| case.kept(&options, ranks);
+            let shares = on_ranks(world, guidance.is_active(), kept);
+            assert_eq!(shares, vec![alone / world; world], "{guidance:?}");
+        }
+    }
 }
 
 /// Where tokens are left out, the halves may still be on two ranks.
