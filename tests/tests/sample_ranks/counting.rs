@@ -15,7 +15,7 @@ pub struct Counting {
 
 impl Counting {
     /// Of `ranks`, with a count that also grows with what the groups receive into which they are split.
-    pub fn new(ranks: Arc<dyn Collective>, received: Arc<AtomicUsize>) -> Arc<dyn Collective> {
+    pub fn over(ranks: Arc<dyn Collective>, received: Arc<AtomicUsize>) -> Arc<dyn Collective> {
         Arc::new(Self { ranks, received })
     }
 
@@ -69,7 +69,7 @@ impl Collective for Counting {
 
     fn split(&self, group: usize) -> Result<Arc<dyn Collective>, CollectiveError> {
         let ranks = self.ranks.split(group)?;
-        Ok(Self::new(ranks, Arc::clone(&self.received)))
+        Ok(Self::over(ranks, Arc::clone(&self.received)))
     }
 
     fn abort(&self, code: i32) -> ! {

@@ -67,7 +67,7 @@ fn ranks_receive_what_the_formula_says() {
         let ranks = threads::connect(expected.world()).into_iter();
         let ranks = ranks
             .zip(&counts)
-            .map(|(ranks, count)| Counting::new(ranks, Arc::clone(count)));
+            .map(|(ranks, count)| Counting::over(ranks, Arc::clone(count)));
         let options = GenerateOptions::new(apg(), 1.0, 0.4);
         let case = Case::new(false);
         on(ranks.collect(), true, |ranks| {
