@@ -1,6 +1,6 @@
 //! `nextscale eval geneval`: images of GenEval's prompts in the layout that its scorer reads.
 //!
-//! The prompts are those of `evaluation_metadata.jsonl` in https://github.com/djghosh13/geneval. For prompt number 3 there are
+//! The prompts are those of `evaluation_metadata.jsonl` in <https://github.com/djghosh13/geneval>. For prompt number 3 there are
 //! `00003/metadata.jsonl`, its line of that file, and `00003/samples/0000.png` and so on. The scorer is run on the folder:
 //! `python evaluation/evaluate_images.py DIR --outfile results.jsonl`.
 

@@ -1,6 +1,6 @@
 //! `nextscale eval vbench`: videos of VBench's prompts under the names that its scorer looks for.
 //!
-//! The prompts are those of `VBench_full_info.json` or of a file of `prompts/` in https://github.com/Vchitect/VBench. Each prompt gets
+//! The prompts are those of `VBench_full_info.json` or of a file of `prompts/` in <https://github.com/Vchitect/VBench>. Each prompt gets
 //! `PROMPT-0.mp4`, `PROMPT-1.mp4` and so on. The scorer is run on the folder: `vbench evaluate --videos_path DIR --dimension DIMENSION`.
 
 use std::fs;
