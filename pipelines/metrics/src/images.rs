@@ -12,6 +12,15 @@ const EXTENSIONS: [&str; 10] = [
     "png", "jpg", "jpeg", "webp", "tif", "tiff", "gif", "bmp", "ppm", "pgm",
 ];
 
+/// For a file or folder that a walk cannot read: its path, and the system's reason.
+fn unreadable(error: walkdir::Error) -> MetricsError {
+    let path = error.path().unwrap_or_else(|| Path::new("")).to_owned();
+    match error.into_io_error() {
+        Some(reason) => MetricsError::read(&path, reason),
+        None => MetricsError::read(&path, "a link leads back to a folder above it"),
+    }
+}
+
 /// All images in a folder and its subfolders, sorted by path.
 ///
 /// # Errors
@@ -19,7 +28,7 @@ const EXTENSIONS: [&str; 10] = [
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name() {
-        let entry = entry.map_err(|e| MetricsError::read(folder, e))?;
+        let entry = entry.map_err(unreadable)?;
         if entry.file_type().is_file() && is_image(entry.path()) {
             found.push(entry.into_path());
         }
