@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Subcommand};
 use nextscale_models::device::{self, DeviceChoice};
-use nextscale_study::cost::{self, CostOptions, Event, ModelSize, Watch};
+use nextscale_study::cost::{self, CostOptions, ModelSize};
 use nextscale_study::report::Report;
 use nextscale_study::scaling::{self, ScalingOptions, VarSize};
+use nextscale_study::watch::{Event, Watch};
 use nextscale_study::zero_shot::{self, ZeroShotOptions};
 
 use crate::options::at_least_one;

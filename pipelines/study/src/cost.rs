@@ -12,5 +12,5 @@ mod paper;
 mod study;
 
 pub use operations::Operations;
-pub use options::{CostOptions, Event, ModelSize, Paradigm, Watch};
+pub use options::{CostOptions, ModelSize, Paradigm};
 pub use study::run;

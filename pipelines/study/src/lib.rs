@@ -17,6 +17,7 @@ pub mod fit;
 pub mod report;
 mod runs;
 pub mod scaling;
+pub mod watch;
 pub mod zero_shot;
 
 pub use error::StudyError;

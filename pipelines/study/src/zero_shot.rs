@@ -10,13 +10,15 @@ use std::sync::atomic::Ordering;
 use burn::tensor::{Device, Tensor, TensorData};
 use nextscale_data::{Dataset, captions::WHITE};
 use nextscale_models::device::{self, DeviceChoice};
-use nextscale_models::generator::{Condition, ImageAutoencoder, ImageInput, ScaleGenerator};
+use nextscale_models::generator::{
+    Condition, ImageAutoencoder, ImageInput, ImagePlan, ScaleGenerator,
+};
 use nextscale_models::{Model, Placement, pixels};
 use nextscale_tokenizer::InpaintMask;
 
-use crate::cost::{Event, Watch};
 use crate::error::StudyError;
 use crate::report::{Cell, Picture, Provenance, Report, Section, Table};
+use crate::watch::{Event, Watch};
 
 /// Images on the sheet of a task.
 const SHOWN: usize = 12;
@@ -184,6 +186,7 @@ struct Study {
     model: Arc<Model>,
     generator: ScaleGenerator,
     autoencoder: ImageAutoencoder,
+    plan: ImagePlan,
     device: Device,
 }
 
@@ -217,8 +220,10 @@ impl Study {
             device: device.clone(),
             ..Placement::cpu()
         };
+        let generator = ScaleGenerator::load(&model, &placement)?;
         Ok(Self {
-            generator: ScaleGenerator::load(&model, &placement)?,
+            plan: generator.plan(&size)?,
+            generator,
             autoencoder: ImageAutoencoder::load(&model, &placement)?,
             set,
             ids,
@@ -266,10 +271,9 @@ impl Study {
             [side, side],
             &self.device,
         );
-        let plan = self.generator.plan(&self.model.default_size()?)?;
         let coded = self
             .autoencoder
-            .quantize(self.autoencoder.encode(input), plan.cells());
+            .quantize(self.autoencoder.encode(input), self.plan.cells());
         let coded = self.bytes(coded.sum)?;
         for (i, &byte) in original.iter().enumerate() {
             let square = |other: u8| (f64::from(byte) - f64::from(other)).powi(2);
@@ -291,13 +295,12 @@ impl Study {
 
     /// An image of a class with a part that is kept, as bytes.
     fn draw(&self, class: usize, seed: u64, keep: InpaintMask) -> Result<Vec<u8>, StudyError> {
-        let plan = self.generator.plan(&self.model.default_size()?)?;
-        let sampling = self.model.sampling()?.ramp(plan.schedule().len());
+        let sampling = self.model.sampling()?.ramp(self.plan.schedule().len());
         let input = ImageInput {
             keep: Some(keep),
             ..ImageInput::new(Condition::Classes(vec![class]), vec![seed], sampling)
         };
-        let last = self.generator.steps(&plan, input)?.last();
+        let last = self.generator.steps(&self.plan, input)?.last();
         self.bytes(last.ok_or_else(|| StudyError::Nothing {
             reason: "the model has no scale".to_owned(),
         })?)

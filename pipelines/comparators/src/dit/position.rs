@@ -9,13 +9,12 @@ const PERIOD: f64 = 10_000.0;
 /// and then cosines (`get_2d_sincos_pos_embed` of `models.py`).
 pub(super) fn grid(n: usize, c: usize, device: &Device) -> Tensor<3> {
     let quarter = c / 4;
+    let rate = |i: usize| PERIOD.powf(-(i as f64) / quarter as f64);
+    let rates: Vec<f64> = (0..quarter).map(rate).collect();
     let mut all = Vec::with_capacity(n * n * c);
     for cell in 0..n * n {
         for position in [cell % n, cell / n] {
-            let angles = (0..quarter).map(|i| {
-                let rate = PERIOD.powf(-(i as f64) / quarter as f64);
-                position as f64 * rate
-            });
+            let angles = rates.iter().map(|rate| position as f64 * rate);
             let angles: Vec<f64> = angles.collect();
             all.extend(angles.iter().map(|angle| angle.sin() as f32));
             all.extend(angles.iter().map(|angle| angle.cos() as f32));

@@ -1,5 +1,7 @@
 //! How a latent becomes noise, and back.
 
+use std::sync::LazyLock;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +39,7 @@ impl Process {
                 let t = f64::from(time) / STEPS as f64;
                 [1.0 - t, t]
             }
-            Self::Ddpm => Ddpm::new().factors(time as usize),
+            Self::Ddpm => DDPM.factors(time as usize),
         }
     }
 
@@ -60,7 +62,7 @@ impl Process {
                 let time = |i: usize| ((steps - i) as f64 / steps as f64 * STEPS as f64) as f32;
                 (0..steps).map(time).collect()
             }
-            Self::Ddpm => Ddpm::new().times(steps),
+            Self::Ddpm => DDPM.times(steps),
         }
     }
 
@@ -86,6 +88,9 @@ impl Process {
         }
     }
 }
+
+/// The one table of all runs.
+static DDPM: LazyLock<Ddpm> = LazyLock::new(Ddpm::new);
 
 /// The thousand steps of DDPM with variances that grow evenly (`diffusion/gaussian_diffusion.py`).
 #[derive(Debug, Clone)]

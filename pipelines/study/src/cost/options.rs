@@ -1,7 +1,6 @@
 //! What is compared, and how much of it.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -72,23 +71,4 @@ pub struct CostOptions {
     pub limit: f64,
     /// Whether the models of the paper's comparison are measured too: VAR-d16, LlamaGen-L and DiT-XL/2 at 256 x 256.
     pub paper_sizes: bool,
-}
-
-/// What a study reports while it runs.
-#[derive(Debug, Clone, Copy)]
-pub struct Event<'a> {
-    /// What comes next.
-    pub what: &'a str,
-    /// Points that are done.
-    pub done: usize,
-    /// All points.
-    pub all: usize,
-}
-
-/// Receives events, and may ask to stop.
-pub struct Watch<'a> {
-    /// Receives events.
-    pub observe: &'a mut dyn FnMut(Event<'_>),
-    /// Set to stop after the current point.
-    pub stop: &'a AtomicBool,
 }

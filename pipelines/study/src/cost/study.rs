@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::measure::seconds;
 use super::operations::Operations;
-use super::options::{CostOptions, Event, ModelSize, Paradigm, Watch};
+use super::options::{CostOptions, ModelSize, Paradigm};
 use super::paper::Measured;
 use crate::error::StudyError;
 use crate::fit::PowerLaw;
 use crate::report::{Axis, Cell, Chart, Provenance, Report, Section, Series, Style, Table};
+use crate::watch::{Event, Watch};
 
 /// What was measured so far: a file in the folder of the report.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

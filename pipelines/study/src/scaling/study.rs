@@ -8,10 +8,10 @@ use nextscale_train::{scales_of_tokenizer, train_tokenizer, train_transformer};
 use super::options::{ScalingOptions, VarSize};
 use super::plot::{against_compute, against_size};
 use super::recipe;
-use crate::cost::{Event, Watch};
 use crate::error::StudyError;
 use crate::report::{Provenance, Report};
 use crate::runs::StudyRun;
+use crate::watch::{Event, Watch};
 
 /// What was measured of held-out images.
 pub(super) const MEASURES: [(&str, &str); 4] = [
