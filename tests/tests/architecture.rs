@@ -37,7 +37,15 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("pipelines", &["files", "models", MODELS]),
     (
         "pipelines/eval",
-        &["files", "data", "models", "metrics", "pipelines", MODELS],
+        &[
+            "files",
+            "data",
+            "models",
+            "metrics",
+            "train",
+            "pipelines",
+            MODELS,
+        ],
     ),
     (
         "pipelines/study",
@@ -46,6 +54,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "curves",
             "data",
             "models",
+            "metrics",
             "comparators",
             "train",
             MODELS,

@@ -45,3 +45,38 @@ fn a_misread_archive_opens_and_stays_readable() {
     let values: Vec<f32> = data.iter().collect();
     assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
 }
+
+/// Programs with weights, which OpenAI's files of CLIP are: every value of tensor `i`, in the order of the names, is `i`.
+#[test]
+fn the_weights_of_torchscript_are_read() {
+    let path = golden("archives/scripted.pt");
+    let file = WeightFile::open(&path).unwrap();
+    let names: Vec<&str> = file.names().collect();
+    let block =
+        |i| ["in_proj_weight", "ln.bias", "ln.weight"].map(|name| format!("resblocks.{i}.{name}"));
+    let blocks = [block(0), block(1)].concat();
+    let expected: Vec<&str> = ["logit_scale", "mask"]
+        .into_iter()
+        .chain(blocks.iter().map(String::as_str))
+        .collect();
+    assert_eq!(names, expected);
+    for (number, name) in names.into_iter().enumerate() {
+        let values: Vec<f32> = file.read(name).unwrap().convert::<f32>().iter().collect();
+        assert!(
+            !values.is_empty() && values.iter().all(|&x| x == number as f32),
+            "{name}: {values:?}"
+        );
+    }
+    assert_eq!(file.shape("resblocks.1.in_proj_weight").unwrap(), [6, 2]);
+
+    // Cut off, it is refused in one sentence.
+    let bytes = std::fs::read(&path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cut = folder.path().join("cut.pt");
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let error = WeightFile::open(&cut).err().unwrap().to_string();
+    assert!(
+        error.contains("cut.pt") && error.contains("cut off"),
+        "{error}"
+    );
+}

@@ -5,9 +5,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::ensure;
 use clap::{Args, Subcommand};
 use nextscale_models::device::{self, DeviceChoice};
 use nextscale_study::cost::{self, CostOptions, ModelSize};
+use nextscale_study::paradigms::{self, ParadigmsOptions};
 use nextscale_study::report::Report;
 use nextscale_study::scaling::{self, ScalingOptions, VarSize};
 use nextscale_study::watch::{Event, Watch};
@@ -22,8 +24,55 @@ pub(crate) enum StudyCommand {
     Cost(CostArgs),
     /// Train VAR at several sizes, and fit power laws of test loss and token error against size and compute
     Scaling(ScalingArgs),
+    /// Train VAR, raster autoregression and diffusion of one size for one time, and compare quality and cost
+    Paradigms(ParadigmsArgs),
     /// In-paint, out-paint and edit held-out images with a model of classes, and measure the errors
     ZeroShot(ZeroShotArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParadigmsArgs {
+    /// Folder of the report, with the runs in it; the same command goes on where it was stopped
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        default_value = "runs/study-paradigms"
+    )]
+    output: PathBuf,
+    /// A few minutes: small models that have hardly begun, and few images
+    #[arg(long)]
+    quick: bool,
+    /// Folder of a data set of squares of 16, 32, 64 or 128 pixels; one without classes is divided into its categories
+    #[arg(long, value_name = "DIR", default_value = "data/fashion-mnist")]
+    data: PathBuf,
+    /// Minutes of training for each of the three transformers [default: 15]
+    #[arg(long, value_name = "MINUTES")]
+    minutes: Option<f64>,
+    /// Minutes of training for each of the two tokenizers [default: 10]
+    #[arg(long, value_name = "MINUTES")]
+    tokenizer_minutes: Option<f64>,
+    /// Minutes of training for the classifier whose features the images are compared in [default: 3]
+    #[arg(long, value_name = "MINUTES")]
+    classifier_minutes: Option<f64>,
+    /// Size of VAR and DiT, width x blocks, the width a multiple of 32, the blocks an even number; raster autoregression has half as many blocks more [default: 128x6]
+    #[arg(long, value_name = "CxD")]
+    size: Option<WidthAndDepth>,
+    /// Images that each of them generates [default: 5000]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    count: Option<usize>,
+    /// Steps of diffusion [default: 25]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    steps: Option<usize>,
+    /// Weights of guidance to choose from, 1 for none
+    #[arg(long, value_name = "W,..", value_delimiter = ',', default_values_t = [1.0, 1.5, 2.0, 3.0])]
+    guidance: Vec<f64>,
+    /// Seed
+    #[arg(short, long, default_value_t = 1)]
+    seed: u64,
+    /// Compute device: auto, cpu, cuda or gpu, or cuda:N or gpu:N for the one of number N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +212,7 @@ pub(crate) fn run(command: StudyCommand) -> anyhow::Result<()> {
     match command {
         StudyCommand::Cost(args) => cost_of(&args, &stop),
         StudyCommand::Scaling(args) => scaling_of(&args, &stop),
+        StudyCommand::Paradigms(args) => paradigms_of(&args, &stop),
         StudyCommand::ZeroShot(args) => zero_shot_of(&args, &stop),
     }
 }
@@ -218,6 +268,37 @@ fn scaling_of(args: &ScalingArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         seed: args.seed,
     };
     let report = watched(stop, |watch| scaling::run(&options, watch));
+    tell(&report?, args.output.display())
+}
+
+fn paradigms_of(args: &ParadigmsArgs, stop: &AtomicBool) -> anyhow::Result<()> {
+    // What is not given, in full or quickly.
+    let or = |full: f64, quick: f64| if args.quick { quick } else { full };
+    let size = args.size.map_or_else(
+        || VarSize::new(or(128.0, 64.0) as usize, or(6.0, 2.0) as usize),
+        |size| size.0,
+    );
+    ensure!(
+        size.depth.is_multiple_of(2),
+        "--size: {} blocks are no even number, and raster autoregression has half as many more",
+        size.depth
+    );
+    let options = ParadigmsOptions {
+        command: command_line(),
+        out: args.output.clone(),
+        device: args.device,
+        data: args.data.clone(),
+        tokenizer_minutes: args.tokenizer_minutes.unwrap_or_else(|| or(10.0, 0.4)),
+        classifier_minutes: args.classifier_minutes.unwrap_or_else(|| or(3.0, 0.3)),
+        minutes: args.minutes.unwrap_or_else(|| or(15.0, 0.5)),
+        width: size.width,
+        depth: size.depth,
+        count: args.count.unwrap_or_else(|| or(5000.0, 256.0) as usize),
+        steps: args.steps.unwrap_or_else(|| or(25.0, 10.0) as usize),
+        guidance: args.guidance.clone(),
+        seed: args.seed,
+    };
+    let report = watched(stop, |watch| paradigms::run(&options, watch));
     tell(&report?, args.output.display())
 }
 

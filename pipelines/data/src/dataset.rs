@@ -62,6 +62,12 @@ impl Dataset {
         })
     }
 
+    /// Whether `nextscale data build` wrote a data set into this folder.
+    pub fn is_at(folder: &Path) -> bool {
+        let has = |name| folder.join(name).is_file();
+        has("manifest.json") && has("images.bin")
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -344,6 +344,7 @@ mod tests {
         let image = |name, style| Image {
             name,
             style,
+            category: "",
             rgb: dot,
             alpha: [255, 0, 0, 0],
             held_out: false,

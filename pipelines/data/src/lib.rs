@@ -6,11 +6,13 @@
 //! (width * height bytes per image; not in sets without transparency), `index.jsonl` (one [`Entry`] per line) and
 //! `manifest.json` ([`Manifest`], written last). [`check_own`] says beforehand what own files are good for. [`Dataset`] reads a
 //! data set, [`captions`] describes an image, [`Augment`] varies it a little, [`Sprite`] moves it, and [`Editor`] edits it.
+//! [`by_category`] gives icons classes.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod archive;
 mod augment;
+mod by_category;
 pub mod captions;
 pub mod contact_sheet;
 mod dataset;
@@ -32,6 +34,7 @@ mod sources;
 mod sprite;
 
 pub use augment::Augment;
+pub use by_category::by_category;
 pub use dataset::Dataset;
 pub use edits::{Edit, EditKind, Editor};
 pub use entry::Entry;

@@ -7,6 +7,7 @@ use nextscale_metrics::MetricsError;
 use nextscale_models::pixels::NotFinite;
 use nextscale_models::{ModelError, NoSuchShape};
 use nextscale_pipelines::error::PipelineError;
+use nextscale_train::TrainError;
 
 /// An error of a measurement; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum EvalError {
     /// The data set cannot be read.
     #[error("the data set cannot be used (`nextscale data build` makes one)")]
     Data(#[from] DataError),
+    /// A classifier's run cannot be read.
+    #[error(transparent)]
+    Classifier(#[from] TrainError),
     /// The data set has none of the images that are to be measured.
     #[error("{} has no {kind} images", folder.display())]
     NoImages {

@@ -9,12 +9,14 @@
 //! | quality and variety apart | [`manifold::precision_recall`] |
 //! | how well images fit their prompts | [`clip::Clip`] |
 //! | how far pairs of images are apart | [`pairs`] and [`lpips::Lpips`] |
+//! | features of a classifier of the data itself | [`classifier::ClassifierFeatures`] |
 //! | features of another network | the trait [`features::Features`] |
 //!
 //! Weights are never downloaded: the caller names the files, and an error says where people get them.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod classifier;
 pub mod clip;
 mod error;
 pub mod features;

@@ -6,11 +6,10 @@
 //! fixed number of steps.
 
 mod measure;
-mod operations;
 mod options;
 mod paper;
+mod shapes;
 mod study;
 
-pub use operations::Operations;
 pub use options::{CostOptions, ModelSize, Paradigm};
 pub use study::run;

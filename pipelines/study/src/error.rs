@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nextscale_curves::CurvesError;
 use nextscale_data::DataError;
+use nextscale_metrics::MetricsError;
 use nextscale_models::ModelError;
 use nextscale_train::TrainError;
 
@@ -44,6 +45,9 @@ pub enum StudyError {
     /// The data set.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A figure.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The log of a run.
     #[error(transparent)]
     Curves(#[from] CurvesError),

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`cost`] | operations and seconds against resolution: VAR, raster autoregression with and without a cache, diffusion |
 //! | [`scaling`] | test loss and token error of VAR against size and compute |
+//! | [`paradigms`] | VAR, raster autoregression and diffusion of one size, trained for one time: quality and cost |
 //! | [`zero_shot`] | in-painting, out-painting and editing by a model of classes |
 //! | [`fit`] | power laws |
 //! | [`report`] | the folder of a study |
@@ -14,10 +15,15 @@
 pub mod cost;
 mod error;
 pub mod fit;
+mod operations;
+pub mod paradigms;
+mod recipe;
 pub mod report;
+mod room;
 mod runs;
 pub mod scaling;
 pub mod watch;
 pub mod zero_shot;
 
 pub use error::StudyError;
+pub use operations::Operations;

@@ -1,7 +1,7 @@
 //! Training runs inside a study: written, trained and resumed in its folder.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nextscale_curves::Log;
 use nextscale_files::atomic_file;
@@ -10,8 +10,12 @@ use nextscale_train::{Observer, TrainError, TrainEvent, TrainRequest, TrainResul
 use nextscale_var_core::train::Outcome;
 
 use crate::error::StudyError;
+use crate::recipe::BATCH;
+use crate::watch::{Event, Watch};
 
-type Train = fn(&TrainRequest<'_>, &AtomicBool, Observer<'_>) -> Result<TrainResult, TrainError>;
+/// Trains what a request says.
+pub(crate) type Train =
+    fn(&TrainRequest<'_>, &AtomicBool, Observer<'_>) -> Result<TrainResult, TrainError>;
 
 /// A run of a study.
 #[derive(Debug, Clone)]
@@ -23,7 +27,7 @@ pub(crate) struct StudyRun {
 }
 
 /// What a run reports: the share of its budget that is spent, and its loss.
-pub(crate) type OnStep<'a> = &'a mut dyn FnMut(f64, f64);
+type OnStep<'a> = &'a mut dyn FnMut(f64, f64);
 
 impl StudyRun {
     /// A run named `name` in the folder of a study.
@@ -35,7 +39,7 @@ impl StudyRun {
     }
 
     /// Trains until the budget is spent; a run that was stopped goes on.
-    pub fn train(
+    fn train(
         &self,
         train: Train,
         device: DeviceChoice,
@@ -67,8 +71,71 @@ impl StudyRun {
         }
     }
 
+    /// Images that it has seen.
+    pub fn images_seen(&self) -> Result<f64, StudyError> {
+        let steps = self.log()?.series("loss").last().map_or(0.0, |last| last.0);
+        Ok(steps * BATCH as f64)
+    }
+
     /// Its log.
     pub fn log(&self) -> Result<Log, StudyError> {
         Ok(Log::read(&self.folder)?)
+    }
+}
+
+/// The steps of a study, one after the other.
+pub(crate) struct Steps<'a> {
+    watch: Watch<'a>,
+    done: usize,
+    all: usize,
+}
+
+impl<'a> Steps<'a> {
+    /// So many steps.
+    pub fn new(watch: Watch<'a>, all: usize) -> Self {
+        Self {
+            watch,
+            done: 0,
+            all,
+        }
+    }
+
+    /// Says that a step begins.
+    ///
+    /// # Errors
+    /// If the study is to stop.
+    pub fn begin(&mut self, what: &str) -> Result<(), StudyError> {
+        let (done, all) = (self.done, self.all);
+        (self.watch.observe)(Event { what, done, all });
+        if self.watch.stop.load(Ordering::Relaxed) {
+            return Err(StudyError::Stopped);
+        }
+        Ok(())
+    }
+
+    /// Says that a step is done.
+    pub fn end(&mut self) {
+        self.done += 1;
+    }
+
+    /// Trains a run of this name.
+    pub fn train(
+        &mut self,
+        run: &StudyRun,
+        name: &str,
+        train: Train,
+        device: DeviceChoice,
+    ) -> Result<(), StudyError> {
+        self.begin(name)?;
+        let (done, all) = (self.done, self.all);
+        let observe = &mut *self.watch.observe;
+        let mut on_step = |progress: f64, loss: f64| {
+            let what = format!("{name}, {:.0} %, loss {loss:.3}", 100.0 * progress);
+            let what = &what;
+            observe(Event { what, done, all });
+        };
+        run.train(train, device, self.watch.stop, &mut on_step)?;
+        self.end();
+        Ok(())
     }
 }

@@ -6,7 +6,6 @@
 
 mod options;
 mod plot;
-mod recipe;
 mod study;
 
 pub use options::{ScalingOptions, VarSize};

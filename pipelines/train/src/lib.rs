@@ -10,11 +10,14 @@
 //! | InfinityStar | `causal`: bits of clips | `star`: prompts to videos |
 //! | any model that exists | | `fine_tune`: all of it, or low-rank adapters |
 //! | comparators | `vq` | `raster`, `dit`: classes to images, to compare VAR with |
+//!
+//! A classifier of a data set's classes is trained the same way: its features measure images that Inception does not know.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod agreement;
 mod batches;
+mod classifier;
 mod config;
 mod error;
 mod export;
@@ -26,6 +29,7 @@ mod transformer;
 
 use std::sync::atomic::AtomicBool;
 
+use crate::classifier::ClassifierRun;
 use crate::run::train;
 use crate::tokenizer::TokenizerKind;
 use crate::tokenizer::{bsq::BsqRun, causal::CausalRun, vq::VqRun};
@@ -34,13 +38,14 @@ use crate::transformer::comparators::{DitRun, RasterRun};
 use crate::transformer::fine_tune::train_fine_tune;
 use crate::transformer::{infinity::InfinityRun, infinity_star::InfinityStarRun, var::VarRun};
 
+pub use classifier::trained_classifier;
 pub use error::TrainError;
 pub use export::export;
 pub use run::{Observer, TrainEvent, TrainRequest, TrainResult};
 pub use transformer::MemoryOfRun;
-pub use transformer::comparators::{
-    Trained, TrainedDit, TrainedRaster, scales_of_tokenizer, trained_dit, trained_raster,
-};
+pub use transformer::comparators::{TrainedDit, TrainedRaster, trained_dit, trained_raster};
+pub use transformer::trained::{Trained, scales_of_tokenizer};
+pub use transformer::var::{TrainedVar, trained_var};
 
 /// Trains a tokenizer until its budget is spent or `stop` is set.
 ///
@@ -76,4 +81,16 @@ pub fn train_transformer(
         TransformerKind::Raster => train::<RasterRun>(request, stop, observe),
         TransformerKind::Dit => train::<DitRun>(request, stop, observe),
     }
+}
+
+/// Trains a classifier of the classes of a data set, until its budget is spent or `stop` is set: see [`trained_classifier`].
+///
+/// # Errors
+/// As [`train_tokenizer`]; also if the images have no classes.
+pub fn train_classifier(
+    request: &TrainRequest<'_>,
+    stop: &AtomicBool,
+    observe: Observer<'_>,
+) -> Result<TrainResult, TrainError> {
+    train::<ClassifierRun>(request, stop, observe)
 }

@@ -250,7 +250,8 @@ pub(crate) fn check_sprites(set: &Dataset) -> Result<()> {
     Ok(())
 }
 
-fn load(folder: &Path) -> Result<Arc<Dataset>> {
+/// The data set of a run.
+pub(crate) fn load(folder: &Path) -> Result<Arc<Dataset>> {
     let set = Dataset::load(folder).map_err(|reason| TrainError::Data {
         folder: folder.to_path_buf(),
         reason,

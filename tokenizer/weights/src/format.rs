@@ -17,7 +17,7 @@ use crate::{
     archive,
     content::{self, Content},
     error::WeightError,
-    mapped,
+    mapped, scripted,
 };
 
 /// A repaired copy of a file, removed when the last reader of it is gone.
@@ -32,7 +32,11 @@ pub(crate) fn open(path: &Path) -> Result<(Tensors, Option<RepairedCopy>), Weigh
         let (metadata, length) = checked_header(path)?;
         return Ok((mapped::open(path, &metadata, length)?, None));
     }
-    let copy = archive::repaired(path).map_err(|e| WeightError::read(path, e))?;
+    let copy = match scripted::without_program(path) {
+        Ok(None) => archive::repaired(path),
+        other => other,
+    };
+    let copy = copy.map_err(|e| WeightError::read(path, e))?;
     let file = copy.as_deref().unwrap_or(path);
     archive::check(file).map_err(|e| WeightError::read(path, e))?;
     let mut store = PytorchStore::from_file(file).map_indices_contiguous(false);

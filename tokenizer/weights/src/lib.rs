@@ -38,6 +38,7 @@ mod mapped;
 mod names;
 mod pth;
 mod rules;
+mod scripted;
 mod shapes;
 mod shards;
 mod small;

@@ -99,6 +99,9 @@ pub(super) struct NetworkArgs {
     /// Weights of Inception-v3: pt_inception-2015-12-05-6726825d.pth of pytorch-fid, or torchvision's
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// For data that Inception-v3 does not know: the run of a classifier of such data, as `nextscale train classifier` made it
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["weights", "resize"])]
+    classifier: Option<PathBuf>,
     /// Whose way to resize images is followed; figures of different ways must not be compared
     #[arg(long, value_enum, default_value = "pytorch-fid")]
     resize: Resize,
@@ -117,6 +120,7 @@ impl NetworkArgs {
     fn options(&self) -> NetworkOptions {
         NetworkOptions {
             weights: self.weights.clone(),
+            classifier: self.classifier.clone(),
             preparation: match self.resize {
                 Resize::PytorchFid => Preparation::PytorchFid,
                 Resize::TorchFidelity => Preparation::TorchFidelity,
@@ -130,7 +134,7 @@ impl NetworkArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct FidArgs {
-    /// Generated images (not with --model), then real ones: a folder, or a .npz file of statistics or of images
+    /// Generated images (not with --model), then real ones: a folder, a data set (its training images), or a .npz file of statistics or of images
     #[arg(value_name = "FOLDER|FILE.npz", num_args = 0..=2)]
     sets: Vec<PathBuf>,
     /// Write mean and covariance of the generated images, or of the only ones that are named, as pytorch-fid and clean-fid read them
@@ -187,7 +191,7 @@ impl IsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PrecisionRecallArgs {
-    /// Generated images (not with --model), then real ones: a folder, or a .npz file of images
+    /// Generated images (not with --model), then real ones: a folder, a data set (its training images), or a .npz file of images
     #[arg(value_name = "FOLDER|FILE.npz", num_args = 0..=2)]
     sets: Vec<PathBuf>,
     #[command(flatten)]
@@ -215,7 +219,7 @@ pub(crate) struct ClipScoreArgs {
     /// Images: a folder, with the prompt of each beside it as NAME.txt unless there is --prompts
     #[arg(value_name = "FOLDER", conflicts_with = "model")]
     images: Option<PathBuf>,
-    /// Weights of CLIP in OpenAI's layout: ViT-B/32 or ViT-L/14 as a state dict
+    /// Weights of CLIP: OpenAI's ViT-B-32.pt or ViT-L-14.pt, or their state dict
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Vocabulary of CLIP: bpe_simple_vocab_16e6.txt.gz, tokenizer.json, or a folder with vocab.json and merges.txt

@@ -13,7 +13,8 @@ use nextscale_curves::{Log, summary};
 use nextscale_distributed::Rank;
 use nextscale_models::device::DeviceChoice;
 use nextscale_train::{
-    Observer, TrainError, TrainRequest, TrainResult, export, train_tokenizer, train_transformer,
+    Observer, TrainError, TrainRequest, TrainResult, export, train_classifier, train_tokenizer,
+    train_transformer,
 };
 use nextscale_var_core::train::{Budget, Outcome};
 
@@ -36,6 +37,8 @@ enum TrainCommand {
     /// Train a transformer on the codes of a trained tokenizer: `kind: infinity` (prompts to images), `kind: var` (classes
     /// to images) or `kind: star` (prompts to videos); or one that exists, or adapters on it: `kind: fine_tune`
     Transformer(RunArgs),
+    /// Train a classifier of a data set's classes: `nextscale eval` measures images in its features where Inception-v3 knows nothing of them
+    Classifier(RunArgs),
     /// Write the averaged weights of a transformer's run as a model folder; a fine-tune also as a file, or as an adapter
     Export(ExportArgs),
     /// Draw the curves of runs as SVG or PNG: loss, held-out loss, bits right by scale, use of the codebook
@@ -93,6 +96,13 @@ pub(crate) fn run(args: TrainArgs) -> anyhow::Result<()> {
                 "--export is for transformers: a tokenizer alone is not a model"
             );
             train(&args, train_tokenizer)
+        }
+        TrainCommand::Classifier(args) => {
+            ensure!(
+                args.export.is_none(),
+                "--export is for transformers: `nextscale eval --classifier` reads the run as it is"
+            );
+            train(&args, train_classifier)
         }
         TrainCommand::Transformer(args) => train(&args, train_transformer),
         TrainCommand::Plot(args) => plot::run(&args),

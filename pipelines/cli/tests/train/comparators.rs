@@ -1,5 +1,10 @@
 //! What VAR is compared with, trained on stripes and blocks; and studies of the trained and the untrained.
 
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
 use crate::classes::{TOKENIZER, TRANSFORMER, recipe};
 use crate::{Workplace, numbers};
 
@@ -81,6 +86,139 @@ fn comparators_learn_and_are_resumed() {
     place.fail(
         "study scaling --data data --tokenizer scales --sizes 32x1 -o one",
         &["there is nothing to measure: a law needs two sizes"],
+    );
+}
+
+#[test]
+fn paradigms_are_compared() {
+    let place = Workplace::new();
+    recipe(place.path(), [192, 144]);
+    place.succeed("data build data.yaml");
+    let study = "study paradigms --data data --size 32x2 --minutes 0.05 --tokenizer-minutes 0.05 --classifier-minutes 0.05 \
+                 --steps 3 --guidance 1,2 --device cpu";
+    place.succeed(&format!("{study} --count 130 -o found"));
+    let read = |path: &str| std::fs::read_to_string(place.path().join(path)).unwrap();
+    let rows = |path: &str| -> Vec<Vec<f64>> {
+        let text = read(path);
+        let mut lines = csv_rows(&text);
+        lines.remove(0);
+        let numbers = |row: &[String]| row[1..].iter().map(|n| n.parse().unwrap()).collect();
+        lines.iter().map(|row| numbers(row)).collect()
+    };
+    let quality = rows("found/quality.csv");
+    assert_eq!(quality.len(), 6, "{quality:?}");
+    let distances: Vec<f64> = quality.iter().map(|row| row[0]).collect();
+    let held_out = distances[3];
+    // Models that have hardly begun are farther from the training images than other real ones are.
+    assert!(
+        distances[..3].iter().all(|&d| d > held_out),
+        "{distances:?}"
+    );
+    for row in &quality {
+        let [_, score, precision, recall] = row[..] else {
+            panic!("{row:?}")
+        };
+        assert!((1.0..=3.001).contains(&score), "{row:?}");
+        assert!((0.0..=1.0).contains(&precision) && (0.0..=1.0).contains(&recall));
+    }
+    let cost = rows("found/cost.csv");
+    let passes: Vec<f64> = cost.iter().map(|row| row[4]).collect();
+    assert_eq!(passes, [5.0, 64.0, 3.0]);
+    let (least, most) = cost.iter().fold((f64::MAX, 0f64), |(a, b), row| {
+        (a.min(row[0]), b.max(row[0]))
+    });
+    assert!(most < 1.6 * least, "parameters: {cost:?}");
+    let page = read("found/report.html");
+    assert_eq!(page.matches("<svg").count(), 2);
+    assert!(page.contains("classifier of 3 classes trained on"));
+    assert!(place.path().join("found/sheet-1.png").exists());
+    // What is measured is not measured again, and what is trained not trained again.
+    let measured = read("found/measured.json");
+    let steps = place.log("found/runs/dit-32x2").len();
+    place.succeed(&format!("{study} --count 130 -o found"));
+    assert_eq!(read("found/measured.json"), measured);
+    assert_eq!(place.log("found/runs/dit-32x2").len(), steps);
+
+    let eval = "eval fid --classifier found/runs/classifier --device cpu --json fid.json";
+    place.succeed(&format!("{eval} data data"));
+    let json: Value = serde_json::from_str(&read("fid.json")).unwrap();
+    assert!(json["fid"].as_f64().unwrap().abs() < 1e-3, "{json}");
+    let label = json["features"].as_str().unwrap();
+    assert!(label.starts_with("classifier of 3 classes"), "{label}");
+    place.fail(
+        "eval fid --classifier found/runs/var-32x2 data data",
+        &["config.yaml", "kind"],
+    );
+
+    place.fail(
+        &format!("{study} --count 100 -o bad"),
+        &["the study has 100 images, and a Frechet distance needs at least 128"],
+    );
+    place.fail(
+        &study.replace("32x2", "32x3"),
+        &["3 blocks are no even number"],
+    );
+    assert!(!place.path().join("bad").exists());
+}
+
+/// The cells of a CSV file without line breaks in cells.
+fn csv_rows(text: &str) -> Vec<Vec<String>> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(text.as_bytes());
+    let rows = reader.records().map(|row| {
+        let row = row.unwrap();
+        row.iter().map(str::to_owned).collect()
+    });
+    rows.collect()
+}
+
+#[test]
+fn an_interrupted_study_goes_on() {
+    let place = Workplace::new();
+    recipe(place.path(), [48, 9]);
+    place.succeed("data build data.yaml");
+    place.write("scales.yaml", TOKENIZER);
+    place.succeed("train tokenizer scales.yaml --out scales --max-steps 10");
+    let study = "study scaling --data data --tokenizer scales --sizes 32x1,64x1 --images 1600 --device cpu -o laws";
+    let mut child = place.command(study);
+    let child = child.stderr(Stdio::piped()).spawn().unwrap();
+    let log = place.path().join("laws/runs/var-32x1/log.jsonl");
+    let start = Instant::now();
+    while !std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() > 1) {
+        assert!(
+            start.elapsed().as_secs() < 120,
+            "no line in {}",
+            log.display()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .arg("-INT")
+            .arg(id)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{told}");
+    assert!(
+        told.contains("stopped: the same command goes on where it was"),
+        "{told}"
+    );
+    assert!(!place.path().join("laws/report.html").exists());
+    place.succeed(study);
+    let steps = numbers(&place.log("laws/runs/var-32x1"), "step");
+    assert!(steps.is_sorted_by(|a, b| a < b), "{steps:?}");
+    assert_eq!(steps.last(), Some(&50.0));
+    assert!(place.path().join("laws/report.html").exists());
+    // No machine has the memory of a billion channels.
+    place.fail(
+        "study scaling --data data --tokenizer scales --sizes 32x1,3200000x40 --device cpu -o huge",
+        &["3200000x40 does not fit the memory"],
     );
 }
 

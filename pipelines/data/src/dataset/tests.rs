@@ -9,6 +9,7 @@ use crate::manifest::Manifest;
 pub(crate) struct Image {
     pub name: &'static str,
     pub style: &'static str,
+    pub category: &'static str,
     pub rgb: [u8; 12],
     pub alpha: [u8; 4],
     pub held_out: bool,
@@ -32,6 +33,7 @@ pub(crate) fn small(images: &[Image]) -> (tempfile::TempDir, Dataset) {
             id,
             name: image.name.into(),
             style: image.style.into(),
+            category: image.category.into(),
             held_out: image.held_out,
             ..Entry::default()
         };
@@ -52,6 +54,7 @@ fn tiny() -> (tempfile::TempDir, Dataset) {
     let red = Image {
         name: "dot",
         style: "3d",
+        category: "Objects",
         rgb: [255, 0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0],
         alpha: [255; 4],
         held_out: false,

@@ -52,7 +52,7 @@ pub struct SetReport {
     pub count: Option<usize>,
 }
 
-/// The distance with Inception-v3, whose weights are only read if images have to be described.
+/// The distance, in features of a network that is only read if images have to be described.
 ///
 /// # Errors
 /// If images or weights cannot be read, there are too few images, or statistics do not fit together.
@@ -67,9 +67,9 @@ pub fn fid(
         }
         let network = match &mut network {
             Some(known) => known,
-            none => none.insert(options.network.inception()?),
+            none => none.insert(options.network.open()?),
         };
-        of_images(set, network, options.network.batch, progress)
+        of_images(set, network.as_ref(), options.network.batch, progress)
     };
     let (statistics, count) = describe(&options.images)?;
     if let Some(path) = &options.save_statistics {
@@ -91,7 +91,7 @@ pub fn fid(
         count: *count,
     };
     Ok(Measured::plain(FidReport {
-        features: label(network.as_ref().map(|network| network as &dyn Features)),
+        features: label(network.as_deref()),
         images: report(&sets[0]),
         reference: sets.get(1).map(report),
         fid,

@@ -1,6 +1,5 @@
 //! `nextscale eval is`: the Inception Score of a set of images.
 
-use nextscale_metrics::features::Features as _;
 use nextscale_metrics::inception_score::{SPLITS, of};
 use serde::Serialize;
 
@@ -43,7 +42,7 @@ pub fn inception_score(
     options: &ScoreOptions,
     progress: OnProgress<'_>,
 ) -> Result<Measured<ScoreReport>, EvalError> {
-    let network = options.network.inception()?;
+    let network = options.network.open()?;
     let (label, batch) = (network.label(), options.network.batch);
     let logits = options
         .images

@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use nextscale_metrics::features::Features;
 use nextscale_metrics::inception::{self, Inception, Preparation};
 use nextscale_models::device::{DeviceChoice, Dtype};
+use nextscale_train::trained_classifier;
 
 use crate::error::EvalError;
 use crate::measure::open;
@@ -15,6 +16,8 @@ use crate::measure::open;
 pub struct NetworkOptions {
     /// File of Inception-v3.
     pub weights: Option<PathBuf>,
+    /// Run of a classifier that takes the place of Inception-v3.
+    pub classifier: Option<PathBuf>,
     /// Which package's way to resize images is followed.
     pub preparation: Preparation,
     /// Images per batch, at least 1.
@@ -30,13 +33,17 @@ impl NetworkOptions {
     }
 
     /// Reads the weights.
-    pub(crate) fn inception(&self) -> Result<Inception, EvalError> {
+    pub(crate) fn open(&self) -> Result<Box<dyn Features>, EvalError> {
+        let device = self.device()?;
+        if let Some(run) = &self.classifier {
+            return Ok(Box::new(trained_classifier(run, &device)?));
+        }
         let weights = self.weights.as_ref().ok_or(EvalError::NoWeights {
             option: "--weights",
             hint: inception::WEIGHTS,
         })?;
-        let device = self.device()?;
-        Ok(Inception::open(weights, self.preparation, &device)?)
+        let inception = Inception::open(weights, self.preparation, &device)?;
+        Ok(Box::new(inception))
     }
 }
 

@@ -1,6 +1,5 @@
 //! `nextscale eval precision-recall`: quality and variety of a set of images.
 
-use nextscale_metrics::features::Features as _;
 use nextscale_metrics::manifold::{self, NEIGHBOUR};
 use serde::Serialize;
 
@@ -38,7 +37,7 @@ pub struct ManifoldReport {
     pub recall: f64,
 }
 
-/// Precision and recall in the features of Inception-v3.
+/// Precision and recall.
 ///
 /// # Errors
 /// If images or weights cannot be read, or a set has too few images.
@@ -46,7 +45,7 @@ pub fn precision_recall(
     options: &ManifoldOptions,
     progress: OnProgress<'_>,
 ) -> Result<Measured<ManifoldReport>, EvalError> {
-    let network = options.network.inception()?;
+    let network = options.network.open()?;
     let (label, batch) = (network.label(), options.network.batch);
     let rows =
         |set: &ImageSet| set.rows(batch, &label, progress, &|images| network.features(images));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
+use nextscale_data::{Dataset, captions::WHITE};
 use nextscale_metrics::features::Rows;
 use nextscale_metrics::npz::{Npz, Statistics};
 use nextscale_metrics::{MetricsError, images};
@@ -14,7 +15,7 @@ use crate::scores::generated::ModelSet;
 /// Where images come from.
 #[derive(Debug, Clone)]
 pub enum ImageSet {
-    /// A folder of images with its subfolders, or a `.npz` file of statistics or of images.
+    /// A folder of images with its subfolders, a data set, whose training images are meant, or a `.npz` file of statistics or of images.
     Path(PathBuf),
     /// A model that generates them.
     Model(ModelSet),
@@ -68,6 +69,7 @@ impl ImageSet {
     ) -> Result<(), EvalError> {
         match self {
             ImageSet::Model(set) => set.generate(batch, progress, each),
+            ImageSet::Path(path) if Dataset::is_at(path) => of_data(path, batch, progress, each),
             ImageSet::Path(path) if path.is_dir() => {
                 let all = images::list(path)?;
                 let mut done = 0;
@@ -118,4 +120,28 @@ impl ImageSet {
         })?;
         all.ok_or(EvalError::NoPrompt)
     }
+}
+
+/// Calls `each` with the training images of a data set, on white.
+fn of_data(
+    folder: &Path,
+    batch: usize,
+    progress: OnProgress<'_>,
+    each: &mut dyn FnMut(Batch<'_>) -> Result<(), EvalError>,
+) -> Result<(), EvalError> {
+    let set = Dataset::load(folder)?;
+    let all = set.train_ids();
+    let mut done = 0;
+    for ids in all.chunks(batch) {
+        let images = ids.iter().map(|&id| set.picture(id, WHITE));
+        let (files, prompts) = (&[], &[]);
+        each(Batch {
+            images: images.collect(),
+            files,
+            prompts,
+        })?;
+        done += ids.len();
+        progress(done, all.len());
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::source::Source;
 
 /// What the file should be, and where people get it.
-pub const WEIGHTS: &str = "CLIP is OpenAI's ViT-B/32 or ViT-L/14 as a state dict, such as `torch.save(torch.jit.load(\"ViT-B-32.pt\", map_location=\"cpu\").state_dict(), \"clip.pth\")` makes of the files of https://github.com/openai/CLIP";
+pub const WEIGHTS: &str = "CLIP is OpenAI's ViT-B/32 or ViT-L/14 of https://github.com/openai/CLIP: ViT-B-32.pt, ViT-L-14.pt, or their state dict";
 
 /// The tower of images.
 #[derive(Debug)]

@@ -8,12 +8,11 @@ use nextscale_comparators::raster::{self, RasterCache};
 use nextscale_tokenizer::VqCodes;
 use nextscale_tokenizer::phi::Phi;
 use nextscale_tokenizer::vq::Codebook;
-use nextscale_var_core::attention::AttentionKind;
 use nextscale_var_core::sampler::Sampler;
-use nextscale_var_core::var::{self, Modulation, Plan, VarConfig};
+use nextscale_var_core::var::{self, Plan};
 
-use super::operations::{CHANNELS, CLASSES, VOCABULARY, dit_config, raster_config, schedule};
 use super::options::{ModelSize, Paradigm};
+use super::shapes::{CHANNELS, VOCABULARY, dit_config, raster_config, var_config};
 
 /// Steps of diffusion that are measured; the others take as long.
 const STEPS: usize = 3;
@@ -43,18 +42,7 @@ fn second(mut run: impl FnMut()) -> f64 {
 }
 
 fn of_var(size: ModelSize, side: usize, device: &Device) -> f64 {
-    let config = VarConfig {
-        width: size.width,
-        depth: size.depth,
-        heads: size.heads,
-        classes: CLASSES,
-        vocabulary: VOCABULARY,
-        channels: CHANNELS,
-        schedule: schedule(side),
-        mlp_ratio: 4.0,
-        modulation: Modulation::Own,
-        attention: AttentionKind::Cosine,
-    };
+    let config = var_config(size, side);
     let model = config.init(device);
     let codes = VqCodes {
         codebook: Codebook::init(VOCABULARY, CHANNELS, device),

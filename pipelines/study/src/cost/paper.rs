@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::measure::seconds;
 use super::options::{ModelSize, Paradigm};
+use super::shapes::bytes;
 use crate::report::{Cell, Section, Table};
+use crate::room::fits;
 
 /// Steps of DiT-XL/2 in its paper.
 const STEPS: usize = 250;
@@ -58,9 +60,9 @@ const COMPARED: [Compared; 3] = [
     },
 ];
 
-/// Seconds of an image of each.
+/// Seconds of an image of each; none of what does not fit the memory.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Measured(Vec<f64>);
+pub(super) struct Measured(Vec<Option<f64>>);
 
 impl Measured {
     pub(super) fn count() -> usize {
@@ -78,18 +80,22 @@ impl Measured {
 
     pub(super) fn measure_next(&mut self, device: &Device) {
         if let Some(next) = COMPARED.get(self.0.len()) {
-            let took = seconds(next.paradigm, next.size, SIDE, next.steps, device);
+            let room = fits(bytes(next.paradigm, next.size, SIDE), device);
+            let took = room.then(|| seconds(next.paradigm, next.size, SIDE, next.steps, device));
             self.0.push(took);
         }
     }
 
     pub(super) fn section(&self) -> Section {
-        let var = self.0.first().copied();
+        let var = self.0.first().copied().flatten();
         let rows = COMPARED.iter().zip(&self.0).map(|(compared, &took)| {
             vec![
                 Cell::from(compared.name),
-                Cell::from(took),
-                Cell::from(var.map(|var| took / var)),
+                took.map_or_else(
+                    || Cell::from("left out: does not fit the memory"),
+                    Cell::from,
+                ),
+                Cell::from(took.zip(var).map(|(took, var)| took / var)),
                 Cell::from(compared.paper),
             ]
         });

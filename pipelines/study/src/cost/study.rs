@@ -7,12 +7,14 @@ use nextscale_files::atomic_file;
 use serde::{Deserialize, Serialize};
 
 use super::measure::seconds;
-use super::operations::Operations;
 use super::options::{CostOptions, ModelSize, Paradigm};
 use super::paper::Measured;
+use super::shapes::{bytes, operations};
 use crate::error::StudyError;
 use crate::fit::PowerLaw;
+use crate::operations::Operations;
 use crate::report::{Axis, Cell, Chart, Provenance, Report, Section, Series, Style, Table};
+use crate::room::fits;
 use crate::watch::{Event, Watch};
 
 /// What was measured so far: a file in the folder of the report.
@@ -30,8 +32,10 @@ struct Point {
     side: usize,
     steps: usize,
     operations: Operations,
-    /// None where it would take longer than the limit.
+    /// None where it would take longer than the limit, or does not fit the memory.
     seconds: Option<f64>,
+    /// Whether it fits the memory.
+    fits: bool,
 }
 
 /// Counts and measures, and writes the report. What was measured before in the same folder is taken over.
@@ -137,7 +141,7 @@ impl Study<'_> {
             limit,
             ..
         } = self.options;
-        let operations = Operations::of(paradigm, size, side, *steps);
+        let operations = operations(paradigm, size, side, *steps);
         // The largest that was measured says how fast the machine is. A point runs twice.
         let before = self.kept.points.iter().rev();
         let mut before = before.filter(|point| (point.size, point.paradigm) == (size, paradigm));
@@ -145,14 +149,16 @@ impl Study<'_> {
             let rate = operations.total() / last.operations.total();
             last.seconds.map(|seconds| 2.0 * seconds * rate)
         });
-        let fits = expected.is_some_and(|expected| expected <= *limit);
+        let in_time = expected.is_some_and(|expected| expected <= *limit);
+        let fits = fits(bytes(paradigm, size, side), device);
         Point {
             paradigm,
             size,
             side,
             steps: *steps,
             operations,
-            seconds: fits.then(|| seconds(paradigm, size, side, *steps, device)),
+            seconds: (in_time && fits).then(|| seconds(paradigm, size, side, *steps, device)),
+            fits,
         }
     }
 
@@ -286,8 +292,11 @@ impl Study<'_> {
                 Cell::from(p.operations.passes),
                 Cell::from(p.operations.attention),
                 Cell::from(p.operations.total()),
-                p.seconds
-                    .map_or_else(|| Cell::from("left out: over the limit"), Cell::from),
+                match p.seconds {
+                    Some(seconds) => Cell::from(seconds),
+                    None if p.fits => Cell::from("left out: over the limit"),
+                    None => Cell::from("left out: does not fit the memory"),
+                },
             ]
         });
         let columns = ["model", "n", "passes", "attention", "operations", "seconds"];

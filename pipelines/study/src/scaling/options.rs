@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use nextscale_models::device::DeviceChoice;
 use serde::{Deserialize, Serialize};
 
+use crate::recipe::BATCH;
+
 /// The sizes of a transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VarSize {
@@ -37,6 +39,15 @@ impl VarSize {
     /// do not count, as is usual for scaling laws.
     pub fn parameters(self) -> f64 {
         (18 * self.width * self.width * self.depth) as f64
+    }
+}
+
+impl VarSize {
+    /// About as many bytes as its training takes on `BATCH` images of so many tokens: weights, their average, two moments and the
+    /// gradients of two threads, and what the backward pass needs, some 34 numbers a channel of each block.
+    pub(super) fn bytes(self, tokens: usize) -> f64 {
+        let channels = self.width * self.depth * tokens * BATCH as usize;
+        4.0 * (6.0 * self.parameters() + 34.0 * channels as f64)
     }
 }
 

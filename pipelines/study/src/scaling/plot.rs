@@ -1,11 +1,15 @@
 //! Plots and tables of the laws, in the form of the paper's.
 
-use super::options::ScalingOptions;
+use super::options::{ScalingOptions, VarSize};
 use super::study::{Curve, MEASURES};
 use crate::fit::PowerLaw;
 use crate::report::{Axis, Cell, Chart, Section, Series, Style, Table};
 
-pub(super) fn against_size(options: &ScalingOptions, curves: &[Curve]) -> Section {
+pub(super) fn against_size(
+    options: &ScalingOptions,
+    curves: &[Curve],
+    left_out: &[VarSize],
+) -> Section {
     let points = |measure: usize| -> Vec<(f64, f64)> {
         let points = curves.iter();
         let points = points.map(|curve| Some((curve.size.parameters(), curve.last(measure)?)));
@@ -37,16 +41,26 @@ pub(super) fn against_size(options: &ScalingOptions, curves: &[Curve]) -> Sectio
         "factor",
         "Pearson",
     ];
-    Section {
-        title: "Against the size".to_owned(),
-        text: vec![
+    let mut text = vec![
             format!(
                 "Each model saw {} images with the same tokenizer and recipe. Loss is cross entropy in nats, error is the share of codes that the largest logit \
                  misses; both of 128 held-out images, with averaged weights.",
                 options.images
             ),
             "The paper trains each size until it gains little; here all see the same number of images, fewer than the largest could use.".to_owned(),
-        ],
+        ];
+    if !left_out.is_empty() {
+        let sizes = left_out
+            .iter()
+            .map(|size| format!("{} x {}", size.width, size.depth));
+        text.push(format!(
+            "Left out, as their training does not fit the memory: {}.",
+            sizes.collect::<Vec<_>>().join(", ")
+        ));
+    }
+    Section {
+        title: "Against the size".to_owned(),
+        text,
         charts: charts.collect(),
         tables: vec![
             Table {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
 use nextscale_data::{Augment, Dataset, captions::WHITE};
 use nextscale_var_core::train::Batches;
 use rand::Rng as _;
 
+use crate::batches::images::held_out;
 use crate::batches::planes;
 use crate::shuffle::{Shuffle, rng_for};
 
@@ -70,4 +72,43 @@ impl Batches for LabelledBatches {
 /// The number of an image's class, in a set that was checked to have classes.
 pub(crate) fn label(set: &Dataset, index: usize) -> usize {
     set.class(index).expect("every image has a class")
+}
+
+/// Images of an evaluation that are computed at once.
+const AT_ONCE: usize = 32;
+
+/// Held-out images with the numbers of their classes.
+pub(crate) struct LabelledHeldOut {
+    /// Planes in [-1, 1].
+    pixels: Vec<f32>,
+    labels: Vec<usize>,
+}
+
+impl LabelledHeldOut {
+    /// At most `count` images, spread over the set.
+    pub fn new(set: &Dataset, count: usize) -> Self {
+        let (ids, pixels) = held_out(set, count);
+        Self {
+            pixels,
+            labels: ids.into_iter().map(|id| label(set, id)).collect(),
+        }
+    }
+
+    /// The means over all images of the means that `measure` finds, `[1]` each, of planes and labels.
+    pub fn means<const N: usize>(
+        &self,
+        mut measure: impl FnMut(Vec<f32>, &[usize]) -> [Tensor<1>; N],
+    ) -> [f64; N] {
+        let images = self.labels.len();
+        let stride = self.pixels.len() / images.max(1);
+        let mut sums = [0.0; N];
+        let pixels = self.pixels.chunks(AT_ONCE * stride.max(1));
+        for (pixels, labels) in pixels.zip(self.labels.chunks(AT_ONCE)) {
+            let means = measure(pixels.to_vec(), labels);
+            for (sum, mean) in sums.iter_mut().zip(means) {
+                *sum += f64::from(mean.into_scalar::<f32>()) * labels.len() as f64;
+            }
+        }
+        sums.map(|sum| sum / images as f64)
+    }
 }

@@ -6,6 +6,7 @@ pub(crate) mod fine_tune;
 pub(crate) mod infinity;
 pub(crate) mod infinity_star;
 mod text;
+pub(crate) mod trained;
 pub(crate) mod var;
 
 use serde::{Deserialize, Serialize};

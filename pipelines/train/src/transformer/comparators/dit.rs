@@ -13,8 +13,8 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use super::config::{DitRun, check_size};
-use crate::batches::labelled::{LabelledBatch, LabelledBatches, label};
-use crate::batches::{images::held_out, planes};
+use crate::batches::labelled::{LabelledBatch, LabelledBatches, LabelledHeldOut};
+use crate::batches::planes;
 use crate::error::{Result, TrainError};
 use crate::run::{Run, Start, StartContext};
 use crate::run_folder::{self, store_classes};
@@ -101,13 +101,12 @@ impl Run for DitRun {
         check_size(set.size(), &tokenizer.model, &schedule)?;
         let config = self.config(&tokenizer.model, &schedule, set.classes().len())?;
         store_classes(context.out, &set)?;
-        let (ids, pixels) = held_out(&set, 128);
         let task = DitTask {
             spread: Spread::of(context.out, &vae, &set, device)?,
             vae,
             size: set.size(),
             device: device.clone(),
-            held_out: (pixels, ids.into_iter().map(|id| label(&set, id)).collect()),
+            held_out: LabelledHeldOut::new(&set, 128),
             run: self.clone(),
         };
         device.seed(self.seed);
@@ -125,7 +124,7 @@ pub(crate) struct DitTask {
     spread: Spread,
     size: usize,
     device: Device,
-    held_out: (Vec<f32>, Vec<usize>),
+    held_out: LabelledHeldOut,
 }
 
 impl DitTask {
@@ -164,18 +163,13 @@ impl Task for DitTask {
     }
 
     fn evaluate(&self, average: &Dit) -> Vec<(String, f64)> {
-        let (pixels, labels) = &self.held_out;
-        let stride = 3 * self.size * self.size;
-        let parts = pixels.chunks(32 * stride).zip(labels.chunks(32));
-        let sum: f64 = parts
-            .enumerate()
-            .map(|(i, (pixels, labels))| {
-                // Other noise than any batch has.
-                let loss = self.loss(average, pixels.to_vec(), labels, u64::MAX - i as u64);
-                f64::from(loss.into_scalar::<f32>()) * labels.len() as f64
-            })
-            .sum();
-        vec![("held_out_loss".to_owned(), sum / labels.len() as f64)]
+        // Other noise than any batch has.
+        let mut numbers = (0..=u64::MAX).rev();
+        let [loss] = self.held_out.means(|pixels, labels| {
+            let number = numbers.next().unwrap_or_default();
+            [self.loss(average, pixels, labels, number)]
+        });
+        vec![("held_out_loss".to_owned(), loss)]
     }
 
     fn no_decay(&self) -> &[&str] {

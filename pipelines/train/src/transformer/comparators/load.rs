@@ -2,31 +2,17 @@
 
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use nextscale_comparators::dit::{Dit, Process};
 use nextscale_comparators::raster::Raster;
-use nextscale_tokenizer::{Codes, ScaleSchedule, VqVae};
+use nextscale_tokenizer::Codes;
 
 use super::config::{DitRun, RasterRun};
 use super::dit::Spread;
 use crate::config;
 use crate::error::Result;
-use crate::run_folder::{self, CONFIG};
-use crate::tokenizer::import::import_tokenizer;
-use crate::tokenizer::vq::VqRun;
-
-/// What the runs of comparators have in common.
-#[derive(Debug)]
-pub struct Trained<M> {
-    /// The averaged weights of the newest checkpoint.
-    pub model: M,
-    /// The auto-encoder of the latents.
-    pub vae: VqVae,
-    /// Its scales.
-    pub schedule: ScaleSchedule,
-    /// The names of the classes.
-    pub classes: Vec<String>,
-}
+use crate::run_folder::CONFIG;
+use crate::transformer::trained::{Parts, Trained};
 
 /// A raster transformer.
 pub type TrainedRaster = Trained<Raster>;
@@ -50,57 +36,35 @@ impl TrainedDit {
 
 impl TrainedRaster {
     /// Images `[b, 3, h, w]` in [-1, 1] of codes, `[b, n]`.
-    pub fn decode(&self, codes: Tensor<2, burn::tensor::Int>) -> Tensor<4> {
+    pub fn decode(&self, codes: Tensor<2, Int>) -> Tensor<4> {
         let ([b, _], grid) = (codes.dims(), self.schedule.last());
         let codes = Codes::Indices(codes.reshape([b, 1, grid.h, grid.w]));
         self.vae.decode_codes(&[codes], &self.schedule)
     }
 }
 
-/// The scales of a tokenizer's run.
-///
-/// # Errors
-/// A folder that is no run of a tokenizer with a codebook.
-pub fn scales_of_tokenizer(run: &Path) -> Result<ScaleSchedule> {
-    config::read::<VqRun>(&run.join(CONFIG))?.schedule()
-}
-
 /// The raster transformer of a run.
 ///
 /// # Errors
 /// A folder without a checkpoint, or of another kind of run.
-pub fn trained_raster(run: &Path, device: &Device) -> Result<TrainedRaster> {
-    let config: RasterRun = config::read(&run.join(CONFIG))?;
-    let (vae, tokenizer) = import_tokenizer::<VqRun>(run, &config.tokenizer, device)?;
-    let (schedule, classes) = (tokenizer.schedule()?, run_folder::classes(run)?);
-    let shapes = config.config(&tokenizer.model, &schedule, classes.len())?;
-    let model = run_folder::checkpoint(run)?.average(shapes.init(device))?;
-    Ok(Trained {
-        model,
-        vae,
-        schedule,
-        classes,
-    })
+pub fn trained_raster(folder: &Path, device: &Device) -> Result<TrainedRaster> {
+    let run: RasterRun = config::read(&folder.join(CONFIG))?;
+    let parts = Parts::read(folder, &run.tokenizer, device)?;
+    let config = run.config(&parts.shapes, &parts.schedule, parts.classes.len())?;
+    parts.load(folder, config.init(device))
 }
 
 /// The diffusion transformer of a run.
 ///
 /// # Errors
 /// As [`trained_raster`].
-pub fn trained_dit(run: &Path, device: &Device) -> Result<TrainedDit> {
-    let config: DitRun = config::read(&run.join(CONFIG))?;
-    let (vae, tokenizer) = import_tokenizer::<VqRun>(run, &config.tokenizer, device)?;
-    let (schedule, classes) = (tokenizer.schedule()?, run_folder::classes(run)?);
-    let shapes = config.config(&tokenizer.model, &schedule, classes.len())?;
-    let model = run_folder::checkpoint(run)?.average(shapes.init(device))?;
+pub fn trained_dit(folder: &Path, device: &Device) -> Result<TrainedDit> {
+    let run: DitRun = config::read(&folder.join(CONFIG))?;
+    let parts = Parts::read(folder, &run.tokenizer, device)?;
+    let config = run.config(&parts.shapes, &parts.schedule, parts.classes.len())?;
     Ok(TrainedDit {
-        trained: Trained {
-            model,
-            vae,
-            schedule,
-            classes,
-        },
-        process: config.process,
-        spread: Spread::read(run)?,
+        trained: parts.load(folder, config.init(device))?,
+        process: run.process,
+        spread: Spread::read(folder)?,
     })
 }

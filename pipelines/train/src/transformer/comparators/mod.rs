@@ -6,6 +6,4 @@ mod load;
 mod raster;
 
 pub(crate) use self::config::{DitRun, RasterRun};
-pub use self::load::{
-    Trained, TrainedDit, TrainedRaster, scales_of_tokenizer, trained_dit, trained_raster,
-};
+pub use self::load::{TrainedDit, TrainedRaster, trained_dit, trained_raster};

@@ -10,8 +10,8 @@ use nextscale_tokenizer::{ScaleSchedule, VqVae};
 use nextscale_var_core::train::{Loss, Task};
 
 use super::config::{RasterRun, check_size};
-use crate::batches::labelled::{LabelledBatch, LabelledBatches, label};
-use crate::batches::{images::held_out, planes};
+use crate::batches::labelled::{LabelledBatch, LabelledBatches, LabelledHeldOut};
+use crate::batches::planes;
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext};
 use crate::run_folder::store_classes;
@@ -33,13 +33,12 @@ impl Run for RasterRun {
         check_size(set.size(), &tokenizer.model, &schedule)?;
         let config = self.config(&tokenizer.model, &schedule, set.classes().len())?;
         store_classes(context.out, &set)?;
-        let (ids, pixels) = held_out(&set, 128);
         let task = RasterTask {
             vae,
             schedule,
             size: set.size(),
             device: device.clone(),
-            held_out: (pixels, ids.into_iter().map(|id| label(&set, id)).collect()),
+            held_out: LabelledHeldOut::new(&set, 128),
             run: self.clone(),
         };
         device.seed(self.seed);
@@ -57,7 +56,7 @@ pub(crate) struct RasterTask {
     schedule: ScaleSchedule,
     size: usize,
     device: Device,
-    held_out: (Vec<f32>, Vec<usize>),
+    held_out: LabelledHeldOut,
 }
 
 impl RasterTask {
@@ -91,16 +90,10 @@ impl Task for RasterTask {
     }
 
     fn evaluate(&self, average: &Raster) -> Vec<(String, f64)> {
-        let (pixels, labels) = &self.held_out;
-        let stride = 3 * self.size * self.size;
-        let mut sums = [0.0; 2];
-        for (pixels, labels) in pixels.chunks(32 * stride).zip(labels.chunks(32)) {
-            let RasterLoss { loss, right } = self.loss(average, pixels.to_vec(), labels);
-            for (sum, part) in sums.iter_mut().zip([loss, right]) {
-                *sum += f64::from(part.into_scalar::<f32>()) * labels.len() as f64;
-            }
-        }
-        let [loss, right] = sums.map(|sum| sum / labels.len() as f64);
+        let [loss, right] = self.held_out.means(|pixels, labels| {
+            let RasterLoss { loss, right } = self.loss(average, pixels, labels);
+            [loss, right]
+        });
         vec![
             ("held_out_loss".to_owned(), loss),
             ("held_out_right".to_owned(), right),

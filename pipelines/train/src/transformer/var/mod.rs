@@ -4,7 +4,9 @@
 
 mod config;
 mod export;
+mod load;
 mod task;
 
 pub(crate) use config::VarRun;
 pub(crate) use export::export;
+pub use load::{TrainedVar, trained_var};

@@ -9,8 +9,8 @@ use nextscale_tokenizer::{ScaleSchedule, VqVae};
 use nextscale_var_core::train::{Loss, Task};
 use nextscale_var_core::var::{CodeLoss, Plan, TeacherForcing, Var, VarConfig, loss};
 
-use crate::batches::labelled::{LabelledBatch, LabelledBatches, label};
-use crate::batches::{images::held_out, planes};
+use crate::batches::labelled::{LabelledBatch, LabelledBatches, LabelledHeldOut};
+use crate::batches::planes;
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext};
 use crate::run_folder::store_classes;
@@ -53,7 +53,7 @@ pub(crate) struct VarTask {
     weights: Vec<f32>,
     size: usize,
     device: Device,
-    held_out: (Vec<f32>, Vec<usize>),
+    held_out: LabelledHeldOut,
 }
 
 impl VarTask {
@@ -74,13 +74,12 @@ impl VarTask {
             Plan::teacher_forcing(&first, device).with_precision(run.precision)
         };
         let weights = run.weighting.weights(&schedule, device).into_data();
-        let (ids, pixels) = held_out(set, 128);
         Self {
             plans: (2..=schedule.len()).map(plan).collect(),
             weights: weights.convert::<f32>().iter().collect(),
             size: set.size(),
             device: device.clone(),
-            held_out: (pixels, ids.into_iter().map(|id| label(set, id)).collect()),
+            held_out: LabelledHeldOut::new(set, 128),
             schedule,
             run,
             vae,
@@ -146,23 +145,18 @@ impl Task for VarTask {
 
     /// Loss and share of right codes on held-out images, over all scales and on the last one alone.
     fn evaluate(&self, average: &Var) -> Vec<(String, f64)> {
-        let (pixels, labels) = &self.held_out;
-        let stride = 3 * self.size * self.size;
-        let last = self.schedule.tokens() - self.schedule.last().tokens()..self.schedule.tokens();
-        let mut sums = [0.0; 4];
-        for (pixels, labels) in pixels.chunks(32 * stride).zip(labels.chunks(32)) {
-            let all = self.schedule.len();
+        let (all, tokens) = (self.schedule.len(), self.schedule.tokens());
+        let last = tokens - self.schedule.last().tokens()..tokens;
+        let means = self.held_out.means(|pixels, labels| {
             let CodeLoss {
                 per_token, right, ..
-            } = self.code_loss(average, pixels.to_vec(), labels, all, 1.0);
+            } = self.code_loss(average, pixels, labels, all, 1.0);
             let tail = |x: &Tensor<2>| x.clone().slice_dim(1, last.clone());
-            let (tail_loss, tail_right) = (tail(&per_token), tail(&right));
-            let parts = [per_token, right, tail_loss, tail_right];
-            for (sum, part) in sums.iter_mut().zip(parts) {
-                *sum += f64::from(part.mean().into_scalar::<f32>()) * labels.len() as f64;
-            }
-        }
-        let [loss, right, tail_loss, tail_right] = sums.map(|sum| sum / labels.len() as f64);
+            let tails = [tail(&per_token), tail(&right)];
+            let [tail_loss, tail_right] = tails.map(Tensor::mean);
+            [per_token.mean(), right.mean(), tail_loss, tail_right]
+        });
+        let [loss, right, tail_loss, tail_right] = means;
         vec![
             ("held_out_loss".to_owned(), loss),
             ("held_out_right".to_owned(), right),
