@@ -1,17 +1,15 @@
 //! Matrix products in a chosen precision.
 //!
 //! Training spends half its time in matrix products. CPUs with AVX512-BF16 multiply pairs of bf16 numbers at twice the
-//! rate of f32 and accumulate in f32: mixed precision, with weights, gradients and everything else in f32. The tensor
+//! rate of f32, those with AMX at sixteen times, and accumulate in f32: mixed precision, with weights, gradients and everything else in f32. The tensor
 //! library has no path for it on the CPU, so here it is one differentiable operation.
 
-#[cfg(target_arch = "x86_64")]
-mod kernel;
 mod recorded;
 #[cfg(target_arch = "x86_64")]
 mod words;
 
 use burn::tensor::{Int, Tensor};
-use nextscale_tokenizer::product;
+use nextscale_tokenizer::product::{self, bf16};
 use serde::{Deserialize, Serialize};
 
 /// The precision in which the factors of a matrix product are multiplied. Sums are always f32.
@@ -71,7 +69,7 @@ pub(crate) use self::words::Panels;
 /// they are.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn multiplies_int8() -> bool {
-    words::is_available() && !kernel::is_available()
+    words::is_available() && !bf16::is_available()
 }
 
 /// What this CPU multiplies with, for weights of each number type, in words.
@@ -82,8 +80,8 @@ pub fn kernels() -> String {
     let f32 = product::kernel();
     #[cfg(target_arch = "x86_64")]
     {
-        if kernel::is_available() {
-            return format!("f32 with {f32}, bf16 and int8 with AVX512-BF16");
+        if let Some(kernel) = bf16::kernel() {
+            return format!("f32 with {f32}, bf16 and int8 with {kernel}");
         }
         if words::is_available() {
             return format!("f32 and bf16 with {f32}, int8 with AVX2 in integers of 16 bits");
@@ -139,16 +137,15 @@ mod x86 {
             },
             flex::FlexTensor,
         },
-        tensor::{DType, Int, Tensor, bf16},
+        tensor::{DType, Int, Tensor, bf16 as Bf16},
     };
     use nextscale_tokenizer::cpu::{self, numbers, tensor};
-
-    use super::kernel::{self, Factor};
+    use nextscale_tokenizer::product::bf16::{self, Factor};
 
     /// The f32 product on the CPU; none where the backend has to compute it.
     pub(super) fn fast(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
         let ([_, k], [rows, _]) = (x.dims(), w.dims());
-        if k != rows || [x.dtype(), w.dtype()] != [DType::F32; 2] || !kernel::is_available() {
+        if k != rows || [x.dtype(), w.dtype()] != [DType::F32; 2] || !bf16::is_available() {
             return None;
         }
         plain(x, w).or_else(|| tracked(x, w))
@@ -157,16 +154,14 @@ mod x86 {
     /// The product with bf16 weights on the CPU; none where the backend has to compute it.
     pub(super) fn fast_bf16(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
         let ([m, k], [rows, n]) = (x.dims(), w.dims());
-        if k != rows
-            || [x.dtype(), w.dtype()] != [DType::F32, DType::BF16]
-            || !kernel::is_available()
+        if k != rows || [x.dtype(), w.dtype()] != [DType::F32, DType::BF16] || !bf16::is_available()
         {
             return None;
         }
         let x = cpu::plain(x)?.to_contiguous();
         let w = cpu::plain(w)?.to_contiguous();
-        let w = Factor::Bf16(&w.storage::<bf16>()[..k * n]);
-        let y = kernel::product([m, n, k], Factor::Rows(numbers(&x)), w);
+        let w = Factor::Bf16(&w.storage::<Bf16>()[..k * n]);
+        let y = bf16::product([m, n, k], Factor::Rows(numbers(&x)), w);
         Some(Tensor::from_primitive::<Flex>(tensor(y, [m, n])))
     }
 
@@ -174,13 +169,13 @@ mod x86 {
     pub(super) fn fast_int8(x: &Tensor<2>, w: &Tensor<2, Int>) -> Option<Tensor<2>> {
         let ([m, k], [rows, n]) = (x.dims(), w.dims());
         let types = [x.dtype(), w.dtype()];
-        if k != rows || types != [DType::F32, DType::I8] || !kernel::is_available() {
+        if k != rows || types != [DType::F32, DType::I8] || !bf16::is_available() {
             return None;
         }
         let x = cpu::plain(x)?.to_contiguous();
         let w = w.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
         let w = Factor::Int8(&w.storage::<i8>()[..k * n]);
-        let y = kernel::product([m, n, k], Factor::Rows(numbers(&x)), w);
+        let y = bf16::product([m, n, k], Factor::Rows(numbers(&x)), w);
         Some(Tensor::from_primitive::<Flex>(tensor(y, [m, n])))
     }
 
@@ -199,7 +194,7 @@ mod x86 {
     fn run(x: &FlexTensor, w: &FlexTensor) -> FlexTensor {
         let (x, w) = (x.to_contiguous(), w.to_contiguous());
         let ([m, k], [_, n]) = (dims(&x), dims(&w));
-        let y = kernel::product(
+        let y = bf16::product(
             [m, n, k],
             Factor::Rows(numbers(&x)),
             Factor::Columns(numbers(&w)),
@@ -225,12 +220,12 @@ mod x86 {
             let ([m, k], n) = (dims(&x), dims(&w)[1]);
             let g = numbers(&grad);
             if let Some(node) = node_x {
-                let values = kernel::product([m, k, n], Factor::Rows(g), Factor::Rows(numbers(&w)));
+                let values = bf16::product([m, k, n], Factor::Rows(g), Factor::Rows(numbers(&w)));
                 grads.register::<Flex>(node.id, tensor(values, [m, k]));
             }
             if let Some(node) = node_w {
                 let x = Factor::Columns(numbers(&x));
-                let values = kernel::product([k, n, m], x, Factor::Columns(g));
+                let values = bf16::product([k, n, m], x, Factor::Columns(g));
                 grads.register::<Flex>(node.id, tensor(values, [k, n]));
             }
         }

@@ -197,7 +197,7 @@ impl Infinity {
         let [rows, l, _] = x.dims();
         let b = if halves.are_here() { rows / 2 } else { rows };
         halves.of_conditional([b, l, self.head.weight.dims()[1]], &x.device(), || {
-            self.logits(x.clone().slice_dim(0, 0..b), cond.slice_dim(0, 0..b))
+            self.logits(x.slice_dim(0, 0..b), cond.slice_dim(0, 0..b))
         })
     }
 

@@ -63,9 +63,14 @@ impl Geometry {
     }
 
     /// Writes the columns of a block: `[taps, width]`.
-    pub(super) fn columns(&self, x: &[f32], block: &[Piece], columns: &mut Vec<f32>) {
+    pub(super) fn columns<T: Copy + Default>(
+        &self,
+        x: &[T],
+        block: &[Piece],
+        columns: &mut Vec<T>,
+    ) {
         let width = self.width(block);
-        columns.resize(self.taps() * width, 0.0);
+        columns.resize(self.taps() * width, T::default());
         let size = self.input.iter().product::<usize>();
         let mut at = 0;
         for piece in block {
@@ -75,7 +80,13 @@ impl Geometry {
         }
     }
 
-    fn piece_columns(&self, image: &[f32], piece: &Piece, columns: &mut [f32], width: usize) {
+    fn piece_columns<T: Copy + Default>(
+        &self,
+        image: &[T],
+        piece: &Piece,
+        columns: &mut [T],
+        width: usize,
+    ) {
         let [channels, h, w] = self.input;
         let k = self.kernel;
         let cells = (piece.end - piece.start) * self.output[2];
@@ -94,15 +105,22 @@ impl Geometry {
     }
 
     /// Rows as wide as the image's: one shifted copy of the whole piece, with zeros where the shift wrapped around.
-    fn shifted(&self, plane: &[f32], piece: &Piece, dy: usize, dx: usize, column: &mut [f32]) {
+    fn shifted<T: Copy + Default>(
+        &self,
+        plane: &[T],
+        piece: &Piece,
+        dy: usize,
+        dx: usize,
+        column: &mut [T],
+    ) {
         let w = self.input[2];
         let shift = (dy * w + dx) as isize - (self.before * w + self.before) as isize;
         let start = (piece.start * w) as isize + shift;
         let skip = (-start).clamp(0, column.len() as isize) as usize;
         let end =
             (plane.len() as isize - start).clamp(skip as isize, column.len() as isize) as usize;
-        column[..skip].fill(0.0);
-        column[end..].fill(0.0);
+        column[..skip].fill(T::default());
+        column[end..].fill(T::default());
         if skip < end {
             let first = (start + skip as isize) as usize;
             column[skip..end].copy_from_slice(&plane[first..first + end - skip]);
@@ -111,14 +129,21 @@ impl Geometry {
         let right = dx.saturating_sub(self.before).min(w);
         if left + right > 0 {
             for row in column.chunks_exact_mut(w) {
-                row[..left].fill(0.0);
-                row[w - right..].fill(0.0);
+                row[..left].fill(T::default());
+                row[w - right..].fill(T::default());
             }
         }
     }
 
     /// Any stride, row by row.
-    fn strided(&self, plane: &[f32], piece: &Piece, dy: usize, dx: usize, column: &mut [f32]) {
+    fn strided<T: Copy + Default>(
+        &self,
+        plane: &[T],
+        piece: &Piece,
+        dy: usize,
+        dx: usize,
+        column: &mut [T],
+    ) {
         let [_, h, w] = self.input;
         let (stride, before, out_w) = (self.stride, self.before, self.output[2]);
         let from = before.saturating_sub(dx).div_ceil(stride).min(out_w); // first cell with a source
@@ -129,11 +154,11 @@ impl Geometry {
         for (row, y) in column.chunks_exact_mut(out_w).zip(piece.start..piece.end) {
             let source = (y * stride + dy).wrapping_sub(before);
             if source >= h || from == to {
-                row.fill(0.0);
+                row.fill(T::default());
                 continue;
             }
-            row[..from].fill(0.0);
-            row[to..].fill(0.0);
+            row[..from].fill(T::default());
+            row[to..].fill(T::default());
             let source = &plane[source * w..][..w];
             let source = source[from * stride + dx - before..].iter().step_by(stride);
             for (cell, &value) in row[from..to].iter_mut().zip(source) {

@@ -1,5 +1,7 @@
 //! The CPU's convolution as one differentiable operation. Other devices use the backend's, unless kernels are fixed.
 
+use std::cell::Cell;
+
 use burn::{
     backend::{
         Flex,
@@ -14,6 +16,8 @@ use burn::{
     tensor::{DType, Tensor, module::conv2d, ops::ConvOptions},
 };
 
+#[cfg(target_arch = "x86_64")]
+use super::half;
 use super::{columns::Geometry, kernel, taps, winograd};
 use crate::cpu::{self, numbers, tensor};
 use crate::determinism;
@@ -82,12 +86,39 @@ fn geometry(
     }
 }
 
+thread_local! {
+    /// Whether convolutions of this thread are computed in bf16 where the CPU is faster with it.
+    static HALF: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work`, whose convolutions on the CPU are computed in bf16 if `on`, and if the CPU is faster with it: factors are rounded, sums are
+/// f32. Gradients of such convolutions are computed so, too, whenever that is.
+pub fn in_bf16<T>(on: bool, work: impl FnOnce() -> T) -> T {
+    /// Puts back what was.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            HALF.set(self.0);
+        }
+    }
+    let _before = Before(HALF.replace(on));
+    work()
+}
+
+/// Whether a convolution is computed in bf16 now.
+fn is_half() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return HALF.get() && half::is_available();
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 fn plain(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> Option<Tensor<4>> {
     let (x, weight, bias) = (cpu::plain(x)?, cpu::plain(weight)?, cpu::plain(bias)?);
-    let algorithm = if winograd::pays(&g) {
-        winograd::forward
+    let algorithm = if is_half() || !winograd::pays(&g) {
+        direct(is_half())
     } else {
-        DIRECT
+        winograd::forward
     };
     let y = run(algorithm, &g, &x, &weight, &bias);
     Some(Tensor::from_primitive::<Flex>(y))
@@ -100,16 +131,44 @@ fn tracked(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, g: Geometry) -> 
         &cpu::tracked(bias)?,
     ];
     let [x, weight, bias] = inputs.map(|input| input.primitive());
-    let y = run(DIRECT, &g, x, weight, bias);
-    let (x, weight) = (x.clone(), weight.clone());
-    Some(cpu::differentiable(Conv, inputs, State { x, weight, g }, y))
+    let half = is_half();
+    let y = run(direct(half), &g, x, weight, bias);
+    let state = State {
+        x: x.clone(),
+        weight: weight.clone(),
+        g,
+        half,
+    };
+    Some(cpu::differentiable(Conv, inputs, state, y))
 }
 
 /// Geometry, images, weights and bias to the result.
 type Algorithm = fn(&Geometry, &[f32], &[f32], &[f32]) -> Vec<f32>;
 
 /// The direct sum, which training uses.
-const DIRECT: Algorithm = |g, x, weight, bias| kernel::forward(g, x, weight, Some(bias));
+fn direct(half: bool) -> Algorithm {
+    if !half {
+        return |g, x, weight, bias| kernel::forward(g, x, weight, Some(bias));
+    }
+    #[cfg(target_arch = "x86_64")]
+    return |g, x, weight, bias| half::forward(g, x, weight, Some(bias));
+    #[cfg(not(target_arch = "x86_64"))]
+    unreachable!("a CPU without bf16")
+}
+
+/// Geometry and two of images, weights and gradients to a gradient.
+type Gradient = fn(&Geometry, &[f32], &[f32]) -> Vec<f32>;
+
+/// The gradients of the weights and, for stride 1, of the images.
+fn gradients(half: bool) -> [Gradient; 2] {
+    if !half {
+        return [kernel::weight_gradient, kernel::input_gradient];
+    }
+    #[cfg(target_arch = "x86_64")]
+    return [half::weight_gradient, half::input_gradient];
+    #[cfg(not(target_arch = "x86_64"))]
+    unreachable!("a CPU without bf16")
+}
 
 fn run(
     algorithm: Algorithm,
@@ -132,6 +191,8 @@ struct State {
     x: FlexTensor,
     weight: FlexTensor,
     g: Geometry,
+    /// Whether products are in bf16.
+    half: bool,
 }
 
 impl Backward<Flex, 3> for Conv {
@@ -139,7 +200,8 @@ impl Backward<Flex, 3> for Conv {
 
     fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let [node_x, node_weight, node_bias] = ops.parents;
-        let State { x, weight, g } = ops.state;
+        let State { x, weight, g, half } = ops.state;
+        let [weight_gradient, input_gradient] = gradients(half);
         let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
         let [from, h, w] = g.input;
         let to = g.output[0];
@@ -149,13 +211,13 @@ impl Backward<Flex, 3> for Conv {
         }
         if let Some(node) = node_weight {
             let x = x.to_contiguous();
-            let gradient = kernel::weight_gradient(&g, numbers(&x), numbers(&grad));
+            let gradient = weight_gradient(&g, numbers(&x), numbers(&grad));
             grads.register::<Flex>(node.id, tensor(gradient, [to, from, g.kernel, g.kernel]));
         }
         if let Some(node) = node_x {
             let gradient = if g.stride == 1 {
                 let weight = weight.to_contiguous();
-                let gradient = kernel::input_gradient(&g, numbers(&weight), numbers(&grad));
+                let gradient = input_gradient(&g, numbers(&weight), numbers(&grad));
                 tensor(gradient, [g.b, from, h, w])
             } else {
                 Flex::conv2d_x_backward(x, weight, grad, g.options())
@@ -238,6 +300,46 @@ mod tests {
             for parameter in [&x, &weight] {
                 let (a, b) = (parameter.grad(&ours), parameter.grad(&theirs));
                 assert!(far(a.unwrap(), b.unwrap()) < 1e-3, "{side}, {stride}");
+            }
+        }
+    }
+
+    /// Against f32: exact for whole numbers, which bf16 represents, near for others.
+    #[test]
+    fn products_in_bf16_are_near() {
+        let device = Device::flex().autodiff();
+        for (shape, to, stride) in [
+            ([2, 3, 9, 7], 5, 1),
+            ([1, 16, 33, 40], 24, 1),
+            ([3, 7, 8, 8], 33, 2),
+            ([2, 64, 16, 16], 64, 1),
+        ] {
+            for most in [0.0, 0.02] {
+                let numbers = |shape: [usize; 4]| {
+                    let spread = Distribution::Uniform(-3.0, 3.0);
+                    let x = Tensor::<4>::random(shape, spread, &device);
+                    let x = if most == 0.0 { x.round() } else { x };
+                    x.detach().require_grad()
+                };
+                let (x, weight) = (numbers(shape), numbers([to, shape[1], 3, 3]));
+                let bias = Tensor::<1>::ones([to], &device).require_grad();
+                let side = if stride == 1 { (1, 1) } else { (0, 1) };
+                let run = |half| {
+                    let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
+                    in_bf16(half, || conv(x, weight, bias, stride, [side, side]))
+                };
+                let (ours, theirs) = (run(true), run(false));
+                let near = |a: Tensor<4>, b: Tensor<4>| {
+                    let scale: f32 = b.clone().abs().max().into_scalar();
+                    assert!(far(a, b) <= most * scale, "{shape:?} {to} {stride} {most}");
+                };
+                near(ours.clone(), theirs.clone());
+                let mark = numbers(ours.dims()).detach();
+                let ours = (ours * mark.clone()).sum().backward();
+                let theirs = (theirs * mark).sum().backward();
+                for factor in [&x, &weight] {
+                    near(factor.grad(&ours).unwrap(), factor.grad(&theirs).unwrap());
+                }
             }
         }
     }

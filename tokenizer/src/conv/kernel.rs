@@ -57,7 +57,7 @@ fn multiply(
 }
 
 /// Copies the `result` of a block, `[c', width]`, to its pieces of the output planes.
-fn store(g: &Geometry, block: &[Piece], result: &[f32], out: &Shared) {
+pub(super) fn store(g: &Geometry, block: &[Piece], result: &[f32], out: &Shared) {
     let (width, plane) = (g.width(block), g.plane());
     let mut at = 0;
     for piece in block {
@@ -75,10 +75,9 @@ fn store(g: &Geometry, block: &[Piece], result: &[f32], out: &Shared) {
 /// Gradient of the weights, `[c', c, k, k]`, given that of the output.
 pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32> {
     let channels = g.output[0];
-    let (taps, plane) = (g.taps(), g.plane());
-    let size = channels * plane;
+    let taps = g.taps();
     assert_eq!(x.len(), g.b * g.input.iter().product::<usize>());
-    assert_eq!(grad.len(), g.b * size);
+    assert_eq!(grad.len(), g.b * channels * g.plane());
     let blocks = g.blocks();
     let each = blocks.len().div_ceil(rayon::current_num_threads()).max(1);
     let sums = blocks.par_chunks(each).map(|blocks| {
@@ -87,14 +86,7 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32>
         for block in blocks {
             let width = g.width(block);
             g.columns(x, block, &mut columns);
-            outputs.clear();
-            for c in 0..channels {
-                for piece in block {
-                    let len = (piece.end - piece.start) * g.output[2];
-                    let first = piece.image * size + c * plane + piece.start * g.output[2];
-                    outputs.extend_from_slice(&grad[first..first + len]);
-                }
-            }
+            gather(g, block, grad, &mut outputs);
             let product = Product {
                 m: channels,
                 n: taps,
@@ -116,6 +108,19 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32>
     .unwrap_or_else(|| vec![0.0; channels * taps])
 }
 
+/// The numbers of a block of all output planes: `[c', width]`.
+pub(super) fn gather(g: &Geometry, block: &[Piece], planes: &[f32], outputs: &mut Vec<f32>) {
+    let (channels, plane) = (g.output[0], g.plane());
+    outputs.clear();
+    for c in 0..channels {
+        for piece in block {
+            let len = (piece.end - piece.start) * g.output[2];
+            let first = (piece.image * channels + c) * plane + piece.start * g.output[2];
+            outputs.extend_from_slice(&planes[first..first + len]);
+        }
+    }
+}
+
 /// Gradient of the bias, `[c']`, given that of the output.
 pub(super) fn bias_gradient(g: &Geometry, grad: &[f32]) -> Vec<f32> {
     let channels = g.output[0];
@@ -128,6 +133,12 @@ pub(super) fn bias_gradient(g: &Geometry, grad: &[f32]) -> Vec<f32> {
 
 /// Gradient of the input for stride 1: the convolution of the output's gradient with the flipped kernel.
 pub(super) fn input_gradient(g: &Geometry, weight: &[f32], grad: &[f32]) -> Vec<f32> {
+    let (back, turned) = turned(g, weight);
+    forward(&back, grad, &turned, None)
+}
+
+/// The convolution, for stride 1, that makes the gradient of the input of that of the output; and its weights, the flipped kernel.
+pub(super) fn turned(g: &Geometry, weight: &[f32]) -> (Geometry, Vec<f32>) {
     assert_eq!(g.stride, 1, "the flipped kernel needs stride 1");
     let (from, to, k) = (g.output[0], g.input[0], g.kernel * g.kernel);
     let mut turned = vec![0.0; weight.len()];
@@ -149,5 +160,5 @@ pub(super) fn input_gradient(g: &Geometry, weight: &[f32], grad: &[f32]) -> Vec<
         stride: 1,
         before: g.kernel - 1 - g.before,
     };
-    forward(&back, grad, &turned, None)
+    (back, turned)
 }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use nextscale_data::Dataset;
+use nextscale_tokenizer::conv::in_bf16;
+use nextscale_var_core::matmul::Precision;
 use nextscale_var_core::train::{Apart, Loss, Task, TrainOptions};
 use nextscale_video::codes::CodeBits;
 use nextscale_video::pyramid::quantize_straight_through;
@@ -70,6 +72,9 @@ pub(crate) struct CausalRun {
     /// Whether only the decoder is trained, so that transformers that were trained on the codes of `continues` stay valid.
     #[serde(default)]
     pub decoder_only: bool,
+    /// Number format of the convolutions' products: `bf16` is faster on CPUs with AMX, and f32 elsewhere.
+    #[serde(default)]
+    pub precision: Precision,
     /// Budget, learning rate and so on.
     pub train: TrainOptions,
 }
@@ -211,11 +216,9 @@ fn frames(x: Tensor<5>) -> Tensor<4> {
     x.swap_dims(1, 2).reshape([b * t, c, h, w])
 }
 
-impl Task for CausalTask {
-    type Model = Adversarial<InfinityStarVae>;
-    type Batch = ClipBatch;
-
-    fn gradients(&self, model: &Self::Model, batch: ClipBatch) -> (Loss, GradientsParams) {
+impl CausalTask {
+    /// The loss of a batch, and its gradients.
+    fn step(&self, model: &<Self as Task>::Model, batch: ClipBatch) -> (Loss, GradientsParams) {
         let vae = &model.autoencoder;
         let pixels = planes::clips(batch.pixels, batch.frames, self.size, &self.device);
         let posterior = vae.posterior(vae.encode_stream().push(pixels.clone()));
@@ -250,6 +253,16 @@ impl Task for CausalTask {
             examples: batch.count,
         };
         self.objective.gradients(model, batch)
+    }
+}
+
+impl Task for CausalTask {
+    type Model = Adversarial<InfinityStarVae>;
+    type Batch = ClipBatch;
+
+    fn gradients(&self, model: &Self::Model, batch: ClipBatch) -> (Loss, GradientsParams) {
+        let half = self.run.precision == Precision::Bf16;
+        in_bf16(half, || self.step(model, batch))
     }
 
     fn after_step(&self, model: Self::Model, _step: u64, _progress: f64) -> Self::Model {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use nextscale_data::Augment;
 use nextscale_tokenizer::{ScaleSchedule, VqVaeConfig};
+use nextscale_var_core::matmul::Precision;
 use nextscale_var_core::train::TrainOptions;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,9 @@ pub(crate) struct VqRun {
     /// What happens to codes that are not used.
     #[serde(default)]
     pub revival: Revival,
+    /// Number format of the convolutions' products: `bf16` is faster on CPUs with AMX, and f32 elsewhere.
+    #[serde(default)]
+    pub precision: Precision,
     /// Budget, learning rate and so on.
     pub train: TrainOptions,
 }

@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use nextscale_data::Dataset;
+use nextscale_tokenizer::conv::in_bf16;
 use nextscale_tokenizer::usage::count;
 use nextscale_tokenizer::{ScaleSchedule, VqVae};
+use nextscale_var_core::matmul::Precision;
 use nextscale_var_core::train::{Apart, Loss, Task};
 use serde::de::Error as _;
 
@@ -79,11 +81,9 @@ impl VqTask {
     }
 }
 
-impl Task for VqTask {
-    type Model = Adversarial<VqVae>;
-    type Batch = ImageBatch;
-
-    fn gradients(&self, model: &Self::Model, batch: ImageBatch) -> (Loss, GradientsParams) {
+impl VqTask {
+    /// The loss of a batch, and its gradients.
+    fn step(&self, model: &<Self as Task>::Model, batch: ImageBatch) -> (Loss, GradientsParams) {
         let vae = &model.autoencoder;
         let pixels = planes::images(batch.pixels, self.size, &self.device);
         let weights = &self.run.loss;
@@ -110,6 +110,16 @@ impl Task for VqTask {
             examples: batch.count,
         };
         self.objective.gradients(model, batch)
+    }
+}
+
+impl Task for VqTask {
+    type Model = Adversarial<VqVae>;
+    type Batch = ImageBatch;
+
+    fn gradients(&self, model: &Self::Model, batch: ImageBatch) -> (Loss, GradientsParams) {
+        let half = self.run.precision == Precision::Bf16;
+        in_bf16(half, || self.step(model, batch))
     }
 
     fn traces(&self) -> Vec<u8> {

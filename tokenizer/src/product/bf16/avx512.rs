@@ -9,35 +9,15 @@ use std::cell::RefCell;
 use burn::tensor::bf16;
 use rayon::prelude::*;
 
+use super::factor::Factor;
+use super::shared::Shared;
+
 /// Rows of a tile.
 const HIGH: usize = 12;
 /// Columns of a tile: two registers.
 const WIDE: usize = 32;
 /// Multiplications below which one thread computes the whole product.
 const SINGLE_THREADED: usize = 200_000_000;
-
-/// A factor of a product `[m, n]` over `k`, and its memory layout.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Factor<'a> {
-    /// The summed axis is the inner one: `[m, k]` or `[n, k]`.
-    Rows(&'a [f32]),
-    /// The summed axis is the outer one: `[k, m]` or `[k, n]`.
-    Columns(&'a [f32]),
-    /// As `Columns`, in bf16.
-    Bf16(&'a [bf16]),
-    /// As `Columns`, in int8.
-    Int8(&'a [i8]),
-}
-
-impl Factor<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Rows(x) | Self::Columns(x) => x.len(),
-            Self::Bf16(x) => x.len(),
-            Self::Int8(x) => x.len(),
-        }
-    }
-}
 
 /// Whether this CPU has the instructions.
 pub(super) fn is_available() -> bool {
@@ -54,10 +34,9 @@ thread_local! {
 /// `[m, n]`, the sums over `k` of `a` times `b`, whose numbers are rounded to bf16.
 ///
 /// # Panics
-/// If a factor has the wrong size, or the CPU lacks the instructions.
+/// If the CPU lacks the instructions.
 pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
     assert!(is_available(), "a CPU without AVX512-BF16");
-    assert_eq!((a.len(), b.len()), (m * k, k * n), "sizes of the factors");
     let mut out = vec![0.0; m * n];
     if m == 0 || n == 0 {
         return out;
@@ -97,31 +76,13 @@ pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
     out
 }
 
-/// The result, shared by threads that each write their own columns.
-struct Shared(*mut f32);
-
-// SAFETY: `columns` gives every thread other places of the buffer.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// `count` numbers from `at` on.
-    ///
-    /// # Safety
-    /// The range lies in the result, and no other reference to it exists.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn line(&self, at: usize, count: usize) -> &mut [f32] {
-        // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(at), count) }
-    }
-}
-
 /// The whole result, panel by panel of `b`, each packed by the thread that multiplies it.
 fn columns(a: &[u32], b: Factor, [m, n, k]: [usize; 3], out: &mut [f32]) {
     thread_local! {
         static PANEL: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
     }
     let pairs = k.div_ceil(2);
-    let shared = Shared(out.as_mut_ptr());
+    let shared = Shared::new(out);
     let shared = &shared;
     (0..n.div_ceil(WIDE)).into_par_iter().for_each(|panel| {
         let column = panel * WIDE;
@@ -206,7 +167,7 @@ fn halves(bits: __m512i) -> __m512bh {
 
 /// Rounded to the nearest bf16, halves to even, in the low 16 bits.
 #[inline(always)]
-fn rounded(x: f32) -> u32 {
+pub(crate) fn rounded(x: f32) -> u32 {
     let bits = x.to_bits();
     bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16
 }
@@ -223,7 +184,7 @@ fn from_int8(x: i8) -> u32 {
 }
 
 #[inline(always)]
-fn pair(low: f32, high: f32) -> u32 {
+pub(super) fn pair(low: f32, high: f32) -> u32 {
     rounded(low) | (rounded(high) << 16)
 }
 
@@ -245,7 +206,7 @@ fn pack<const S: usize>(factor: Factor, outer: usize, k: usize, packed: &mut Vec
 /// One panel: rows (or columns) from `first` on, `[pairs, S]`; `panel` holds zeros.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn pack_panel<const S: usize>(
+pub(super) fn pack_panel<const S: usize>(
     factor: Factor,
     [outer, k]: [usize; 2],
     first: usize,
