@@ -4,10 +4,11 @@ use std::path::Path;
 use std::{env, fs};
 
 /// The files of a model folder, `nextscale.json` first.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "nextscale.json",
     "tokenizer.json",
     "words.txt",
+    "neighbours.txt",
     "text.safetensors",
     "transformer.safetensors",
     "vae.safetensors",

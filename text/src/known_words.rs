@@ -43,7 +43,7 @@ impl KnownWords {
             .collect()
     }
 
-    fn knows(&self, word: &str) -> bool {
+    pub(crate) fn knows(&self, word: &str) -> bool {
         let has = |word: &str| self.0.contains(word);
         let singular = |ending| word.strip_suffix(ending).is_some_and(has);
         FUNCTION_WORDS.contains(&word)
@@ -55,7 +55,7 @@ impl KnownWords {
 }
 
 /// The parts of a word between its hyphens and apostrophes, in lower case: `Jack-o'-lantern` is `jack`, `o` and `lantern`.
-fn parts(word: &str) -> impl Iterator<Item = String> {
+pub(crate) fn parts(word: &str) -> impl Iterator<Item = String> {
     let letters = |c: char| !c.is_alphanumeric();
     word.split(letters)
         .filter(|part| !part.is_empty())

@@ -120,6 +120,85 @@ pub fn pair(first: &Entry, relation: &str, second: &Entry) -> String {
     styled(text, first)
 }
 
+/// How often a thing is shown in a scene, with the word for it.
+pub const COUNTS: [(&str, usize); 3] = [("two", 2), ("three", 3), ("four", 4)];
+
+/// Groups of things that can be counted.
+const COUNTABLE: [&str; 5] = [
+    "Animals & Nature",
+    "Food & Drink",
+    "Objects",
+    "Travel & Places",
+    "Activities",
+];
+
+/// The caption of an image that shows a thing several times: `three red apples, 3d style`. None if its name has no regular plural, such
+/// as `bread` and `fork and knife`, or is not that of a thing.
+pub fn several(entry: &Entry, number: &str) -> Option<String> {
+    let countable = COUNTABLE.contains(&entry.category.as_str());
+    let plural = plural(&entry.name).filter(|_| countable)?;
+    Some(styled(format!("{number} {plural}"), entry))
+}
+
+/// The plural of a name of an icon.
+fn plural(name: &str) -> Option<String> {
+    const IRREGULAR: [(&str, &str); 12] = [
+        ("mouse", "mice"),
+        ("wolf", "wolves"),
+        ("leaf", "leaves"),
+        ("knife", "knives"),
+        ("tooth", "teeth"),
+        ("goose", "geese"),
+        ("deer", "deer"),
+        ("fish", "fish"),
+        ("ox", "oxen"),
+        ("potato", "potatoes"),
+        ("tomato", "tomatoes"),
+        ("mango", "mangoes"),
+    ];
+    /// Last words without a plural.
+    const NONE: [&str; 14] = [
+        "bread",
+        "rice",
+        "milk",
+        "fire",
+        "ice",
+        "corn",
+        "salt",
+        "butter",
+        "garlic",
+        "broccoli",
+        "spaghetti",
+        "snow",
+        "water",
+        "football",
+    ];
+    let plain = |c: char| c.is_ascii_lowercase() || c == ' ' || c == '-';
+    let mut words = name.split(' ');
+    let joined = words.any(|w| ["and", "with", "of", "in", "on", "behind", "without"].contains(&w));
+    let (front, last) = name
+        .rsplit_once(' ')
+        .map_or(("", name), |(front, last)| (front, last));
+    if joined || !name.chars().all(plain) || last.len() < 2 || NONE.contains(&last) {
+        return None;
+    }
+    let irregular = IRREGULAR.iter().find(|(one, _)| *one == last);
+    let before_y = |stem: &str| !stem.ends_with(['a', 'e', 'i', 'o', 'u']);
+    let last = match (
+        irregular,
+        last.strip_suffix('y').filter(|stem| before_y(stem)),
+    ) {
+        (Some((_, several)), _) => (*several).to_owned(),
+        (None, Some(stem)) => format!("{stem}ies"),
+        (None, None) if last.ends_with('s') => return None,
+        (None, None) if ["x", "ch", "sh"].iter().any(|end| last.ends_with(end)) => {
+            format!("{last}es")
+        }
+        (None, None) => format!("{last}s"),
+    };
+    Some(format!("{front} {last}").trim_start().to_owned())
+}
+
 /// The article before a word.
 pub(crate) fn article(word: &str) -> &'static str {
     if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
@@ -215,6 +294,32 @@ mod tests {
         };
         let text = pair(&apple(true), RELATIONS[0].0, &dog);
         assert_eq!(text, "a red apple left of a dog, 3d style");
+    }
+
+    #[test]
+    fn things_are_counted() {
+        let entry = |name: &str, category: &str| Entry {
+            name: name.into(),
+            category: category.into(),
+            ..apple(false)
+        };
+        let text = |name| several(&entry(name, "Food & Drink"), "three");
+        assert_eq!(text("red apple").unwrap(), "three red apples, 3d style");
+        for (one, all) in [
+            ("cherry", "three cherries, 3d style"),
+            ("day", "three days, 3d style"),
+            ("peach", "three peaches, 3d style"),
+            ("maple leaf", "three maple leaves, 3d style"),
+        ] {
+            assert_eq!(text(one).unwrap(), all);
+        }
+        for none in ["bread", "glasses", "fork and knife", "glass of milk", "+1"] {
+            assert_eq!(text(none), None, "{none}");
+        }
+        assert_eq!(
+            several(&entry("happy face", "Smileys & Emotion"), "two"),
+            None
+        );
     }
 
     #[test]

@@ -216,29 +216,51 @@ impl Dataset {
     /// # Panics
     /// The images differ in size.
     pub fn pair(&self, i: usize, j: usize, towards: [f32; 2], background: [u8; 3]) -> Vec<u8> {
-        let size = self.size_of(i);
-        assert_eq!(size, self.size_of(j), "images of a pair have one size");
-        let half = |index: usize, sign: f32| {
-            let change = Change {
-                scale: 0.5,
-                dx: 0.25 * sign * towards[0],
-                dy: 0.25 * sign * towards[1],
-                ..Change::NONE
-            };
-            let (rgb, alpha) = self.raw(index);
-            change.apply(rgb, alpha, size)
+        let half = |sign: f32| half(sign * towards[0], sign * towards[1]);
+        self.composed(&[(j, half(-1.0)), (i, half(1.0))], background)
+    }
+
+    /// Image `i` so many times at half its size on a background: 2 next to each other, 3 or 4 in two rows. Only for sets whose images are
+    /// squares of one size.
+    ///
+    /// # Panics
+    /// `count` is none of these numbers.
+    pub fn several(&self, i: usize, count: usize, background: [u8; 3]) -> Vec<u8> {
+        let places: &[[f32; 2]] = match count {
+            2 => &[[-1.0, 0.0], [1.0, 0.0]],
+            3 => &[[0.0, -1.0], [-1.0, 1.0], [1.0, 1.0]],
+            4 => &[[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]],
+            _ => panic!("an image is shown 2, 3 or 4 times, not {count}"),
         };
-        let ((front, front_alpha), (back, back_alpha)) = (half(i, 1.0), half(j, -1.0));
-        let below = augment::composite(&back, &back_alpha, background);
-        let pixels = front
-            .chunks_exact(3)
-            .zip(&front_alpha)
-            .zip(below.chunks_exact(3));
-        let over = pixels.flat_map(|((front, &alpha), below)| {
-            let below = [below[0], below[1], below[2]];
-            augment::composite(front, &[alpha], below)
-        });
-        over.collect()
+        let placed = places.iter().map(|&[right, down]| (i, half(right, down)));
+        self.composed(&placed.collect::<Vec<_>>(), background)
+    }
+
+    /// Changed images on one background, the last in front.
+    fn composed(&self, placed: &[(usize, Change)], background: [u8; 3]) -> Vec<u8> {
+        let size = self.size_of(placed[0].0);
+        let pixels = size[0] * size[1];
+        let start = background.repeat(pixels);
+        placed.iter().fold(start, |below, &(index, change)| {
+            assert_eq!(size, self.size_of(index), "images of a scene have one size");
+            let (rgb, alpha) = self.raw(index);
+            let (rgb, alpha) = change.apply(rgb, alpha, size);
+            let pixels = rgb.chunks_exact(3).zip(&alpha).zip(below.chunks_exact(3));
+            let over = pixels.flat_map(|((rgb, &alpha), below)| {
+                augment::composite(rgb, &[alpha], [below[0], below[1], below[2]])
+            });
+            over.collect()
+        })
+    }
+}
+
+/// Half the size, shifted by a quarter of the side to the right and down.
+fn half(right: f32, down: f32) -> Change {
+    Change {
+        scale: 0.5,
+        dx: 0.25 * right,
+        dy: 0.25 * down,
+        ..Change::NONE
     }
 }
 

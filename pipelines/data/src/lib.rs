@@ -6,7 +6,7 @@
 //! (width * height bytes per image; not in sets without transparency), `index.jsonl` (one [`Entry`] per line) and
 //! `manifest.json` ([`Manifest`], written last). [`check_own`] says beforehand what own files are good for. [`Dataset`] reads a
 //! data set, [`captions`] describes an image, [`Augment`] varies it a little, [`Sprite`] moves it, and [`Editor`] edits it.
-//! [`by_category`] gives icons classes.
+//! [`by_category`] gives icons classes, [`neighbours`] finds the icon that stands for a word.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -32,6 +32,7 @@ mod recipe;
 mod recolour;
 mod sources;
 mod sprite;
+mod words;
 
 pub use augment::Augment;
 pub use by_category::by_category;
@@ -52,3 +53,4 @@ pub use progress::{OnProgress, Progress};
 pub use recipe::{DataKind, Format, HeldOut, IconSource, NamePackages, NoFlip, Package, Recipe};
 pub use sources::{DebianPackage, PinnedFile, Source};
 pub use sprite::Sprite;
+pub use words::{WordNetFiles, WordsRecipe, neighbours};

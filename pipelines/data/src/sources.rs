@@ -27,7 +27,7 @@ pub struct PinnedFile {
     pub sha256: String,
 }
 
-/// Somewhere that has files, each as `NAME.gz` or, in a folder, also as `NAME`.
+/// Somewhere that has files, each as `NAME.gz` or, in a folder or a package, also as `NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Source {
@@ -175,16 +175,21 @@ fn from_package(
         program::download(&mut apt, "deb", &path)?;
     }
     let tar = program::output(Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&path))?;
-    let inside = |file: &PinnedFile| format!("{folder}/{}.gz", file.file);
-    let names: Vec<String> = all.iter().map(|file| inside(file)).collect();
+    let inside = |file: &PinnedFile| format!("{folder}/{}", file.file);
+    let packed = |file: &PinnedFile| format!("{}.gz", inside(file));
+    let names = all.iter().flat_map(|file| [inside(file), packed(file)]);
+    let names: Vec<String> = names.collect();
     let keep = |path: &str| names.iter().any(|name| name == path);
     let found = archive::untar(tar.as_slice(), &path, keep);
     let found: BTreeMap<String, Vec<u8>> = found.inspect_err(|_| {
         // A truncated download must not stay.
         let _ = std::fs::remove_file(&path);
     })?;
-    let packed = found.get(&inside(wanted));
-    unpack(packed.ok_or_else(|| SourceError::NotInPackage(inside(wanted)))?)
+    if let Some(packed) = found.get(&packed(wanted)) {
+        return unpack(packed);
+    }
+    let plain = found.get(&inside(wanted)).cloned();
+    plain.ok_or_else(|| SourceError::NotInPackage(inside(wanted)))
 }
 
 fn from_address(address: &str, file: &str, cache: &Path) -> Result<Vec<u8>, SourceError> {

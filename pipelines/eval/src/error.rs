@@ -40,7 +40,13 @@ pub enum EvalError {
     /// A temperature below 0.
     #[error("--temperature must not be negative, but it is {0}")]
     Temperature(f64),
-    /// Both lists of prompts are empty.
+    /// A prompt whose name no image has.
+    #[error("no image of the data set is named `{name}`")]
+    NoSuchName {
+        /// The name.
+        name: String,
+    },
+    /// All lists of prompts are empty.
     #[error("there is no prompt to generate an image from")]
     NoPrompt,
     /// Frames in which no motion can be tracked.

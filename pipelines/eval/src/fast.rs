@@ -233,6 +233,7 @@ fn recall_of(
         model: options.model.clone(),
         seen: 200,
         held_out: 100,
+        meant: vec![],
         candidates: 200,
         cfg_scale: None,
         temperature: None,

@@ -1,7 +1,8 @@
 //! `nextscale eval motion`: does the sprite of a video do what its prompt says?
 //!
 //! The centre, size, rotation and opacity of what stands out from the background are tracked through every video. The motion
-//! whose course is nearest to the tracked one counts as recognised. Guessing finds 1 of 13.
+//! whose course is nearest to the tracked one counts as recognised. Guessing finds 1 of 13. How much of its looks the sprite keeps is
+//! measured, too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use serde::Serialize;
 
 use crate::error::EvalError;
 use crate::measure::{Measured, OnProgress, check_temperature, open};
-use crate::tracking::{recognise, track};
+use crate::tracking::{kept, recognise, track};
 
 /// Things with a plain name that the embedded image model draws well and that look different from every side.
 #[rustfmt::skip]
@@ -58,6 +59,8 @@ pub struct Report {
     pub right: f64,
     /// Fraction in which at least its kind was: a slide, a rotation, a zoom, whatever its direction.
     pub right_kind: f64,
+    /// Mean over the videos of what [`Video::kept`] says; none if it says nothing of any.
+    pub kept: Option<f64>,
     /// Number of videos, and of right ones, for each motion.
     pub motions: BTreeMap<String, [usize; 2]>,
     /// Each video.
@@ -75,6 +78,8 @@ pub struct Video {
     pub end: [f32; 5],
     /// Distance between the tracked course and that of the recognised motion.
     pub distance: f32,
+    /// PSNR between the sprite of the last frame, moved, turned and scaled back, and that of the first, in dB; none if it is gone by then.
+    pub kept: Option<f64>,
 }
 
 /// Generates videos and recognises their motions.
@@ -94,6 +99,7 @@ pub fn run(
         prompts: options.count,
         right: 0.0,
         right_kind: 0.0,
+        kept: None,
         motions: BTreeMap::new(),
         videos: Vec::new(),
     };
@@ -104,11 +110,17 @@ pub fn run(
         let (frames, side_of_frames) = video(&generator, options, &prompt, i)?;
         side = side_of_frames;
         let poses = track(&frames, side);
-        report.add(prompt, motion, &poses);
+        report.add(prompt, motion, &poses, kept(&frames, side, &poses));
         let last = frames.len() - 1;
         tiles.extend((0..TILES).map(|i| frames[i * last / (TILES - 1)].clone()));
         progress(i + 1, options.count);
     }
+    let all: Vec<f64> = report
+        .videos
+        .iter()
+        .filter_map(|video| video.kept)
+        .collect();
+    report.kept = (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64);
     Ok(Measured {
         report,
         tiles,
@@ -140,7 +152,7 @@ fn video(
 }
 
 impl Report {
-    fn add(&mut self, prompt: String, motion: Motion, poses: &[Pose]) {
+    fn add(&mut self, prompt: String, motion: Motion, poses: &[Pose], kept: Option<f64>) {
         let (seen, distance) = recognise(poses);
         let share = 1.0 / self.prompts as f64;
         let counts = self.motions.entry(motion.name().into()).or_default();
@@ -158,6 +170,7 @@ impl Report {
             seen: seen.name(),
             end: poses.last().map_or([0.0; 5], end),
             distance,
+            kept,
         });
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! There are two lists of prompts: captions that training saw, and pairs of concept and style that it never saw. For each
 //! list a pool of candidate images is chosen. Some of them are generated from their default caption, and the whole pool is
-//! sorted by distance to each generated image. A model that ignores the prompt finds its reference among the nearest k of n
+//! sorted by distance to each generated image. A third list is the caller's: prompts in other words, each with the name of what is meant. A model that ignores the prompt finds its reference among the nearest k of n
 //! with probability k / n.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use nextscale_data::{Dataset, captions};
@@ -38,6 +39,8 @@ pub struct RecallOptions {
     pub seen: usize,
     /// Number of prompts held out from training.
     pub held_out: usize,
+    /// Prompts in other words, each with the name of what is meant.
+    pub meant: Vec<Meant>,
     /// Number of images that each generated one is compared with.
     pub candidates: usize,
     /// Guidance scale; the model's if absent.
@@ -48,6 +51,34 @@ pub struct RecallOptions {
     pub shortcuts: ShortcutChoice,
     /// Data set, seed, batch and device.
     pub measure: MeasureOptions,
+}
+
+/// A prompt in other words than the captions'.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meant {
+    /// The prompt.
+    pub prompt: String,
+    /// The name of the images that are meant.
+    pub name: String,
+}
+
+impl Meant {
+    /// Reads lines of a prompt and a name with a tab between them. Empty lines, and those that begin with `#`, are passed over.
+    ///
+    /// # Errors
+    /// A line without a tab, in a sentence.
+    pub fn parse(text: &str) -> Result<Vec<Self>, String> {
+        let lines = (1..).zip(text.lines());
+        let lines = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+        let meant = lines.map(|(number, line)| {
+            let (prompt, name) = line.split_once('\t').ok_or_else(|| {
+                format!("line {number}: give a prompt and the name of what is meant, with a tab between them")
+            })?;
+            let (prompt, name) = (prompt.trim().to_owned(), name.trim().to_owned());
+            Ok(Self { prompt, name })
+        });
+        meant.collect()
+    }
 }
 
 /// What was measured.
@@ -68,7 +99,7 @@ pub struct Report {
 /// Figures of one list of prompts.
 #[derive(Debug, Serialize)]
 pub struct ListReport {
-    /// `seen` or `held out`.
+    /// `seen`, `held out` or `in other words`.
     pub list: &'static str,
     /// Number of images that each generated one was compared with.
     pub candidates: usize,
@@ -165,6 +196,29 @@ fn choose(mut ids: Vec<usize>, count: usize, seed: u64) -> Vec<usize> {
     ids
 }
 
+/// Prompts, and the images that each generated one is compared with.
+struct Asked {
+    prompts: Vec<String>,
+    /// The reference of each prompt: a position in the pool.
+    references: Vec<usize>,
+    /// Numbers of images.
+    pool: Vec<usize>,
+}
+
+impl Asked {
+    /// The number of each prompt's reference.
+    fn ids(&self) -> impl Iterator<Item = usize> {
+        self.references.iter().map(|&at| self.pool[at])
+    }
+
+    fn ranks(&self, queries: &[Vec<f32>], candidates: &[Vec<f32>]) -> Vec<usize> {
+        let queries = queries.iter().zip(&self.references);
+        queries
+            .map(|(query, &reference)| rank(query, candidates, reference))
+            .collect()
+    }
+}
+
 /// What is measured, loaded.
 struct Subject<'a> {
     generator: &'a ImageGenerator,
@@ -190,11 +244,18 @@ impl Subject<'_> {
                 continue;
             }
             let pool = choose(ids, options.candidates.max(count), options.measure.seed);
-            let generated = self.generate(&pool[..count.min(pool.len())], progress)?;
-            for (&id, image) in pool.iter().zip(&generated).take(TILES) {
-                tiles.extend([set.image(id, captions::WHITE), image.clone()]);
-            }
-            lists.push(self.compare(list, &pool, &generated));
+            let caption = |&id: &usize| captions::canonical(set.entry(id));
+            let asked = pool.iter().take(count);
+            let asked = Asked {
+                prompts: asked.clone().map(caption).collect(),
+                references: (0..asked.len()).collect(),
+                pool,
+            };
+            lists.push(self.list(list, &asked, &mut tiles, progress)?);
+        }
+        if !options.meant.is_empty() {
+            let asked = self.meant()?;
+            lists.push(self.list("in other words", &asked, &mut tiles, progress)?);
         }
         if lists.is_empty() {
             return Err(EvalError::NoPrompt);
@@ -202,39 +263,89 @@ impl Subject<'_> {
         Ok((lists, tiles))
     }
 
-    /// Generates images of the default captions of the images `ids`, on white, each with its own seed.
-    fn generate(&self, ids: &[usize], progress: OnProgress<'_>) -> Result<Vec<Vec<u8>>, EvalError> {
+    /// What is meant by prompts in other words, and as many other images as there are candidates: of each name the one that answers it
+    /// without a style.
+    fn meant(&self) -> Result<Asked, EvalError> {
+        let (options, entries) = (self.options, self.set.entries());
+        let plain: HashMap<&str, usize> = entries
+            .iter()
+            .filter(|entry| entry.plain)
+            .map(|entry| (entry.name.as_str(), entry.id))
+            .collect();
+        let (mut pool, mut references) = (vec![], vec![]);
+        for Meant { name, .. } in &options.meant {
+            let id = plain.get(name.as_str());
+            let id = *id.ok_or_else(|| EvalError::NoSuchName { name: name.clone() })?;
+            references.push(
+                pool.iter()
+                    .position(|&known| known == id)
+                    .unwrap_or(pool.len()),
+            );
+            if references.last() == Some(&pool.len()) {
+                pool.push(id);
+            }
+        }
+        let others = plain.values().filter(|id| !pool.contains(id));
+        let mut others: Vec<usize> = others.copied().collect();
+        others.sort_unstable();
+        let count = options.candidates.saturating_sub(pool.len());
+        pool.extend(choose(others, count, options.measure.seed));
+        let prompts = options.meant.iter().map(|meant| meant.prompt.clone());
+        Ok(Asked {
+            prompts: prompts.collect(),
+            references,
+            pool,
+        })
+    }
+
+    /// The figures of a list of prompts, and its tiles.
+    fn list(
+        &self,
+        list: &'static str,
+        asked: &Asked,
+        tiles: &mut Vec<Vec<u8>>,
+        progress: OnProgress<'_>,
+    ) -> Result<ListReport, EvalError> {
+        let generated = self.generate(asked, progress)?;
+        for (id, image) in asked.ids().zip(&generated).take(TILES) {
+            tiles.extend([self.set.image(id, captions::WHITE), image.clone()]);
+        }
+        Ok(self.compare(list, asked, &generated))
+    }
+
+    /// Generates images of the prompts, on white, each with its own seed.
+    fn generate(&self, asked: &Asked, progress: OnProgress<'_>) -> Result<Vec<Vec<u8>>, EvalError> {
         let mut generated = Vec::new();
-        for chunk in ids.chunks(self.options.measure.batch) {
-            let caption = |&id: &usize| captions::canonical(self.set.entry(id));
-            let prompts: Vec<String> = chunk.iter().map(caption).collect();
-            let seed = |&id: &usize| self.options.measure.seed.wrapping_add(id as u64);
+        let (seed, batch) = (self.options.measure.seed, self.options.measure.batch);
+        let seeds: Vec<u64> = asked.ids().map(|id| seed.wrapping_add(id as u64)).collect();
+        for (prompts, seeds) in asked.prompts.chunks(batch).zip(seeds.chunks(batch)) {
             let input = ImageInput::new(
-                self.generator.encode(&prompts, "")?,
-                chunk.iter().map(seed).collect(),
+                self.generator.encode(prompts, "")?,
+                seeds.to_vec(),
                 self.sampling.clone(),
             );
             let latent = self.generator.run(self.plan, input)?.last();
             let latent = latent.ok_or_else(|| ModelError::refused("the schedule has no scale"))?;
             let images = self.generator.autoencoder().decode(latent, None);
             generated.extend(pixels::to_bytes(images)?);
-            progress(generated.len(), ids.len());
+            progress(generated.len(), asked.prompts.len());
         }
         Ok(generated)
     }
 
-    /// Ranks the references of the generated images, which are the first of the pool.
-    fn compare(&self, list: &'static str, pool: &[usize], generated: &[Vec<u8>]) -> ListReport {
-        let set = self.set;
+    /// Ranks the references of the generated images.
+    fn compare(&self, list: &'static str, asked: &Asked, generated: &[Vec<u8>]) -> ListReport {
+        let (set, pool) = (self.set, &asked.pool);
         let originals = pool.iter().map(|&id| set.image(id, captions::WHITE));
         let originals: Vec<Vec<u8>> = originals.collect();
         let colours = |all: &[Vec<u8>]| -> Vec<Vec<f32>> {
             let one = |image: &Vec<u8>| mean_colours(image, set.size(), SQUARES);
             all.iter().map(one).collect()
         };
-        let pixel_ranks = ranks(&colours(generated), &colours(&originals));
-        let feature_ranks = ranks(&self.features(generated), &self.features(&originals));
-        let prompts = pool.iter().zip(pixel_ranks.iter().zip(&feature_ranks));
+        let pixel_ranks = asked.ranks(&colours(generated), &colours(&originals));
+        let feature_ranks = asked.ranks(&self.features(generated), &self.features(&originals));
+        let prompts = asked.ids().zip(&asked.prompts);
+        let prompts = prompts.zip(pixel_ranks.iter().zip(&feature_ranks));
         ListReport {
             list,
             candidates: pool.len(),
@@ -242,12 +353,14 @@ impl Subject<'_> {
             pixels: Recall::of(&pixel_ranks),
             features: Recall::of(&feature_ranks),
             prompts: prompts
-                .map(|(&id, (&pixel_rank, &feature_rank))| PromptReport {
-                    id,
-                    prompt: captions::canonical(set.entry(id)),
-                    pixel_rank,
-                    feature_rank,
-                })
+                .map(
+                    |((id, prompt), (&pixel_rank, &feature_rank))| PromptReport {
+                        id,
+                        prompt: prompt.clone(),
+                        pixel_rank,
+                        feature_rank,
+                    },
+                )
                 .collect(),
         }
     }
@@ -270,13 +383,6 @@ impl Subject<'_> {
         }
         features
     }
-}
-
-fn ranks(queries: &[Vec<f32>], candidates: &[Vec<f32>]) -> Vec<usize> {
-    let queries = queries.iter().enumerate();
-    queries
-        .map(|(i, query)| rank(query, candidates, i))
-        .collect()
 }
 
 impl Recall {
@@ -306,6 +412,18 @@ mod tests {
             median_rank: 4,
         };
         assert_eq!(Recall::of(&[0, 0, 4, 5, 100]), expected);
+    }
+
+    #[test]
+    fn prompts_and_what_they_mean_are_read() {
+        let read = Meant::parse("# test\n\na sleepy puppy\tdog \n").unwrap();
+        let meant = Meant {
+            prompt: "a sleepy puppy".to_owned(),
+            name: "dog".to_owned(),
+        };
+        assert_eq!(read, [meant]);
+        let error = Meant::parse("a\tb\na puppy, dog\n").unwrap_err();
+        assert!(error.starts_with("line 2: give a prompt"), "{error}");
     }
 
     #[test]

@@ -136,6 +136,53 @@ pub(crate) fn track(frames: &[Vec<u8>], side: usize) -> Vec<Pose> {
     poses
 }
 
+/// How much of the sprite's looks is kept from the first frame to the last, in dB: the last one, moved, turned and scaled back, against the
+/// first, over the sprite's surroundings. None if hardly anything is left of it at the end, or all of that lies outside the frame.
+pub(crate) fn kept(frames: &[Vec<u8>], side: usize, poses: &[Pose]) -> Option<f64> {
+    let (first, last) = (frames.first()?, frames.last()?);
+    let pose = poses.last().filter(|pose| pose.alpha > 0.5)?;
+    let origin = Foreground::of(first, side).extent()?;
+    let centre = [
+        origin.x + pose.x * side as f32,
+        origin.y + pose.y * side as f32,
+    ];
+    let (sin, cos) = pose.angle.sin_cos();
+    let reach = (2.0 * origin.spread).ceil() as i32;
+    let (mut sum, mut count) = (0.0, 0usize);
+    for (u, v) in (-reach..=reach).flat_map(|v| (-reach..=reach).map(move |u| (u as f32, v as f32)))
+    {
+        let (x, y) = (
+            pose.size * (u * cos - v * sin),
+            pose.size * (u * sin + v * cos),
+        );
+        let before = colour(first, side, origin.x + u, origin.y + v);
+        let after = colour(last, side, centre[0] + x, centre[1] + y);
+        if let (Some(before), Some(after)) = (before, after) {
+            let pairs = before.iter().zip(&after);
+            sum += pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / 3.0;
+            count += 1;
+        }
+    }
+    let mean = sum / count as f64;
+    (count > 0).then(|| 10.0 * (255.0 * 255.0 / mean.max(1e-3)).log10())
+}
+
+/// The colour at a place of a frame, between its pixels; none outside of it.
+fn colour(frame: &[u8], side: usize, x: f32, y: f32) -> Option<[f32; 3]> {
+    let last = (side - 1) as f32;
+    if !(0.0..=last).contains(&x) || !(0.0..=last).contains(&y) {
+        return None;
+    }
+    let (left, top) = (x.floor() as usize, y.floor() as usize);
+    let (right, bottom) = ((left + 1).min(side - 1), (top + 1).min(side - 1));
+    let (fx, fy) = (x.fract(), y.fract());
+    Some(std::array::from_fn(|channel| {
+        let at = |x: usize, y: usize| f32::from(frame[3 * (y * side + x) + channel]);
+        let row = |y: usize| at(left, y) * (1.0 - fx) + at(right, y) * fx;
+        row(top) * (1.0 - fy) + row(bottom) * fy
+    }))
+}
+
 /// The rotation at which the sprite is most like `upright`; of about equally good ones the nearest to `before`.
 fn rotation(sprite: &Foreground, extent: Extent, upright: &[f32], before: f32) -> f32 {
     use std::f32::consts::{PI, TAU};
@@ -219,6 +266,24 @@ mod tests {
             (end.size - 0.4).abs() < 0.06 && (end.alpha - 1.0).abs() < 0.2,
             "{end:?}"
         );
+    }
+
+    #[test]
+    fn what_moves_as_a_whole_keeps_its_looks() {
+        for motion in [Motion::SlideLeft, Motion::RotateClockwise, Motion::ZoomIn] {
+            let frames = sprite().clip(motion, 0.5, 17, 64, [255; 3]);
+            let poses = track(&frames, 64);
+            let whole = kept(&frames, 64, &poses).unwrap();
+            assert!(whole > 18.0, "{motion:?}: {whole}");
+            // The same with another colour at the end.
+            let mut other = frames.clone();
+            let pale = |&byte: &u8| byte / 2 + 120;
+            other[16] = other[16].iter().map(pale).collect();
+            let faded = kept(&other, 64, &poses).unwrap();
+            assert!(faded < whole - 3.0, "{motion:?}: {faded}, {whole}");
+        }
+        let frames = sprite().clip(Motion::FadeOut, 0.5, 17, 64, [255; 3]);
+        assert_eq!(kept(&frames, 64, &track(&frames, 64)), None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub const VOCAB: &str = "tokenizer.json";
 pub const TEXT: &str = "text.safetensors";
 /// The words of a model's captions in its folder; not every model has them.
 pub const WORDS: &str = "words.txt";
+/// Other words in a model's folder, each with a name that stands for it; not every model has them.
+pub const NEIGHBOURS: &str = "neighbours.txt";
 /// The transformer of a model folder.
 pub const TRANSFORMER: &str = "transformer.safetensors";
 /// The auto-encoder of a model folder.
@@ -212,18 +214,22 @@ pub(crate) struct TextFiles {
     pub(crate) weights: ModelFile,
     /// The words of the captions, if they are known.
     pub(crate) words: Option<ModelFile>,
+    /// Other words, each with a name that stands for it, if there are any.
+    pub(crate) neighbours: Option<ModelFile>,
 }
 
 impl Files {
-    /// Those inside the program: vocabulary, words, text encoder, transformer, auto-encoder.
-    pub(crate) fn embedded(files: [&'static [u8]; 5]) -> Self {
-        let [vocab, words, weights, transformer, vae] = files.map(ModelFile::Embedded);
-        let words = Some(words);
+    /// Those inside the program: vocabulary, words, neighbours, text encoder, transformer, auto-encoder.
+    pub(crate) fn embedded(files: [&'static [u8]; 6]) -> Self {
+        let files = files.map(ModelFile::Embedded);
+        let [vocab, words, neighbours, weights, transformer, vae] = files;
+        let (words, neighbours) = (Some(words), Some(neighbours));
         Self {
             text: Some(TextFiles {
                 vocab,
                 weights,
                 words,
+                neighbours,
             }),
             transformer,
             vae,
@@ -248,11 +254,15 @@ impl Files {
         let open = |file: &str| ModelFile::open(folder.join(file));
         let text = || -> Result<TextFiles, Flaw> {
             let (vocab, weights) = (open(VOCAB)?, open(TEXT)?);
-            let words = folder.join(WORDS);
+            let optional = |file: &str| {
+                let path = folder.join(file);
+                path.is_file().then_some(ModelFile::OnDisk(path))
+            };
             Ok(TextFiles {
                 vocab,
                 weights,
-                words: words.is_file().then_some(ModelFile::OnDisk(words)),
+                words: optional(WORDS),
+                neighbours: optional(NEIGHBOURS),
             })
         };
         Ok(Self {

@@ -34,7 +34,7 @@ mod size;
 
 pub use device::Placement;
 pub use error::ModelError;
-pub use files::{MANIFEST, TEXT, TRANSFORMER, VAE, VOCAB, WORDS};
+pub use files::{MANIFEST, NEIGHBOURS, TEXT, TRANSFORMER, VAE, VOCAB, WORDS};
 pub use first_frame::FirstFrame;
 pub use generator::{Generator, Request};
 pub use lora::LoraChoice;

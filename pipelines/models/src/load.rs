@@ -5,7 +5,7 @@ use burn::tensor::{Device, FloatDType, Tensor};
 use nextscale_bitwise::import::read_infinity;
 use nextscale_bitwise::infinity::Infinity;
 use nextscale_bitwise::vae::BsqVae;
-use nextscale_text::{KnownWords, TextEncoder, TextError, Vocab};
+use nextscale_text::{KnownWords, Neighbours, TextEncoder, TextError, Vocab};
 use nextscale_tokenizer::vqvae::{VqCodes, VqVae};
 use nextscale_var_core::blocks::{BlockStorage, Transformer, to_int8};
 use nextscale_var_core::var::{Var, read_var};
@@ -33,8 +33,7 @@ impl Model {
             Manifest::InfinityStar(manifest) => manifest.transformer.text_max_len,
             Manifest::Var(_) => 0,
         };
-        let text = self.files().and_then(|files| files.text.as_ref());
-        let (Some(config), Some(files)) = (self.manifest().text(), text) else {
+        let (Some(config), Some(files)) = (self.manifest().text(), self.text_files()) else {
             return Err(ModelError::flawed(self.name(), "has no text encoder"));
         };
         let TextFiles { vocab, weights, .. } = files;
@@ -54,14 +53,27 @@ impl Model {
     /// # Errors
     /// A file that cannot be read.
     pub fn known_words(&self) -> Result<Option<KnownWords>, ModelError> {
-        let text = self.files().and_then(|files| files.text.as_ref());
-        let Some(file) = text.and_then(|text| text.words.as_ref()) else {
+        let file = self.text_files().and_then(|text| text.words.as_ref());
+        let Some(text) = file.map(text_of).transpose()? else {
             return Ok(None);
         };
-        let bytes = file.bytes()?;
         let mut words = KnownWords::default();
-        words.add(&String::from_utf8_lossy(&bytes));
+        words.add(&text);
         Ok(Some(words))
+    }
+
+    /// Other words, each with a name that stands for it.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn neighbours(&self) -> Result<Neighbours, ModelError> {
+        let file = self.text_files().and_then(|text| text.neighbours.as_ref());
+        let text = file.map(text_of).transpose()?;
+        Ok(text.map_or_else(Neighbours::default, |text| Neighbours::parse(&text)))
+    }
+
+    fn text_files(&self) -> Option<&TextFiles> {
+        self.files()?.text.as_ref()
     }
 
     /// Loads the transformer of an Infinity model.
@@ -178,6 +190,11 @@ impl Model {
         let hint = "files of different models were mixed, or the file was damaged: fetch it again";
         Err(ModelError::flawed_with(self.name(), message, hint))
     }
+}
+
+/// The text in a file.
+fn text_of(file: &ModelFile) -> Result<String, ModelError> {
+    Ok(String::from_utf8_lossy(&file.bytes()?).into_owned())
 }
 
 /// Brings all parameters of a module into another number type.

@@ -10,7 +10,8 @@ use nextscale_weights::Choice;
 use crate::device::Placement;
 use crate::error::{Flaw, ModelError};
 use crate::files::{
-    Files, MANIFEST, ModelFile, Part, TEXT, TRANSFORMER, VAE, VOCAB, WORDS, write_manifest,
+    Files, MANIFEST, ModelFile, NEIGHBOURS, Part, TEXT, TRANSFORMER, VAE, VOCAB, WORDS,
+    write_manifest,
 };
 use crate::lora::{Adapter, LoraChoice};
 use crate::manifest::{
@@ -27,6 +28,7 @@ use crate::size::Size;
 /// | `nextscale.json` | [`Manifest`]: shapes of all parts, sizes, sampling defaults, checksums |
 /// | `tokenizer.json` | the text encoder's vocabulary |
 /// | `words.txt` | the words of the captions that it was trained on; may be absent |
+/// | `neighbours.txt` | other words, each with a name that stands for it; may be absent |
 /// | `text.safetensors` | T5 encoder, Hugging Face's key names |
 /// | `transformer.safetensors` | the transformer, official key names |
 /// | `vae.safetensors` | the auto-encoder, official key names |
@@ -106,6 +108,7 @@ impl Model {
             parts.push((VOCAB, Some(&text.vocab)));
             parts.push((TEXT, Some(&text.weights)));
             parts.push((WORDS, text.words.as_ref()));
+            parts.push((NEIGHBOURS, text.neighbours.as_ref()));
         }
         for (part, file) in parts {
             let Some(file) = file else { continue };

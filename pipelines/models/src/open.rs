@@ -55,8 +55,8 @@ impl Model {
     }
 }
 
-/// A model inside the program: description, vocabulary, words, text encoder, transformer, auto-encoder.
-fn embedded(name: &str, files: Option<[&'static [u8]; 6]>) -> Result<Model, ModelError> {
+/// A model inside the program: description, vocabulary, words, neighbours, text encoder, transformer, auto-encoder.
+fn embedded(name: &str, files: Option<[&'static [u8]; 7]>) -> Result<Model, ModelError> {
     let Some([manifest, rest @ ..]) = files else {
         let message = format!("the model `{name}` is not inside this program");
         let hint = "name a model folder or a released model: --model NAME";

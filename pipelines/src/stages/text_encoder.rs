@@ -8,6 +8,7 @@ use nextscale_models::manifest::InfinityStarManifest;
 use nextscale_models::memory::LARGE_TEXT_ENCODER_BYTES;
 use nextscale_models::prompt::with_positive_prompt;
 use nextscale_models::{Manifest, Model};
+use nextscale_text::Replaced;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -116,6 +117,11 @@ impl TextEncoderStage {
             let message =
                 format!("a prompt of {all} tokens was cut to {kept}: its end has no effect");
             context.warn(message);
+        }
+        if let Some(Replaced { word, by }) = &encoded.replaced {
+            let stands =
+                format!("this model does not know the word `{word}`: `{by}` stands for it");
+            context.warn(stands);
         }
         if !encoded.unknown.is_empty() {
             context.warn(unknown_words(prompt, &encoded.unknown));

@@ -6,12 +6,14 @@ mod sizes;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use nextscale_data::{
-    DataError, DataKind, Dataset, Entry, IdxRecipe, Manifest, OwnRecipe, Recipe, build, build_idx,
-    captions, contact_sheet,
+    DataError, DataKind, Dataset, Entry, IdxRecipe, Manifest, OwnRecipe, Recipe, WordsRecipe,
+    build, build_idx, captions, contact_sheet, neighbours,
 };
+use nextscale_files::atomic_file;
+use nextscale_text::Neighbours;
 
 use crate::{bar, options, output};
 
@@ -23,6 +25,17 @@ pub(crate) enum DataCommand {
     Check(report::CheckArgs),
     /// Write a contact sheet of a data set
     Sheet(SheetArgs),
+    /// Find for words that no caption of the icons has the icon that stands for each
+    Words(WordsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WordsArgs {
+    /// Recipe, for example configs/icons-words.yaml
+    config: PathBuf,
+    /// File to write, such as neighbours.txt of a model folder
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +78,7 @@ pub(crate) fn run(command: DataCommand) -> anyhow::Result<()> {
         DataCommand::Build(args) => run_build(args),
         DataCommand::Check(args) => report::run(&args),
         DataCommand::Sheet(args) => run_sheet(&args),
+        DataCommand::Words(args) => run_words(&args),
     }
 }
 
@@ -111,6 +125,17 @@ fn print_summary(manifest: &Manifest, out: &Path) -> anyhow::Result<()> {
         text += &format!("\n{style:>10} {count:>6}");
     }
     output::print(&text)
+}
+
+fn run_words(args: &WordsArgs) -> anyhow::Result<()> {
+    let recipe = WordsRecipe::load(&args.config)?;
+    let found = bar::during(|progress| neighbours(&recipe, progress))?;
+    let found = Neighbours::from(found);
+    let bytes = found.to_string().into_bytes();
+    let written = atomic_file::write(&args.output, &bytes);
+    written.with_context(|| format!("writing {}", args.output.display()))?;
+    let (count, file) = (found.len(), args.output.display());
+    output::print(&format!("{count} words in {file}"))
 }
 
 fn run_sheet(args: &SheetArgs) -> anyhow::Result<()> {

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use nextscale_eval::MeasureOptions;
 use nextscale_eval::edits::EditOptions;
 use nextscale_eval::fast::FastOptions;
 use nextscale_eval::motion::MotionOptions;
-use nextscale_eval::recall::RecallOptions;
+use nextscale_eval::recall::{Meant, RecallOptions};
 use nextscale_eval::tokenizer::TokenizerOptions;
 use nextscale_models::device::DeviceChoice;
 use nextscale_models::{DEFAULT, EDITS, SPRITES};
@@ -113,6 +113,9 @@ pub(crate) struct RecallArgs {
     /// Number of prompts held out from training
     #[arg(long, value_name = "N", default_value_t = 100)]
     held_out: usize,
+    /// File of prompts in other words, such as docs/everyday.tsv: a prompt, a tab and the name of what is meant on each line
+    #[arg(long, value_name = "FILE")]
+    meant: Option<PathBuf>,
     /// Number of images that each generated one is compared with
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = at_least_one())]
     candidates: usize,
@@ -130,6 +133,12 @@ impl RecallArgs {
             model: self.model.clone(),
             seen: self.seen,
             held_out: self.held_out,
+            meant: self
+                .meant
+                .as_deref()
+                .map(meant_of)
+                .transpose()?
+                .unwrap_or_default(),
             candidates: self.candidates,
             cfg_scale: self.sampling.cfg_scale,
             temperature: self.sampling.temperature,
@@ -250,6 +259,13 @@ impl FastArgs {
             deterministic: self.deterministic,
         })
     }
+}
+
+/// Prompts in other words, with the names of what is meant.
+fn meant_of(file: &Path) -> anyhow::Result<Vec<Meant>> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {name}"))?;
+    Meant::parse(&text).map_err(|problem| anyhow!("{name}: {problem}"))
 }
 
 /// The prompts of a file, one per line.

@@ -200,5 +200,8 @@ pub(super) fn motion(report: &motion::Report) -> String {
     for (motion, [all, right]) in &report.motions {
         text += &format!("  {motion}: {right} of {all}\n");
     }
+    if let Some(kept) = report.kept {
+        text += &format!("the last frame, moved back, is like the first to {kept:.1} dB\n");
+    }
     text
 }

@@ -586,6 +586,23 @@ fn words_that_the_vocabulary_cannot_spell_are_named() {
 }
 
 #[test]
+fn known_words_stand_for_unknown_ones() {
+    let place = Place::new();
+    let line = "generate -s 1 -W 64";
+    let text = stderr(&place.good(&format!("{line} -p 'a sleepy puppy' -o puppy.png")));
+    says(
+        &text,
+        &["does not know the word `puppy`: `dog` stands for it"],
+    );
+    place.good(&format!("{line} -p 'a sleepy dog' -o dog.png"));
+    let pixels = |file: &str| image::open(place.path(file)).unwrap().into_rgb8();
+    assert!(pixels("puppy.png") == pixels("dog.png"));
+    // A word that says what is meant is not looked for where a known one says it.
+    let text = stderr(&place.good(&format!("{line} -p 'a dog with a puppy' -o both.png")));
+    says(&text, &["does not know the word `puppy`: it has little"]);
+}
+
+#[test]
 fn words_that_no_caption_had_are_named() {
     let place = Place::new();
     let line = "generate -s 1 -W 64 -o a.png";

@@ -87,6 +87,8 @@ fn two_images_share_a_scene() {
         set.pair(1, 1, [0.0, 1.0], [0, 0, 255]),
         [0, 0, 255].repeat(4)
     );
+    let two = set.several(0, 2, [0, 0, 255]);
+    assert!(two[0] > 100 && two[3] > 100, "{two:?}");
     let other = set.pair(1, 0, [1.0, 0.0], [0, 0, 255]);
     assert_eq!(other, left, "the second one is where the first one is not");
 }

@@ -60,6 +60,18 @@ pub fn build(
     contents(recipe, fingerprint, &rendered).write(out)
 }
 
+/// Words that emoji are found by, each with the names of its emoji: first those of which it says most.
+///
+/// # Errors
+/// As for [`build`].
+pub(crate) fn keywords(
+    recipe: &Recipe,
+    progress: OnProgress<'_>,
+) -> Result<BTreeMap<String, Vec<String>>, DataError> {
+    let tarballs = Tarballs::collect(recipe, progress)?;
+    Ok(names(recipe, &tarballs)?.into_keywords())
+}
+
 /// What decides the bytes of the data set: everything in the recipe but the folders.
 fn fingerprint(recipe: &Recipe) -> String {
     let mut recipe = recipe.clone();

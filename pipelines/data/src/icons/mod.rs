@@ -11,3 +11,4 @@ mod spelling;
 mod split;
 
 pub use build::build;
+pub(crate) use build::keywords;

@@ -24,6 +24,8 @@ pub(super) struct Concept {
 pub(super) struct Names {
     concepts: BTreeMap<String, Concept>,
     slugs: BTreeMap<String, String>,
+    /// All tags of each concept, also those that others have.
+    tags: Words,
 }
 
 /// Maximum number of synonyms of a concept.
@@ -118,6 +120,7 @@ impl Names {
             tags.entry(key_of(&emoji)).or_default().extend(keywords);
         }
         names.set_synonyms(&other_names, &tags);
+        names.tags = tags;
         Ok(names)
     }
 
@@ -174,6 +177,32 @@ impl Names {
             let synonyms = synonyms.filter(|w| seen.insert(*w));
             concept.synonyms = synonyms.take(MAX_SYNONYMS).cloned().collect();
         }
+    }
+
+    /// The tags that are words, each with the names of its concepts: first those that have it at the beginning of their list.
+    pub fn into_keywords(self) -> BTreeMap<String, Vec<String>> {
+        let mut found: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
+        for (key, tags) in self.tags {
+            let Some(concept) = self.concepts.get(&key) else {
+                continue;
+            };
+            let count = tags.len();
+            for (at, tag) in tags
+                .into_iter()
+                .enumerate()
+                .filter(|(_, tag)| speakable(tag))
+            {
+                // Places are compared by the share of the list that comes before them.
+                let place = (1000 * at / count, concept.name.clone());
+                found.entry(tag).or_default().push(place);
+            }
+        }
+        let sorted = found.into_iter().map(|(tag, mut places)| {
+            places.sort();
+            places.dedup_by(|a, b| a.1 == b.1);
+            (tag, places.into_iter().map(|(_, name)| name).collect())
+        });
+        sorted.collect()
     }
 
     /// The concepts that have a word in any of the lists.
@@ -251,5 +280,8 @@ mod tests {
         );
         assert_eq!(names.concept("1f34e").unwrap().synonyms, ["apple", "malus"]);
         assert!(names.key("flag-france").is_none());
+        let keywords = names.into_keywords();
+        assert_eq!(keywords["fruit"], ["red apple", "hot beverage"]);
+        assert_eq!(keywords["malus"], ["red apple"]);
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use nextscale_text::{KnownWords, TextEncoder};
+use nextscale_text::{KnownWords, Neighbours, Replaced, TextEncoder};
 
 use crate::device;
 use crate::error::ModelError;
@@ -14,6 +14,7 @@ pub struct PromptEncoder {
     model: Arc<Model>,
     encoder: TextEncoder,
     words: Option<KnownWords>,
+    neighbours: Neighbours,
 }
 
 /// The features of one prompt.
@@ -26,6 +27,8 @@ pub struct EncodedPrompt {
     /// Words of the prompt that the model does not know: those that no caption of its training had, or, where its captions
     /// are not known, those that its vocabulary cannot spell.
     pub unknown: Vec<String>,
+    /// The word of the prompt that another stood for.
+    pub replaced: Option<Replaced>,
 }
 
 impl PromptEncoder {
@@ -37,6 +40,7 @@ impl PromptEncoder {
         Ok(Self {
             encoder: model.load_text_encoder(device)?,
             words: model.known_words()?,
+            neighbours: model.neighbours()?,
             model: Arc::clone(model),
         })
     }
@@ -49,20 +53,25 @@ impl PromptEncoder {
         device::release(&device);
     }
 
-    /// The features of a prompt, for a video of `frames` frames (1 for an image).
+    /// The features of a prompt, for a video of `frames` frames (1 for an image). A word that the model does not know gives way to its
+    /// neighbour, if it has one: see [`nextscale_text::Neighbours::replace`].
     ///
     /// # Errors
     /// A prompt that the vocabulary cannot split, or that states another length of the video.
     pub fn encode(&self, prompt: &str, frames: usize) -> Result<EncodedPrompt, ModelError> {
+        let (prompt, replaced) = match &self.words {
+            Some(words) => self.neighbours.replace(words, prompt),
+            None => (prompt.to_owned(), None),
+        };
         let unknown = match &self.words {
-            Some(words) => words.unknown_words(prompt),
-            None => self.encoder.vocab.unknown_words(prompt),
+            Some(words) => words.unknown_words(&prompt),
+            None => self.encoder.vocab.unknown_words(&prompt),
         };
         let unknown = unknown.into_iter().map(str::to_owned).collect();
         let prompt = match self.model.manifest() {
-            Manifest::Infinity(manifest) => manifest.prompt.apply(prompt),
-            Manifest::Var(_) => prompt.to_owned(),
-            Manifest::InfinityStar(manifest) => manifest.prompt(prompt, frames)?,
+            Manifest::Infinity(manifest) => manifest.prompt.apply(&prompt),
+            Manifest::Var(_) => prompt,
+            Manifest::InfinityStar(manifest) => manifest.prompt(&prompt, frames)?,
         };
         let features = self.encoder.encode(&[&prompt]);
         let features = features.map_err(|e| ModelError::refused(e.to_string()))?;
@@ -70,6 +79,7 @@ impl PromptEncoder {
             tokens: features.untruncated[0],
             features: features.features,
             unknown,
+            replaced,
         })
     }
 }

@@ -142,6 +142,7 @@ impl TextFolder {
             vocab: ModelFile::OnDisk(vocab),
             weights: ModelFile::OnDisk(weights),
             words: None,
+            neighbours: None,
         };
         Ok(Self { config, files })
     }
