@@ -46,10 +46,10 @@ pub(crate) struct ParadigmsArgs {
     /// Folder of a data set of squares of 16, 32, 64 or 128 pixels; one without classes is divided into its categories
     #[arg(long, value_name = "DIR", default_value = "data/fashion-mnist")]
     data: PathBuf,
-    /// Minutes of training for each of the three transformers [default: 15]
+    /// Minutes of training for each of the three transformers [default: 10]
     #[arg(long, value_name = "MINUTES")]
     minutes: Option<f64>,
-    /// Minutes of training for each of the two tokenizers [default: 10]
+    /// Minutes of training for each of the two tokenizers [default: 6]
     #[arg(long, value_name = "MINUTES")]
     tokenizer_minutes: Option<f64>,
     /// Minutes of training for the classifier whose features the images are compared in [default: 3]
@@ -288,9 +288,9 @@ fn paradigms_of(args: &ParadigmsArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         out: args.output.clone(),
         device: args.device,
         data: args.data.clone(),
-        tokenizer_minutes: args.tokenizer_minutes.unwrap_or_else(|| or(10.0, 0.4)),
+        tokenizer_minutes: args.tokenizer_minutes.unwrap_or_else(|| or(6.0, 0.4)),
         classifier_minutes: args.classifier_minutes.unwrap_or_else(|| or(3.0, 0.3)),
-        minutes: args.minutes.unwrap_or_else(|| or(15.0, 0.5)),
+        minutes: args.minutes.unwrap_or_else(|| or(10.0, 0.5)),
         width: size.width,
         depth: size.depth,
         count: args.count.unwrap_or_else(|| or(5000.0, 256.0) as usize),

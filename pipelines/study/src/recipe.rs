@@ -122,6 +122,7 @@ train:
             "kind: {kind}
 {head}tokenizer: {tokenizer}
 model: {{ width: {width}, depth: {depth}, heads: {heads} }}
+precision: bf16
 condition_drop: 0.1
 train:
   parallel: 2

@@ -113,18 +113,20 @@ struct Found {
 pub fn run(options: &ZeroShotOptions, watch: Watch<'_>) -> Result<Report, StudyError> {
     let study = Study::load(options)?;
     let all = Task::ALL.len() * study.ids.len();
+    let images = study.ids.iter().map(|&id| study.coded(id));
+    let images: Vec<Coded> = images.collect::<Result<_, _>>()?;
     let mut sections = vec![];
     let mut rows = vec![];
     for (number, task) in Task::ALL.into_iter().enumerate() {
         let mut found = Found::default();
-        for (index, &id) in study.ids.iter().enumerate() {
-            let done = number * study.ids.len() + index;
+        for (index, image) in images.iter().enumerate() {
+            let done = number * images.len() + index;
             let what = task.name();
             (watch.observe)(Event { what, done, all });
             if watch.stop.load(Ordering::Relaxed) {
                 return Err(StudyError::Stopped);
             }
-            study.measure(task, id, options.seed + index as u64, &mut found)?;
+            study.measure(task, image, options.seed + index as u64, &mut found)?;
         }
         let [inside, outside, coded] = [found.inside, found.outside, found.coded].map(Errors::psnr);
         rows.push(vec![
@@ -177,6 +179,14 @@ fn errors(rows: Vec<Vec<Cell>>, count: usize) -> Section {
         }],
         ..Section::default()
     }
+}
+
+/// A held-out image.
+struct Coded {
+    class: usize,
+    original: Vec<u8>,
+    /// What the auto-encoder makes of its codes.
+    coded: Vec<u8>,
 }
 
 /// The model and the images.
@@ -232,15 +242,35 @@ impl Study {
         })
     }
 
+    /// A held-out image and its reconstruction.
+    fn coded(&self, id: usize) -> Result<Coded, StudyError> {
+        let original = self.set.image(id, WHITE);
+        let latent = self.autoencoder.encode(self.pixels(&original));
+        let codes = self.autoencoder.quantize(latent, self.plan.cells());
+        Ok(Coded {
+            class: self.set.class(id).unwrap_or(0),
+            coded: self.bytes(codes.sum)?,
+            original,
+        })
+    }
+
+    fn pixels(&self, bytes: &[u8]) -> Tensor<4> {
+        pixels::from_bytes([bytes].into_iter(), [self.set.size(); 2], &self.device)
+    }
+
     fn measure(
         &self,
         task: Task,
-        id: usize,
+        image: &Coded,
         seed: u64,
         found: &mut Found,
     ) -> Result<(), StudyError> {
         let side = self.set.size();
-        let original = self.set.image(id, WHITE);
+        let Coded {
+            class,
+            original,
+            coded,
+        } = image;
         let place = |i: usize| {
             (
                 (i % side) as f64 / side as f64,
@@ -256,25 +286,14 @@ impl Study {
             .map(|(i, &byte)| if new[i / 3] { 128 } else { byte })
             .collect();
         // What is new is hidden from the encoder.
-        let input = pixels::from_bytes([masked.as_slice()].into_iter(), [side, side], &self.device);
-        let latent = self.autoencoder.encode(input);
+        let latent = self.autoencoder.encode(self.pixels(&masked));
         let kept: Vec<f32> = new.iter().map(|&new| if new { 0.0 } else { 1.0 }).collect();
         let kept = Tensor::from_data(TensorData::new(kept, [1, 1, 1, side, side]), &self.device);
-        let class = self.set.class(id).unwrap_or(0);
         let class = match task {
             Task::Edit => (class + 1) % self.set.classes().len(),
-            _ => class,
+            _ => *class,
         };
         let result = self.draw(class, seed, InpaintMask::new(latent, kept))?;
-        let input = pixels::from_bytes(
-            [original.as_slice()].into_iter(),
-            [side, side],
-            &self.device,
-        );
-        let coded = self
-            .autoencoder
-            .quantize(self.autoencoder.encode(input), self.plan.cells());
-        let coded = self.bytes(coded.sum)?;
         for (i, &byte) in original.iter().enumerate() {
             let square = |other: u8| (f64::from(byte) - f64::from(other)).powi(2);
             let errors = if new[i / 3] {
@@ -288,7 +307,7 @@ impl Study {
             errors.count += 1.0;
         }
         if found.tiles.len() < 3 * SHOWN {
-            found.tiles.extend([original, masked, result]);
+            found.tiles.extend([original.clone(), masked, result]);
         }
         Ok(())
     }

@@ -172,7 +172,7 @@ fn it_learns_to_edit(place: &Workplace) {
         .replace("tokenizer: tok", "from: model\nedits: true")
         .replace("steps: 40", "steps: 6");
     place.write("both.yaml", &edits);
-    let parts = ["both.yaml: scenes: images of two things are not edited"];
+    let parts = ["both.yaml: scenes: images of several things are not edited"];
     place.fail("train transformer both.yaml", &parts);
     let edits = edits.replace("scenes: 0.25\n", "");
     place.write("wide.yaml", &edits.replace("width: 32", "width: 64"));

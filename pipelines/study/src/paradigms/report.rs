@@ -5,7 +5,7 @@ use nextscale_metrics::frechet;
 
 use super::competitor::Kind;
 use super::options::ParadigmsOptions;
-use super::study::{Figures, Measured, SHOWN};
+use super::study::{Figures, Measured, SHOWN, Speed};
 use crate::error::StudyError;
 use crate::report::{
     Axis, Cell, Chart, Picture, Provenance, Reference, Report, Section, Series, Style, Table,
@@ -15,6 +15,7 @@ use crate::report::{
 pub(super) fn of(
     options: &ParadigmsOptions,
     figures: &Figures,
+    speeds: &[Speed],
     network: &str,
     columns: &[Vec<Vec<u8>>],
     side: usize,
@@ -26,14 +27,22 @@ pub(super) fn of(
             .to_owned(),
         provenance: Provenance::new(&options.command, &options.device.to_string(), &[options.seed]),
         sections: vec![
-            quality(options, figures, network),
-            cost(options, figures),
+            quality(options, figures, speeds, network),
+            cost(options, figures, speeds),
             sheet(options, columns, side)?,
         ],
     })
 }
 
-fn quality(options: &ParadigmsOptions, figures: &Figures, network: &str) -> Section {
+/// The points of a model.
+type Points<'a> = &'a dyn Fn(&Measured, &Speed) -> Vec<(f64, f64)>;
+
+fn quality(
+    options: &ParadigmsOptions,
+    figures: &Figures,
+    speeds: &[Speed],
+    network: &str,
+) -> Section {
     let of_models = figures.models.iter().map(|m| {
         let name = format!("{}, guidance {}", m.kind.name(), m.guidance);
         (name, m.scores)
@@ -77,11 +86,11 @@ fn quality(options: &ParadigmsOptions, figures: &Figures, network: &str) -> Sect
         label: bound.name.clone(),
         y: bound.scores.frechet,
     });
-    let series = |points: &dyn Fn(&Measured) -> Vec<(f64, f64)>, style| {
-        let models = figures.models.iter();
-        let of_model = models.map(|m| Series {
+    let series = |points: Points<'_>, style| {
+        let models = figures.models.iter().zip(speeds);
+        let of_model = models.map(|(m, speed)| Series {
             name: m.kind.name().to_owned(),
-            points: points(m),
+            points: points(m, speed),
             style,
         });
         of_model.collect::<Vec<_>>()
@@ -94,14 +103,14 @@ fn quality(options: &ParadigmsOptions, figures: &Figures, network: &str) -> Sect
                 title: "Frechet distance and seconds of an image".to_owned(),
                 x: Axis::logarithmic("seconds of an image that is generated alone"),
                 y: Axis::logarithmic("Frechet distance"),
-                series: series(&|m| vec![(m.seconds, m.scores.frechet)], Style::Points),
+                series: series(&|m, s| vec![(s.seconds, m.scores.frechet)], Style::Points),
                 references: references.into_iter().collect(),
             },
             Chart {
                 title: "The choice of guidance".to_owned(),
                 x: Axis::linear("weight of guidance"),
                 y: Axis::logarithmic("Frechet distance of at most 1,000 images"),
-                series: series(&|m| m.guidances.clone(), Style::Line),
+                series: series(&|m, _| m.guidances.clone(), Style::Line),
                 references: vec![],
             },
         ],
@@ -115,14 +124,14 @@ fn quality(options: &ParadigmsOptions, figures: &Figures, network: &str) -> Sect
     }
 }
 
-fn cost(options: &ParadigmsOptions, figures: &Figures) -> Section {
-    let rows = figures.models.iter().map(|m| {
+fn cost(options: &ParadigmsOptions, figures: &Figures, speeds: &[Speed]) -> Section {
+    let rows = figures.models.iter().zip(speeds).map(|(m, speed)| {
         vec![
             Cell::from(m.kind.name()),
             Cell::from(m.parameters),
             Cell::from(m.seen),
-            Cell::from(m.seconds),
-            Cell::from(m.rate),
+            Cell::from(speed.seconds),
+            Cell::from(speed.rate),
             Cell::from(m.passes),
             Cell::from(m.operations),
             Cell::from(m.bytes / 1e6),

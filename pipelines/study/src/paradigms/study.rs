@@ -46,15 +46,20 @@ pub(super) struct Measured {
     pub guidance: f64,
     /// Of all images at that weight.
     pub scores: Scores,
-    /// Seconds of an image that is generated alone.
-    pub seconds: f64,
-    /// Images a second in batches.
-    pub rate: f64,
     pub passes: usize,
     /// Operations of an image at that weight.
     pub operations: f64,
     /// Bytes of weights, keys and values of an image at that weight.
     pub bytes: f64,
+}
+
+/// How fast a model is: measured by every command, which another that ran at the same time may have slowed down.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Speed {
+    /// Seconds of an image that is generated alone.
+    pub seconds: f64,
+    /// Images a second in batches.
+    pub rate: f64,
 }
 
 /// What was measured of images that no transformer drew.
@@ -143,6 +148,17 @@ fn spread(ids: &[usize], count: usize) -> Vec<usize> {
     (0..count).map(|i| ids[i * ids.len() / count]).collect()
 }
 
+/// A trained model.
+struct Loaded {
+    kind: Kind,
+    model: Box<dyn Competitor>,
+    /// Images that it saw in training.
+    seen: f64,
+}
+
+/// Makes other images of images.
+type Change<'a> = &'a dyn Fn(&[RgbImage]) -> Result<Vec<RgbImage>, StudyError>;
+
 /// The folders of the runs.
 struct Runs {
     classifier: PathBuf,
@@ -217,8 +233,9 @@ impl Study<'_> {
         let mut columns = vec![self.real()];
         let (wanted, count) = (runs.models.iter(), self.options.steps);
         let mut loaded = vec![];
-        for (kind, folder, seen) in wanted {
-            loaded.push((*kind, kind.load(folder, count, &self.device)?, *seen));
+        for &(kind, ref folder, seen) in wanted {
+            let model = kind.load(folder, count, &self.device)?;
+            loaded.push(Loaded { kind, model, seen });
         }
         steps.begin("the bounds")?;
         if figures.bounds.is_empty() {
@@ -226,22 +243,32 @@ impl Study<'_> {
             self.save(&figures)?;
         }
         steps.end();
-        for (kind, model, seen) in &loaded {
-            let known = |m: &Measured| m.kind == *kind && m.seen == *seen;
-            if !figures.models.iter().any(known) {
-                let measured = self.measure(*kind, model.as_ref(), *seen, steps)?;
-                figures.models.retain(|m| m.kind != *kind);
-                figures.models.push(measured);
-                self.save(&figures)?;
-            }
+        let mut speeds = vec![];
+        for Loaded { kind, model, seen } in &loaded {
+            let known = |m: &&Measured| m.kind == *kind && m.seen == *seen;
+            let known = figures.models.iter().find(known).cloned();
+            let measured = match known {
+                Some(known) => known,
+                None => {
+                    let measured = self.measure(*kind, model.as_ref(), *seen, steps)?;
+                    figures.models.retain(|m| m.kind != *kind);
+                    figures.models.push(measured.clone());
+                    self.save(&figures)?;
+                    measured
+                }
+            };
+            steps.begin(&format!("{}, speed", kind.name()))?;
+            speeds.push(speed(model.as_ref(), measured.guidance)?);
+            columns.push(self.shown(model.as_ref(), measured.guidance)?);
             steps.end();
-            let guidance = figures.models.iter().find(|m| m.kind == *kind);
-            let guidance = guidance.map_or(1.0, |m| m.guidance);
-            columns.push(self.shown(model.as_ref(), guidance)?);
         }
+        figures
+            .models
+            .sort_by_key(|m| Kind::ALL.iter().position(|kind| *kind == m.kind));
         let report = report::of(
             self.options,
             &figures,
+            &speeds,
             &self.judge.label(),
             &columns,
             self.data.size(),
@@ -276,37 +303,35 @@ impl Study<'_> {
             seed,
             width,
             depth,
+            tokenizer_minutes,
             ..
         } = self.options;
         format!(
-            "{count} images, {steps} steps, guidance {guidance:?}, seed {seed}, {width}x{depth}, {}",
+            "{count} images, {steps} steps, guidance {guidance:?}, seed {seed}, {width}x{depth}, tokenizers of {tokenizer_minutes} minutes, {}",
             self.judge.label()
         )
     }
 
     /// Held-out images, and what the auto-encoders make of them.
-    fn bounds(
-        &self,
-        models: &[(Kind, Box<dyn Competitor>, f64)],
-    ) -> Result<Vec<Bound>, StudyError> {
+    fn bounds(&self, models: &[Loaded]) -> Result<Vec<Bound>, StudyError> {
         let ids = spread(&self.data.held_out_ids(), self.options.count);
         let pictures = || ids.iter().map(|&id| self.data.picture(id, WHITE));
         let all: Vec<RgbImage> = pictures().collect();
-        let score =
-            |name: &str, change: &dyn Fn(&[RgbImage]) -> Result<Vec<RgbImage>, StudyError>| {
-                let mut described = self.judge.describe();
-                for batch in all.chunks(AT_ONCE) {
-                    self.judge.add(&mut described, &change(batch)?)?;
-                }
-                let (name, scores) = (name.to_owned(), self.judge.scores(&described)?);
-                Ok::<_, StudyError>(Bound { name, scores })
-            };
+        let score = |name: &str, change: Change<'_>| {
+            let mut described = self.judge.describe();
+            for batch in all.chunks(AT_ONCE) {
+                self.judge.add(&mut described, &change(batch)?)?;
+            }
+            let (name, scores) = (name.to_owned(), self.judge.scores(&described)?);
+            Ok::<_, StudyError>(Bound { name, scores })
+        };
         let mut bounds = vec![score("held-out images", &|batch| Ok(batch.to_vec()))?];
         for (kind, name) in [
             (Kind::Var, "auto-encoder of VAR and DiT, codes"),
             (Kind::Raster, "auto-encoder of raster AR, codes"),
         ] {
-            let Some((_, model, _)) = models.iter().find(|(k, ..)| *k == kind) else {
+            let Some(Loaded { model, .. }) = models.iter().find(|loaded| loaded.kind == kind)
+            else {
                 continue;
             };
             bounds.push(score(name, &|batch| {
@@ -328,12 +353,12 @@ impl Study<'_> {
         let few = spread(&self.labels, FOR_GUIDANCE);
         for &guidance in &self.options.guidance {
             let what = format!("{name}, guidance {guidance}");
-            let (scores, _) = self.generate(model, &few, guidance, &what, steps)?;
+            let scores = self.generate(model, &few, guidance, &what, steps)?;
             guidances.push((guidance, scores.frechet));
         }
         let best = guidances.iter().min_by(|a, b| a.1.total_cmp(&b.1));
         let guidance = best.map_or(1.0, |best| best.0);
-        let (scores, rate) = self.generate(model, &self.labels, guidance, name, steps)?;
+        let scores = self.generate(model, &self.labels, guidance, name, steps)?;
         let rows = if guidance == 1.0 { 1.0 } else { 2.0 };
         let operations = model.operations();
         Ok(Measured {
@@ -343,15 +368,13 @@ impl Study<'_> {
             guidances,
             guidance,
             scores,
-            seconds: alone(model, guidance)?,
-            rate,
             passes: operations.passes,
             operations: rows * operations.total(),
             bytes: 4.0 * (model.parameters() as f64 + rows * model.kept() as f64),
         })
     }
 
-    /// The scores of images of these classes, and how many a second there were.
+    /// The scores of images of these classes.
     fn generate(
         &self,
         model: &dyn Competitor,
@@ -359,19 +382,16 @@ impl Study<'_> {
         guidance: f64,
         what: &str,
         steps: &mut Steps<'_>,
-    ) -> Result<(Scores, f64), StudyError> {
+    ) -> Result<Scores, StudyError> {
         let mut described = self.judge.describe();
-        let mut took = 0.0;
         let mut seeds = self.options.seed << 32..;
         for (number, labels) in labels.chunks(AT_ONCE).enumerate() {
             steps.begin(&format!("{what}, image {}", number * AT_ONCE))?;
             let seeds: Vec<u64> = seeds.by_ref().take(labels.len()).collect();
-            let start = Instant::now();
             let made = images(model.generate(labels, &seeds, guidance))?;
-            took += start.elapsed().as_secs_f64();
             self.judge.add(&mut described, &made)?;
         }
-        Ok((self.judge.scores(&described)?, labels.len() as f64 / took))
+        self.judge.scores(&described)
     }
 
     fn classes_shown(&self) -> usize {
@@ -401,10 +421,17 @@ impl Study<'_> {
     }
 }
 
-/// Seconds of one image: the second of two, which finds everything allocated.
-fn alone(model: &dyn Competitor, guidance: f64) -> Result<f64, StudyError> {
-    images(model.generate(&[0], &[0], guidance))?;
-    let start = Instant::now();
-    images(model.generate(&[0], &[1], guidance))?;
-    Ok(start.elapsed().as_secs_f64())
+/// How fast a model is, once everything is allocated.
+fn speed(model: &dyn Competitor, guidance: f64) -> Result<Speed, StudyError> {
+    let seconds = |count: usize| {
+        let seeds: Vec<u64> = (0..count as u64).collect();
+        let start = Instant::now();
+        images(model.generate(&vec![0; count], &seeds, guidance))?;
+        Ok::<_, StudyError>(start.elapsed().as_secs_f64())
+    };
+    seconds(1)?;
+    Ok(Speed {
+        seconds: seconds(1)?,
+        rate: AT_ONCE as f64 / seconds(AT_ONCE)?,
+    })
 }

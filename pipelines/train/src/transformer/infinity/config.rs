@@ -51,6 +51,9 @@ pub(crate) struct InfinityRun {
     /// Share of images that show two things next to each other, 0 to 1.
     #[serde(default)]
     pub scenes: f64,
+    /// Share of images that show a thing two to four times, with the number in the caption, 0 to 1.
+    #[serde(default)]
+    pub counts: f64,
     /// Seed of the initial weights and of everything random.
     #[serde(default)]
     pub seed: u64,
@@ -246,8 +249,8 @@ impl InfinityRun {
             "transformer_of, continues and from exclude each other"
         );
         ensure!(
-            !self.edits || self.scenes == 0.0,
-            "scenes: images of two things are not edited; leave out `scenes` or `edits`"
+            !self.edits || self.scenes + self.counts == 0.0,
+            "scenes: images of several things are not edited; leave out `scenes`, `counts` or `edits`"
         );
         self.schedule()?;
         self.text.check()?;
@@ -263,6 +266,8 @@ impl InfinityRun {
         );
         ensure!(self.batch > 0, "batch must be at least 1");
         config::check_fraction("scenes", self.scenes)?;
+        config::check_fraction("counts", self.counts)?;
+        config::check_fraction("scenes and counts", self.scenes + self.counts)?;
         config::check_fraction("plain.captions", self.plain.captions)?;
         ensure!(self.plain.repeat > 0, "plain.repeat must be at least 1");
         Ok(())

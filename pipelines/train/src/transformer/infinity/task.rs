@@ -32,8 +32,8 @@ impl Run for InfinityRun {
     fn check(&self, set: &Dataset) -> Result<()> {
         let named = |entry: &Entry| !entry.name.is_empty();
         ensure!(
-            !(self.edits || self.scenes > 0.0) || set.entries().iter().all(named),
-            "data: images with captions of their own have no names, of which the texts of `edits` and `scenes` are made"
+            !(self.edits || self.scenes + self.counts > 0.0) || set.entries().iter().all(named),
+            "data: images with captions of their own have no names, of which the texts of `edits`, `scenes` and `counts` are made"
         );
         self.check_sizes()
     }
@@ -55,6 +55,10 @@ impl Run for InfinityRun {
             if self.scenes > 0.0 {
                 let (relation, _) = captions::RELATIONS[index % captions::RELATIONS.len()];
                 texts.push(captions::pair(entry, relation, entry));
+            }
+            if self.counts > 0.0 {
+                let (number, _) = captions::COUNTS[index % captions::COUNTS.len()];
+                texts.extend(captions::several(entry, number));
             }
             texts
         };
@@ -100,7 +104,7 @@ fn batches(
     }
 }
 
-/// Images with captions, some of them in pairs; or edits, each of which is two images: the result, then the source.
+/// Images with captions, some of them in pairs or several times; or edits, each of which is two images: the result, then the source.
 pub(crate) struct ImageExamples {
     set: Arc<Dataset>,
     train_ids: Vec<usize>,
@@ -125,6 +129,15 @@ impl ImageExamples {
         captions::pair(first, relation, self.set.entry(other))
     }
 
+    /// Appends image `index` two to four times, on white, to the planes in `pixels`; returns the caption, or none if it shows nothing that
+    /// can be counted.
+    fn several(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> Option<String> {
+        let (number, count) = captions::COUNTS[rng.random_range(0..captions::COUNTS.len())];
+        let text = captions::several(self.set.entry(index), number)?;
+        planes::append(&[self.set.several(index, count, captions::WHITE)], pixels);
+        Some(text)
+    }
+
     /// Appends image `index`, augmented, to the planes in `pixels`; returns the caption.
     fn single(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
         let (entry, plain) = (self.set.entry(index), self.run.plain.captions);
@@ -142,11 +155,20 @@ impl Examples for ImageExamples {
             let edit = editor.any(index, &self.run.augment, rng);
             return append_edit(edit, pixels);
         }
-        let paired = self.run.scenes > 0.0 && rng.random_bool(self.run.scenes);
-        if paired {
-            self.pair(index, rng, pixels)
+        let InfinityRun { scenes, counts, .. } = self.run;
+        // Runs without scenes draw the numbers that they always drew.
+        let kind = if scenes + counts > 0.0 {
+            rng.random()
         } else {
-            self.single(index, rng, pixels)
+            1.0
+        };
+        if kind < scenes {
+            return self.pair(index, rng, pixels);
+        }
+        let several = (kind < scenes + counts).then(|| self.several(index, rng, pixels));
+        match several.flatten() {
+            Some(text) => text,
+            None => self.single(index, rng, pixels),
         }
     }
 }
