@@ -127,11 +127,16 @@ impl Geometry {
         }
         let left = self.before.saturating_sub(dx).min(w);
         let right = dx.saturating_sub(self.before).min(w);
-        if left + right > 0 {
-            for row in column.chunks_exact_mut(w) {
+        let rows = column.chunks_exact_mut(w);
+        match (left, right) {
+            (0, 0) => {}
+            // A store each: `fill` would be a call for a single cell.
+            (1, 0) => rows.for_each(|row| row[0] = T::default()),
+            (0, 1) => rows.for_each(|row| row[w - 1] = T::default()),
+            _ => rows.for_each(|row| {
                 row[..left].fill(T::default());
                 row[w - right..].fill(T::default());
-            }
+            }),
         }
     }
 

@@ -8,14 +8,9 @@ use rayon::prelude::*;
 use super::columns::{Geometry, Piece};
 use super::kernel::{gather, store, turned};
 use super::product::Shared;
-use crate::product::bf16::amx::{Left, Right, rounded};
+use crate::product::bf16::amx::{Left, Right, pair, rounded};
 
 pub(super) use crate::product::bf16::amx::is_available;
-
-/// Two numbers as the instruction takes them.
-fn pair(low: f32, high: f32) -> u32 {
-    rounded(low) | (rounded(high) << 16)
-}
 
 /// As [`kernel::forward`](super::kernel::forward).
 pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
@@ -38,23 +33,26 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f3
     let weights: Vec<u32> = (0..channels * pairs).map(row).collect();
     let left = Left::of_pairs(&weights, [channels, pairs]);
     let x = pairs_of_channels(x, c, h * w);
-    let mut out = vec![0.0; g.b * channels * g.plane()];
-    let shared = Shared::new(&mut out);
-    let work = |(columns, right, result): &mut (Vec<u32>, Right, Vec<f32>), block: &Vec<Piece>| {
-        halved.columns(&x, block, columns);
-        let width = halved.width(block);
-        right.set_pairs(columns, [pairs, width]);
-        left.multiply(right, result);
-        if let Some(bias) = bias {
-            for (row, bias) in result.chunks_exact_mut(width).zip(bias) {
-                row.iter_mut().for_each(|sum| *sum += bias);
-            }
-        }
-        store(g, block, result, &shared);
-    };
     let blocks = halved.blocks();
-    blocks.par_iter().for_each_init(Default::default, work);
-    out
+    // SAFETY: the blocks are all output planes.
+    unsafe {
+        Shared::fill(g.b * channels * g.plane(), |shared| {
+            let work = |(columns, right, result): &mut (Vec<u32>, Right, Vec<f32>),
+                        block: &Vec<Piece>| {
+                halved.columns(&x, block, columns);
+                let width = halved.width(block);
+                right.set_pairs(columns, [pairs, width]);
+                left.multiply(right, result);
+                if let Some(bias) = bias {
+                    for (row, bias) in result.chunks_exact_mut(width).zip(bias) {
+                        row.iter_mut().for_each(|sum| *sum += bias);
+                    }
+                }
+                store(g, block, result, shared);
+            };
+            blocks.par_iter().for_each_init(Default::default, work);
+        })
+    }
 }
 
 /// Planes of `size` cells in pairs, for each image of `channels`; an odd last channel is paired with zeros.

@@ -14,16 +14,18 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f3
     let channels = g.output[0];
     assert_eq!(x.len(), g.b * g.input.iter().product::<usize>());
     assert_eq!(weight.len(), channels * g.taps());
-    let mut out = vec![0.0; g.b * channels * g.plane()];
-    let shared = Shared::new(&mut out);
-    let work = |(columns, result): &mut (Vec<f32>, Vec<f32>), block: &Vec<Piece>| {
-        g.columns(x, block, columns);
-        multiply(g, weight, columns, bias, result);
-        store(g, block, result, &shared);
-    };
     let blocks = g.blocks();
-    blocks.par_iter().for_each_init(Default::default, work);
-    out
+    // SAFETY: the blocks are all output planes.
+    unsafe {
+        Shared::fill(g.b * channels * g.plane(), |shared| {
+            let work = |(columns, result): &mut (Vec<f32>, Vec<f32>), block: &Vec<Piece>| {
+                g.columns(x, block, columns);
+                multiply(g, weight, columns, bias, result);
+                store(g, block, result, shared);
+            };
+            blocks.par_iter().for_each_init(Default::default, work);
+        })
+    }
 }
 
 /// The product of the weights and a block of `columns`, plus `bias`: `result` is `[c', width]`.

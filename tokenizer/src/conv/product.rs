@@ -53,6 +53,18 @@ impl Shared {
         Self(numbers.as_mut_ptr())
     }
 
+    /// `count` numbers, which `write` gets to fill.
+    ///
+    /// # Safety
+    /// `write` writes all of them.
+    pub(super) unsafe fn fill(count: usize, write: impl FnOnce(&Self)) -> Vec<f32> {
+        let mut numbers = Vec::with_capacity(count);
+        write(&Self(numbers.as_mut_ptr()));
+        // SAFETY: the capacity is there, and the caller promised that the numbers are.
+        unsafe { numbers.set_len(count) };
+        numbers
+    }
+
     /// Copies `from` to the buffer at index `at`.
     ///
     /// # Safety

@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-pub(crate) use super::avx512::rounded;
-use super::avx512::{self, pack_panel, pair};
+use super::avx512::{self, pack_panel};
+pub(crate) use super::avx512::{pair, rounded};
 use super::factor::Factor;
 use super::shared::Shared;
 
@@ -218,8 +218,8 @@ pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
             columns(packed_a, b, [m, n, k], &mut out);
             return;
         }
-        packed_b.clear();
-        packed_b.resize(n.div_ceil(WIDE) * steps * STEP, 0);
+        let whole = n.is_multiple_of(WIDE) && k.is_multiple_of(2 * SIDE);
+        make_room(packed_b, n.div_ceil(WIDE) * steps * STEP, whole);
         let panels = packed_b.chunks_exact_mut(steps * STEP);
         for (panel, first) in panels.zip((0..n).step_by(WIDE)) {
             // SAFETY: as above.
@@ -256,6 +256,14 @@ pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
     out
 }
 
+/// Makes room for a packed factor: of zeros, unless the factor is `whole`, so that it fills its tiles.
+fn make_room(packed: &mut Vec<u32>, count: usize, whole: bool) {
+    if !whole {
+        packed.clear();
+    }
+    packed.resize(count, 0);
+}
+
 /// The whole result, panel by panel of `b`, each packed by the thread that multiplies it.
 fn columns(a: &[u32], b: Factor, [m, n, k]: [usize; 3], out: &mut [f32]) {
     let steps = k.div_ceil(2 * SIDE);
@@ -264,8 +272,8 @@ fn columns(a: &[u32], b: Factor, [m, n, k]: [usize; 3], out: &mut [f32]) {
     (0..n.div_ceil(WIDE)).into_par_iter().for_each(|panel| {
         let column = panel * WIDE;
         PANEL.with_borrow_mut(|packed| {
-            packed.clear();
-            packed.resize(steps * STEP, 0);
+            let whole = column + WIDE <= n && k.is_multiple_of(2 * SIDE);
+            make_room(packed, steps * STEP, whole);
             // SAFETY: `product` checked the features; the lines are those of this panel alone.
             unsafe {
                 pack_right(b, [n, k], column, packed);
@@ -328,8 +336,8 @@ fn place(steps: usize, row: usize, step: usize) -> usize {
 /// The left factor, `[tiles of 32 rows, steps, 2, 16, 16]`, padded with zeros.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn pack_left(factor: Factor, [m, k]: [usize; 2], steps: usize, packed: &mut Vec<u32>) {
-    packed.clear();
-    packed.resize(m.div_ceil(HIGH) * steps * 2 * TILE, 0);
+    let whole = m.is_multiple_of(HIGH) && k.is_multiple_of(2 * SIDE);
+    make_room(packed, m.div_ceil(HIGH) * steps * 2 * TILE, whole);
     match factor {
         Factor::Rows(x) => {
             for (row, numbers) in x.chunks_exact(k).enumerate() {
@@ -382,7 +390,10 @@ fn pack_line(numbers: &[f32], line: &mut [u32]) {
 #[derive(Debug, Default)]
 pub(crate) struct Left {
     rows: usize,
+    /// Pairs of a row.
+    pairs: usize,
     steps: usize,
+    /// Zeros where no pair is.
     places: Vec<u32>,
 }
 
@@ -416,8 +427,12 @@ impl Left {
         }
     }
 
+    /// Makes room; factors of one size have their zeros at the same places.
     fn resize(&mut self, rows: usize, pairs: usize) {
-        self.rows = rows;
+        if (self.rows, self.pairs) == (rows, pairs) {
+            return;
+        }
+        (self.rows, self.pairs) = (rows, pairs);
         self.steps = pairs.div_ceil(SIDE);
         self.places.clear();
         let count = rows.div_ceil(HIGH) * self.steps * 2 * TILE;
@@ -438,7 +453,9 @@ impl Left {
         assert_eq!(self.steps, right.steps, "steps of the inner axis");
         assert!(is_available(), "a CPU without AMX");
         let n = right.columns;
-        out.clear();
+        if self.steps == 0 {
+            out.clear(); // no product is written over what was there
+        }
         out.resize(self.rows * n, 0.0);
         let shared = Shared::new(out);
         let panels = right.places.chunks_exact((self.steps * STEP).max(1));
@@ -457,7 +474,10 @@ impl Left {
 #[derive(Debug, Default)]
 pub(crate) struct Right {
     columns: usize,
+    /// Pairs of a column.
+    pairs: usize,
     steps: usize,
+    /// Zeros where no pair is.
     places: Vec<u32>,
 }
 
@@ -483,8 +503,12 @@ impl Right {
         }
     }
 
+    /// As [`Left::resize`].
     fn resize(&mut self, columns: usize, pairs: usize) {
-        self.columns = columns;
+        if (self.columns, self.pairs) == (columns, pairs) {
+            return;
+        }
+        (self.columns, self.pairs) = (columns, pairs);
         self.steps = pairs.div_ceil(SIDE);
         self.places.clear();
         self.places

@@ -183,8 +183,9 @@ fn from_int8(x: i8) -> u32 {
     f32::from(x).to_bits() >> 16
 }
 
+/// Two numbers as the instructions take them.
 #[inline(always)]
-pub(super) fn pair(low: f32, high: f32) -> u32 {
+pub(crate) fn pair(low: f32, high: f32) -> u32 {
     rounded(low) | (rounded(high) << 16)
 }
 
