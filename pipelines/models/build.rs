@@ -46,9 +46,18 @@ fn main() -> std::io::Result<()> {
     fs::write(Path::new(&out).join("embedded.rs"), source)
 }
 
-/// The bytes of a model's files as Rust has to say it.
+/// The bytes of a model's files as Rust has to say it; a folder without some of them is an error.
 fn files(folder: &Path) -> String {
-    if !FILES.iter().all(|name| folder.join(name).is_file()) {
+    let missing = FILES.iter().filter(|name| !folder.join(name).is_file());
+    let missing: Vec<&str> = missing.copied().collect();
+    if !missing.is_empty() {
+        if folder.is_dir() {
+            println!(
+                "cargo::error=`{}` lacks {}: put it there, or set NEXTSCALE_EMBED=none for a program without models",
+                folder.display(),
+                missing.join(", ")
+            );
+        }
         return "None".to_owned();
     }
     let include = |name: &&str| format!("include_bytes!({:?})", folder.join(name));

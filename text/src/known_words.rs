@@ -9,6 +9,9 @@ const FUNCTION_WORDS: [&str; 24] = [
     "its", "it", "my", "of", "some", "that", "the", "this", "to", "with",
 ];
 
+/// Words that say where something is, if something follows.
+const PLACES: [&str; 6] = ["on", "under", "over", "near", "behind", "without"];
+
 /// The words of the captions that a model was trained on. A prompt's other words have hardly any effect.
 ///
 /// As text, one word a line, in lower case and in order; [`KnownWords::add`] reads it back.
@@ -43,14 +46,31 @@ impl KnownWords {
             .collect()
     }
 
+    /// A text without the words that were in no caption, in one line; none if no word is left. Function words go, too, where captions had
+    /// none of them, and those that nothing follows.
+    pub fn without_unknown(&self, text: &str) -> Option<String> {
+        let joins = |word: &str| {
+            let word = word.to_lowercase();
+            FUNCTION_WORDS.contains(&word.as_str()) || PLACES.contains(&word.as_str())
+        };
+        let known = |word: &&str| {
+            let mut parts = parts(word).peekable();
+            parts.peek().is_some() && parts.all(|part| self.has(&part))
+        };
+        let mut kept: Vec<&str> = text.split_whitespace().filter(known).collect();
+        while kept.pop_if(|last| joins(last)).is_some() {}
+        (!kept.is_empty()).then(|| kept.join(" "))
+    }
+
     pub(crate) fn knows(&self, word: &str) -> bool {
+        FUNCTION_WORDS.contains(&word) || self.has(word)
+    }
+
+    /// Whether captions had a word or its plural or singular.
+    fn has(&self, word: &str) -> bool {
         let has = |word: &str| self.0.contains(word);
         let singular = |ending| word.strip_suffix(ending).is_some_and(has);
-        FUNCTION_WORDS.contains(&word)
-            || has(word)
-            || singular("s")
-            || singular("es")
-            || has(&format!("{word}s"))
+        has(word) || singular("s") || singular("es") || has(&format!("{word}s"))
     }
 }
 
@@ -88,6 +108,20 @@ mod tests {
         assert_eq!(unknown("two apples' lanterns - one sock"), "two one");
         assert_eq!(unknown("blue-green apple \u{732b}"), "blue-green \u{732b}");
         assert_eq!(unknown(" , - "), "");
+    }
+
+    #[test]
+    fn what_no_caption_had_is_left_out() {
+        let without = |text| known().without_unknown(text);
+        assert_eq!(
+            without("my wild red apples, on the moon").unwrap(),
+            "red apples,"
+        );
+        assert_eq!(
+            without("A red Apple - on  a zeppelin").unwrap(),
+            "A red Apple"
+        );
+        assert_eq!(without("the zeppelin, a"), None);
     }
 
     #[test]

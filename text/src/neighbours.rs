@@ -75,6 +75,12 @@ impl Neighbours {
         (format!("{before}{by}{after}"), Some(Replaced { word, by }))
     }
 
+    /// Whether a word of a prompt, or what it is a form of, is a name by itself or has a neighbour.
+    pub fn names_in(&self, prompt: &str) -> bool {
+        let mut words = prompt.split_whitespace().map(trimmed);
+        words.any(|word| self.is_name(word))
+    }
+
     /// Whether a known word, or what it is a form of, is a name by itself.
     fn is_name(&self, word: &str) -> bool {
         let word = word.to_lowercase();

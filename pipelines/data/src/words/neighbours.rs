@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use super::recipe::WordsRecipe;
-use super::wordnet::{Field, Sense, WordNet};
+use super::wordnet::{Field, Sense, Synset, WordNet};
 use crate::dataset::Dataset;
 use crate::entry::Entry;
 use crate::error::DataError;
@@ -17,10 +17,26 @@ use crate::sources;
 const SENSES: usize = 3;
 /// How much farther away the next sense is, in steps.
 const NEXT_SENSE: f64 = 1.5;
+/// How much farther away the next sense of an icon's name is.
+const NEXT_SENSE_OF_NAME: f64 = 0.5;
+/// How much farther away another name of an icon is.
+const SYNONYM: f64 = 0.25;
+/// How much farther away an icon is that a part of its name is found by, such as the tree of `evergreen tree`.
+const PART: f64 = 0.75;
 /// Steps up to which WordNet is asked before keywords are.
 const NEAR: f64 = 2.0;
 /// Steps up to which it is asked at all.
 const FAR: f64 = 4.0;
+/// The same for living things, whose families have families.
+const FAR_LIVING: f64 = 6.0;
+/// Steps to another kind of what a word is a kind of.
+const SIBLING: f64 = 2.5;
+/// Kinds that are near to each other: of a few, not of all that is an artifact.
+const FEW: usize = 40;
+/// Steps from a young animal to what it grows up to be.
+const YOUNG: f64 = 1.5;
+/// Steps to a kind of what a word is.
+const KIND: f64 = 2.0;
 /// Emoji groups in which a keyword may be found: faces and signs have keywords of everything.
 const WITHOUT_KEYWORDS: [&str; 2] = ["Flags", "Symbols"];
 
@@ -134,56 +150,113 @@ fn words_of(entry: &Entry) -> impl Iterator<Item = &str> {
     names.flat_map(|name| name.split([' ', '-']))
 }
 
-/// The senses that icons show, each with the name of its icon: first by the names of icons, then by their synonyms.
-fn owners<'e>(entries: &'e [Entry], wordnet: &WordNet) -> HashMap<Sense, &'e str> {
-    let mut owners = HashMap::new();
-    let mut add = |phrase: &str, entry: &'e Entry| {
+/// The senses that icons show, each with the steps to the name of its icon.
+type Owners<'e> = HashMap<Sense, (f64, &'e str)>;
+
+/// By names, other names, and parts of names.
+fn owners<'e>(entries: &'e [Entry], wordnet: &WordNet) -> Owners<'e> {
+    let mut owners = Owners::new();
+    let mut add = |phrase: &str, entry: &'e Entry, far: f64| {
         let fields = fields(&entry.category);
         let senses = wordnet.senses(phrase).iter().take(SENSES + 1);
-        let mut senses = senses.filter(|&&sense| {
+        let senses = senses.filter(|&&sense| {
             let synset = wordnet.synset(sense);
             synset.is_some_and(|synset| fields.contains(&synset.field))
         });
-        if let Some(&sense) = senses.next() {
-            owners.entry(sense).or_insert(entry.name.as_str());
+        for (rank, &sense) in senses.enumerate() {
+            // Of a name's other senses those that its group is about.
+            let field = wordnet.synset(sense).map(|synset| synset.field);
+            if rank > 0 && field.as_ref() != fields.first() {
+                continue;
+            }
+            let new = (far + NEXT_SENSE_OF_NAME * rank as f64, entry.name.as_str());
+            let owner = owners.entry(sense).or_insert(new);
+            if new.0 < owner.0 {
+                *owner = new;
+            }
         }
     };
-    entries.iter().for_each(|entry| add(&entry.name, entry));
     for entry in entries {
-        entry.synonyms.iter().for_each(|name| add(name, entry));
+        add(&entry.name, entry, 0.0);
+        for name in &entry.synonyms {
+            add(name, entry, SYNONYM);
+        }
+        // Names of icons of programs say what they are for: `data protection`.
+        if let Some(part) = part(&entry.name).filter(|_| entry.category != "Icons") {
+            add(part, entry, PART);
+        }
     }
     owners
 }
 
-/// The icon of the nearest sense that a word is, or is a kind of, with the steps to it.
-fn nearest<'e>(
-    word: &str,
-    wordnet: &WordNet,
-    owners: &HashMap<Sense, &'e str>,
-) -> Option<(f64, &'e str)> {
+/// The word of a longer name that says what it is: the tree of `evergreen tree`, the couch of `couch and lamp`, the cat of `cat face`.
+fn part(name: &str) -> Option<&str> {
+    const JOINTS: [&str; 7] = [
+        " and ", " with ", " of ", " in ", " on ", " for ", " behind ",
+    ];
+    let end = JOINTS.iter().filter_map(|joint| name.find(joint)).min();
+    let front = &name[..end.unwrap_or(name.len())];
+    let front = front.strip_suffix(" face").unwrap_or(front);
+    let last = front.rsplit(' ').next()?;
+    (last != name).then_some(last)
+}
+
+/// The icon of the nearest sense that a word is, is a kind of, or has as a kind, with the steps to it.
+fn nearest<'e>(word: &str, wordnet: &WordNet, owners: &Owners<'e>) -> Option<(f64, &'e str)> {
     let mut best: Option<(f64, &str)> = None;
+    let mut offer = |steps: f64, (far, name): (f64, &'e str)| {
+        if best.is_none_or(|(least, _)| steps + far < least) {
+            best = Some((steps + far, name));
+        }
+    };
+    let nearest_of = |senses: &[Sense]| {
+        let owners = senses.iter().filter_map(|sense| owners.get(sense).copied());
+        owners.min_by(|a, b| a.0.total_cmp(&b.0))
+    };
     for (rank, &sense) in wordnet.senses(word).iter().take(SENSES).enumerate() {
-        let mut level = vec![sense];
-        let mut steps = NEXT_SENSE * rank as f64;
-        while !level.is_empty() && steps <= FAR {
-            let owner = level.iter().find_map(|sense| owners.get(sense));
-            if let Some(&owner) = owner {
-                if best.is_none_or(|(least, _)| steps < least) {
-                    best = Some((steps, owner));
-                }
-                break;
+        let first = NEXT_SENSE * rank as f64;
+        let Some(synset) = wordnet.synset(sense) else {
+            continue;
+        };
+        let living = matches!(synset.field, Field::Animal | Field::Plant);
+        let far = if living { FAR_LIVING } else { FAR };
+        let (mut level, mut steps) = (vec![sense], first);
+        while !level.is_empty() && steps <= far {
+            if let Some(owner) = nearest_of(&level) {
+                offer(steps, owner);
             }
             let above = level.iter().filter_map(|&sense| wordnet.synset(sense));
             level = above.flat_map(|synset| synset.above.clone()).collect();
             steps += 1.0;
         }
+        if let Some(owner) = nearest_of(&synset.below) {
+            // What has no icon itself may have kinds that have one: a fruit is drawn as an apple.
+            offer(first + KIND, owner);
+        }
+        if !living {
+            continue;
+        }
+        let parents = synset.above.iter();
+        let parents = parents.filter_map(|&sense| wordnet.synset(sense));
+        for parent in parents.filter(|parent| parent.below.len() <= FEW) {
+            if let Some(owner) = nearest_of(&parent.below) {
+                offer(first + SIBLING, owner);
+            }
+        }
+        let grown = grown(synset).map_or(&[][..], |word| wordnet.senses(word));
+        if let Some(owner) = nearest_of(&grown[..grown.len().min(SENSES)]) {
+            offer(first + YOUNG, owner);
+        }
     }
-    best.or_else(|| {
-        // What has no icon itself may have kinds that have one: a fruit is drawn as an apple.
-        let first = wordnet.synset(*wordnet.senses(word).first()?)?;
-        let owner = first.below.iter().find_map(|sense| owners.get(sense));
-        Some((FAR, *owner?))
-    })
+    best
+}
+
+/// What a young animal is explained as the young of: `a young pig`, `young of domestic cattle`.
+fn grown(synset: &Synset) -> Option<&str> {
+    const BETWEEN: [&str; 8] = ["of", "a", "an", "the", "domestic", "or", "female", "male"];
+    let young = synset.gloss.iter().position(|word| word == "young")?;
+    let mut rest = synset.gloss[young + 1..].iter().map(String::as_str);
+    rest.find(|word| !BETWEEN.contains(word))
 }
 
 #[cfg(test)]
@@ -197,6 +270,52 @@ mod tests {
             category: category.into(),
             synonyms: synonyms.iter().map(|s| (*s).into()).collect(),
             ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn longer_names_are_found_by_what_they_are() {
+        for (name, expected) in [
+            ("evergreen tree", Some("tree")),
+            ("couch and lamp", Some("couch")),
+            ("cat face", Some("cat")),
+            ("glass of milk", Some("glass")),
+            ("dog", None),
+        ] {
+            assert_eq!(part(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_word_finds_its_kin() {
+        let line = |sense: u32, word: &str, pointers: &str, gloss: &str| {
+            format!("{sense:08} 05 n 01 {word} 0 {pointers} | {gloss}\n")
+        };
+        let data = [
+            line(
+                10,
+                "leporid",
+                "002 ~ 00000020 n 0000 ~ 00000030 n 0000",
+                "a mammal",
+            ),
+            line(20, "rabbit", "001 @ 00000010 n 0000", "it digs"),
+            line(30, "hare", "001 @ 00000010 n 0000", "it runs"),
+            line(40, "leveret", "000", "a young rabbit; not yet grown"),
+        ];
+        let words = ["leporid", "rabbit", "hare", "leveret"];
+        let index = (1..).zip(words);
+        let index: String = index
+            .map(|(i, word)| format!("{word} n 1 1 @ 1 0 {:08}  \n", 10 * i))
+            .collect();
+        let wordnet = WordNet::parse(&data.concat(), &index, "", "").unwrap();
+        let entries = [entry("rabbit face", "Animals & Nature", &["rabbit"])];
+        let found = of(&entries, &BTreeMap::new(), &wordnet);
+        for word in ["leporid", "hare", "leveret", "rabbit"] {
+            assert_eq!(
+                found.get(word).map(String::as_str),
+                Some("rabbit face"),
+                "{word}"
+            );
         }
     }
 

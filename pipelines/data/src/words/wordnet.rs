@@ -60,6 +60,8 @@ pub(super) struct Synset {
     pub above: Vec<Sense>,
     /// Kinds of it.
     pub below: Vec<Sense>,
+    /// The words of its explanation, up to the first semicolon, in lower case.
+    pub gloss: Vec<String>,
 }
 
 /// The nouns.
@@ -161,6 +163,10 @@ fn each_line(
 
 /// A line of `data.noun`: `offset field type words (word id)* pointers (symbol offset type numbers)* | gloss`.
 fn synset(line: &str) -> Option<(Sense, Synset)> {
+    let (line, gloss) = line.split_once(" | ")?;
+    let gloss = gloss.split(';').next().unwrap_or_default();
+    let gloss = gloss.split(|c: char| !c.is_alphanumeric());
+    let gloss = gloss.filter(|word| !word.is_empty());
     let mut words = line.split(' ');
     let sense = words.next()?.parse().ok()?;
     let field = Field::of(words.next()?.parse().ok()?);
@@ -184,6 +190,7 @@ fn synset(line: &str) -> Option<(Sense, Synset)> {
             field,
             above,
             below,
+            gloss: gloss.map(str::to_lowercase).collect(),
         },
     ))
 }
@@ -215,6 +222,7 @@ pub(super) mod tests {
         assert!(all.senses("cat").is_empty());
         let puppy = all.synset(30).unwrap();
         assert_eq!((puppy.field, &puppy.above[..]), (Field::Animal, &[20][..]));
+        assert_eq!(puppy.gloss, ["a", "young", "dog"]);
         assert_eq!(all.synset(40).unwrap().field, Field::Person);
         assert_eq!(all.synset(20).unwrap().below, [30]);
         assert_eq!(all.words(), ["animal", "dog", "puppy"]);

@@ -54,7 +54,8 @@ impl PromptEncoder {
     }
 
     /// The features of a prompt, for a video of `frames` frames (1 for an image). A word that the model does not know gives way to its
-    /// neighbour, if it has one: see [`nextscale_text::Neighbours::replace`].
+    /// neighbour, if it has one: see [`nextscale_text::Neighbours::replace`]. Where a name is left, the other unknown words are left out, as
+    /// they would draw the model away from it.
     ///
     /// # Errors
     /// A prompt that the vocabulary cannot split, or that states another length of the video.
@@ -67,7 +68,12 @@ impl PromptEncoder {
             Some(words) => words.unknown_words(&prompt),
             None => self.encoder.vocab.unknown_words(&prompt),
         };
-        let unknown = unknown.into_iter().map(str::to_owned).collect();
+        let unknown: Vec<String> = unknown.into_iter().map(str::to_owned).collect();
+        let known = match &self.words {
+            Some(words) if self.neighbours.names_in(&prompt) => words.without_unknown(&prompt),
+            _ => None,
+        };
+        let prompt = known.unwrap_or(prompt);
         let prompt = match self.model.manifest() {
             Manifest::Infinity(manifest) => manifest.prompt.apply(&prompt),
             Manifest::Var(_) => prompt,
