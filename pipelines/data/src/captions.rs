@@ -5,6 +5,12 @@ use rand::seq::IndexedRandom;
 
 use crate::entry::Entry;
 
+mod article;
+mod surroundings;
+
+pub(crate) use article::article;
+use surroundings::Words;
+
 /// The background when a caption names none.
 pub const WHITE: [u8; 3] = [255, 255, 255];
 
@@ -58,27 +64,48 @@ fn styled(text: String, entry: &Entry) -> String {
 ///
 /// An image with captions of its own has one of these, each with the same probability, as it is and on white.
 pub fn caption(entry: &Entry, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
-    with_motion(entry, "", plain, rng)
+    with_words(entry, &Words::default(), plain, rng)
+}
+
+/// A random caption with words around the name that say nothing about the image, such as `my new red apple in the garden, 3d style`, and its
+/// background. `others` are names of other images.
+pub fn surrounded(
+    entry: &Entry,
+    others: &[String],
+    plain: f64,
+    rng: &mut impl Rng,
+) -> (String, [u8; 3]) {
+    let words = surroundings::draw(others, rng);
+    with_words(entry, &words, plain, rng)
 }
 
 /// A random caption of something that moves as `phrase` says, and its background: `red apple bouncing, 3d style`.
 pub fn moving(entry: &Entry, phrase: &str, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
-    with_motion(entry, &format!(" {phrase}"), plain, rng)
+    let words = Words {
+        after: format!(" {phrase}"),
+        ..Words::default()
+    };
+    with_words(entry, &words, plain, rng)
 }
 
-fn with_motion(entry: &Entry, motion: &str, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3]) {
+fn with_words(
+    entry: &Entry,
+    Words { before, after }: &Words,
+    plain: f64,
+    rng: &mut impl Rng,
+) -> (String, [u8; 3]) {
     if let Some(own) = own(entry, rng) {
-        return (format!("{own}{motion}").trim_start().to_owned(), WHITE);
+        return (format!("{own}{after}").trim_start().to_owned(), WHITE);
     }
     let synonym = rng.random_bool(SYNONYM);
     let mut text = match entry.synonyms.choose(rng) {
         Some(other) if synonym => other.clone(),
         _ => entry.name.clone(),
     };
-    if rng.random_bool(ARTICLE) {
+    if rng.random_bool(ARTICLE) && before.is_empty() {
         text = format!("{} {text}", article(&text));
     }
-    text += motion;
+    text = format!("{before}{text}{after}");
     if !(rng.random_bool(plain) && entry.plain) {
         text = styled(text, entry);
     }
@@ -112,12 +139,16 @@ pub const RELATIONS: [(&str, [f32; 2]); 4] = [
 /// The caption of an image of two things in one style: `a red apple left of a dog, 3d style`. An image with captions of its
 /// own is called by the first of them.
 pub fn pair(first: &Entry, relation: &str, second: &Entry) -> String {
+    styled(plain_pair(first, relation, second), first)
+}
+
+/// As [`pair`], without the style.
+pub fn plain_pair(first: &Entry, relation: &str, second: &Entry) -> String {
     let thing = |entry: &Entry| match entry.captions.first() {
         Some(own) => own.clone(),
         None => format!("{} {}", article(&entry.name), entry.name),
     };
-    let text = format!("{} {relation} {}", thing(first), thing(second));
-    styled(text, first)
+    format!("{} {relation} {}", thing(first), thing(second))
 }
 
 /// How often a thing is shown in a scene, with the word for it.
@@ -135,9 +166,14 @@ const COUNTABLE: [&str; 5] = [
 /// The caption of an image that shows a thing several times: `three red apples, 3d style`. None if its name has no regular plural, such
 /// as `bread` and `fork and knife`, or is not that of a thing.
 pub fn several(entry: &Entry, number: &str) -> Option<String> {
+    Some(styled(plain_several(entry, number)?, entry))
+}
+
+/// As [`several`], without the style.
+pub fn plain_several(entry: &Entry, number: &str) -> Option<String> {
     let countable = COUNTABLE.contains(&entry.category.as_str());
     let plural = plural(&entry.name).filter(|_| countable)?;
-    Some(styled(format!("{number} {plural}"), entry))
+    Some(format!("{number} {plural}"))
 }
 
 /// The plural of a name of an icon.
@@ -197,15 +233,6 @@ fn plural(name: &str) -> Option<String> {
         (None, None) => format!("{last}s"),
     };
     Some(format!("{front} {last}").trim_start().to_owned())
-}
-
-/// The article before a word.
-pub(crate) fn article(word: &str) -> &'static str {
-    if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
-        "an"
-    } else {
-        "a"
-    }
 }
 
 #[cfg(test)]
@@ -284,6 +311,23 @@ mod tests {
             assert!(all.iter().any(|text| text == expected), "{expected}");
         }
         assert!(all.iter().all(|text| text.contains("apple bouncing")));
+    }
+
+    #[test]
+    fn words_around_a_name_leave_the_rest_of_the_caption() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let others = ["dog".to_owned()];
+        let all: Vec<String> = (0..2000)
+            .map(|_| surrounded(&apple(true), &others, PLAIN, &mut rng).0)
+            .collect();
+        let usual = many(&apple(true));
+        assert!(
+            !all.iter()
+                .any(|text| usual.iter().any(|(usual, _)| usual == text))
+        );
+        assert!(all.iter().any(|text| text.ends_with(", 3d style")));
+        assert!(all.iter().any(|text| text.contains("apple with a dog")));
+        assert!(!all.iter().any(|text| text.contains("  ")));
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub(crate) struct InfinityRun {
     /// Share of images that show a thing two to four times, with the number in the caption, 0 to 1.
     #[serde(default)]
     pub counts: f64,
+    /// Share of captions of a single thing with words around its name that say nothing about the image, 0 to 1.
+    #[serde(default)]
+    pub surroundings: f64,
     /// Seed of the initial weights and of everything random.
     #[serde(default)]
     pub seed: u64,
@@ -268,6 +271,7 @@ impl InfinityRun {
         config::check_fraction("scenes", self.scenes)?;
         config::check_fraction("counts", self.counts)?;
         config::check_fraction("scenes and counts", self.scenes + self.counts)?;
+        config::check_fraction("surroundings", self.surroundings)?;
         config::check_fraction("plain.captions", self.plain.captions)?;
         ensure!(self.plain.repeat > 0, "plain.repeat must be at least 1");
         Ok(())

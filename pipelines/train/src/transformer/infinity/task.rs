@@ -52,6 +52,9 @@ impl Run for InfinityRun {
             let entry = set.entry(index);
             let mut texts = vec![captions::canonical(entry)];
             texts.extend((0..3).map(|_| captions::caption(entry, captions::PLAIN, rng).0));
+            if self.surroundings > 0.0 {
+                texts.push(captions::surrounded(entry, &[], captions::PLAIN, rng).0);
+            }
             if self.scenes > 0.0 {
                 let (relation, _) = captions::RELATIONS[index % captions::RELATIONS.len()];
                 texts.push(captions::pair(entry, relation, entry));
@@ -96,6 +99,7 @@ fn batches(
         count: run.batch,
         drop: run.condition_drop,
         examples: ImageExamples {
+            names: set.entries().iter().map(|e| e.name.clone()).collect(),
             set,
             train_ids,
             run,
@@ -108,6 +112,8 @@ fn batches(
 pub(crate) struct ImageExamples {
     set: Arc<Dataset>,
     train_ids: Vec<usize>,
+    /// Of all images.
+    names: Vec<String>,
     run: InfinityRun,
     editor: Option<Editor>,
 }
@@ -126,22 +132,43 @@ impl ImageExamples {
         let (relation, towards) = captions::RELATIONS[rng.random_range(0..4)];
         let image = self.set.pair(index, other, towards, captions::WHITE);
         planes::append(&[image], pixels);
-        captions::pair(first, relation, self.set.entry(other))
+        let second = self.set.entry(other);
+        if self.without_style(first, rng) {
+            captions::plain_pair(first, relation, second)
+        } else {
+            captions::pair(first, relation, second)
+        }
     }
 
     /// Appends image `index` two to four times, on white, to the planes in `pixels`; returns the caption, or none if it shows nothing that
     /// can be counted.
     fn several(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> Option<String> {
         let (number, count) = captions::COUNTS[rng.random_range(0..captions::COUNTS.len())];
-        let text = captions::several(self.set.entry(index), number)?;
+        let entry = self.set.entry(index);
+        let text = if self.without_style(entry, rng) {
+            captions::plain_several(entry, number)
+        } else {
+            captions::several(entry, number)
+        }?;
         planes::append(&[self.set.several(index, count, captions::WHITE)], pixels);
         Some(text)
+    }
+
+    /// Whether a caption of an image omits the style: only of one that answers its plain name.
+    fn without_style(&self, entry: &Entry, rng: &mut ChaCha8Rng) -> bool {
+        entry.plain && rng.random_bool(self.run.plain.captions)
     }
 
     /// Appends image `index`, augmented, to the planes in `pixels`; returns the caption.
     fn single(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
         let (entry, plain) = (self.set.entry(index), self.run.plain.captions);
-        let (text, background) = captions::caption(entry, plain, rng);
+        let surroundings = self.run.surroundings;
+        // Runs without draw the numbers that they always drew.
+        let (text, background) = if surroundings > 0.0 && rng.random_bool(surroundings) {
+            captions::surrounded(entry, &self.names, plain, rng)
+        } else {
+            captions::caption(entry, plain, rng)
+        };
         let augment = &self.run.augment;
         let image = self.set.augmented(index, background, augment, rng);
         planes::append(&[image], pixels);
