@@ -58,7 +58,7 @@ pub(crate) struct ParadigmsArgs {
     /// Size of VAR and DiT, width x blocks, the width a multiple of 32, the blocks an even number; raster autoregression has half as many blocks more [default: 128x6]
     #[arg(long, value_name = "CxD")]
     size: Option<WidthAndDepth>,
-    /// Images that each of them generates [default: 5000]
+    /// Images that each of them generates [default: 2000]
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     count: Option<usize>,
     /// Steps of diffusion [default: 25]
@@ -116,7 +116,7 @@ pub(crate) struct ScalingArgs {
     /// Folder of the run of a tokenizer with a codebook [default: one is trained]
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
-    /// Sizes of the transformers: width x blocks; heads have 32 channels [default: 32x2 to 192x9]
+    /// Sizes of the transformers: width x blocks; heads have 32 channels [default: 32x2 to 160x9]
     #[arg(long, value_name = "CxD,..", value_delimiter = ',')]
     sizes: Vec<WidthAndDepth>,
     /// Images that each transformer sees
@@ -293,7 +293,7 @@ fn paradigms_of(args: &ParadigmsArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         minutes: args.minutes.unwrap_or_else(|| or(10.0, 0.5)),
         width: size.width,
         depth: size.depth,
-        count: args.count.unwrap_or_else(|| or(5000.0, 256.0) as usize),
+        count: args.count.unwrap_or_else(|| or(2000.0, 256.0) as usize),
         steps: args.steps.unwrap_or_else(|| or(25.0, 10.0) as usize),
         guidance: args.guidance.clone(),
         seed: args.seed,

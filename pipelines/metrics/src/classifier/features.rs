@@ -33,6 +33,16 @@ impl ClassifierFeatures {
         classes
     }
 
+    /// Features and logits in one pass.
+    ///
+    /// # Errors
+    /// As [`Features::features`].
+    pub fn both(&self, images: &[RgbImage]) -> Result<(Rows, Rows)> {
+        let features = self.pooled(images)?;
+        let logits = self.model.logits(features.clone());
+        Ok((Rows::of(features)?, Rows::of(logits)?))
+    }
+
     /// `[n, d]`.
     fn pooled(&self, images: &[RgbImage]) -> Result<Tensor<2>> {
         let side = self.side as u32;
@@ -101,7 +111,9 @@ mod tests {
         let first = &both.values[..16];
         let apart = first.iter().zip(&alone.values).map(|(a, b)| (a - b).abs());
         assert!(apart.fold(0.0, f32::max) < 1e-5);
-        assert_eq!(network.logits(&[one]).unwrap().dims, 3);
+        let logits = network.logits(std::slice::from_ref(&one)).unwrap();
+        assert_eq!(logits.dims, 3);
+        assert_eq!(network.both(&[one]).unwrap(), (alone, logits));
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Kind {
 }
 
 /// A trained model.
-pub(super) trait Competitor {
+pub(super) trait Competitor: Sync {
     /// Parameters of the transformer.
     fn parameters(&self) -> usize;
 

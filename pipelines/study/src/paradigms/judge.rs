@@ -101,9 +101,9 @@ impl Described {
 
     fn add(&mut self, network: &ClassifierFeatures, images: &[RgbImage]) -> Result<(), StudyError> {
         let label = network.label();
-        self.features.extend(&network.features(images)?, &label)?;
-        self.logits.extend(&network.logits(images)?, &label)?;
-        Ok(())
+        let (features, logits) = network.both(images)?;
+        self.features.extend(&features, &label)?;
+        Ok(self.logits.extend(&logits, &label)?)
     }
 
     fn gaussian(&self, network: &ClassifierFeatures, what: &str) -> Result<Gaussian, StudyError> {

@@ -5,7 +5,7 @@ use nextscale_metrics::frechet;
 
 use super::competitor::Kind;
 use super::options::ParadigmsOptions;
-use super::study::{Figures, Measured, SHOWN, Speed};
+use super::study::{FOR_GUIDANCE, Figures, Measured, SHOWN, Speed};
 use crate::error::StudyError;
 use crate::report::{
     Axis, Cell, Chart, Picture, Provenance, Reference, Report, Section, Series, Style, Table,
@@ -68,7 +68,7 @@ fn quality(
         format!("All figures are in the features of a {network}: they are no FID or IS of Inception-v3, and comparable with each other alone."),
         format!(
             "Each model trained for {} minutes, and generated {} images of the classes of as many training images, which are the reference. The weight of guidance is, of those \
-             tried, the one with the least distance of at most 1,000 images. VAR's weight grows to it over the scales.",
+             tried, the one with the least distance of at most {FOR_GUIDANCE} images. VAR's weight grows to it over the scales.",
             options.minutes, options.count
         ),
         "Held-out images are what no model can be nearer than. VAR and DiT share an auto-encoder, of which VAR draws the codes and DiT the continuous latents."
@@ -109,7 +109,9 @@ fn quality(
             Chart {
                 title: "The choice of guidance".to_owned(),
                 x: Axis::linear("weight of guidance"),
-                y: Axis::logarithmic("Frechet distance of at most 1,000 images"),
+                y: Axis::logarithmic(&format!(
+                    "Frechet distance of at most {FOR_GUIDANCE} images"
+                )),
                 series: series(&|m, _| m.guidances.clone(), Style::Line),
                 references: vec![],
             },

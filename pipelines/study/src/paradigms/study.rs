@@ -27,7 +27,7 @@ use crate::watch::Watch;
 /// Sides of the scales of the auto-encoder that VAR and diffusion share.
 const SCALES: [usize; 5] = [1, 2, 3, 5, 8];
 /// Images for the choice of the guidance, at most.
-const FOR_GUIDANCE: usize = 1000;
+pub(super) const FOR_GUIDANCE: usize = 500;
 /// Images of a class and a model on the sheet.
 pub(super) const SHOWN: usize = 4;
 /// Classes on the sheet, at most.
@@ -75,7 +75,20 @@ pub(super) struct Figures {
     /// What else decides them, apart from the weights.
     settings: String,
     pub bounds: Vec<Bound>,
+    /// Distances at weights of guidance, of models that are not finished.
+    #[serde(default)]
+    tried: Vec<Tried>,
     pub models: Vec<Measured>,
+}
+
+/// The distance of some images of a model at a weight of guidance.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Tried {
+    kind: Kind,
+    /// Images that it saw in training.
+    seen: f64,
+    guidance: f64,
+    distance: f64,
 }
 
 /// Trains all models, and compares them.
@@ -250,8 +263,10 @@ impl Study<'_> {
             let measured = match known {
                 Some(known) => known,
                 None => {
-                    let measured = self.measure(*kind, model.as_ref(), *seen, steps)?;
+                    let measured =
+                        self.measure(*kind, model.as_ref(), *seen, &mut figures, steps)?;
                     figures.models.retain(|m| m.kind != *kind);
+                    figures.tried.retain(|tried| tried.kind != *kind);
                     figures.models.push(measured.clone());
                     self.save(&figures)?;
                     measured
@@ -346,15 +361,29 @@ impl Study<'_> {
         kind: Kind,
         model: &dyn Competitor,
         seen: f64,
+        figures: &mut Figures,
         steps: &mut Steps<'_>,
     ) -> Result<Measured, StudyError> {
         let name = kind.name();
         let mut guidances = vec![];
         let few = spread(&self.labels, FOR_GUIDANCE);
         for &guidance in &self.options.guidance {
+            let known =
+                |tried: &&Tried| (tried.kind, tried.seen, tried.guidance) == (kind, seen, guidance);
+            if let Some(tried) = figures.tried.iter().find(known) {
+                guidances.push((guidance, tried.distance));
+                continue;
+            }
             let what = format!("{name}, guidance {guidance}");
-            let scores = self.generate(model, &few, guidance, &what, steps)?;
-            guidances.push((guidance, scores.frechet));
+            let distance = self.generate(model, &few, guidance, &what, steps)?.frechet;
+            guidances.push((guidance, distance));
+            figures.tried.push(Tried {
+                kind,
+                seen,
+                guidance,
+                distance,
+            });
+            self.save(figures)?;
         }
         let best = guidances.iter().min_by(|a, b| a.1.total_cmp(&b.1));
         let guidance = best.map_or(1.0, |best| best.0);
@@ -385,13 +414,29 @@ impl Study<'_> {
     ) -> Result<Scores, StudyError> {
         let mut described = self.judge.describe();
         let mut seeds = self.options.seed << 32..;
-        for (number, labels) in labels.chunks(AT_ONCE).enumerate() {
-            steps.begin(&format!("{what}, image {}", number * AT_ONCE))?;
+        let batches = labels.chunks(AT_ONCE).map(|labels| {
             let seeds: Vec<u64> = seeds.by_ref().take(labels.len()).collect();
-            let made = images(model.generate(labels, &seeds, guidance))?;
-            self.judge.add(&mut described, &made)?;
+            (labels, seeds)
+        });
+        let batches: Vec<_> = batches.collect();
+        let mut done = 0;
+        for together in batches.chunks(self.threads()) {
+            steps.begin(&format!("{what}, image {done}"))?;
+            for made in generated(model, together, guidance) {
+                self.judge.add(&mut described, &made?)?;
+            }
+            done += together.len() * AT_ONCE;
         }
         self.judge.scores(&described)
+    }
+
+    /// Batches that are generated at the same time: the passes of these small models leave most of a CPU idle.
+    fn threads(&self) -> usize {
+        if nextscale_tokenizer::cpu::is_cpu(&self.device) {
+            std::thread::available_parallelism().map_or(1, usize::from)
+        } else {
+            1
+        }
     }
 
     fn classes_shown(&self) -> usize {
@@ -419,6 +464,28 @@ impl Study<'_> {
         let made = images(model.generate(&labels, &seeds, guidance))?;
         Ok(made.into_iter().map(RgbImage::into_raw).collect())
     }
+}
+
+/// The images of each batch of labels and seeds, each made by a thread of its own.
+fn generated(
+    model: &dyn Competitor,
+    batches: &[(&[usize], Vec<u64>)],
+    guidance: f64,
+) -> Vec<Result<Vec<RgbImage>, StudyError>> {
+    let generate =
+        |(labels, seeds): &(&[usize], Vec<u64>)| images(model.generate(labels, seeds, guidance));
+    std::thread::scope(|scope| {
+        let others = batches.iter().skip(1);
+        let others: Vec<_> = others
+            .map(|batch| scope.spawn(move || generate(batch)))
+            .collect();
+        let first = batches.first().map(generate);
+        let others = others.into_iter().map(|thread| match thread.join() {
+            Ok(made) => made,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        first.into_iter().chain(others).collect()
+    })
 }
 
 /// How fast a model is, once everything is allocated.

@@ -27,7 +27,7 @@ impl VarSize {
         Self::new(64, 5),
         Self::new(96, 6),
         Self::new(128, 8),
-        Self::new(192, 9),
+        Self::new(160, 9),
     ];
 
     /// A size.
