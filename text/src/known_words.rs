@@ -9,6 +9,9 @@ const FUNCTION_WORDS: [&str; 24] = [
     "its", "it", "my", "of", "some", "that", "the", "this", "to", "with",
 ];
 
+/// Signs at the end of a clause.
+const SIGNS: &str = ",;:.!?";
+
 /// Words that say where something is, if something follows.
 const PLACES: [&str; 6] = ["on", "under", "over", "near", "behind", "without"];
 
@@ -46,20 +49,33 @@ impl KnownWords {
             .collect()
     }
 
-    /// A text without the words that were in no caption, in one line; none if no word is left. Function words go, too, where captions had
-    /// none of them, and those that nothing follows.
+    /// A text without the words that were in no caption; none if no word is left. What only joined such a word to the rest goes with it, and a
+    /// comma after it stays. A text whose words all were in captions stays as it is.
     pub fn without_unknown(&self, text: &str) -> Option<String> {
-        let joins = |word: &str| {
-            let word = word.to_lowercase();
-            FUNCTION_WORDS.contains(&word.as_str()) || PLACES.contains(&word.as_str())
-        };
-        let known = |word: &&str| {
-            let mut parts = parts(word).peekable();
-            parts.peek().is_some() && parts.all(|part| self.has(&part))
-        };
-        let mut kept: Vec<&str> = text.split_whitespace().filter(known).collect();
-        while kept.pop_if(|last| joins(last)).is_some() {}
-        (!kept.is_empty()).then(|| kept.join(" "))
+        let mut kept: Vec<String> = vec![];
+        let (mut any, mut last) = (false, false);
+        for word in text.split_whitespace() {
+            let unknown = parts(word).any(|part| !self.has(&part));
+            let sign = word.chars().last().filter(|&c| SIGNS.contains(c));
+            if unknown || (last && parts(word).next().is_none()) {
+                if let Some(sign) = sign {
+                    end_clause(&mut kept, sign);
+                }
+                (any, last) = (true, true);
+            } else {
+                kept.push(word.to_owned());
+                last = false;
+            }
+        }
+        if !any {
+            return Some(text.to_owned());
+        }
+        if last {
+            end_clause(&mut kept, ' ');
+        }
+        let kept = kept.join(" ");
+        let kept = kept.trim_end_matches([' ', ',']);
+        (!kept.is_empty()).then(|| kept.to_owned())
     }
 
     pub(crate) fn knows(&self, word: &str) -> bool {
@@ -71,6 +87,21 @@ impl KnownWords {
         let has = |word: &str| self.0.contains(word);
         let singular = |ending| word.strip_suffix(ending).is_some_and(has);
         has(word) || singular("s") || singular("es") || has(&format!("{word}s"))
+    }
+}
+
+/// Ends a clause whose last words are left out: without the words that joined them to the others, and with its sign.
+fn end_clause(kept: &mut Vec<String>, sign: char) {
+    let joins = |word: &mut String| {
+        let word = word.to_lowercase();
+        FUNCTION_WORDS.contains(&word.as_str()) || PLACES.contains(&word.as_str())
+    };
+    while kept.pop_if(joins).is_some() {}
+    if let Some(last) = kept
+        .last_mut()
+        .filter(|last| !last.ends_with(|c| SIGNS.contains(c)))
+    {
+        last.push(sign);
     }
 }
 
@@ -113,15 +144,22 @@ mod tests {
     #[test]
     fn what_no_caption_had_is_left_out() {
         let without = |text| known().without_unknown(text);
-        assert_eq!(
-            without("my wild red apples, on the moon").unwrap(),
-            "red apples,"
-        );
-        assert_eq!(
-            without("A red Apple - on  a zeppelin").unwrap(),
-            "A red Apple"
-        );
-        assert_eq!(without("the zeppelin, a"), None);
+        for (text, left) in [
+            ("my wild red apples, on the moon", "red apples"),
+            ("A red Apple - on  a zeppelin", "A red Apple -"),
+            (
+                "a red apple on a zeppelin, 3d style",
+                "a red apple, 3d style",
+            ),
+            ("a ripe apple on a zeppelin , 3d style", "a apple, 3d style"),
+            ("a zeppelin on a blue background", "a on a blue background"),
+        ] {
+            assert_eq!(without(text).unwrap(), left);
+        }
+        for whole in ["a red apple , 3d style", "Apples on a", "  red   apple"] {
+            assert_eq!(without(whole).unwrap(), whole);
+        }
+        assert_eq!(without("the zeppelin, a moon"), None);
     }
 
     #[test]

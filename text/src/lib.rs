@@ -35,7 +35,7 @@ pub mod vocab;
 pub use encoder::{TextEncoder, TextFeatures};
 pub use error::TextError;
 pub use known_words::KnownWords;
-pub use neighbours::{Neighbours, Replaced};
+pub use neighbours::{Neighbours, Replaced, Understood};
 pub use t5::{T5Config, T5Encoder};
 pub use unigram::train_unigram;
 pub use vocab::{Encoded, TokenBatch, Vocab};

@@ -20,6 +20,17 @@ pub struct Replaced {
     pub by: String,
 }
 
+/// A prompt as a model understands it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Understood {
+    /// The prompt, with a word replaced.
+    pub prompt: String,
+    /// The word that was replaced.
+    pub replaced: Option<Replaced>,
+    /// Whether a name in it says what is meant.
+    pub named: bool,
+}
+
 impl From<BTreeMap<String, String>> for Neighbours {
     fn from(words: BTreeMap<String, String>) -> Self {
         Self(words)
@@ -44,61 +55,108 @@ impl Neighbours {
         self.0.is_empty()
     }
 
-    /// A prompt with a known name in the place of the unknown word that says what is meant, and what was replaced; none if a known word
-    /// says it, or no word has a neighbour.
+    /// A prompt with a known name in the place of the unknown word that says what is meant, unless a known word says it.
     ///
-    /// What is meant is named before the first preposition, by the last of the words there: of `a farm tractor in the rain` it is the
-    /// tractor.
-    pub fn replace(&self, known: &KnownWords, prompt: &str) -> (String, Option<Replaced>) {
-        let plain = || (prompt.to_owned(), None);
+    /// What is meant is named before the first preposition and the first comma, by the last of the words there: of `a farm tractor in the
+    /// rain` it is the tractor.
+    pub fn understand(&self, known: &KnownWords, prompt: &str) -> Understood {
+        let as_it_is = |named| Understood {
+            prompt: prompt.to_owned(),
+            replaced: None,
+            named,
+        };
         let unknown = known.unknown_words(prompt);
-        let mut words = prompt.split_whitespace().map(trimmed);
-        if words.any(|word| !unknown.contains(&word) && self.is_name(word)) {
-            return plain();
+        let says = |word: &&str| !unknown.contains(word) && self.is_name(word);
+        let clause = clause(prompt);
+        if clause.iter().any(says) {
+            return as_it_is(true);
         }
-        let instead = |word: &&str| self.instead(known, word).map(|by| ((*word).to_owned(), by));
-        let before = prompt.split_whitespace().map(trimmed);
-        let before =
-            before.take_while(|word| !PREPOSITIONS.contains(&word.to_lowercase().as_str()));
-        let before = before
-            .filter(|word| unknown.contains(word))
-            .filter_map(|word| instead(&word));
-        let found = before.last();
-        let found = found.or_else(|| unknown.iter().find_map(instead));
-        let Some((word, by)) = found else {
-            return plain();
+        let candidates = clause.iter().filter(|word| unknown.contains(word));
+        let candidates: Vec<&str> = candidates.copied().collect();
+        let name = |word: &str| self.neighbour(word);
+        let form = |word: &str| known_form(known, word);
+        let last: Vec<&str> = candidates.into_iter().rev().collect();
+        let found = first_of(&last, &name).or_else(|| first_of(&last, &form));
+        let elsewhere = || {
+            prompt
+                .split_whitespace()
+                .map(trimmed)
+                .any(|word| says(&word))
         };
+        if found.is_none() && elsewhere() {
+            return as_it_is(true);
+        }
+        let found = found.or_else(|| first_of(&unknown, &name));
+        let found = found.or_else(|| first_of(&unknown, &form));
         // The word is a part of the prompt.
-        let Some((before, after)) = split_at_word(prompt, &word) else {
-            return plain();
+        let Some(((word, by), (before, after))) =
+            found.and_then(|found| Some((found.clone(), split_at_word(prompt, found.0)?)))
+        else {
+            return as_it_is(false);
         };
-        (format!("{before}{by}{after}"), Some(Replaced { word, by }))
+        let word = word.to_owned();
+        Understood {
+            prompt: format!("{before}{by}{after}"),
+            named: self.neighbour(&word).is_some() || self.is_name(&by),
+            replaced: Some(Replaced { word, by }),
+        }
     }
 
-    /// Whether a word of a prompt, or what it is a form of, is a name by itself or has a neighbour.
-    pub fn names_in(&self, prompt: &str) -> bool {
-        let mut words = prompt.split_whitespace().map(trimmed);
-        words.any(|word| self.is_name(word))
-    }
-
-    /// Whether a known word, or what it is a form of, is a name by itself.
+    /// Whether a word, or what it is a form of, is a name or a part of the name that it stands for: `cat` of `cat face`, but not `style`, a
+    /// keyword of a face with sunglasses, and not `running`, which persons do.
     fn is_name(&self, word: &str) -> bool {
         let word = word.to_lowercase();
-        self.0.contains_key(&word) || forms(&word).iter().any(|form| self.0.contains_key(form))
+        let verb = word.ends_with("ing");
+        let mut forms = forms(&word);
+        forms.push(word);
+        forms.iter().any(|form| {
+            let name = self.0.get(form);
+            name.is_some_and(|name| name == form || (!verb && name.contains(form.as_str())))
+        })
     }
 
-    /// What stands for an unknown word: another form of it that is known, or the name of its neighbour.
-    fn instead(&self, known: &KnownWords, word: &str) -> Option<String> {
-        let mut parts = parts(word);
-        let (Some(word), None) = (parts.next(), parts.next()) else {
-            return None;
-        };
+    /// The name that stands for an unknown word, or for what it is a form of.
+    fn neighbour(&self, word: &str) -> Option<String> {
+        let word = single(word)?;
         let mut forms = forms(&word);
-        forms.insert(0, word.clone());
-        let other = forms.iter().find(|form| known.knows(form));
-        let neighbour = || forms.iter().find_map(|form| self.0.get(form));
-        other.or_else(neighbour).cloned()
+        forms.insert(0, word);
+        forms.iter().find_map(|form| self.0.get(form)).cloned()
     }
+}
+
+/// The first word with something in its place.
+fn first_of<'a>(
+    words: &[&'a str],
+    instead: &dyn Fn(&str) -> Option<String>,
+) -> Option<(&'a str, String)> {
+    words.iter().find_map(|word| Some((*word, instead(word)?)))
+}
+
+/// What an unknown word is a form of, if that is known.
+fn known_form(known: &KnownWords, word: &str) -> Option<String> {
+    let forms = forms(&single(word)?);
+    forms.into_iter().find(|form| known.knows(form))
+}
+
+/// A word without hyphens, in lower case.
+fn single(word: &str) -> Option<String> {
+    let mut parts = parts(word);
+    parts.next().filter(|_| parts.next().is_none())
+}
+
+/// The words of a prompt before the first preposition and up to the first comma, without signs.
+fn clause(prompt: &str) -> Vec<&str> {
+    let mut words = vec![];
+    for word in prompt.split_whitespace() {
+        if PREPOSITIONS.contains(&word.to_lowercase().as_str()) {
+            break;
+        }
+        words.push(trimmed(word));
+        if word.ends_with([',', ';', ':']) {
+            break;
+        }
+    }
+    words
 }
 
 /// Words after which it is not said any more what is meant.
@@ -169,14 +227,14 @@ mod tests {
     fn both() -> (KnownWords, Neighbours) {
         let mut known = KnownWords::default();
         known.add("a red dog, 3d style, person running");
-        known.add("dance");
-        let text = "dog\tdog\npuppy\tdog\nmice\tmouse face\nking\tperson with crown\nno tab\n";
+        known.add("dance sliding");
+        let text = "dog\tdog\npuppy\tdog\nmice\tmouse face\nking\tperson with crown\nno tab\nstyle\tsunglasses\nrunning\tperson running\nslide\tplayground slide\n";
         (known, Neighbours::parse(text))
     }
 
     fn replaced(prompt: &str) -> String {
         let (known, neighbours) = both();
-        neighbours.replace(&known, prompt).0
+        neighbours.understand(&known, prompt).prompt
     }
 
     #[test]
@@ -189,7 +247,7 @@ mod tests {
         let (known, neighbours) = both();
         let (word, by) = ("PUPPY".to_owned(), "dog".to_owned());
         assert_eq!(
-            neighbours.replace(&known, "PUPPY").1,
+            neighbours.understand(&known, "PUPPY").replaced,
             Some(Replaced { word, by })
         );
     }
@@ -207,6 +265,27 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_is_named_by_what_stands_before_the_first_comma() {
+        let (known, neighbours) = both();
+        let understood = |prompt: &str| {
+            let found = neighbours.understand(&known, prompt);
+            (found.prompt, found.named)
+        };
+        for (prompt, expected, named) in [
+            ("a puppy, 3d style", "a dog, 3d style", true),
+            ("a puppy dancing", "a dog dancing", true), // the name, not the verb
+            ("a zeppelin, 3d style", "a zeppelin, 3d style", false),
+            ("a puppy with a dog", "a dog with a dog", true),
+            ("a zeppelin with a dog", "a zeppelin with a dog", true),
+            ("dancing", "dance", false),
+            ("running", "running", false),
+            ("a puppy sliding", "a dog sliding", true), // nor what else slides
+        ] {
+            assert_eq!(understood(prompt), (expected.to_owned(), named), "{prompt}");
+        }
+    }
+
+    #[test]
     fn known_prompts_stay_as_they_are() {
         for prompt in ["a red dog", "  dogs ,  persons", "puppy-dog", ""] {
             assert_eq!(replaced(prompt), prompt);
@@ -216,7 +295,7 @@ mod tests {
     #[test]
     fn the_text_form_is_read_back() {
         let (_, neighbours) = both();
-        assert_eq!(neighbours.len(), 4);
+        assert_eq!(neighbours.len(), 7);
         assert_eq!(Neighbours::parse(&neighbours.to_string()), neighbours);
     }
 

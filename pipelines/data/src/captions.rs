@@ -9,6 +9,7 @@ mod article;
 mod surroundings;
 
 pub(crate) use article::article;
+pub use surroundings::Surroundings;
 use surroundings::Words;
 
 /// The background when a caption names none.
@@ -68,14 +69,14 @@ pub fn caption(entry: &Entry, plain: f64, rng: &mut impl Rng) -> (String, [u8; 3
 }
 
 /// A random caption with words around the name that say nothing about the image, such as `my new red apple in the garden, 3d style`, and its
-/// background. `others` are names of other images.
+/// background.
 pub fn surrounded(
     entry: &Entry,
-    others: &[String],
+    surroundings: &Surroundings,
     plain: f64,
     rng: &mut impl Rng,
 ) -> (String, [u8; 3]) {
-    let words = surroundings::draw(others, rng);
+    let words = surroundings.draw(&entry.name, rng);
     with_words(entry, &words, plain, rng)
 }
 
@@ -316,7 +317,7 @@ mod tests {
     #[test]
     fn words_around_a_name_leave_the_rest_of_the_caption() {
         let mut rng = ChaCha8Rng::seed_from_u64(4);
-        let others = ["dog".to_owned()];
+        let others = Surroundings::new(["dog"].into_iter());
         let all: Vec<String> = (0..2000)
             .map(|_| surrounded(&apple(true), &others, PLAIN, &mut rng).0)
             .collect();

@@ -124,14 +124,15 @@ impl TextEncoderStage {
             context.warn(stands);
         }
         if !encoded.unknown.is_empty() {
-            context.warn(unknown_words(prompt, &encoded.unknown));
+            let notice = unknown_words(prompt, &encoded.unknown, encoded.left_out);
+            context.warn(notice);
         }
         Ok(encoded.features)
     }
 }
 
-/// The notice of words that the model does not know.
-fn unknown_words(prompt: &str, unknown: &[String]) -> String {
+/// The notice of words that the model does not know, which were left out or not.
+fn unknown_words(prompt: &str, unknown: &[String], left_out: bool) -> String {
     const SHOWN: usize = 8;
     let all = prompt.split_whitespace().count();
     let mut named: Vec<String> = vec![];
@@ -147,8 +148,12 @@ fn unknown_words(prompt: &str, unknown: &[String]) -> String {
     named.truncate(SHOWN);
     let (count, named) = (unknown.len(), named.join(", "));
     match count {
+        1 if left_out => format!("this model does not know the word {named}: it is left out"),
         1 => format!("this model does not know the word {named}: it has little or no effect"),
-        _ => format!("this model does not know {count} of the {all} words: {named}{more}"),
+        _ => {
+            let out = if left_out { ", which are left out" } else { "" };
+            format!("this model does not know {count} of the {all} words: {named}{more}{out}")
+        }
     }
 }
 

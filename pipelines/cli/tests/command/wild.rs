@@ -599,7 +599,16 @@ fn known_words_stand_for_unknown_ones() {
     assert!(pixels("puppy.png") == pixels("dog.png"));
     // A word that says what is meant is not looked for where a known one says it.
     let text = stderr(&place.good(&format!("{line} -p 'a dog with a puppy' -o both.png")));
-    says(&text, &["does not know the word `puppy`: it has little"]);
+    says(&text, &["does not know the word `puppy`: it is left out"]);
+    assert!(pixels("both.png") == pixels_of(&place, line, "a dog"));
+    let styled = pixels_of(&place, line, "a sleepy puppy on a zeppelin, flat style");
+    assert!(styled == pixels_of(&place, line, "a sleepy dog, flat style"));
+}
+
+/// The image of a prompt.
+fn pixels_of(place: &Place, line: &str, prompt: &str) -> image::RgbImage {
+    place.good(&format!("{line} -p '{prompt}' -o of.png"));
+    image::open(place.path("of.png")).unwrap().into_rgb8()
 }
 
 #[test]

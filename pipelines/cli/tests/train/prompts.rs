@@ -88,6 +88,7 @@ scales: [[1, 1], [2, 2]]
 patching: double
 plain: { repeat: 2, captions: 0.5 }
 scenes: 0.25
+surroundings: 0.25
 text: { vocabulary: 200, max_len: 24, width: 128, depth: 1, heads: 2, hidden: 64 }
 model: { width: 32, depth: 2, heads: 2, mlp_ratio: 8 }
 correction: { strength: 0.1, scales: 2 }
@@ -172,9 +173,9 @@ fn it_learns_to_edit(place: &Workplace) {
         .replace("tokenizer: tok", "from: model\nedits: true")
         .replace("steps: 40", "steps: 6");
     place.write("both.yaml", &edits);
-    let parts = ["both.yaml: scenes: images of several things are not edited"];
+    let parts = ["both.yaml: edits: instructions are made of no scenes"];
     place.fail("train transformer both.yaml", &parts);
-    let edits = edits.replace("scenes: 0.25\n", "");
+    let edits = edits.replace("scenes: 0.25\nsurroundings: 0.25\n", "");
     place.write("wide.yaml", &edits.replace("width: 32", "width: 64"));
     place.fail("train transformer wide.yaml", &["from: ", "other sizes"]);
     place.write(

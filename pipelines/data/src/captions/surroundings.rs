@@ -1,5 +1,7 @@
 //! Words around a name that say nothing about what an image shows: prompts have them, the names of icons do not.
 
+use std::collections::BTreeSet;
+
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
@@ -141,28 +143,95 @@ const PHRASES: [&str; 48] = [
 ];
 
 /// What joins a name to that of another thing, which the image does not show.
-const JOINTS: [&str; 6] = ["with a", "for a", "of a", "from a", "near a", "like a"];
+const JOINTS: [&str; 6] = ["with", "for", "of", "from", "near", "like"];
 
-/// Words before a name, after it, or both. `others` are names of other things.
-pub(super) fn draw(others: &[String], rng: &mut impl Rng) -> Words {
-    let mut words = Words::default();
-    let (front, back) = [(true, false), (false, true), (true, true)][rng.random_range(0..3)];
-    if front {
-        let adjective = *ADJECTIVES.choose(rng).expect("there are some");
-        words.before = match *DETERMINERS.choose(rng).expect("there are some") {
-            "a" => format!("{} {adjective} ", article(adjective)),
-            other => format!("{other} {adjective} "),
+/// Words that may stand around the names of a data set.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    adjectives: Vec<&'static str>,
+    phrases: Vec<&'static str>,
+    /// Names of single things.
+    names: Vec<String>,
+}
+
+impl Surroundings {
+    /// Those for these names: without words that are parts of one, such as `angry`, since an `angry face` is another icon.
+    pub fn new<'n>(names: impl Iterator<Item = &'n str>) -> Self {
+        let names: BTreeSet<&str> = names.collect();
+        let words: BTreeSet<&str> = names.iter().flat_map(|name| name.split(' ')).collect();
+        let adjectives = ADJECTIVES.into_iter().filter(|word| !words.contains(word));
+        let phrases = PHRASES.into_iter().filter(|phrase| {
+            let mut names = names.iter();
+            !names.any(|name| name.ends_with(phrase))
+        });
+        let single = |name: &&&str| {
+            let plain = name.chars().all(|c| c.is_ascii_lowercase() || c == ' ');
+            plain && !name.is_empty() && !name.ends_with('s')
         };
+        Self {
+            adjectives: adjectives.collect(),
+            phrases: phrases.collect(),
+            names: names
+                .iter()
+                .filter(single)
+                .map(|name| (*name).to_owned())
+                .collect(),
+        }
     }
-    if back {
-        words.after = match others.choose(rng) {
-            Some(other) if rng.random_bool(0.3) => {
-                let joint = *JOINTS.choose(rng).expect("there are some");
-                let joint = joint.trim_end_matches('a');
-                format!(" {joint}{} {other}", article(other))
-            }
-            _ => format!(" {}", PHRASES.choose(rng).expect("there are some")),
-        };
+
+    /// Words before the name `own`, after it, or both.
+    pub(super) fn draw(&self, own: &str, rng: &mut impl Rng) -> Words {
+        let mut words = Words::default();
+        let (front, back) = [(true, false), (false, true), (true, true)][rng.random_range(0..3)];
+        let adjective = self.adjectives.choose(rng);
+        if let Some(adjective) = adjective.filter(|_| front) {
+            words.before = match DETERMINERS.choose(rng) {
+                Some(&other) if other != "a" => format!("{other} {adjective} "),
+                _ => format!("{} {adjective} ", article(adjective)),
+            };
+        }
+        if back {
+            let other = self.names.choose(rng).filter(|other| *other != own);
+            let joint = JOINTS.choose(rng).copied().unwrap_or_default();
+            words.after = match (other, self.phrases.choose(rng)) {
+                (Some(other), _) if rng.random_bool(0.3) => {
+                    format!(" {joint} {} {other}", article(other))
+                }
+                (_, Some(phrase)) => format!(" {phrase}"),
+                (_, None) => String::new(),
+            };
+        }
+        words
     }
-    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn words_of_names_are_not_put_around_them() {
+        let names = ["old woman", "bridge at night", "dog", "books"];
+        let surroundings = Surroundings::new(names.into_iter());
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let all: Vec<Words> = (0..3000)
+            .map(|_| surroundings.draw("dog", &mut rng))
+            .collect();
+        assert!(all.iter().all(|words| !words.before.contains(" old ")));
+        assert!(all.iter().all(|words| words.after != " at night"));
+        assert!(
+            all.iter()
+                .any(|words| words.after.ends_with("an old woman"))
+        );
+        assert!(all.iter().any(|words| words.before == "my little "));
+        for none in ["a dog", "books"] {
+            assert!(
+                !all.iter().any(|words| words.after.ends_with(none)),
+                "{none}"
+            );
+        }
+        assert!(all.iter().all(|words| *words != Words::default()));
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::recipe::WordsRecipe;
 use super::wordnet::{Field, Sense, Synset, WordNet};
+use crate::captions::COLOURS;
 use crate::dataset::Dataset;
 use crate::entry::Entry;
 use crate::error::DataError;
@@ -21,7 +22,7 @@ const NEXT_SENSE: f64 = 1.5;
 const NEXT_SENSE_OF_NAME: f64 = 0.5;
 /// How much farther away another name of an icon is.
 const SYNONYM: f64 = 0.25;
-/// How much farther away an icon is that a part of its name is found by, such as the tree of `evergreen tree`.
+/// Extra steps if only a part of an icon's name matches, such as the tree of `evergreen tree`.
 const PART: f64 = 0.75;
 /// Steps up to which WordNet is asked before keywords are.
 const NEAR: f64 = 2.0;
@@ -31,7 +32,7 @@ const FAR: f64 = 4.0;
 const FAR_LIVING: f64 = 6.0;
 /// Steps to another kind of what a word is a kind of.
 const SIBLING: f64 = 2.5;
-/// Kinds that are near to each other: of a few, not of all that is an artifact.
+/// What has more kinds than this is too general for them to be siblings.
 const FEW: usize = 40;
 /// Steps from a young animal to what it grows up to be.
 const YOUNG: f64 = 1.5;
@@ -111,7 +112,8 @@ fn of(
     let words: BTreeSet<&str> = words.chain(keywords.keys().map(String::as_str)).collect();
     let mut found = BTreeMap::new();
     for word in words {
-        if word.len() < 3 || spoken.contains(word) || wordnet.is_adjective(word) {
+        let short = word.len() < 3;
+        if short || spoken.contains(word) || says_how(word) || wordnet.is_adjective(word) {
             continue;
         }
         let known = nearest(word, wordnet, &owners);
@@ -128,7 +130,8 @@ fn of(
         .filter(|entry| !fields(&entry.category).is_empty())
     {
         for name in std::iter::once(&entry.name).chain(&entry.synonyms) {
-            if name.len() > 2 && name.bytes().all(|b| b.is_ascii_lowercase()) {
+            let plain = name.len() > 2 && name.bytes().all(|b| b.is_ascii_lowercase());
+            if plain && !says_how(name) {
                 let known = found.entry(name.clone());
                 known.or_insert_with(|| entry.name.clone());
             }
@@ -142,6 +145,21 @@ fn of(
         }
     }
     found
+}
+
+/// Whether captions say with a word how or where a thing is, although it is the name of an icon too.
+fn says_how(word: &str) -> bool {
+    const HOW: [&str; 8] = [
+        "style",
+        "background",
+        "left",
+        "right",
+        "up",
+        "down",
+        "above",
+        "below",
+    ];
+    HOW.contains(&word) || COLOURS.iter().any(|(colour, _)| *colour == word)
 }
 
 /// The words of an icon's captions.
@@ -347,6 +365,10 @@ mod tests {
         ];
         let expected = expected.map(|(word, name)| (word.to_owned(), name.to_owned()));
         assert_eq!(found, BTreeMap::from(expected));
+        // A colour is no thing.
+        let tangerine = [entry("tangerine", "Food & Drink", &["orange"])];
+        let found = of(&tangerine, &BTreeMap::new(), &wordnet);
+        assert!(found.contains_key("tangerine") && !found.contains_key("orange"));
         // What a caption has is no question.
         let found = of(&entries, &keywords.into(), &wordnet);
         assert!(!found.contains_key("puppy") && !found.contains_key("eyes"));

@@ -231,7 +231,9 @@ pub(super) mod tests {
 
     #[test]
     fn another_file_is_refused_with_its_line() {
-        let error = WordNet::parse("  1\n00000010 05 n zz", "", "", "").unwrap_err();
+        let error = WordNet::parse("  1\n00000010 05 n zz | x", "", "", "").unwrap_err();
         assert!(error.0.contains("data.noun: line 2"), "{}", error.0);
+        let without_gloss = WordNet::parse("00000010 05 n 01 dog 0 000", "", "", "");
+        assert!(without_gloss.unwrap_err().0.contains("data.noun: line 1"));
     }
 }

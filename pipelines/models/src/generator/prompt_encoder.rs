@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use nextscale_text::{KnownWords, Neighbours, Replaced, TextEncoder};
+use nextscale_text::{KnownWords, Neighbours, Replaced, TextEncoder, Understood};
 
 use crate::device;
 use crate::error::ModelError;
@@ -27,6 +27,8 @@ pub struct EncodedPrompt {
     /// Words of the prompt that the model does not know: those that no caption of its training had, or, where its captions
     /// are not known, those that its vocabulary cannot spell.
     pub unknown: Vec<String>,
+    /// Whether the text encoder did not get these words.
+    pub left_out: bool,
     /// The word of the prompt that another stood for.
     pub replaced: Option<Replaced>,
 }
@@ -54,25 +56,35 @@ impl PromptEncoder {
     }
 
     /// The features of a prompt, for a video of `frames` frames (1 for an image). A word that the model does not know gives way to its
-    /// neighbour, if it has one: see [`nextscale_text::Neighbours::replace`]. Where a name is left, the other unknown words are left out, as
-    /// they would draw the model away from it.
+    /// neighbour, if it has one: see [`nextscale_text::Neighbours::understand`]. A model of images does not get the other unknown words where
+    /// a name says what is meant: they would draw it away from that.
     ///
     /// # Errors
     /// A prompt that the vocabulary cannot split, or that states another length of the video.
     pub fn encode(&self, prompt: &str, frames: usize) -> Result<EncodedPrompt, ModelError> {
-        let (prompt, replaced) = match &self.words {
-            Some(words) => self.neighbours.replace(words, prompt),
-            None => (prompt.to_owned(), None),
+        let understood = match &self.words {
+            Some(words) => self.neighbours.understand(words, prompt),
+            None => Understood {
+                prompt: prompt.to_owned(),
+                replaced: None,
+                named: false,
+            },
         };
+        let Understood {
+            prompt, replaced, ..
+        } = understood;
         let unknown = match &self.words {
             Some(words) => words.unknown_words(&prompt),
             None => self.encoder.vocab.unknown_words(&prompt),
         };
         let unknown: Vec<String> = unknown.into_iter().map(str::to_owned).collect();
         let known = match &self.words {
-            Some(words) if self.neighbours.names_in(&prompt) => words.without_unknown(&prompt),
+            Some(words) if understood.named && self.draws_what_is_named() => {
+                words.without_unknown(&prompt)
+            }
             _ => None,
         };
+        let left_out = known.is_some() && !unknown.is_empty();
         let prompt = known.unwrap_or(prompt);
         let prompt = match self.model.manifest() {
             Manifest::Infinity(manifest) => manifest.prompt.apply(&prompt),
@@ -85,7 +97,16 @@ impl PromptEncoder {
             tokens: features.untruncated[0],
             features: features.features,
             unknown,
+            left_out,
             replaced,
         })
+    }
+
+    /// Whether a prompt of this model is about one thing: those of videos have motions, and instructions have verbs.
+    fn draws_what_is_named(&self) -> bool {
+        match self.model.manifest() {
+            Manifest::Infinity(manifest) => !manifest.edits_by_instruction,
+            Manifest::Var(_) | Manifest::InfinityStar(_) => false,
+        }
     }
 }

@@ -28,6 +28,8 @@ use crate::watch::Watch;
 const SCALES: [usize; 5] = [1, 2, 3, 5, 8];
 /// Images for the choice of the guidance, at most.
 pub(super) const FOR_GUIDANCE: usize = 500;
+/// Batches that are generated at the same time, at most.
+const AT_MOST: usize = 8;
 /// Images of a class and a model on the sheet.
 pub(super) const SHOWN: usize = 4;
 /// Classes on the sheet, at most.
@@ -126,6 +128,15 @@ fn prepare(options: &ParadigmsOptions) -> Result<Dataset, StudyError> {
     let nothing = |reason: String| Err(StudyError::Nothing { reason });
     if options.guidance.is_empty() {
         return nothing("name a weight of guidance, 1 for none".to_owned());
+    }
+    if let Some(weight) = options
+        .guidance
+        .iter()
+        .find(|w| !w.is_finite() || **w < 0.0)
+    {
+        return nothing(format!(
+            "a guidance of {weight} is no weight: name numbers of 0 or more, 1 for none"
+        ));
     }
     let set = Dataset::load(&options.data)?;
     let set = if set.classes().is_empty() {
@@ -322,7 +333,7 @@ impl Study<'_> {
             ..
         } = self.options;
         format!(
-            "{count} images, {steps} steps, guidance {guidance:?}, seed {seed}, {width}x{depth}, tokenizers of {tokenizer_minutes} minutes, {}",
+            "{count} images, {FOR_GUIDANCE} for the guidance, {steps} steps, guidance {guidance:?}, seed {seed}, {width}x{depth}, tokenizers of {tokenizer_minutes} minutes, {}",
             self.judge.label()
         )
     }
@@ -433,7 +444,7 @@ impl Study<'_> {
     /// Batches that are generated at the same time: the passes of these small models leave most of a CPU idle.
     fn threads(&self) -> usize {
         if nextscale_tokenizer::cpu::is_cpu(&self.device) {
-            std::thread::available_parallelism().map_or(1, usize::from)
+            std::thread::available_parallelism().map_or(1, |count| usize::from(count).min(AT_MOST))
         } else {
             1
         }

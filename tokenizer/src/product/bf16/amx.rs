@@ -320,7 +320,7 @@ unsafe fn rows_of_panel(
     }
 }
 
-/// A panel of the right factor, `[steps, 16, 32]`; `panel` holds zeros.
+/// A panel of the right factor, `[steps, 16, 32]`; places of `panel` that no number fills hold zeros.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn pack_right(factor: Factor, [n, k]: [usize; 2], first: usize, panel: &mut [u32]) {
     let pairs = k.div_ceil(2);
@@ -555,6 +555,32 @@ mod tests {
                     assert_eq!(product([m, n, k], a, b), expected, "{m} {n} {k}");
                 }
             }
+        }
+    }
+
+    /// Factors that are set again, with the same and with other sizes, keep nothing of what they were.
+    #[test]
+    fn factors_are_used_again() {
+        if !is_available() {
+            return;
+        }
+        let (mut left, mut right) = (Left::default(), Right::default());
+        let mut out = vec![7.0; 100_000];
+        for [m, n, k] in [
+            [40, 33, 33],
+            [40, 33, 34],
+            [40, 33, 33],
+            [9, 70, 5],
+            [64, 64, 64],
+            [40, 33, 1],
+        ] {
+            let (a, b) = (numbers(m * k, 29 + k), numbers(n * k, 17 + m));
+            let halves: Vec<u16> = a.iter().map(|&x| rounded(x) as u16).collect();
+            left.set_halves(&halves, [m, k]);
+            right.set_rows(&b, [n, k]);
+            left.multiply(&right, &mut out);
+            let expected = product([m, n, k], Factor::Rows(&a), Factor::Rows(&b));
+            assert_eq!(out, expected, "{m} {n} {k}");
         }
     }
 

@@ -252,8 +252,8 @@ impl InfinityRun {
             "transformer_of, continues and from exclude each other"
         );
         ensure!(
-            !self.edits || self.scenes + self.counts == 0.0,
-            "scenes: images of several things are not edited; leave out `scenes`, `counts` or `edits`"
+            !self.edits || self.scenes + self.counts + self.surroundings == 0.0,
+            "edits: instructions are made of no scenes, counts or surroundings; leave out these or `edits`"
         );
         self.schedule()?;
         self.text.check()?;

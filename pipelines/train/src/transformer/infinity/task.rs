@@ -9,7 +9,8 @@ use nextscale_bitwise::infinity::{Plan, TextCondition};
 use nextscale_bitwise::tokens::{Patching, TeacherForcing};
 use nextscale_bitwise::train::{BitLoss, loss};
 use nextscale_bitwise::vae::BsqVae;
-use nextscale_data::{Augment, Dataset, Edit, EditKind, Editor, Entry, captions};
+use nextscale_data::captions::{self, Surroundings};
+use nextscale_data::{Augment, Dataset, Edit, EditKind, Editor, Entry};
 use nextscale_text::{Vocab, encoder::encode_tokens};
 use nextscale_tokenizer::{Pyramid, ScaleSchedule};
 use rand::{Rng as _, seq::IndexedRandom as _};
@@ -32,8 +33,9 @@ impl Run for InfinityRun {
     fn check(&self, set: &Dataset) -> Result<()> {
         let named = |entry: &Entry| !entry.name.is_empty();
         ensure!(
-            !(self.edits || self.scenes + self.counts > 0.0) || set.entries().iter().all(named),
-            "data: images with captions of their own have no names, of which the texts of `edits`, `scenes` and `counts` are made"
+            !(self.edits || self.scenes + self.counts + self.surroundings > 0.0)
+                || set.entries().iter().all(named),
+            "data: images with captions of their own have no names, of which the texts of `edits`, `scenes`, `counts` and `surroundings` are made"
         );
         self.check_sizes()
     }
@@ -43,6 +45,7 @@ impl Run for InfinityRun {
         let vae = self.open_tokenizer(context.out, device)?.vae;
         let continues = self.continues.as_deref().or(self.from.as_deref());
         let editor = self.edits.then(|| Editor::new(&set, false));
+        let surroundings = surroundings(&set);
         let texts = |index, rng: &mut ChaCha8Rng| {
             if let Some(editor) = &editor {
                 let edits = EditKind::ALL.into_iter();
@@ -53,7 +56,7 @@ impl Run for InfinityRun {
             let mut texts = vec![captions::canonical(entry)];
             texts.extend((0..3).map(|_| captions::caption(entry, captions::PLAIN, rng).0));
             if self.surroundings > 0.0 {
-                texts.push(captions::surrounded(entry, &[], captions::PLAIN, rng).0);
+                texts.push(captions::surrounded(entry, &surroundings, captions::PLAIN, rng).0);
             }
             if self.scenes > 0.0 {
                 let (relation, _) = captions::RELATIONS[index % captions::RELATIONS.len()];
@@ -74,6 +77,11 @@ impl Run for InfinityRun {
         let model = self.model(bits, vocab.size(), &device.clone().autodiff())?;
         Ok((task, model, batches(self, set, vocab, editor)))
     }
+}
+
+/// What may stand around the names of a data set.
+fn surroundings(set: &Dataset) -> Surroundings {
+    Surroundings::new(set.entries().iter().map(|entry| entry.name.as_str()))
 }
 
 /// The batches of a run.
@@ -99,7 +107,7 @@ fn batches(
         count: run.batch,
         drop: run.condition_drop,
         examples: ImageExamples {
-            names: set.entries().iter().map(|e| e.name.clone()).collect(),
+            surroundings: surroundings(&set),
             set,
             train_ids,
             run,
@@ -112,8 +120,7 @@ fn batches(
 pub(crate) struct ImageExamples {
     set: Arc<Dataset>,
     train_ids: Vec<usize>,
-    /// Of all images.
-    names: Vec<String>,
+    surroundings: Surroundings,
     run: InfinityRun,
     editor: Option<Editor>,
 }
@@ -133,7 +140,7 @@ impl ImageExamples {
         let image = self.set.pair(index, other, towards, captions::WHITE);
         planes::append(&[image], pixels);
         let second = self.set.entry(other);
-        if self.without_style(first, rng) {
+        if second.plain && self.without_style(first, rng) {
             captions::plain_pair(first, relation, second)
         } else {
             captions::pair(first, relation, second)
@@ -163,9 +170,9 @@ impl ImageExamples {
     fn single(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
         let (entry, plain) = (self.set.entry(index), self.run.plain.captions);
         let surroundings = self.run.surroundings;
-        // Runs without draw the numbers that they always drew.
+        // Runs without surroundings draw the numbers that they always drew.
         let (text, background) = if surroundings > 0.0 && rng.random_bool(surroundings) {
-            captions::surrounded(entry, &self.names, plain, rng)
+            captions::surrounded(entry, &self.surroundings, plain, rng)
         } else {
             captions::caption(entry, plain, rng)
         };
