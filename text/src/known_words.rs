@@ -12,8 +12,11 @@ const FUNCTION_WORDS: [&str; 24] = [
 /// Signs at the end of a clause.
 const SIGNS: &str = ",;:.!?";
 
-/// Words that say where something is, if something follows.
-const PLACES: [&str; 6] = ["on", "under", "over", "near", "behind", "without"];
+/// Words that join to a thing what it is for, where it is, and so on; what is meant stands before them.
+pub(crate) const PREPOSITIONS: [&str; 14] = [
+    "of", "for", "in", "on", "at", "with", "from", "by", "under", "over", "behind", "near", "to",
+    "without",
+];
 
 /// The words of the captions that a model was trained on. A prompt's other words have hardly any effect.
 ///
@@ -94,7 +97,7 @@ impl KnownWords {
 fn end_clause(kept: &mut Vec<String>, sign: char) {
     let joins = |word: &mut String| {
         let word = word.to_lowercase();
-        FUNCTION_WORDS.contains(&word.as_str()) || PLACES.contains(&word.as_str())
+        FUNCTION_WORDS.contains(&word.as_str()) || PREPOSITIONS.contains(&word.as_str())
     };
     while kept.pop_if(joins).is_some() {}
     if let Some(last) = kept

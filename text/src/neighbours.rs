@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::known_words::{KnownWords, parts};
+use crate::known_words::{KnownWords, PREPOSITIONS, parts};
 
 /// Words that no caption had, each with a name that stands for it: `puppy` is drawn as a `dog`. Words that are names have themselves.
 ///
@@ -158,12 +158,6 @@ fn clause(prompt: &str) -> Vec<&str> {
     }
     words
 }
-
-/// Words after which it is not said any more what is meant.
-const PREPOSITIONS: [&str; 14] = [
-    "of", "for", "in", "on", "at", "with", "from", "by", "under", "over", "behind", "near", "to",
-    "without",
-];
 
 /// A word without the signs around it.
 fn trimmed(word: &str) -> &str {

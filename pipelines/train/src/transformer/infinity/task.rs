@@ -45,7 +45,8 @@ impl Run for InfinityRun {
         let vae = self.open_tokenizer(context.out, device)?.vae;
         let continues = self.continues.as_deref().or(self.from.as_deref());
         let editor = self.edits.then(|| Editor::new(&set, false));
-        let surroundings = surroundings(&set);
+        let names = set.entries().iter().map(|entry| entry.name.as_str());
+        let surroundings = Surroundings::new(names);
         let texts = |index, rng: &mut ChaCha8Rng| {
             if let Some(editor) = &editor {
                 let edits = EditKind::ALL.into_iter();
@@ -75,13 +76,8 @@ impl Run for InfinityRun {
         let task = task(&self, vae, &vocab, &set, device)?;
         device.seed(self.seed);
         let model = self.model(bits, vocab.size(), &device.clone().autodiff())?;
-        Ok((task, model, batches(self, set, vocab, editor)))
+        Ok((task, model, batches(self, set, vocab, editor, surroundings)))
     }
-}
-
-/// What may stand around the names of a data set.
-fn surroundings(set: &Dataset) -> Surroundings {
-    Surroundings::new(set.entries().iter().map(|entry| entry.name.as_str()))
 }
 
 /// The batches of a run.
@@ -90,6 +86,7 @@ fn batches(
     set: Arc<Dataset>,
     vocab: Vocab,
     editor: Option<Editor>,
+    surroundings: Surroundings,
 ) -> CaptionedBatches<ImageExamples> {
     let train_ids = set.train_ids();
     let repeat = |id: &usize| {
@@ -107,7 +104,7 @@ fn batches(
         count: run.batch,
         drop: run.condition_drop,
         examples: ImageExamples {
-            surroundings: surroundings(&set),
+            surroundings,
             set,
             train_ids,
             run,
