@@ -40,8 +40,12 @@ impl Geometry {
 
     /// Cuts all output planes into blocks of pieces, each with about [`BLOCK`] numbers of columns.
     pub(super) fn blocks(&self) -> Vec<Vec<Piece>> {
+        self.blocks_of((BLOCK / self.taps()).clamp(64, 512))
+    }
+
+    /// Cuts all output planes into blocks of pieces, each with about so many columns.
+    pub(super) fn blocks_of(&self, columns: usize) -> Vec<Vec<Piece>> {
         let [_, h, w] = self.output;
-        let columns = (BLOCK / self.taps()).clamp(64, 512);
         let pieces = |image: usize| {
             let rows = (columns / w).clamp(1, h);
             (0..h).step_by(rows).map(move |start| Piece {

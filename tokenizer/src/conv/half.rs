@@ -3,6 +3,8 @@
 //! As in [`kernel`](super::kernel) all three products are wide. What they read is rounded before it is copied into columns: pairs of
 //! channels for the convolution, pairs of cells for the gradient of the weights, as the instruction takes them.
 
+use std::cell::RefCell;
+
 use rayon::prelude::*;
 
 use super::columns::{Geometry, Piece};
@@ -11,6 +13,25 @@ use super::product::Shared;
 use crate::product::bf16::amx::{Left, Right, pair, rounded};
 
 pub(super) use crate::product::bf16::amx::is_available;
+
+/// What a block needs, reused from block to block: fresh memory would be written twice.
+#[derive(Default)]
+struct Room {
+    /// Columns in pairs of channels.
+    pairs: Vec<u32>,
+    /// Columns.
+    halves: Vec<u16>,
+    /// Gradients of the output.
+    outputs: Vec<f32>,
+    left: Left,
+    right: Right,
+    result: Vec<f32>,
+    sum: Vec<f32>,
+}
+
+thread_local! {
+    static ROOM: RefCell<Room> = RefCell::default();
+}
 
 /// As [`kernel::forward`](super::kernel::forward).
 pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
@@ -22,27 +43,19 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f3
         input: [c.div_ceil(2), h, w],
         ..*g
     };
-    let (taps, pairs) = (g.kernel * g.kernel, halved.taps());
-    let row = |i: usize| {
-        // The pairs of channels of an output channel, with all their taps.
-        let weight = &weight[i / pairs * c * taps..][..c * taps];
-        let (pair_of_channels, tap) = (i % pairs / taps, i % taps);
-        let at = 2 * pair_of_channels * taps + tap;
-        pair(weight[at], weight.get(at + taps).copied().unwrap_or(0.0))
-    };
-    let weights: Vec<u32> = (0..channels * pairs).map(row).collect();
+    let pairs = halved.taps();
+    let weights = pairs_of_channels(weight, c, g.kernel * g.kernel);
     let left = Left::of_pairs(&weights, [channels, pairs]);
     let x = pairs_of_channels(x, c, h * w);
     let blocks = halved.blocks();
     // SAFETY: the blocks are all output planes.
     unsafe {
         Shared::fill(g.b * channels * g.plane(), |shared| {
-            let work = |(columns, right, result): &mut (Vec<u32>, Right, Vec<f32>),
-                        block: &Vec<Piece>| {
-                halved.columns(&x, block, columns);
+            let work = |block: &Vec<Piece>, room: &mut Room| {
+                halved.columns(&x, block, &mut room.pairs);
                 let width = halved.width(block);
-                right.set_pairs(columns, [pairs, width]);
-                left.multiply(right, result);
+                room.right.set_pairs(&room.pairs, [pairs, width]);
+                let result = left.multiply(&room.right, &mut room.result);
                 if let Some(bias) = bias {
                     for (row, bias) in result.chunks_exact_mut(width).zip(bias) {
                         row.iter_mut().for_each(|sum| *sum += bias);
@@ -50,12 +63,14 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f3
                 }
                 store(g, block, result, shared);
             };
-            blocks.par_iter().for_each_init(Default::default, work);
+            let blocks = blocks.par_iter();
+            blocks.for_each(|block| ROOM.with_borrow_mut(|room| work(block, room)));
         })
     }
 }
 
-/// Planes of `size` cells in pairs, for each image of `channels`; an odd last channel is paired with zeros.
+/// Planes of `size` cells in pairs, for each image of `channels` (each row of weights, whose planes are kernels); an odd last channel is
+/// paired with zeros.
 fn pairs_of_channels(x: &[f32], channels: usize, size: usize) -> Vec<u32> {
     let halves = channels.div_ceil(2);
     let images = x.len() / (channels * size);
@@ -79,39 +94,70 @@ fn pairs_of_channels(x: &[f32], channels: usize, size: usize) -> Vec<u32> {
     out
 }
 
+/// Numbers in a block of columns that are summed: two megabytes.
+const SUMMED: usize = 1 << 20;
+
 /// As [`kernel::weight_gradient`](super::kernel::weight_gradient).
 pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32> {
     let (channels, taps) = (g.output[0], g.taps());
     assert_eq!(x.len(), g.b * g.input.iter().product::<usize>());
     assert_eq!(grad.len(), g.b * channels * g.plane());
     let x: Vec<u16> = x.par_iter().map(|&x| rounded(x) as u16).collect();
-    let blocks = g.blocks();
+    // Wide, because every block adds to all sums.
+    let blocks = g.blocks_of((SUMMED / taps).clamp(64, 2048));
     let each = blocks.len().div_ceil(rayon::current_num_threads()).max(1);
     let sums = blocks.par_chunks(each).map(|blocks| {
-        // The gradient of each tap, `[taps, c']`.
-        let mut sum = vec![0.0; taps * channels];
-        let (mut columns, mut outputs, mut part) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut left, mut right) = (Left::default(), Right::default());
-        for block in blocks {
-            let width = g.width(block);
-            g.columns(&x, block, &mut columns);
-            gather(g, block, grad, &mut outputs);
-            left.set_halves(&columns, [taps, width]);
-            right.set_rows(&outputs, [channels, width]);
-            left.multiply(&right, &mut part);
-            sum.iter_mut()
-                .zip(&part)
-                .for_each(|(sum, part)| *sum += part);
-        }
-        sum
+        ROOM.with_borrow_mut(|room| {
+            let Room {
+                halves,
+                outputs,
+                left,
+                right,
+                result,
+                sum,
+                ..
+            } = room;
+            for (i, block) in blocks.iter().enumerate() {
+                let width = g.width(block);
+                g.columns(&x, block, halves);
+                gather(g, block, grad, outputs);
+                left.set_halves(halves, [taps, width]);
+                right.set_rows(outputs, [channels, width]);
+                // The gradient of each tap, `[taps, c']`.
+                if i == 0 {
+                    left.multiply(right, sum);
+                } else {
+                    let part = left.multiply(right, result);
+                    let both = sum.iter_mut().zip(part);
+                    both.for_each(|(sum, part)| *sum += *part);
+                }
+            }
+            transposed(&sum[..taps * channels], [taps, channels])
+        })
     });
     let sum = sums.reduce_with(|mut a, b| {
         a.iter_mut().zip(&b).for_each(|(a, b)| *a += b);
         a
     });
-    let sum = sum.unwrap_or_else(|| vec![0.0; taps * channels]);
-    let place = |i: usize| sum[i % taps * channels + i / taps];
-    (0..channels * taps).map(place).collect()
+    sum.unwrap_or_else(|| vec![0.0; taps * channels])
+}
+
+/// Rows on either side of a block whose transposition stays in the cache.
+const BLOCK: usize = 16;
+
+/// The columns of `x`, `[rows, columns]`, as rows.
+fn transposed(x: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    let mut out = vec![0.0; x.len()];
+    let blocks = out.chunks_mut(BLOCK * rows.max(1)).enumerate();
+    blocks.for_each(|(block, out)| {
+        for (i, row) in x.chunks_exact(columns).enumerate() {
+            let row = &row[block * BLOCK..][..out.len() / rows];
+            row.iter()
+                .enumerate()
+                .for_each(|(j, x)| out[j * rows + i] = *x);
+        }
+    });
+    out
 }
 
 /// As [`kernel::input_gradient`](super::kernel::input_gradient).

@@ -144,14 +144,18 @@ pub(super) fn turned(g: &Geometry, weight: &[f32]) -> (Geometry, Vec<f32>) {
     assert_eq!(g.stride, 1, "the flipped kernel needs stride 1");
     let (from, to, k) = (g.output[0], g.input[0], g.kernel * g.kernel);
     let mut turned = vec![0.0; weight.len()];
-    for o in 0..from {
-        for i in 0..to {
-            let source = &weight[(o * to + i) * k..][..k];
-            let target = &mut turned[(i * from + o) * k..][..k];
-            target
-                .iter_mut()
-                .zip(source.iter().rev())
-                .for_each(|(t, s)| *t = *s);
+    // In blocks, so that what is written lies together.
+    for block in (0..from).step_by(16) {
+        let block = block..from.min(block + 16);
+        for (i, row) in turned.chunks_exact_mut(from * k).enumerate() {
+            let targets = row[block.start * k..block.end * k].chunks_exact_mut(k);
+            for (o, target) in block.clone().zip(targets) {
+                let source = &weight[(o * to + i) * k..][..k];
+                target
+                    .iter_mut()
+                    .zip(source.iter().rev())
+                    .for_each(|(t, s)| *t = *s);
+            }
         }
     }
     let back = Geometry {

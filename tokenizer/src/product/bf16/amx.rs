@@ -393,7 +393,7 @@ pub(crate) struct Left {
     /// Pairs of a row.
     pairs: usize,
     steps: usize,
-    /// Zeros where no pair is.
+    /// Zeros where no pair is; there may be more than it has.
     places: Vec<u32>,
 }
 
@@ -427,16 +427,21 @@ impl Left {
         }
     }
 
-    /// Makes room; factors of one size have their zeros at the same places.
+    /// Makes room.
     fn resize(&mut self, rows: usize, pairs: usize) {
         if (self.rows, self.pairs) == (rows, pairs) {
-            return;
+            return; // zeros are where they were
         }
         (self.rows, self.pairs) = (rows, pairs);
         self.steps = pairs.div_ceil(SIDE);
-        self.places.clear();
-        let count = rows.div_ceil(HIGH) * self.steps * 2 * TILE;
-        self.places.resize(count, 0);
+        let whole = rows.is_multiple_of(HIGH) && pairs.is_multiple_of(SIDE);
+        let count = self.count();
+        at_least(&mut self.places, count, whole);
+    }
+
+    /// Places of all tiles.
+    fn count(&self) -> usize {
+        self.rows.div_ceil(HIGH) * self.steps * 2 * TILE
     }
 
     /// The pairs of a row in a step.
@@ -445,28 +450,34 @@ impl Left {
         &mut self.places[at..at + SIDE]
     }
 
-    /// The product with `right`, `[rows, columns]`.
+    /// The product with `right`, `[rows, columns]`, at the start of `out`, which is made as long at least.
     ///
     /// # Panics
     /// If the inner axes differ, or the instructions are not available.
-    pub fn multiply(&self, right: &Right, out: &mut Vec<f32>) {
+    pub fn multiply<'a>(&self, right: &Right, out: &'a mut Vec<f32>) -> &'a mut [f32] {
         assert_eq!(self.steps, right.steps, "steps of the inner axis");
         assert!(is_available(), "a CPU without AMX");
         let n = right.columns;
-        if self.steps == 0 {
-            out.clear(); // no product is written over what was there
+        let count = self.rows * n;
+        if out.len() < count {
+            out.resize(count, 0.0);
         }
-        out.resize(self.rows * n, 0.0);
+        if self.steps == 0 {
+            out[..count].fill(0.0); // no product is written over what was there
+        }
+        let out = &mut out[..count];
         let shared = Shared::new(out);
-        let panels = right.places.chunks_exact((self.steps * STEP).max(1));
+        let places = &self.places[..self.count()];
+        let panels = right.places[..right.count()].chunks_exact((self.steps * STEP).max(1));
         // SAFETY: the instructions are there, and nobody else knows the result.
         unsafe {
             let registers = Registers::new();
             for (panel, column) in panels.zip((0..n).step_by(WIDE)) {
                 let shape = [self.rows, n, column];
-                rows_of_panel(&registers, &self.places, panel, shape, &shared);
+                rows_of_panel(&registers, places, panel, shape, &shared);
             }
         }
+        out
     }
 }
 
@@ -477,7 +488,7 @@ pub(crate) struct Right {
     /// Pairs of a column.
     pairs: usize,
     steps: usize,
-    /// Zeros where no pair is.
+    /// Zeros where no pair is; there may be more than it has.
     places: Vec<u32>,
 }
 
@@ -487,7 +498,8 @@ impl Right {
         self.resize(columns, pairs);
         let size = self.steps * STEP;
         for (row, line) in all.chunks_exact(columns).enumerate() {
-            for (panel, line) in self.places.chunks_exact_mut(size).zip(line.chunks(WIDE)) {
+            let panels = self.places.chunks_exact_mut(size);
+            for (panel, line) in panels.zip(line.chunks(WIDE)) {
                 panel[row * WIDE..][..line.len()].copy_from_slice(line);
             }
         }
@@ -510,9 +522,24 @@ impl Right {
         }
         (self.columns, self.pairs) = (columns, pairs);
         self.steps = pairs.div_ceil(SIDE);
-        self.places.clear();
-        self.places
-            .resize(columns.div_ceil(WIDE) * self.steps * STEP, 0);
+        let whole = columns.is_multiple_of(WIDE) && pairs.is_multiple_of(SIDE);
+        let count = self.count();
+        at_least(&mut self.places, count, whole);
+    }
+
+    /// Places of all panels.
+    fn count(&self) -> usize {
+        self.columns.div_ceil(WIDE) * self.steps * STEP
+    }
+}
+
+/// Makes room for `count` places: of zeros, unless the factor is `whole`, so that it fills them.
+fn at_least(places: &mut Vec<u32>, count: usize, whole: bool) {
+    if places.len() < count {
+        places.resize(count, 0);
+    }
+    if !whole {
+        places[..count].fill(0);
     }
 }
 
@@ -578,9 +605,9 @@ mod tests {
             let halves: Vec<u16> = a.iter().map(|&x| rounded(x) as u16).collect();
             left.set_halves(&halves, [m, k]);
             right.set_rows(&b, [n, k]);
-            left.multiply(&right, &mut out);
+            let ours = left.multiply(&right, &mut out);
             let expected = product([m, n, k], Factor::Rows(&a), Factor::Rows(&b));
-            assert_eq!(out, expected, "{m} {n} {k}");
+            assert_eq!(ours, expected, "{m} {n} {k}");
         }
     }
 
