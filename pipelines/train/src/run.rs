@@ -13,7 +13,7 @@ use nextscale_distributed::DistributedError;
 use nextscale_models::device::{self, DeviceChoice};
 use nextscale_var_core::collective::Collective;
 use nextscale_var_core::train::{
-    Batches, Budget, LogLine, Observed, Outcome, Ranks, Task, TrainOptions, Trainer,
+    Batches, Budget, LogLine, MuonConfig, Observed, Outcome, Ranks, Task, TrainOptions, Trainer,
 };
 use serde::de::DeserializeOwned;
 
@@ -146,6 +146,7 @@ pub(crate) fn train<R: Run>(
     let device = device::open_local(device, local_rank)?;
     let set = load(&data)?;
     let in_config = |error: TrainError| error.in_config(config);
+    check_muon(&options).map_err(in_config)?;
     if !R::ANY_SHAPE {
         check_squares(&set, &data).map_err(in_config)?;
     }
@@ -223,6 +224,22 @@ fn numbers(line: &LogLine) -> Vec<(String, f64)> {
     ];
     all.extend(line.parts.0.iter().cloned());
     all
+}
+
+/// Refuses numbers with which Muon does not learn.
+fn check_muon(options: &TrainOptions) -> Result<()> {
+    let Some(MuonConfig { momentum, rate }) = options.muon else {
+        return Ok(());
+    };
+    ensure!(
+        (0.0..1.0).contains(&momentum),
+        "train: muon: momentum is {momentum}; it must be at least 0 and below 1"
+    );
+    ensure!(
+        rate > 0.0 && rate.is_finite(),
+        "train: muon: rate is {rate}; it must be above 0: it multiplies the learning rate"
+    );
+    Ok(())
 }
 
 /// Refuses clips and images that are no squares of one size.

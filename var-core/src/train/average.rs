@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-use super::passes::blended;
+use super::passes::mixed;
 
 /// A second copy of a module, without autodiff, that follows the trained one:
 /// `average = decay * average + (1 - decay) * weights`.
@@ -84,7 +84,7 @@ impl ModuleMapper for Blend {
         let weight = self.weights.remove::<D>(param.id);
         let decay = self.decay;
         match weight {
-            Some(weight) => param.map(|average| blended(average, &weight, decay)),
+            Some(weight) => param.map(|average| mixed(average, decay, &weight, 1.0 - decay)),
             None => param,
         }
     }

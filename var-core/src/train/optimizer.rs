@@ -1,4 +1,4 @@
-//! AdamW with a decaying and a non-decaying group.
+//! AdamW with a decaying and a non-decaying group, and Muon for the matrices where it is chosen.
 
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adamw::{DecayFactor, ParameterAdamW};
 use super::moments::MomentFormat;
+use super::muon::{MuonConfig, ParameterMuon};
 
 /// Hyper-parameters of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ impl AdamWConfig {
     }
 }
 
-/// AdamW over a module. Biases, vectors (at most one dimension larger than 1) and the parameters that a task names
+/// AdamW over a module, or over the part of it that Muon leaves. Biases, vectors (at most one dimension larger than 1) and the parameters that a task names
 /// (embeddings, learned queries) have no weight decay.
 pub struct AdamW {
     config: AdamWConfig,
@@ -88,6 +89,17 @@ impl AdamW {
             decay_factor,
             inner: ModuleOptimizer::from(plain).with_group(group, decaying, None),
         }
+    }
+
+    /// The same optimiser, but Muon updates the hidden matrices of `model`: those that have weight decay, except layers that read
+    /// inputs or write outputs. `no_decay` is that of [`new`](Self::new).
+    #[must_use]
+    pub fn with_muon<M: Module>(mut self, muon: MuonConfig, model: &M, no_decay: &[&str]) -> Self {
+        let hidden = ParamGroup::from_ids(ids(model, no_decay, |at| at.decays && at.is_hidden()));
+        let decay = self.config.weight_decay;
+        let muon = ParameterMuon::new(muon, decay, self.decay_factor.clone());
+        self.inner = self.inner.with_group(hidden, muon, None);
+        self
     }
 
     /// The same optimiser, but the field `field` of `model` learns at `factor` times the learning rate. `no_decay` is that of
@@ -157,9 +169,20 @@ struct Place<'a> {
     path: &'a [String],
     /// Whether weight decay applies to it.
     decays: bool,
+    /// Whether it has rows and columns.
+    matrix: bool,
 }
 
+/// Parts of the names of layers that read inputs or write outputs, in every model here.
+const ENDS: [&str; 4] = ["conv_in", "conv_out", "embed", "head"];
+
 impl Place<'_> {
+    /// Whether it is a matrix between hidden layers.
+    fn is_hidden(&self) -> bool {
+        let at_an_end = |name: &String| ENDS.iter().any(|end| name.contains(end));
+        self.matrix && !self.path.iter().any(at_an_end)
+    }
+
     /// Whether it is in the field `field` of the module.
     fn is_in(&self, field: &str) -> bool {
         self.path.first().is_some_and(|name| name == field)
@@ -197,12 +220,14 @@ impl<F: Fn(&Place) -> bool> ModuleVisitor for Walk<'_, F> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.path.join(".");
-        let vector = param.lazy_shape().iter().filter(|&&n| n > 1).count() <= 1;
+        let shape = param.lazy_shape();
+        let vector = shape.iter().filter(|&&n| n > 1).count() <= 1;
         let bias = self.path.last().is_some_and(|name| name.ends_with("bias"));
         let named = self.no_decay.iter().any(|name| path.contains(name));
         let place = Place {
             path: &self.path,
             decays: !(vector || bias || named),
+            matrix: D > 1 && shape[0] > 1 && shape.num_elements() > shape[0],
         };
         if (self.takes)(&place) {
             self.ids.push(param.id);

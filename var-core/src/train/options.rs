@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::muon::MuonConfig;
 use super::optimizer::AdamWConfig;
 use super::schedule::{Budget, LearningRate};
 
@@ -16,6 +17,9 @@ pub struct TrainOptions {
     /// The optimiser.
     #[serde(default)]
     pub adamw: AdamWConfig,
+    /// Updates the matrices of hidden layers by Muon, with the decay and the clipping of `adamw`, which updates the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muon: Option<MuonConfig>,
     /// Decay of the weight average; 0 keeps none, and the weights of the last step are exported.
     #[serde(default = "default_average")]
     pub average_decay: f64,

@@ -51,11 +51,16 @@ pub(super) fn scaled<const D: usize>(a: Tensor<D>, factor: f32) -> Tensor<D> {
     changed(a, |_, piece| piece.iter_mut().for_each(|a| *a *= factor))
 }
 
-/// `decay a + (1 - decay) b`.
-pub(super) fn blended<const D: usize>(a: Tensor<D>, b: &Tensor<D>, decay: f64) -> Tensor<D> {
-    let (own, other) = (decay as f32, (1.0 - decay) as f32);
+/// `own a + other b`.
+pub(super) fn mixed<const D: usize>(
+    a: Tensor<D>,
+    own: f64,
+    b: &Tensor<D>,
+    other: f64,
+) -> Tensor<D> {
     match plain(b).filter(|_| is_plain(&a) && is_plain(b)) {
         Some(b) => {
+            let (own, other) = (own as f32, other as f32);
             let b = b.to_contiguous();
             let b = numbers(&b);
             changed(a, |at, piece| {
@@ -66,8 +71,33 @@ pub(super) fn blended<const D: usize>(a: Tensor<D>, b: &Tensor<D>, decay: f64) -
                     .for_each(|(a, b)| *a = own * *a + other * b);
             })
         }
-        None => a.mul_scalar(decay) + b.clone().mul_scalar(1.0 - decay),
+        None => a.mul_scalar(own) + b.clone().mul_scalar(other),
     }
+}
+
+/// Nesterov's momentum: `g + decay v` and `v`, the velocity, which was `decay` times the last one plus the gradient `g`.
+pub(super) fn momentum<const D: usize>(
+    velocity: Option<Tensor<D>>,
+    g: Tensor<D>,
+    decay: f32,
+) -> (Tensor<D>, Tensor<D>) {
+    let velocity = velocity.unwrap_or_else(|| g.zeros_like());
+    if !(is_plain(&velocity) && is_plain(&g)) {
+        let velocity = velocity * decay + g.clone();
+        return (g + velocity.clone() * decay, velocity);
+    }
+    let (shape, device) = (g.dims(), g.device());
+    let values = |x: Tensor<D>| x.into_data().try_into_vec::<f32>().expect("numbers in f32");
+    let (mut velocity, mut g) = (values(velocity), values(g));
+    let pieces = velocity.par_chunks_mut(CHUNK).zip(g.par_chunks_mut(CHUNK));
+    pieces.for_each(|(velocity, g)| {
+        for (v, g) in velocity.iter_mut().zip(g) {
+            *v = decay * *v + *g;
+            *g += decay * *v;
+        }
+    });
+    let tensor = |values| Tensor::from_data(TensorData::new(values, shape), &device);
+    (tensor(g), tensor(velocity))
 }
 
 /// The sum of the squares of `x`, `[1]`.
@@ -124,7 +154,12 @@ mod tests {
         assert!(far(scaled_sum(a.clone(), &b, 0.5), sum) < 1e-6);
         assert!(far(scaled(b.clone(), 3.0), b.clone() * 3.0) < 1e-6);
         let blend = a.clone() * 0.9 + b.clone() * 0.1;
-        assert!(far(blended(a.clone(), &b, 0.9), blend) < 1e-6);
+        assert!(far(mixed(a.clone(), 0.9, &b, 0.1), blend) < 1e-6);
+        let (ahead, velocity) = momentum(Some(a.clone()), b.clone(), 0.5);
+        assert!(far(velocity.clone(), a.clone() * 0.5 + b.clone()) < 1e-6);
+        assert!(far(ahead, b.clone() + velocity * 0.5) < 1e-6);
+        let (ahead, velocity) = momentum(None, b.clone(), 0.5);
+        assert!(far(velocity, b.clone()) + far(ahead, b.clone() * 1.5) < 1e-6);
         for x in [&a, &b] {
             let exact: f32 = x.clone().square().sum().into_scalar();
             let ours: f32 = sum_of_squares(x).into_scalar();

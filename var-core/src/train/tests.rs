@@ -12,7 +12,7 @@ use burn::nn::Linear;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
-use self::regression::{Points, Regression, SOUND, folder, options, toy};
+use self::regression::{Points, Regression, SOUND, Toy, folder, options, toy};
 use super::*;
 
 fn trainer(run: &Path, steps: u64) -> Trainer<Regression> {
@@ -199,6 +199,79 @@ fn decay_leaves_biases_vectors_and_named_parameters_alone() {
     ));
     assert!(same(bias(&after.first), bias(&before.first)));
     assert!(same(after.embedding.val(), before.embedding.val()));
+}
+
+/// Muon moves a hidden matrix along all its directions by the same length; AdamW moves the rest as without.
+#[test]
+fn muon_updates_hidden_matrices_and_adamw_the_rest() {
+    let device = Device::flex().autodiff();
+    let config = AdamWConfig {
+        weight_decay: 0.0,
+        ..AdamWConfig::default()
+    };
+    let step = |muon: bool| {
+        let model = toy(&device);
+        let mut optimizer = AdamW::new(&config, &model, &[]);
+        if muon {
+            optimizer = optimizer.with_muon(MuonConfig::default(), &model, &[]);
+        }
+        let x = Tensor::<2>::eye(4, &device);
+        let output = model.second.forward(model.first.forward(x).tanh());
+        let output = output + model.embedding.val().mean_dim(0);
+        let gradients = (output.square().sum()).backward();
+        let gradients = GradientsParams::from_grads(gradients, &model);
+        optimizer.step(0.1, 0.0, model, gradients).valid()
+    };
+    let (with, without, before) = (step(true), step(false), toy(&device).valid());
+    let far = |a: Tensor<2>, b: Tensor<2>| -> f32 { (a - b).abs().max().into_scalar() };
+    let moved = with.first.weight.val() - before.first.weight.val();
+    let square = moved.clone().matmul(moved.transpose());
+    let length: f32 = 0.1 * 0.2 * 4.0;
+    let norm: f32 = square.clone().square().sum().sqrt().into_scalar();
+    let largest = length.powi(2) * 1.3f32.powi(2) * 2.0;
+    assert!(norm > 0.0 && norm < largest, "{norm} of {largest}");
+    assert!(far(with.first.weight.val(), without.first.weight.val()) > 1e-3);
+    assert_eq!(far(with.embedding.val(), without.embedding.val()), 0.0);
+    let bias = |model: &Toy| model.second.bias.as_ref().unwrap().val().unsqueeze::<2>();
+    assert_eq!(far(bias(&with), bias(&without)), 0.0);
+}
+
+#[test]
+fn a_run_with_muon_resumes_where_it_stopped() {
+    let train = |run: &Path, steps: u64| {
+        let device = Device::flex().autodiff();
+        let options = TrainOptions {
+            muon: Some(MuonConfig::default()),
+            learning_rate: LearningRate {
+                decay: Decay::Constant,
+                ..options(steps).learning_rate
+            },
+            ..options(steps)
+        };
+        let task = Regression::new(&device);
+        let mut trainer = Trainer::resume_or_start(task, toy(&device), options, run).unwrap();
+        let mut losses = Vec::new();
+        let stop = AtomicBool::new(false);
+        let outcome = trainer.run(SOUND, &stop, &mut |seen| {
+            if let Observed::Line(line) = seen {
+                losses.push(line.loss);
+            }
+        });
+        assert_eq!(outcome.unwrap(), Outcome::Finished);
+        losses
+    };
+    let (whole, parts) = (folder("muon-whole"), folder("muon-parts"));
+    let expected = train(&whole, 40);
+    let sum = |losses: &[f64]| losses.iter().sum::<f64>();
+    assert!(
+        sum(&expected[30..]) < 0.75 * sum(&expected[..10]),
+        "{expected:?}"
+    );
+    let mut losses = train(&parts, 15);
+    losses.extend(train(&parts, 40));
+    assert_eq!(losses, expected);
+    fs::remove_dir_all(whole).unwrap();
+    fs::remove_dir_all(parts).unwrap();
 }
 
 #[test]

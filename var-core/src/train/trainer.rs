@@ -104,6 +104,10 @@ impl<T: Task> Trainer<T> {
         let average = average.map(|average| ranks.first_model(average))?;
         let adamw = || {
             let all = AdamW::new(&options.adamw, &model, task.no_decay());
+            let all = match options.muon {
+                Some(muon) => all.with_muon(muon, &model, task.no_decay()),
+                None => all,
+            };
             match task.apart() {
                 Some(apart) => all.with_rate(&model, apart.field, apart.rate, task.no_decay()),
                 None => all,

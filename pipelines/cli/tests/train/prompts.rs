@@ -210,6 +210,16 @@ fn mistakes_are_told_before_anything_is_trained() {
         ("[4, 4]]", "[5, 5]]", ["5x5", "4x4"]),
         ("norm_groups: 4", "norm_groups: 7", ["7", "norm groups"]),
         ("data: data", "data: nowhere", ["nowhere", "data build"]),
+        (
+            "train:",
+            "train:\n  muon: { momentum: 1 }",
+            ["momentum is 1", "below 1"],
+        ),
+        (
+            "train:",
+            "train:\n  muon: { rate: 0 }",
+            ["rate is 0", "learning rate"],
+        ),
     ] {
         place.write("c.yaml", &TOKENIZER.replace(from, to));
         place.fail("train tokenizer c.yaml --out tok", &parts);

@@ -155,6 +155,7 @@ pub(super) fn options(steps: u64) -> TrainOptions {
             end: 0.0,
         },
         adamw: AdamWConfig::default(),
+        muon: None,
         average_decay: 0.9,
         log_every: 1,
         evaluate_every: 20,

@@ -27,6 +27,7 @@ fn options() -> TrainOptions {
             end: 0.0,
         },
         adamw: Default::default(),
+        muon: None,
         average_decay: 0.9,
         log_every: 1,
         evaluate_every: 0,

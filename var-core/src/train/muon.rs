@@ -1,0 +1,240 @@
+//! Muon of one parameter: momentum, and of every matrix's update the nearest one whose singular values are all 1.
+//!
+//! From K. Jordan's description (<https://kellerjordan.github.io/posts/muon>), with the step size of arXiv 2502.16982, at which it
+//! learns well at AdamW's learning rate. A convolution is a matrix with a row per output channel.
+
+use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
+use burn::tensor::{Device, Tensor, TensorData};
+use nextscale_tokenizer::cpu::{numbers, plain};
+use nextscale_tokenizer::product::bf16::{self, Factor};
+use serde::{Deserialize, Serialize};
+
+use super::adamw::DecayFactor;
+use super::passes::{mixed, momentum, sum_of_squares};
+
+/// Hyper-parameters of Muon.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MuonConfig {
+    /// Decay of the momentum, which looks ahead as Nesterov's does.
+    pub momentum: f32,
+    /// Factor on the learning rate.
+    pub rate: f64,
+}
+
+impl Default for MuonConfig {
+    fn default() -> Self {
+        Self {
+            momentum: 0.95,
+            rate: 1.0,
+        }
+    }
+}
+
+/// The update of one matrix.
+#[derive(Clone)]
+pub(super) struct ParameterMuon {
+    config: MuonConfig,
+    weight_decay: f64,
+    decay_factor: DecayFactor,
+}
+
+/// What Muon remembers of a matrix.
+#[derive(Clone)]
+pub(super) struct MuonState<const D: usize> {
+    velocity: Tensor<D>,
+}
+
+impl ParameterMuon {
+    pub(super) fn new(config: MuonConfig, weight_decay: f32, decay_factor: DecayFactor) -> Self {
+        Self {
+            config,
+            weight_decay: f64::from(weight_decay),
+            decay_factor,
+        }
+    }
+}
+
+impl Optimizer for ParameterMuon {
+    type State<const D: usize> = MuonState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        rate: LearningRate,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<MuonState<D>>,
+    ) -> (Tensor<D>, Option<MuonState<D>>) {
+        let velocity = state.map(|state| state.velocity);
+        let (ahead, velocity) = momentum(velocity, grad, self.config.momentum);
+        let shape = ahead.dims();
+        let columns = shape[1..].iter().product::<usize>();
+        let update = orthogonal(ahead.reshape([shape[0], columns])).reshape(shape);
+        let rate = rate * self.config.rate;
+        // AdamW's updates have a root mean square of about 0.2, whatever the shape.
+        let length = 0.2 * (shape[0].max(columns) as f64).sqrt();
+        let kept = 1.0 - rate * self.weight_decay * self.decay_factor.get();
+        let tensor = mixed(tensor, kept, &update, -rate * length);
+        (tensor, Some(MuonState { velocity }))
+    }
+
+    fn to_device<const D: usize>(state: MuonState<D>, device: &Device) -> MuonState<D> {
+        MuonState {
+            velocity: state.velocity.to_device(device),
+        }
+    }
+}
+
+/// Name of the momentum in a checkpoint.
+const VELOCITY: &str = "velocity";
+
+impl<const D: usize> RecordState for MuonState<D> {
+    fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
+        out.push_tensor(prefix, VELOCITY, self.velocity.to_data());
+    }
+
+    fn state_unflatten(prefix: &str, source: &mut StateSource, device: &Device) -> Option<Self> {
+        let data = source.take_tensor(prefix, VELOCITY)?;
+        (data.shape().num_dims() == D).then(|| Self {
+            velocity: Tensor::from_data(data, device),
+        })
+    }
+}
+
+/// Iterations of [`orthogonal`].
+const ITERATIONS: usize = 5;
+/// Factors of `s`, `s^3` and `s^5` in an iteration for a singular value `s`. They bring values from 0.01 up to between 0.7 and 1.2
+/// in five iterations, where factors that converge to 1 need many more.
+const FACTORS: [f64; 3] = [3.4445, -4.7750, 2.0315];
+
+/// A matrix with the singular vectors of `g` and singular values of about 1, by iterations of Newton and Schulz: with factors
+/// in bf16, which is exact enough, where a CPU is faster with it.
+fn orthogonal(g: Tensor<2>) -> Tensor<2> {
+    let norm = sum_of_squares(&g).sqrt().clamp_min(1e-30);
+    match plain(&g).filter(|_| bf16::is_available()) {
+        Some(x) => {
+            let shape = g.dims();
+            let x = x.to_contiguous();
+            let values = iterated_in_bf16(numbers(&x), shape, norm.into_scalar());
+            Tensor::from_data(TensorData::new(values, shape), &g.device())
+        }
+        None => iterated(g / norm.reshape([1, 1])),
+    }
+}
+
+/// The iterations, of a matrix with a norm of 1.
+fn iterated(mut x: Tensor<2>) -> Tensor<2> {
+    let [rows, columns] = x.dims();
+    if rows > columns {
+        return iterated(x.transpose()).transpose();
+    }
+    let [first, third, fifth] = FACTORS;
+    for _ in 0..ITERATIONS {
+        let square = x.clone().matmul(x.clone().transpose());
+        let factor = square.clone() * third + square.clone().matmul(square) * fifth;
+        x = x.clone() * first + factor.matmul(x);
+    }
+    x
+}
+
+/// As [`iterated`], of `x / norm` on the CPU and without a transposed copy.
+fn iterated_in_bf16(x: &[f32], [rows, columns]: [usize; 2], norm: f32) -> Vec<f32> {
+    let [first, third, fifth] = FACTORS.map(|factor| factor as f32);
+    let (wide, least, most) = (rows <= columns, rows.min(columns), rows.max(columns));
+    let mut now = Vec::new();
+    for i in 0..ITERATIONS {
+        let (x, scale) = if i == 0 {
+            (x, 1.0 / norm)
+        } else {
+            (&*now, 1.0)
+        };
+        let along = || {
+            if wide {
+                Factor::Rows(x)
+            } else {
+                Factor::Columns(x)
+            }
+        };
+        let mut square = bf16::product([least, least, most], along(), along());
+        square.iter_mut().for_each(|x| *x *= scale * scale);
+        let symmetric = || Factor::Rows(&square);
+        let mut factor = bf16::product([least; 3], symmetric(), symmetric());
+        let both = factor.iter_mut().zip(&square);
+        both.for_each(|(factor, square)| *factor = (*factor * fifth + square * third) * scale);
+        let diagonal = factor.iter_mut().step_by(least + 1);
+        diagonal.for_each(|factor| *factor += first * scale);
+        let factor = Factor::Rows(&factor);
+        now = if wide {
+            bf16::product([least, most, least], factor, Factor::Columns(x))
+        } else {
+            bf16::product([most, least, least], Factor::Rows(x), factor)
+        };
+    }
+    now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+
+    fn random(shape: [usize; 2]) -> Tensor<2> {
+        let device = Device::flex();
+        device.seed(3);
+        Tensor::random(shape, Distribution::Normal(0.0, 1e-3), &device)
+    }
+
+    /// The singular values of the result are near 1, and it points where the matrix does.
+    #[test]
+    fn updates_are_orthogonal_in_both_shapes() {
+        for shape in [[8, 40], [40, 8], [12, 12], [1, 5]] {
+            let g = random(shape);
+            let x = orthogonal(g.clone());
+            assert_eq!(x.dims(), shape);
+            let small = if shape[0] <= shape[1] {
+                x.clone().matmul(x.clone().transpose())
+            } else {
+                x.clone().transpose().matmul(x.clone())
+            };
+            // The trace is the sum of the squares of the singular values, 0.7 to 1.2.
+            let least = shape[0].min(shape[1]);
+            let trace: f32 = (small * Tensor::eye(least, &Device::flex()))
+                .sum()
+                .into_scalar();
+            let mean = trace / least as f32;
+            assert!((0.45..1.5).contains(&mean), "{shape:?}: {mean}");
+            let along: f32 = (x * g.clone()).sum().into_scalar();
+            let norm: f32 = g.square().sum().sqrt().into_scalar();
+            assert!(along > 0.8 * norm, "{shape:?}: {along} of {norm}");
+        }
+        let g = random([30, 50]);
+        let x = g.clone() / g.square().sum().sqrt().reshape([1, 1]);
+        if bf16::is_available() {
+            for x in [x.clone(), x.transpose()] {
+                let values: Vec<f32> = (x.clone() * 0.3).into_data().iter().collect();
+                let fast = iterated_in_bf16(&values, x.dims(), 0.3);
+                let fast = Tensor::<2>::from_data(TensorData::new(fast, x.dims()), &Device::flex());
+                let off: f32 = (fast - iterated(x)).abs().max().into_scalar();
+                assert!(off < 0.03, "{off}");
+            }
+        }
+        let zero: f32 = orthogonal(Tensor::zeros([3, 4], &Device::flex()))
+            .abs()
+            .sum()
+            .into_scalar();
+        assert_eq!(zero, 0.0);
+    }
+
+    /// The first step has the size of AdamW's, and decay shrinks the weight beside it.
+    #[test]
+    fn a_step_has_the_length_of_adamw() {
+        let muon = ParameterMuon::new(MuonConfig::default(), 0.1, DecayFactor::new());
+        let weight = Tensor::<4>::ones([16, 4, 3, 3], &Device::flex());
+        let grad = random([16, 36]).reshape([16, 4, 3, 3]);
+        let (stepped, state) = muon.step(1e-2, weight.clone(), grad, None);
+        assert!(state.is_some());
+        let moved = stepped - weight * (1.0 - 1e-3);
+        let size: f32 = moved.square().mean().sqrt().into_scalar();
+        assert!((1.2e-3..2.8e-3).contains(&size), "{size}");
+    }
+}
