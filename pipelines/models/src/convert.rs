@@ -31,8 +31,9 @@ pub struct Conversion {
     names: Vec<String>,
     /// Those of the names that the model does not need.
     loose: Vec<String>,
-    /// Whether a tensor is a matrix of a block.
-    in_blocks: Option<fn(&str) -> bool>,
+    /// Whether a tensor is rounded to 8 bits, if it is a matrix or a kernel.
+    is_large: fn(&str) -> bool,
+    is_transformer: bool,
 }
 
 /// Number type of a converted file.
@@ -42,8 +43,8 @@ pub enum ConvertedDtype {
     Unchanged,
     /// A floating-point type for all.
     Float(WeightDtype),
-    /// 8 bits for the large matrices of a transformer's blocks, the same numbers as when such a file is loaded as int8; all others as
-    /// they were.
+    /// 8 bits for the large matrices of a transformer's blocks, the same numbers as when such a file is loaded as int8, and for the matrices
+    /// and kernels of tokenizers and text encoders, which are loaded as floating-point numbers; all others as they were.
     Int8,
 }
 
@@ -64,7 +65,8 @@ impl Conversion {
         Ok(Self {
             kind: layout.kind,
             loose: loose.cloned().collect(),
-            in_blocks: layout.in_blocks,
+            is_large: layout.is_large,
+            is_transformer: layout.is_transformer,
             names,
             file,
         })
@@ -80,7 +82,7 @@ impl Conversion {
         dtype: ConvertedDtype,
     ) -> Result<(), ModelError> {
         let name = self.file.path().display().to_string();
-        if self.in_blocks.is_none() && !choices.is_empty() {
+        if !self.is_transformer && !choices.is_empty() {
             let message = format!("is {}: adapters are for transformers", self.kind);
             return Err(ModelError::Content {
                 path: self.file.path().to_owned(),
@@ -103,7 +105,7 @@ impl Conversion {
     /// Writes it in a number type. `go_on` is told the bytes written so far and of how many; false stops.
     ///
     /// # Errors
-    /// int8 for what is no transformer, numbers that are not finite in that format, a file that cannot be written, and [`ModelError::Cancelled`]; nothing
+    /// Numbers that are not finite in that format, a file that cannot be written, and [`ModelError::Cancelled`]; nothing
     /// is left then, and a file that was there before stays.
     pub fn write(
         &self,
@@ -111,18 +113,10 @@ impl Conversion {
         dtype: ConvertedDtype,
         go_on: impl FnMut(u64, u64) -> bool,
     ) -> Result<(), ModelError> {
-        let format = match (dtype, self.in_blocks) {
-            (ConvertedDtype::Unchanged, _) => Format::Unchanged,
-            (ConvertedDtype::Float(dtype), _) => Format::Float(dtype),
-            (ConvertedDtype::Int8, Some(in_blocks)) => Format::Int8(in_blocks),
-            (ConvertedDtype::Int8, None) => {
-                let message = format!("is {}: only transformers are written as int8", self.kind);
-                return Err(ModelError::Content {
-                    path: self.file.path().to_owned(),
-                    message,
-                    hint: Some("use f32, f16 or bf16".into()),
-                });
-            }
+        let format = match dtype {
+            ConvertedDtype::Unchanged => Format::Unchanged,
+            ConvertedDtype::Float(dtype) => Format::Float(dtype),
+            ConvertedDtype::Int8 => Format::Int8(self.is_large),
         };
         let fail = |e: std::io::Error| ModelError::io("write", out)(e);
         let hidden = atomic_file::hidden_for(out).map_err(fail)?;
@@ -149,8 +143,14 @@ struct Layout {
     keys: Keys,
     /// Whether a tensor goes along although the model does not need it: constants and statistics.
     is_loose: fn(&str) -> bool,
-    /// Of a transformer: whether a tensor is a matrix of a block.
-    in_blocks: Option<fn(&str) -> bool>,
+    /// As that of [`Conversion`].
+    is_large: fn(&str) -> bool,
+    is_transformer: bool,
+}
+
+/// Whether a tensor of a tokenizer or of a text encoder is a weight of a layer, and no codebook.
+fn in_layers(name: &str) -> bool {
+    name.ends_with(".weight") && !name.starts_with("quantize.")
 }
 
 /// Whether a tensor of a transformer is a large matrix of a block.
@@ -167,14 +167,16 @@ impl Layout {
             kind,
             keys,
             is_loose,
-            in_blocks: None,
+            is_large: in_layers,
+            is_transformer: false,
         }
     }
 
     /// The same of a transformer.
     fn transformer(kind: &'static str, keys: Keys) -> Self {
         Self {
-            in_blocks: Some(in_blocks),
+            is_large: in_blocks,
+            is_transformer: true,
             ..Self::strict(kind, keys)
         }
     }

@@ -22,8 +22,8 @@ pub enum Format {
     Unchanged,
     /// Floating-point tensors in this one.
     Float(WeightDtype),
-    /// The matrices whose names are chosen as int8, `[output, input]`, each with a factor for every output channel, `[output, 1]`, under
-    /// its name and `_scale`; all others as they are.
+    /// The matrices and kernels whose names are chosen as int8, `[output, input, ...]`, each with a factor for every output channel,
+    /// `[output, 1, ...]`, under its name and `_scale`; all others as they are.
     Int8(fn(&str) -> bool),
 }
 
@@ -129,8 +129,9 @@ impl WeightFile {
             };
             let dtype = match format {
                 Format::Float(dtype) if found.is_float() => dtype.into(),
-                Format::Int8(chosen) if found.is_float() && shape.len() == 2 && chosen(name) => {
-                    let factors = vec![shape[0], 1];
+                Format::Int8(chosen) if found.is_float() && shape.len() >= 2 && chosen(name) => {
+                    let mut factors = vec![1; shape.len()];
+                    factors[0] = shape[0];
                     entries.push(entry(Part::Factors, FACTORS, DType::F32, factors));
                     entries.push(entry(Part::Integers, "", DType::I8, shape));
                     continue;
