@@ -140,13 +140,13 @@ pub(crate) fn train<R: Run>(
         budget: budget.unwrap_or(train.budget),
         ..train
     };
+    let in_config = |error: TrainError| error.in_config(config);
+    check_muon(&options).map_err(in_config)?;
     if deterministic {
         device::use_deterministic_kernels()?;
     }
     let device = device::open_local(device, local_rank)?;
     let set = load(&data)?;
-    let in_config = |error: TrainError| error.in_config(config);
-    check_muon(&options).map_err(in_config)?;
     if !R::ANY_SHAPE {
         check_squares(&set, &data).map_err(in_config)?;
     }

@@ -12,6 +12,7 @@ use burn::nn::Linear;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
+use self::on_ranks::train_on;
 use self::regression::{Points, Regression, SOUND, Toy, folder, options, toy};
 use super::*;
 
@@ -238,28 +239,15 @@ fn muon_updates_hidden_matrices_and_adamw_the_rest() {
 
 #[test]
 fn a_run_with_muon_resumes_where_it_stopped() {
-    let train = |run: &Path, steps: u64| {
-        let device = Device::flex().autodiff();
-        let options = TrainOptions {
-            muon: Some(MuonConfig::default()),
-            learning_rate: LearningRate {
-                decay: Decay::Constant,
-                ..options(steps).learning_rate
-            },
-            ..options(steps)
-        };
-        let task = Regression::new(&device);
-        let mut trainer = Trainer::resume_or_start(task, toy(&device), options, run).unwrap();
-        let mut losses = Vec::new();
-        let stop = AtomicBool::new(false);
-        let outcome = trainer.run(SOUND, &stop, &mut |seen| {
-            if let Observed::Line(line) = seen {
-                losses.push(line.loss);
-            }
-        });
-        assert_eq!(outcome.unwrap(), Outcome::Finished);
-        losses
+    let muon = TrainOptions {
+        muon: Some(MuonConfig::default()),
+        learning_rate: LearningRate {
+            decay: Decay::Constant,
+            ..options(40).learning_rate
+        },
+        ..options(40)
     };
+    let train = |run: &Path, steps| train_on(run, steps, muon, Ranks::default()).0;
     let (whole, parts) = (folder("muon-whole"), folder("muon-parts"));
     let expected = train(&whole, 40);
     let sum = |losses: &[f64]| losses.iter().sum::<f64>();

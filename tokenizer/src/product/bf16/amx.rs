@@ -219,13 +219,13 @@ pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
             return;
         }
         let whole = n.is_multiple_of(WIDE) && k.is_multiple_of(2 * SIDE);
-        make_room(packed_b, n.div_ceil(WIDE) * steps * STEP, whole);
+        let packed_b = make_room(packed_b, n.div_ceil(WIDE) * steps * STEP, whole);
         let panels = packed_b.chunks_exact_mut(steps * STEP);
         for (panel, first) in panels.zip((0..n).step_by(WIDE)) {
             // SAFETY: as above.
             unsafe { pack_right(b, [n, k], first, panel) };
         }
-        let packed_b = packed_b.as_slice();
+        let packed_b = &*packed_b;
         let share = if single_threaded {
             tiles
         } else {
@@ -256,12 +256,16 @@ pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
     out
 }
 
-/// Makes room for a packed factor: of zeros, unless the factor is `whole`, so that it fills its tiles.
-fn make_room(packed: &mut Vec<u32>, count: usize, whole: bool) {
-    if !whole {
-        packed.clear();
+/// Room for the `count` places of a packed factor: zeros, unless the factor is `whole`, so that it fills its tiles.
+fn make_room(packed: &mut Vec<u32>, count: usize, whole: bool) -> &mut [u32] {
+    if packed.len() < count {
+        packed.resize(count, 0);
     }
-    packed.resize(count, 0);
+    let room = &mut packed[..count];
+    if !whole {
+        room.fill(0);
+    }
+    room
 }
 
 /// The whole result, panel by panel of `b`, each packed by the thread that multiplies it.
@@ -273,7 +277,7 @@ fn columns(a: &[u32], b: Factor, [m, n, k]: [usize; 3], out: &mut [f32]) {
         let column = panel * WIDE;
         PANEL.with_borrow_mut(|packed| {
             let whole = column + WIDE <= n && k.is_multiple_of(2 * SIDE);
-            make_room(packed, steps * STEP, whole);
+            let packed = make_room(packed, steps * STEP, whole);
             // SAFETY: `product` checked the features; the lines are those of this panel alone.
             unsafe {
                 pack_right(b, [n, k], column, packed);
@@ -337,7 +341,7 @@ fn place(steps: usize, row: usize, step: usize) -> usize {
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn pack_left(factor: Factor, [m, k]: [usize; 2], steps: usize, packed: &mut Vec<u32>) {
     let whole = m.is_multiple_of(HIGH) && k.is_multiple_of(2 * SIDE);
-    make_room(packed, m.div_ceil(HIGH) * steps * 2 * TILE, whole);
+    let packed = make_room(packed, m.div_ceil(HIGH) * steps * 2 * TILE, whole);
     match factor {
         Factor::Rows(x) => {
             for (row, numbers) in x.chunks_exact(k).enumerate() {
@@ -436,7 +440,7 @@ impl Left {
         self.steps = pairs.div_ceil(SIDE);
         let whole = rows.is_multiple_of(HIGH) && pairs.is_multiple_of(SIDE);
         let count = self.count();
-        at_least(&mut self.places, count, whole);
+        make_room(&mut self.places, count, whole);
     }
 
     /// Places of all tiles.
@@ -524,22 +528,12 @@ impl Right {
         self.steps = pairs.div_ceil(SIDE);
         let whole = columns.is_multiple_of(WIDE) && pairs.is_multiple_of(SIDE);
         let count = self.count();
-        at_least(&mut self.places, count, whole);
+        make_room(&mut self.places, count, whole);
     }
 
     /// Places of all panels.
     fn count(&self) -> usize {
         self.columns.div_ceil(WIDE) * self.steps * STEP
-    }
-}
-
-/// Makes room for `count` places: of zeros, unless the factor is `whole`, so that it fills them.
-fn at_least(places: &mut Vec<u32>, count: usize, whole: bool) {
-    if places.len() < count {
-        places.resize(count, 0);
-    }
-    if !whole {
-        places[..count].fill(0);
     }
 }
 

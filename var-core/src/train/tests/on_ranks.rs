@@ -26,8 +26,13 @@ fn on_ranks<R: Send>(world: usize, work: impl Fn(Ranks) -> R + Sync) -> Vec<R> {
     })
 }
 
-/// Trains with four batches a step.
-fn train_on(run: &Path, steps: u64, options: TrainOptions, ranks: Ranks) -> (Vec<f64>, Vec<f32>) {
+/// Trains to the end of the budget; the losses, and weights of the average.
+pub(super) fn train_on(
+    run: &Path,
+    steps: u64,
+    options: TrainOptions,
+    ranks: Ranks,
+) -> (Vec<f64>, Vec<f32>) {
     let device = Device::flex().autodiff();
     let budget = Budget::Steps(steps);
     let options = TrainOptions { budget, ..options };
