@@ -12,8 +12,9 @@ use nextscale_var_core::blocks;
 use nextscale_var_core::dtype::{cast, f32, value};
 use nextscale_var_core::layers::{
     AdaLn, FeedForward, Linear, add_scaled, layer_norm, linear, merge_heads, out_std, project_in,
-    project_raw, split_heads, working_dtype,
+    project_raw_in, split_heads, working_dtype,
 };
+use nextscale_var_core::matmul::Precision;
 
 use super::config::InfinityConfig;
 
@@ -46,11 +47,17 @@ impl CrossAttention {
     }
 
     /// Keys and values of text tokens `[b, l, c]`: each `[b, h, l, d]`.
-    pub(super) fn keys(&self, text: Tensor<3>, heads: usize) -> (Tensor<4>, Tensor<4>) {
+    pub(super) fn keys(
+        &self,
+        text: Tensor<3>,
+        heads: usize,
+        precision: Precision,
+    ) -> (Tensor<4>, Tensor<4>) {
         let [b, l, c] = text.dims();
         let rows = cast(text.reshape([b * l, c]), working_dtype(&self.k));
-        let k = project_raw(rows.clone(), &self.k).reshape([b, l, c]);
-        let v = project_raw(rows, &self.v).reshape([b, l, c]);
+        let project = |rows, layer| project_raw_in(rows, layer, precision).reshape([b, l, c]);
+        let k = project(rows.clone(), &self.k);
+        let v = project(rows, &self.v);
         (split_heads(k, heads), split_heads(v, heads))
     }
 
@@ -153,8 +160,13 @@ impl Block {
     }
 
     /// What the block keeps of the prompts: `text`, `[b, l, c]`, and the shared part of the modulation, `[b, 1, 6, c]`.
-    pub(crate) fn condition(&self, text: Tensor<3>, shared: Tensor<4>) -> Condition {
-        let (k, v) = self.ca.keys(text, self.sa.heads);
+    pub(crate) fn condition(
+        &self,
+        text: Tensor<3>,
+        shared: Tensor<4>,
+        precision: Precision,
+    ) -> Condition {
+        let (k, v) = self.ca.keys(text, self.sa.heads, precision);
         Condition {
             keys: TextKeys { k, v },
             ada: AdaLn::new(&(shared + value(&self.modulation))),

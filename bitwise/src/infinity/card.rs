@@ -8,6 +8,7 @@ use nextscale_var_core::card::{
 };
 use nextscale_var_core::dtype::{cast, value};
 use nextscale_var_core::layers::{AdaLn, project_raw, working_dtype};
+use nextscale_var_core::matmul::Precision;
 
 use super::block::{Block, CrossAttention, TextKeys};
 use super::text::TextState;
@@ -110,7 +111,7 @@ impl CrossAttention {
     /// Keys and values of text tokens `[b, l, c]`, each `[b, h, l, d]` in the type that attention takes.
     fn keys_on_card(&self, text: Tensor<3>, h: usize) -> TextKeys {
         let made = operands(working_dtype(&self.k));
-        let (k, v) = self.keys(text, h);
+        let (k, v) = self.keys(text, h, Precision::F32);
         let [k, v] = [k, v].map(|x| cast(x, made));
         TextKeys { k, v }
     }

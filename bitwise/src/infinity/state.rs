@@ -292,7 +292,11 @@ impl Infinity {
             // A streamed block is read once for what it keeps of the prompts and its forward pass.
             let block = self.block(i);
             if conditions.len() == i {
-                conditions.push(block.condition(text.kv.clone(), text.modulation.clone()));
+                conditions.push(block.condition(
+                    text.kv.clone(),
+                    text.modulation.clone(),
+                    pass.context.precision,
+                ));
             }
             let extend = |q: &_, key, value| pass.extend(cache, i, q, [key, value]);
             let text_context = TextContext {

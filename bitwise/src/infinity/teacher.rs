@@ -85,7 +85,7 @@ pub(crate) fn teacher_block(
     text: &TextState,
     plan: &Plan,
 ) -> Tensor<3> {
-    let condition = block.condition(text.kv.clone(), text.modulation.clone());
+    let condition = block.condition(text.kv.clone(), text.modulation.clone(), plan.precision);
     let ada = condition.ada.with_factors(kept);
     let text_context = TextContext {
         keys: &condition.keys,

@@ -66,15 +66,19 @@ impl Geometry {
             .sum()
     }
 
-    /// Writes the columns of a block: `[taps, width]`.
-    pub(super) fn columns<T: Copy + Default>(
+    /// The columns of a block, `[taps, width]`, at the start of `room`, which is made as long at least.
+    pub(super) fn columns<'a, T: Copy + Default>(
         &self,
         x: &[T],
         block: &[Piece],
-        columns: &mut Vec<T>,
-    ) {
+        room: &'a mut Vec<T>,
+    ) -> &'a [T] {
         let width = self.width(block);
-        columns.resize(self.taps() * width, T::default());
+        let count = self.taps() * width;
+        if room.len() < count {
+            room.resize(count, T::default());
+        }
+        let columns = &mut room[..count];
         let size = self.input.iter().product::<usize>();
         let mut at = 0;
         for piece in block {
@@ -82,6 +86,7 @@ impl Geometry {
             self.piece_columns(image, piece, &mut columns[at..], width);
             at += (piece.end - piece.start) * self.output[2];
         }
+        columns
     }
 
     fn piece_columns<T: Copy + Default>(

@@ -52,9 +52,9 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f3
     unsafe {
         Shared::fill(g.b * channels * g.plane(), |shared| {
             let work = |block: &Vec<Piece>, room: &mut Room| {
-                halved.columns(&x, block, &mut room.pairs);
+                let columns = halved.columns(&x, block, &mut room.pairs);
                 let width = halved.width(block);
-                room.right.set_pairs(&room.pairs, [pairs, width]);
+                room.right.set_pairs(columns, [pairs, width]);
                 let result = left.multiply(&room.right, &mut room.result);
                 if let Some(bias) = bias {
                     for (row, bias) in result.chunks_exact_mut(width).zip(bias) {
@@ -119,9 +119,9 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32>
             } = room;
             for (i, block) in blocks.iter().enumerate() {
                 let width = g.width(block);
-                g.columns(&x, block, halves);
+                let columns = g.columns(&x, block, halves);
                 gather(g, block, grad, outputs);
-                left.set_halves(halves, [taps, width]);
+                left.set_halves(columns, [taps, width]);
                 right.set_rows(outputs, [channels, width]);
                 // The gradient of each tap, `[taps, c']`.
                 if i == 0 {

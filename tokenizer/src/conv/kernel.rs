@@ -19,7 +19,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f3
     unsafe {
         Shared::fill(g.b * channels * g.plane(), |shared| {
             let work = |(columns, result): &mut (Vec<f32>, Vec<f32>), block: &Vec<Piece>| {
-                g.columns(x, block, columns);
+                let columns = g.columns(x, block, columns);
                 multiply(g, weight, columns, bias, result);
                 store(g, block, result, shared);
             };
@@ -84,10 +84,10 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32>
     let each = blocks.len().div_ceil(rayon::current_num_threads()).max(1);
     let sums = blocks.par_chunks(each).map(|blocks| {
         let mut sum = vec![0.0; channels * taps];
-        let (mut columns, mut outputs) = (Vec::new(), Vec::new());
+        let (mut room, mut outputs) = (Vec::new(), Vec::new());
         for block in blocks {
             let width = g.width(block);
-            g.columns(x, block, &mut columns);
+            let columns = g.columns(x, block, &mut room);
             gather(g, block, grad, &mut outputs);
             let product = Product {
                 m: channels,

@@ -1,11 +1,15 @@
-//! GELU.
+//! GELU, and its gradient.
 
-use burn::backend::Flex;
-use burn::tensor::Tensor;
-use nextscale_tokenizer::cpu::{numbers, tensor};
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::backend::flex::FlexTensor;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::{DType, Tensor, TensorData};
+use nextscale_tokenizer::cpu::{differentiable, numbers, tensor, tracked};
 use nextscale_tokenizer::widest;
 
-use super::pieces::{contiguous, in_pieces};
+use super::pieces::{contiguous, in_pieces, in_two_pieces};
 
 /// GELU with the tanh approximation, where `z = (cube x^2 + slope) x`.
 pub(crate) fn gelu<const D: usize>(x: &Tensor<D>, slope: f64, cube: f64) -> Option<Tensor<D>> {
@@ -27,6 +31,66 @@ fn gelu_body(x: &[f32], slope: f32, cube: f32, to: &mut [f32]) {
     for (to, &x) in to.iter_mut().zip(x) {
         let z = (x * x * cube + slope) * x;
         *to = x * (tanh(z) * 0.5 + 0.5);
+    }
+}
+
+/// As [`gelu`], of a tensor that may have a gradient. The derivative is computed along with the value.
+pub(crate) fn recorded_gelu<const D: usize>(
+    x: &Tensor<D>,
+    slope: f64,
+    cube: f64,
+) -> Option<Tensor<D>> {
+    let shape = x.dims();
+    let input = tracked(x).filter(|_| x.dtype() == DType::F32)?;
+    let x = input.primitive().to_contiguous();
+    let from = numbers(&x);
+    let (mut out, mut derivative) = (vec![0.0; from.len()], vec![0.0; from.len()]);
+    in_two_pieces([&mut out, &mut derivative], |first, [to, derivative]| {
+        let from = &from[first..][..to.len()];
+        recorded_piece(from, slope as f32, cube as f32, to, derivative);
+    });
+    let [out, derivative] = [out, derivative].map(|values| tensor(values, shape));
+    Some(differentiable(Slope, [&input], derivative, out))
+}
+
+widest!(
+    recorded_piece,
+    recorded_body,
+    (x: &[f32], slope: f32, cube: f32, to: &mut [f32], derivative: &mut [f32])
+);
+
+#[inline(always)]
+fn recorded_body(x: &[f32], slope: f32, cube: f32, to: &mut [f32], derivative: &mut [f32]) {
+    for ((to, derivative), &x) in to.iter_mut().zip(derivative).zip(x) {
+        let t = tanh((x * x * cube + slope) * x);
+        let half = t * 0.5 + 0.5;
+        *to = x * half;
+        *derivative = half + (1.0 - t * t) * (x * x * (1.5 * cube) + 0.5 * slope) * x;
+    }
+}
+
+/// An operation on each number, which keeps its derivative.
+#[derive(Debug)]
+struct Slope;
+
+impl Backward<Flex, 1> for Slope {
+    type State = FlexTensor;
+
+    fn backward(self, ops: Ops<FlexTensor, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [node] = ops.parents;
+        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let Some(node) = node else { return };
+        let mut product = vec![0.0; numbers(&grad).len()];
+        in_pieces(&mut product, 1, |first, piece| {
+            let both = [&grad, &ops.state].map(|x| &numbers(x)[first..][..piece.len()]);
+            let both = both[0].iter().zip(both[1]);
+            piece
+                .iter_mut()
+                .zip(both)
+                .for_each(|(to, (a, b))| *to = a * b);
+        });
+        let product = TensorData::new(product, grad.shape());
+        grads.register::<Flex>(node.id, FlexTensor::from_data(product));
     }
 }
 

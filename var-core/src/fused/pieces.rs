@@ -32,6 +32,16 @@ pub(super) fn in_pieces(out: &mut [f32], c: usize, work: impl Fn(usize, &mut [f3
     }
 }
 
+/// Two results of the same length in pieces, on all threads if they are many.
+pub(super) fn in_two_pieces([a, b]: [&mut [f32]; 2], work: impl Fn(usize, [&mut [f32]; 2]) + Sync) {
+    if a.len() < SINGLE_THREADED {
+        return work(0, [a, b]);
+    }
+    let pieces = a.par_chunks_mut(PIECE).zip(b.par_chunks_mut(PIECE));
+    let pieces = pieces.enumerate();
+    pieces.for_each(|(i, (a, b))| work(i * PIECE, [a, b]));
+}
+
 /// The sum of the numbers less `mean`, or of their squares.
 #[inline(always)]
 pub(super) fn sum(x: &[f32], mean: f32, squares: bool) -> f32 {

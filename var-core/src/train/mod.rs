@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `schedule` | learning rate over the budget (steps or minutes) |
 //! | `optimizer`, `adamw`, `moments` | AdamW, which parameters decay; moments in 32, 16 or 8 bits |
+//! | `muon` | Muon for the hidden matrices |
 //! | `clip` | clipping by global norm |
 //! | `average` | exponential moving average of the weights |
 //! | `chain` | gradient checkpointing by block |
@@ -22,7 +23,7 @@
 //! | `checkpoint` | everything that a resumed run needs, written atomically |
 //! | `log` | one JSON line per logged step |
 //! | `passes` | passes over all parameters, in place and on all cores |
-//! | `parallel` | several batches of one step in parallel |
+//! | `parallel`, `workers` | several batches of one step in parallel |
 //! | `ranks`, `shards` | several processes for one step, each with a part of the optimiser |
 //! | `task`, `options` | what is trained, and how |
 //! | `trainer` | the loop |
@@ -52,6 +53,7 @@ mod tests;
 mod trained;
 mod trainer;
 mod weighting;
+mod workers;
 
 pub use adapters::{Adapter, Adapters, LoraConfig};
 pub use average::WeightAverage;

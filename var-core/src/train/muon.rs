@@ -2,15 +2,24 @@
 //!
 //! From K. Jordan's description (<https://kellerjordan.github.io/posts/muon>), with the step size of arXiv 2502.16982, at which it
 //! learns well at AdamW's learning rate. A convolution is a matrix with a row per output channel.
+//!
+//! The matrices' updates do not depend on each other, and each is a chain of small products. So the optimiser only collects them
+//! ([`Waiting`]), and they are computed together, a matrix per core.
 
+use std::collections::HashMap;
+use std::mem::take;
+use std::sync::{Arc, Mutex};
+
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::tensor::{Device, Tensor, TensorData};
-use nextscale_tokenizer::cpu::{numbers, plain};
+use nextscale_tokenizer::cpu::{is_cpu, numbers, plain};
 use nextscale_tokenizer::product::bf16::{self, Factor};
 use serde::{Deserialize, Serialize};
 
 use super::adamw::DecayFactor;
 use super::passes::{mixed, momentum, sum_of_squares};
+use super::workers::Workers;
 
 /// Hyper-parameters of Muon.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,9 +43,12 @@ impl Default for MuonConfig {
 /// The update of one matrix.
 #[derive(Clone)]
 pub(super) struct ParameterMuon {
-    config: MuonConfig,
-    weight_decay: f64,
-    decay_factor: DecayFactor,
+    pub config: MuonConfig,
+    pub weight_decay: f64,
+    pub decay_factor: DecayFactor,
+    /// The matrix.
+    pub id: ParamId,
+    pub waiting: Waiting,
 }
 
 /// What Muon remembers of a matrix.
@@ -45,19 +57,10 @@ pub(super) struct MuonState<const D: usize> {
     velocity: Tensor<D>,
 }
 
-impl ParameterMuon {
-    pub(super) fn new(config: MuonConfig, weight_decay: f32, decay_factor: DecayFactor) -> Self {
-        Self {
-            config,
-            weight_decay: f64::from(weight_decay),
-            decay_factor,
-        }
-    }
-}
-
 impl Optimizer for ParameterMuon {
     type State<const D: usize> = MuonState<D>;
 
+    /// Leaves the matrix as it is, and its update to [`Waiting::apply`].
     fn step<const D: usize>(
         &self,
         rate: LearningRate,
@@ -69,12 +72,15 @@ impl Optimizer for ParameterMuon {
         let (ahead, velocity) = momentum(velocity, grad, self.config.momentum);
         let shape = ahead.dims();
         let columns = shape[1..].iter().product::<usize>();
-        let update = orthogonal(ahead.reshape([shape[0], columns])).reshape(shape);
         let rate = rate * self.config.rate;
         // AdamW's updates have a root mean square of about 0.2, whatever the shape.
         let length = 0.2 * (shape[0].max(columns) as f64).sqrt();
-        let kept = 1.0 - rate * self.weight_decay * self.decay_factor.get();
-        let tensor = mixed(tensor, kept, &update, -rate * length);
+        let update = Update {
+            direction: ahead.reshape([shape[0], columns]),
+            kept: 1.0 - rate * self.weight_decay * self.decay_factor.get(),
+            factor: -rate * length,
+        };
+        self.waiting.push(self.id, update);
         (tensor, Some(MuonState { velocity }))
     }
 
@@ -82,6 +88,66 @@ impl Optimizer for ParameterMuon {
         MuonState {
             velocity: state.velocity.to_device(device),
         }
+    }
+}
+
+/// An update of a matrix: `kept` times it, plus `factor` times the direction.
+struct Update {
+    /// With a row per row of the matrix.
+    direction: Tensor<2>,
+    kept: f64,
+    factor: f64,
+}
+
+/// Updates of a step whose directions still have the gradients' singular values.
+#[derive(Clone, Default)]
+pub(super) struct Waiting(Arc<Mutex<Vec<(ParamId, Update)>>>);
+
+impl Waiting {
+    fn push(&self, id: ParamId, update: Update) {
+        self.0.lock().expect("no holder panics").push((id, update));
+    }
+
+    /// `model` after the updates.
+    pub(super) fn apply<M: Module>(&self, model: M) -> M {
+        let mut waiting = take(&mut *self.0.lock().expect("no holder panics"));
+        // The largest first, so that no core waits for one at the end.
+        waiting.sort_by_key(|(_, update)| update.direction.shape().num_elements());
+        waiting.reverse();
+        let Some((_, first)) = waiting.first() else {
+            return model;
+        };
+        let workers = if is_cpu(&first.direction.device()) {
+            Workers::on_every_core()
+        } else {
+            Workers::new(1)
+        };
+        let updates = workers.all(waiting, |(id, update)| {
+            let direction = orthogonal(update.direction);
+            (
+                id,
+                Update {
+                    direction,
+                    ..update
+                },
+            )
+        });
+        model.map(&mut Apply(updates.into_iter().collect()))
+    }
+}
+
+struct Apply(HashMap<ParamId, Update>);
+
+impl ModuleMapper for Apply {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(update) = self.0.remove(&param.id) else {
+            return param;
+        };
+        param.map(|matrix| {
+            let direction = update.direction.reshape(matrix.shape());
+            let matrix = mixed(matrix.inner(), update.kept, &direction, update.factor);
+            Tensor::from_inner(matrix).require_grad()
+        })
     }
 }
 
@@ -176,6 +242,7 @@ fn iterated_in_bf16(x: &[f32], [rows, columns]: [usize; 2], norm: f32) -> Vec<f3
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::nn::LinearConfig;
     use burn::tensor::Distribution;
 
     fn random(shape: [usize; 2]) -> Tensor<2> {
@@ -228,12 +295,24 @@ mod tests {
     /// The first step has the size of AdamW's, and decay shrinks the weight beside it.
     #[test]
     fn a_step_has_the_length_of_adamw() {
-        let muon = ParameterMuon::new(MuonConfig::default(), 0.1, DecayFactor::new());
-        let weight = Tensor::<4>::ones([16, 4, 3, 3], &Device::flex());
-        let grad = random([16, 36]).reshape([16, 4, 3, 3]);
-        let (stepped, state) = muon.step(1e-2, weight.clone(), grad, None);
+        let device = Device::flex().autodiff();
+        let layer = LinearConfig::new(16, 36).with_bias(false).init(&device);
+        let waiting = Waiting::default();
+        let muon = ParameterMuon {
+            config: MuonConfig::default(),
+            weight_decay: 0.1,
+            decay_factor: DecayFactor::new(),
+            id: layer.weight.id,
+            waiting: waiting.clone(),
+        };
+        let weight = layer.weight.val().inner();
+        let (same, state) = muon.step(1e-2, weight.clone(), random([16, 36]), None);
         assert!(state.is_some());
-        let moved = stepped - weight * (1.0 - 1e-3);
+        let off: f32 = (same - weight.clone()).abs().max().into_scalar();
+        assert_eq!(off, 0.0);
+        let layer = waiting.apply(layer);
+        assert!(layer.weight.is_require_grad());
+        let moved = layer.weight.val().inner() - weight * (1.0 - 1e-3);
         let size: f32 = moved.square().mean().sqrt().into_scalar();
         assert!((1.2e-3..2.8e-3).contains(&size), "{size}");
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adamw::{DecayFactor, ParameterAdamW};
 use super::moments::MomentFormat;
-use super::muon::{MuonConfig, ParameterMuon};
+use super::muon::{MuonConfig, ParameterMuon, Waiting};
 
 /// Hyper-parameters of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +67,8 @@ pub struct AdamW {
     config: AdamWConfig,
     decay_factor: DecayFactor,
     inner: ModuleOptimizer,
+    /// Updates of matrices by Muon, within a step.
+    waiting: Waiting,
 }
 
 impl AdamW {
@@ -88,6 +90,7 @@ impl AdamW {
             config: *config,
             decay_factor,
             inner: ModuleOptimizer::from(plain).with_group(group, decaying, None),
+            waiting: Waiting::default(),
         }
     }
 
@@ -95,10 +98,17 @@ impl AdamW {
     /// inputs or write outputs. `no_decay` is that of [`new`](Self::new).
     #[must_use]
     pub fn with_muon<M: Module>(mut self, muon: MuonConfig, model: &M, no_decay: &[&str]) -> Self {
-        let hidden = ParamGroup::from_ids(ids(model, no_decay, |at| at.decays && at.is_hidden()));
-        let decay = self.config.weight_decay;
-        let muon = ParameterMuon::new(muon, decay, self.decay_factor.clone());
-        self.inner = self.inner.with_group(hidden, muon, None);
+        for id in ids(model, no_decay, |at| at.decays && at.is_hidden()) {
+            let muon = ParameterMuon {
+                config: muon,
+                weight_decay: f64::from(self.config.weight_decay),
+                decay_factor: self.decay_factor.clone(),
+                id,
+                waiting: self.waiting.clone(),
+            };
+            let group = ParamGroup::from_ids(vec![id]);
+            self.inner = self.inner.with_group(group, muon, None);
+        }
         self
     }
 
@@ -141,7 +151,8 @@ impl AdamW {
         gradients: GradientsParams,
     ) -> M {
         self.decay_factor.set(self.config.decay_at(position));
-        self.inner.step(rate, model, gradients)
+        let model = self.inner.step(rate, model, gradients);
+        self.waiting.apply(model)
     }
 
     /// Writes the moments of every parameter.

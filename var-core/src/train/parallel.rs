@@ -4,8 +4,6 @@
 //! busy. Their gradients are averaged, so that a step is that of the whole batch.
 
 use std::marker::PhantomData;
-use std::panic::resume_unwind;
-use std::thread;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -13,9 +11,10 @@ use burn::tensor::Tensor;
 
 use super::passes::{scaled, scaled_sum};
 use super::task::{Loss, Task};
+use super::workers::Workers;
 
-/// The loss of `batches` and its gradients: means over the batches, which must have the same size. `at_once` of them are
-/// computed in parallel, the rest after them, so that the memory is that of `at_once` batches.
+/// The loss of `batches` and its gradients: means over the batches, which must have the same size. As many as there are `workers` are
+/// computed in parallel, the rest after them, so that the memory is that of so many batches.
 ///
 /// # Panics
 /// If there is no batch, or a task panics.
@@ -23,18 +22,19 @@ pub(super) fn gradients<T: Task>(
     task: &T,
     model: &T::Model,
     batches: Vec<T::Batch>,
-    at_once: usize,
+    workers: &Workers,
 ) -> (Loss, GradientsParams) {
-    let rounds = batches.len().div_ceil(at_once.max(1));
+    let at_once = workers.count();
+    let rounds = batches.len().div_ceil(at_once);
     let mut batches = batches.into_iter();
-    let mut next = || batches.by_ref().take(at_once.max(1)).collect();
-    let first = round(task, model, next());
+    let mut next = || batches.by_ref().take(at_once).collect();
+    let first = round(task, model, next(), workers);
     if rounds == 1 {
         return first;
     }
     let (mut losses, mut sum) = (vec![first.0], first.1);
     for _ in 1..rounds {
-        let (loss, more) = round(task, model, next());
+        let (loss, more) = round(task, model, next(), workers);
         losses.push(loss);
         sum = added(model, [sum, more], 1.0);
     }
@@ -55,23 +55,21 @@ fn added<M: Module>(model: &M, both: [GradientsParams; 2], factor: f32) -> Gradi
 }
 
 /// The mean loss of batches in parallel, and its gradients.
-fn round<T: Task>(task: &T, model: &T::Model, batches: Vec<T::Batch>) -> (Loss, GradientsParams) {
+fn round<T: Task>(
+    task: &T,
+    model: &T::Model,
+    mut batches: Vec<T::Batch>,
+    workers: &Workers,
+) -> (Loss, GradientsParams) {
     if batches.len() == 1 {
-        let batch = batches.into_iter().next().expect("one batch");
-        return task.gradients(model, batch);
+        return task.gradients(model, batches.remove(0));
     }
-    let at_once = batches.len();
-    let parts = thread::scope(|scope| {
-        let start = |batch| {
-            // A copy with the same parameter ids: the autodiff graphs of two threads must not be connected.
-            let copy = model.valid().train();
-            scope.spawn(move || on_own_cores(at_once, move || task.gradients(&copy, batch)))
-        };
-        let threads: Vec<_> = batches.into_iter().map(start).collect();
-        let joined = threads
-            .into_iter()
-            .map(|t| t.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        joined.collect::<Vec<_>>()
+    // Copies with the same parameter ids: the autodiff graphs of two threads must not be connected.
+    let copies = batches
+        .into_iter()
+        .map(|batch| (model.valid().train(), batch));
+    let parts = workers.all(copies.collect(), |(copy, batch)| {
+        task.gradients(&copy, batch)
     });
     let (losses, gradients): (Vec<Loss>, Vec<GradientsParams>) = parts.into_iter().unzip();
     let mut mean = Sum {
@@ -82,16 +80,6 @@ fn round<T: Task>(task: &T, model: &T::Model, batches: Vec<T::Batch>) -> (Loss, 
     };
     model.visit(&mut mean);
     (mean_loss(losses), mean.to)
-}
-
-/// Runs work with its share of the cores, so that the `parts` that run at the same time do not wait for each other.
-fn on_own_cores<R: Send>(parts: usize, work: impl FnOnce() -> R + Send) -> R {
-    let cores = (rayon::current_num_threads() / parts).max(1);
-    match rayon::ThreadPoolBuilder::new().num_threads(cores).build() {
-        Ok(pool) => pool.install(work),
-        // No thread could be started: the work is done on this one.
-        Err(_) => work(),
-    }
 }
 
 /// The means of losses and parts, and all examples.

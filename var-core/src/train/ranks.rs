@@ -16,6 +16,7 @@ use super::checkpoint::TrainError;
 use super::parallel;
 use super::passes::scaled;
 use super::task::{Loss, Task};
+use super::workers::Workers;
 use crate::collective::{Collective, CollectiveError};
 
 /// Numbers that are summed at once: 25 MiB, as in PyTorch's `DistributedDataParallel`.
@@ -163,16 +164,16 @@ impl Ranks {
     }
 
     /// The loss of a step and its gradients: the means over the batches of all ranks. `batches` are those of this one, of which
-    /// `at_once` are computed in parallel.
+    /// as many as there are `workers` are computed in parallel.
     pub(super) fn gradients<T: Task>(
         &self,
         task: &T,
         model: &T::Model,
         mut batches: Vec<T::Batch>,
-        at_once: usize,
+        workers: &Workers,
     ) -> Result<(Loss, GradientsParams), CollectiveError> {
         let Some(ranks) = &self.0 else {
-            return Ok(parallel::gradients(task, model, batches, at_once));
+            return Ok(parallel::gradients(task, model, batches, workers));
         };
         let ranks = ranks.as_ref();
         let layout = Layout::new(model);
@@ -190,7 +191,7 @@ impl Ranks {
                 let batch = batches.pop().expect("one batch");
                 task.gradients_as_ready(model, batch, &mut ready)
             } else {
-                let (loss, gradients) = parallel::gradients(task, model, batches, at_once);
+                let (loss, gradients) = parallel::gradients(task, model, batches, workers);
                 ready(gradients);
                 loss
             };

@@ -14,6 +14,7 @@ use burn::tensor::{Device, Tensor};
 
 use self::on_ranks::train_on;
 use self::regression::{Points, Regression, SOUND, Toy, folder, options, toy};
+use super::workers::Workers;
 use super::*;
 
 fn trainer(run: &Path, steps: u64) -> Trainer<Regression> {
@@ -292,8 +293,8 @@ fn batches_side_by_side_are_one_batch() {
     let batch = |points: &mut Points, step| points.batch(step);
     let (first, second) = (batch(&mut points, 0), batch(&mut points, 1));
     let both = vec![first.clone(), second.clone()];
-    let (loss, gradients) = super::parallel::gradients(&task, &model, both, 2);
-    let alone = [first, second].map(|one| super::parallel::gradients(&task, &model, vec![one], 1));
+    let (loss, gradients) = super::parallel::gradients(&task, &model, both, &Workers::new(2));
+    let alone = [first, second].map(|one| task.gradients(&model, one));
     let value = |loss: &super::Loss| loss.total.clone().into_scalar::<f32>();
     let mean = (value(&alone[0].0) + value(&alone[1].0)) / 2.0;
     assert!((value(&loss) - mean).abs() < 1e-6);

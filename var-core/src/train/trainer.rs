@@ -17,6 +17,7 @@ use super::prefetcher::{Batches, Prefetcher};
 use super::ranks::{Decision, Ranks};
 use super::shards::Optimizer;
 use super::task::{Loss, Task};
+use super::workers::Workers;
 
 /// Why a run returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct Trainer<T: Task> {
     optimizer: Optimizer,
     progress: Progress,
     ranks: Ranks,
+    /// They compute batches in parallel.
+    workers: Workers,
 }
 
 impl<T: Task> Trainer<T> {
@@ -120,6 +123,7 @@ impl<T: Task> Trainer<T> {
         }
         Ok(Self {
             task,
+            workers: Workers::new(options.parallel),
             options,
             run: run.to_path_buf(),
             model: Some(model),
@@ -220,8 +224,10 @@ impl<T: Task> Trainer<T> {
         let started = Instant::now();
         let step = self.progress.step;
         let model = self.model.take().expect("the model is always put back");
-        let at_once = self.options.parallel;
-        let (loss, gradients) = self.ranks.gradients(&self.task, &model, batches, at_once)?;
+        let computed = self
+            .ranks
+            .gradients(&self.task, &model, batches, &self.workers);
+        let (loss, gradients) = computed?;
         if self.ranks.world() > 1 {
             let traces = self.ranks.exchange(&self.task.traces())?;
             self.task.receive_traces(traces);

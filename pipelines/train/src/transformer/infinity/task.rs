@@ -12,7 +12,9 @@ use nextscale_bitwise::vae::BsqVae;
 use nextscale_data::captions::{self, Surroundings};
 use nextscale_data::{Augment, Dataset, Edit, EditKind, Editor, Entry};
 use nextscale_text::{Vocab, encoder::encode_tokens};
+use nextscale_tokenizer::conv::in_bf16;
 use nextscale_tokenizer::{Pyramid, ScaleSchedule};
+use nextscale_var_core::matmul::Precision;
 use rand::{Rng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -235,6 +237,7 @@ pub(crate) struct InfinityTask {
     bsq: Bsq,
     vae: BsqVae,
     plan: Plan,
+    precision: Precision,
     weights: Tensor<2>,
     size: usize,
 }
@@ -268,6 +271,7 @@ fn task(
         cells: run.patching.cells(&schedule),
         bsq: vae.quantizer(),
         plan: plan(&config, &schedule, schedule.last(), device).with_precision(run.precision),
+        precision: run.precision,
         weights: run.weighting.weights(&schedule, device),
         size: set.size(),
         vae,
@@ -283,7 +287,8 @@ impl InfinityTask {
     fn teacher_forcing(&self, pixels: Vec<f32>, rng: Option<&mut ChaCha8Rng>) -> TeacherForcing {
         let pixels = planes::images(pixels, self.size, &self.weights.device());
         let pyramid = Pyramid::plain(&self.bsq);
-        let latent = self.vae.encode(pixels);
+        let half = self.precision == Precision::Bf16;
+        let latent = in_bf16(half, || self.vae.encode(pixels));
         let (latent, source) = if self.edits {
             let [target, source] = alternating(latent);
             (target, Some(source))

@@ -7,6 +7,7 @@ use nextscale_bitwise::correction::SelfCorrection;
 use nextscale_bitwise::train::BitLoss;
 use nextscale_data::{Dataset, Motion, captions};
 use nextscale_text::{Vocab, encoder::encode_tokens};
+use nextscale_tokenizer::conv::in_bf16;
 use nextscale_var_core::guidance::replace_rows;
 use nextscale_var_core::matmul::Precision;
 use nextscale_video::train::{TeacherForcing, TeacherForcingPlan, loss};
@@ -134,7 +135,9 @@ impl InfinityStarTask {
     /// The teacher forcing of clips, without autodiff; `rng` makes the errors to be corrected.
     fn teacher_forcing(&self, pixels: Vec<f32>, rng: Option<&mut ChaCha8Rng>) -> TeacherForcing {
         let pixels = planes::clips(pixels, self.frames, self.size, &self.device);
-        let latent = self.vae.latent(self.vae.encode(pixels).mode());
+        let half = self.precision == Precision::Bf16;
+        let encoded = in_bf16(half, || self.vae.encode(pixels));
+        let latent = self.vae.latent(encoded.mode());
         let correction = rng.map(|rng| (self.correction, rng));
         TeacherForcing::new(&self.plan, self.bits, latent, correction)
     }
