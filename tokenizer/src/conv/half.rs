@@ -9,8 +9,8 @@ use rayon::prelude::*;
 
 use super::columns::{Geometry, Piece};
 use super::kernel::{gather, store, turned};
-use super::product::Shared;
 use crate::product::bf16::amx::{Left, Right, pair, rounded};
+use crate::product::shared::Shared;
 
 pub(super) use crate::product::bf16::amx::is_available;
 

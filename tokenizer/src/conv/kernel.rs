@@ -7,7 +7,8 @@
 use rayon::prelude::*;
 
 use super::columns::{Geometry, Piece};
-use super::product::{Product, Shared};
+use super::product::Product;
+use crate::product::shared::Shared;
 
 /// `[b, c, h, w]` and weights `[c', c, k, k]` to `[b, c', h', w']`, plus `bias` `[c']` if there is one.
 pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {

@@ -41,36 +41,3 @@ impl Product {
         }
     }
 }
-
-/// A buffer that several tasks write, each its own part.
-pub(super) struct Shared(*mut f32);
-// SAFETY: `write` is the only access, and its callers guarantee that no two tasks write the same place.
-unsafe impl Send for Shared {}
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    pub(super) fn new(numbers: &mut [f32]) -> Self {
-        Self(numbers.as_mut_ptr())
-    }
-
-    /// `count` numbers, which `write` gets to fill.
-    ///
-    /// # Safety
-    /// `write` writes all of them.
-    pub(super) unsafe fn fill(count: usize, write: impl FnOnce(&Self)) -> Vec<f32> {
-        let mut numbers = Vec::with_capacity(count);
-        write(&Self(numbers.as_mut_ptr()));
-        // SAFETY: the capacity is there, and the caller promised that the numbers are.
-        unsafe { numbers.set_len(count) };
-        numbers
-    }
-
-    /// Copies `from` to the buffer at index `at`.
-    ///
-    /// # Safety
-    /// The range is inside the buffer, which still exists, and no other task accesses it.
-    pub(super) unsafe fn write(&self, at: usize, from: &[f32]) {
-        // SAFETY: guaranteed by the caller.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.0.add(at), from.len()) }
-    }
-}

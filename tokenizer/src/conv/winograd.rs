@@ -7,7 +7,8 @@
 use rayon::prelude::*;
 
 use super::columns::Geometry;
-use super::product::{Product, Shared};
+use super::product::Product;
+use crate::product::shared::Shared;
 
 /// Cells of a tile's result along each side.
 const STEP: usize = 4;

@@ -8,6 +8,7 @@
 pub mod bf16;
 mod matrix;
 mod pack;
+pub(crate) mod shared;
 mod tensors;
 mod tile;
 mod vector;

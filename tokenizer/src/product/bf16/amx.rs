@@ -5,7 +5,7 @@
 //! and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18, and TDPBF16PS in volume 2.)
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid, __cpuid_count, _mm512_cvtne2ps_pbh, _mm512_maskz_loadu_ps};
+use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::cell::RefCell;
 use std::sync::OnceLock;
 
@@ -14,7 +14,8 @@ use rayon::prelude::*;
 use super::avx512::{self, pack_panel};
 pub(crate) use super::avx512::{pair, rounded};
 use super::factor::Factor;
-use super::shared::Shared;
+use super::turned;
+use crate::product::shared::Shared;
 
 /// Rows of a tile register, and 4-byte places of its rows.
 const SIDE: usize = 16;
@@ -202,11 +203,16 @@ thread_local! {
 /// If the instructions are not available.
 pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
     assert!(is_available(), "a CPU without AMX");
-    let mut out = vec![0.0; m * n];
-    let steps = k.div_ceil(2 * SIDE);
     if m == 0 || n == 0 || k == 0 {
-        return out;
+        return vec![0.0; m * n];
     }
+    // SAFETY: all sums are written.
+    unsafe { Shared::fill(m * n, |out| product_to([m, n, k], a, b, out)) }
+}
+
+/// [`product`], written to `out`.
+fn product_to([m, n, k]: [usize; 3], a: Factor, b: Factor, out: &Shared) {
+    let steps = k.div_ceil(2 * SIDE);
     let (tiles, threads) = (m.div_ceil(HIGH), rayon::current_num_threads());
     let single_threaded = m * n * k < SINGLE_THREADED;
     PACKED.with_borrow_mut(|(packed_a, packed_b)| {
@@ -215,7 +221,7 @@ pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
         let packed_a = packed_a.as_slice();
         if !single_threaded && tiles < 2 * threads {
             // Few rows: they do not keep all threads busy, and packing the other factor is most of the work.
-            columns(packed_a, b, [m, n, k], &mut out);
+            columns(packed_a, b, [m, n, k], out);
             return;
         }
         let whole = n.is_multiple_of(WIDE) && k.is_multiple_of(2 * SIDE);
@@ -231,29 +237,28 @@ pub(super) fn product([m, n, k]: [usize; 3], a: Factor, b: Factor) -> Vec<f32> {
         } else {
             tiles.div_ceil(2 * threads).max(1)
         };
-        let work = |(i, rows): (usize, &mut [f32])| {
-            let a = &packed_a[i * share * 2 * TILE * steps..];
-            let shared = Shared::new(rows);
-            let high = rows.len() / n;
+        let work = |first: usize| {
+            let a = &packed_a[first * 2 * TILE * steps..];
+            let high = (share * HIGH).min(m - first * HIGH);
             // SAFETY: the instructions are there, and the lines are those of these rows alone.
             unsafe {
+                let rows = out.after(first * HIGH * n);
                 let registers = Registers::new();
                 for (panel, column) in packed_b
                     .chunks_exact(steps * STEP)
                     .zip((0..n).step_by(WIDE))
                 {
-                    rows_of_panel(&registers, a, panel, [high, n, column], &shared);
+                    rows_of_panel(&registers, a, panel, [high, n, column], &rows);
                 }
             }
         };
         if share == tiles {
-            work((0, &mut out));
+            work(0);
         } else {
-            let chunks = out.par_chunks_mut(share * HIGH * n);
-            chunks.enumerate().for_each(work);
+            let firsts = (0..tiles.div_ceil(share)).into_par_iter();
+            firsts.for_each(|i| work(i * share));
         }
     });
-    out
 }
 
 /// Room for the `count` places of a packed factor: zeros, unless the factor is `whole`, so that it fills its tiles.
@@ -269,10 +274,8 @@ fn make_room(packed: &mut Vec<u32>, count: usize, whole: bool) -> &mut [u32] {
 }
 
 /// The whole result, panel by panel of `b`, each packed by the thread that multiplies it.
-fn columns(a: &[u32], b: Factor, [m, n, k]: [usize; 3], out: &mut [f32]) {
+fn columns(a: &[u32], b: Factor, [m, n, k]: [usize; 3], out: &Shared) {
     let steps = k.div_ceil(2 * SIDE);
-    let shared = Shared::new(out);
-    let shared = &shared;
     (0..n.div_ceil(WIDE)).into_par_iter().for_each(|panel| {
         let column = panel * WIDE;
         PANEL.with_borrow_mut(|packed| {
@@ -282,7 +285,7 @@ fn columns(a: &[u32], b: Factor, [m, n, k]: [usize; 3], out: &mut [f32]) {
             unsafe {
                 pack_right(b, [n, k], column, packed);
                 let registers = Registers::new();
-                rows_of_panel(&registers, a, packed, [m, n, column], shared);
+                rows_of_panel(&registers, a, packed, [m, n, column], out);
             }
         });
     });
@@ -347,47 +350,33 @@ fn pack_left(factor: Factor, [m, k]: [usize; 2], steps: usize, packed: &mut Vec<
             for (row, numbers) in x.chunks_exact(k).enumerate() {
                 for (step, numbers) in numbers.chunks(2 * SIDE).enumerate() {
                     let at = place(steps, row, step);
-                    pack_line(numbers, &mut packed[at..at + SIDE]);
+                    turned::write(turned::rounded(numbers), &mut packed[at..at + SIDE]);
                 }
             }
         }
         Factor::Columns(x) => {
             for first in (0..m).step_by(SIDE) {
                 let count = SIDE.min(m - first);
+                let row = |place: usize| -> &[f32] {
+                    if place < k {
+                        &x[place * m + first..][..count]
+                    } else {
+                        &[]
+                    }
+                };
                 for step in 0..steps {
+                    let places = (0..SIDE).map(|p| 2 * (step * SIDE + p));
+                    let pairs = places.map(|place| [row(place), row(place + 1)]);
                     let tile = &mut packed[place(steps, first, step)..][..TILE];
-                    for p in 0..SIDE.min(k.div_ceil(2) - step * SIDE) {
-                        let place = 2 * (step * SIDE + p);
-                        let low = &x[place * m + first..][..count];
-                        let to = tile[p..].iter_mut().step_by(SIDE);
-                        if place + 1 < k {
-                            let high = &x[(place + 1) * m + first..][..count];
-                            let pairs = low.iter().zip(high).map(|(&low, &high)| pair(low, high));
-                            to.zip(pairs).for_each(|(to, pair)| *to = pair);
-                        } else {
-                            to.zip(low).for_each(|(to, &low)| *to = rounded(low));
-                        }
+                    let lines = tile.chunks_exact_mut(SIDE);
+                    for (line, pairs) in lines.zip(turned::of_pairs(pairs)) {
+                        turned::write(pairs, line);
                     }
                 }
             }
         }
         Factor::Bf16(_) | Factor::Int8(_) => unreachable!("only right factors are stored so"),
     }
-}
-
-/// At most 32 numbers as pairs of bf16.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn pack_line(numbers: &[f32], line: &mut [u32]) {
-    let mask = |count: usize| ((1u32 << count.min(16)) - 1) as u16;
-    let (count, at) = (numbers.len(), numbers.as_ptr());
-    // SAFETY: the masks select the numbers of the slice alone, and both types are 512 bits without invalid values.
-    let pairs: [u32; SIDE] = unsafe {
-        let low = _mm512_maskz_loadu_ps(mask(count), at);
-        let high = _mm512_maskz_loadu_ps(mask(count.saturating_sub(SIDE)), at.wrapping_add(SIDE));
-        std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
-    };
-    line.copy_from_slice(&pairs);
 }
 
 /// A left factor as the registers read it.

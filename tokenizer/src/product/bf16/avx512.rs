@@ -10,7 +10,8 @@ use burn::tensor::bf16;
 use rayon::prelude::*;
 
 use super::factor::Factor;
-use super::shared::Shared;
+use super::turned;
+use crate::product::shared::Shared;
 
 /// Rows of a tile.
 const HIGH: usize = 12;
@@ -218,6 +219,21 @@ pub(super) fn pack_panel<const S: usize>(
         Factor::Columns(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, rounded),
         Factor::Bf16(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, bits),
         Factor::Int8(x) => pack_columns::<S, _>(x, [outer, k], [first, count], panel, from_int8),
+        Factor::Rows(x) if S.is_multiple_of(turned::SIDE) => {
+            for (block, rows) in (0..count)
+                .step_by(turned::SIDE)
+                .zip(x[first * k..][..count * k].chunks((turned::SIDE * k).max(1)))
+            {
+                for at in (0..k).step_by(2 * turned::SIDE) {
+                    let end = k.min(at + 2 * turned::SIDE);
+                    let pairs = turned::of_rows(rows.chunks_exact(k).map(|row| &row[at..end]));
+                    let lines = panel[at / 2 * S..].chunks_exact_mut(S);
+                    for (line, pairs) in lines.zip(pairs) {
+                        turned::write(pairs, &mut line[block..]);
+                    }
+                }
+            }
+        }
         Factor::Rows(x) => {
             for i in 0..count {
                 let row = &x[(first + i) * k..][..k];

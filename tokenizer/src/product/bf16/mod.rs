@@ -7,7 +7,7 @@ pub(crate) mod amx;
 mod avx512;
 mod factor;
 #[cfg(target_arch = "x86_64")]
-mod shared;
+mod turned;
 
 pub use factor::Factor;
 
