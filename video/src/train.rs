@@ -88,7 +88,7 @@ pub struct TeacherForcingPlan {
     taken: Vec<usize>,
     /// Whether each of them counts in the loss.
     counts: Vec<bool>,
-    /// The weights of the tokens that count, `[1, l]`; they sum to 1.
+    /// The weights of the tokens that count, `[1, l]` or a row for each video; each row sums to 1.
     weights: Tensor<2>,
 }
 
@@ -123,6 +123,47 @@ impl TeacherForcingPlan {
             counts,
             weights: Tensor::from_data(TensorData::new(all, [1, l]), device),
             passes,
+        }
+    }
+
+    /// The same for a batch of videos, of which the first frame and so many clips after it are given: nothing of these counts in the
+    /// loss of those videos that have some given clips. The others are as before.
+    ///
+    /// # Panics
+    /// If a video has no other clip.
+    #[must_use]
+    pub fn with_given(&self, given: &[usize]) -> Self {
+        if given.iter().all(|&clips| clips == 0) {
+            return self.clone();
+        }
+        let counted = self.taken.iter().zip(&self.counts);
+        let counted = counted.filter(|(_, counts)| **counts);
+        let clips: Vec<usize> = counted
+            .flat_map(|(&i, _)| {
+                let pass = &self.passes[i];
+                std::iter::repeat_n(pass.clip, pass.scale.tokens())
+            })
+            .collect();
+        let last = clips.iter().max().copied().unwrap_or(0);
+        assert!(
+            given.iter().all(|&clips| clips < last),
+            "all {last} clips are given"
+        );
+        let weights: Vec<f32> = self.weights.to_data().iter().collect();
+        let rows = given.iter().flat_map(|&given| {
+            let counts = |clip: usize| given == 0 || clip > given;
+            let row: Vec<f32> = weights
+                .iter()
+                .zip(&clips)
+                .map(|(&weight, &clip)| if counts(clip) { weight } else { 0.0 })
+                .collect();
+            let sum: f32 = row.iter().sum();
+            row.into_iter().map(move |weight| weight / sum)
+        });
+        let rows = TensorData::new(rows.collect::<Vec<f32>>(), [given.len(), clips.len()]);
+        Self {
+            weights: Tensor::from_data(rows, &self.weights.device()),
+            ..self.clone()
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::settings::{Settings, flag};
 
 #[derive(Debug, Args)]
 #[command(
-    mut_arg("prompt", |arg| arg.help("Prompt; repeat for more videos or, with an interactive model, for what happens next in the same video. Read from standard input by default")),
+    mut_arg("prompt", |arg| arg.help("Prompt; repeat for more videos or, with --story or an interactive model, for what happens next in the same video. Read from standard input by default")),
     mut_arg("output", |arg| arg.help("Output: a file (.mp4, .mov, .mkv, .webm, .gif; .png, .jpg or .webp for one frame), a name with {index}, {seed} or {prompt}, or a folder for the frames, ending with /")),
 )]
 pub(crate) struct VideoArgs {
@@ -28,6 +28,9 @@ pub(crate) struct VideoArgs {
     /// Continue this video from its last seconds, which become the start of the result
     #[arg(long, value_name = "FILE", conflicts_with = "image")]
     video: Option<FilePath>,
+    /// Make one video of all prompts, a clip for each; interactive models always do
+    #[arg(long)]
+    story: bool,
     #[command(flatten)]
     length: Length,
     #[command(flatten)]
@@ -104,7 +107,7 @@ fn pipeline(args: &VideoArgs) -> Result<Node, PipelineError> {
     let mut root = PipelineSpec::preset(Preset::Video)?;
     let set = &mut Settings(&mut root);
     args.prompts.apply(set, "prompts")?;
-    let story = flag(is_interactive(&args.prompts));
+    let story = flag(args.story || is_interactive(&args.prompts));
     set.stage_as("prompts", "--prompt", "story", &story)?;
     args.run.apply(set)?;
     let generator = "text-to-video";

@@ -44,7 +44,7 @@ pub use icons::build;
 pub use idx::{IdxPair, IdxRecipe, build as build_idx};
 pub use image::RgbImage;
 pub use manifest::{Manifest, Skipped};
-pub use motion::{Motion, Pose};
+pub use motion::{Course, Motion, Pose};
 pub use own::{
     Buckets, CaptionCounts, ImageSizes, Labels, MissingCaptions, NoVideos, OwnRecipe, ReadVideo,
     Report, Small, build_own, check_own,

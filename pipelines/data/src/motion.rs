@@ -62,6 +62,80 @@ impl Pose {
     }
 }
 
+impl Pose {
+    /// The pose after a motion that starts in this one, at the fraction `u` of it.
+    fn after(self, motion: Motion, u: f32) -> Self {
+        let moved = motion.pose(u, self.size);
+        Self {
+            x: self.x + moved.x,
+            y: self.y + moved.y,
+            size: moved.size,
+            angle: self.angle + moved.angle,
+            alpha: self.alpha * moved.alpha,
+        }
+    }
+
+    /// Whether most of the sprite is in the frame, and neither tiny nor larger than it.
+    fn is_in_sight(self) -> bool {
+        let within = |offset: f32| offset.abs() <= 0.3;
+        within(self.x) && within(self.y) && (0.2..=1.1).contains(&self.size)
+    }
+}
+
+/// Several motions one after the other, equally long, each from where the one before it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Course(Vec<Motion>);
+
+impl Course {
+    /// `last` after `before` other motions, drawn at random, in which a sprite of `size` stays in sight and ends opaque; fewer, down to
+    /// none, if hardly any are found.
+    pub fn leading_to(last: Motion, before: usize, size: f32, rng: &mut impl Rng) -> Self {
+        const TRIES: usize = 64;
+        for before in (1..=before).rev() {
+            for _ in 0..TRIES {
+                let mut motions: Vec<Motion> = (0..before).map(|_| Motion::random(rng)).collect();
+                motions.push(last);
+                let course = Self(motions);
+                if course.repeats_none() && course.stays_in_sight(size) {
+                    return course;
+                }
+            }
+        }
+        Self(vec![last])
+    }
+
+    /// The number of motions.
+    pub fn motions(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Where a sprite of `size` is when it has made so many of the motions.
+    pub fn pose(&self, motions: f32, size: f32) -> Pose {
+        let done = (motions as usize).min(self.0.len() - 1);
+        let start = Pose::resting(size);
+        let start = self.0[..done]
+            .iter()
+            .fold(start, |pose, &motion| pose.after(motion, 1.0));
+        start.after(self.0[done], motions - done as f32)
+    }
+
+    /// Whether no motion follows itself: half of a slow one would look like a whole one.
+    fn repeats_none(&self) -> bool {
+        self.0.windows(2).all(|pair| pair[0] != pair[1])
+    }
+
+    fn stays_in_sight(&self, size: f32) -> bool {
+        const MOMENTS: usize = 8;
+        let moments = 0..=self.0.len() * MOMENTS;
+        let mut poses = moments.map(|i| self.pose(i as f32 / MOMENTS as f32, size));
+        let ends = 1..self.0.len();
+        poses.all(Pose::is_in_sight)
+            && ends
+                .into_iter()
+                .all(|i| self.pose(i as f32, size).alpha > 0.99)
+    }
+}
+
 /// How far a sprite slides.
 const SLIDE: f32 = 0.25;
 /// How high it bounces.
@@ -177,6 +251,38 @@ mod tests {
         for motion in Motion::ALL {
             assert_eq!(motion.pose(0.0, 0.5), Pose::resting(0.5), "{motion:?}");
         }
+    }
+
+    #[test]
+    fn motions_of_a_course_go_on_where_the_last_one_ended() {
+        use rand::SeedableRng as _;
+        let course = Course(vec![
+            Motion::SlideLeft,
+            Motion::RotateClockwise,
+            Motion::SlideDown,
+        ]);
+        let quarter = std::f32::consts::PI / 2.0;
+        for (motions, x, y, angle) in [
+            (0.0, 0.0, 0.0, 0.0),
+            (1.0, -0.25, 0.0, 0.0),
+            (1.5, -0.25, 0.0, quarter),
+            (3.0, -0.25, 0.25, 2.0 * quarter),
+        ] {
+            let pose = course.pose(motions, 0.5);
+            assert_eq!((pose.x, pose.y, pose.angle), (x, y, angle), "{motions}");
+        }
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        for i in 0..200 {
+            let last = Motion::ALL[i % Motion::ALL.len()];
+            let course = Course::leading_to(last, 2, 0.5, &mut rng);
+            assert_eq!((course.motions(), course.0[2]), (3, last));
+            assert!(course.repeats_none() && course.stays_in_sight(0.5));
+            // Before its last motion the sprite can be seen.
+            assert!(course.pose(2.0, 0.5).alpha > 0.99);
+        }
+        // Nothing keeps a sprite in sight that is larger than the frame.
+        let large = Course::leading_to(Motion::ZoomIn, 1, 1.2, &mut rng);
+        assert_eq!(large.motions(), 1);
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Sprite {
     }
 
     /// A frame of `side * side` RGB pixels with the sprite in it.
-    fn frame(&self, pose: Pose, side: usize, background: [u8; 3]) -> Vec<u8> {
+    pub fn frame(&self, pose: Pose, side: usize, background: [u8; 3]) -> Vec<u8> {
         let (mut rgb, mut alpha) = (Vec::new(), Vec::new());
         let view = View::new(self, pose, side);
         for row in 0..side {
@@ -79,11 +79,20 @@ impl Sprite {
         side: usize,
         background: [u8; 3],
     ) -> Vec<Vec<u8>> {
+        let pose = |u| motion.pose(u, size);
+        self.frames(pose, frames, side, background)
+    }
+
+    /// RGB frames of `side * side` pixels, in the poses at the fractions 0 to 1 of the clip.
+    pub fn frames(
+        &self,
+        pose: impl Fn(f32) -> Pose,
+        frames: usize,
+        side: usize,
+        background: [u8; 3],
+    ) -> Vec<Vec<u8>> {
         let last = frames.saturating_sub(1).max(1) as f32;
-        let frame = |i: usize| {
-            let pose = motion.pose(i as f32 / last, size);
-            self.frame(pose, side, background)
-        };
+        let frame = |i: usize| self.frame(pose(i as f32 / last), side, background);
         (0..frames).map(frame).collect()
     }
 }

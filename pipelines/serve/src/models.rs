@@ -96,7 +96,7 @@ impl ModelInfo {
                     most: star.seconds(frames.longest),
                     step: frames.step as f64 / star.fps as f64,
                 };
-                (None, Some(seconds), star.semantic_scale.is_some())
+                (None, Some(seconds), star.tells_stories())
             }
             Manifest::Infinity(_) => (None, None, false),
         };

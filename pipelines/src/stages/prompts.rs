@@ -40,7 +40,7 @@ pub struct PromptsParams {
     /// Seed of each prompt's first result, in the order of the prompts, instead of one that counts up from the pipeline's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seeds: Vec<u64>,
-    /// All prompts together make one video, one after another; for interactive models.
+    /// All prompts together make one video, a clip for each: for models that continue their own videos, and for interactive ones.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub story: bool,
 }

@@ -85,6 +85,42 @@ fn taught_and_stepwise_logits_agree() {
     assert!((sum - 1.0).abs() < 1e-5);
 }
 
+/// Given clips have no weight, and what is left has all of it.
+#[test]
+fn given_clips_do_not_count() {
+    let device = Device::flex();
+    let plan = plan();
+    let clips = plan.clips().len() - 1;
+    assert_eq!(clips, 2);
+    for image in [false, true] {
+        let all = TeacherForcingPlan::new(&plan, image, ScaleWeighting::Area, &device);
+        let some = all.with_given(&[0, 1]);
+        let weights = |plan: &TeacherForcingPlan| -> Vec<f32> {
+            plan.weights.to_data().iter().collect::<Vec<f32>>()
+        };
+        let (whole, rows) = (weights(&all), weights(&some));
+        let (first, second) = rows.split_at(whole.len());
+        let off = first.iter().zip(&whole).map(|(a, b)| (a - b).abs());
+        assert!(off.fold(0.0, f32::max) < 1e-6);
+        let last: usize = plan.clips()[2]
+            .passes
+            .iter()
+            .map(|p| p.scale.tokens())
+            .sum();
+        let (given, rest) = second.split_at(whole.len() - last);
+        assert!(!given.is_empty() && given.iter().all(|&weight| weight == 0.0));
+        assert!((rest.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+    }
+}
+
+#[test]
+#[should_panic(expected = "all 2 clips are given")]
+fn a_clip_is_left_to_train() {
+    let weighting = ScaleWeighting::Uniform;
+    let all = TeacherForcingPlan::new(&plan(), false, weighting, &Device::flex());
+    let _ = all.with_given(&[0, 2]);
+}
+
 #[test]
 fn gradients_reach_all_parts() {
     let device = Device::flex().autodiff();

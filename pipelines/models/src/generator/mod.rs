@@ -23,7 +23,9 @@ pub use input::{Condition, ImageInput};
 pub use prompt_encoder::{EncodedPrompt, PromptEncoder};
 pub use request::{Clip, Generated, Request, Step};
 pub use scale_generator::{ImagePlan, ScaleGenerator, Steps};
-pub use video::{VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps};
+pub use video::{
+    Told, VideoInput, VideoLatent, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps,
+};
 pub use video_decoder::{Frames, VideoDecoder, encode_frames};
 pub use video_generator::VideoGenerator;
 

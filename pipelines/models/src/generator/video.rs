@@ -1,3 +1,4 @@
+use std::mem::take;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
@@ -39,6 +40,13 @@ pub struct VideoLatent {
 }
 
 impl VideoLatent {
+    /// Frames that it shows, by a decoder that makes `stride` of each latent frame but the first.
+    pub fn frames(&self, stride: usize) -> usize {
+        let latents = self.latent.dims()[2];
+        let lone = usize::from(self.fresh);
+        lone + (latents - lone) * stride - self.skip
+    }
+
     /// A preview of an unfinished clip `[1, c, t, h, w]`: its first frame.
     pub fn first_frame_of(clip: &Tensor<5>, fps: usize) -> Self {
         Self {
@@ -171,6 +179,18 @@ impl VideoPlan {
     }
 }
 
+/// How much of a story is told before a prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Told {
+    /// It is no story, or all of the plan is told by this prompt.
+    #[default]
+    Whole,
+    /// This is the first prompt: the image and the first clip.
+    Nothing,
+    /// So many frames: this prompt adds the last clip of the plan.
+    Frames(usize),
+}
+
 /// What one prompt of a run of videos needs besides the plan.
 #[derive(Debug, Clone)]
 pub struct VideoInput {
@@ -182,8 +202,10 @@ pub struct VideoInput {
     pub seed: u64,
     /// The latent of the frames that the video starts with, by [`encode_frames`](super::encode_frames).
     pub given: Option<Tensor<5>>,
-    /// For an interactive model: the number of this turn, from 0, and of all turns.
+    /// The number of this prompt of a story, from 0, and of all its prompts.
     pub turn: (usize, usize),
+    /// Of a story by a model that is not interactive, what is told so far, of which `given` are the last frames.
+    pub told: Told,
     /// For an interactive model: what it remembers of earlier turns ([`VideoSteps::into_session`]). It starts with the given
     /// frames.
     pub session: Option<InteractiveSession>,
@@ -200,6 +222,7 @@ impl VideoInput {
             seed,
             given: None,
             turn: (0, 1),
+            told: Told::default(),
             session: None,
             ranks: SampleRanks::default(),
         }
@@ -268,6 +291,14 @@ impl VideoScaleGenerator {
         options.guided_scales = plan.shortcuts.guidance_until;
         options.keep_tokens = plan.shortcuts.keep_tokens.clone();
         options.converge = plan.shortcuts.converge;
+        let clips = match input.told {
+            Told::Nothing => plan.clips().len().min(2),
+            _ => plan.clips().len(),
+        };
+        let before = match input.told {
+            Told::Frames(frames) => Some((frames, vec![])),
+            _ => None,
+        };
         let (mut session, mut conditions) = (None, vec![]);
         if let Some(scale) = manifest.semantic_scale {
             session = input.take_session();
@@ -289,7 +320,10 @@ impl VideoScaleGenerator {
             plan: plan.clone(),
             session,
             turn: input.turn,
+            clips,
+            before,
             passes: 0,
+            ended: false,
         }
     }
 }
@@ -317,8 +351,14 @@ pub struct VideoSteps<'a> {
     plan: VideoPlan,
     session: Option<InteractiveSession>,
     turn: (usize, usize),
+    /// The image and the clips that are generated.
+    clips: usize,
+    /// Of a story, the number of frames before this prompt, and the latents of the last of them, which are given.
+    before: Option<(usize, Vec<Tensor<5>>)>,
     /// Passes that were run.
     passes: usize,
+    /// Whether the last clip is finished.
+    ended: bool,
 }
 
 impl VideoSteps<'_> {
@@ -327,8 +367,14 @@ impl VideoSteps<'_> {
         self.session
     }
 
-    /// What has to be decoded for a finished clip.
-    fn finish_clip(&mut self, pass: &Pass) -> VideoLatent {
+    /// Passes of the image and the clips that are generated, also those that are left out because their scale has converged.
+    pub fn passes(&self) -> usize {
+        let clips = &self.plan.clips()[..self.clips];
+        clips.iter().map(|clip| clip.passes.len()).sum()
+    }
+
+    /// What has to be decoded for a finished clip; none if it is one that was shown before this prompt.
+    fn finish_clip(&mut self, pass: &Pass) -> Option<VideoLatent> {
         let manifest = &self.plan.manifest;
         let (fps, stride) = (manifest.fps, manifest.vae.frame_stride());
         let features = pass.features.clone();
@@ -336,16 +382,35 @@ impl VideoSteps<'_> {
             let new = features.dims()[2] * stride;
             let latent = session.advance(features);
             let (turn, turns) = self.turn;
-            return VideoLatent {
+            return Some(VideoLatent {
                 fps,
                 first: turn * new,
                 fresh: true,
                 skip: 1 + (latent.dims()[2] - 1) * stride - new,
                 last: turn + 1 >= turns,
                 latent,
-            };
+            });
         }
-        VideoLatent {
+        let is_last = pass.pass.clip + 1 == self.clips;
+        let last = is_last && self.turn.0 + 1 >= self.turn.1;
+        self.ended = is_last;
+        if let Some((shown, latents)) = &mut self.before {
+            let new = features.dims()[2] * stride;
+            latents.push(features);
+            if !is_last {
+                return None;
+            }
+            let latent = Tensor::cat(take(latents), 2);
+            return Some(VideoLatent {
+                fps,
+                first: *shown,
+                fresh: true,
+                skip: 1 + (latent.dims()[2] - 1) * stride - new,
+                last,
+                latent,
+            });
+        }
+        Some(VideoLatent {
             latent: features,
             fps,
             first: match pass.pass.first_frame {
@@ -354,8 +419,8 @@ impl VideoSteps<'_> {
             },
             fresh: pass.pass.clip == 0,
             skip: 0,
-            last: pass.pass.clip + 1 == self.plan.passes.clips().len(),
-        }
+            last,
+        })
     }
 }
 
@@ -364,13 +429,16 @@ impl Iterator for VideoSteps<'_> {
     type Item = Result<VideoStep, ModelError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
         let pass = self.run.next()?;
         if !is_finite(&pass) {
             let message = "the transformer gives no numbers (NaN): its weights are damaged, or overflow in this --dtype";
             return Some(Err(ModelError::refused(message)));
         }
         self.passes += 1;
-        let finished = pass.ends_clip.then(|| self.finish_clip(&pass));
+        let finished = pass.ends_clip.then(|| self.finish_clip(&pass)).flatten();
         Some(Ok(VideoStep {
             index: pass.k,
             features: pass.features,

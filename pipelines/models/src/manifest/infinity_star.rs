@@ -135,6 +135,16 @@ impl InfinityStarManifest {
         1 + self.layout.clip_frames * self.vae.frame_stride()
     }
 
+    /// Frames of the image and two clips: those of a video that a clip continues, and that clip.
+    pub fn continued_frames(&self) -> usize {
+        2 * self.condition_frames() - 1
+    }
+
+    /// Whether several prompts can make one video, a clip or a turn for each.
+    pub fn tells_stories(&self) -> bool {
+        self.semantic_scale.is_some() || self.frames.longest >= self.continued_frames()
+    }
+
     /// All passes of a video: those of one turn for an interactive model.
     ///
     /// # Errors

@@ -56,7 +56,7 @@ impl Generate {
         let source = ["stages", "prompts"];
         let at = |key| [source[0], source[1], key];
         set(root, &at("prompts"), &all)?;
-        if model.story {
+        if model.story && all.len() > 1 {
             set(root, &at("story"), &true)?;
         }
         if n > 1 {

@@ -15,6 +15,8 @@ pub(in crate::stages) struct VideoLength {
     pub frames: Option<usize>,
     /// Whether the video continues a given one.
     pub continues: bool,
+    /// Whether its prompts tell a story.
+    pub story: bool,
 }
 
 impl VideoLength {
@@ -26,6 +28,7 @@ impl VideoLength {
             seconds: params.seconds.or(stated),
             frames: params.frames,
             continues: params.video.is_some(),
+            story: setup.all::<PromptsParams>().any(|source| source.story),
         }
     }
 
@@ -41,7 +44,7 @@ impl VideoLength {
         })
     }
 
-    /// Number of frames of the video.
+    /// Number of frames of the video; of a story by a model that is not interactive, of the image and two clips.
     pub(in crate::stages) fn resolve(
         &self,
         manifest: &InfinityStarManifest,
@@ -59,6 +62,9 @@ impl VideoLength {
         } else {
             "seconds"
         };
+        if self.story && manifest.semantic_scale.is_none() {
+            return self.of_story(key, manifest, setup);
+        }
         let given = manifest.condition_frames();
         let longest = manifest.frames.longest;
         // The given frames are part of the video, except in interactive models.
@@ -72,7 +78,7 @@ impl VideoLength {
             return refuse("video", message, hint);
         }
         if included && self.seconds.is_none() && self.frames.is_none() {
-            return Ok(longest.min(2 * given - 1));
+            return Ok(longest.min(manifest.continued_frames()));
         }
         let frames = manifest.length(self.seconds, self.frames);
         let frames = frames.map_err(|error| setup.refuse_error(key, &error.into()))?;
@@ -83,6 +89,34 @@ impl VideoLength {
             );
             let hint = format!("up to {} are possible", manifest.describe(longest));
             return refuse(key, message, hint);
+        }
+        Ok(frames)
+    }
+}
+
+impl VideoLength {
+    /// That of a prompt's part of a story with the frames that it continues.
+    fn of_story(
+        &self,
+        key: &str,
+        manifest: &InfinityStarManifest,
+        setup: &Setup,
+    ) -> Result<usize, PipelineError> {
+        let name = &manifest.name;
+        if !manifest.tells_stories() {
+            let message = format!("the model `{name}` makes a video of one prompt, not of a story");
+            let hint = "name one that continues its own videos, such as infinitystar-8b-480p, or an interactive one";
+            return Err(setup.refuse("story", message).hint(hint).into());
+        }
+        let frames = manifest.continued_frames();
+        let asked = self.seconds.is_some() || self.frames.is_some();
+        if asked && manifest.length(self.seconds, self.frames).ok() != Some(frames) {
+            let clip = manifest.seconds(manifest.condition_frames());
+            let message = format!("in a story by the model `{name}` each prompt adds {clip} s");
+            return Err(setup
+                .refuse(key, message)
+                .hint("leave out the length")
+                .into());
         }
         Ok(frames)
     }

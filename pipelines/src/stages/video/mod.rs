@@ -10,7 +10,8 @@ use std::time::Instant;
 use burn::tensor::Tensor;
 use nextscale_models::device::{memory, release};
 use nextscale_models::generator::{
-    VideoInput, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps, encode_frames,
+    Told, VideoDecoder, VideoInput, VideoPlan, VideoScaleGenerator, VideoStep, VideoSteps,
+    encode_frames,
 };
 use nextscale_models::memory::MemoryEstimate;
 use nextscale_models::{BlockStorage, Model};
@@ -38,11 +39,22 @@ pub(crate) struct TextToVideo {
     /// What became of the aspect ratio that was asked for.
     size_notice: Option<String>,
     frames: usize,
+    /// Whether each prompt continues the video of those before it.
+    tells_story: bool,
     condition: VideoCondition,
     estimate: Option<MemoryEstimate>,
     loaded: Option<Loaded>,
     /// What an interactive model remembers from turn to turn.
     session: Option<InteractiveSession>,
+    /// What another model has to remember of a story.
+    told: Option<ToldStory>,
+}
+
+/// A story up to a prompt.
+struct ToldStory {
+    /// The latent that ends with its last frames, from where a decoder can start.
+    latent: Tensor<5>,
+    frames: usize,
 }
 
 struct Loaded {
@@ -57,7 +69,8 @@ impl TextToVideo {
         let model = setup.video_model(params.model.as_deref())?;
         setup.check_fingerprint(params.fingerprint.as_ref(), &model)?;
         let manifest = resolve(&params, model.infinity_star()?, setup)?;
-        let frames = VideoLength::of(&params, setup).resolve(&manifest, setup)?;
+        let length = VideoLength::of(&params, setup);
+        let frames = length.resolve(&manifest, setup)?;
         VideoLength::check_prompts(&manifest, frames, setup)?;
         let mut condition = VideoCondition::new(&params, &manifest, frames, setup)?;
         let wanted = SizeRequest {
@@ -82,17 +95,22 @@ impl TextToVideo {
             model,
             plan,
             frames,
+            tells_story: length.story,
             condition,
             estimate: None,
             loaded: None,
             session: None,
+            told: None,
         })
+    }
+
+    fn is_interactive(&self) -> bool {
+        self.plan.manifest.semantic_scale.is_some()
     }
 
     /// The latent of the frames that the video of a sample starts with; none later in an interactive session.
     fn given(&self, loaded: &Loaded, input: &Input) -> Result<Option<Tensor<5>>, PipelineError> {
-        let interactive = self.plan.manifest.semantic_scale.is_some();
-        if interactive && input.sample.turn > 0 && self.session.is_some() {
+        if self.is_interactive() && input.sample.turn > 0 && self.session.is_some() {
             return Ok(None);
         }
         let Some(frames) = self.condition.frames(input, &self.plan.size)? else {
@@ -105,6 +123,36 @@ impl TextToVideo {
         Ok(Some(encode_frames(vae, &frames, input.sample.seed, device)))
     }
 
+    /// What a prompt of a story continues: the latent of the last frames before it, and how much is told.
+    fn continued(
+        &self,
+        before: &ToldStory,
+        loaded: &Loaded,
+        input: &Input,
+    ) -> Result<(Tensor<5>, Told), PipelineError> {
+        let Some(vae) = &loaded.vae else {
+            return Err(input.context.failed("its auto-encoder was not loaded"));
+        };
+        let mut decoder = VideoDecoder::with(&self.model, vae.clone())?;
+        let part = VideoLatent {
+            latent: before.latent.clone(),
+            fps: self.plan.manifest.fps,
+            first: 0,
+            fresh: true,
+            skip: 0,
+            last: true,
+        };
+        let mut images = vec![];
+        decoder.decode(&part, |frames| {
+            images.extend(frames.images);
+            Ok::<_, PipelineError>(())
+        })?;
+        let last = images.len() - self.plan.manifest.condition_frames();
+        let device = &input.context.device;
+        let given = encode_frames(vae, &images[last..], input.sample.seed, device);
+        Ok((given, Told::Frames(before.frames)))
+    }
+
     /// Runs through the passes of one prompt: reports each, sends previews where they are asked for, and every finished clip.
     fn generate(
         &mut self,
@@ -114,20 +162,44 @@ impl TextToVideo {
         out: &mut Output,
     ) -> Result<(), PipelineError> {
         let (context, sample) = (&input.context, &input.sample);
+        let is_story = !self.is_interactive() && !sample.story.is_empty();
+        let before = self.told.take().filter(|_| is_story && sample.turn > 0);
+        let (given, told) = match &before {
+            Some(before) => {
+                let (given, told) = self.continued(before, loaded, input)?;
+                (Some(given), told)
+            }
+            None => {
+                let given = self.given(loaded, input)?;
+                let whole = given.as_ref().is_some_and(|latent| latent.dims()[2] > 1);
+                let told = if is_story && !whole {
+                    Told::Nothing
+                } else {
+                    Told::Whole
+                };
+                (given, told)
+            }
+        };
         let request = VideoInput {
             negative: text.negative.clone(),
-            given: self.given(loaded, input)?,
+            given,
+            told,
             turn: (sample.turn, sample.story.len()),
             session: self.session.take(),
             ranks: loaded.ranks.clone(),
             ..VideoInput::new(text.prompt.clone(), sample.seed)
         };
-        let scales = self.plan.passes();
         let mut steps: VideoSteps = loaded.generator.steps(&self.plan, request);
+        let scales = steps.passes();
+        let (mut parts, mut frames) = (vec![], 0);
         let (mut start, mut last) = (Instant::now(), None);
         for step in &mut steps {
             context.cancel.check()?;
             let step = step.map_err(|e| context.failed(e))?;
+            if let Some(part) = step.finished.as_ref().filter(|_| is_story) {
+                frames = part.first + part.frames(self.plan.manifest.vae.frame_stride());
+                parts.push(part.latent.clone());
+            }
             let position = Step {
                 scale: step.index + 1,
                 scales,
@@ -148,6 +220,10 @@ impl TextToVideo {
             start = Instant::now();
         }
         self.session = steps.into_session();
+        self.told = (!parts.is_empty()).then(|| ToldStory {
+            latent: Tensor::cat(parts, 2),
+            frames,
+        });
         let Some((step, position)) = last else {
             return Ok(());
         };
@@ -280,7 +356,7 @@ impl Stage for TextToVideo {
         self.condition.load(context)?;
         let placement = context.placement(self.blocks);
         let vae = match self.condition {
-            VideoCondition::None => None,
+            VideoCondition::None if !self.tells_story => None,
             _ => Some(context.parts.video_autoencoder(&self.model, &placement)?),
         };
         let generator = context
@@ -300,14 +376,6 @@ impl Stage for TextToVideo {
         let Some(Artifact::Text(text)) = input.artifacts.first() else {
             return Err(input.context.failed("its input is not text"));
         };
-        if input.sample.story.len() > 1 && self.plan.manifest.semantic_scale.is_none() {
-            let message = format!(
-                "the model `{}` makes a video of one prompt, not of a story",
-                self.model.name()
-            );
-            let hint = "name an interactive one, such as infinitystar-interact";
-            return Err(PipelineError::refused_with(message, hint));
-        }
         let Some(loaded) = self.loaded.take() else {
             return Err(input.context.failed("it was not loaded"));
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nextscale_data::{Dataset, Motion, Sprite, captions::WHITE};
+use nextscale_data::{Course, Dataset, Motion, Pose, Sprite, captions::WHITE};
 use nextscale_var_core::train::Batches;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ use crate::shuffle::{Shuffle, rng_for};
 pub(crate) struct ClipSettings {
     /// Frames of a whole clip: one more than a multiple of the frames per latent frame.
     pub frames: usize,
+    /// Side of a frame in pixels; that of the data set's images if absent.
+    #[serde(default)]
+    pub side: Option<usize>,
     /// Side of a sprite in the first frame, as a fraction of the frame's side.
     #[serde(default = "default_size")]
     pub size: f32,
@@ -26,6 +29,18 @@ pub(crate) struct ClipSettings {
     /// Chance of mirroring a sprite that may be mirrored.
     #[serde(default)]
     pub flip: f64,
+    /// Chance of a motion for each clip of the video, each from where the one before it ended, instead of one motion for all. Half of
+    /// these videos start after another motion.
+    #[serde(default)]
+    pub turns: f64,
+}
+
+/// What the sprite of a video does.
+pub(crate) enum Moves {
+    /// One motion.
+    One(Motion),
+    /// Several, of which so many were made before the first frame.
+    Several(Course, usize),
 }
 
 fn default_size() -> f32 {
@@ -37,23 +52,47 @@ fn default_vary() -> (f32, f32) {
 }
 
 impl ClipSettings {
+    /// Side of a frame in pixels.
+    pub(crate) fn side(&self, set: &Dataset) -> usize {
+        self.side.unwrap_or(set.size())
+    }
+
+    /// A video that ends with `motion`, of `clips` clips.
+    pub(crate) fn moves(&self, motion: Motion, clips: usize, rng: &mut impl Rng) -> Moves {
+        // Runs without turns draw the numbers that they always drew.
+        if self.turns == 0.0 || clips < 2 || !rng.random_bool(self.turns) {
+            return Moves::One(motion);
+        }
+        let before = usize::from(rng.random_bool(0.5));
+        let course = Course::leading_to(motion, clips - 1 + before, self.size, rng);
+        let done = course.motions().saturating_sub(clips);
+        Moves::Several(course, done)
+    }
+
     /// A clip of image `index`: RGB bytes of each frame.
     pub(crate) fn clip(
         &self,
         set: &Dataset,
         index: usize,
-        motion: Motion,
+        moves: &Moves,
         background: [u8; 3],
         rng: &mut impl Rng,
     ) -> Vec<Vec<u8>> {
-        let (rgb, alpha) = set.raw(index);
-        let mut sprite = Sprite::new(rgb, alpha, set.size());
+        let mut sprite = sprite(set, index);
         if rng.random_bool(self.flip) && set.entry(index).flip {
             sprite = sprite.mirrored();
         }
         let (least, most) = self.vary;
         let size = self.size * (least + (most - least) * rng.random::<f32>());
-        sprite.clip(motion, size, self.frames, set.size(), background)
+        let side = self.side(set);
+        match moves {
+            Moves::One(motion) => sprite.clip(*motion, size, self.frames, side, background),
+            Moves::Several(course, done) => {
+                let (done, all) = (*done as f32, course.motions() as f32);
+                let pose = |u: f32| course.pose(done + u * (all - done), size);
+                sprite.frames(pose, self.frames, side, background)
+            }
+        }
     }
 
     /// At most `count` clips of held-out images on white, spread over the set and over all motions: their images and
@@ -69,13 +108,17 @@ impl ClipSettings {
         let mut pixels = Vec::new();
         for &(index, motion) in &chosen {
             let mut rng = rng_for(0, index as u64);
-            planes::append(
-                &fixed.clip(set, index, motion, WHITE, &mut rng),
-                &mut pixels,
-            );
+            let frames = fixed.clip(set, index, &Moves::One(motion), WHITE, &mut rng);
+            planes::append(&frames, &mut pixels);
         }
         (chosen, pixels)
     }
+}
+
+/// Image `index` as a sprite.
+fn sprite(set: &Dataset, index: usize) -> Sprite {
+    let (rgb, alpha) = set.raw(index);
+    Sprite::new(rgb, alpha, set.size())
 }
 
 /// Clips to reconstruct.
@@ -100,7 +143,9 @@ pub(crate) struct ClipBatches {
     /// Clips of a batch.
     pub count: usize,
     pub clips: ClipSettings,
-    /// Frames of a clip, cut at random out of a whole one.
+    /// Clips of a whole video.
+    pub clips_of_video: usize,
+    /// Frames that are cut at random out of a whole video.
     pub window: usize,
     /// Chance of a background of any colour instead of white.
     pub colour: f64,
@@ -117,9 +162,12 @@ impl ClipBatches {
         let background = background(self.colour, rng);
         let motion = Motion::random(rng);
         if rng.random_bool(self.still) {
-            return vec![self.set.image(index, background); self.window];
+            let (whole, side) = (Pose::resting(1.0), self.clips.side(&self.set));
+            let frame = sprite(&self.set, index).frame(whole, side, background);
+            return vec![frame; self.window];
         }
-        let all = self.clips.clip(&self.set, index, motion, background, rng);
+        let moves = self.clips.moves(motion, self.clips_of_video, rng);
+        let all = self.clips.clip(&self.set, index, &moves, background, rng);
         let from = rng.random_range(0..=all.len() - self.window);
         all[from..from + self.window].to_vec()
     }
@@ -130,7 +178,7 @@ impl Batches for ClipBatches {
 
     fn batch(&mut self, number: u64) -> ClipBatch {
         let mut rng = rng_for(self.seed ^ 0x63_6c69_7073, number);
-        let (count, side) = (self.count, self.set.size());
+        let (count, side) = (self.count, self.clips.side(&self.set));
         let mut pixels = Vec::with_capacity(count * 3 * self.window * side * side);
         for index in self.shuffle.batch(number, count) {
             planes::append(&self.window(index, &mut rng), &mut pixels);

@@ -159,13 +159,14 @@ impl Run for CausalRun {
         );
         self.plan(self.clips.frames)?;
         let last = self.plan(self.window)?.reference();
-        check_latent(last, set.size(), self.model.stride())?;
+        let side = self.clips.side(set);
+        check_latent(last, side, self.model.stride())?;
         let CodeBits { semantic, detail } = self.bits();
         ensure!(
             semantic > 0 && semantic <= detail,
             "semantic_bits: {semantic} of {detail} bits"
         );
-        self.settings().check(set.size())
+        self.settings().check(side)
     }
 
     fn start(self, set: Arc<Dataset>, context: &mut StartContext<'_>) -> Result<Start<Self>> {
@@ -175,13 +176,14 @@ impl Run for CausalRun {
         let task = CausalTask {
             plan: self.plan(self.window)?,
             whole: self.plan(self.clips.frames)?,
-            size: set.size(),
+            size: self.clips.side(&set),
             held_out: self.clips.held_out(&set, 52).1,
             objective: self.settings().objective(&device)?,
             run: self.clone(),
             device,
         };
         let batches = ClipBatches {
+            clips_of_video: task.whole.clips().len() - 1,
             shuffle: Shuffle::new(self.seed, set.train_ids()),
             set,
             seed: self.seed,

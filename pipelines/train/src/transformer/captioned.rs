@@ -19,6 +19,8 @@ pub(crate) struct Captioned {
     pub prompts: TokenBatch,
     /// Which prompts are replaced by the unconditional one.
     pub drop: Vec<bool>,
+    /// How many clips of each video are given, after its first frame; 0 for images.
+    pub given: Vec<usize>,
 }
 
 impl Captioned {
@@ -28,6 +30,7 @@ impl Captioned {
             pixels,
             prompts: tokens(vocab, texts),
             drop: vec![false; texts.len()],
+            given: vec![0; texts.len()],
         }
     }
 }
@@ -45,10 +48,23 @@ pub(crate) struct CaptionedBatch {
     rng: ChaCha8Rng,
 }
 
+/// What an example is called.
+pub(crate) struct Caption {
+    pub text: String,
+    /// How many clips of the video are given, after its first frame: the text is about the rest.
+    pub given: usize,
+}
+
+impl From<String> for Caption {
+    fn from(text: String) -> Self {
+        Self { text, given: 0 }
+    }
+}
+
 /// What the images of a data set become.
 pub(crate) trait Examples: Send + 'static {
     /// Appends an example of image `index` to the planes in `pixels`; returns the caption.
-    fn append(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String;
+    fn append(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> Caption;
 }
 
 /// Makes [`CaptionedBatch`]es of the images that are not held out.
@@ -69,15 +85,19 @@ impl<E: Examples> Batches for CaptionedBatches<E> {
 
     fn batch(&mut self, step: u64) -> CaptionedBatch {
         let mut rng = rng_for(self.seed, step);
-        let (mut pixels, mut texts, mut drop) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pixels, mut texts) = (Vec::new(), Vec::new());
+        let (mut drop, mut given) = (Vec::new(), Vec::new());
         for index in self.shuffle.batch(step, self.count) {
-            texts.push(self.examples.append(index, &mut rng, &mut pixels));
+            let caption = self.examples.append(index, &mut rng, &mut pixels);
+            texts.push(caption.text);
+            given.push(caption.given);
             drop.push(rng.random_bool(self.drop));
         }
         let examples = Captioned {
             pixels,
             prompts: tokens(&self.vocab, &texts),
             drop,
+            given,
         };
         CaptionedBatch { examples, rng }
     }

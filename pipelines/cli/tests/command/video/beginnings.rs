@@ -155,6 +155,64 @@ fn a_story_goes_on_from_prompt_to_prompt() {
     );
 }
 
+/// A model that continues its own videos tells a story clip by clip: each prompt continues what `--video` would.
+#[test]
+fn a_model_that_continues_videos_tells_a_story() {
+    let place = Place::new();
+    let story = |prompts: &[&str], more: &str| {
+        let prompts: Vec<String> = prompts.iter().map(|p| format!("-p '{p}'")).collect();
+        let prompts = prompts.join(" ");
+        place.good(&format!("video -m @video --story -s 7 {prompts} {more}"));
+    };
+    let [house, cat, tree] = ["a red house", "a cat", "a tree"];
+    story(&[house, cat, tree], "-o three.mp4");
+    assert_eq!(
+        count(&place.path("three.mp4")),
+        25,
+        "the image and 8 frames a prompt"
+    );
+    story(&[house], "-o one/");
+    story(&[house, cat], "-o two/");
+    story(&[tree, cat], "-o other/");
+    let frame = |folder: &str, i: usize| {
+        image::open(place.path(folder).join(format!("{i:05}.png")))
+            .unwrap()
+            .into_rgb8()
+    };
+    assert_eq!(
+        (place.files("one").len(), place.files("two").len()),
+        (9, 17)
+    );
+    (0..9).for_each(|i| assert_eq!(frame("one", i), frame("two", i), "frame {i}"));
+    assert!((9..17).any(|i| frame("two", i) != frame("other", i)));
+    // A prompt sees the frames before it as if they were given. The folder is read without loss.
+    ffmpeg(&place, "-framerate 8 -i one/%05d.png -c:v ffv1 one.mkv");
+    place.good("video -m @video -p 'a cat' -s 7 --video one.mkv -o given/");
+    (9..17).for_each(|i| {
+        let (ours, given) = (frame("two", i), frame("given", i));
+        let far = |(a, b): (&u8, &u8)| a.abs_diff(*b);
+        let far = ours.as_raw().iter().zip(given.as_raw()).map(far).max();
+        assert!(far <= Some(3), "frame {i}: {far:?}");
+    });
+    // A story can go on from a video or an image, and is in the record.
+    story(&[cat, tree], "--video one.mkv -o on.mp4");
+    assert_eq!(count(&place.path("on.mp4")), 25);
+    picture(&place, "red.png", [250, 10, 10]);
+    story(&[cat, tree], "--image red.png -W 16 -H 16 -o red.mp4");
+    assert_eq!(count(&place.path("red.mp4")), 17);
+    place.good("run three.mp4 --trust --set output=again.mp4");
+    assert_eq!(frames(&place, "again.mp4"), frames(&place, "three.mp4"));
+
+    tiny::make_video(&place.make_dir("short"), |manifest| {
+        manifest.frames.longest = 13;
+    });
+    place.refuses_each(
+        "video --story -p 'a cat' -p 'a dog' -o x.mp4",
+        "-m short => of one prompt, not of a story | infinitystar-8b-480p
+        -m @video --seconds 1 => each prompt adds 1 s | leave out the length",
+    );
+}
+
 #[test]
 fn a_first_frame_does_not_come_from_an_editor() {
     let place = Place::new();

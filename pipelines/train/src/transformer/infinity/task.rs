@@ -24,7 +24,7 @@ use crate::error::{Result, ensure};
 use crate::run::{Run, Start, StartContext};
 use crate::shuffle::{Shuffle, rng_for};
 use crate::transformer::captioned::{
-    BitTask, Captioned, CaptionedBatches, CaptionedTask, Examples,
+    BitTask, Caption, Captioned, CaptionedBatches, CaptionedTask, Examples,
 };
 use crate::transformer::infinity::config::{InfinityRun, TextToImageModel};
 
@@ -183,10 +183,10 @@ impl ImageExamples {
 }
 
 impl Examples for ImageExamples {
-    fn append(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
+    fn append(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> Caption {
         if let Some(editor) = &self.editor {
             let edit = editor.any(index, &self.run.augment, rng);
-            return append_edit(edit, pixels);
+            return append_edit(edit, pixels).into();
         }
         let InfinityRun { scenes, counts, .. } = self.run;
         // Runs without scenes draw the numbers that they always drew.
@@ -196,13 +196,12 @@ impl Examples for ImageExamples {
             1.0
         };
         if kind < scenes {
-            return self.pair(index, rng, pixels);
+            return self.pair(index, rng, pixels).into();
         }
         let several = (kind < scenes + counts).then(|| self.several(index, rng, pixels));
-        match several.flatten() {
-            Some(text) => text,
-            None => self.single(index, rng, pixels),
-        }
+        let text = several.flatten();
+        text.unwrap_or_else(|| self.single(index, rng, pixels))
+            .into()
     }
 }
 

@@ -14,14 +14,15 @@ use nextscale_video::train::{TeacherForcing, TeacherForcingPlan, loss};
 use nextscale_video::{CodeBits, InfinityStarVae, Plan};
 use rand_chacha::ChaCha8Rng;
 
-use crate::batches::{clips::ClipSettings, planes};
+use crate::batches::clips::{ClipSettings, Moves};
+use crate::batches::planes;
 use crate::error::Result;
 use crate::run::{Run, Start, StartContext, check_sprites};
 use crate::shuffle::Shuffle;
 use crate::tokenizer::causal::CausalRun;
 use crate::tokenizer::import::import_tokenizer;
 use crate::transformer::captioned::{
-    BitTask, Captioned, CaptionedBatches, CaptionedTask, Examples,
+    BitTask, Caption, Captioned, CaptionedBatches, CaptionedTask, Examples,
 };
 use crate::transformer::infinity_star::config::{InfinityStarRun, TextToVideoModel};
 
@@ -49,6 +50,7 @@ impl Run for InfinityStarRun {
         let vocab = self
             .text
             .open_vocab(continues, self.seed, &set, context, texts)?;
+        let count = tokenizer.plan(self.clips.frames)?.clips().len() - 1;
         let task = task(&self, &tokenizer, vae, &vocab, &set, device)?;
         device.seed(self.seed);
         let autodiff = device.clone().autodiff();
@@ -62,6 +64,7 @@ impl Run for InfinityStarRun {
             examples: ClipExamples {
                 set,
                 clips: self.clips,
+                count,
             },
         };
         Ok((task, model, batches))
@@ -72,17 +75,25 @@ impl Run for InfinityStarRun {
 pub(crate) struct ClipExamples {
     set: Arc<Dataset>,
     clips: ClipSettings,
+    /// Clips of a video.
+    count: usize,
 }
 
 impl Examples for ClipExamples {
-    fn append(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> String {
+    fn append(&self, index: usize, rng: &mut ChaCha8Rng, pixels: &mut Vec<f32>) -> Caption {
         let motion = Motion::random(rng);
         let phrase = motion.phrase(rng);
         let entry = self.set.entry(index);
         let (text, background) = captions::moving(entry, phrase, captions::PLAIN, rng);
-        let frames = self.clips.clip(&self.set, index, motion, background, rng);
+        let moves = self.clips.moves(motion, self.count, rng);
+        let frames = self.clips.clip(&self.set, index, &moves, background, rng);
         planes::append(&frames, pixels);
-        text
+        // Of several motions, the caption names the last.
+        let given = match moves {
+            Moves::One(_) => 0,
+            Moves::Several(..) => self.count - 1,
+        };
+        Caption { text, given }
     }
 }
 
@@ -121,7 +132,7 @@ fn task(
         correction: run.correction,
         precision: run.precision,
         frames: run.clips.frames,
-        size: set.size(),
+        size: run.clips.side(set),
         vae,
         device: device.clone(),
     };
@@ -159,8 +170,15 @@ impl BitTask for InfinityStarTask {
         let [_, l, _] = text.features.dims();
         let unconditional = model.transformer.unconditional(l);
         let features = replace_rows(text.features, unconditional, &examples.drop);
-        let (transformer, plan) = (&model.transformer, &self.forcing_plan);
-        let precision = self.precision;
-        loss(transformer, &forcing, features, &text.lens, plan, precision)
+        let (transformer, precision) = (&model.transformer, self.precision);
+        let plan = self.forcing_plan.with_given(&examples.given);
+        loss(
+            transformer,
+            &forcing,
+            features,
+            &text.lens,
+            &plan,
+            precision,
+        )
     }
 }
