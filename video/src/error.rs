@@ -54,4 +54,18 @@ pub enum ConfigError {
         /// Channels of its output.
         to: usize,
     },
+    /// The channels of the cells that become one do not fold into those of a level's output.
+    #[error(
+        "has an auto-encoder with a level from {from} to {to} channels, where a multiple of {cells} that divides {most} is needed"
+    )]
+    Folding {
+        /// Channels of its input.
+        from: usize,
+        /// Channels of its output.
+        to: usize,
+        /// Cells that become one.
+        cells: usize,
+        /// Their channels.
+        most: usize,
+    },
 }

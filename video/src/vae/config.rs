@@ -80,6 +80,16 @@ impl InfinityStarVaeConfig {
             if *level == Resample::None && from != to {
                 return Err(ConfigError::LevelWidth { from, to });
             }
+            let cells = level.space() * level.space();
+            let most = cells * from;
+            if to == 0 || !to.is_multiple_of(cells) || !most.is_multiple_of(to) {
+                return Err(ConfigError::Folding {
+                    from,
+                    to,
+                    cells,
+                    most,
+                });
+            }
         }
         Ok(())
     }
@@ -87,5 +97,46 @@ impl InfinityStarVaeConfig {
     /// Channels of a pixel patch.
     pub(super) fn pixel_channels(&self) -> usize {
         3 * self.pixel_patch * self.pixel_patch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is refused would fail when the layers are made.
+    #[test]
+    fn channels_that_do_not_fold_are_refused() {
+        let config = |channels: &[usize]| InfinityStarVaeConfig {
+            channels: channels.to_vec(),
+            levels: vec![Resample::SpaceTime, Resample::Time],
+            encoder_blocks: 1,
+            decoder_blocks: 1,
+            latent: 2,
+            pixel_patch: 1,
+        };
+        for channels in [[4, 8, 8], [4, 16, 16], [8, 8, 4]] {
+            let config = config(&channels);
+            assert_eq!(config.validate(), Ok(()), "{channels:?}");
+            config.init(&burn::tensor::Device::flex());
+        }
+        for (channels, needed) in [
+            (
+                [4, 6, 6],
+                "from 4 to 6 channels, where a multiple of 4 that divides 16",
+            ),
+            (
+                [4, 32, 32],
+                "from 4 to 32 channels, where a multiple of 4 that divides 16",
+            ),
+            (
+                [4, 8, 12],
+                "from 8 to 12 channels, where a multiple of 1 that divides 8",
+            ),
+            ([4, 8, 0], "from 8 to 0 channels"),
+        ] {
+            let error = config(&channels).validate().unwrap_err().to_string();
+            assert!(error.contains(needed), "{error}");
+        }
     }
 }

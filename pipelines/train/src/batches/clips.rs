@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::batches::images::{background, held_out_ids, used_scales};
 use crate::batches::planes;
+use crate::config::check_fraction;
+use crate::error::{Result, ensure};
 use crate::shuffle::{Shuffle, rng_for};
 
 /// How clips are made.
@@ -52,6 +54,24 @@ fn default_vary() -> (f32, f32) {
 }
 
 impl ClipSettings {
+    /// Rejects what no video can be made of.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_fraction("clips: flip", self.flip)?;
+        check_fraction("clips: turns", self.turns)?;
+        ensure!(self.side != Some(0), "clips: side must be at least 1");
+        let (least, most) = self.vary;
+        ensure!(
+            self.size > 0.0 && self.size.is_finite(),
+            "clips: size is {}; it must be above 0: it is a fraction of the frame's side",
+            self.size
+        );
+        ensure!(
+            least > 0.0 && least <= most && most.is_finite(),
+            "clips: vary is [{least}, {most}]; it must be two numbers above 0, the smaller one first"
+        );
+        Ok(())
+    }
+
     /// Side of a frame in pixels.
     pub(crate) fn side(&self, set: &Dataset) -> usize {
         self.side.unwrap_or(set.size())
@@ -190,5 +210,78 @@ impl Batches for ClipBatches {
             frames: self.window,
             scales: used_scales(self.drop, self.scales, &mut rng),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_make_no_video_are_refused() {
+        let good = ClipSettings {
+            frames: 9,
+            side: Some(16),
+            size: 0.5,
+            vary: (0.8, 1.3),
+            flip: 0.5,
+            turns: 0.5,
+        };
+        assert!(good.check().is_ok());
+        let bad = |change: fn(&mut ClipSettings)| {
+            let mut settings = good;
+            change(&mut settings);
+            settings.check().unwrap_err().to_string()
+        };
+        for (message, part) in [
+            (
+                bad(|s| s.turns = 1.5),
+                "clips: turns: 1.5 is not between 0 and 1",
+            ),
+            (bad(|s| s.flip = -0.1), "clips: flip: -0.1"),
+            (bad(|s| s.side = Some(0)), "clips: side"),
+            (bad(|s| s.size = f32::NAN), "clips: size is NaN"),
+            (bad(|s| s.vary = (2.0, 1.0)), "clips: vary is [2, 1]"),
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    /// With turns, a video of two clips has two motions or follows another one; without, it has one.
+    #[test]
+    fn turns_are_motions_of_clips() {
+        let settings = ClipSettings {
+            frames: 9,
+            side: None,
+            size: 0.5,
+            vary: (1.0, 1.0),
+            flip: 0.0,
+            turns: 1.0,
+        };
+        let mut rng = rng_for(1, 0);
+        let (mut starts, mut follows) = (0, 0);
+        for _ in 0..50 {
+            match settings.moves(Motion::Bounce, 2, &mut rng) {
+                Moves::Several(course, 0) => {
+                    assert_eq!(course.motions(), 2);
+                    starts += 1;
+                }
+                Moves::Several(course, done) => {
+                    assert_eq!((course.motions(), done), (3, 1));
+                    follows += 1;
+                }
+                Moves::One(_) => panic!("one motion"),
+            }
+        }
+        assert!(starts > 10 && follows > 10, "{starts} {follows}");
+        let one = |settings: ClipSettings, clips, rng: &mut _| {
+            matches!(settings.moves(Motion::Bounce, clips, rng), Moves::One(_))
+        };
+        assert!(one(settings, 1, &mut rng));
+        let none = ClipSettings {
+            turns: 0.0,
+            ..settings
+        };
+        assert!(one(none, 2, &mut rng));
     }
 }

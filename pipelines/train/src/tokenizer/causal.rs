@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batches::clips::{ClipBatch, ClipBatches, ClipSettings};
 use crate::batches::planes;
-use crate::config::check_latent;
+use crate::config::{check_fraction, check_latent};
 use crate::error::{Result, TrainError, ensure};
 use crate::run::{Run, Start, StartContext, check_sprites};
 use crate::run_folder;
@@ -147,6 +147,12 @@ impl Run for CausalRun {
     fn check(&self, set: &Dataset) -> Result<()> {
         check_sprites(set)?;
         ensure!(self.batch > 0, "batch must be at least 1");
+        self.clips.check()?;
+        check_fraction("colour", self.colour)?;
+        check_fraction("still", self.still)?;
+        self.model
+            .validate()
+            .map_err(|error| TrainError::Invalid(format!("model: the model {error}")))?;
         ensure!(
             !self.decoder_only || self.continues.is_some(),
             "decoder_only: there is no encoder; name its run under `continues`"

@@ -13,6 +13,7 @@ use nextscale_video::{CodeBits, InfinityStar, InfinityStarConfig, InfinityStarGu
 use serde::{Deserialize, Serialize};
 
 use crate::batches::clips::ClipSettings;
+use crate::config::check_fraction;
 use crate::error::{Result, TrainError, ensure};
 use crate::run_folder;
 use crate::tokenizer::causal::CausalRun;
@@ -144,6 +145,8 @@ impl InfinityStarRun {
     /// Rejects sizes that contradict each other.
     pub(super) fn check_sizes(&self) -> Result<()> {
         ensure!(self.batch > 0, "batch must be at least 1");
+        self.clips.check()?;
+        check_fraction("condition_drop", self.condition_drop)?;
         self.text.check()
     }
 
