@@ -108,7 +108,7 @@ fn pipeline(args: &VideoArgs) -> Result<Node, PipelineError> {
     let set = &mut Settings(&mut root);
     args.prompts.apply(set, "prompts")?;
     let story = flag(args.story || is_interactive(&args.prompts));
-    set.stage_as("prompts", "--prompt", "story", &story)?;
+    set.stage_as("prompts", "--story", "story", &story)?;
     args.run.apply(set)?;
     let generator = "text-to-video";
     set.stage(generator, "image", &args.image)?;

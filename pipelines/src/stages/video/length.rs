@@ -106,7 +106,7 @@ impl VideoLength {
         if !manifest.tells_stories() {
             let message = format!("the model `{name}` makes a video of one prompt, not of a story");
             let hint = "name one that continues its own videos, such as infinitystar-8b-480p, or an interactive one";
-            return Err(setup.refuse("story", message).hint(hint).into());
+            return Err(PipelineError::refused_with(message, hint));
         }
         let frames = manifest.continued_frames();
         let asked = self.seconds.is_some() || self.frames.is_some();

@@ -208,7 +208,7 @@ fn a_model_that_continues_videos_tells_a_story() {
     });
     place.refuses_each(
         "video --story -p 'a cat' -p 'a dog' -o x.mp4",
-        "-m short => of one prompt, not of a story | infinitystar-8b-480p
+        "-m short => error: the model `tiny` makes a video of one prompt, not of a story | infinitystar-8b-480p
         -m @video --seconds 1 => each prompt adds 1 s | leave out the length",
     );
 }
