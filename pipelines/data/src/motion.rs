@@ -60,9 +60,7 @@ impl Pose {
             alpha: 1.0,
         }
     }
-}
 
-impl Pose {
     /// The pose after a motion that starts in this one, at the fraction `u` of it.
     fn after(self, motion: Motion, u: f32) -> Self {
         let moved = motion.pose(u, self.size);
@@ -87,8 +85,8 @@ impl Pose {
 pub struct Course(Vec<Motion>);
 
 impl Course {
-    /// `last` after `before` other motions, drawn at random, in which a sprite of `size` stays in sight and ends opaque; fewer, down to
-    /// none, if hardly any are found.
+    /// `last` after `before` other motions, drawn at random, in which a sprite of `size` stays in sight and is opaque between
+    /// them; after fewer, down to none, if hardly any are found.
     pub fn leading_to(last: Motion, before: usize, size: f32, rng: &mut impl Rng) -> Self {
         const TRIES: usize = 64;
         for before in (1..=before).rev() {
@@ -128,11 +126,8 @@ impl Course {
         const MOMENTS: usize = 8;
         let moments = 0..=self.0.len() * MOMENTS;
         let mut poses = moments.map(|i| self.pose(i as f32 / MOMENTS as f32, size));
-        let ends = 1..self.0.len();
-        poses.all(Pose::is_in_sight)
-            && ends
-                .into_iter()
-                .all(|i| self.pose(i as f32, size).alpha > 0.99)
+        let mut ends = 1..self.0.len();
+        poses.all(Pose::is_in_sight) && ends.all(|i| self.pose(i as f32, size).alpha > 0.99)
     }
 }
 

@@ -242,7 +242,7 @@ fn iterated_in_bf16(x: &[f32], [rows, columns]: [usize; 2], norm: f32) -> Vec<f3
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::nn::LinearConfig;
+    use burn::nn::conv::Conv2dConfig;
     use burn::tensor::Distribution;
 
     fn random(shape: [usize; 2]) -> Tensor<2> {
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_step_has_the_length_of_adamw() {
         let device = Device::flex().autodiff();
-        let layer = LinearConfig::new(16, 36).with_bias(false).init(&device);
+        let layer = Conv2dConfig::new([4, 16], [3, 3]).init(&device);
         let waiting = Waiting::default();
         let muon = ParameterMuon {
             config: MuonConfig::default(),
@@ -306,7 +306,12 @@ mod tests {
             waiting: waiting.clone(),
         };
         let weight = layer.weight.val().inner();
-        let (same, state) = muon.step(1e-2, weight.clone(), random([16, 36]), None);
+        let (same, state) = muon.step(
+            1e-2,
+            weight.clone(),
+            random([16, 36]).reshape([16, 4, 3, 3]),
+            None,
+        );
         assert!(state.is_some());
         let off: f32 = (same - weight.clone()).abs().max().into_scalar();
         assert_eq!(off, 0.0);

@@ -9,7 +9,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 /// Workers, each with its share of the cores, so that they do not wait for each other. They last, and with them the memory that
 /// products and convolutions keep per thread.
 pub(super) struct Workers {
-    /// One for each worker; none where no thread could be started, and the caller works alone.
+    /// One for each worker; none where the caller works alone: if one is enough, or no thread could be started.
     pools: Vec<ThreadPool>,
 }
 
@@ -18,7 +18,8 @@ impl Workers {
     pub(super) fn new(count: usize) -> Self {
         let cores = (rayon::current_num_threads() / count.max(1)).max(1);
         let pool = |_| ThreadPoolBuilder::new().num_threads(cores).build();
-        let pools: Result<Vec<_>, _> = (0..count.max(1)).map(pool).collect();
+        let pools = (0..count).filter(|_| count > 1).map(pool);
+        let pools: Result<Vec<_>, _> = pools.collect();
         Self {
             pools: pools.unwrap_or_default(),
         }
