@@ -6,6 +6,7 @@ use std::fmt;
 use crate::known_words::{KnownWords, PREPOSITIONS, parts};
 
 /// Words that no caption had, each with a name that stands for it: `puppy` is drawn as a `dog`. Words that are names have themselves.
+/// Phrases of two words are among them if their last word means something else: a `granny smith` is an apple.
 ///
 /// As text, one word and its name a line, with a tab between them; [`Neighbours::parse`] reads it back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,10 +56,10 @@ impl Neighbours {
         self.0.is_empty()
     }
 
-    /// A prompt with a known name in the place of the unknown word that says what is meant, unless a known word says it.
+    /// A prompt with a known name in the place of the unknown word or phrase that says what is meant, unless a known word says it.
     ///
-    /// What is meant is named before the first preposition and the first comma, by the last of the words there: of `a farm tractor in the
-    /// rain` it is the tractor.
+    /// What is meant is named before the first preposition, `and` or comma, by the last of the words there: of `a farm tractor in the
+    /// rain` it is the tractor, and of `a slice of pizza` the pizza. Names before a replaced word are left out: those of a `family sedan`.
     pub fn understand(&self, known: &KnownWords, prompt: &str) -> Understood {
         let as_it_is = |named| Understood {
             prompt: prompt.to_owned(),
@@ -66,35 +67,46 @@ impl Neighbours {
             named,
         };
         let unknown = known.unknown_words(prompt);
-        let says = |word: &&str| !unknown.contains(word) && self.is_name(word);
-        let clause = clause(prompt);
-        if clause.iter().any(says) {
-            return as_it_is(true);
-        }
-        let candidates = clause.iter().filter(|word| unknown.contains(word));
-        let candidates: Vec<&str> = candidates.copied().collect();
+        let is_unknown = |word: &&str| unknown.contains(word);
+        let says = |word: &&str| !is_unknown(word) && self.is_name(word);
         let name = |word: &str| self.neighbour(word);
         let form = |word: &str| known_form(known, word);
-        let last: Vec<&str> = candidates.into_iter().rev().collect();
-        let found = first_of(&last, &name).or_else(|| first_of(&last, &form));
-        let elsewhere = || {
-            prompt
-                .split_whitespace()
-                .map(trimmed)
-                .any(|word| says(&word))
+        let clause = clause(prompt);
+        let phrase = self.last_phrase(&clause);
+        let last: Vec<&str> = clause.into_iter().rev().collect();
+        let said = last.iter().position(says);
+        let candidates: Vec<&str> = last[..said.unwrap_or(last.len())]
+            .iter()
+            .copied()
+            .filter(is_unknown)
+            .collect();
+        let found = if said.is_some() {
+            // What comes after a name may be what is meant, but not what it does.
+            let nouns = candidates.into_iter();
+            let nouns: Vec<&str> = nouns
+                .filter(|word| !is_verb(word) && self.is_noun(word))
+                .collect();
+            first_of(&nouns, &name)
+        } else {
+            first_of(&candidates, &name).or_else(|| first_of(&candidates, &form))
         };
-        if found.is_none() && elsewhere() {
+        let owned = |(word, by): (&str, String)| (word.to_owned(), by);
+        let found = phrase.or_else(|| found.map(owned));
+        let mut everywhere = prompt.split_whitespace().map(trimmed);
+        if found.is_none() && (said.is_some() || everywhere.any(|word| says(&word))) {
             return as_it_is(true);
         }
-        let found = found.or_else(|| first_of(&unknown, &name));
-        let found = found.or_else(|| first_of(&unknown, &form));
+        let elsewhere = || first_of(&unknown, &name).or_else(|| first_of(&unknown, &form));
+        let found = found.or_else(|| elsewhere().map(owned));
         // The word is a part of the prompt.
         let Some(((word, by), (before, after))) =
-            found.and_then(|found| Some((found.clone(), split_at_word(prompt, found.0)?)))
+            found.and_then(|found| Some((found.clone(), split_at_word(prompt, &found.0)?)))
         else {
             return as_it_is(false);
         };
-        let word = word.to_owned();
+        // A name before what is meant would be drawn too: the family of a `family sedan`.
+        let before = before.split_inclusive(' ');
+        let before: String = before.filter(|word| !says(&trimmed(word))).collect();
         Understood {
             prompt: format!("{before}{by}{after}"),
             named: self.neighbour(&word).is_some() || self.is_name(&by),
@@ -102,17 +114,37 @@ impl Neighbours {
         }
     }
 
+    /// The last two words of a clause, if they mean something else than the last of them.
+    fn last_phrase(&self, clause: &[&str]) -> Option<(String, String)> {
+        let &[.., first, last] = clause else {
+            return None;
+        };
+        let mut forms = forms(&last.to_lowercase());
+        forms.push(last.to_lowercase());
+        let first_lower = first.to_lowercase();
+        let by = forms
+            .iter()
+            .find_map(|last| self.0.get(&format!("{first_lower} {last}")))?;
+        Some((format!("{first} {last}"), by.clone()))
+    }
+
     /// Whether a word, or what it is a form of, is a name or a part of the name that it stands for: `cat` of `cat face`, but not `style`, a
     /// keyword of a face with sunglasses, and not `running`, which persons do.
     fn is_name(&self, word: &str) -> bool {
         let word = word.to_lowercase();
-        let verb = word.ends_with("ing");
+        let verb = is_verb(&word);
         let mut forms = forms(&word);
         forms.push(word);
         forms.iter().any(|form| {
             let name = self.0.get(form);
             name.is_some_and(|name| name == form || (!verb && name.contains(form.as_str())))
         })
+    }
+
+    /// Whether a word is not only the past of a verb: of `a dressed cat`.
+    fn is_noun(&self, word: &str) -> bool {
+        let word = word.to_lowercase();
+        !word.ends_with("ed") || self.0.contains_key(&word)
     }
 
     /// The name that stands for an unknown word, or for what it is a form of.
@@ -144,10 +176,32 @@ fn single(word: &str) -> Option<String> {
     parts.next().filter(|_| parts.next().is_none())
 }
 
-/// The words of a prompt before the first preposition and up to the first comma, without signs.
+/// How many or how much of a thing, before `of`: what is meant comes after.
+const MEASURES: [&str; 24] = [
+    "bit", "bolt", "bunch", "chunk", "couple", "flock", "group", "handful", "heap", "herd", "kind",
+    "loaf", "lot", "lots", "pack", "pair", "piece", "pile", "pint", "set", "slice", "sort",
+    "swarm", "type",
+];
+
+/// Whether a word says what something does: `running`, but not `king`.
+fn is_verb(word: &str) -> bool {
+    let stem = word.strip_suffix("ing");
+    stem.is_some_and(|stem| stem.contains(['a', 'e', 'i', 'o', 'u', 'y']))
+}
+
+/// The words of a prompt before the first preposition or `and` and up to the first comma, without signs. Of a measure (`a slice of pizza`) those
+/// after it.
 fn clause(prompt: &str) -> Vec<&str> {
-    let mut words = vec![];
+    let mut words: Vec<&str> = vec![];
     for word in prompt.split_whitespace() {
+        let measured = |before: &&str| MEASURES.contains(&before.to_lowercase().as_str());
+        if word == "and" {
+            break;
+        }
+        if word == "of" && words.last().is_some_and(measured) {
+            words.clear();
+            continue;
+        }
         if PREPOSITIONS.contains(&word.to_lowercase().as_str()) {
             break;
         }
@@ -222,7 +276,7 @@ mod tests {
         let mut known = KnownWords::default();
         known.add("a red dog, 3d style, person running");
         known.add("dance sliding");
-        let text = "dog\tdog\npuppy\tdog\nmice\tmouse face\nking\tperson with crown\nno tab\nstyle\tsunglasses\nrunning\tperson running\nslide\tplayground slide\n";
+        let text = "dog\tdog\npuppy\tdog\nmice\tmouse face\nking\tperson with crown\nno tab\nstyle\tsunglasses\nrunning\tperson running\nslide\tplayground slide\nhot dog\tsandwich\n";
         (known, Neighbours::parse(text))
     }
 
@@ -254,6 +308,19 @@ mod tests {
         // A known name says it.
         assert_eq!(replaced("a dog and a king"), "a dog and a king");
         assert_eq!(replaced("dogs of a king"), "dogs of a king");
+        // A name before it is not what is meant, but what does something is.
+        assert_eq!(replaced("a red dog king"), "a red person with crown");
+        assert_eq!(replaced("a dog kinged"), "a dog kinged");
+        // A phrase means something else than its words.
+        assert_eq!(replaced("a Hot Dog"), "a sandwich");
+        assert_eq!(replaced("two hot dogs on a king"), "two sandwich on a king");
+        assert_eq!(replaced("a hot dog king"), "a hot person with crown");
+        // A measure is not what is meant.
+        assert_eq!(replaced("a king pair of mice"), "a king pair of mouse face");
+        assert_eq!(
+            replaced("a piece of a dog with mice"),
+            "a piece of a dog with mice"
+        );
         // Running is no name.
         assert_eq!(replaced("a running king"), "a running person with crown");
     }
@@ -289,12 +356,13 @@ mod tests {
     #[test]
     fn the_text_form_is_read_back() {
         let (_, neighbours) = both();
-        assert_eq!(neighbours.len(), 7);
+        assert_eq!(neighbours.len(), 8);
         assert_eq!(Neighbours::parse(&neighbours.to_string()), neighbours);
     }
 
     #[test]
     fn forms_of_words() {
+        assert!(is_verb("running") && !is_verb("king") && !is_verb("string") && !is_verb("run"));
         assert_eq!(forms("wolves"), ["wolf", "wolfe", "wolv", "wolve", "wolve"]);
         assert_eq!(forms("stopped"), ["stopp", "stoppe", "stop"]);
         assert_eq!(forms("bus"), Vec::<String>::new());

@@ -60,7 +60,7 @@ pub fn build(
     contents(recipe, fingerprint, &rendered).write(out)
 }
 
-/// Words that emoji are found by, each with the names of its emoji: first those of which it says most.
+/// Words that emoji are found by, each with the names of its emoji: first those with few others.
 ///
 /// # Errors
 /// As for [`build`].

@@ -179,21 +179,16 @@ impl Names {
         }
     }
 
-    /// The tags that are words, each with the names of its concepts: first those that have it at the beginning of their list.
+    /// The tags that are words, each with the names of its concepts: first those that have few others.
     pub fn into_keywords(self) -> BTreeMap<String, Vec<String>> {
         let mut found: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
         for (key, tags) in self.tags {
             let Some(concept) = self.concepts.get(&key) else {
                 continue;
             };
-            let count = tags.len();
-            for (at, tag) in tags
-                .into_iter()
-                .enumerate()
-                .filter(|(_, tag)| speakable(tag))
-            {
-                // Places are compared by the share of the list that comes before them.
-                let place = (1000 * at / count, concept.name.clone());
+            let count = tags.iter().collect::<BTreeSet<_>>().len();
+            for tag in tags.into_iter().filter(|tag| speakable(tag)) {
+                let place = (count, concept.name.clone());
                 found.entry(tag).or_default().push(place);
             }
         }
@@ -281,7 +276,8 @@ mod tests {
         assert_eq!(names.concept("1f34e").unwrap().synonyms, ["apple", "malus"]);
         assert!(names.key("flag-france").is_none());
         let keywords = names.into_keywords();
-        assert_eq!(keywords["fruit"], ["red apple", "hot beverage"]);
+        // The drink has fewer words.
+        assert_eq!(keywords["fruit"], ["hot beverage", "red apple"]);
         assert_eq!(keywords["malus"], ["red apple"]);
     }
 }

@@ -25,21 +25,37 @@ const SYNONYM: f64 = 0.25;
 /// Extra steps if only a part of an icon's name matches, such as the tree of `evergreen tree`.
 const PART: f64 = 0.75;
 /// Steps up to which WordNet is asked before keywords are.
-const NEAR: f64 = 2.0;
+const NEAR: f64 = 1.5;
+/// Steps up to which it is asked before keywords of words that mean the same are.
+const KIN: f64 = 2.5;
+/// Steps from a phrase of two words to what it is.
+const NEAR_PAIR: f64 = 3.0;
 /// Steps up to which it is asked at all.
 const FAR: f64 = 4.0;
 /// The same for living things, whose families have families.
 const FAR_LIVING: f64 = 6.0;
+/// How much of that remains if an icon is named by that very sense.
+const NAMED: f64 = 0.5;
+/// Steps to an icon whose name the explanation of a word has: an oak is explained as a `deciduous tree`.
+const EXPLAINED: f64 = 0.5;
 /// Steps to another kind of what a word is a kind of.
 const SIBLING: f64 = 2.5;
 /// What has more kinds than this is too general for them to be siblings.
 const FEW: usize = 40;
+/// Steps to another kind of what has few kinds.
+const CLOSE_SIBLING: f64 = 1.5;
+/// How much nearer a sibling is for every word that its explanation shares.
+const ALIKE: f64 = 0.25;
+/// What has at most this many kinds has few.
+const VERY_FEW: usize = 12;
 /// Steps from a young animal to what it grows up to be.
 const YOUNG: f64 = 1.5;
 /// Steps to a kind of what a word is.
 const KIND: f64 = 2.0;
 /// Emoji groups in which a keyword may be found: faces and signs have keywords of everything.
 const WITHOUT_KEYWORDS: [&str; 2] = ["Flags", "Symbols"];
+/// The group of persons, which have keywords of all that they do.
+const PERSONS: &str = "People & Body";
 
 /// Words that no caption of the icons has, each with the name of the icon that stands for it; and the words that are names of icons
 /// themselves, each with that name.
@@ -81,7 +97,7 @@ fn fields(category: &str) -> &'static [Field] {
             Food,
             Body,
         ],
-        "Travel & Places" => &[Artifact, Object, Location, Phenomenon, Time, Event],
+        "Travel & Places" => &[Artifact, Object, Location, Phenomenon, Time],
         "People & Body" => &[Person, Body],
         "Activities" => &[Artifact, Act, Event, Communication],
         "Icons" => &[Artifact, Communication, Object, Substance],
@@ -101,12 +117,16 @@ fn of(
         .map(|entry| (entry.name.as_str(), entry.category.as_str()))
         .collect();
     let by_keyword = |word: &str| {
-        let names = keywords.get(word)?.iter();
-        let mut names = names.filter(|name| {
-            let category = drawn.get(name.as_str());
-            category.is_some_and(|category| !WITHOUT_KEYWORDS.contains(category))
-        });
-        names.next().map(String::as_str)
+        let names = keywords.get(word)?.iter().map(String::as_str);
+        let names = names.filter_map(|name| Some((name, *drawn.get(name)?)));
+        let mut names = names.filter(|(_, category)| !WITHOUT_KEYWORDS.contains(category));
+        let persons = Persons::of(word, wordnet);
+        match persons {
+            Persons::No => names.find(|(_, category)| *category != PERSONS),
+            Persons::Perhaps => names.next(),
+            Persons::Yes => names.min_by_key(|(_, category)| *category != PERSONS),
+        }
+        .map(|(name, _)| name)
     };
     let words = wordnet.words().into_iter();
     let words: BTreeSet<&str> = words.chain(keywords.keys().map(String::as_str)).collect();
@@ -117,11 +137,16 @@ fn of(
             continue;
         }
         let known = nearest(word, wordnet, &owners);
-        let near = known
-            .filter(|(steps, _)| *steps <= NEAR)
-            .map(|(_, name)| name);
-        let any = known.map(|(_, name)| name);
-        if let Some(name) = near.or_else(|| by_keyword(word)).or(any) {
+        let within = |most: f64| {
+            known
+                .filter(|(steps, _)| *steps <= most)
+                .map(|(_, name)| name)
+        };
+        let name = within(NEAR)
+            .or_else(|| by_keyword(word))
+            .or_else(|| within(KIN));
+        let others = || same(word, wordnet).find_map(by_keyword);
+        if let Some(name) = name.or_else(others).or_else(|| within(f64::INFINITY)) {
             found.insert(word.to_owned(), name.to_owned());
         }
     }
@@ -137,6 +162,9 @@ fn of(
             }
         }
     }
+    for (pair, name) in pairs(&found, entries, wordnet, &owners) {
+        found.insert(pair, name);
+    }
     for (plural, singular) in &wordnet.plurals {
         let name = found.get(singular).cloned();
         let name = name.or_else(|| spoken.contains(singular.as_str()).then(|| singular.clone()));
@@ -145,6 +173,79 @@ fn of(
         }
     }
     found
+}
+
+/// Phrases of two words that mean something else than their last word: a `granny smith` is no smith.
+fn pairs(
+    found: &BTreeMap<String, String>,
+    entries: &[Entry],
+    wordnet: &WordNet,
+    owners: &Owners<'_>,
+) -> Vec<(String, String)> {
+    let names = entries.iter().flat_map(|entry| {
+        let names = std::iter::once(&entry.name).chain(&entry.synonyms);
+        names.map(String::as_str)
+    });
+    let names: BTreeSet<&str> = names.collect();
+    let mut pairs = vec![];
+    for pair in wordnet.pairs() {
+        let Some((first, last)) = pair.split_once(' ').filter(|_| !names.contains(pair)) else {
+            continue;
+        };
+        // A wild strawberry is a herb, and its fruit a strawberry.
+        let plant = |sense: &Sense| {
+            wordnet
+                .synset(*sense)
+                .is_some_and(|synset| synset.field == Field::Plant)
+        };
+        if found.get(last).is_some_and(|by| by == last) && wordnet.senses(pair).iter().any(plant) {
+            continue;
+        }
+        let known = nearest(pair, wordnet, owners).filter(|(steps, _)| *steps <= NEAR_PAIR);
+        let Some((_, name)) = known else { continue };
+        let said = found.get(last).is_some_and(|by| by == name)
+            || name.split(' ').any(|part| part == last);
+        // Of `mountain bike` a mountain would be drawn.
+        if !said || found.get(first).is_some_and(|by| by == first) {
+            pairs.push((pair.to_owned(), name.to_owned()));
+        }
+    }
+    pairs
+}
+
+/// Whether a word means persons.
+enum Persons {
+    Yes,
+    /// A part of a person or what persons do, or a word that is in no dictionary.
+    Perhaps,
+    No,
+}
+
+impl Persons {
+    fn of(word: &str, wordnet: &WordNet) -> Self {
+        let senses = wordnet.senses(word).iter().take(SENSES);
+        let fields = senses.filter_map(|&sense| wordnet.synset(sense).map(|synset| synset.field));
+        let fields: Vec<Field> = fields.collect();
+        let about = |field: &Field| matches!(field, Field::Person | Field::Body | Field::Act);
+        if fields.first() == Some(&Field::Person) {
+            Self::Yes
+        } else if fields.is_empty() || fields.iter().any(about) {
+            Self::Perhaps
+        } else {
+            Self::No
+        }
+    }
+}
+
+/// Other words for the first sense of a word.
+fn same<'w>(word: &'w str, wordnet: &'w WordNet) -> impl Iterator<Item = &'w str> {
+    let first = wordnet.senses(word).first();
+    let synset = first.and_then(|&sense| wordnet.synset(sense));
+    let thing = synset.filter(|synset| synset.field != Field::Other);
+    let words = thing.into_iter().flat_map(|synset| &synset.words);
+    words
+        .map(String::as_str)
+        .filter(move |other| *other != word)
 }
 
 /// Whether captions say with a word how or where a thing is, although it is the name of an icon too.
@@ -168,12 +269,38 @@ fn words_of(entry: &Entry) -> impl Iterator<Item = &str> {
     names.flat_map(|name| name.split([' ', '-']))
 }
 
-/// The senses that icons show, each with the steps to the name of its icon.
-type Owners<'e> = HashMap<Sense, (f64, &'e str)>;
+/// What icons show.
+struct Owners<'e> {
+    /// Senses, each with the steps to the name of its icon.
+    senses: HashMap<Sense, (f64, &'e str)>,
+    /// Names of several words by the first of them, each with the fields that it can be in.
+    phrases: HashMap<&'e str, Vec<(&'e str, &'static [Field])>>,
+}
+
+impl<'e> Owners<'e> {
+    /// The icon whose name of several words is in an explanation, in the singular or the plural.
+    fn explaining(&self, synset: &Synset) -> Option<&'e str> {
+        let says = |at: usize, name: &str| {
+            let mut words = synset.gloss[at..].iter();
+            name.split(' ').all(|part| {
+                let word = words.next();
+                word.is_some_and(|word| word == part || word.strip_suffix('s') == Some(part))
+            })
+        };
+        let gloss = synset.gloss.iter().enumerate();
+        let mut phrases = gloss.flat_map(|(at, word)| {
+            let phrases = self.phrases.get(word.as_str()).into_iter().flatten();
+            phrases.map(move |phrase| (at, phrase))
+        });
+        let found =
+            phrases.find(|(at, (name, fields))| fields.contains(&synset.field) && says(*at, name));
+        found.map(|(_, (name, _))| *name)
+    }
+}
 
 /// By names, other names, and parts of names.
 fn owners<'e>(entries: &'e [Entry], wordnet: &WordNet) -> Owners<'e> {
-    let mut owners = Owners::new();
+    let mut owners = HashMap::new();
     let mut add = |phrase: &str, entry: &'e Entry, far: f64| {
         let fields = fields(&entry.category);
         let senses = wordnet.senses(phrase).iter().take(SENSES + 1);
@@ -204,7 +331,17 @@ fn owners<'e>(entries: &'e [Entry], wordnet: &WordNet) -> Owners<'e> {
             add(part, entry, PART);
         }
     }
-    owners
+    let mut phrases: HashMap<&str, Vec<_>> = HashMap::new();
+    for entry in entries {
+        if let Some((first, _)) = entry.name.split_once(' ') {
+            let of_first = phrases.entry(first).or_default();
+            of_first.push((entry.name.as_str(), fields(&entry.category)));
+        }
+    }
+    Owners {
+        senses: owners,
+        phrases,
+    }
 }
 
 /// The word of a longer name that says what it is: the tree of `evergreen tree`, the couch of `couch and lamp`, the cat of `cat face`.
@@ -228,14 +365,22 @@ fn nearest<'e>(word: &str, wordnet: &WordNet, owners: &Owners<'e>) -> Option<(f6
         }
     };
     let nearest_of = |senses: &[Sense]| {
-        let owners = senses.iter().filter_map(|sense| owners.get(sense).copied());
+        let owners = senses
+            .iter()
+            .filter_map(|sense| owners.senses.get(sense).copied());
         owners.min_by(|a, b| a.0.total_cmp(&b.0))
     };
-    for (rank, &sense) in wordnet.senses(word).iter().take(SENSES).enumerate() {
+    for (rank, sense) in ranked(word, wordnet) {
         let first = NEXT_SENSE * rank as f64;
         let Some(synset) = wordnet.synset(sense) else {
             continue;
         };
+        if let Some(owner) = nearest_of(&[sense]) {
+            offer(NAMED * first, owner);
+        }
+        if let Some(name) = owners.explaining(synset) {
+            offer(first + EXPLAINED, (0.0, name));
+        }
         let living = matches!(synset.field, Field::Animal | Field::Plant);
         let far = if living { FAR_LIVING } else { FAR };
         let (mut level, mut steps) = (vec![sense], first);
@@ -251,22 +396,78 @@ fn nearest<'e>(word: &str, wordnet: &WordNet, owners: &Owners<'e>) -> Option<(f6
             // What has no icon itself may have kinds that have one: a fruit is drawn as an apple.
             offer(first + KIND, owner);
         }
-        if !living {
+        if !living && !matches!(synset.field, Field::Food | Field::Artifact) {
             continue;
         }
         let parents = synset.above.iter();
         let parents = parents.filter_map(|&sense| wordnet.synset(sense));
         for parent in parents.filter(|parent| parent.below.len() <= FEW) {
-            if let Some(owner) = nearest_of(&parent.below) {
-                offer(first + SIBLING, owner);
+            let few = parent.below.len() <= VERY_FEW;
+            let steps = if few { CLOSE_SIBLING } else { SIBLING };
+            let alike = |sense: &Sense| {
+                let other = wordnet.synset(*sense);
+                other.map_or(0, |other| alike(synset, other)) as f64
+            };
+            let siblings = parent.below.iter().filter_map(|sense| {
+                let owner = *owners.senses.get(sense)?;
+                Some((owner.0 - ALIKE * alike(sense), owner))
+            });
+            let nearest = siblings.min_by(|a, b| a.0.total_cmp(&b.0));
+            if let Some((_, owner)) = nearest.filter(|_| few || living) {
+                offer(first + steps, owner);
             }
         }
         let grown = grown(synset).map_or(&[][..], |word| wordnet.senses(word));
-        if let Some(owner) = nearest_of(&grown[..grown.len().min(SENSES)]) {
+        let grown = &grown[..grown.len().min(SENSES)];
+        let kinds = grown.iter().filter_map(|&sense| wordnet.synset(sense));
+        let kinds: Vec<Sense> = kinds.flat_map(|synset| synset.below.clone()).collect();
+        if let Some(owner) = nearest_of(grown).or_else(|| nearest_of(&kinds)) {
             offer(first + YOUNG, owner);
         }
     }
     best
+}
+
+/// How many words of one explanation another has too, by their first four letters.
+fn alike(one: &Synset, other: &Synset) -> usize {
+    const EVERYWHERE: [&str; 4] = ["have", "havi", "that", "with"];
+    let stem = |word: &str| {
+        let stem = word.get(..4).filter(|stem| !EVERYWHERE.contains(stem));
+        stem.map(str::to_owned)
+    };
+    let stems = |synset: &Synset| -> BTreeSet<String> {
+        synset.gloss.iter().filter_map(|word| stem(word)).collect()
+    };
+    stems(one).intersection(&stems(other)).count()
+}
+
+/// The senses of a word that are looked at, each with its place.
+///
+/// A word for an animal and its meat means the animal, and one for a plant and its fruit the fruit.
+fn ranked(word: &str, wordnet: &WordNet) -> Vec<(usize, Sense)> {
+    let all = wordnet.senses(word);
+    let senses = all.iter().take(SENSES).copied().enumerate();
+    let (mut places, mut living) = (vec![], vec![]);
+    let mut ranked = vec![];
+    for (rank, sense) in senses {
+        let field = wordnet.synset(sense).map(|synset| synset.field);
+        let order = match field {
+            Some(Field::Animal) => 0,
+            Some(Field::Food) => 1,
+            Some(Field::Plant) => 2,
+            _ => {
+                ranked.push((rank, sense));
+                continue;
+            }
+        };
+        places.push(rank);
+        living.push((order, sense));
+    }
+    living.sort_by_key(|(order, _)| *order);
+    let living = living.into_iter().map(|(_, sense)| sense);
+    ranked.extend(places.into_iter().zip(living));
+    ranked.sort_unstable_by_key(|(rank, _)| *rank);
+    ranked
 }
 
 /// What a young animal is explained as the young of: `a young pig`, `young of domestic cattle`.
@@ -304,37 +505,187 @@ mod tests {
         }
     }
 
+    /// A word, the number of its field, the numbers of what it is a kind of, and its explanation. Senses have the numbers 1, 2, 3, ….
+    type Line<'a> = (&'a str, u8, &'a [u32], &'a str);
+
+    fn dictionary(lines: &[Line<'_>]) -> WordNet {
+        let (mut data, mut senses) = (String::new(), BTreeMap::<&str, Vec<u32>>::new());
+        for (sense, (word, field, above, gloss)) in (1..).zip(lines) {
+            let kinds = (1..)
+                .zip(lines)
+                .filter(|(_, (_, _, above, _))| above.contains(&sense));
+            let kinds: Vec<u32> = kinds.map(|(kind, _)| kind).collect();
+            let mut pointers = String::new();
+            for (symbol, others) in [("@", above.to_vec()), ("~", kinds.clone())] {
+                for other in others {
+                    pointers += &format!(" {symbol} {other:08} n 0000");
+                }
+            }
+            let count = above.len() + kinds.len();
+            let word = word.replace(' ', "_");
+            data +=
+                &format!("{sense:08} {field:02} n 01 {word} 0 {count:03}{pointers} | {gloss}\n");
+        }
+        for (sense, (word, ..)) in (1..).zip(lines) {
+            senses.entry(word).or_default().push(sense);
+        }
+        let index = senses.iter().map(|(word, senses)| {
+            let numbers: Vec<String> = senses.iter().map(|sense| format!("{sense:08}")).collect();
+            let (word, count) = (word.replace(' ', "_"), senses.len());
+            format!("{word} n {count} 0 {count} 0 {}  \n", numbers.join(" "))
+        });
+        WordNet::parse(&data, &index.collect::<String>(), "", "").unwrap()
+    }
+
+    fn check(found: &BTreeMap<String, String>, expected: &[(&str, Option<&str>)]) {
+        for (word, name) in expected {
+            assert_eq!(found.get(*word).map(String::as_str), *name, "{word}");
+        }
+    }
+
     #[test]
     fn a_word_finds_its_kin() {
-        let line = |sense: u32, word: &str, pointers: &str, gloss: &str| {
-            format!("{sense:08} 05 n 01 {word} 0 {pointers} | {gloss}\n")
-        };
-        let data = [
-            line(
-                10,
-                "leporid",
-                "002 ~ 00000020 n 0000 ~ 00000030 n 0000",
-                "a mammal",
-            ),
-            line(20, "rabbit", "001 @ 00000010 n 0000", "it digs"),
-            line(30, "hare", "001 @ 00000010 n 0000", "it runs"),
-            line(40, "leveret", "000", "a young rabbit; not yet grown"),
+        let wordnet = dictionary(&[
+            ("leporid", 5, &[], "a mammal"),
+            ("rabbit", 5, &[1], "it digs"),
+            ("hare", 5, &[1], "it runs"),
+            ("leveret", 5, &[], "a young rabbit; not yet grown"),
+            ("cattle", 5, &[], "they graze"),
+            ("cow", 5, &[5], "it moos"),
+            ("calf", 5, &[], "young of domestic cattle"),
+        ]);
+        let entries = [
+            entry("rabbit face", "Animals & Nature", &["rabbit"]),
+            entry("cow", "Animals & Nature", &[]),
         ];
-        let words = ["leporid", "rabbit", "hare", "leveret"];
-        let index = (1..).zip(words);
-        let index: String = index
-            .map(|(i, word)| format!("{word} n 1 1 @ 1 0 {:08}  \n", 10 * i))
-            .collect();
-        let wordnet = WordNet::parse(&data.concat(), &index, "", "").unwrap();
-        let entries = [entry("rabbit face", "Animals & Nature", &["rabbit"])];
         let found = of(&entries, &BTreeMap::new(), &wordnet);
-        for word in ["leporid", "hare", "leveret", "rabbit"] {
-            assert_eq!(
-                found.get(word).map(String::as_str),
-                Some("rabbit face"),
-                "{word}"
-            );
-        }
+        let rabbit = Some("rabbit face");
+        check(
+            &found,
+            &[
+                ("leporid", rabbit),
+                ("hare", rabbit),
+                ("leveret", rabbit),
+                ("rabbit", rabbit),
+                ("calf", Some("cow")),
+            ],
+        );
+    }
+
+    #[test]
+    fn of_several_siblings_the_one_that_is_explained_alike() {
+        let wordnet = dictionary(&[
+            ("cat", 5, &[], "it meows"),
+            ("lion", 5, &[1], "a cat with a mane"),
+            ("leopard", 5, &[1], "an african cat with spots"),
+            ("cheetah", 5, &[1], "a spotted cat of africa"),
+        ]);
+        let entries = ["lion", "leopard"].map(|name| entry(name, "Animals & Nature", &[]));
+        let found = of(&entries, &BTreeMap::new(), &wordnet);
+        check(&found, &[("cheetah", Some("leopard"))]);
+    }
+
+    #[test]
+    fn a_word_for_several_things_means_the_one_to_be_drawn() {
+        let wordnet = dictionary(&[
+            ("tree", 20, &[], "a plant"),
+            ("fruit", 13, &[], "it is sweet"),
+            ("plum", 20, &[1], "it bears fruit"),
+            ("plum", 13, &[2], "it is a fruit"),
+            ("peach", 13, &[2], "a fruit too"),
+            ("trout", 13, &[2], "its meat"),
+            ("trout", 5, &[8], "it swims"),
+            ("fish", 5, &[], "it lives in water"),
+            ("greedy", 5, &[10], "a sheep"),
+            ("sheep", 5, &[], "woolly"),
+            ("hog", 5, &[10], "a young sheep of a year"),
+            ("hog", 5, &[], "a farm animal"),
+        ]);
+        let mut entries = ["peach", "tree"]
+            .map(|name| entry(name, "Food & Drink", &[]))
+            .to_vec();
+        entries.extend(["fish", "sheep"].map(|name| entry(name, "Animals & Nature", &[])));
+        let found = of(&entries, &BTreeMap::new(), &wordnet);
+        check(
+            &found,
+            &[
+                ("plum", Some("peach")),
+                ("trout", Some("fish")),
+                ("hog", Some("sheep")),
+            ],
+        );
+        // The second sense is that of an icon itself.
+        entries.push(entry("pig", "Animals & Nature", &["hog"]));
+        let owners = owners(&entries, &wordnet);
+        assert_eq!(nearest("hog", &wordnet, &owners), Some((SYNONYM, "pig")));
+    }
+
+    #[test]
+    fn an_explanation_may_name_an_icon() {
+        let wordnet = dictionary(&[
+            ("tree", 20, &[], "a plant"),
+            ("oak", 20, &[1], "a deciduous tree with acorns"),
+            ("beech", 20, &[1], "one of the deciduous trees"),
+            ("bench", 6, &[], "made of a deciduous tree"),
+        ]);
+        let entries = ["tree", "deciduous tree"].map(|name| entry(name, "Animals & Nature", &[]));
+        let found = of(&entries, &BTreeMap::new(), &wordnet);
+        let tree = Some("deciduous tree");
+        check(&found, &[("oak", tree), ("beech", tree), ("bench", None)]);
+    }
+
+    #[test]
+    fn keywords_of_persons_are_for_persons() {
+        let wordnet = dictionary(&[
+            ("king", 18, &[], "he rules"),
+            ("day", 28, &[], "a time"),
+            ("jump", 4, &[], "a leap"),
+        ]);
+        let entries = [
+            entry("crown", "Objects", &[]),
+            entry("person with crown", "People & Body", &[]),
+            entry("sun", "Travel & Places", &[]),
+        ];
+        let both = vec!["crown".to_owned(), "person with crown".to_owned()];
+        let keywords = ["king", "jump", "rex"].map(|word| (word.to_owned(), both.clone()));
+        let mut keywords = BTreeMap::from(keywords);
+        keywords.insert("day".into(), vec!["person with crown".into(), "sun".into()]);
+        let found = of(&entries, &keywords, &wordnet);
+        let expected = [
+            ("king", "person with crown"),
+            ("jump", "crown"),
+            ("rex", "crown"),
+            ("day", "sun"),
+        ];
+        check(&found, &expected.map(|(word, name)| (word, Some(name))));
+    }
+
+    #[test]
+    fn phrases_that_mean_something_else_than_their_last_word() {
+        let wordnet = dictionary(&[
+            ("apple", 13, &[], "it grows on trees"),
+            ("granny smith", 13, &[1], "it is green"),
+            ("smith", 18, &[], "he forges"),
+            ("bicycle", 6, &[], "two wheels"),
+            ("mountain bike", 6, &[4], "with thick tyres"),
+            ("racing bike", 6, &[4], "with thin tyres"),
+            ("beach apple", 20, &[], "a shrub of apple trees"),
+            ("apple", 20, &[7], "a tree"),
+        ]);
+        let entries = [
+            entry("apple", "Food & Drink", &[]),
+            entry("bicycle", "Travel & Places", &["bike"]),
+            entry("mountain", "Travel & Places", &[]),
+            entry("person", "People & Body", &["smith"]),
+        ];
+        let found = of(&entries, &BTreeMap::new(), &wordnet);
+        let expected = [
+            ("granny smith", Some("apple")),
+            ("mountain bike", Some("bicycle")),
+            ("racing bike", None),
+            ("beach apple", None),
+        ];
+        check(&found, &expected);
     }
 
     #[test]

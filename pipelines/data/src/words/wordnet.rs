@@ -60,6 +60,8 @@ pub(super) struct Synset {
     pub above: Vec<Sense>,
     /// Kinds of it.
     pub below: Vec<Sense>,
+    /// The words that mean it, in lower case, with spaces.
+    pub words: Vec<String>,
     /// The words of its explanation, up to the first semicolon, in lower case.
     pub gloss: Vec<String>,
 }
@@ -133,13 +135,20 @@ impl WordNet {
 
     /// All words of letters alone, in order.
     pub fn words(&self) -> Vec<&str> {
-        let plain = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase());
-        let mut words: Vec<&str> = self
-            .senses
-            .keys()
-            .map(String::as_str)
-            .filter(plain)
-            .collect();
+        self.of_parts(1)
+    }
+
+    /// All phrases of two words of letters alone, in order.
+    pub fn pairs(&self) -> Vec<&str> {
+        self.of_parts(2)
+    }
+
+    /// What consists of so many words of letters alone, in order.
+    fn of_parts(&self, count: usize) -> Vec<&str> {
+        let plain = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase());
+        let fits = |word: &&str| word.split(' ').count() == count && word.split(' ').all(plain);
+        let words = self.senses.keys().map(String::as_str);
+        let mut words: Vec<&str> = words.filter(fits).collect();
         words.sort_unstable();
         words
     }
@@ -171,7 +180,12 @@ fn synset(line: &str) -> Option<(Sense, Synset)> {
     let sense = words.next()?.parse().ok()?;
     let field = Field::of(words.next()?.parse().ok()?);
     let count = usize::from_str_radix(words.nth(1)?, 16).ok()?;
-    let pointers: usize = words.nth(2 * count)?.parse().ok()?;
+    let mut names = vec![];
+    for _ in 0..count {
+        names.push(words.next()?.replace('_', " ").to_lowercase());
+        words.next()?;
+    }
+    let pointers: usize = words.next()?.parse().ok()?;
     let (mut above, mut below) = (vec![], vec![]);
     for _ in 0..pointers {
         let symbol = words.next()?;
@@ -190,6 +204,7 @@ fn synset(line: &str) -> Option<(Sense, Synset)> {
             field,
             above,
             below,
+            words: names,
             gloss: gloss.map(str::to_lowercase).collect(),
         },
     ))
@@ -224,8 +239,16 @@ pub(super) mod tests {
         assert_eq!((puppy.field, &puppy.above[..]), (Field::Animal, &[20][..]));
         assert_eq!(puppy.gloss, ["a", "young", "dog"]);
         assert_eq!(all.synset(40).unwrap().field, Field::Person);
-        assert_eq!(all.synset(20).unwrap().below, [30]);
+        let dog = all.synset(20).unwrap();
+        assert_eq!(
+            (&dog.below[..], &dog.words[..]),
+            (
+                &[30][..],
+                &["dog".to_owned(), "domestic dog".to_owned()][..]
+            )
+        );
         assert_eq!(all.words(), ["animal", "dog", "puppy"]);
+        assert_eq!(all.pairs(), ["domestic dog"]);
         assert_eq!(all.plurals, [("mice".to_owned(), "mouse".to_owned())]);
     }
 
