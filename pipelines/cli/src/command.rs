@@ -43,7 +43,7 @@ enum Command {
     Metadata(metadata::MetadataArgs),
     /// List the models known by name, the files they need and where those are
     Models(models::ModelsArgs),
-    /// Convert a checkpoint to one safetensors file, optionally in another number type
+    /// Convert a checkpoint to one safetensors file, or a model folder to another, optionally in another number type
     Convert(convert::ConvertArgs),
     /// List the devices of this machine
     Devices,

@@ -1,4 +1,4 @@
-//! `nextscale convert`: any checkpoint to one safetensors file.
+//! `nextscale convert`: any checkpoint to one safetensors file, or a model folder to another.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use nextscale_models::LoraChoice;
-use nextscale_models::convert::{Conversion, ConvertedDtype};
+use nextscale_models::convert::{Conversion, ConvertedDtype, FolderConversion};
 use nextscale_pipelines::stage::Cancel;
 use nextscale_weights::WeightDtype;
 
@@ -14,10 +14,11 @@ use crate::{bar, signal};
 
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
-    /// Checkpoint: a PyTorch or safetensors file, or a folder or index of shards
+    /// Checkpoint: a PyTorch or safetensors file, or a folder or index of shards; or a model: a folder with a nextscale.json, or
+    /// `default`, `sprites` or `edits` for one inside the program
     input: PathBuf,
-    /// File to write, ending with .safetensors
-    #[arg(short, long, value_name = "FILE")]
+    /// File to write, ending with .safetensors; of a model, a new folder
+    #[arg(short, long, value_name = "FILE|DIR")]
     output: PathBuf,
     /// Add a low-rank adapter (LoRA) to a transformer's weights, as FILE or FILE:WEIGHT; repeat for more
     #[arg(long, value_name = "FILE[:WEIGHT]")]
@@ -42,14 +43,20 @@ enum FileDtype {
 
 pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let out = &args.output;
-    if out.extension().is_none_or(|e| e != "safetensors") {
+    let is_file = out.extension().is_some_and(|e| e == "safetensors");
+    let is_model = FolderConversion::takes(&args.input);
+    if is_model && is_file {
+        bail!(
+            "`{}` is a model: name a folder for it, not a file: -o DIR",
+            args.input.display()
+        );
+    }
+    if !is_model && !is_file {
         bail!(
             "the output `{}` should end with .safetensors",
             out.display()
         );
     }
-    let mut conversion = Conversion::open(&args.input)?;
-    eprintln!("{}: {}", args.input.display(), conversion.kind());
     let dtype = match args.dtype {
         None => ConvertedDtype::Unchanged,
         Some(FileDtype::F32) => ConvertedDtype::Float(WeightDtype::F32),
@@ -57,16 +64,25 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         Some(FileDtype::Bf16) => ConvertedDtype::Float(WeightDtype::Bf16),
         Some(FileDtype::Int8) => ConvertedDtype::Int8,
     };
-    conversion.merge(&args.merge_lora, dtype)?;
     let cancel = Cancel::default();
     let on_stop = cancel.clone();
-    let _runtime = signal::runtime(move || on_stop.cancel())?;
     let bar = bar::bytes("written");
-    let written = conversion.write(out, dtype, |done, all| {
+    let go_on = |done, all| {
         bar.set_length(all);
         bar.set_position(done);
         !cancel.is_cancelled()
-    });
+    };
+    let written = if is_model {
+        let conversion = FolderConversion::open(&args.input, &args.merge_lora)?;
+        let _runtime = signal::runtime(move || on_stop.cancel())?;
+        conversion.write(out, dtype, go_on)
+    } else {
+        let mut conversion = Conversion::open(&args.input)?;
+        eprintln!("{}: {}", args.input.display(), conversion.kind());
+        conversion.merge(&args.merge_lora, dtype)?;
+        let _runtime = signal::runtime(move || on_stop.cancel())?;
+        conversion.write(out, dtype, go_on)
+    };
     bar.finish_and_clear();
     Ok(written?)
 }

@@ -61,17 +61,21 @@ impl ModelFile {
         self.tensors_of(Choice::default(), dtype)
     }
 
+    /// Its tensors in the number types of the file, with the weights of a training checkpoint that are wanted.
+    pub(crate) fn as_stored(&self, choice: Choice) -> Result<WeightFile, WeightError> {
+        match self {
+            Self::Embedded(bytes) => WeightFile::from_bytes(*bytes),
+            Self::OnDisk(path) => WeightFile::open_choosing(path, choice),
+        }
+    }
+
     /// As [`ModelFile::tensors`], with the weights of a training checkpoint that are wanted.
     pub(crate) fn tensors_of(
         &self,
         choice: Choice,
         dtype: FloatDType,
     ) -> Result<WeightFile, WeightError> {
-        let file = match self {
-            Self::Embedded(bytes) => WeightFile::from_bytes(*bytes),
-            Self::OnDisk(path) => WeightFile::open_choosing(path, choice),
-        };
-        Ok(file?.in_dtype(dtype.into()))
+        Ok(self.as_stored(choice)?.in_dtype(dtype.into()))
     }
 
     /// All its bytes, for a copy in a model folder.

@@ -27,6 +27,11 @@ impl Model {
         Self::open_in(name, &SearchPath::default())
     }
 
+    /// Whether a name is that of a model inside the program.
+    pub fn is_embedded(name: &str) -> bool {
+        [DEFAULT, SPRITES, EDITS].contains(&name)
+    }
+
     /// As [`Model::open`], with folders in which the files of released models are looked for before all others.
     ///
     /// # Errors

@@ -141,6 +141,46 @@ fn a_tokenizer_of_int8_is_near() {
     assert!(mean < 3.0, "{mean}");
 }
 
+/// A model folder in 8 bits is a model folder: smaller, complete, with checksums of its own.
+#[test]
+fn a_model_folder_becomes_another() {
+    let place = Place::new();
+    let tiny = tiny::model().display().to_string();
+    for (out, more) in [("same", ""), ("small", "--dtype int8")] {
+        place.good(&format!("convert {tiny} -o {out} {more}"));
+        place.good(&format!(
+            "generate -m {out} -p 'a red house' -s 1 --no-metadata -o {out}.png"
+        ));
+        assert_eq!(place.files(out), place.files(&tiny));
+    }
+    assert_eq!(place.read("same.png"), paint(&place, &[], ""));
+    assert_ne!(place.read("small.png"), place.read("same.png"));
+    for name in ["text", "transformer", "vae"] {
+        let size = |folder: &str| place.read(&format!("{folder}/{name}.safetensors")).len();
+        let (small, same) = (size("small"), size("same"));
+        assert!(small < same, "{name}: {small} of {same}");
+    }
+    for (kind, generate) in [
+        ("@classes", "generate -m @classes --class 1 -o x.png"),
+        (
+            "@video",
+            "video -m @video -p 'a red house' -W 24 -H 16 --frames 9 -o x.gif",
+        ),
+        (
+            "@instruct",
+            "edit --init-image same.png -m @instruct -p 'make it red' -o y.png",
+        ),
+    ] {
+        place.good(&format!("convert {kind} -o model --dtype int8"));
+        place.good(&generate.replace(kind, "model"));
+        std::fs::remove_dir_all(place.path("model")).unwrap();
+    }
+    // One inside the program, and what is there already.
+    place.good("convert sprites -o mine");
+    assert!(place.files("mine").contains(&"neighbours.txt".to_owned()));
+    place.refuses_each("convert sprites -o mine", "=> holds something already");
+}
+
 #[test]
 fn shards_become_one_file() {
     let place = Place::new();
@@ -203,6 +243,8 @@ fn what_is_refused() {
     std::fs::write(place.path("odd.safetensors"), odd).unwrap();
     let good = golden("infinity-dev-b/weights.safetensors");
     let good = good.display();
+    place.make_dir("full");
+    place.write("full/note", "mine");
     place.refuses_each(
         "convert",
         &format!(
@@ -211,6 +253,10 @@ fn what_is_refused() {
             x.safetensors -o out.safetensors   => cannot be converted
             odd.safetensors -o out.safetensors => the weights of no model that is known here
             {good} -o out.pth                  => should end with .safetensors
+            default -o out.safetensors         => `default` is a model: name a folder for it
+            default -o full                    => the folder `full` holds something already
+            default -o nowhere/m               => cannot write `nowhere/m`
+            default -o m --merge-lora nowhere  => nowhere
             {good} -o nowhere/out.safetensors  => cannot write `nowhere/out.safetensors`"
         ),
     );

@@ -4,7 +4,6 @@
 //! is complete.
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use nextscale_bitwise::import::{infinity_config, infinity_keys, is_stale};
@@ -17,35 +16,21 @@ use nextscale_var_core::var::var_keys_like;
 use nextscale_video::infinity_star::{infinity_star_config, infinity_star_keys, is_unread};
 use nextscale_video::vae::{InfinityStarVaeConfig, is_unused};
 
-use crate::error::{ModelError, about};
+use super::write::{ConvertedDtype, Selection, VAR_MASK, in_blocks, in_layers, unusable, write};
+use crate::error::ModelError;
 use crate::lora::{Adapter, LoraChoice};
 use crate::manifest::Architecture;
 use crate::released::architecture_of;
-use nextscale_files::atomic_file::{self, folder_of};
-use nextscale_weights::{Format, ShapeError, StreamError, WeightDtype, WeightError, WeightFile};
+use nextscale_files::atomic_file::folder_of;
+use nextscale_weights::{ShapeError, WeightError, WeightFile};
 
 /// A checkpoint that was recognised and found complete; no tensor is read.
 pub struct Conversion {
     file: WeightFile,
-    kind: &'static str,
+    layout: Layout,
     names: Vec<String>,
     /// Those of the names that the model does not need.
     loose: Vec<String>,
-    /// Whether a tensor is rounded to 8 bits, if it is a matrix or a kernel.
-    is_large: fn(&str) -> bool,
-    is_transformer: bool,
-}
-
-/// Number type of a converted file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConvertedDtype {
-    /// As it was.
-    Unchanged,
-    /// A floating-point type for all.
-    Float(WeightDtype),
-    /// 8 bits for the large matrices of a transformer's blocks, the same numbers as when such a file is loaded as int8, and for the matrices
-    /// and kernels of tokenizers and text encoders, which are loaded as floating-point numbers; all others as they were.
-    Int8,
 }
 
 /// Names and shapes of what a model needs.
@@ -63,10 +48,8 @@ impl Conversion {
         let names: Vec<String> = file.names().map(str::to_owned).collect();
         let loose = names.iter().filter(|name| (layout.is_loose)(name));
         Ok(Self {
-            kind: layout.kind,
             loose: loose.cloned().collect(),
-            is_large: layout.is_large,
-            is_transformer: layout.is_transformer,
+            layout,
             names,
             file,
         })
@@ -82,8 +65,8 @@ impl Conversion {
         dtype: ConvertedDtype,
     ) -> Result<(), ModelError> {
         let name = self.file.path().display().to_string();
-        if !self.is_transformer && !choices.is_empty() {
-            let message = format!("is {}: adapters are for transformers", self.kind);
+        if !self.layout.is_transformer && !choices.is_empty() {
+            let message = format!("is {}: adapters are for transformers", self.layout.kind);
             return Err(ModelError::Content {
                 path: self.file.path().to_owned(),
                 message,
@@ -99,7 +82,7 @@ impl Conversion {
 
     /// What it is, in words.
     pub fn kind(&self) -> &'static str {
-        self.kind
+        self.layout.kind
     }
 
     /// Writes it in a number type. `go_on` is told the bytes written so far and of how many; false stops.
@@ -113,27 +96,12 @@ impl Conversion {
         dtype: ConvertedDtype,
         go_on: impl FnMut(u64, u64) -> bool,
     ) -> Result<(), ModelError> {
-        let format = match dtype {
-            ConvertedDtype::Unchanged => Format::Unchanged,
-            ConvertedDtype::Float(dtype) => Format::Float(dtype),
-            ConvertedDtype::Int8 => Format::Int8(self.is_large),
+        let selection = Selection {
+            names: &self.names,
+            loose: &self.loose,
+            is_large: self.layout.is_large,
         };
-        let fail = |e: std::io::Error| ModelError::io("write", out)(e);
-        let hidden = atomic_file::hidden_for(out).map_err(fail)?;
-        // The file itself: errors of the hidden one would tell its name.
-        let mut to = BufWriter::with_capacity(1 << 20, hidden.as_file());
-        let streamed = self
-            .file
-            .stream(&self.names, &self.loose, format, &mut to, go_on);
-        streamed.map_err(|error| match error {
-            StreamError::Weights(error) => unusable(self.file.path(), error),
-            StreamError::Io(error) => fail(error),
-            StreamError::Stopped => ModelError::Cancelled,
-        })?;
-        to.flush().map_err(fail)?;
-        drop(to);
-        hidden.as_file().sync_all().map_err(fail)?;
-        atomic_file::persist(hidden, out).map_err(fail)
+        write(&self.file, &selection, dtype, out, go_on)
     }
 }
 
@@ -143,20 +111,9 @@ struct Layout {
     keys: Keys,
     /// Whether a tensor goes along although the model does not need it: constants and statistics.
     is_loose: fn(&str) -> bool,
-    /// As that of [`Conversion`].
+    /// Whether a tensor is rounded to 8 bits, if it is a matrix or a kernel.
     is_large: fn(&str) -> bool,
     is_transformer: bool,
-}
-
-/// Whether a tensor of a tokenizer or of a text encoder is a weight of a layer, and no codebook.
-fn in_layers(name: &str) -> bool {
-    name.ends_with(".weight") && !name.starts_with("quantize.")
-}
-
-/// Whether a tensor of a transformer is a large matrix of a block.
-fn in_blocks(name: &str) -> bool {
-    let parts = [".sa.", ".ca.", ".attn.", ".ffn.", ".mlp."];
-    name.contains("block") && name.ends_with(".weight") && parts.iter().any(|p| name.contains(p))
 }
 
 impl Layout {
@@ -242,7 +199,7 @@ fn transformer(
             Layout::transformer("an InfinityStar transformer", keys)
         }
         Architecture::Var => Layout {
-            is_loose: |name| name == "attn_bias_for_masking" || name == "lvl_1L",
+            is_loose: |name| name == VAR_MASK || name == "lvl_1L",
             ..Layout::transformer("a VAR transformer", var_keys_like(file).map_err(no)?)
         },
     })
@@ -288,15 +245,4 @@ fn check(path: &Path, layout: &Layout, file: &WeightFile) -> Result<(), ModelErr
         reasons,
     };
     Err(unusable(path, error))
-}
-
-fn unusable(path: &Path, error: impl ToString) -> ModelError {
-    ModelError::Content {
-        path: path.to_owned(),
-        message: format!(
-            "cannot be converted: {}",
-            about(&path.display().to_string(), error)
-        ),
-        hint: None,
-    }
 }
