@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::mem::take;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
@@ -101,27 +101,35 @@ struct Update {
 
 /// Updates of a step whose directions still have the gradients' singular values.
 #[derive(Clone, Default)]
-pub(super) struct Waiting(Arc<Mutex<Vec<(ParamId, Update)>>>);
+pub(super) struct Waiting {
+    updates: Arc<Mutex<Vec<(ParamId, Update)>>>,
+    /// What computes them, from the first step on.
+    workers: Arc<OnceLock<Workers>>,
+}
 
 impl Waiting {
     fn push(&self, id: ParamId, update: Update) {
-        self.0.lock().expect("no holder panics").push((id, update));
+        let updates = self.updates.lock();
+        updates.expect("no holder panics").push((id, update));
     }
 
     /// `model` after the updates.
     pub(super) fn apply<M: Module>(&self, model: M) -> M {
-        let mut waiting = take(&mut *self.0.lock().expect("no holder panics"));
+        let mut waiting = take(&mut *self.updates.lock().expect("no holder panics"));
         // The largest first, so that no core waits for one at the end.
         waiting.sort_by_key(|(_, update)| update.direction.shape().num_elements());
         waiting.reverse();
         let Some((_, first)) = waiting.first() else {
             return model;
         };
-        let workers = if is_cpu(&first.direction.device()) {
-            Workers::on_every_core()
-        } else {
-            Workers::new(1)
-        };
+        let on_cpu = is_cpu(&first.direction.device());
+        let workers = self.workers.get_or_init(|| {
+            if on_cpu {
+                Workers::on_every_core()
+            } else {
+                Workers::new(1)
+            }
+        });
         let updates = workers.all(waiting, |(id, update)| {
             let direction = orthogonal(update.direction);
             (

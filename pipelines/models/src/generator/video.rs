@@ -378,37 +378,27 @@ impl VideoSteps<'_> {
         let manifest = &self.plan.manifest;
         let (fps, stride) = (manifest.fps, manifest.vae.frame_stride());
         let features = pass.features.clone();
+        let new = features.dims()[2] * stride;
+        // With the frames before it, which the decoder needs again but which are not shown again.
+        let added = |first, latent: Tensor<5>, last| VideoLatent {
+            fps,
+            first,
+            fresh: true,
+            skip: 1 + (latent.dims()[2] - 1) * stride - new,
+            last,
+            latent,
+        };
+        let (turn, turns) = self.turn;
+        let last_turn = turn + 1 >= turns;
         if let Some(session) = &mut self.session {
-            let new = features.dims()[2] * stride;
-            let latent = session.advance(features);
-            let (turn, turns) = self.turn;
-            return Some(VideoLatent {
-                fps,
-                first: turn * new,
-                fresh: true,
-                skip: 1 + (latent.dims()[2] - 1) * stride - new,
-                last: turn + 1 >= turns,
-                latent,
-            });
+            return Some(added(turn * new, session.advance(features), last_turn));
         }
         let is_last = pass.pass.clip + 1 == self.clips;
-        let last = is_last && self.turn.0 + 1 >= self.turn.1;
+        let last = is_last && last_turn;
         self.ended = is_last;
         if let Some((shown, latents)) = &mut self.before {
-            let new = features.dims()[2] * stride;
             latents.push(features);
-            if !is_last {
-                return None;
-            }
-            let latent = Tensor::cat(take(latents), 2);
-            return Some(VideoLatent {
-                fps,
-                first: *shown,
-                fresh: true,
-                skip: 1 + (latent.dims()[2] - 1) * stride - new,
-                last,
-                latent,
-            });
+            return is_last.then(|| added(*shown, Tensor::cat(take(latents), 2), last));
         }
         Some(VideoLatent {
             latent: features,

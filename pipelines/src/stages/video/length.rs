@@ -92,9 +92,7 @@ impl VideoLength {
         }
         Ok(frames)
     }
-}
 
-impl VideoLength {
     /// That of a prompt's part of a story with the frames that it continues.
     fn of_story(
         &self,
