@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use crate::known_words::{KnownWords, PREPOSITIONS, parts};
 
@@ -12,10 +13,10 @@ use crate::known_words::{KnownWords, PREPOSITIONS, parts};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Neighbours(BTreeMap<String, String>);
 
-/// A word of a prompt that was replaced.
+/// A word or a phrase of a prompt that was replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replaced {
-    /// The word as it stood in the prompt.
+    /// It, as it stood in the prompt.
     pub word: String,
     /// What stands there now.
     pub by: String,
@@ -24,12 +25,39 @@ pub struct Replaced {
 /// A prompt as a model understands it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Understood {
-    /// The prompt, with a word replaced.
+    /// The prompt, with a word or a phrase replaced.
     pub prompt: String,
-    /// The word that was replaced.
+    /// What was replaced.
     pub replaced: Option<Replaced>,
     /// Whether a name in it says what is meant.
     pub named: bool,
+}
+
+impl Understood {
+    fn as_it_is(prompt: &str, named: bool) -> Self {
+        Self {
+            prompt: prompt.to_owned(),
+            replaced: None,
+            named,
+        }
+    }
+
+    /// With a name in the place of a part of the prompt. `word` in it is told.
+    fn replacing(
+        prompt: &str,
+        whole: Range<usize>,
+        word: Range<usize>,
+        by: String,
+        named: bool,
+    ) -> Self {
+        let (before, after) = (&prompt[..whole.start], &prompt[whole.end..]);
+        let word = prompt[word].to_owned();
+        Self {
+            prompt: format!("{before}{by}{after}"),
+            replaced: Some(Replaced { word, by }),
+            named,
+        }
+    }
 }
 
 impl From<BTreeMap<String, String>> for Neighbours {
@@ -46,7 +74,7 @@ impl Neighbours {
         Self(pairs.map(owned).collect())
     }
 
-    /// Number of words.
+    /// Number of words and phrases.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -59,73 +87,78 @@ impl Neighbours {
     /// A prompt with a known name in the place of the unknown word or phrase that says what is meant, unless a known word says it.
     ///
     /// What is meant is named before the first preposition, `and` or comma, by the last of the words there: of `a farm tractor in the
-    /// rain` it is the tractor, and of `a slice of pizza` the pizza. Names before a replaced word are left out: those of a `family sedan`.
+    /// rain` it is the tractor, and of `a slice of pizza` the pizza. A known name there is what is meant, unless an unknown noun comes right
+    /// after it: of `a family sedan` it is the sedan, and the name before it is left out.
     pub fn understand(&self, known: &KnownWords, prompt: &str) -> Understood {
-        let as_it_is = |named| Understood {
-            prompt: prompt.to_owned(),
-            replaced: None,
-            named,
-        };
         let unknown = known.unknown_words(prompt);
-        let is_unknown = |word: &&str| unknown.contains(word);
-        let says = |word: &&str| !is_unknown(word) && self.is_name(word);
-        let name = |word: &str| self.neighbour(word);
-        let form = |word: &str| known_form(known, word);
+        let says = |word: &str| !unknown.contains(&word) && self.is_name(word);
         let clause = clause(prompt);
-        let phrase = self.last_phrase(&clause);
-        let last: Vec<&str> = clause.into_iter().rev().collect();
-        let said = last.iter().position(says);
-        let candidates: Vec<&str> = last[..said.unwrap_or(last.len())]
-            .iter()
-            .copied()
-            .filter(is_unknown)
-            .collect();
-        let found = if said.is_some() {
-            // What comes after a name may be what is meant, but not what it does.
-            let nouns = candidates.into_iter();
-            let nouns: Vec<&str> = nouns
-                .filter(|word| !is_verb(word) && self.is_noun(word))
-                .collect();
-            first_of(&nouns, &name)
-        } else {
-            first_of(&candidates, &name).or_else(|| first_of(&candidates, &form))
-        };
-        let owned = |(word, by): (&str, String)| (word.to_owned(), by);
-        let found = phrase.or_else(|| found.map(owned));
-        let mut everywhere = prompt.split_whitespace().map(trimmed);
-        if found.is_none() && (said.is_some() || everywhere.any(|word| says(&word))) {
-            return as_it_is(true);
+        if let &[.., first, last] = &clause[..]
+            && let Some(by) = self.phrase(first, last)
+        {
+            let whole = place(prompt, first).start..place(prompt, last).end;
+            return Understood::replacing(prompt, whole.clone(), whole, by, true);
         }
-        let elsewhere = || first_of(&unknown, &name).or_else(|| first_of(&unknown, &form));
-        let found = found.or_else(|| elsewhere().map(owned));
-        // The word is a part of the prompt.
-        let Some(((word, by), (before, after))) =
-            found.and_then(|found| Some((found.clone(), split_at_word(prompt, &found.0)?)))
-        else {
-            return as_it_is(false);
-        };
-        // A name before what is meant would be drawn too: the family of a `family sedan`.
-        let before = before.split_inclusive(' ');
-        let before: String = before.filter(|word| !says(&trimmed(word))).collect();
-        Understood {
-            prompt: format!("{before}{by}{after}"),
-            named: self.neighbour(&word).is_some() || self.is_name(&by),
-            replaced: Some(Replaced { word, by }),
+        if let Some(said) = clause.iter().rposition(|word| says(word)) {
+            let noun = clause.get(said + 1).filter(|word| unknown.contains(word));
+            let Some((noun, by)) = noun.and_then(|word| Some((word, self.noun(word)?))) else {
+                return Understood::as_it_is(prompt, true);
+            };
+            // Names before what is meant would be drawn too.
+            let other = clause[..said].iter().rposition(|word| !says(word));
+            let first = clause[other.map_or(0, |other| other + 1)];
+            let noun = place(prompt, noun);
+            let whole = place(prompt, first).start..noun.end;
+            return Understood::replacing(prompt, whole, noun, by, true);
+        }
+        let candidates = clause.iter().rev().copied();
+        let candidates: Vec<&str> = candidates.filter(|word| unknown.contains(word)).collect();
+        let found = self.first_of(known, &candidates);
+        if found.is_none() && prompt.split_whitespace().map(trimmed).any(says) {
+            return Understood::as_it_is(prompt, true);
+        }
+        match found.or_else(|| self.first_of(known, &unknown)) {
+            Some((word, by, named)) => {
+                let word = place(prompt, word);
+                Understood::replacing(prompt, word.clone(), word, by, named)
+            }
+            None => Understood::as_it_is(prompt, false),
         }
     }
 
-    /// The last two words of a clause, if they mean something else than the last of them.
-    fn last_phrase(&self, clause: &[&str]) -> Option<(String, String)> {
-        let &[.., first, last] = clause else {
-            return None;
-        };
-        let mut forms = forms(&last.to_lowercase());
-        forms.push(last.to_lowercase());
-        let first_lower = first.to_lowercase();
-        let by = forms
-            .iter()
-            .find_map(|last| self.0.get(&format!("{first_lower} {last}")))?;
-        Some((format!("{first} {last}"), by.clone()))
+    /// The first of unknown words with something in its place, and whether that is a name: the name that stands for it, or else what it is a
+    /// form of.
+    fn first_of<'a>(
+        &self,
+        known: &KnownWords,
+        words: &[&'a str],
+    ) -> Option<(&'a str, String, bool)> {
+        let mut names = words.iter().map(|word| (*word, self.neighbour(word)));
+        let name = names.find_map(|(word, name)| Some((word, name?, true)));
+        name.or_else(|| {
+            let mut others = words.iter().map(|word| (*word, known_form(known, word)));
+            let (word, form) = others.find_map(|(word, form)| Some((word, form?)))?;
+            let named = self.is_name(&form);
+            Some((word, form, named))
+        })
+    }
+
+    /// The name that stands for a phrase of two words, in the singular or the plural.
+    fn phrase(&self, first: &str, last: &str) -> Option<String> {
+        let (first, last) = (first.to_lowercase(), last.to_lowercase());
+        let mut forms = forms(&last);
+        forms.insert(0, last);
+        let phrases = forms.iter().map(|last| format!("{first} {last}"));
+        phrases
+            .filter_map(|phrase| self.0.get(&phrase))
+            .next()
+            .cloned()
+    }
+
+    /// The name that stands for a noun, which is no form of another word: after a name such forms are verbs, as in `a cat sleeps`.
+    fn noun(&self, word: &str) -> Option<String> {
+        let word = word.to_lowercase();
+        self.0.get(&word).filter(|_| !is_verb(&word)).cloned()
     }
 
     /// Whether a word, or what it is a form of, is a name or a part of the name that it stands for: `cat` of `cat face`, but not `style`, a
@@ -141,12 +174,6 @@ impl Neighbours {
         })
     }
 
-    /// Whether a word is not only the past of a verb: of `a dressed cat`.
-    fn is_noun(&self, word: &str) -> bool {
-        let word = word.to_lowercase();
-        !word.ends_with("ed") || self.0.contains_key(&word)
-    }
-
     /// The name that stands for an unknown word, or for what it is a form of.
     fn neighbour(&self, word: &str) -> Option<String> {
         let word = single(word)?;
@@ -154,14 +181,6 @@ impl Neighbours {
         forms.insert(0, word);
         forms.iter().find_map(|form| self.0.get(form)).cloned()
     }
-}
-
-/// The first word with something in its place.
-fn first_of<'a>(
-    words: &[&'a str],
-    instead: &dyn Fn(&str) -> Option<String>,
-) -> Option<(&'a str, String)> {
-    words.iter().find_map(|word| Some((*word, instead(word)?)))
 }
 
 /// What an unknown word is a form of, if that is known.
@@ -177,13 +196,21 @@ fn single(word: &str) -> Option<String> {
 }
 
 /// How many or how much of a thing, before `of`: what is meant comes after.
-const MEASURES: [&str; 24] = [
+const MEASURES: [&str; 23] = [
     "bit", "bolt", "bunch", "chunk", "couple", "flock", "group", "handful", "heap", "herd", "kind",
-    "loaf", "lot", "lots", "pack", "pair", "piece", "pile", "pint", "set", "slice", "sort",
-    "swarm", "type",
+    "loaf", "lot", "pack", "pair", "piece", "pile", "pint", "set", "slice", "sort", "swarm",
+    "type",
 ];
 
-/// Whether a word says what something does: `running`, but not `king`.
+/// Whether a word is a measure, in the singular or the plural.
+fn is_measure(word: &str) -> bool {
+    let word = word.to_lowercase();
+    let forms = forms(&word);
+    let mut all = forms.iter().chain([&word]);
+    all.any(|form| MEASURES.contains(&form.as_str()))
+}
+
+/// Whether a word in lower case says what something does: `running`, but not `king`.
 fn is_verb(word: &str) -> bool {
     let stem = word.strip_suffix("ing");
     stem.is_some_and(|stem| stem.contains(['a', 'e', 'i', 'o', 'u', 'y']))
@@ -194,15 +221,12 @@ fn is_verb(word: &str) -> bool {
 fn clause(prompt: &str) -> Vec<&str> {
     let mut words: Vec<&str> = vec![];
     for word in prompt.split_whitespace() {
-        let measured = |before: &&str| MEASURES.contains(&before.to_lowercase().as_str());
-        if word == "and" {
-            break;
-        }
-        if word == "of" && words.last().is_some_and(measured) {
+        let lower = word.to_lowercase();
+        if lower == "of" && words.last().is_some_and(|before| is_measure(before)) {
             words.clear();
             continue;
         }
-        if PREPOSITIONS.contains(&word.to_lowercase().as_str()) {
+        if lower == "and" || PREPOSITIONS.contains(&lower.as_str()) {
             break;
         }
         words.push(trimmed(word));
@@ -218,19 +242,10 @@ fn trimmed(word: &str) -> &str {
     word.trim_matches(|c: char| !c.is_alphanumeric())
 }
 
-/// A text before and after the first place where `word` stands by itself.
-fn split_at_word<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
-    let mut from = 0;
-    while let Some(at) = text[from..].find(word) {
-        let (start, end) = (from + at, from + at + word.len());
-        let (before, after) = (&text[..start], &text[end..]);
-        let inside = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-        if !inside(before.chars().next_back()) && !inside(after.chars().next()) {
-            return Some((before, after));
-        }
-        from = end;
-    }
-    None
+/// Where a part of a prompt is in it, in bytes.
+fn place(prompt: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - prompt.as_ptr().addr();
+    start..start + part.len()
 }
 
 /// What a word may be a regular form of: plurals, and verbs with `ing` and `ed`. Not all of these are words.
@@ -308,15 +323,39 @@ mod tests {
         // A known name says it.
         assert_eq!(replaced("a dog and a king"), "a dog and a king");
         assert_eq!(replaced("dogs of a king"), "dogs of a king");
-        // A name before it is not what is meant, but what does something is.
+        // A noun right after a name is what is meant.
         assert_eq!(replaced("a red dog king"), "a red person with crown");
-        assert_eq!(replaced("a dog kinged"), "a dog kinged");
+        assert_eq!(replaced("A dog\tdog King-"), "A person with crown-");
+        // Anything else there is not.
+        for prompt in [
+            "a dog kinged",
+            "a dog kings",
+            "A DOG BATHING",
+            "a dog wearing a king",
+            "a dog or a king",
+            "a dog & a king",
+            "the dog into a king",
+        ] {
+            assert_eq!(replaced(prompt), prompt);
+        }
+        assert_eq!(
+            replaced("a king-size king"),
+            "a king-size person with crown"
+        );
         // A phrase means something else than its words.
-        assert_eq!(replaced("a Hot Dog"), "a sandwich");
-        assert_eq!(replaced("two hot dogs on a king"), "two sandwich on a king");
+        assert_eq!(replaced("a Hot  Dog"), "a sandwich");
+        assert_eq!(
+            replaced("two 'hot' dogs on a king"),
+            "two 'sandwich on a king"
+        );
         assert_eq!(replaced("a hot dog king"), "a hot person with crown");
+        assert_eq!(replaced("a hot dog and a king"), "a sandwich and a king");
         // A measure is not what is meant.
         assert_eq!(replaced("a king pair of mice"), "a king pair of mouse face");
+        assert_eq!(
+            replaced("Two Loaves OF king"),
+            "Two Loaves OF person with crown"
+        );
         assert_eq!(
             replaced("a piece of a dog with mice"),
             "a piece of a dog with mice"
@@ -336,6 +375,7 @@ mod tests {
             ("a puppy, 3d style", "a dog, 3d style", true),
             ("a puppy dancing", "a dog dancing", true), // the name, not the verb
             ("a zeppelin, 3d style", "a zeppelin, 3d style", false),
+            ("a hot dog at night", "a sandwich at night", true),
             ("a puppy with a dog", "a dog with a dog", true),
             ("a zeppelin with a dog", "a zeppelin with a dog", true),
             ("dancing", "dance", false),

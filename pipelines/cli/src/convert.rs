@@ -37,7 +37,7 @@ enum FileDtype {
     F16,
     /// 16 bits with the range of f32
     Bf16,
-    /// 8 bits for the matrices of a transformer's blocks, or of a tokenizer or text encoder; all others unchanged
+    /// 8 bits for the matrices of a transformer's blocks (of a model folder: all its matrices), or of a tokenizer or text encoder; all others unchanged
     Int8,
 }
 

@@ -61,7 +61,16 @@ impl ModelFile {
         self.tensors_of(Choice::default(), dtype)
     }
 
-    /// Its tensors in the number types of the file, with the weights of a training checkpoint that are wanted.
+    /// Writes its bytes to another file.
+    pub(crate) fn copy_to(&self, path: &Path) -> Result<(), ModelError> {
+        let copied = match self {
+            Self::Embedded(bytes) => std::fs::write(path, bytes),
+            Self::OnDisk(from) => std::fs::copy(from, path).map(drop),
+        };
+        copied.map_err(ModelError::io("write", path))
+    }
+
+    /// Its tensors in the number types of the file (those of 8 bits in f32), with the weights of a training checkpoint that are wanted.
     pub(crate) fn as_stored(&self, choice: Choice) -> Result<WeightFile, WeightError> {
         match self {
             Self::Embedded(bytes) => WeightFile::from_bytes(*bytes),

@@ -119,9 +119,14 @@ impl TextEncoderStage {
             context.warn(message);
         }
         if let Some(Replaced { word, by }) = &encoded.replaced {
-            let stands =
-                format!("this model does not know the word `{word}`: `{by}` stands for it");
-            context.warn(stands);
+            let what = if word.contains(char::is_whitespace) {
+                ""
+            } else {
+                "the word "
+            };
+            context.warn(format!(
+                "this model does not know {what}`{word}`: `{by}` stands for it"
+            ));
         }
         if !encoded.unknown.is_empty() {
             let notice = unknown_words(prompt, &encoded.unknown, encoded.left_out);

@@ -135,7 +135,7 @@ fn run_words(args: &WordsArgs) -> anyhow::Result<()> {
     let written = atomic_file::write(&args.output, &bytes);
     written.with_context(|| format!("writing {}", args.output.display()))?;
     let (count, file) = (found.len(), args.output.display());
-    output::print(&format!("{count} words in {file}"))
+    output::print(&format!("{count} words and phrases in {file}"))
 }
 
 fn run_sheet(args: &SheetArgs) -> anyhow::Result<()> {

@@ -179,6 +179,14 @@ fn a_model_folder_becomes_another() {
     place.good("convert sprites -o mine");
     assert!(place.files("mine").contains(&"neighbours.txt".to_owned()));
     place.refuses_each("convert sprites -o mine", "=> holds something already");
+    // One of 8 bits again, to an empty folder.
+    place.make_dir("again");
+    place.good("convert small -o again/");
+    for name in place.files("small") {
+        let [small, again] =
+            ["small", "again"].map(|folder| place.read(&format!("{folder}/{name}")));
+        assert_eq!(small, again, "{name}");
+    }
 }
 
 #[test]
@@ -245,6 +253,7 @@ fn what_is_refused() {
     let good = good.display();
     place.make_dir("full");
     place.write("full/note", "mine");
+    place.write("x", "mine");
     place.refuses_each(
         "convert",
         &format!(
@@ -254,7 +263,9 @@ fn what_is_refused() {
             odd.safetensors -o out.safetensors => the weights of no model that is known here
             {good} -o out.pth                  => should end with .safetensors
             default -o out.safetensors         => `default` is a model: name a folder for it
-            default -o full                    => the folder `full` holds something already
+            default -o full                    => the folder cannot be `full`: it holds something already
+            default -o odd.safetensors/        => name a folder for it
+            default -o x                       => the folder cannot be `x`: it is there already, and no folder
             default -o nowhere/m               => cannot write `nowhere/m`
             default -o m --merge-lora nowhere  => nowhere
             {good} -o nowhere/out.safetensors  => cannot write `nowhere/out.safetensors`"

@@ -28,13 +28,13 @@ const PART: f64 = 0.75;
 const NEAR: f64 = 1.5;
 /// Steps up to which it is asked before keywords of words that mean the same are.
 const KIN: f64 = 2.5;
-/// Steps from a phrase of two words to what it is.
+/// Steps up to which a phrase of two words is looked for.
 const NEAR_PAIR: f64 = 3.0;
 /// Steps up to which it is asked at all.
 const FAR: f64 = 4.0;
 /// The same for living things, whose families have families.
 const FAR_LIVING: f64 = 6.0;
-/// How much of that remains if an icon is named by that very sense.
+/// How much of the steps to a later sense remains if an icon is named by that very sense.
 const NAMED: f64 = 0.5;
 /// Steps to an icon whose name the explanation of a word has: an oak is explained as a `deciduous tree`.
 const EXPLAINED: f64 = 0.5;
@@ -44,7 +44,7 @@ const SIBLING: f64 = 2.5;
 const FEW: usize = 40;
 /// Steps to another kind of what has few kinds.
 const CLOSE_SIBLING: f64 = 1.5;
-/// How much nearer a sibling is for every word that its explanation shares.
+/// How far a sibling goes before others for every word that its explanation shares, in steps.
 const ALIKE: f64 = 0.25;
 /// What has at most this many kinds has few.
 const VERY_FEW: usize = 12;
@@ -162,7 +162,7 @@ fn of(
             }
         }
     }
-    for (pair, name) in pairs(&found, entries, wordnet, &owners) {
+    for (pair, name) in pairs(&found, &spoken, entries, wordnet, &owners) {
         found.insert(pair, name);
     }
     for (plural, singular) in &wordnet.plurals {
@@ -175,9 +175,11 @@ fn of(
     found
 }
 
-/// Phrases of two words that mean something else than their last word: a `granny smith` is no smith.
+/// Phrases of two words that mean something else than their last word (a `granny smith` is no smith), or whose first word would be drawn
+/// too (of `mountain bike` a mountain).
 fn pairs(
     found: &BTreeMap<String, String>,
+    spoken: &BTreeSet<&str>,
     entries: &[Entry],
     wordnet: &WordNet,
     owners: &Owners<'_>,
@@ -192,21 +194,18 @@ fn pairs(
         let Some((first, last)) = pair.split_once(' ').filter(|_| !names.contains(pair)) else {
             continue;
         };
-        // A wild strawberry is a herb, and its fruit a strawberry.
-        let plant = |sense: &Sense| {
-            wordnet
-                .synset(*sense)
-                .is_some_and(|synset| synset.field == Field::Plant)
-        };
-        if found.get(last).is_some_and(|by| by == last) && wordnet.senses(pair).iter().any(plant) {
-            continue;
-        }
         let known = nearest(pair, wordnet, owners).filter(|(steps, _)| *steps <= NEAR_PAIR);
         let Some((_, name)) = known else { continue };
-        let said = found.get(last).is_some_and(|by| by == name)
-            || name.split(' ').any(|part| part == last);
-        // Of `mountain bike` a mountain would be drawn.
-        if !said || found.get(first).is_some_and(|by| by == first) {
+        let said = found.get(last).is_some_and(|by| by == name);
+        let drawn = found.get(first).is_some_and(|by| by == first);
+        let says_how = says_how(first) || wordnet.may_be_adjective(first);
+        // What captions say is understood as it is, unless the first word misleads.
+        let useful = if spoken.contains(last) {
+            said && drawn && !says_how
+        } else {
+            !said
+        };
+        if useful {
             pairs.push((pair.to_owned(), name.to_owned()));
         }
     }
@@ -239,8 +238,8 @@ impl Persons {
 
 /// Other words for the first sense of a word.
 fn same<'w>(word: &'w str, wordnet: &'w WordNet) -> impl Iterator<Item = &'w str> {
-    let first = wordnet.senses(word).first();
-    let synset = first.and_then(|&sense| wordnet.synset(sense));
+    let first = ranked(word, wordnet).into_iter().next();
+    let synset = first.and_then(|(_, sense)| wordnet.synset(sense));
     let thing = synset.filter(|synset| synset.field != Field::Other);
     let words = thing.into_iter().flat_map(|synset| &synset.words);
     words
@@ -416,6 +415,9 @@ fn nearest<'e>(word: &str, wordnet: &WordNet, owners: &Owners<'e>) -> Option<(f6
             if let Some((_, owner)) = nearest.filter(|_| few || living) {
                 offer(first + steps, owner);
             }
+        }
+        if !living {
+            continue;
         }
         let grown = grown(synset).map_or(&[][..], |word| wordnet.senses(word));
         let grown = &grown[..grown.len().min(SENSES)];
@@ -669,20 +671,25 @@ mod tests {
             ("bicycle", 6, &[], "two wheels"),
             ("mountain bike", 6, &[4], "with thick tyres"),
             ("racing bike", 6, &[4], "with thin tyres"),
+            ("orange bike", 6, &[4], "a brand"),
+            ("mountain apple", 6, &[4], "no apple"),
             ("beach apple", 20, &[], "a shrub of apple trees"),
-            ("apple", 20, &[7], "a tree"),
+            ("apple", 20, &[9], "a tree"),
         ]);
         let entries = [
             entry("apple", "Food & Drink", &[]),
             entry("bicycle", "Travel & Places", &["bike"]),
             entry("mountain", "Travel & Places", &[]),
-            entry("person", "People & Body", &["smith"]),
+            entry("orange", "Food & Drink", &[]),
+            entry("person", "People & Body", &[]),
         ];
         let found = of(&entries, &BTreeMap::new(), &wordnet);
         let expected = [
             ("granny smith", Some("apple")),
             ("mountain bike", Some("bicycle")),
             ("racing bike", None),
+            ("orange bike", None),    // a colour
+            ("mountain apple", None), // captions have apples
             ("beach apple", None),
         ];
         check(&found, &expected);

@@ -128,6 +128,11 @@ impl WordNet {
         self.adjectives.contains(word) && !self.senses.contains_key(word)
     }
 
+    /// Whether a word is an adjective, or may be one.
+    pub fn may_be_adjective(&self, word: &str) -> bool {
+        self.adjectives.contains(word)
+    }
+
     /// A sense, if it is known.
     pub fn synset(&self, sense: Sense) -> Option<&Synset> {
         self.synsets.get(&sense)
@@ -232,6 +237,7 @@ pub(super) mod tests {
     fn nouns_are_read() {
         let all = WordNet::parse(DATA, INDEX, ADJECTIVES, "mice mouse\n").unwrap();
         assert!(all.is_adjective("royal") && !all.is_adjective("animal"));
+        assert!(all.may_be_adjective("animal") && !all.may_be_adjective("dog"));
         assert_eq!(all.senses("puppy"), [30, 40]);
         assert_eq!(all.senses("domestic dog"), [20]);
         assert!(all.senses("cat").is_empty());

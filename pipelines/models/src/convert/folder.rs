@@ -8,6 +8,7 @@ use crate::files::{Files, MANIFEST, ModelFile, NEIGHBOURS, TEXT, TRANSFORMER, VA
 use crate::lora::LoraChoice;
 use crate::model::Model;
 use nextscale_files::atomic_file::{HiddenFolder, folder_of};
+use nextscale_files::path_text;
 use nextscale_weights::Choice;
 
 /// A model of one folder, or one inside the program, whose parts fit together; no tensor is read.
@@ -25,15 +26,15 @@ impl FolderConversion {
     /// # Errors
     /// As for [`Model::open`] and [`Model::with_loras`].
     pub fn open(path: &Path, adapters: &[LoraChoice]) -> Result<Self, ModelError> {
-        let model = Model::open(&path.to_string_lossy())?;
+        let model = Model::open(&path_text::to_text(path))?;
         Ok(Self(model.with_loras(adapters)?))
     }
 
-    /// Writes it as a folder, with all its weights in a number type; with 8 bits those are the matrices and kernels of all its parts.
-    /// `go_on` is told how many bytes of the present file are written, and of how many; false stops.
+    /// Writes it as a folder, with its weights in a number type. With 8 bits, the matrices and kernels of all its parts are converted; vectors
+    /// stay as they were. `go_on` is told how many bytes of the present file are written, and of how many; false stops.
     ///
     /// # Errors
-    /// A folder that holds something, numbers that are not finite in that type, a folder that cannot be written, and
+    /// A file of that name or a folder that holds something, numbers that are not finite in that type, a folder that cannot be written, and
     /// [`ModelError::Cancelled`]; nothing is left then.
     pub fn write(
         &self,
@@ -45,21 +46,27 @@ impl FolderConversion {
         let Some(files) = model.files() else {
             return Err(ModelError::flawed(model.name(), "has random weights"));
         };
-        if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
-            let message = format!("the folder `{}` holds something already", out.display());
-            return Err(ModelError::refused_with(message, "name a new one: -o DIR"));
-        }
+        check_free(out)?;
         let fail = |e| ModelError::io("write", out)(e);
         let hidden = HiddenFolder::new_in(folder_of(out)).map_err(fail)?;
         for (name, file) in weights(files) {
+            let path = hidden.path().join(name);
+            let adapters = if name == TRANSFORMER {
+                model.adapters()
+            } else {
+                &[]
+            };
+            if dtype == ConvertedDtype::Unchanged && adapters.is_empty() {
+                file.copy_to(&path)
+                    .map_err(|error| about_folder(error, out))?;
+                continue;
+            }
             let mut tensors = file
                 .as_stored(Choice::default())
                 .map_err(|e| unusable(Path::new(name), e))?;
-            if name == TRANSFORMER {
+            for adapter in adapters {
                 let keep_dtype = dtype == ConvertedDtype::Unchanged;
-                for adapter in model.adapters() {
-                    adapter.add_to(model.name(), &mut tensors, keep_dtype)?;
-                }
+                adapter.add_to(model.name(), &mut tensors, keep_dtype)?;
             }
             let names: Vec<String> = tensors.names().map(str::to_owned).collect();
             let all = Selection {
@@ -67,22 +74,52 @@ impl FolderConversion {
                 loose: &[VAR_MASK.to_owned()],
                 is_large: in_layers,
             };
-            let written = write(&tensors, &all, dtype, &hidden.path().join(name), &mut go_on);
+            let written = write(&tensors, &all, dtype, &path, &mut go_on);
             written.map_err(|error| about_folder(error, out))?;
         }
         for (name, file) in texts(files) {
-            std::fs::write(hidden.path().join(name), file.bytes()?).map_err(fail)?;
+            let copied = file.copy_to(&hidden.path().join(name));
+            copied.map_err(|error| about_folder(error, out))?;
         }
         let sealed = Model::seal(hidden.path(), model.manifest().clone());
         sealed.map_err(|error| about_folder(error, out))?;
+        if !go_on(1, 1) {
+            return Err(ModelError::Cancelled);
+        }
         hidden.persist(out).map_err(fail)
     }
 }
 
-/// The same error without the name of the hidden folder.
+/// Refuses a place where something is already.
+fn check_free(out: &Path) -> Result<(), ModelError> {
+    let Ok(found) = out.symlink_metadata() else {
+        return Ok(());
+    };
+    let refuse = |what: &str| {
+        let message = format!("the folder cannot be `{}`: {what}", out.display());
+        Err(ModelError::refused_with(message, "name a new one: -o DIR"))
+    };
+    if !found.is_dir() {
+        return refuse("it is there already, and no folder");
+    }
+    if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        return refuse("it holds something already");
+    }
+    if out.file_name().is_none() {
+        return refuse("it has no name"); // `.` cannot be replaced
+    }
+    Ok(())
+}
+
+/// The same error about the folder as it is going to be called.
 fn about_folder(error: ModelError, out: &Path) -> ModelError {
     match error {
         ModelError::Io { action, reason, .. } => ModelError::io(action, out)(reason),
+        ModelError::Model { message, hint, .. } => ModelError::Model {
+            model: out.display().to_string(),
+            message,
+            hint,
+        },
         other => other,
     }
 }

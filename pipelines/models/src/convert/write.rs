@@ -10,12 +10,13 @@ use nextscale_weights::{Format, StreamError, WeightDtype, WeightFile};
 /// Number type of a converted file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConvertedDtype {
-    /// As it was.
+    /// As it was; 8 bits become f32 in a single file, and where an adapter is added.
     Unchanged,
     /// A floating-point type for all.
     Float(WeightDtype),
     /// 8 bits for the large matrices of a transformer's blocks, the same numbers as when such a file is loaded as int8, and for the matrices
-    /// and kernels of tokenizers and text encoders, which are loaded as floating-point numbers; all others as they were.
+    /// and kernels of tokenizers and text encoders, which are loaded as floating-point numbers; all others as they were. In a model folder
+    /// also for the other matrices of the transformer.
     Int8,
 }
 
